@@ -1,4 +1,4 @@
-//! What every command is handed: the repository, the printer, the clock.
+//! State shared by all commands: the repository, the printer, the clock, the runtime and the connections.
 
 use std::{
     path::{Path, PathBuf},
@@ -8,9 +8,9 @@ use std::{
 use tokio::runtime::Runtime;
 
 use super::{CliError, Printer};
-use crate::{cli::ui::printer::Aside, client::Connections, model::Code, time::Clock};
+use crate::{cli::ui::printer::TaskLog, client::Connections, model::Code, time::Clock};
 
-/// What every command is handed. Cheap to clone: what is dear is shared.
+/// State shared by all commands. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
     pub(crate) printer: Printer,
@@ -19,7 +19,7 @@ pub(crate) struct Context {
     shared: Arc<Shared>,
 }
 
-/// What is made once, however many environments a command is about.
+/// The parts that all clones share.
 #[derive(Debug, Default)]
 struct Shared {
     runtime: OnceLock<Runtime>,
@@ -37,7 +37,7 @@ impl Context {
         Ok(Self { printer, clock: Clock::system(), project, shared: Arc::default() })
     }
 
-    /// The repository: what `--project` names, or this folder or the nearest above that has `environments/`.
+    /// Returns the repository's folder: `--project`, or the current folder or the nearest parent with `environments/`.
     pub(crate) fn project(&self) -> Result<PathBuf, CliError> {
         let has = |folder: &Path| folder.join("environments").is_dir();
         if let Some(folder) = &self.project {
@@ -48,19 +48,19 @@ impl Context {
                 Code::Unreadable,
                 format!("`{}` has no folder `environments`", folder.display()),
             )
-            .remedy("Name the folder that holds `environments/` and `secrets/`."));
+            .remedy("Give `--project` the folder that contains `environments/` and `secrets/`."));
         }
         let here = std::env::current_dir()
-            .map_err(|error| CliError::new(format!("cannot tell which folder this is: {error}")))?;
-        // The shortest way to say it, so that messages name files as the user would.
+            .map_err(|error| CliError::new(format!("cannot find the current folder: {error}")))?;
+        // The shortest form, so that messages name files as the user would.
         let found = here.ancestors().find(|folder| has(folder)).ok_or_else(|| {
-            CliError::coded(Code::Unreadable, "neither this folder nor one above has a folder `environments`")
-                .remedy("Go to the repository, or name it with `--project DIR`.")
+            CliError::coded(Code::Unreadable, "neither this folder nor a parent has a folder `environments`")
+                .remedy("Change to the repository, or name it with `--project DIR`.")
         })?;
         Ok(if found == here { PathBuf::from(".") } else { found.to_owned() })
     }
 
-    /// The repository's files.
+    /// Opens the repository's files.
     pub(crate) fn repository(&self) -> Result<crate::config::Repository, CliError> {
         let root = self.project()?;
         if let Some(path) = crate::git::find_empty_submodule(&root) {
@@ -70,27 +70,27 @@ impl Context {
         crate::config::Repository::open(&root).map_err(|report| super::environment::problems(self, &report))
     }
 
-    /// The runtime of commands that talk to a service.
+    /// Returns the runtime for commands that call a service. Starts it at the first call.
     pub(crate) fn runtime(&self) -> Result<&Runtime, CliError> {
         if let Some(runtime) = self.shared.runtime.get() {
             return Ok(runtime);
         }
-        let made = tokio::runtime::Builder::new_multi_thread()
+        let started = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
-            .map_err(|error| CliError::new(format!("cannot start: {error}")))?;
-        Ok(self.shared.runtime.get_or_init(|| made))
+            .map_err(|error| CliError::new(format!("cannot start the runtime: {error}")))?;
+        Ok(self.shared.runtime.get_or_init(|| started))
     }
 
-    /// What the clients of all services share.
+    /// Returns the connections that the clients of all services share.
     pub(crate) fn connections(&self) -> &Connections {
         &self.shared.connections
     }
 
-    /// The same, with what is said kept instead of printed.
-    pub(crate) fn aside(&self) -> (Self, Arc<Aside>) {
-        let (printer, aside) = self.printer.aside();
-        (Self { printer, ..self.clone() }, aside)
+    /// Returns a context whose messages are collected instead of printed, and the collected messages.
+    pub(crate) fn with_task_log(&self) -> (Self, Arc<TaskLog>) {
+        let (printer, task_log) = self.printer.with_task_log();
+        (Self { printer, ..self.clone() }, task_log)
     }
 }

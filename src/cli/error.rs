@@ -1,4 +1,4 @@
-//! What a command fails with: one clear message, its code, and what to do about it.
+//! The error of a command: a message, its problem code, details and a remedy; as text and as JSON.
 
 use std::fmt::Write as _;
 
@@ -12,19 +12,19 @@ use crate::{
     text::printable_paragraph,
 };
 
-/// A failure, ready to be shown. Carries a code where `explain` has a page for it.
+/// An error that ends a command. `explain` has a page for its code.
 #[derive(Clone, Debug)]
 pub(crate) struct CliError {
     pub(crate) code: Option<Code>,
     pub(crate) message: String,
-    /// Further lines: the places, the causes.
+    /// Further lines, such as places and causes.
     pub(crate) details: Vec<String>,
     pub(crate) remedy: Option<String>,
-    /// The problems were printed already; only the exit code is left to tell.
+    /// The problems were printed already; only the exit code remains.
     pub(crate) silent: bool,
-    /// What is wrong with the files, for programs.
+    /// The problems of the files, for the JSON document.
     pub(crate) diagnostics: Vec<Diagnostic>,
-    /// Standard output has told it already, as JSON.
+    /// Standard output has the error in its JSON document already.
     pub(crate) in_json: bool,
 }
 
@@ -45,12 +45,12 @@ impl CliError {
         Self { code: Some(code), ..Self::new(message) }
     }
 
-    /// For a command that has printed its problems itself.
+    /// An error for a command that has printed its problems itself.
     pub(crate) fn already_told() -> Self {
         Self { silent: true, ..Self::new("the files have problems; `mailwright validate` lists them") }
     }
 
-    /// For a command that cannot go on with the files as they are, and has printed why.
+    /// An error for a command that has printed the problems of the files.
     pub(crate) fn of_files(diagnostics: Vec<Diagnostic>) -> Self {
         let first = diagnostics.iter().find(|diagnostic| diagnostic.severity == Severity::Error);
         Self { code: first.map(|diagnostic| diagnostic.code), diagnostics, ..Self::already_told() }
@@ -79,7 +79,7 @@ impl CliError {
         }
     }
 
-    /// For people. Ends without a line end.
+    /// Renders the error for a terminal, without a line break at the end.
     pub(crate) fn render(&self) -> String {
         if self.silent {
             return String::new();
@@ -96,12 +96,12 @@ impl CliError {
             let _ = write!(text, "\nhelp: {}", printable_paragraph(remedy));
         }
         if let Some(code) = self.code {
-            let _ = write!(text, "\n      (`mailwright explain {code}` tells more)");
+            let _ = write!(text, "\n      (details: `mailwright explain {code}`)");
         }
         text
     }
 
-    /// What it is, in one line.
+    /// Returns the first line of the message with its code.
     pub(crate) fn headline(&self) -> String {
         if self.silent {
             return "the files have problems".to_owned();
@@ -110,7 +110,7 @@ impl CliError {
         format!("error{code}: {}", self.message.lines().next().unwrap_or_default())
     }
 
-    /// For programs.
+    /// Returns the error as a JSON document.
     pub(crate) fn to_json(&self) -> Value {
         let mut error = json!({
             "code": self.code, "message": self.message, "details": self.details, "remedy": self.remedy,

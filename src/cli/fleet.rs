@@ -17,7 +17,7 @@ use super::{CliError, Context, Exit, Format, ServiceOptions, environment::Enviro
 use crate::{
     cli::{
         revisions,
-        ui::{printer::Aside, progress::Board, table::table},
+        ui::{printer::TaskLog, progress::ProgressDisplay, table::table},
     },
     config::{Repository, Selection},
     model::{Code, EnvironmentName},
@@ -74,9 +74,9 @@ impl Choice {
     ) -> Result<Chosen, CliError> {
         let mut names = repository.select(selection)?;
         let Some(revision) = &self.since else { return Ok(Chosen { names, nothing: None, moved: BTreeMap::new() }) };
-        let since = revisions::since(context, revision)?;
+        let since = revisions::changed_since(context, revision)?;
         if selection.is_empty() {
-            for name in &since.gone {
+            for name in &since.removed {
                 context.printer.note(&format!("{name} is gone since {}; its service is left alone.", since.from));
             }
         }
@@ -203,7 +203,7 @@ pub(super) struct Ended<T> {
 
 /// What a worker says to whoever watches.
 enum Event<T> {
-    Begun(usize, Arc<Aside>),
+    Begun(usize, Arc<TaskLog>),
     Ended(usize, String, Ended<T>),
 }
 
@@ -217,7 +217,7 @@ pub(super) fn side_by_side<I: Send, T: Send>(
 ) -> Result<Vec<Ended<T>>, CliError> {
     // Made here, so that it is made once.
     context.runtime()?;
-    let mut board = Board::new(&context.printer, items.iter().map(|(name, _)| name.to_string()).collect());
+    let mut board = ProgressDisplay::new(&context.printer, items.iter().map(|(name, _)| name.to_string()).collect());
     let workers = parallel.clamp(1, items.len().max(1));
     let queue = Mutex::new(items.into_iter().enumerate().collect::<VecDeque<_>>());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
@@ -228,7 +228,7 @@ pub(super) fn side_by_side<I: Send, T: Send>(
             let (sender, next, work, headline) = (sender.clone(), &next, &work, &headline);
             scope.spawn(move || {
                 while let Some((index, (name, item))) = next() {
-                    let (context, aside) = context.aside();
+                    let (context, aside) = context.with_task_log();
                     drop(sender.send(Event::Begun(index, Arc::clone(&aside))));
                     let result = work(&context, item);
                     let line = match &result {
@@ -243,9 +243,9 @@ pub(super) fn side_by_side<I: Send, T: Send>(
         drop(sender);
         loop {
             match events.recv_timeout(Duration::from_millis(100)) {
-                Ok(Event::Begun(index, aside)) => board.begun(index, aside),
+                Ok(Event::Begun(index, aside)) => board.started(index, aside),
                 Ok(Event::Ended(index, line, one)) => {
-                    board.ended(index, &line);
+                    board.finished(index, &line);
                     ended.push((index, one));
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => board.draw(),

@@ -1,4 +1,4 @@
-//! The identity token of a pipeline, where its system hands it out for the asking: GitHub Actions.
+//! Identity tokens of pipelines: requests one from GitHub Actions.
 
 use std::time::Duration;
 
@@ -11,14 +11,15 @@ use crate::{
     model::{Code, host::is_loopback},
 };
 
-/// Asks GitHub Actions for an identity token. The token to ask with goes to GitHub's address alone, and into no message.
+/// Requests an identity token from GitHub Actions. The request token is sent to GitHub's address only, and is not part of
+/// any message.
 pub(super) fn from_github(context: &Context, audience: &str) -> Result<SecretString, CliError> {
     let missing = |why: &str| {
-        CliError::coded(Code::IdentityTokenMissing, format!("no identity token is at hand: {why}"))
-            .remedy("Give the job `permissions: { id-token: write }`; elsewhere, put the token into MAILWRIGHT_TOKEN.")
+        CliError::coded(Code::IdentityTokenMissing, format!("cannot get an identity token: {why}"))
+            .remedy("Give the job `permissions: { id-token: write }`; elsewhere, set MAILWRIGHT_TOKEN to the token.")
     };
-    let Some((address, asking)) = variables::github_identity() else {
-        return Err(missing("GitHub Actions offers none to this job"));
+    let Some((address, request_token)) = variables::github_identity() else {
+        return Err(missing("GitHub Actions does not offer one to this job"));
     };
     let mut url = Url::parse(&address).map_err(|_| missing("ACTIONS_ID_TOKEN_REQUEST_URL is not an address"))?;
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
@@ -34,14 +35,14 @@ pub(super) fn from_github(context: &Context, audience: &str) -> Result<SecretStr
     };
     let http = Http::new(&options).map_err(CliError::new)?;
     let runtime = context.runtime()?;
-    // On a thread of its own: whoever asks for a client may be running on a runtime already.
+    // On a thread of its own: the caller may already run on a runtime.
     let answer = std::thread::scope(|scope| {
-        scope.spawn(|| runtime.block_on(http.send(Request::get(url).bearer(&asking)))).join()
+        scope.spawn(|| runtime.block_on(http.send(Request::get(url).bearer(&request_token)))).join()
     });
-    let answer = answer.map_err(|_| missing("asking for it failed"))?.map_err(|error| missing(&error.to_string()))?;
+    let answer = answer.map_err(|_| missing("the request failed"))?.map_err(|error| missing(&error.to_string()))?;
     if !answer.is_success() {
         return Err(missing(&format!("`{host}` answered HTTP {}", answer.status)));
     }
     let token = answer.body["value"].as_str().filter(|token| !token.is_empty());
-    token.map(|token| token.to_owned().into()).ok_or_else(|| missing("the answer holds none"))
+    token.map(|token| token.to_owned().into()).ok_or_else(|| missing("the answer does not contain a token"))
 }

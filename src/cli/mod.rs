@@ -1,14 +1,20 @@
-//! The command line: one file a command, and the only place that prints.
+//! Command line: one file or folder per command. The only module that prints.
 //!
 //! A command is a `clap::Args` struct that implements [`Runnable`]. It reads files and calls the service through the
 //! library, and gives text to the `Printer`: results go to standard output, messages to standard error. [`main`] turns
 //! the result into an exit code and reports errors. Nothing outside `main.rs` calls this module.
 //!
-//! Exit codes: 0 done or nothing to do; 1 an error, whatever its kind; 2 with `--detailed-exitcode` (or `drift`)
-//! when there is a difference; `--detailed-exitcode=causes` splits it into 2, 3 and 4; 3 with `verify` when it found
-//! what `--fail-on` names: what keeps mail from leaving, as a rule; with `rollout` 2 when it finished with failures that
-//! were tolerated, and 3 when it was paused; with `watch --once` 2 when something waits for a person. Of several
-//! environments an error in one beats everything, and otherwise the most telling of their codes stands for all (`fleet`).
+//! Exit codes:
+//!
+//! | code | meaning |
+//! | --- | --- |
+//! | 0 | done, or nothing to do |
+//! | 1 | an error of any kind |
+//! | 2 | differences (`--detailed-exitcode`, `drift`); `rollout`: finished with tolerated failures; `watch --once`: a decision is needed |
+//! | 3 | `verify`: findings that `--fail-on` names; `rollout`: paused; `--detailed-exitcode=causes`: drift only |
+//! | 4 | `--detailed-exitcode=causes`: changes in Git and drift |
+//!
+//! With several environments, an error in one makes the code 1; otherwise `fleet` combines their codes.
 
 mod args;
 mod commands;
@@ -65,10 +71,10 @@ pub(crate) trait Runnable {
 /// Configuration as code for the e-mail profiles of an ERP's e-mail service
 #[derive(Debug, Parser)]
 #[command(name = "mailwright", version, propagate_version = true, max_term_width = 110, disable_help_subcommand = true)]
-#[command(after_help = "Start here:\n  mailwright demo              the whole way, on this machine, in a minute\n  \
+#[command(after_help = "Start here:\n  mailwright demo              every step on this machine, in a minute\n  \
     mailwright validate          check every environment's files\n  \
     mailwright plan dev          what would change on the running service\n  \
-    mailwright explain MW0104    a problem code at length")]
+    mailwright explain MW0104    the meaning of a problem code")]
 pub(crate) struct Cli {
     #[command(flatten)]
     global: GlobalOptions,
@@ -76,80 +82,80 @@ pub(crate) struct Cli {
     command: Command,
 }
 
-/// Options of every command.
+/// Options that every command accepts.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Global options")]
 struct GlobalOptions {
-    /// The repository: the folder that has `environments/` [default: this folder or the nearest above that has it]
+    /// Repository: the folder with `environments/` [default: the current folder or the nearest parent that has it]
     #[arg(short = 'C', long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     project: Option<PathBuf>,
-    /// Colour in what people read; `auto` means on a terminal, unless `NO_COLOR` is set
+    /// Colour of text output; `auto` uses colour on a terminal unless `NO_COLOR` is set
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     color: Color,
-    /// How many threads read and compare [default: as many as there are cores]
+    /// Number of threads that read and compare files [default: number of cores]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make an environment: a folder with a short file
+    /// Create an environment: a folder with a short file
     New(new::New),
-    /// Check the files of all environments, or of those named
+    /// Check the files of all environments, or of the named ones
     Validate(validate::Validate),
-    /// Show what a change of files does to the environments, without any service
+    /// Show how a change of files affects the environments, without a service
     Diff(diff::Diff),
-    /// Print what the layers amount to, with the place that each value comes from
+    /// Print the effective configuration, with the origin of each value
     Render(render::Render),
     /// Show what would change on the running service
     Plan(plan::PlanCommand),
     /// Change the running service: environments, or saved plans
     Apply(apply::Apply),
-    /// Approve a saved plan: sign what it does with an SSH key
+    /// Approve a saved plan: sign its changes with an SSH key
     Approve(approve::Approve),
-    /// Tell whether somebody changed the service outside Git
+    /// Detect changes made outside Git
     Drift(drift::Drift),
-    /// The service and its environment at a glance
+    /// Show the status of a service
     Status(status::Status),
-    /// One profile, live beside desired
+    /// Compare one live profile with its files
     Show(show::Show),
-    /// Check that the mail will leave: registrations, permissions, redirect URIs, credentials, mail servers
+    /// Check that mail can be sent: registrations, permissions, redirect URIs, credentials, mail servers
     Verify(verify::Verify),
-    /// Which profile sends for a company and a function, and why
+    /// Show which profile sends for a company and a function, and why
     Resolve(resolve::Resolve),
     /// Send a message through the service
     Send(send::Send),
-    /// Follow accepted mail, and try again, call back or hold it
+    /// Inspect, retry, cancel or hold queued mail
     Outbox(outbox::Outbox),
-    /// The generations of the service's state, newest first
+    /// List past generations, newest first
     History(history::History),
-    /// Which generation, and which commit, set each field of a live profile
+    /// Show which commit last changed each field
     Blame(blame::Blame),
-    /// Go back to an earlier generation, as a new one
+    /// Return to an earlier generation, as a new one
     Rollback(rollback::Rollback),
-    /// Bring a change to many environments in waves, with checks in between
+    /// Roll out a change to many environments in waves
     Rollout(rollout::Rollout),
-    /// Follow the files: plan, report drift and expiring credentials, apply where an environment says so
+    /// Follow the files: plan, report drift and expiring credentials, apply where configured
     Watch(watch::Watch),
     /// Write files for profiles that exist only in the service
     Import(import::Import),
-    /// Put Markdown under the pull request that a CI job runs for
+    /// Post or update a pull request comment
     Comment(comment::Comment),
     /// Seal, list and check the secrets of an environment
     Secrets(secrets::Secrets),
-    /// Make, list and revoke the tokens that the service accepts
+    /// Create, list and revoke the tokens that the service accepts
     Token(token::Token),
     /// Read and verify the service's audit log
     Audit(audit::Audit),
     /// Run the e-mail service
     Serve(serve::Serve),
-    /// The whole way on this machine: serve, validate, plan, apply, look, plan again
+    /// Demonstrate every step on this machine: serve, validate, plan, apply, send, plan again
     Demo(demo::Demo),
     /// Run local stand-ins for Entra, Microsoft Graph, a mail server and a name server
     Sandbox(sandbox::Sandbox),
-    /// The catalogue of functions that a profile can serve
+    /// List the functions that a profile can serve
     Functions(functions::Functions),
-    /// A problem code at length
+    /// Explain a problem code, a finding, an AADSTS code or an SMTP reply
     Explain(explain::Explain),
     /// Print the JSON Schemas of the files
     Schema(schema::Schema),

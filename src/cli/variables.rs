@@ -1,12 +1,12 @@
-//! Environment variables of ours. All are read here, and one with our prefix that is not in the list is refused:
-//! a misspelt name must not pass in silence.
+//! Environment variables. All are read here. A variable with the prefix `MAILWRIGHT_` that is not in the list is an error,
+//! so that a misspelt name is not ignored.
 
 use std::net::IpAddr;
 
 use super::CliError;
 use crate::{config::suggest, model::Code};
 
-/// Where the service is, if neither the command line nor the environment's file says so.
+/// The service's address, if the command line does not give one.
 pub(crate) const SERVICE: &str = "MAILWRIGHT_SERVICE";
 /// The bearer token.
 pub(crate) const TOKEN: &str = "MAILWRIGHT_TOKEN";
@@ -20,11 +20,11 @@ pub(crate) const CA_FILE: &str = "MAILWRIGHT_CA_FILE";
 pub(crate) const AGE_IDENTITY_FILE: &str = "MAILWRIGHT_AGE_IDENTITY_FILE";
 /// A file with the SSH key that approves plans.
 pub(crate) const SSH_KEY_FILE: &str = "MAILWRIGHT_SSH_KEY_FILE";
-/// The audience of the identity token that GitHub Actions is asked for.
+/// The audience of the identity token that is requested from GitHub Actions.
 pub(crate) const OIDC_AUDIENCE: &str = "MAILWRIGHT_OIDC_AUDIENCE";
-/// A token of somebody who may read the directory, for `verify`.
+/// A token of a user or application with read access to the directory, for `verify`.
 pub(crate) const READER_TOKEN: &str = "MAILWRIGHT_READER_TOKEN";
-/// Filter of the service's log, as `tracing` reads it: `info`, `mailwright=debug`, ...
+/// Filter of the service's log in the syntax of `tracing`: `info`, `mailwright=debug`, ...
 pub(crate) const LOG: &str = "MAILWRIGHT_LOG";
 
 const KNOWN: &[&str] = &[
@@ -40,16 +40,16 @@ const KNOWN: &[&str] = &[
     LOG,
 ];
 
-/// The value of a variable; an empty one counts as absent.
+/// Returns the value of a variable; an empty value counts as absent.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads them")]
 pub(crate) fn read(name: &str) -> Option<String> {
     let value = std::env::var(name).ok()?;
-    // What a file with line ends of Windows leaves at the end, and an editor at the beginning, is no part of it.
+    // A file with Windows line endings leaves a carriage return, and an editor a byte order mark.
     let value = value.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']);
     (!value.is_empty()).then(|| value.to_owned())
 }
 
-/// Refuses a variable with our prefix that is not one of ours.
+/// Returns an error for a variable with the prefix `MAILWRIGHT_` that is not in the list.
 pub(crate) fn check() -> Result<(), CliError> {
     let mut unknown: Vec<String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
@@ -59,19 +59,16 @@ pub(crate) fn check() -> Result<(), CliError> {
         .collect();
     unknown.sort();
     let Some(name) = unknown.first() else { return Ok(()) };
-    let error = CliError::coded(
-        Code::UnknownEnvironmentVariable,
-        format!("the environment variable `{name}` is not one of ours"),
-    );
+    let error = CliError::coded(Code::UnknownEnvironmentVariable, format!("unknown environment variable `{name}`"));
     Err(match suggest::nearest(name, KNOWN.iter().copied()) {
         Some(meant) => error.remedy(format!("Did you mean `{meant}`? Otherwise unset it.")),
-        None => error.remedy(format!("Unset it. Ours are: {}.", KNOWN.join(", "))),
+        None => error.remedy(format!("Unset it. Mailwright reads: {}.", KNOWN.join(", "))),
     })
 }
 
 /// Returns true for a variable that Kubernetes puts into each pod for a Service whose name begins with `mailwright`
-/// (`enableServiceLinks`). It is nobody's setting. The value must look like one of Kubernetes, so that `MAILWRIGHT_PORT=8470`
-/// is still refused: it is no way to set a port.
+/// (`enableServiceLinks`). It is not a setting. The value must have the form that Kubernetes uses, so that
+/// `MAILWRIGHT_PORT=8470`, an attempt to set a port, is still an error.
 fn is_service_link(name: &str, value: &str) -> bool {
     let is_protocol = |text: &str| ["tcp", "udp", "sctp"].contains(&text.to_ascii_lowercase().as_str());
     let is_host = |text: &str| text.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
@@ -105,53 +102,54 @@ fn is_service_link(name: &str, value: &str) -> bool {
     name.ends_with("_PORT") && is_address(value)
 }
 
-/// A variable that a CI system gives to its jobs, by its own name.
-pub(crate) fn of_ci(name: &str) -> Option<String> {
+/// Returns a variable that a CI system sets for its jobs.
+pub(crate) fn read_ci(name: &str) -> Option<String> {
     read(name)
 }
 
-/// Where GitHub Actions hands out identity tokens, and the token to ask with; both are there where a job may ask.
+/// Returns the address at which GitHub Actions issues identity tokens, and the request token. Both are set if the job has
+/// the permission.
 pub(crate) fn github_identity() -> Option<(String, secrecy::SecretString)> {
     Some((read("ACTIONS_ID_TOKEN_REQUEST_URL")?, read("ACTIONS_ID_TOKEN_REQUEST_TOKEN")?.into()))
 }
 
-/// The user's own folder.
+/// Returns the user's home folder.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads them")]
 pub(crate) fn home() -> Option<std::path::PathBuf> {
     let name = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
     std::env::var_os(name).filter(|value| !value.is_empty()).map(Into::into)
 }
 
-/// Where the user's configuration is, if not in the usual place.
+/// Returns the folder of the user's configuration, if a variable names one.
 pub(crate) fn config_home() -> Option<std::path::PathBuf> {
     read("XDG_CONFIG_HOME").or_else(|| if cfg!(windows) { read("APPDATA") } else { None }).map(Into::into)
 }
 
-/// The user's folder in memory.
+/// Returns the user's folder for runtime files, which is in memory.
 pub(crate) fn runtime_dir() -> Option<std::path::PathBuf> {
     read("XDG_RUNTIME_DIR").map(Into::into)
 }
 
-/// What the user is called on this machine.
+/// Returns the user's name on this machine.
 pub(crate) fn user() -> String {
-    ["USER", "LOGNAME", "USERNAME"].into_iter().find_map(read).unwrap_or_else(|| "somebody".to_owned())
+    ["USER", "LOGNAME", "USERNAME"].into_iter().find_map(read).unwrap_or_else(|| "unknown".to_owned())
 }
 
-/// The user's editor.
+/// Returns the user's editor.
 pub(crate) fn editor() -> Option<String> {
     read("VISUAL").or_else(|| read("EDITOR"))
 }
 
-/// Whether this is a CI system's job for a pull request: it runs what somebody wrote whom nobody has reviewed yet.
+/// Returns true if this is a CI job for a pull request, which runs code that has not been reviewed yet.
 pub(crate) fn is_pull_request() -> bool {
     let github = read("GITHUB_EVENT_NAME").is_some_and(|event| event.starts_with("pull_request"));
     github || read("CI_MERGE_REQUEST_IID").is_some() || read("SYSTEM_PULLREQUEST_PULLREQUESTID").is_some()
 }
 
-/// The branch that a CI system says it works on, where it has checked out a commit and no branch. A tag is no branch.
+/// Returns the branch that a CI system names if it has checked out a commit instead of a branch. A tag is not a branch.
 pub(crate) fn branch() -> Option<String> {
     let github = || read("GITHUB_REF_NAME").filter(|_| read("GITHUB_REF_TYPE").as_deref() == Some("branch"));
-    // A pull request has a branch of its own, and what is checked out is a merge that is on none.
+    // A pull request has its own branch; the commit that is checked out is a merge without a branch.
     let github = || if read("GITHUB_HEAD_REF").is_some() { read("GITHUB_HEAD_REF") } else { github() };
     let gitlab =
         || read("CI_COMMIT_BRANCH").or_else(|| read("CI_COMMIT_REF_NAME").filter(|_| read("CI_COMMIT_TAG").is_none()));

@@ -152,16 +152,16 @@ fn a_whole_service_is_imported_and_the_plan_is_empty() {
     assert!(!repo.path("environments/shared").exists());
     assert_eq!(dry["secretsToSet"], json!([]), "the age files are still there");
     let output = repo.run(&["import", "dev", "--layers", "shared"]).code(0);
-    assert!(output.stdout.contains("Proved: a plan of these files would change nothing"), "{}", output.stdout);
+    assert!(output.stdout.contains("Checked: a plan of these files has no changes"), "{}", output.stdout);
     assert!(repo.read("environments/dev/environment.yaml").contains("region: emea"));
     repo.run(&["validate"]).code(0);
     let plan = repo.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
     assert!(plan.stdout.contains("No changes."), "{}", plan.stdout);
     // What has files already is not overwritten.
     let again = repo.run(&["import", "dev", "--layers", "other"]).code(1);
-    assert!(again.stderr.contains("`dev` has layers or profiles already"), "{}", again.stderr);
+    assert!(again.stderr.contains("`dev` already has layers or profiles"), "{}", again.stderr);
     let taken = repo.run(&["import", "dev", "--layers", "shared"]).code(1);
-    assert!(taken.stderr.contains("there is an environment `shared` already"), "{}", taken.stderr);
+    assert!(taken.stderr.contains("the environment `shared` already exists"), "{}", taken.stderr);
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn a_rotation_in_progress_is_reported_and_goes_on() {
     let own = format!("service: {{ address: '{}' }}\n", repo.address());
     repo.write("environments/dev/environment.yaml", own);
     let output = repo.run(&["import", "dev", "--layers", "shared"]).code(0);
-    assert!(output.stdout.contains("Proved: a plan of these files would change nothing"), "{}", output.stdout);
+    assert!(output.stdout.contains("Checked: a plan of these files has no changes"), "{}", output.stdout);
     assert!(output.stderr.contains("mailwright secrets rotate dev relay/password"), "{}", output.stderr);
     assert!(!output.stderr.contains("secrets set"), "{}", output.stderr);
     // Without the file, the plan lists a change of the rotation; with it, the plan is empty.
@@ -245,7 +245,7 @@ fn a_spreadsheet_becomes_profiles() {
     assert_eq!(codes, ["MW0031"].into(), "only the secrets are missing: {report:#}");
     let again = repo.run(&["import", "dev", "--from", "list.csv"]).code(1);
     assert!(
-        again.stderr.contains("line 2: `dev` has a profile `relay` already; nothing was written"),
+        again.stderr.contains("line 2: `dev` already has a profile `relay`; nothing was written"),
         "{}",
         again.stderr
     );

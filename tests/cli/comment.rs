@@ -66,10 +66,10 @@ fn there_is_one_comment_however_often_the_job_runs() {
         let repo = TestRepository::empty();
         repo.write("plan.md", "### A plan\n");
         let job = job(kind, &forge.address);
-        assert_eq!(comment(&repo, &job, &["plan.md"]).code(0).stderr, "The comment is written.\n", "{kind}");
+        assert_eq!(comment(&repo, &job, &["plan.md"]).code(0).stderr, "The comment was posted.\n", "{kind}");
         assert_eq!(forge.asked().last().unwrap(), first);
         repo.write("plan.md", "### Another plan\n");
-        assert_eq!(comment(&repo, &job, &["plan.md"]).code(0).stderr, "The comment is replaced.\n", "{kind}");
+        assert_eq!(comment(&repo, &job, &["plan.md"]).code(0).stderr, "The comment was updated.\n", "{kind}");
         assert_eq!(forge.asked().last().unwrap(), again);
         comment(&repo, &job, &["plan.md", "--name", "verify"]).code(0);
         let comments = forge.comments.lock().unwrap();
@@ -106,7 +106,7 @@ fn without_a_pull_request_it_says_so() {
     assert!(comment(&repo, &[], &["plan.md"]).code(1).stderr.contains("this does not run in GitHub Actions"));
     let mut push = job("github", "http://127.0.0.1:1");
     push.retain(|(name, _)| *name != "GITHUB_REF");
-    assert!(comment(&repo, &push, &["plan.md"]).code(0).stderr.contains("runs for no pull request"));
+    assert!(comment(&repo, &push, &["plan.md"]).code(0).stderr.contains("does not belong to a pull request"));
     assert!(comment(&repo, &push, &["empty.md"]).code(1).stderr.contains("the text is empty"));
     let mut nameless = job("gitlab", "http://127.0.0.1:1");
     nameless.retain(|(name, _)| *name != "GITLAB_TOKEN");

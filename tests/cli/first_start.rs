@@ -48,7 +48,7 @@ fn a_lost_identity_is_not_replaced_for_an_existing_store() {
     let kept = repo.read(".data/identity.txt");
     repo.remove(".data/identity.txt");
     let refused = fails(&repo, &["--listen", "127.0.0.1:0"]);
-    assert!(refused.contains("MW0330") && refused.contains("Put the copy of `identity.txt` back"), "{refused}");
+    assert!(refused.contains("MW0330") && refused.contains("Restore `identity.txt` from its copy"), "{refused}");
     assert!(fails(&repo, &["--listen", "127.0.0.1:0", "--demo"]).contains("MW0330"));
     assert!(!repo.path(".data/identity.txt").exists());
     repo.write(".data/identity.txt", kept);

@@ -382,9 +382,9 @@ fn commands_for_secrets_ask_environments_in_parallel() {
         // One after the other, none would ever be answered.
         let asked = fleet.run(arguments).code(1);
         for index in 0..4 {
-            assert!(asked.stderr.contains(&format!("e{index}: its service could not be asked")), "{}", asked.stderr);
+            assert!(asked.stderr.contains(&format!("e{index}: cannot query its service")), "{}", asked.stderr);
         }
-        assert_eq!(asked.stdout, "Nothing is known: 4 environments could not be asked.\n");
+        assert_eq!(asked.stdout, "Nothing is known: 4 environments could not be queried.\n");
     }
 }
 
@@ -400,13 +400,13 @@ fn that_there_is_nothing_is_said_of_those_alone_that_were_asked() {
         [expiring, within, rotating]
     };
     let nothing = [
-        "No client secrets and no certificates are in use",
-        "Nothing is known to end within 30d",
-        "Nothing is being rotated",
+        "No client secrets or certificates are in use",
+        "No credential is known to expire within 30d",
+        "No rotation is in progress",
     ];
     assert_eq!(all(&fleet, 0), nothing.map(|nothing| format!("{nothing}.\n")));
     fleet.dead("prod-3", "");
-    let rest = " in 2 environments. Of 1 environment nothing is known: the service could not be asked.\n";
+    let rest = " in 2 environments. Nothing is known about 1 environment: the service could not be queried.\n";
     assert_eq!(all(&fleet, 1), nothing.map(|nothing| format!("{nothing}{rest}")));
     // Drift and status say nothing of what did not answer, either.
     for command in ["drift", "status"] {

@@ -71,7 +71,7 @@ fn the_demos_service_ends_with_the_demo_however_it_ends() {
     let mut banner = String::new();
     let mut output = demo.stdout.take().unwrap();
     let mut buffer = [0; 4096];
-    while !banner.contains("stays up until Ctrl-C") {
+    while !banner.contains("runs until Ctrl-C") {
         let read = output.read(&mut buffer).unwrap();
         assert!(read > 0, "{banner}");
         banner.push_str(&String::from_utf8_lossy(&buffer[..read]));
@@ -305,7 +305,7 @@ fn unmanaged_profiles_are_left_alone_imported_or_pruned() {
     assert!(planned.stdout.contains("No changes.") && planned.stdout.contains("note 1 more"), "{}", planned.stdout);
     applied(&repo);
     assert!(!repo.run(&["plan", "dev"]).code(0).stdout.contains("note"));
-    assert_eq!(repo.run(&["import", "dev"]).code(0).stdout, "Nothing to import: every live profile has its file.\n");
+    assert_eq!(repo.run(&["import", "dev"]).code(0).stdout, "Nothing to import: every live profile has a file.\n");
 }
 
 #[test]
@@ -502,7 +502,7 @@ fn a_rollback_is_drift_until_the_files_declare_it() {
     let answer = repo.http("DELETE", "/v1/profiles/manual", &[("If-Match", "*")], b"");
     assert!(answer.status < 300, "{answer:?}");
     let output = repo.run(&["rollback", "dev", "--to", &target.to_string(), "--yes"]).code(0);
-    assert!(!output.stdout.contains("no file declares"), "{}", output.stdout);
+    assert!(!output.stdout.contains("not declared"), "{}", output.stdout);
     let state = repo.state();
     assert_eq!(state["profiles"]["web"]["applied"], "absent");
     assert_eq!(state["profiles"]["manual"]["applied"], "never", "it was not Git's then either");
@@ -511,7 +511,7 @@ fn a_rollback_is_drift_until_the_files_declare_it() {
     assert!(drift.stdout.contains("web") && drift.stdout.contains("brought back by"), "{}", drift.stdout);
     assert!(drift.stdout.contains("Not in Git, and made outside it: manual"), "{}", drift.stdout);
     let plan = repo.run(&["plan", "dev", "--detailed-exitcode"]).code(2);
-    let words = "no file declares it, and it was brought back by a rollback of";
+    let words = "not declared it, and it was brought back by a rollback of";
     assert!(plan.stdout.contains(words) && plan.stdout.contains("1 to destroy"), "{}", plan.stdout);
     let status = repo.run(&["status", "dev"]).code(0).stdout;
     assert!(status.contains("1 not in Git") && status.contains("1 changed outside Git"), "{status}");

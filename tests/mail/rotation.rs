@@ -96,7 +96,7 @@ fn the_next_value_is_used_once_it_is_accepted() {
     assert_eq!(rotation_events(&service), ["rotated"]);
     let status = service.repo.run(&["secrets", "rotate", "--status"]).code(0).stdout;
     assert!(status.contains("promoted") && status.contains("rotate dev relay/login --finish"), "{status}");
-    assert!(service.repo.run(&["status", "dev"]).code(0).stdout.contains("is in use since"));
+    assert!(service.repo.run(&["status", "dev"]).code(0).stdout.contains("has been in use since"));
     service.repo.run(&["drift", "dev"]).code(0);
     nothing_leaks(&service);
 
@@ -156,7 +156,7 @@ fn while_the_next_value_is_refused_the_current_one_is_used() {
     assert!((2..=5).contains(&refused), "{refused} tries: now and then, and not with every message");
     assert_eq!(rotation_events(&service), ["next-refused"], "one alert");
     let status = service.repo.run(&["outbox", "dev", "status"]).code(0).stdout;
-    assert!(status.contains("rotation     relay: the next value of relay/login is refused since"), "{status}");
+    assert!(status.contains("rotation     relay: the next value of relay/login has been refused since"), "{status}");
     let metrics = service.repo.http("GET", "/metrics", &[], b"").body;
     assert!(metrics.contains("mailwright_next_secrets_refused 1"), "{metrics}");
     // verify says of which it speaks, and that mail leaves.
@@ -172,7 +172,7 @@ fn while_the_next_value_is_refused_the_current_one_is_used() {
     assert!(findings.iter().any(|finding| finding["id"] == "SMTP-LOGIN" && finding["verdict"] == "pass"));
     // That does not finish it, unless the operator insists by name.
     let no = finish(&service).code(1);
-    assert!(no.stderr.contains("MW0363") && no.stderr.contains("is refused since"), "{}", no.stderr);
+    assert!(no.stderr.contains("MW0363") && no.stderr.contains("has been refused since"), "{}", no.stderr);
     assert!(service.repo.path("secrets/dev/relay/login.next.age").exists());
     nothing_leaks(&service);
 
@@ -343,10 +343,7 @@ fn an_applications_secret_is_rotated_and_its_end_is_listed() {
     let mut command = service.repo.command(&["secrets", "expiring"]);
     command.env_remove("MAILWRIGHT_SERVICE");
     let both = crate::support::repository::run_command(command).code(1);
-    assert!(
-        both.stdout.contains("2031-01-02") && both.stderr.contains("other: its service could not be asked"),
-        "{both:?}"
-    );
+    assert!(both.stdout.contains("2031-01-02") && both.stderr.contains("other: cannot query its service"), "{both:?}");
 }
 
 /// A sandbox whose application knows these certificates, and a service that sends by the first one.

@@ -158,7 +158,7 @@ fn the_command_line_sends_parts_and_whole_messages() {
     service.repo.pipe(&[&base[..], &["--wait"]].concat(), whole).code(0);
     assert_eq!(sink.received()[1].to, ["b@example.org"]);
     let no_recipient = service.repo.run(&[&base[..], &["--subject", "x"]].concat()).code(1);
-    assert!(no_recipient.stderr.contains("nobody to send it to"), "{}", no_recipient.stderr);
+    assert!(no_recipient.stderr.contains("no recipient is given"), "{}", no_recipient.stderr);
     let failed = service.repo.run(&[&base[..], &["--to", "550=x@example.org", "--wait"]].concat()).code(1);
     assert!(failed.stderr.contains("it is failed: 550=x@example.org: 550 "), "{}", failed.stderr);
     let list = service.repo.run(&["outbox", "dev", "list"]).code(0).stdout;
@@ -313,7 +313,7 @@ fn piped_messages_are_sent_or_refused_and_never_dropped() {
     // A client that has waited long enough gets the current status.
     sink.on("mail", crate::sink::Action::Reply("451 4.3.0 not now"));
     let waits = send(&["--to", "a@example.org", "--text", "x", "--timeout", "2"], b"").code(1);
-    assert!(waits.stderr.contains("still queued after 2 s, and the service goes on trying"), "{}", waits.stderr);
+    assert!(waits.stderr.contains("still queued after 2 s; the service continues to retry"), "{}", waits.stderr);
     let id = waits.stdout.split(' ').next().unwrap().to_owned();
     let shown = service.repo.run(&["outbox", "dev", "show", &id]).code(0).stdout;
     assert!(shown.contains("NEXT TRY"), "{shown}");
@@ -651,7 +651,7 @@ fn a_message_is_taken_in_the_encoding_in_which_programs_save_it() {
 
     // The recipients of the command replace those of the header, and the command says so.
     let named = service.repo.pipe(&[&arguments[..], &["--to", "b@example.org", "--wait"]].concat(), message.as_bytes());
-    assert!(named.code == 0 && named.stderr.contains("Only the addresses of `--to`"), "{}", named.stderr);
+    assert!(named.code == 0 && named.stderr.contains("only to the addresses of `--to`"), "{}", named.stderr);
     assert_eq!(sink.received().last().unwrap().to, ["b@example.org"]);
     let invoice = [&arguments[..], &["--to", "a@example.org", "--text", "x", "--document", "invoice/1"]].concat();
     assert_eq!(service.repo.pipe(&invoice, b"").code, 0);

@@ -421,7 +421,7 @@ fn if_one_environment_cannot_be_served_none_is_and_nothing_is_created() {
         for word in words {
             assert!(said.contains(word), "{word}: {said}");
         }
-        assert!(said.contains("none is served") && !repo.path(".data/new").exists(), "{said}");
+        assert!(said.contains("no environment is served") && !repo.path(".data/new").exists(), "{said}");
     };
     let kept = repo.path("kept");
     let beta = |file: &str| repo.path(&format!(".data/beta/{file}"));
@@ -489,7 +489,7 @@ fn a_folder_of_one_kind_is_not_taken_for_the_other() {
     let output = repo.run(&[&stopped[..], &["--environment", "dev", "--data", "many/dev"]].concat()).code(0);
     assert!(!output.stdout.contains("environments") && !output.stdout.contains("new service"), "{}", output.stdout);
     let refused = fails(&repo, &["--hosted", "nowhere"]);
-    assert!(refused.contains("MW0251") && refused.contains("holds no environment"), "{refused}");
+    assert!(refused.contains("MW0251") && refused.contains("does not contain an environment"), "{refused}");
     assert!(!repo.path("nowhere").exists());
 }
 

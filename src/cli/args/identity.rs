@@ -8,22 +8,21 @@ use crate::{
     secrets::{Header, Identities},
 };
 
-/// The keys to open with.
+/// Arguments that name age identities.
 #[derive(Debug, clap::Args)]
 pub(crate) struct IdentityOptions {
-    /// A file with age identities or an SSH key; may be given several times
+    /// File with age identities or an SSH key (can be repeated)
     #[arg(long, short = 'i', value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     identity: Vec<PathBuf>,
 }
 
 impl IdentityOptions {
-    /// Whether none was named on the command line.
+    /// Returns true if the command line names none.
     pub(crate) fn is_empty(&self) -> bool {
         self.identity.is_empty()
     }
 
-    /// The keys that are named, or else those at the usual places. If one of the files was sealed with a passphrase,
-    /// the passphrase is a key too.
+    /// Loads the named identities, or those at the usual places. Adds a passphrase if one of `files` was sealed with one.
     pub(crate) fn load<'a>(&self, mut files: impl Iterator<Item = &'a [u8]>) -> Result<Identities, CliError> {
         let mut identities = Identities::default();
         let named: Vec<PathBuf> = if self.identity.is_empty() {
@@ -39,8 +38,8 @@ impl IdentityOptions {
             })?;
         }
         if named.is_empty() {
-            for path in usual_places().into_iter().filter(|path| path.is_file()) {
-                // A key of another kind at a usual place is no reason to stop.
+            for path in default_files().into_iter().filter(|path| path.is_file()) {
+                // A file of another kind at a usual place is ignored.
                 drop(identities.add_file(&path, &AgePrompt));
             }
         }
@@ -48,16 +47,16 @@ impl IdentityOptions {
             identities.add_passphrase(&AgePrompt);
         }
         if identities.is_empty() {
-            return Err(CliError::coded(Code::IdentityMissing, "no age identity is at hand to open the secrets with").remedy(
-                "Give `--identity FILE`, set MAILWRIGHT_AGE_IDENTITY_FILE, or put one at ~/.config/age/keys.txt (`age-keygen -o ~/.config/age/keys.txt`).",
+            return Err(CliError::coded(Code::IdentityMissing, "no age identity was given to decrypt the secrets").remedy(
+                "Pass `--identity FILE`, set MAILWRIGHT_AGE_IDENTITY_FILE, or create one at ~/.config/age/keys.txt (`age-keygen -o ~/.config/age/keys.txt`).",
             ));
         }
         Ok(identities)
     }
 }
 
-/// Where age's own users and those of SOPS keep their identities, and SSH its keys.
-fn usual_places() -> Vec<PathBuf> {
+/// Returns the files in which age and SOPS keep identities, and SSH its keys.
+fn default_files() -> Vec<PathBuf> {
     let home = variables::home();
     let config = variables::config_home().or_else(|| {
         home.as_ref()

@@ -1,4 +1,4 @@
-//! Arguments that several commands share. They know no command.
+//! Arguments that several commands share. Does not use commands.
 
 pub(crate) mod identity;
 pub(crate) mod outbound;

@@ -1,4 +1,4 @@
-//! How checks and mail reach the world: options of `verify --local`, and, with those of delivery, of `serve`.
+//! Arguments for outgoing connections of `verify --local` and `serve`, and for delivery of `serve`.
 
 use std::{
     net::SocketAddr,
@@ -14,46 +14,45 @@ use crate::{
     smtp::HelloName,
 };
 
-/// How Microsoft's hosts, mail servers and DNS are reached.
+/// Arguments for connections to Microsoft's hosts, mail servers and DNS.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Outgoing connections")]
 pub(crate) struct OutgoingOptions {
-    /// A PEM file with certificate authorities to trust beside the machine's, for Microsoft's hosts and mail servers; a
-    /// server's own certificate in it is trusted for its name
+    /// PEM file with certificate authorities to trust in addition to the system's, for Microsoft's hosts and mail
+    /// servers; a server's own certificate in it is trusted for its name
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     outgoing_ca_file: Option<PathBuf>,
-    /// A file with a federated token, and where the token may be sent: FILE=ENV,tenant=TENANT,client=CLIENT, and
-    /// ,sign-in=HOST ,graph=HOST ,server=HOST where they are needed (can be repeated)
+    /// File with a federated token, and its allowed destination: FILE=ENV,tenant=TENANT,client=CLIENT, and if needed
+    /// ,sign-in=HOST ,graph=HOST ,server=HOST (can be repeated)
     #[arg(long, value_name = "FILE")]
     federated_token_file: Vec<FederatedFile>,
-    /// The name server to ask [default: the system's]
+    /// Name server for DNS queries [default: the system's]
     #[arg(long, value_name = "ADDRESS")]
     dns_server: Option<SocketAddr>,
-    /// How many seconds one step with a mail server may take [default: 10]
+    /// Timeout of one step of an SMTP conversation, in seconds [default: 10]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=300))]
     smtp_timeout: Option<u64>,
-    /// The name to greet mail servers with (EHLO) [default: this machine's full name, or else its address]
+    /// Name in the greeting to mail servers (EHLO) [default: this machine's full name, or its address]
     #[arg(long, value_name = "NAME")]
     smtp_helo_name: Option<HelloName>,
 }
 
-/// How the service reaches them, and how it delivers.
+/// Arguments for outgoing connections and delivery of the service.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Outgoing connections")]
 pub(crate) struct DeliveryOptions {
     #[command(flatten)]
-    reached: OutgoingOptions,
-    /// How long each phase of a delivery may take, in seconds: connect=30,command=60,data=60,dot=600 (`data` grows by
-    /// one for every 10 kB)
-    #[arg(long, value_name = "PHASES", value_parser = deadlines, default_value = "connect=30,command=60,data=60,dot=600")]
+    connections: OutgoingOptions,
+    /// Timeouts of the phases of a delivery, in seconds; one second is added to `data` for every 10 kB
+    #[arg(long, value_name = "PHASES", value_parser = parse_deadlines, default_value = "connect=30,command=60,data=60,dot=600")]
     delivery_deadlines: Deadlines,
-    /// How many seconds after it was parked a profile is tried again for the first time
+    /// Delay before the first attempt to resume a suspended profile, in seconds
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     probe_after: u64,
 }
 
-/// `connect=30,dot=600`: what is not named is as usual.
-fn deadlines(text: &str) -> Result<Deadlines, String> {
+/// Parses timeouts: `connect=30,dot=600`. A phase that is not named keeps its default.
+fn parse_deadlines(text: &str) -> Result<Deadlines, String> {
     let mut deadlines = Deadlines::default();
     for part in text.split(',') {
         let wrong = || format!("`{part}` is not a phase and seconds, such as dot=600");
@@ -72,18 +71,18 @@ fn deadlines(text: &str) -> Result<Deadlines, String> {
 }
 
 impl DeliveryOptions {
-    /// Reads what the options name.
+    /// Reads the files and returns the settings.
     pub(crate) fn outgoing(&self) -> Result<Outgoing, CliError> {
-        let reached = self.reached.outgoing()?;
+        let outgoing = self.connections.outgoing()?;
         let probe_after = Duration::from_secs(self.probe_after);
-        Ok(Outgoing { deadlines: self.delivery_deadlines, probe_after, ..reached })
+        Ok(Outgoing { deadlines: self.delivery_deadlines, probe_after, ..outgoing })
     }
 }
 
 impl OutgoingOptions {
-    /// The options that were given and that matter only to whoever connects. `signs_in` says that somebody signs in
-    /// from here, so that authorities matter all the same.
-    pub(crate) fn given(&self, signs_in: bool) -> Vec<&'static str> {
+    /// Returns the arguments that were given and that apply only if this process connects. With `signs_in` it connects to
+    /// the sign-in host, so the certificate authorities apply in any case.
+    pub(crate) fn explicitly_set(&self, signs_in: bool) -> Vec<&'static str> {
         let all = [
             (self.outgoing_ca_file.is_some() && !signs_in, "--outgoing-ca-file"),
             (!self.federated_token_file.is_empty(), "--federated-token-file"),
@@ -94,9 +93,9 @@ impl OutgoingOptions {
         all.into_iter().filter(|(given, _)| *given).map(|(_, name)| name).collect()
     }
 
-    /// Reads what the options name.
+    /// Reads the files and returns the settings.
     pub(crate) fn outgoing(&self) -> Result<Outgoing, CliError> {
-        let authorities = self.outgoing_ca_file.as_deref().map(authorities).transpose()?;
+        let authorities = self.outgoing_ca_file.as_deref().map(read_authorities).transpose()?;
         Ok(Outgoing {
             authorities,
             federated: FederatedFiles::new(self.federated_token_file.clone()),
@@ -109,8 +108,8 @@ impl OutgoingOptions {
     }
 }
 
-/// Reads the certificate authorities that are trusted beside the machine's.
-pub(crate) fn authorities(path: &Path) -> Result<Vec<u8>, CliError> {
+/// Reads certificate authorities that are trusted in addition to the system's.
+pub(crate) fn read_authorities(path: &Path) -> Result<Vec<u8>, CliError> {
     let bytes = std::fs::read(path).map_err(|error| {
         CliError::coded(
             Code::Unreadable,
@@ -118,6 +117,6 @@ pub(crate) fn authorities(path: &Path) -> Result<Vec<u8>, CliError> {
         )
         .remedy("Correct `--outgoing-ca-file`; it is a PEM file.")
     })?;
-    // PEM is text, and editors of Windows put a mark before it.
+    // PEM is text; editors on Windows write a byte order mark.
     Ok(crate::text::try_decode(&bytes).map_or(bytes, String::into_bytes))
 }

@@ -509,12 +509,12 @@ async fn send(context: &Context, client: &Client, changeset: &Changeset) -> Resu
                     let seconds = started.elapsed().as_secs();
                     format!("The service checks {changes} changes and opens {secrets} secrets, {seconds} s ...")
                 };
-                if is_live { context.printer.doing(&words) } else { context.printer.waiting(&words) }
+                if is_live { context.printer.status_line(&words) } else { context.printer.progress_line(&words) }
             }
         }
     };
     if is_live {
-        context.printer.doing("");
+        context.printer.status_line("");
     }
     result.map_err(CliError::from)
 }

@@ -20,10 +20,10 @@ use crate::{
 #[command(after_help = "Examples:\n  mailwright audit list prod\n  mailwright audit verify prod\n  \
     mailwright audit verify prod --expect-head sha256:...   the head that an earlier run printed\n  \
     mailwright audit verify prod --data /var/lib/mailwright of a service or a copy of its store, read only\n\n\
-    Every entry carries the hash of the one before, so none can be changed, removed or put in between unseen.\n\
-    Changes of profiles, settings and tokens state the digest of all of them: `verify` compares the store with it.\n\
-    Number and hash of the newest entry are kept outside of the log too: cut off entries are found.\n\
-    Keep the head that `verify` prints somewhere else: only that shows a log that was rewritten as a whole.")]
+    Every entry contains the hash of the previous one, so a changed, removed or inserted entry is detected.\n\
+    Entries of changes contain the digest of all profiles, settings and tokens: `verify` compares the store with it.\n\
+    The number and hash of the newest entry are also kept outside the log, so a truncated log is detected.\n\
+    Keep the head that `verify` prints in another place: only that detects a log that was rewritten completely.")]
 pub(crate) struct Audit {
     #[command(subcommand)]
     command: AuditCommand,
@@ -33,28 +33,28 @@ pub(crate) struct Audit {
 enum AuditCommand {
     /// Print the entries, oldest first
     List {
-        /// The environment
+        /// Environment
         environment: String,
         /// Only entries after this number
         #[arg(long, default_value_t = 0, value_name = "NUMBER")]
         after: u64,
-        /// How to print them
+        /// Output format
         #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
         format: Format,
         #[command(flatten)]
         service: ServiceOptions,
     },
-    /// Compute the chain of hashes again, and compare the store with what it states
+    /// Recompute the hash chain, and compare the store with the digests in the log
     Verify {
-        /// The environment
+        /// Environment
         environment: String,
-        /// The hash that some entry must have: a head that was noted before
+        /// Hash that an entry must have: the head that an earlier run printed
         #[arg(long, value_name = "HASH")]
         expect_head: Option<Digest>,
-        /// Read the store in this data folder instead of asking the service
+        /// Read the store in this data folder instead of calling the service
         #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
         data: Option<PathBuf>,
-        /// How to print the result
+        /// Output format
         #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
         format: Format,
         #[command(flatten)]
@@ -87,7 +87,7 @@ impl Runnable for Audit {
     }
 }
 
-/// Where the entries come from.
+/// The source of the entries.
 enum Source {
     Service(Box<crate::client::Client>),
     Store(Box<AuditReader>),
@@ -97,11 +97,12 @@ impl Source {
     fn open(environment: &str, folder: &std::path::Path) -> Result<Self, CliError> {
         let failed =
             |why: String| CliError::coded(Code::Unreadable, format!("the store in `{}`: {why}", folder.display()));
-        let environment: EnvironmentName = environment.parse().map_err(|_| failed("no such environment".to_owned()))?;
+        let environment: EnvironmentName =
+            environment.parse().map_err(|_| failed("this is not an environment's name".to_owned()))?;
         let path = folder.join("store.sqlite");
         if !path.is_file() {
-            return Err(CliError::coded(Code::NotFound, format!("no store is in `{}`", folder.display()))
-                .remedy("Give the data folder of the service, or a copy of it: the folder with `store.sqlite`."));
+            return Err(CliError::coded(Code::NotFound, format!("`{}` does not contain a store", folder.display()))
+                .remedy("Pass the data folder of the service or a copy of it: the folder with `store.sqlite`."));
         }
         let store = AuditReader::open(&path, &environment).map_err(|error| failed(error.to_string()))?;
         Ok(Source::Store(Box::new(store)))
@@ -114,7 +115,7 @@ impl Source {
         }
     }
 
-    /// Compares the store with what its audit log states.
+    /// Compares the store with the digests in its audit log.
     async fn check(&self) -> Result<StoreCheck, CliError> {
         match self {
             Source::Service(client) => Ok(client.check_store().await?),
@@ -160,15 +161,15 @@ fn list(
             entry.actor.clone(),
             entry.action.clone(),
             outcome.to_owned(),
-            words(entry),
+            describe_entry(entry),
         ]
     });
-    context.printer.out(&table(&["no", "at", "who", "what", "outcome", "detail"], rows));
+    context.printer.out(&table(&["no", "at", "actor", "action", "outcome", "detail"], rows));
     Ok(Exit::Done)
 }
 
-/// The part of an entry's detail that fits a line.
-fn words(entry: &AuditEntry) -> String {
+/// Describes an entry's detail in one line.
+fn describe_entry(entry: &AuditEntry) -> String {
     let text = |key: &str| match &entry.detail[key] {
         serde_json::Value::Null => None,
         serde_json::Value::String(text) => Some(text.clone()),
@@ -179,7 +180,7 @@ fn words(entry: &AuditEntry) -> String {
         part("generation", "generation"),
         part("back to", "rolledBackTo"),
         part("profile", "profile"),
-        approved(entry),
+        describe_approvals(entry),
         entry.detail["allowances"]["breakGlass"].as_str().map(|reason| format!("without approvals: {reason}")),
         part("token", "name"),
         part("message", "message"),
@@ -193,15 +194,15 @@ fn words(entry: &AuditEntry) -> String {
     printable(&parts.into_iter().flatten().collect::<Vec<_>>().join(", ")).into_owned()
 }
 
-/// Who approved it, with their reasons.
-fn approved(entry: &AuditEntry) -> Option<String> {
+/// Lists the signers of an entry with their reasons.
+fn describe_approvals(entry: &AuditEntry) -> Option<String> {
     let approvals = entry.detail["approvals"].as_array().filter(|approvals| !approvals.is_empty())?;
-    let words = approvals.iter().map(|approval| {
+    let signers = approvals.iter().map(|approval| {
         let (signer, reason) = (approval["signer"].as_str(), approval["reason"].as_str());
         let reason = reason.filter(|reason| !reason.is_empty()).map(|reason| format!(" ({reason})"));
         format!("{}{}", signer.unwrap_or_default(), reason.unwrap_or_default())
     });
-    Some(format!("approved by {}", words.collect::<Vec<_>>().join(", ")))
+    Some(format!("approved by {}", signers.collect::<Vec<_>>().join(", ")))
 }
 
 fn verify(context: &Context, source: &Source, expected: Option<&Digest>, format: Format) -> Result<Exit, CliError> {
@@ -217,7 +218,7 @@ fn verify(context: &Context, source: &Source, expected: Option<&Digest>, format:
         for entry in page {
             if let Some(broken) = entry.broken(count, &previous) {
                 return Err(CliError::coded(Code::AuditBroken, format!("the audit log is broken: {broken}"))
-                    .remedy("Somebody changed the store past the service. Compare it with a backup."));
+                    .remedy("The store was changed without the service. Compare it with a backup."));
             }
             count = entry.sequence;
             seen = seen || expected == Some(&entry.hash);
@@ -227,18 +228,18 @@ fn verify(context: &Context, source: &Source, expected: Option<&Digest>, format:
     if !seen {
         return Err(CliError::coded(
             Code::AuditBroken,
-            "the audit log is in order, but has no entry with the expected hash: it was cut off",
+            "the audit log is intact, but has no entry with the expected hash: entries were cut off",
         )
-        .remedy("Somebody put an older or another store in its place. Compare it with a backup."));
+        .remedy("The store was replaced by an older or another one. Compare it with a backup."));
     }
     let check = runtime.block_on(source.check())?;
     if !check.problems.is_empty() {
         let shown: Vec<String> = check.problems.iter().map(|problem| printable(problem).into_owned()).collect();
         return Err(CliError::coded(
             Code::AuditBroken,
-            format!("the store is not what its audit log states: {}", shown.join("; ")),
+            format!("the store differs from its audit log: {}", shown.join("; ")),
         )
-        .remedy("Somebody changed the store past the service. Compare it with a backup."));
+        .remedy("The store was changed without the service. Compare it with a backup."));
     }
     if format == Format::Json {
         let StoreCheck { stated_by, altered_before, .. } = &check;
@@ -251,13 +252,16 @@ fn verify(context: &Context, source: &Source, expected: Option<&Digest>, format:
     let mut text = format!("The audit log is intact: {count} entries.");
     text.push_str(&match check.stated_by {
         Some(entry) => {
-            format!("\nThe store is what entry {entry} states: profiles, settings, tokens, every generation.")
+            format!("\nThe store matches entry {entry}: profiles, settings, tokens, every generation.")
         }
-        None => "\nNo entry states what the store holds yet; the next change does.".to_owned(),
+        None => "\nNo entry has a digest of the store yet; the next change adds one.".to_owned(),
     });
     if !check.altered_before.is_empty() {
         let entries: Vec<String> = check.altered_before.iter().map(ToString::to_string).collect();
-        text.push_str(&format!("\nThe store had been changed past the service before: entry {}.", entries.join(", ")));
+        text.push_str(&format!(
+            "\nThe store had been changed without the service before: entry {}.",
+            entries.join(", ")
+        ));
     }
     context.printer.out(&format!("{text}\nhead {previous}"));
     Ok(Exit::Done)

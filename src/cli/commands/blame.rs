@@ -1,4 +1,4 @@
-//! `mailwright blame`: which generation, and which commit, set each field of a live profile.
+//! `mailwright blame`: shows the generation and the commit that last changed each field of a live profile.
 
 use serde_json::{Value, json};
 
@@ -20,23 +20,23 @@ use crate::{
     },
 };
 
-/// Which generation, and which commit, set each field of a live profile
+/// Show which commit last changed each field
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  mailwright blame prod invoices\n  mailwright blame prod invoices --limit 1000\n  \
     mailwright blame prod invoices --format json\n\n\
-    The service's own generations are asked, from the newest back, so it works in any clone and without one. Commit and\n\
-    author are those that whoever applied the generation told. PLACE is where the files at hand say the same value."
+    Reads the service's generations from the newest backwards, so no Git history is needed. Commit and author are those\n\
+    that the client sent with the generation. PLACE is the line of the present files with the same value."
 )]
 pub(crate) struct Blame {
-    /// The environment
+    /// Environment
     environment: String,
-    /// The profile
+    /// Profile
     profile: String,
-    /// How many generations to look back
+    /// Number of generations to read
     #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
-    /// How to print it
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
@@ -52,8 +52,8 @@ impl Runnable for Blame {
         let environment = Environment::find(context, &self.environment)?;
         let name = environment::profile_name(&self.profile)?;
         let client = environment.client(context, &self.service)?;
-        let (walk, oldest) = context.runtime()?.block_on(self.walk(&client, &environment, &name))?;
-        // Files with problems cost the places, no more.
+        let (walk, oldest) = context.runtime()?.block_on(self.read_generations(&client, &environment, &name))?;
+        // Without valid files the places are missing.
         let desired = environment.repository.load(&environment.name).ok();
         let desired = desired.as_ref().and_then(|desired| desired.profiles.get(&name));
         let fields = walk.fields();
@@ -75,7 +75,7 @@ impl Runnable for Blame {
         }
         if !walk.is_done() {
             context.printer.note(&format!(
-                "Some fields are older than generation {oldest}; look further back with `--limit {}`.",
+                "Some fields are older than generation {oldest}; read more with `--limit {}`.",
                 u64::from(self.limit) * 10
             ));
         }
@@ -84,8 +84,8 @@ impl Runnable for Blame {
 }
 
 impl Blame {
-    /// Walks back until every field is explained. Gives the oldest generation that was looked at too.
-    async fn walk(
+    /// Reads generations backwards until every field is explained. Returns the oldest one that was read too.
+    async fn read_generations(
         &self,
         client: &Client,
         environment: &Environment,
@@ -97,7 +97,7 @@ impl Blame {
                 .remedy(format!("`mailwright status {}` lists the live ones.", environment.name)));
         };
         let mut walk = Walk::new(name, live);
-        // Nothing touched it since the generation that the service has on record.
+        // The profile has not changed since the generation that the service recorded.
         let mut number = profile.changed.generation.min(state.generation);
         let mut after: GenerationDetail = client.generation(number).await?;
         let mut oldest = number;
@@ -117,19 +117,19 @@ impl Blame {
     }
 }
 
-/// Where the files at hand say the same value.
-fn place(field: &BlamedField, desired: Option<&DesiredProfile>) -> Option<String> {
+/// Returns the place of the same value in the present files.
+fn find_place(field: &BlamedField, desired: Option<&DesiredProfile>) -> Option<String> {
     let pointer = format!("/{}", field.path.replace('.', "/"));
     let desired = desired?;
     let document = serde_json::to_value(&desired.stored.profile).ok()?;
-    let said = document.pointer(&pointer)?;
-    let same = *said == field.value || said.get("secret") == Some(&field.value);
+    let declared = document.pointer(&pointer)?;
+    let same = *declared == field.value || declared.get("secret") == Some(&field.value);
     Some(desired.place_of(&pointer)).filter(|place| same && place.is_in_a_file()).map(|place| place.to_string())
 }
 
 fn with_place(field: &BlamedField, desired: Option<&DesiredProfile>) -> Value {
     let mut document = serde_json::to_value(field).unwrap_or_default();
-    document["place"] = json!(place(field, desired));
+    document["place"] = json!(find_place(field, desired));
     document
 }
 
@@ -139,7 +139,7 @@ fn row(field: &BlamedField, desired: Option<&DesiredProfile>, oldest: u64) -> Ve
         None => render::display_value(&field.value),
     };
     let value = if value.chars().count() > 60 { value.chars().take(57).chain("...".chars()).collect() } else { value };
-    let place = place(field, desired).unwrap_or_default();
+    let place = find_place(field, desired).unwrap_or_default();
     let Some(generation) = &field.generation else {
         return [field.path.clone(), value, format!("before {oldest}")]
             .into_iter()

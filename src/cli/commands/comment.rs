@@ -1,4 +1,4 @@
-//! `mailwright comment`: Markdown as the comment of the pull request that a CI job runs for.
+//! `mailwright comment`: posts Markdown to the pull request of a CI job, or updates the earlier comment.
 
 use std::{
     io::Read as _,
@@ -11,26 +11,26 @@ use crate::{
     pull_request::{ForgeError, Posted, PullRequest},
 };
 
-/// The longest text that is read, in bytes.
+/// The size limit of the text and of the event document, in bytes.
 const LIMIT: u64 = 4 * 1024 * 1024;
 
-/// Put Markdown under the pull request that a CI job runs for, over the comment that is there
+/// Post or update a pull request comment
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailwright plan --since origin/main --format markdown | mailwright comment\n  \
     mailwright comment plan.md\n  mailwright verify prod --format markdown | mailwright comment --name verify\n\n\
     Runs in GitHub Actions (GITHUB_TOKEN), GitLab CI (GITLAB_TOKEN, with the scope `api`) and Azure Pipelines\n\
-    (SYSTEM_ACCESSTOKEN). The comment of the same name is replaced, so that there is one however often the job runs.\n\
-    Outside a pull request nothing is written, and the exit code is 0.")]
+    (SYSTEM_ACCESSTOKEN). A comment of the same name is replaced, so that repeated jobs do not add more.\n\
+    Outside a pull request nothing is posted, and the exit code is 0.")]
 pub(crate) struct Comment {
-    /// The Markdown [default: standard input]
+    /// File with the Markdown [default: standard input]
     #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     file: Option<PathBuf>,
-    /// What tells the comment from others of the same job
-    #[arg(long, value_name = "NAME", default_value = "plan", value_parser = name)]
+    /// Name that distinguishes the comment from others of the same job
+    #[arg(long, value_name = "NAME", default_value = "plan", value_parser = parse_name)]
     name: String,
 }
 
-fn name(text: &str) -> Result<String, String> {
+fn parse_name(text: &str) -> Result<String, String> {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '-';
     if (1..=40).contains(&text.len()) && text.chars().all(is_word) {
         return Ok(text.to_owned());
@@ -42,26 +42,25 @@ impl Runnable for Comment {
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let text = read(self.file.as_deref())?;
         if text.trim().is_empty() {
-            return Err(CliError::coded(Code::EmptyFile, "there is nothing to write: the text is empty")
-                .remedy("Give the Markdown of a plan, and look at why it has none."));
+            return Err(CliError::coded(Code::EmptyFile, "cannot post a comment: the text is empty")
+                .remedy("Pass the output of a command with `--format markdown`, and check why it is empty."));
         }
-        let request = match PullRequest::of_job(variables::of_ci, |path| event(Path::new(path))) {
+        let request = match PullRequest::of_job(variables::read_ci, |path| read_event(Path::new(path))) {
             Ok(request) => request,
             Err(ForgeError::NoPullRequest) => {
-                context.printer.note("This job runs for no pull request: nothing to comment on.");
+                context.printer.note("This job does not belong to a pull request: nothing to comment on.");
                 return Ok(Exit::Done);
             }
             Err(error) => {
-                return Err(CliError::coded(Code::Usage, error.to_string()).remedy(
-                    "`mailwright comment` belongs into a CI job; `--help` names the variables that it needs.",
-                ));
+                return Err(CliError::coded(Code::Usage, error.to_string())
+                    .remedy("Run `mailwright comment` in a CI job; `--help` lists the variables that it needs."));
             }
         };
         let marker = format!("<!-- mailwright comment {} -->", self.name);
         let posted = context.runtime()?.block_on(request.comment(&marker, &format!("{marker}\n{text}")));
         match posted {
-            Ok(Posted::Created) => context.printer.note("The comment is written."),
-            Ok(Posted::Replaced) => context.printer.note("The comment is replaced."),
+            Ok(Posted::Created) => context.printer.note("The comment was posted."),
+            Ok(Posted::Replaced) => context.printer.note("The comment was updated."),
             Err(error @ ForgeError::Refused { .. }) => {
                 return Err(CliError::coded(Code::RoleTooLow, error.to_string()).remedy(request.forge().remedy()));
             }
@@ -84,14 +83,14 @@ fn read(file: Option<&Path>) -> Result<String, CliError> {
     if bytes.len() as u64 > LIMIT {
         return Err(CliError::coded(Code::FileTooLarge, format!("{shown} has more than 4 MiB")));
     }
-    // A shell of Windows writes what a program prints as UTF-16.
+    // A Windows shell redirects output as UTF-16.
     crate::text::decode(&bytes).map_err(|encoding| {
         CliError::coded(Code::Encoding, format!("{shown} is {encoding}")).remedy("Save it as UTF-8.")
     })
 }
 
-/// The document of GitHub's event. None if there is none: the job's other variables may do.
-fn event(path: &Path) -> Option<serde_json::Value> {
+/// Reads the document of GitHub's event. Returns none if it cannot be read; the job's other variables may be enough.
+fn read_event(path: &Path) -> Option<serde_json::Value> {
     let mut bytes = Vec::new();
     std::fs::File::open(path).ok()?.take(LIMIT).read_to_end(&mut bytes).ok()?;
     serde_json::from_slice(&bytes).ok()

@@ -1,4 +1,4 @@
-//! `mailwright completions` and `mailwright man`.
+//! `mailwright completions` and `mailwright man`: generated from the command definitions.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::cli::{Cli, CliError, Context, Exit, Runnable};
     mailwright completions fish > ~/.config/fish/completions/mailwright.fish"
 )]
 pub(crate) struct Completions {
-    /// The shell
+    /// Shell
     shell: clap_complete::Shell,
 }
 
@@ -30,7 +30,7 @@ impl Runnable for Completions {
 /// Write man pages into a folder
 #[derive(Debug, clap::Args)]
 pub(crate) struct Man {
-    /// The folder; it must exist
+    /// Existing folder
     folder: PathBuf,
 }
 
@@ -39,7 +39,7 @@ impl Runnable for Man {
         clap_mangen::generate_to(Cli::command(), &self.folder).map_err(|error| {
             CliError::new(format!("cannot write man pages into `{}`: {error}", self.folder.display()))
         })?;
-        context.printer.note(&format!("Man pages are in {}.", self.folder.display()));
+        context.printer.note(&format!("Wrote man pages to {}.", self.folder.display()));
         Ok(Exit::Done)
     }
 }

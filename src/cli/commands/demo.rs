@@ -1,6 +1,6 @@
-//! `mailwright demo`: the whole way on this machine, each step with the command that a user would type.
+//! `mailwright demo`: runs every step on this machine and shows the command of each.
 //!
-//! Every step runs this same program as a process of its own; nothing is acted out.
+//! Each step runs this program as a separate process, so the demo shows the real behaviour.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
@@ -15,23 +15,24 @@ use crate::{
     net::http_client::describe_error,
 };
 
-/// The whole way on this machine: serve, validate, plan, apply, look, plan again
+/// Demonstrate every step on this machine: serve, validate, plan, apply, send, plan again
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  mailwright demo          leaves the service up for trying, until Ctrl-C\n  mailwright demo --once   ends after the last step\n\n\
+    after_help = "Examples:\n  mailwright demo          keeps the service running until Ctrl-C\n  mailwright demo --once   exits after the last step\n\n\
     The service keeps its data in a temporary folder, listens on 127.0.0.1 only, and uses the public key of the examples."
 )]
 pub(crate) struct Demo {
-    /// End after the last step instead of leaving the service up
+    /// Exit after the last step instead of keeping the service running
     #[arg(long)]
     once: bool,
-    /// The environment to apply
+    /// Environment to apply
     #[arg(long, default_value = "dev", value_name = "ENV")]
     environment: String,
-    /// Where the service listens; port 0 takes a free one [default: 127.0.0.1:8470, or a free port if that is taken]
+    /// Address on which the service listens; port 0 selects a free port [default: 127.0.0.1:8470, or a free port if that
+    /// is in use]
     #[arg(long, value_name = "ADDRESS", value_parser = parse_listen_address)]
     listen: Option<std::net::SocketAddr>,
-    /// Port of the sandbox's Entra and Graph; the environment's files name it
+    /// Port of the sandbox's Entra and Graph, as in the environment's files
     #[arg(long, default_value_t = 8471, value_name = "PORT", hide = true)]
     sandbox_port: u16,
     /// Port of the sandbox's mail server
@@ -50,22 +51,22 @@ impl Runnable for Demo {
         let demo = Running::start(context, self, &sandbox, project, folder.path())?;
         let environment = &self.environment;
         demo.step(context, "Check the files", &["validate"])?;
-        demo.step(context, "What would change", &["plan", environment])?;
+        demo.step(context, "Show what would change", &["plan", environment])?;
         let apply = ["apply", environment, "--yes"];
-        if !demo.try_step(context, "Change it: the service verifies first", &apply)? {
+        if !demo.try_step(context, "Apply the change: the service verifies first", &apply)? {
             sandbox.consent(context, environment)?;
-            demo.step(context, "Will the mail leave now?", &["verify", environment])?;
-            demo.step(context, "Change it", &apply)?;
+            demo.step(context, "Verify again", &["verify", environment])?;
+            demo.step(context, "Apply the change", &apply)?;
         }
-        demo.step(context, "What is live now", &["status", environment])?;
+        demo.step(context, "Show the status", &["status", environment])?;
         demo.step(
             context,
-            "Who sends remittances for EDU1, and why",
+            "Show which profile sends remittances for EDU1",
             &["resolve", environment, "EDU1", "documents-remittance"],
         )?;
         demo.step(
             context,
-            "Send one, and see it through",
+            "Send a message and wait for its delivery",
             &[
                 "send",
                 environment,
@@ -84,15 +85,13 @@ impl Runnable for Demo {
                 "--wait",
             ],
         )?;
-        demo.step(context, "What became of the mail", &["outbox", environment, "list"])?;
-        demo.step(context, "Plan again: nothing is left to do", &["plan", environment])?;
+        demo.step(context, "List the mail", &["outbox", environment, "list"])?;
+        demo.step(context, "Plan again: no changes", &["plan", environment])?;
         if self.once {
-            context
-                .printer
-                .out("That was the whole way. `mailwright demo` without `--once` leaves the service up for trying.");
+            context.printer.out("Demo finished. `mailwright demo` without `--once` keeps the service running.");
             return Ok(Exit::Done);
         }
-        demo.leave_up(context, environment);
+        demo.keep_running(context, environment);
         Ok(Exit::Done)
     }
 }
@@ -101,20 +100,20 @@ impl Demo {
     fn listen(&self) -> String {
         match self.listen {
             Some(address) => address.to_string(),
-            // The port that the examples name, so that their commands work as they stand; if it is taken, any.
+            // The port in the examples, so that their commands work unchanged; if it is in use, any free port.
             None if std::net::TcpListener::bind("127.0.0.1:8470").is_ok() => "127.0.0.1:8470".to_owned(),
             None => "127.0.0.1:0".to_owned(),
         }
     }
 }
 
-/// The stand-ins have ports that the files name, so there is no other to fall back to.
-fn is_free(demo: &Demo, port: u16, what: &str) -> Result<(), CliError> {
+/// Returns an error if a port is in use. The files name the ports of the stand-ins, so another port would not work.
+fn check_port(demo: &Demo, port: u16, what: &str) -> Result<(), CliError> {
     std::net::TcpListener::bind(("127.0.0.1", port)).map(drop).map_err(|error| {
         let message =
-            format!("the files of `{}` expect {what} on port {port}, and that cannot be had: {error}", demo.environment);
+            format!("cannot use port {port}, on which the files of `{}` expect {what}: {error}", demo.environment);
         CliError::coded(Code::CannotListen, message).remedy(format!(
-            "Stop what listens there, most often another demo or sandbox, and start again. `ss -ltnp sport = :{port}` or `lsof -i :{port}` names it."
+            "Stop the program that uses the port, usually another demo or sandbox, and start again. `ss -ltnp sport = :{port}` or `lsof -i :{port}` shows it."
         ))
     })
 }
@@ -130,15 +129,15 @@ struct Sandbox {
 impl Sandbox {
     fn start(context: &Context, demo: &Demo, folder: &Path) -> Result<Self, CliError> {
         let program = std::env::current_exe()
-            .map_err(|error| CliError::new(format!("cannot tell where this program is: {error}")))?;
+            .map_err(|error| CliError::new(format!("cannot find this program's file: {error}")))?;
         let authority = folder.join("sandbox.pem");
         heading(
             context,
             "Start stand-ins for Microsoft Entra, Microsoft Graph and a mail server",
             "mailwright sandbox --ca-file DATA/sandbox.pem &",
         );
-        is_free(demo, demo.sandbox_port, "Entra and Graph")?;
-        is_free(demo, demo.smtp_port, "the mail server")?;
+        check_port(demo, demo.sandbox_port, "Entra and Graph")?;
+        check_port(demo, demo.smtp_port, "the mail server")?;
         let (port, smtp_port) = (demo.sandbox_port.to_string(), demo.smtp_port.to_string());
         let mut child = Command::new(&program)
             .args(["sandbox", "--stop-at-end-of-input", "--port", &port, "--smtp-port", &smtp_port])
@@ -155,19 +154,21 @@ impl Sandbox {
         };
         let found = value("Entra and Graph").zip(value("DNS (UDP)"));
         let Some((address, dns)) = found else {
-            let mut words = String::new();
+            let mut output = String::new();
             if let Some(stderr) = child.stderr.take() {
-                drop(stderr.take(8 * 1024).read_to_string(&mut words));
+                drop(stderr.take(8 * 1024).read_to_string(&mut output));
             }
             drop(child.kill());
             drop(child.wait());
-            return Err(CliError::new("the sandbox did not start").detail(words.trim().to_owned()));
+            return Err(CliError::new("the sandbox did not start").detail(output.trim().to_owned()));
         };
-        context.printer.out(&format!("Entra and Graph are at {address}, the mail server at localhost:{smtp_port}.\n"));
+        context
+            .printer
+            .out(&format!("Entra and Graph listen at {address}, the mail server at localhost:{smtp_port}.\n"));
         Ok(Self { child, address, dns, authority })
     }
 
-    /// Does what the finding says: an administrator opens the consent address.
+    /// Follows the remedy of the finding: an administrator opens the consent address.
     fn consent(&self, context: &Context, environment: &str) -> Result<(), CliError> {
         let address = format!(
             "{}/contoso.onmicrosoft.com/adminconsent?client_id=6f1d2c3b-0a4e-4c59-9d0b-1f2e3a4b5c6d",
@@ -175,13 +176,13 @@ impl Sandbox {
         );
         heading(
             context,
-            &format!("Mend it as the finding of `{environment}` says: an administrator consents"),
+            &format!("Follow the remedy of the finding in `{environment}`: an administrator consents"),
             &format!("curl --cacert DATA/sandbox.pem \"{address}\""),
         );
         let failed = |error: &dyn std::fmt::Display| CliError::new(format!("cannot consent: {error}"));
         let pem = std::fs::read(&self.authority).map_err(|error| failed(&error))?;
         let authority = reqwest::Certificate::from_pem(&pem).map_err(|error| failed(&error))?;
-        // The sandbox is on this machine: no proxy is asked. The page is the one that the consent leads to.
+        // The sandbox is on this machine, so no proxy is used. The result is the page after the consent.
         let client = reqwest::Client::builder().no_proxy().add_root_certificate(authority).build();
         let client = client.map_err(|error| failed(&error))?;
         let page = context.runtime()?.block_on(async { client.get(&address).send().await?.text().await });
@@ -216,7 +217,7 @@ impl Running {
         folder: &Path,
     ) -> Result<Self, CliError> {
         let program = std::env::current_exe()
-            .map_err(|error| CliError::new(format!("cannot tell where this program is: {error}")))?;
+            .map_err(|error| CliError::new(format!("cannot find this program's file: {error}")))?;
         let token_file = folder.join("token");
         let (data, listen) = (folder.join("data"), demo.listen());
         let arguments = ["serve", "--demo", "--environment", &demo.environment, "--listen", &listen];
@@ -238,7 +239,7 @@ impl Running {
             .arg("--outgoing-ca-file")
             .arg(&sandbox.authority)
             .args(["--dns-server", &sandbox.dns])
-            // The pipe closes when this process ends, however it ends, and the service with it.
+            // The pipe closes when this process ends for any reason, and the service stops.
             .arg("--stop-at-end-of-input")
             .env_remove(variables::TOKEN)
             .env_remove(variables::SERVICE)
@@ -248,7 +249,7 @@ impl Running {
             .spawn()
             .map_err(|error| CliError::new(format!("cannot start the service: {error}")))?;
         let address = wait_for_address(&mut service);
-        // What the service logs from now on is read and dropped, so that it never waits for a full pipe.
+        // The log is read and discarded, so that the service does not block on a full pipe.
         if let Some(mut log) = service.stderr.take() {
             std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
         }
@@ -273,7 +274,7 @@ impl Running {
         }
     }
 
-    /// A step that may end with an error: whether it did not.
+    /// Runs a step that may fail. Returns true if it succeeded.
     fn try_step(&self, context: &Context, title: &str, arguments: &[&str]) -> Result<bool, CliError> {
         let quoted = |argument: &&str| {
             if argument.contains(' ') { format!("'{argument}'") } else { (*argument).to_owned() }
@@ -293,7 +294,7 @@ impl Running {
         Ok(status.success())
     }
 
-    fn leave_up(mut self, context: &Context, environment: &str) {
+    fn keep_running(mut self, context: &Context, environment: &str) {
         let export = format!(
             "export {}={} {}={}",
             variables::SERVICE,
@@ -302,8 +303,8 @@ impl Running {
             self.token_file.display()
         );
         context.printer.out(&format!(
-            "The service stays up until Ctrl-C. In another terminal:\n\n  {export}\n\n\
-             Change something by hand, see the drift, take it back:\n\n  \
+            "The service runs until Ctrl-C. In another terminal:\n\n  {export}\n\n\
+             Change something by hand, show the drift, revert it:\n\n  \
              curl -sS -X PATCH $MAILWRIGHT_SERVICE/v1/profiles/relay -H \"Authorization: Bearer $(cat $MAILWRIGHT_TOKEN_FILE)\" \\\n    \
              -H 'If-Match: *' -H 'Content-Type: application/merge-patch+json' -d '{{\"description\":\"changed by hand\"}}'\n  \
              mailwright outbox {environment} status\n  mailwright drift {environment}\n  mailwright plan {environment}\n  mailwright history {environment}\n  \
@@ -332,7 +333,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The end of its input tells the service to stop by itself; it has nothing to do that takes long.
+        // The end of its input stops the service.
         drop(self.service.stdin.take());
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(2) && !matches!(self.service.try_wait(), Ok(Some(_))) {
@@ -348,30 +349,30 @@ fn heading(context: &Context, title: &str, command: &str) {
     context.printer.out(&format!("{bold}== {title}{bold:#}\n{cyan}$ {command}{cyan:#}"));
 }
 
-/// Reads what the service prints until it names its address; a service that ends first is told with its own words.
+/// Reads the output of the service until it prints its address. If it exits first, the error contains its output.
 fn wait_for_address(service: &mut Child) -> Result<String, CliError> {
     let stdout = service.stdout.take().ok_or_else(|| CliError::new("the service has no output"))?;
-    let (tell, told) = std::sync::mpsc::channel();
+    let (sender, address) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut output = BufReader::new(stdout);
         let mut line = String::new();
         while output.read_line(&mut line).is_ok_and(|read| read > 0) {
             if let Some(at) = line.find("http") {
-                drop(tell.send(line[at..].split_whitespace().next().unwrap_or_default().to_owned()));
+                drop(sender.send(line[at..].split_whitespace().next().unwrap_or_default().to_owned()));
                 break;
             }
             line.clear();
         }
         drop(std::io::copy(&mut output, &mut std::io::sink()));
     });
-    if let Ok(address) = told.recv_timeout(Duration::from_secs(20)) {
+    if let Ok(address) = address.recv_timeout(Duration::from_secs(20)) {
         Ok(address.trim_end_matches(['.', ',']).to_owned())
     } else {
         drop(service.kill());
-        let mut words = String::new();
+        let mut output = String::new();
         if let Some(stderr) = service.stderr.take() {
-            drop(stderr.take(8 * 1024).read_to_string(&mut words));
+            drop(stderr.take(8 * 1024).read_to_string(&mut output));
         }
-        Err(CliError::new("the service did not start").detail(words.trim().to_owned()))
+        Err(CliError::new("the service did not start").detail(output.trim().to_owned()))
     }
 }

@@ -1,4 +1,4 @@
-//! `mailwright diff`: what a change of files does to the environments, without any service.
+//! `mailwright diff`: compares the environments of two revisions of the files, without a service.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable,
-        revisions::{said, unopened},
+        revisions::{load_from, report_unreadable},
     },
     config::{Repository, Selection},
     git::Range,
@@ -20,28 +20,28 @@ use crate::{
     },
 };
 
-/// Show what a change of files does to the environments, without any service
+/// Show how a change of files affects the environments, without a service
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright diff                          what is not committed\n  \
-    mailwright diff main...topic             what the branch `topic` changes\n  \
-    mailwright diff origin/main... 'prod-*'  the same of what is checked out, for some environments\n  \
+#[command(after_help = "Examples:\n  mailwright diff                          uncommitted changes\n  \
+    mailwright diff main...topic             changes of the branch `topic`\n  \
+    mailwright diff origin/main... 'prod-*'  changes of the checked out branch, for some environments\n  \
     mailwright diff v1.4..v1.5 -l region=emea\n  \
     mailwright diff main...topic --format markdown > comment.md\n  \
     mailwright diff main...topic --detailed-exitcode     0 nothing, 1 error, 2 differences\n\n\
-    A..B compares two revisions, A...B where they parted with B, and A alone the revision with the work tree. A side\n\
-    that is left out is HEAD. Both sides are layered and validated as `mailwright validate` does; only environments that\n\
-    the changed files touch are read. Environments in which the same changes stand together.")]
+    A..B compares two revisions, A...B compares their merge base with B, and A alone compares the revision with the\n\
+    work tree. An omitted side is HEAD. Both sides are layered and validated as by `mailwright validate`; only\n\
+    environments that the changed files affect are read. Environments with the same changes are grouped.")]
 pub(crate) struct Diff {
-    /// What to compare, then the environments; all if none is named
+    /// Revisions to compare, then environments [default: uncommitted changes of all environments]
     #[arg(value_name = "RANGE|ENV")]
     what: Vec<String>,
-    /// Only environments with these labels; may be given several times
+    /// Only environments with these labels (can be repeated)
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     selector: Vec<String>,
-    /// How to print it
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
-    /// Tell by the exit code whether there are differences: 2 if so
+    /// Exit with code 2 if there are differences
     #[arg(long)]
     detailed_exitcode: bool,
 }
@@ -55,13 +55,17 @@ impl Runnable for Diff {
         let root = context.project()?;
         let (range, patterns) = self.range(&root)?;
         let sides = RevisionPair::open(&root, &range)?;
-        let Some(mut touched) = sides.affected_environments() else { return Err(unopened(context, &range, &sides)) };
-        let (Ok(old), Ok(new)) = (&sides.old, &sides.new) else { return Err(unopened(context, &range, &sides)) };
+        let Some(mut touched) = sides.affected_environments() else {
+            return Err(report_unreadable(context, &range, &sides));
+        };
+        let (Ok(old), Ok(new)) = (&sides.old, &sides.new) else {
+            return Err(report_unreadable(context, &range, &sides));
+        };
         if !patterns.is_empty() || !self.selector.is_empty() {
-            let meant = meant(old, new, patterns, &self.selector)?;
-            touched.retain(|name| meant.contains(name));
+            let selected = select(old, new, patterns, &self.selector)?;
+            touched.retain(|name| selected.contains(name));
         }
-        let all = differences(&sides, &touched);
+        let all = compare_environments(&sides, &touched);
         let differences = Differences { from: range.from.describe(), to: range.to.describe(), all };
         context.printer.out(&match self.format {
             Format::Human => differences.to_human(),
@@ -83,7 +87,8 @@ impl Runnable for Diff {
 }
 
 impl Diff {
-    /// The first word is the range, unless it is plainly an environment and nothing that Git knows.
+    /// Returns the range and the environments. The first argument is the range, unless it is an environment and not a
+    /// revision.
     fn range<'a>(&'a self, root: &std::path::Path) -> Result<(Range, &'a [String]), CliError> {
         let Some((first, rest)) = self.what.split_first() else { return Ok((Range::parse(root, "HEAD")?, &[])) };
         let is_pattern = first.contains(['*', '?', '[', '{']) && !first.contains("@{");
@@ -97,62 +102,63 @@ impl Diff {
         if !is_pattern && Range::is_revision(root, first) {
             return Err(CliError::coded(
                 crate::model::Code::Usage,
-                format!("`{}` is an environment, and a revision too", first.escape_debug()),
+                format!("`{}` is both an environment and a revision", first.escape_debug()),
             )
-            .remedy(format!("Say which: `mailwright diff HEAD {first}`, or `mailwright diff {first}..`.")));
+            .remedy(format!("Write `mailwright diff HEAD {first}` or `mailwright diff {first}..`.")));
         }
         Ok((Range::parse(root, "HEAD")?, &self.what))
     }
 }
 
-/// The environments that are meant, on either side. A pattern that means nothing on both is an error.
-fn meant(
+/// Returns the selected environments of both revisions. A pattern that matches none in either is an error.
+fn select(
     old: &Repository,
     new: &Repository,
     patterns: &[String],
     selectors: &[String],
 ) -> Result<BTreeSet<EnvironmentName>, crate::model::Problem> {
-    let mut meant = BTreeSet::new();
-    let mut one = |patterns: &[String]| {
+    let mut selected = BTreeSet::new();
+    let mut add = |patterns: &[String]| {
         let selection = Selection::parse(patterns, selectors)?;
         match (new.select(&selection), old.select(&selection)) {
             (Err(error), Err(_)) => return Err(error),
-            (new, old) => meant.extend(new.into_iter().chain(old).flatten()),
+            (new, old) => selected.extend(new.into_iter().chain(old).flatten()),
         }
         Ok(())
     };
     if patterns.is_empty() {
-        one(&[])?;
+        add(&[])?;
     }
     for pattern in patterns {
-        one(std::slice::from_ref(pattern))?;
+        add(std::slice::from_ref(pattern))?;
     }
-    Ok(meant)
+    Ok(selected)
 }
 
-/// What differs in these environments.
-fn differences(sides: &RevisionPair, names: &BTreeSet<EnvironmentName>) -> Vec<Difference> {
+/// Compares the environments of both revisions.
+fn compare_environments(sides: &RevisionPair, names: &BTreeSet<EnvironmentName>) -> Vec<Difference> {
     let (Ok(old), Ok(new)) = (&sides.old, &sides.new) else { return Vec::new() };
     sides.read_ahead(names);
     let compared: Vec<_> = names
         .par_iter()
         .map(|name| {
-            let (before, after) = (said(old, name), said(new, name));
-            let contents =
-                |said: &LoadedSide| said.as_ref().and_then(|said| said.as_ref().ok()).map(file_diff::contents_digest);
+            let (before, after) = (load_from(old, name), load_from(new, name));
+            let contents = |loaded: &LoadedSide| {
+                loaded.as_ref().and_then(|loaded| loaded.as_ref().ok()).map(file_diff::contents_digest)
+            };
             let moved = (before.is_none() != after.is_none()).then(|| (contents(&before), contents(&after)));
             (file_diff::compare_environment(name, before, after), name.clone(), moved)
         })
         .collect();
-    let mut gone: BTreeMap<Digest, EnvironmentName> = BTreeMap::new();
-    let mut come: BTreeMap<EnvironmentName, Digest> = BTreeMap::new();
+    let mut removed: BTreeMap<Digest, EnvironmentName> = BTreeMap::new();
+    let mut added: BTreeMap<EnvironmentName, Digest> = BTreeMap::new();
     let mut all = Vec::new();
     for (difference, name, moved) in compared {
         let (before, after) = moved.unwrap_or_default();
-        gone.extend(before.map(|digest| (digest, name.clone())));
-        come.extend(after.map(|digest| (name, digest)));
+        removed.extend(before.map(|digest| (digest, name.clone())));
+        added.extend(after.map(|digest| (name, digest)));
         all.extend(difference);
     }
-    file_diff::mark_renames(&mut all, &gone, &come);
+    file_diff::mark_renames(&mut all, &removed, &added);
     all
 }

@@ -1,5 +1,5 @@
-//! `mailwright explain`: a problem code, a finding of `verify`, an AADSTS code of Entra, or a reply of a mail server, at
-//! length.
+//! `mailwright explain`: explains a problem code, a finding of `verify`, an AADSTS code of Entra, or a reply of a mail
+//! server.
 
 use crate::{
     cli::{CliError, Context, Exit, Runnable},
@@ -17,24 +17,25 @@ use crate::{
     after_help = "Examples:\n  mailwright explain MW0104\n  mailwright explain GRAPH-REDIRECT-SPA\n  mailwright explain AADSTS7000215\n  mailwright explain \"550 5.7.1 Relay access denied\"\n  mailwright explain          lists all problem codes and findings"
 )]
 pub(crate) struct Explain {
-    /// The code, the id or the reply; problem codes and findings are listed if none is given
+    /// Code, finding id or reply; without it, problem codes and findings are listed
     code: Option<String>,
 }
 
-/// `MW0007` for `mw7` and `7`; what is no number stays as it is.
-fn in_full(text: &str) -> String {
+/// Returns `MW0007` for `mw7` and `7`; other text is returned unchanged.
+fn complete_code(text: &str) -> String {
     let digits = text.trim_start_matches(['m', 'M']).trim_start_matches(['w', 'W']);
     digits.parse::<u16>().map_or(text.to_owned(), |number| format!("MW{number:04}"))
 }
 
-/// The number of an AADSTS code: by itself, in a copied message, or bare, since no problem code has five digits.
-fn entras(text: &str) -> Option<u32> {
+/// Returns the number of an AADSTS code: alone, in a copied message, or without prefix, since problem codes have at most
+/// four digits.
+fn parse_aadsts(text: &str) -> Option<u32> {
     let bare = || text.trim().parse().ok().filter(|number| *number > 9_999);
     aadsts::parse(text).or_else(|| aadsts::named_in(text).first().copied()).or_else(bare)
 }
 
-/// What is known of an AADSTS code.
-fn explained(entry: &AadstsCode) -> String {
+/// Explains an AADSTS code.
+fn explain_aadsts(entry: &AadstsCode) -> String {
     let findings: Vec<&str> = reported_as(entry.cause).iter().map(|id| id.id()).collect();
     let delivery = if entry.cause.is_transient() {
         "the attempt is made again later; the profile is not suspended"
@@ -43,7 +44,7 @@ fn explained(entry: &AadstsCode) -> String {
     };
     format!(
         "{}.\n\nWhat to do: {}\n\n`verify` reports it as {}. While delivering: {delivery}.\nOAuth error, as a rule: {}\nSource: {}\nMicrosoft's page: {}",
-        capitalised(&entry.meaning),
+        capitalize(&entry.meaning),
         entry.remedy,
         findings.join(", or "),
         entry.error,
@@ -52,7 +53,7 @@ fn explained(entry: &AadstsCode) -> String {
     )
 }
 
-/// The steps of a conversation at which a reply may come, and their names.
+/// The steps of an SMTP conversation, and their names.
 const STEPS: [(&str, &str); 7] = [
     ("greeting", "the greeting"),
     ("tls", "STARTTLS"),
@@ -63,8 +64,8 @@ const STEPS: [(&str, &str); 7] = [
     ("dot", "the end of the contents"),
 ];
 
-/// The meanings of a reply, by the step at which it comes.
-fn explained_reply(code: &str, text: &str) -> String {
+/// Explains a reply for each step at which it may occur.
+fn explain_reply(code: &str, text: &str) -> String {
     let has_reply_code = text.trim().bytes().take(3).all(|b| b.is_ascii_digit());
     let digits = match code.as_bytes().first() {
         Some(b'2') => "250",
@@ -101,7 +102,8 @@ fn explained_reply(code: &str, text: &str) -> String {
     )
 }
 
-fn capitalised(text: &str) -> String {
+/// Returns the text with a capital first letter.
+fn capitalize(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
@@ -120,7 +122,7 @@ impl Runnable for Explain {
             context.printer.out(&format!("{bold}{id}: {}{bold:#}\n\n{}", id.title(), id.explanation()));
             return Ok(Exit::Done);
         }
-        if let Some(number) = entras(text) {
+        if let Some(number) = parse_aadsts(text) {
             let entry = aadsts::find(number).ok_or_else(|| {
                 CliError::coded(
                     Code::Usage,
@@ -128,17 +130,17 @@ impl Runnable for Explain {
                 )
                 .remedy(format!("Microsoft's page about it: {}", aadsts::page(number)))
             })?;
-            context.printer.out(&format!("{bold}AADSTS{number}: {}{bold:#}\n\n{}", entry.name, explained(entry)));
+            context.printer.out(&format!("{bold}AADSTS{number}: {}{bold:#}\n\n{}", entry.name, explain_aadsts(entry)));
             return Ok(Exit::Done);
         }
         if let Some(code) = replies::enhanced_code(text) {
             let title = format!("{bold}{code}: a reply of a mail server{bold:#}");
-            context.printer.out(&format!("{title}\n\n{}", explained_reply(&code, text)));
+            context.printer.out(&format!("{title}\n\n{}", explain_reply(&code, text)));
             return Ok(Exit::Done);
         }
-        let code: Code = in_full(text).parse().map_err(|_| {
+        let code: Code = complete_code(text).parse().map_err(|_| {
             let text = shortened(text, 60);
-            let error = CliError::coded(Code::Usage, format!("there is no code `{}`", text.escape_debug()));
+            let error = CliError::coded(Code::Usage, format!("unknown code `{}`", text.escape_debug()));
             let known = Code::ALL.iter().map(|code| code.id()).chain(FindingId::ALL.iter().map(|id| id.id()));
             match suggest::nearest(&text, known) {
                 Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),

@@ -1,4 +1,4 @@
-//! `mailwright functions`: the catalogue.
+//! `mailwright functions`: lists the functions that a profile can serve.
 
 use serde_json::json;
 
@@ -7,20 +7,20 @@ use crate::{
     model::Function,
 };
 
-/// The catalogue of functions that a profile can serve
+/// List the functions that a profile can serve
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailwright functions\n  mailwright functions --format json")]
 pub(crate) struct Functions {
-    /// How to print it
+    /// Output format
     #[arg(long, value_enum, default_value_t = CatalogueFormat::Human, value_name = "FORMAT")]
     format: CatalogueFormat,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum CatalogueFormat {
-    /// A table.
+    /// A table
     Human,
-    /// One document.
+    /// One JSON document
     Json,
 }
 

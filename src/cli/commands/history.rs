@@ -1,4 +1,4 @@
-//! `mailwright history`: the generations of the service's state.
+//! `mailwright history`: lists past generations.
 
 use crate::{
     cli::{
@@ -13,19 +13,19 @@ use crate::{
     text::printable,
 };
 
-/// The generations of the service's state, newest first
+/// List past generations, newest first
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailwright history prod\n  mailwright history prod --limit 100 --format json")]
 pub(crate) struct History {
-    /// The environment
+    /// Environment
     environment: String,
-    /// How many to show
+    /// Number of generations to show
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
-    /// Only those older than this generation
+    /// Only generations older than this one
     #[arg(long, value_name = "GENERATION")]
     before: Option<u64>,
-    /// How to print it
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
@@ -46,7 +46,7 @@ impl Runnable for History {
             return Ok(Exit::Done);
         }
         if page.generations.is_empty() {
-            context.printer.out("No generations: nothing has changed since the store was made.");
+            context.printer.out("No generations: nothing has changed since the store was created.");
             return Ok(Exit::Done);
         }
         let rows = page.generations.iter().map(row);
@@ -70,7 +70,7 @@ fn row(generation: &Generation) -> Vec<String> {
     vec![
         generation.number.to_string(),
         format_time(generation.at),
-        by(generation),
+        describe_actor(generation),
         how,
         short_commit(provenance),
         branch,
@@ -80,10 +80,10 @@ fn row(generation: &Generation) -> Vec<String> {
     ]
 }
 
-/// `pipeline, approved by alice, bob`.
-fn by(generation: &Generation) -> String {
+/// Describes the author of a generation: `pipeline, approved by alice, bob`.
+fn describe_actor(generation: &Generation) -> String {
     let signers: Vec<&str> = generation.approvals.iter().map(|approved| approved.signer.as_str()).collect();
     let approved = if signers.is_empty() { String::new() } else { format!(", approved by {}", signers.join(", ")) };
-    let alone = generation.allowances.break_glass.as_ref().map_or("", |_| ", without approvals");
-    format!("{}{approved}{alone}", generation.by)
+    let break_glass = generation.allowances.break_glass.as_ref().map_or("", |_| ", without approvals");
+    format!("{}{approved}{break_glass}", generation.by)
 }

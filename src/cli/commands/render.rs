@@ -1,4 +1,4 @@
-//! `mailwright render`: what the layers amount to, and where each value comes from.
+//! `mailwright render`: prints the effective configuration, with the origin of each value.
 
 use std::fmt::Write as _;
 
@@ -13,35 +13,35 @@ use crate::{
     model::{Code, Place, ProfileName},
 };
 
-/// Print what the layers amount to, with the place that each value comes from
+/// Print the effective configuration, with the origin of each value
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailwright render prod\n  mailwright render prod invoices      one profile\n  \
     mailwright render prod --format json | jq .places\n\n\
-    Needs no service and no key. Layers are merged and variables put in; secrets stay names. Where a value takes a\n\
-    variable, its comment names the place of the text and that of the variable. Files with problems are rendered as\n\
-    far as they can be read; the problems go to standard error, and the exit code is 1.")]
+    Needs no service and no key. Layers are merged and variables interpolated; secrets remain names. For a value with a\n\
+    variable, the comment names the origins of the text and of the variable. Files with problems are rendered as far\n\
+    as possible; the problems are printed to standard error, and the exit code is 1.")]
 pub(crate) struct Render {
-    /// The environment; an abstract layer too
+    /// Environment or abstract layer
     environment: String,
     /// Only this profile
     profile: Option<String>,
-    /// How to print it
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Yaml, value_name = "FORMAT")]
     format: Format,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
-    /// YAML, with the places as comments.
+    /// YAML with the origins as comments
     Yaml,
-    /// One document: the values, and their places by JSON pointer.
+    /// One JSON document: the values, and their origins by JSON pointer
     Json,
 }
 
-/// Where the comments begin, unless the line is longer.
+/// The column of the comments, unless the line is longer.
 const COLUMN: usize = 56;
 
-/// The keys of environments and profiles that stand first.
+/// The keys of environments and profiles that come first.
 const ORDER: [&str; 13] = [
     "description",
     "abstract",
@@ -89,7 +89,7 @@ impl Runnable for Render {
         };
         context.printer.out(&text);
         if report.has_errors() {
-            // Standard output has its document already.
+            // Standard output has the document already.
             let error = environment::problems(context, &report);
             return Err(CliError { in_json: true, ..error });
         }
@@ -136,7 +136,7 @@ fn yaml(effective: &EffectiveEnvironment) -> String {
     out
 }
 
-/// A map's entries, or a list's items, each on its line.
+/// Writes a map's entries or a list's items, each on its own line.
 fn block(out: &mut String, sourced: &Sourced, depth: usize) {
     let indent = "  ".repeat(depth);
     match sourced {
@@ -144,7 +144,7 @@ fn block(out: &mut String, sourced: &Sourced, depth: usize) {
             line(out, &format!("{indent}{}", write::display_scalar(value)), place, variables);
         }
         Sourced::Map(entries) => {
-            // The order in which people read a file; what is not in it stays in the order of the files.
+            // Known keys in the usual order of a file, then the others in the order of the files.
             let rank = |key: &str| ORDER.iter().position(|known| *known == key).unwrap_or(ORDER.len());
             let mut entries: Vec<&(String, Sourced)> = entries.iter().collect();
             entries.sort_by_key(|(key, _)| rank(key));
@@ -156,7 +156,7 @@ fn block(out: &mut String, sourced: &Sourced, depth: usize) {
     }
 }
 
-/// What stands behind a key or a dash.
+/// Writes the value after a key or a dash.
 fn below(out: &mut String, head: &str, value: &Sourced, depth: usize) {
     match value {
         Sourced::Leaf { value, place, variables } => {
@@ -165,7 +165,7 @@ fn below(out: &mut String, head: &str, value: &Sourced, depth: usize) {
         Sourced::Map(entries) if entries.is_empty() => out.push_str(&format!("{head} {{}}\n")),
         Sourced::List(items) if items.is_empty() => out.push_str(&format!("{head} []\n")),
         Sourced::Map(_) if head.ends_with('-') => {
-            // The first key stands beside the dash.
+            // The first key is on the line of the dash.
             let mut inner = String::new();
             block(&mut inner, value, depth);
             out.push_str(&format!("{head} {}", inner.trim_start()));
@@ -177,7 +177,7 @@ fn below(out: &mut String, head: &str, value: &Sourced, depth: usize) {
     }
 }
 
-/// A line with where its value comes from.
+/// Writes a line with the origin of its value.
 fn line(out: &mut String, text: &str, place: &Place, variables: &[(String, Place)]) {
     let mut from = format!("{}:{}", place.file, place.line);
     for (name, place) in variables {
@@ -203,7 +203,7 @@ fn document(environment: &Environment, effective: &EffectiveEnvironment) -> Stri
     format!("{document:#}")
 }
 
-/// The places of all values, by the JSON pointer of the value in the document.
+/// Collects the places of all values by their JSON pointers in the document.
 fn collect(sourced: &Sourced, pointer: &str, places: &mut Map<String, Value>) {
     match sourced {
         Sourced::Leaf { place, variables, .. } => {

@@ -1,4 +1,4 @@
-//! `mailwright resolve`: which profile sends for a company and a function, and why.
+//! `mailwright resolve`: shows which profile sends for a company and a function, and why.
 
 use crate::{
     cli::{
@@ -11,27 +11,27 @@ use crate::{
     },
 };
 
-/// Which profile sends for a company and a function, and why
+/// Show which profile sends for a company and a function, and why
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailwright resolve prod EDU1 documents-remittance\n  \
     mailwright resolve prod EDU1 user-interface --client spa\n  \
-    mailwright resolve prod EDU1 default --desired      by the files, without the service\n\n\
-    The function is tried first, then what it falls back to; at each step a profile that names the company\n\
-    beats a system-wide one. Exit code 1 if nobody sends.")]
+    mailwright resolve prod EDU1 default --desired      from the files, without the service\n\n\
+    The function is tried first, then its fallbacks; at each step a profile that names the company has\n\
+    precedence over a system-wide one. Exit code 1 if no profile sends.")]
 pub(crate) struct Resolve {
-    /// The environment
+    /// Environment
     environment: String,
-    /// The company
+    /// Company
     company: String,
-    /// The function
+    /// Function
     function: String,
-    /// The client that the user works in, for `user-interface`: native or spa
+    /// Client that the user works in, for `user-interface`: native or spa
     #[arg(long, value_name = "CLIENT")]
     client: Option<Client>,
-    /// Ask the files instead of the service
+    /// Resolve from the files instead of the service
     #[arg(long)]
     desired: bool,
-    /// How to print it
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
@@ -62,9 +62,10 @@ impl Runnable for Resolve {
         }
         match resolution.profile {
             Some(_) => Ok(Exit::Done),
-            None => {
-                Err(CliError { in_json: true, ..CliError::coded(Code::NoRoute, format!("nobody sends for {cell}")) })
-            }
+            None => Err(CliError {
+                in_json: true,
+                ..CliError::coded(Code::NoRoute, format!("no profile sends for {cell}"))
+            }),
         }
     }
 }
@@ -72,9 +73,9 @@ impl Runnable for Resolve {
 fn text(resolution: &Resolution) -> String {
     let mut lines = vec![format!("{}", resolution.cell)];
     for (index, step) in resolution.steps.iter().enumerate() {
-        let whom = step.company.as_ref().map_or("system-wide".to_owned(), |company| format!("for {company}"));
-        let found = step.found.as_ref().map_or("nobody".to_owned(), |name| format!("`{name}`"));
-        lines.push(format!("  {}. {} {whom}: {found}", index + 1, step.function));
+        let scope = step.company.as_ref().map_or("system-wide".to_owned(), |company| format!("for {company}"));
+        let found = step.found.as_ref().map_or("none".to_owned(), |name| format!("`{name}`"));
+        lines.push(format!("  {}. {} {scope}: {found}", index + 1, step.function));
         for passed in &step.passed_over {
             let because = match passed.because {
                 PassedOverBecause::Disabled => "is disabled",
@@ -86,7 +87,7 @@ fn text(resolution: &Resolution) -> String {
     }
     lines.push(match &resolution.profile {
         Some(name) => format!("=> {name}"),
-        None => "=> nobody".to_owned(),
+        None => "=> none".to_owned(),
     });
     lines.join("\n")
 }

@@ -9,12 +9,12 @@ use crate::{
 /// Print the JSON Schemas of the files and documents
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  mailwright schema profile > profile.schema.json\n  mailwright schema          lists them\n\n\
-    An editor with a YAML language server completes and checks a file that begins with:\n  \
+    after_help = "Examples:\n  mailwright schema profile > profile.schema.json\n  mailwright schema          lists the names\n\n\
+    An editor with a YAML language server completes and checks a file with this first line:\n  \
     # yaml-language-server: $schema=../../../schema/profile.schema.json"
 )]
 pub(crate) struct Schema {
-    /// environment, profile, rollout, oidc, plan, diff or verify-report
+    /// Name of the schema: environment, profile, rollout, oidc, plan, diff or verify-report
     name: Option<String>,
 }
 
@@ -29,10 +29,10 @@ impl Runnable for Schema {
             context.printer.out(text);
             Ok(Exit::Done)
         } else {
-            let error = CliError::coded(Code::Usage, format!("there is no schema `{}`", wanted.escape_debug()));
+            let error = CliError::coded(Code::Usage, format!("unknown schema `{}`", wanted.escape_debug()));
             Err(match suggest::nearest(wanted, names()) {
                 Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
-                None => error.remedy(format!("There are: {}.", names().collect::<Vec<_>>().join(", "))),
+                None => error.remedy(format!("Use one of: {}.", names().collect::<Vec<_>>().join(", "))),
             })
         }
     }

@@ -29,73 +29,74 @@ use crate::{
     mailwright send dev --company EDU1 --function all-reports < report.eml\n  \
     mailwright send dev --company EDU1 --function all-reports --to boss@example.com < report.eml\n  \
     df -h | mailwright send dev --company EDU1 --function all-reports --to boss@example.com --subject Disks --text -\n\n\
-    Without a body of its own (`--text`, `--html`, `--attach`) a whole message (RFC 5322) is read from standard input; it\n\
-    goes to those whom it names, or to those whom `--to` names instead. Who it comes from is decided by the profile that\n\
-    serves the company and the function. The token needs the role `sender` (or `admin`).\n\n\
+    Without a body (`--text`, `--html`, `--attach`), a complete message (RFC 5322) is read from standard input. It is\n\
+    sent to the recipients in its header, or instead to those of `--to`. The sender is that of the profile that serves\n\
+    the company and the function. The token needs the role `sender` or `admin`.\n\n\
     Exit code: 0 accepted, or with --wait delivered; 1 refused, or with --wait not delivered."
 )]
 pub(crate) struct Send {
-    /// The environment
+    /// Environment
     environment: String,
-    /// Whose mail it is
+    /// Company that sends the mail
     #[arg(long)]
     company: String,
-    /// What kind of mail; `mailwright functions` lists them
+    /// Function of the mail; `mailwright functions` lists them
     #[arg(long)]
     function: String,
-    /// The client that the user works in, for mail of the user interface: native, spa
+    /// Client that the user works in, for mail of the user interface: native, spa
     #[arg(long, value_name = "CLIENT")]
     client: Option<model::Client>,
-    /// A recipient: a@example.com, or 'A Person <a@example.com>'; may be given several times
+    /// Recipient: a@example.com, or 'A Person <a@example.com>' (can be repeated)
     #[arg(long, value_name = "ADDRESS")]
     to: Vec<String>,
-    /// A recipient of a copy
+    /// Recipient of a copy (can be repeated)
     #[arg(long, value_name = "ADDRESS")]
     cc: Vec<String>,
-    /// A recipient that nobody else sees
+    /// Recipient of a blind copy (can be repeated)
     #[arg(long, value_name = "ADDRESS")]
     bcc: Vec<String>,
-    /// Where answers go
+    /// Address for replies (can be repeated)
     #[arg(long, value_name = "ADDRESS")]
     reply_to: Vec<String>,
-    /// The subject
+    /// Subject
     #[arg(long, default_value = "")]
     subject: String,
-    /// The body as text; `-` reads it from standard input
+    /// Body as text; `-` reads it from standard input
     #[arg(long, allow_hyphen_values = true)]
     text: Option<String>,
-    /// A file with the body as HTML
+    /// File with the body as HTML
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     html: Option<PathBuf>,
-    /// A file to attach; may be given several times
+    /// File to attach (can be repeated)
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     attach: Vec<PathBuf>,
-    /// The document that the message carries, by which it is found and not sent twice: invoice/4711
-    #[arg(long, value_name = "TYPE/NUMBER", value_parser = document)]
+    /// Document in the message, to find it and to avoid sending it twice: invoice/4711
+    #[arg(long, value_name = "TYPE/NUMBER", value_parser = parse_document)]
     document: Option<Document>,
-    /// Send the document although it was sent before
+    /// Send the document even if it was sent before
     #[arg(long)]
     allow_duplicate: bool,
-    /// Makes the submission safe to repeat [default: a new one each time]
+    /// Key that makes the submission safe to repeat [default: a new key]
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
-    /// Wait until it is delivered, or is not
+    /// Wait until the message is delivered or has failed
     #[arg(long)]
     wait: bool,
-    /// How long to wait, in seconds
+    /// Longest time to wait, in seconds
     #[arg(long, default_value_t = 300, value_name = "SECONDS", requires = "wait")]
     timeout: u64,
-    /// How to print it
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
     service: ServiceOptions,
 }
 
-/// What an address says behind its question mark.
+/// Query parameters.
 type Query = Vec<(&'static str, String)>;
 
-fn document(text: &str) -> Result<Document, String> {
+/// Parses `type/number`.
+fn parse_document(text: &str) -> Result<Document, String> {
     let (kind, number) = text.split_once('/').ok_or("write it as type/number, such as invoice/4711")?;
     if kind.is_empty() || number.is_empty() {
         return Err("write it as type/number, such as invoice/4711".to_owned());
@@ -115,7 +116,7 @@ impl Runnable for Send {
         let client = environment.client(context, &self.service)?;
         let runtime = context.runtime()?;
         let key = self.idempotency_key.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
-        let accepted = if let Some(message) = self.whole()? {
+        let accepted = if let Some(message) = self.complete_message()? {
             if let Some(note) = self.envelope_note() {
                 context.printer.note(note);
             }
@@ -128,24 +129,27 @@ impl Runnable for Send {
             self.show(context, &accepted);
             return Ok(Exit::Done);
         }
-        context.printer.note(&format!("{} is accepted; `{}` sends it ...", accepted.id, accepted.profile));
-        let message = runtime.block_on(self.end(&client, accepted))?;
+        context.printer.note(&format!("{} was accepted; profile `{}` sends it ...", accepted.id, accepted.profile));
+        let message = runtime.block_on(self.wait_for_end(&client, accepted))?;
         self.show(context, &message);
         match message.status {
             Status::Delivered => Ok(Exit::Done),
             status if !status.is_final() => {
                 let last = printable(&message.reason);
-                let last = if last.is_empty() { String::new() } else { format!("; last: {last}") };
-                let why =
-                    format!("still {} after {} s, and the service goes on trying{last}", status.id(), self.timeout);
+                let last = if last.is_empty() { String::new() } else { format!("; last error: {last}") };
+                let why = format!(
+                    "the message is still {} after {} s; the service continues to retry{last}",
+                    status.id(),
+                    self.timeout
+                );
                 let again = format!("mailwright outbox {} show {}", self.environment, message.id);
                 let error = CliError::coded(Code::NotDelivered, why).remedy(again);
                 Err(CliError { in_json: self.format == Format::Json, ..error })
             }
             status => {
-                let said = printable(&message.reason);
-                let said = if said.is_empty() { String::new() } else { format!(": {said}") };
-                let error = CliError::coded(Code::NotDelivered, format!("it is {}{said}", status.id()));
+                let reason = printable(&message.reason);
+                let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+                let error = CliError::coded(Code::NotDelivered, format!("the message is {}{reason}", status.id()));
                 let again = format!("mailwright outbox {} show {}", self.environment, message.id);
                 Err(CliError { in_json: self.format == Format::Json, ..error.remedy(again) })
             }
@@ -154,7 +158,7 @@ impl Runnable for Send {
 }
 
 impl Send {
-    /// Refuses what is not an address before anything is sent, with the option that it was given by.
+    /// Returns an error that names the option of an invalid address. Called before anything is sent.
     fn check_addresses(&self) -> Result<(), CliError> {
         let given = [("--to", &self.to), ("--cc", &self.cc), ("--bcc", &self.bcc), ("--reply-to", &self.reply_to)];
         for (option, texts) in given {
@@ -180,7 +184,7 @@ impl Send {
         submission.reply_to.clone_from(&self.reply_to);
         submission.subject.clone_from(&self.subject);
         submission.text = match self.text.as_deref() {
-            Some("-") => Some(decode(&piped()?, "standard input")?),
+            Some("-") => Some(decode(&read_stdin()?, "standard input")?),
             text => text.map(str::to_owned),
         };
         if let Some(path) = &self.html {
@@ -198,17 +202,17 @@ impl Send {
         Ok(submission)
     }
 
-    /// The whole message on standard input, if that is what is to be sent; none if it is made of parts.
-    fn whole(&self) -> Result<Option<Vec<u8>>, CliError> {
+    /// Reads a complete message from standard input. Returns none if the options give the parts of the message.
+    fn complete_message(&self) -> Result<Option<Vec<u8>>, CliError> {
         let has_recipients = !(self.to.is_empty() && self.cc.is_empty() && self.bcc.is_empty());
         let has_body = self.text.is_some() || self.html.is_some() || !self.attach.is_empty();
-        let message = if has_body { Vec::new() } else { piped()? };
+        let message = if has_body { Vec::new() } else { read_stdin()? };
         if message.is_empty() {
             return if has_recipients {
                 Ok(None)
             } else {
-                Err(CliError::coded(Code::Usage, "nobody to send it to").remedy(
-                    "Name recipients (`--to`), or give a whole message on standard input: mailwright send ENV ... < message.eml",
+                Err(CliError::coded(Code::Usage, "no recipient is given").remedy(
+                    "Name recipients with `--to`, or pass a complete message on standard input: mailwright send ENV ... < message.eml",
                 ))
             };
         }
@@ -217,29 +221,29 @@ impl Send {
             CliError::coded(Code::Encoding, format!("cannot read standard input: {error}")).remedy(remedy)
         })?;
         if !is_message(&message) {
-            return Err(CliError::coded(Code::Usage, "standard input is no message with a header (RFC 5322)")
-                .remedy("If it is the text of the mail: `--text -`."));
+            return Err(CliError::coded(Code::Usage, "standard input is not a message with a header (RFC 5322)")
+                .remedy("If it is the text of the mail, pass `--text -`."));
         }
         let own = [("--subject", !self.subject.is_empty()), ("--reply-to", !self.reply_to.is_empty())];
         if let Some((option, _)) = own.iter().find(|(_, is_given)| *is_given) {
             return Err(CliError::coded(
                 Code::Usage,
-                format!("{option} does not go with a whole message, which has its own"),
+                format!("{option} cannot be used with a complete message, which has its own"),
             )
-            .remedy("Leave it out; or, if standard input is the text of the mail: `--text -`."));
+            .remedy("Omit it; or, if standard input is the text of the mail, pass `--text -`."));
         }
         Ok(Some(message))
     }
 
-    /// What a caller might take otherwise: recipients that are named here are not added to those of the message.
+    /// Returns a note about recipients on the command line: they replace those in the header.
     fn envelope_note(&self) -> Option<&'static str> {
         let has_recipients = !(self.to.is_empty() && self.cc.is_empty() && self.bcc.is_empty());
         has_recipients.then_some(
-            "Only the addresses of `--to`, `--cc` and `--bcc` get the message; its own `To` and `Cc` stay as they are and get nothing.",
+            "The message is sent only to the addresses of `--to`, `--cc` and `--bcc`; its `To` and `Cc` fields are not changed and not used.",
         )
     }
 
-    /// What a whole message is for, as the address says it.
+    /// Returns the query parameters of a complete message.
     fn query(&self, company: &CompanyId) -> Result<Query, CliError> {
         let function = environment::function(&self.function)?;
         let mut query = vec![("company", company.to_string()), ("function", function.id().to_owned())];
@@ -253,18 +257,18 @@ impl Send {
         if self.allow_duplicate {
             query.push(("allowDuplicate", "true".to_owned()));
         }
-        // Those of the envelope: the address alone counts.
+        // The envelope has addresses only.
         let named = self.to.iter().chain(&self.cc).chain(&self.bcc);
-        let address = |one: &String| NamedAddress::parse(one).map(|named| named.address.to_string());
-        let addresses: Vec<String> = named.map(|one| address(one).unwrap_or_else(|_| one.clone())).collect();
+        let address = |text: &String| NamedAddress::parse(text).map(|named| named.address.to_string());
+        let addresses: Vec<String> = named.map(|text| address(text).unwrap_or_else(|_| text.clone())).collect();
         if !addresses.is_empty() {
             query.push(("recipients", addresses.join(",")));
         }
         Ok(query)
     }
 
-    /// Asks until the message has come to its end, or nobody wants to wait any longer.
-    async fn end(&self, client: &Client, accepted: Message) -> Result<Message, CliError> {
+    /// Polls the message until its status is final or the timeout has passed.
+    async fn wait_for_end(&self, client: &Client, accepted: Message) -> Result<Message, CliError> {
         let until = tokio::time::Instant::now() + Duration::from_secs(self.timeout);
         let mut pause = Duration::from_millis(50);
         let mut message = accepted;
@@ -285,8 +289,8 @@ impl Send {
     }
 }
 
-/// What comes on standard input; nothing if that is a terminal.
-fn piped() -> Result<Vec<u8>, CliError> {
+/// Reads standard input; returns nothing if that is a terminal.
+fn read_stdin() -> Result<Vec<u8>, CliError> {
     let mut bytes = Vec::new();
     if !std::io::stdin().is_terminal() {
         std::io::stdin()
@@ -297,12 +301,12 @@ fn piped() -> Result<Vec<u8>, CliError> {
     Ok(bytes)
 }
 
-/// Whether this begins with a header of mail: fields up to an empty line, and among them one that every program writes.
+/// Returns true if the bytes begin with a message header: fields up to an empty line, including a common one.
 fn is_message(bytes: &[u8]) -> bool {
-    const USUAL: [&str; 8] =
+    const COMMON: [&str; 8] =
         ["from", "to", "subject", "date", "message-id", "mime-version", "content-type", "received"];
     let lines = bytes.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    let mut has_usual = false;
+    let mut has_common = false;
     for line in lines.take_while(|line| !line.is_empty()) {
         if line.starts_with(b" ") || line.starts_with(b"\t") {
             continue;
@@ -312,12 +316,12 @@ fn is_message(bytes: &[u8]) -> bool {
         if name.is_empty() || !name.iter().all(u8::is_ascii_graphic) {
             return false;
         }
-        has_usual |= USUAL.iter().any(|usual| name.eq_ignore_ascii_case(usual.as_bytes()));
+        has_common |= COMMON.iter().any(|common| name.eq_ignore_ascii_case(common.as_bytes()));
     }
-    has_usual
+    has_common
 }
 
-/// The text of what was read, in UTF-8, or in UTF-16 with its mark.
+/// Decodes text in UTF-8, or in UTF-16 with a byte order mark.
 fn decode(bytes: &[u8], what: &str) -> Result<String, CliError> {
     crate::text::decode(bytes).map_err(|encoding| {
         CliError::coded(Code::Encoding, format!("{what} is {encoding}")).remedy("Save it as UTF-8.")
@@ -328,12 +332,12 @@ fn read(path: &Path) -> Result<Vec<u8>, CliError> {
     let failed = |why: String| CliError::coded(Code::Unreadable, format!("cannot read `{}`: {why}", path.display()));
     let length = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?.len();
     if length > SUBMISSION_LIMIT as u64 {
-        return Err(failed("it is larger than any message may be".to_owned()));
+        return Err(failed("it is larger than the size limit of a message".to_owned()));
     }
     std::fs::read(path).map_err(|error| failed(error.to_string()))
 }
 
-/// The media types of what an ERP attaches; everything else is bytes.
+/// Returns the media type for a file name.
 fn media_type(name: &str) -> &'static str {
     match name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).as_deref() {
         Some("pdf") => "application/pdf",

@@ -1,4 +1,4 @@
-//! `mailwright show`: one profile, live beside desired.
+//! `mailwright show`: compares one live profile with its files.
 
 use serde_json::json;
 
@@ -13,15 +13,15 @@ use crate::{
     reconcile,
 };
 
-/// One profile, live beside desired
+/// Compare one live profile with its files
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailwright show prod invoices\n  mailwright show prod invoices --format json")]
 pub(crate) struct Show {
-    /// The environment
+    /// Environment
     environment: String,
-    /// The profile
+    /// Profile
     profile: String,
-    /// How to print it
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
@@ -61,7 +61,7 @@ impl Runnable for Show {
         let mut lines = vec![format!("{name}")];
         lines.push(match wanted {
             Some(wanted) => format!("files    {}", wanted.place),
-            None => "files    no file declares it".to_owned(),
+            None => "files    not declared".to_owned(),
         });
         lines.push(match found {
             Some(found) => {
@@ -80,7 +80,7 @@ impl Runnable for Show {
                     changed.kind.id()
                 )
             }
-            None => "service  not there".to_owned(),
+            None => "service  not present".to_owned(),
         });
         lines.push(String::new());
         let rows = reconcile::compare_profile(wanted.map(|wanted| &wanted.stored), live).into_iter().map(|row| {

@@ -1,4 +1,4 @@
-//! `mailwright status`: the service and its environment at a glance.
+//! `mailwright status`: shows the status of a service.
 
 use serde_json::json;
 
@@ -16,7 +16,7 @@ use crate::{
     text::printable,
 };
 
-/// The service and its environment at a glance
+/// Show the status of a service
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailwright status prod\n  mailwright status prod --format json\n  \
     mailwright status 'prod-*' -l region=emea\n\n\
@@ -24,7 +24,7 @@ use crate::{
 pub(crate) struct Status {
     #[command(flatten)]
     environments: Environments,
-    /// How to print it
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
@@ -103,12 +103,16 @@ impl Status {
                 if drift == 0 {
                     "none".to_owned()
                 } else {
-                    format!("{drift} changed outside Git; `mailwright drift {}` tells more", info.environment)
+                    format!("{drift} changed outside Git; details: `mailwright drift {}`", info.environment)
                 }
             ),
         ];
         if !unserved.is_empty() {
-            lines.push(format!("nobody sends {} of {} cells of company and function", unserved.len(), cells.len()));
+            lines.push(format!(
+                "unserved     {} of {} combinations of company and function have no profile",
+                unserved.len(),
+                cells.len()
+            ));
         }
         lines.push(describe_outbox(&outbox));
         if !live.is_empty() {
@@ -131,7 +135,7 @@ impl Status {
             let shown = rows.take(50);
             lines.push(table(&["profile", "provider", "applies to", "functions"], shown));
             if live.len() > 50 {
-                lines.push(format!("... and {} more; `--format json` and the API have them all", live.len() - 50));
+                lines.push(format!("... and {} more; `--format json` lists all", live.len() - 50));
             }
         }
         Ok(Outcome { text: lines.join("\n"), document, line, code: 0, telling: true, counts: true, refusal: None })

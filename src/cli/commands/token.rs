@@ -1,4 +1,4 @@
-//! `mailwright token`: makes, lists and revokes the tokens that the service accepts.
+//! `mailwright token`: creates, lists and revokes the tokens that the service accepts.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::{
     text::printable,
 };
 
-/// Make, list and revoke the tokens that the service accepts
+/// Create, list and revoke the tokens that the service accepts
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  mailwright token create prod --name pipeline --role deployer --expires-in 90d > token\n  \
@@ -34,39 +34,39 @@ pub(crate) struct Token {
 
 #[derive(Debug, clap::Subcommand)]
 enum TokenCommand {
-    /// Make a token; it is printed once, alone, on standard output
+    /// Create a token; it is printed once, alone, on standard output
     Create {
-        /// The environment
+        /// Environment
         environment: String,
-        /// Whose it is; the audit log and drift reports say this
+        /// Name of the owner; shown in the audit log and in drift reports
         #[arg(long)]
         name: String,
-        /// What it may do: sender, viewer, planner, deployer or admin
+        /// Role: sender, viewer, planner, deployer or admin
         #[arg(long)]
         role: Role,
-        /// The companies that a sender is limited to, separated by commas
+        /// Companies that a sender is limited to, separated by commas
         #[arg(long, value_name = "COMPANIES", value_delimiter = ',')]
         companies: Vec<CompanyId>,
-        /// The functions that a sender is limited to, separated by commas
+        /// Functions that a sender is limited to, separated by commas
         #[arg(long, value_name = "FUNCTIONS", value_delimiter = ',')]
         functions: Vec<Function>,
-        /// When it ends: 12h, 90d, 4w [default: never]
+        /// Lifetime: 12h, 90d, 4w [default: unlimited]
         #[arg(long, value_name = "TIME", value_parser = parse_duration)]
         expires_in: Option<Duration>,
-        /// The id of the token that it replaces: it takes over its name, its mail and its idempotency keys
+        /// Id of the token to replace: name, mail and idempotency keys are taken over
         #[arg(long, value_name = "ID")]
         replaces: Option<String>,
-        /// How to print it; `json` has the token's id and end beside the token
+        /// Output format; `json` includes the token's id and expiry
         #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
         format: Format,
         #[command(flatten)]
         service: ServiceOptions,
     },
-    /// List the tokens; never their secrets
+    /// List the tokens, without their secrets
     List {
-        /// The environment
+        /// Environment
         environment: String,
-        /// How to print it
+        /// Output format
         #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
         format: Format,
         #[command(flatten)]
@@ -74,24 +74,24 @@ enum TokenCommand {
     },
     /// Confirm tokens that are suspended after a restore from a backup
     Confirm {
-        /// The environment
+        /// Environment
         environment: String,
-        /// The tokens' ids, as `list` shows them
+        /// Ids of the tokens, as `list` shows them
         #[arg(required = true)]
         ids: Vec<String>,
-        /// How to print the result
+        /// Output format
         #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
         format: Format,
         #[command(flatten)]
         service: ServiceOptions,
     },
-    /// Revoke a token; from then on it opens nothing
+    /// Revoke a token; it is refused from then on
     Revoke {
-        /// The environment
+        /// Environment
         environment: String,
-        /// The token's id, as `list` shows it
+        /// Id of the token, as `list` shows it
         id: String,
-        /// How to print the result
+        /// Output format
         #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
         format: Format,
         #[command(flatten)]
@@ -158,8 +158,10 @@ fn create(
         check_service(&client, &environment.name).await?;
         client.create_token(wanted).await.map_err(CliError::from)
     })?;
-    let until =
-        created.token.expires_at.map_or("It never ends.".to_owned(), |end| format!("It ends at {}.", format_time(end)));
+    let until = created
+        .token
+        .expires_at
+        .map_or("It does not expire.".to_owned(), |end| format!("It expires at {}.", format_time(end)));
     context.printer.note(&format!(
         "Token {} of `{}`, role {}. {until} It cannot be shown again:",
         printable(&created.token.id),
@@ -240,14 +242,14 @@ fn list(context: &Context, environment: &str, format: Format, service: &ServiceO
             (None, _) if token.suspended_at.is_some() => "suspended: confirm or revoke it".to_owned(),
             (None, Some(end)) if end <= now => format!("expired {}", end.strftime("%Y-%m-%d")),
             (None, Some(end)) => format!("until {}", end.strftime("%Y-%m-%d")),
-            (None, None) => "never ends".to_owned(),
+            (None, None) => "does not expire".to_owned(),
         };
         vec![
             token.id.clone(),
             token.name.clone(),
             token.role.id().to_owned(),
-            names(token.scope.companies.iter().map(CompanyId::as_str)),
-            names(token.scope.functions.iter().map(|function| function.id())),
+            describe_limit(token.scope.companies.iter().map(CompanyId::as_str)),
+            describe_limit(token.scope.functions.iter().map(|function| function.id())),
             format_time(token.created_at),
             state,
         ]
@@ -256,8 +258,8 @@ fn list(context: &Context, environment: &str, format: Format, service: &ServiceO
     Ok(Exit::Done)
 }
 
-/// What a token is limited to; `all` if it is not.
-fn names<'a>(limits: impl Iterator<Item = &'a str>) -> String {
+/// Lists what a token is limited to; `all` if it is not limited.
+fn describe_limit<'a>(limits: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<&str> = limits.collect();
     if names.is_empty() { "all".to_owned() } else { names.join(", ") }
 }

@@ -1,37 +1,37 @@
-//! `mailwright validate`: checks the files, without any service.
+//! `mailwright validate`: checks the files, without a service.
 
 use crate::{
     cli::{CliError, Context, ErrorFormat, Exit, Runnable, fleet::Choice},
     config::Selection,
 };
 
-/// Check the files of all environments, or of those named
+/// Check the files of all environments, or of the named ones
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailwright validate\n  mailwright validate prod\n  \
     mailwright validate 'prod-*' -l region=emea\n  \
-    mailwright validate --format github              in a workflow: problems show at their lines\n  \
+    mailwright validate --format github              in a workflow: problems appear at their lines\n  \
     mailwright validate --format sarif > report.sarif\n\n\
     Needs no service and no key. Exit code 1 if there are errors; warnings do not fail.")]
 pub(crate) struct Validate {
-    /// The environments: names, or patterns such as 'prod-*'; all if none is named
+    /// Environments: names, or patterns such as 'prod-*' [default: all]
     #[arg(value_name = "ENV")]
     environments: Vec<String>,
     #[command(flatten)]
     choice: Choice,
-    /// How to print the problems
+    /// Output format
     #[arg(long, value_enum, default_value_t = ReportFormat::Human, value_name = "FORMAT")]
     format: ReportFormat,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum ReportFormat {
-    /// For people.
+    /// Text for a terminal
     Human,
-    /// One document.
+    /// One JSON document
     Json,
-    /// Workflow commands of GitHub.
+    /// GitHub workflow commands
     Github,
-    /// SARIF 2.1.0.
+    /// SARIF 2.1.0
     Sarif,
 }
 
@@ -44,7 +44,7 @@ impl Runnable for Validate {
         let repository = context.repository()?;
         let selection = Selection::parse(&self.environments, &self.choice.selector)?;
         let names = self.choice.names(context, &repository, &selection)?.names;
-        // A problem of a shared layer is told once, so there is one report for all.
+        // One report for all environments, so that a problem in a shared layer is reported once.
         let mut report = match self.choice.parallel {
             Some(parallel) => repository.check_in_parallel(&names, usize::from(parallel)),
             None => repository.check(&names),

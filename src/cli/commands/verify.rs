@@ -64,12 +64,12 @@ pub(crate) struct Verify {
     /// Its profiles, all that are enabled if none is named; or further environments
     #[arg(value_name = "PROFILE|ENV")]
     more: Vec<String>,
-    /// A profile, where its name is that of an environment too; may be given several times
+    /// A profile, where its name is that of an environment too (can be repeated)
     #[arg(long = "profile", value_name = "NAME")]
     profiles: Vec<String>,
     #[command(flatten)]
     choice: Choice,
-    /// How to print the report
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     /// Show what passed, too
@@ -190,7 +190,7 @@ impl Verify {
         if self.local && self.manifest.is_empty() {
             return Ok(());
         }
-        let mut given = self.outgoing.given(self.reader.sign_in.is_some());
+        let mut given = self.outgoing.explicitly_set(self.reader.sign_in.is_some());
         if !self.identities.is_empty() {
             given.push("--identity");
         }
@@ -809,13 +809,13 @@ impl<'a> Progress<'a> {
 
     fn one(&self, done: usize, verified: &Verified) {
         if self.total > 1 {
-            self.context.printer.doing(&format!("{done} of {} checked: {}", self.total, verified.profile));
+            self.context.printer.status_line(&format!("{done} of {} checked: {}", self.total, verified.profile));
         }
     }
 
     fn end(&self) {
         if self.total > 1 {
-            self.context.printer.doing("");
+            self.context.printer.status_line("");
         }
     }
 }

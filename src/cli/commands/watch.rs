@@ -136,7 +136,7 @@ impl Runnable for Watch {
         };
         let _lock = self.lock(&data)?;
         let files = self.files(context, &data)?;
-        let authorities = self.outgoing_ca_file.as_deref().map(outbound::authorities).transpose()?;
+        let authorities = self.outgoing_ca_file.as_deref().map(outbound::read_authorities).transpose()?;
         let (stop, stopped) = watch::channel(false);
         let options = Options {
             selection,

@@ -1,4 +1,4 @@
-//! The one question that is ever asked: whether to go on. Never without a terminal.
+//! The confirmation prompt. It is shown on a terminal only.
 
 use std::io::IsTerminal as _;
 
@@ -7,17 +7,20 @@ use crate::{
     model::Code,
 };
 
-/// Asks, unless `yes` was given. Whatever is not a plain `yes` changes nothing.
+/// Asks for confirmation unless `yes` is set. Returns an error unless the answer is `yes`.
 pub(crate) fn confirm(context: &Context, yes: bool, question: &str, remedy: &str) -> Result<(), CliError> {
     if yes {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {
-        return Err(CliError::coded(Code::NotConfirmed, "nobody is there to confirm this, so nothing was changed")
-            .remedy(remedy));
+        return Err(CliError::coded(
+            Code::NotConfirmed,
+            "cannot ask for confirmation: standard input is not a terminal",
+        )
+        .remedy(remedy));
     }
-    match context.printer.ask(&format!("\n{question} Only `yes` will do:")).as_deref() {
+    match context.printer.ask(&format!("\n{question} Type `yes` to continue:")).as_deref() {
         Some("yes") => Ok(()),
-        _ => Err(CliError::coded(Code::NotConfirmed, "not confirmed, so nothing was changed")),
+        _ => Err(CliError::coded(Code::NotConfirmed, "not confirmed; no changes were made")),
     }
 }

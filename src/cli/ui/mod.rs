@@ -1,4 +1,4 @@
-//! Terminal output: printer, progress, tables, prompts. Used by commands; knows none of them.
+//! Terminal output: printer, progress, tables, prompts, output formats and shared wording. Does not use commands.
 
 pub(crate) mod age_prompt;
 pub(crate) mod confirm;

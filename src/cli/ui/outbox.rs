@@ -14,7 +14,7 @@ use crate::{
     text::printable,
 };
 
-/// How delivery stands; `status` shows it as well.
+/// Describes the state of delivery.
 pub(crate) fn describe_outbox(status: &OutboxStatus) -> String {
     let counts: Vec<String> = status
         .messages
@@ -25,7 +25,7 @@ pub(crate) fn describe_outbox(status: &OutboxStatus) -> String {
     let counts = if counts.is_empty() { "empty".to_owned() } else { counts.join(", ") };
     let mut lines = vec![format!("outbox       {counts}")];
     if !status.store_writable {
-        lines.push("store        cannot record what happens; nothing is sent until it can".to_owned());
+        lines.push("store        writes are failing; delivery is paused".to_owned());
     }
     if let Some(restored) = &status.restored {
         lines.extend(restored_lines(restored, "ENV"));
@@ -41,15 +41,13 @@ pub(crate) fn describe_outbox(status: &OutboxStatus) -> String {
             lines.push(format!("             {}: {}", finding.id, printable(&finding.message)));
             lines.extend(finding.remedy.iter().map(|step| format!("             > {}", printable(step))));
         }
-        lines.push(format!("             tried again at {}", format_time(parked.next_probe_at)));
+        lines.push(format!("             next attempt at {}", format_time(parked.next_probe_at)));
     }
     for rotation in &status.rotations {
         lines.push(format!("rotation     {}", describe_rotation(rotation)));
     }
     for profile in &status.unreachable {
-        lines.push(format!(
-            "down         {profile}: its server does not answer as it should; it is tried again by itself"
-        ));
+        lines.push(format!("down         {profile}: its server does not answer properly; retried automatically"));
     }
     if !status.holds.is_empty() {
         lines.push(String::new());
@@ -58,7 +56,7 @@ pub(crate) fn describe_outbox(status: &OutboxStatus) -> String {
     lines.join("\n")
 }
 
-/// What is known of a restore that nobody has confirmed.
+/// Describes a restore from a backup that is not confirmed yet.
 pub(crate) fn restored_lines(restored: &Restored, environment: &str) -> Vec<String> {
     let mut lines = vec![
         format!(
@@ -81,19 +79,22 @@ pub(crate) fn restored_lines(restored: &Restored, environment: &str) -> Vec<Stri
     lines
 }
 
-/// How a rotation stands, in a line.
+/// Describes the state of a rotation in one line.
 pub(crate) fn describe_rotation(rotation: &Rotation) -> String {
     let Rotation { profile, secret, .. } = rotation;
     match rotation.standing {
-        Standing::Staged => format!("{profile}: the next value of {secret} was not tried yet"),
+        Standing::Staged => format!("{profile}: the next value of {secret} has not been tried yet"),
         Standing::Promoted => {
-            format!("{profile}: the next value of {secret} is in use since {}; finish it", format_time(rotation.since))
+            format!(
+                "{profile}: the next value of {secret} has been in use since {}; finish the rotation",
+                format_time(rotation.since)
+            )
         }
         Standing::Refused => {
             let again =
-                rotation.next_try_at.map(|next| format!(", tried again at {}", format_time(next))).unwrap_or_default();
+                rotation.next_try_at.map(|next| format!(", next attempt at {}", format_time(next))).unwrap_or_default();
             format!(
-                "{profile}: the next value of {secret} is refused since {}, the current one is used{again}: {}",
+                "{profile}: the next value of {secret} has been refused since {}; the current one is used{again}: {}",
                 format_time(rotation.since),
                 printable(&rotation.reason)
             )
@@ -101,6 +102,7 @@ pub(crate) fn describe_rotation(rotation: &Rotation) -> String {
     }
 }
 
+/// Returns holds as a table.
 pub(crate) fn hold_table(holds: &[Hold]) -> String {
     if holds.is_empty() {
         return "Nothing is held.".to_owned();
@@ -112,7 +114,7 @@ pub(crate) fn hold_table(holds: &[Hold]) -> String {
             hold.profile.as_ref().map_or_else(all, ToString::to_string),
             hold.company.as_ref().map_or_else(all, ToString::to_string),
             hold.function.map_or_else(all, |function| function.id().to_owned()),
-            hold.until.map_or("until it is removed".to_owned(), format_time),
+            hold.until.map_or("until released".to_owned(), format_time),
             printable(&hold.owner).into_owned(),
             cut(&hold.reason, 60),
         ]

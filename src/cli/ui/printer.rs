@@ -1,10 +1,10 @@
-//! Where text goes: data to standard output, talk to standard error, colours only where they are wanted.
+//! Terminal output: results to standard output, messages to standard error, colour only when enabled.
 //!
-//! Whatever a text was put together from, nothing in it but line ends, tabs and this program's own colours acts on the
-//! terminal: the rest is written as an escape, which in JSON means the same.
+//! Of every text only line breaks, tabs and this program's own colours reach the terminal. Other control characters are
+//! escaped; in JSON the escape means the same.
 //!
-//! A reader that goes away (`| head`) ends the output quietly. Where several environments are worked on side by side,
-//! what is said of one is kept in an [`Aside`], to be shown under its name.
+//! A reader that closes the pipe (`| head`) is not an error. While several environments are processed in parallel, the
+//! messages of each are collected in a [`TaskLog`] and shown under its name.
 
 use std::{
     io::{IsTerminal as _, Write as _},
@@ -15,53 +15,53 @@ use anstream::{AutoStream, ColorChoice};
 
 use crate::text::{printable_lines, printable_log_line};
 
-/// When to colour.
+/// Use of colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Color {
-    /// On a terminal, unless `NO_COLOR` is set.
+    /// On a terminal, unless `NO_COLOR` is set
     Auto,
-    /// Always.
+    /// Always
     Always,
-    /// Never.
+    /// Never
     Never,
 }
 
-/// Writes for people and programs. Text may carry ANSI colours; they are taken out where they are not wanted.
+/// Writes results and messages. Text may contain ANSI colours; they are removed when colour is disabled.
 #[derive(Clone, Debug)]
 pub(crate) struct Printer {
     color: Color,
-    /// Where talk goes instead of standard error.
-    aside: Option<Arc<Aside>>,
+    /// Collects messages instead of standard error.
+    task_log: Option<Arc<TaskLog>>,
 }
 
-/// What is said of one environment while others are worked on too.
+/// The messages of one environment while others are processed in parallel.
 #[derive(Debug, Default)]
-pub(crate) struct Aside {
+pub(crate) struct TaskLog {
     notes: Mutex<String>,
-    doing: Mutex<String>,
+    status: Mutex<String>,
 }
 
-impl Aside {
-    /// What was said, lines with their ends.
+impl TaskLog {
+    /// Returns the messages, each with a line break.
     pub(crate) fn notes(&self) -> String {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What it is about right now; empty if nobody said.
-    pub(crate) fn doing(&self) -> String {
-        self.doing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Returns the current step; empty if none was set.
+    pub(crate) fn status(&self) -> String {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl Printer {
     pub(crate) fn new(color: Color) -> Self {
-        Self { color, aside: None }
+        Self { color, task_log: None }
     }
 
-    /// One whose talk is kept.
-    pub(crate) fn aside(&self) -> (Self, Arc<Aside>) {
-        let aside = Arc::new(Aside::default());
-        (Self { aside: Some(Arc::clone(&aside)), ..self.clone() }, aside)
+    /// Returns a printer that collects messages, and its log.
+    pub(crate) fn with_task_log(&self) -> (Self, Arc<TaskLog>) {
+        let task_log = Arc::new(TaskLog::default());
+        (Self { task_log: Some(Arc::clone(&task_log)), ..self.clone() }, task_log)
     }
 
     fn choice(&self) -> ColorChoice {
@@ -72,21 +72,21 @@ impl Printer {
         }
     }
 
-    /// Data, to standard output, with a line end.
+    /// Prints a result to standard output, with a line break.
     pub(crate) fn out(&self, text: &str) {
         let mut stream = AutoStream::new(std::io::stdout().lock(), self.choice());
         drop(writeln!(stream, "{}", printable_lines(text.strip_suffix('\n').unwrap_or(text))));
     }
 
-    /// Talk about the command as a whole, to standard error, also while one of several environments is worked on.
-    pub(crate) fn note_of_command(&self, text: &str) {
-        Self { aside: None, ..self.clone() }.note(text);
+    /// Prints a message about the command as a whole to standard error, also while environments are processed in parallel.
+    pub(crate) fn note_for_command(&self, text: &str) {
+        Self { task_log: None, ..self.clone() }.note(text);
     }
 
-    /// Talk, to standard error, with a line end.
+    /// Prints a message to standard error, with a line break.
     pub(crate) fn note(&self, text: &str) {
-        if let Some(aside) = &self.aside {
-            let mut notes = aside.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task_log) = &self.task_log {
+            let mut notes = task_log.notes.lock().unwrap_or_else(PoisonError::into_inner);
             notes.push_str(text.strip_suffix('\n').unwrap_or(text));
             notes.push('\n');
             return;
@@ -95,27 +95,27 @@ impl Printer {
         drop(writeln!(stream, "{}", printable_lines(text.strip_suffix('\n').unwrap_or(text))));
     }
 
-    /// That something takes long: a line like any other, or what the environment is about.
-    pub(crate) fn waiting(&self, text: &str) {
-        if self.aside.is_some() { self.doing(text) } else { self.note(text) }
+    /// Reports that a step takes long: as a message, or as the status of the environment.
+    pub(crate) fn progress_line(&self, text: &str) {
+        if self.task_log.is_some() { self.status_line(text) } else { self.note(text) }
     }
 
-    /// What is going on right now: a line that the next one writes over, on a terminal; nothing elsewhere. An empty one
-    /// takes it away.
-    pub(crate) fn doing(&self, text: &str) {
-        match &self.aside {
-            Some(aside) => text.clone_into(&mut aside.doing.lock().unwrap_or_else(PoisonError::into_inner)),
+    /// Shows the current step on a line that the next call replaces; does nothing without a terminal. An empty text
+    /// removes the line.
+    pub(crate) fn status_line(&self, text: &str) {
+        match &self.task_log {
+            Some(task_log) => text.clone_into(&mut task_log.status.lock().unwrap_or_else(PoisonError::into_inner)),
             None => self.draw(&format!("\r\x1b[K{}", printable_log_line(text))),
         }
     }
 
-    /// Whether what is drawn is seen.
-    #[expect(clippy::unused_self, reason = "asked of the printer like everything else")]
+    /// Returns true if standard error is a terminal.
+    #[expect(clippy::unused_self, reason = "a property of the printer's output")]
     pub(crate) fn is_live(&self) -> bool {
         std::io::stderr().is_terminal()
     }
 
-    /// Puts text where the cursor is, on a terminal; nothing elsewhere.
+    /// Writes text at the cursor's position; does nothing without a terminal.
     pub(crate) fn draw(&self, text: &str) {
         if self.is_live() {
             let mut stream = std::io::stderr().lock();
@@ -124,7 +124,7 @@ impl Printer {
         }
     }
 
-    /// Asks for a line on the terminal; none if there is no terminal to ask on.
+    /// Asks for a line on the terminal. Returns none without a terminal.
     pub(crate) fn ask(&self, question: &str) -> Option<String> {
         if !std::io::stdin().is_terminal() {
             return None;

@@ -1,4 +1,4 @@
-//! Live progress of many environments: on a terminal a line each that is drawn over, elsewhere a line as each ends.
+//! Progress of many environments: on a terminal a block of lines that is redrawn, elsewhere a line when each finishes.
 
 use std::{
     collections::BTreeMap,
@@ -7,91 +7,92 @@ use std::{
 };
 
 use crate::{
-    cli::{Printer, ui::printer::Aside},
+    cli::{Printer, ui::printer::TaskLog},
     text::printable,
 };
 
-/// How many lines are drawn.
+/// The number of lines that are drawn.
 const LINES: usize = 16;
-/// How wide a line is: one that is broken by the terminal could not be drawn over.
+/// The width of a line in characters. A line that the terminal wraps could not be redrawn.
 const WIDTH: usize = 79;
-/// How long a drawing stays before the next.
-const PACE: Duration = Duration::from_millis(80);
+/// The shortest time between two drawings.
+const REDRAW_INTERVAL: Duration = Duration::from_millis(80);
 
-/// Who is where.
-pub(crate) struct Board<'a> {
+/// Progress of environments that are processed in parallel.
+pub(crate) struct ProgressDisplay<'a> {
     printer: &'a Printer,
     names: Vec<String>,
-    running: BTreeMap<usize, (Instant, Arc<Aside>)>,
-    ended: BTreeMap<usize, String>,
+    running: BTreeMap<usize, (Instant, Arc<TaskLog>)>,
+    finished: BTreeMap<usize, String>,
     drawn: usize,
     last: Option<Instant>,
 }
 
-impl<'a> Board<'a> {
+impl<'a> ProgressDisplay<'a> {
     pub(crate) fn new(printer: &'a Printer, names: Vec<String>) -> Self {
-        Self { printer, names, running: BTreeMap::new(), ended: BTreeMap::new(), drawn: 0, last: None }
+        Self { printer, names, running: BTreeMap::new(), finished: BTreeMap::new(), drawn: 0, last: None }
     }
 
-    pub(crate) fn begun(&mut self, index: usize, aside: Arc<Aside>) {
-        self.running.insert(index, (Instant::now(), aside));
+    pub(crate) fn started(&mut self, index: usize, task_log: Arc<TaskLog>) {
+        self.running.insert(index, (Instant::now(), task_log));
         self.draw();
     }
 
-    pub(crate) fn ended(&mut self, index: usize, line: &str) {
+    pub(crate) fn finished(&mut self, index: usize, line: &str) {
         self.running.remove(&index);
         if !self.printer.is_live() {
             let name = self.names.get(index).map(String::as_str).unwrap_or_default();
             self.printer.note(&format!("{name}: {}", printable(line)));
         }
-        self.ended.insert(index, line.to_owned());
+        self.finished.insert(index, line.to_owned());
         self.draw();
     }
 
-    /// Draws it anew, unless it was drawn a moment ago.
+    /// Redraws the block, unless it was drawn a moment ago.
     pub(crate) fn draw(&mut self) {
-        if !self.printer.is_live() || self.last.is_some_and(|last| last.elapsed() < PACE) {
+        if !self.printer.is_live() || self.last.is_some_and(|last| last.elapsed() < REDRAW_INTERVAL) {
             return;
         }
         self.last = Some(Instant::now());
         let lines = self.lines();
-        let up = self.up();
+        let erase = self.erase();
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        self.printer.draw(&format!("{up}{text}"));
+        self.printer.draw(&format!("{erase}{text}"));
         self.drawn = lines.len();
     }
 
-    /// Takes it away: what came of each is told now.
+    /// Removes the block; the report follows.
     pub(crate) fn clear(&mut self) {
-        let up = self.up();
-        self.printer.draw(&up);
+        let erase = self.erase();
+        self.printer.draw(&erase);
         self.drawn = 0;
     }
 
-    fn up(&self) -> String {
+    /// Returns the control sequence that erases the block.
+    fn erase(&self) -> String {
         if self.drawn == 0 { String::new() } else { format!("\x1b[{}A\x1b[J", self.drawn) }
     }
 
-    /// A line each where there is room for all; otherwise those that are worked on. And how far it has got.
+    /// Returns one line per environment if there is room for all, otherwise only the running ones; then the total.
     fn lines(&self) -> Vec<String> {
         let all = self.names.len() <= LINES;
         let width = self.names.iter().map(String::len).max().unwrap_or_default().min(40);
         let shown = |(index, name): (usize, &String)| {
-            let what = match (self.running.get(&index), self.ended.get(&index)) {
-                (Some((since, aside)), _) => {
-                    let doing = aside.doing();
+            let state = match (self.running.get(&index), self.finished.get(&index)) {
+                (Some((since, task_log)), _) => {
+                    let step = task_log.status();
                     let seconds = since.elapsed().as_secs();
-                    let long = if seconds > 1 { format!(" {seconds} s") } else { String::new() };
-                    if doing.is_empty() { format!("...{long}") } else { format!("... {doing}{long}") }
+                    let elapsed = if seconds > 1 { format!(" {seconds} s") } else { String::new() };
+                    if step.is_empty() { format!("...{elapsed}") } else { format!("... {step}{elapsed}") }
                 }
                 (None, Some(line)) if all => line.clone(),
-                (None, None) if all => "waits".to_owned(),
+                (None, None) if all => "waiting".to_owned(),
                 _ => return None,
             };
-            Some(cut(&format!("  {name:width$}  {what}")))
+            Some(cut(&format!("  {name:width$}  {state}")))
         };
         let mut lines: Vec<String> = self.names.iter().enumerate().filter_map(shown).take(LINES).collect();
-        lines.push(cut(&format!("{} of {} done", self.ended.len(), self.names.len())));
+        lines.push(cut(&format!("{} of {} done", self.finished.len(), self.names.len())));
         lines
     }
 }

@@ -1,10 +1,10 @@
-//! Tables as the commands print them: no frame, two spaces between columns, a dim head.
+//! Tables without a frame, with two spaces between columns.
 
 use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::text::printable;
 
-/// A table without frame. A cell is plain text: whatever is in it stays in it and on its line, without colours.
+/// Returns a table. A cell is plain text on one line: control characters and colours in it are escaped.
 pub(crate) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
@@ -22,7 +22,7 @@ pub(crate) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) 
 #[cfg(test)]
 mod tests {
     #[test]
-    fn a_cell_stays_in_its_place_and_has_no_colours_of_its_own() {
+    fn control_characters_and_colours_of_a_cell_are_escaped() {
         let text = super::table(&["by"], [vec!["\u{1b}[30mann\nforged\u{202e}".to_owned()]]);
         assert_eq!(text, "BY\n\\u001b[30mann\\nforged\\u202e");
     }

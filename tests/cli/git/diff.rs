@@ -98,7 +98,7 @@ fn exit_codes_and_what_cannot_be_understood() {
     assert!(error(&["--", "--output=x"]).contains("MW0301]: `--output=x` is not a revision"));
     assert!(error(&["a\u{1b}[2Jb"]).contains(r"`a\u{1b}[2Jb`"), "nothing moves the cursor");
     git(&repo, &["branch", "prod"]);
-    assert!(error(&["prod"]).contains("`prod` is an environment, and a revision too"));
+    assert!(error(&["prod"]).contains("`prod` is both an environment and a revision"));
     let json = document(&repo.run(&["diff", "nowhere", "--format", "json"]).code(1));
     assert_eq!(json["error"]["code"], "MW0301");
     let bare = TestRepository::small();

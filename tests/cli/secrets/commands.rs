@@ -345,7 +345,7 @@ fn edit_seals_only_what_was_changed_and_leaves_nothing_behind() {
         "stat -c '%a %n' \"$1\" \"$(dirname \"$1\")\" > '{0}'\nstat -f -c %T \"$1\" >> '{0}'\ncp \"$1\" \"$1~\"\necho >> \"$1\"",
         seen.display()
     );
-    assert_eq!(operator.edit(&look, &[]).code(0).stdout, "Not changed; nothing was sealed.\n");
+    assert_eq!(operator.edit(&look, &[]).code(0).stdout, "No changes; nothing was sealed.\n");
     assert_eq!(operator.repo.read(FILE), before);
     let seen = fs::read_to_string(seen).unwrap();
     let lines: Vec<&str> = seen.lines().collect();
@@ -403,7 +403,7 @@ fn rekey_takes_in_and_leaves_out_without_a_new_value() {
     let (file, id) = (operator.repo.read(FILE), operator.header().value_id);
     let rekey = |more: &[&str]| operator.run(&[&["rekey", "dev", "--identity", "key.txt"], more].concat());
 
-    assert!(rekey(&[]).code(0).stderr.contains("0 sealed again, 2 left as they are."));
+    assert!(rekey(&[]).code(0).stderr.contains("0 sealed again, 2 unchanged."));
     assert_eq!(operator.repo.read(FILE), file);
     let one = operator.repo.read("secrets/dev/recipients.txt");
     operator.repo.write("secrets/dev/recipients.txt", format!("{one}\n{}\n", other.recipient()));

@@ -112,7 +112,7 @@ fn a_recipient_is_added_and_removed_everywhere_at_once() {
     assert_eq!(after, ids, "no value has changed");
     fleet.repo.run(&["secrets", "check"]).code(0);
     let again = fleet.run(&["add", &new, "-i", "key.txt"]).code(0);
-    assert!(again.stdout.contains("prod-1: nothing to change, 3 secrets are as they must be"), "{}", again.stdout);
+    assert!(again.stdout.contains("prod-1: no changes, 3 secrets are up to date"), "{}", again.stdout);
 
     // age itself reads what was written.
     let age = |key: &str| {

@@ -1,4 +1,4 @@
-//! `mailwright import --layers BASE`: whole services as one base and a short folder each.
+//! `mailwright import --layers BASE`: imports whole services as one base and a short folder per service.
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
@@ -8,7 +8,7 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use crate::{
     cli::{
         CliError, Context, Exit, Format,
-        commands::import::{Import, tell_secrets, write_new, write_over},
+        commands::import::{Import, report_missing_secrets, write_file, write_new},
         environment::{self, Environment},
     },
     config::{Repository, Selection},
@@ -17,7 +17,7 @@ use crate::{
     reconcile::render,
 };
 
-/// How many services are asked at once.
+/// Maximum number of services that are queried in parallel.
 const AT_ONCE: usize = 8;
 
 impl Import {
@@ -25,30 +25,30 @@ impl Import {
         let repository = context.repository()?;
         let root = repository.root().to_owned();
         if repository.environments().contains(base) {
-            return Err(CliError::coded(Code::InvalidName, format!("there is an environment `{base}` already"))
-                .remedy("Name a folder that does not exist yet: `--layers customers`."));
+            return Err(CliError::coded(Code::InvalidName, format!("the environment `{base}` already exists"))
+                .remedy("Name a new folder: `--layers customers`."));
         }
-        let names = self.bare(&repository)?;
+        let names = self.select_bare(&repository)?;
         let states = context.runtime()?.block_on(self.states(context, &names))?;
         let sites: Vec<LiveEnvironment> = names
             .into_iter()
             .zip(states)
-            .map(|(name, state)| LiveEnvironment { kept: kept(&repository, &name), name, state })
+            .map(|(name, state)| LiveEnvironment { kept: kept_keys(&repository, &name), name, state })
             .collect();
         let layers = import::propose_layers(&sites, base);
-        prove(context, &layers, &sites, &root)?;
+        check_plans(context, &layers, &sites, &root)?;
         if !self.dry_run {
-            // The environments' own files come last: until then they are what they were.
+            // Existing files come last, so that after an error they are unchanged.
             let (own, new): (Vec<_>, Vec<_>) = layers.files.iter().partition(|(path, _)| root.join(path).exists());
             new.into_iter().try_for_each(|(path, text)| write_new(&root, path, text))?;
-            own.into_iter().try_for_each(|(path, text)| write_over(&root, path, text))?;
+            own.into_iter().try_for_each(|(path, text)| write_file(&root, path, text))?;
         }
         self.report(context, base, &layers, &sites, &root);
         Ok(Exit::Done)
     }
 
-    /// The environments, which must have no more than an `environment.yaml`.
-    fn bare(&self, repository: &Repository) -> Result<Vec<EnvironmentName>, CliError> {
+    /// Returns the environments, which must consist of an `environment.yaml`.
+    fn select_bare(&self, repository: &Repository) -> Result<Vec<EnvironmentName>, CliError> {
         let names = Selection::parse(&self.environments, &self.selector)
             .and_then(
                 |selection| {
@@ -60,10 +60,10 @@ impl Import {
         for name in &names {
             let extends = repository.own_document(name).is_some_and(|own| own.get("extends").is_some());
             if extends || !repository.profile_names(name).is_empty() {
-                return Err(CliError::coded(Code::Usage, format!("`{name}` has layers or profiles already"))
-                    .detail("whole services are imported into environments that have nothing but an environment.yaml")
+                return Err(CliError::coded(Code::Usage, format!("`{name}` already has layers or profiles"))
+                    .detail("whole services are imported into environments that consist of an environment.yaml")
                     .remedy(format!(
-                        "Leave it out, or `mailwright import {name}` for the profiles that only its service has."
+                        "Omit it, or run `mailwright import {name}` for the profiles that exist only in its service."
                     )));
             }
         }
@@ -72,22 +72,20 @@ impl Import {
 
     async fn states(&self, context: &Context, names: &[EnvironmentName]) -> Result<Vec<State>, CliError> {
         let places = Arc::new(Semaphore::new(AT_ONCE));
-        let mut asked = JoinSet::new();
+        let mut requests = JoinSet::new();
         for (index, name) in names.iter().enumerate() {
             let client = Environment::find(context, name.as_str())?.client(context, &self.service)?;
             let (places, name) = (Arc::clone(&places), name.clone());
-            asked.spawn(async move {
+            requests.spawn(async move {
                 let _place = places.acquire_owned().await;
                 let state = environment::state(&client, &name).await;
-                (
-                    index,
-                    state.map_err(|error| error.detail(format!("of the environment `{name}`; nothing was written"))),
-                )
+                (index, state.map_err(|error| error.detail(format!("environment `{name}`; nothing was written"))))
             });
         }
         let mut states = Vec::new();
-        while let Some(answer) = asked.join_next().await {
-            let (index, state) = answer.map_err(|error| CliError::new(format!("cannot ask the services: {error}")))?;
+        while let Some(answer) = requests.join_next().await {
+            let (index, state) =
+                answer.map_err(|error| CliError::new(format!("cannot query the services: {error}")))?;
             states.push((index, state?));
         }
         states.sort_by_key(|(index, _)| *index);
@@ -126,50 +124,50 @@ impl Import {
             context.printer.out(&format!("{verb} {}", path.display()));
         }
         let percent = (shared * 100).checked_div(all).unwrap_or(100);
-        let mut lines = format!(
-            "\n{} environments share `{base}`: {shared} of {all} values ({percent} %) stand there.",
-            sites.len()
-        );
+        let mut lines =
+            format!("\n{} environments share `{base}`: it has {shared} of {all} values ({percent} %).", sites.len());
         if !layers.variables.is_empty() {
             let names: Vec<&str> = layers.variables.keys().map(String::as_str).collect();
-            lines = format!("{lines}\nWhat differs from one to the next is a variable: {}.", names.join(", "));
+            lines = format!("{lines}\nValues that differ are variables: {}.", names.join(", "));
         }
-        context.printer.out(&format!("{lines}\nProved: a plan of these files would change nothing in any of them."));
-        tell_secrets(context, &missing);
+        context.printer.out(&format!("{lines}\nChecked: a plan of these files has no changes in any of them."));
+        report_missing_secrets(context, &missing);
         context.printer.note("\nThen: mailwright validate && mailwright plan '*'");
     }
 }
 
-/// What the new `environment.yaml` keeps: what no service knows.
-fn kept(repository: &Repository, name: &EnvironmentName) -> Map<String, serde_json::Value> {
+/// Returns the keys that the new `environment.yaml` keeps because no service has them.
+fn kept_keys(repository: &Repository, name: &EnvironmentName) -> Map<String, serde_json::Value> {
     let own = repository.own_document(name).and_then(|own| own.as_object().cloned()).unwrap_or_default();
     own.into_iter().filter(|(key, _)| ["description", "labels", "service", "verify"].contains(&key.as_str())).collect()
 }
 
-/// Nothing is written that would change anything.
-fn prove(context: &Context, layers: &ProposedLayers, sites: &[LiveEnvironment], root: &Path) -> Result<(), CliError> {
+/// Returns an error unless the plans of all environments are empty.
+fn check_plans(
+    context: &Context,
+    layers: &ProposedLayers,
+    sites: &[LiveEnvironment],
+    root: &Path,
+) -> Result<(), CliError> {
     let mut error: Option<CliError> = None;
     for (name, proof) in import::prove(layers, sites, root) {
         let detail = match proof {
             Proof::Holds => continue,
             Proof::Invalid(report) => {
                 context.printer.note(&report.human());
-                format!("`{name}`: what its service holds does not pass `validate`")
+                format!("`{name}`: the contents of its service do not pass `validate`")
             }
             Proof::Differs(plan) => {
                 context.printer.note(&render::render_human(&plan));
-                format!("`{name}`: a plan would change something")
+                format!("`{name}`: a plan has changes")
             }
             Proof::Failed(why) => format!("`{name}`: {why}"),
         };
-        let so_far = error.unwrap_or_else(|| {
-            CliError::coded(
-                Code::ImportNotVerified,
-                "the proposed files are not what the services hold; nothing was written",
-            )
-            .remedy("Leave these environments out, or mend what stands above in the service first.")
+        let previous = error.unwrap_or_else(|| {
+            CliError::coded(Code::ImportNotVerified, "the proposed files differ from the services; nothing was written")
+                .remedy("Omit these environments, or correct the problems above in the service first.")
         });
-        error = Some(so_far.detail(detail));
+        error = Some(previous.detail(detail));
     }
     error.map_or(Ok(()), Err)
 }

@@ -1,4 +1,4 @@
-//! `mailwright import --from LIST`: profiles as administrators list them.
+//! `mailwright import --from LIST`: writes the profiles of a list.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{
     cli::{
         CliError, Context, Exit, Format,
-        commands::import::{Import, tell_secrets, write_new},
+        commands::import::{Import, report_missing_secrets, write_new},
         list_file::{list_error, read_list_file},
     },
     config::{
@@ -24,7 +24,7 @@ use crate::{
 impl Import {
     pub(super) fn import_list(&self, context: &Context, list: &Path) -> Result<Exit, CliError> {
         let repository = context.repository()?;
-        let rows = read(list)?;
+        let rows = read_rows(list)?;
         let mut files: BTreeMap<PathBuf, String> = BTreeMap::new();
         let mut environments: BTreeSet<EnvironmentName> = BTreeSet::new();
         for row in rows {
@@ -34,30 +34,31 @@ impl Import {
             if repository.profile_names(&name).contains(&row.name) {
                 return Err(CliError::coded(
                     Code::InvalidName,
-                    format!("line {}: `{name}` has a profile `{}` already; nothing was written", row.line, row.name),
+                    format!("line {}: `{name}` already has a profile `{}`; nothing was written", row.line, row.name),
                 )
-                .remedy("Take the line out of the list, or rename the profile."));
+                .remedy("Remove the line from the list, or rename the profile."));
             }
             files.insert(path, write::render_file(FileKind::Profile, &write::escape_variables(row.document)));
             environments.insert(name);
         }
         let (report, missing) = crate::import::check_files(repository.root(), &environments, &files)
-            .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot try the files: {error}")))?;
+            .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot check the files: {error}")))?;
         if report.has_errors() {
             context.printer.note(&report.human());
             return Err(CliError::coded(
                 Code::ImportNotVerified,
-                "the profiles of the list do not pass; nothing was written",
+                "the profiles of the list do not pass the checks; nothing was written",
             )
-            .remedy("The files above are those that would have been written. Correct the list."));
+            .remedy("Correct the list. The problems above are in the files that would have been written."));
         }
         if !self.dry_run {
             files.iter().try_for_each(|(path, text)| write_new(repository.root(), path, text))?;
         }
-        self.tell(context, &files, &environments, &missing);
+        self.report_files(context, &files, &environments, &missing);
         Ok(Exit::Done)
     }
 
+    /// Returns the environment of a row: its column, or the one that is named.
     fn environment_of(&self, repository: &Repository, row: &ProfileRow) -> Result<EnvironmentName, CliError> {
         let known = repository.environments();
         let name = match (&row.environment, &self.environments[..]) {
@@ -68,10 +69,15 @@ impl Import {
                     Code::Usage,
                     format!("line {} is for `{name}`, not for `{one}`", row.line),
                 )
-                .remedy("Leave the environment out of the command, or take the column out of the list."));
+                .remedy("Omit the environment from the command, or remove the column from the list."));
             }
-            (None, _) => self.one()?.to_owned(),
-            (Some(_), _) => return Err(self.one().err().unwrap_or_else(|| CliError::new("name one environment"))),
+            (None, _) => self.single_environment()?.to_owned(),
+            (Some(_), _) => {
+                return Err(self
+                    .single_environment()
+                    .err()
+                    .unwrap_or_else(|| CliError::new("exactly one environment is required")));
+            }
         };
         known.iter().find(|known| known.as_str() == name).cloned().ok_or_else(|| {
             let error = CliError::coded(
@@ -80,12 +86,12 @@ impl Import {
             );
             match suggest::nearest(&name, known.iter().map(EnvironmentName::as_str)) {
                 Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
-                None => error.remedy(format!("`mailwright new environment {name}` makes one.")),
+                None => error.remedy(format!("`mailwright new environment {name}` creates it.")),
             }
         })
     }
 
-    fn tell(
+    fn report_files(
         &self,
         context: &Context,
         files: &BTreeMap<PathBuf, String>,
@@ -104,13 +110,13 @@ impl Import {
         for path in &written {
             context.printer.out(&format!("{verb} {path}"));
         }
-        tell_secrets(context, missing);
+        report_missing_secrets(context, missing);
         let names: Vec<&str> = environments.iter().map(EnvironmentName::as_str).collect();
         context.printer.note(&format!("\nThen: mailwright validate && mailwright plan {}", names.join(" ")));
     }
 }
 
-fn read(list: &Path) -> Result<Vec<ProfileRow>, CliError> {
+fn read_rows(list: &Path) -> Result<Vec<ProfileRow>, CliError> {
     table::read_profiles(&read_list_file(list)?).map_err(|problems| {
         list_error(Code::ListMalformed, list, problems).remedy("`mailwright import --help` names the columns.")
     })

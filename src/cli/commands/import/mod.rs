@@ -1,6 +1,6 @@
-//! `mailwright import`: files for what is there already, in a service or in a list.
+//! `mailwright import`: writes files for existing profiles, of a service or of a list.
 //!
-//! Files that are there are never overwritten, and nothing is written before all of it is known to be good.
+//! Existing files are never overwritten, and nothing is written before everything has been checked.
 
 mod layers;
 mod list;
@@ -19,42 +19,42 @@ use crate::{
     model::{Code, EnvironmentName, ProfileName, SecretReference, StoredProfile},
 };
 
-/// Write files for what is there already: profiles of a service, whole services, a list of profiles
+/// Write files for existing profiles: of a service, of whole services, or of a list
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailwright import prod --dry-run               lists what would be written\n  \
     mailwright import prod                         profiles that only the service has\n  \
     mailwright import prod --only invoices\n  \
-    mailwright import 'cust-*' --layers customers  whole services: what they share becomes a base with variables\n  \
+    mailwright import 'cust-*' --layers customers  whole services: shared values become a base with variables\n  \
     mailwright import prod --from profiles.csv     a list of profiles; CSV or JSON\n\n\
-    A file that is there already is never overwritten. A secret cannot be read back: the file names it, and\n\
-    `mailwright secrets set` seals its value once more.\n\n\
-    --layers wants environments that have no more than an environment.yaml with the service's address. What it\n\
-    proposes is read and planned before it is written: it is written only if nothing would change.\n\n\
+    Existing files are never overwritten. Secrets cannot be read back: the file names them, and\n\
+    `mailwright secrets set` seals their values again.\n\n\
+    --layers needs environments that consist of an environment.yaml with the service's address. The proposed files\n\
+    are validated and planned first, and are written only if the plan has no changes.\n\n\
     The first line of a list names the columns: name, environment, description, enabled, provider, host, port,\n\
     encryption, username, from, from name, functions, companies, tenant, client, credential, platform, redirect,\n\
     cloud, address book. The names of the ERP's own fields are understood as well: SMTP Host name, Outgoing email\n\
     address, Apply to, Select companies, SSL, Tenant ID, Client ID, Redirect URL. A column with passwords is\n\
-    refused. Several functions or companies stand in one cell, separated by semicolons or bars.")]
+    rejected. A cell may contain several functions or companies, separated by semicolons or vertical bars.")]
 pub(crate) struct Import {
-    /// The environment; several, or patterns, with `--layers`
+    /// Environment; with `--layers` several, or patterns
     #[arg(value_name = "ENV")]
     environments: Vec<String>,
     /// With `--layers`: environments with these labels (`region=emea,!frozen`)
     #[arg(short = 'l', long, value_name = "LABELS", requires = "layers")]
     selector: Vec<String>,
-    /// Whole services: write what they share into this new folder, and the rest into the environments
+    /// Import whole services: write shared values to this new folder, and the rest to the environments
     #[arg(long, value_name = "BASE", conflicts_with_all = ["only", "from"])]
     layers: Option<EnvironmentName>,
-    /// A list of profiles, CSV or JSON
+    /// List of profiles, CSV or JSON
     #[arg(long, value_name = "FILE", conflicts_with = "only", value_hint = clap::ValueHint::FilePath)]
     from: Option<PathBuf>,
-    /// Only this profile; may be given several times
+    /// Only this profile (can be repeated)
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// List what would be written, and write nothing
+    /// List the files without writing them
     #[arg(long)]
     dry_run: bool,
-    /// How to print it
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
@@ -76,17 +76,17 @@ impl Runnable for Import {
 }
 
 impl Import {
-    /// The one environment that is named.
-    fn one(&self) -> Result<&str, CliError> {
+    /// Returns the environment, or an error unless exactly one is named.
+    fn single_environment(&self) -> Result<&str, CliError> {
         match &self.environments[..] {
             [one] => Ok(one),
-            _ => Err(CliError::coded(Code::Usage, "name one environment")
-                .remedy("Several at once are for `--layers BASE`; a list may have a column `environment`.")),
+            _ => Err(CliError::coded(Code::Usage, "exactly one environment is required")
+                .remedy("Name one environment. Several are possible with `--layers BASE`, or in a list with a column `environment`.")),
         }
     }
 
     fn import(&self, context: &Context) -> Result<Exit, CliError> {
-        let environment = Environment::find(context, self.one()?)?;
+        let environment = Environment::find(context, self.single_environment()?)?;
         let client = environment.client(context, &self.service)?;
         let state = context.runtime()?.block_on(environment::state(&client, &environment.name))?;
         let only = self.only.iter().map(|name| environment::profile_name(name)).collect::<Result<Vec<_>, _>>()?;
@@ -122,7 +122,7 @@ impl Import {
             return Ok(Exit::Done);
         }
         if written.is_empty() {
-            context.printer.out("Nothing to import: every live profile has its file.");
+            context.printer.out("Nothing to import: every live profile has a file.");
             return Ok(Exit::Done);
         }
         let verb = if self.dry_run { "would write" } else { "wrote" };
@@ -130,21 +130,22 @@ impl Import {
             context.printer.out(&format!("{verb} {path}"));
         }
         let named: Vec<_> = secrets.into_iter().map(|reference| (environment.name.clone(), reference)).collect();
-        tell_secrets(context, &named);
+        report_missing_secrets(context, &named);
         context.printer.note(&format!("\nThen: mailwright plan {}", environment.name));
         Ok(Exit::Done)
     }
 }
 
-/// Writes a file that is not there yet.
+/// Writes a new file.
 fn write_new(root: &Path, path: &Path, text: &str) -> Result<(), CliError> {
     if root.join(path).exists() {
-        return Err(cannot_write(path, &"it is there already"));
+        return Err(cannot_write(path, &"it already exists"));
     }
-    write_over(root, path, text)
+    write_file(root, path, text)
 }
 
-fn write_over(root: &Path, path: &Path, text: &str) -> Result<(), CliError> {
+/// Writes a file, and replaces an existing one.
+fn write_file(root: &Path, path: &Path, text: &str) -> Result<(), CliError> {
     let target = root.join(path);
     if let Some(folder) = target.parent() {
         std::fs::create_dir_all(folder).map_err(|error| cannot_write(path, &error))?;
@@ -154,20 +155,23 @@ fn write_over(root: &Path, path: &Path, text: &str) -> Result<(), CliError> {
 
 fn cannot_write(path: &Path, error: &dyn std::fmt::Display) -> CliError {
     CliError::coded(Code::Unwritable, format!("cannot write `{}`: {error}", path.display()))
-        .remedy("What was written before it stays; run the command again.")
+        .remedy("Files that were written before remain; run the command again.")
 }
 
-/// Says which secrets have no file yet, and how they get one.
-fn tell_secrets<'a>(context: &Context, secrets: impl IntoIterator<Item = &'a (EnvironmentName, SecretReference)>) {
+/// Reports the secrets without a file, with the commands that seal them.
+fn report_missing_secrets<'a>(
+    context: &Context,
+    secrets: impl IntoIterator<Item = &'a (EnvironmentName, SecretReference)>,
+) {
     let mut secrets = secrets.into_iter().peekable();
     if secrets.peek().is_some() {
-        context.printer.note("\nThese secrets cannot be read back. Seal each value once more:");
+        context.printer.note("\nThese secrets cannot be read back. Seal each value again:");
     }
     for (environment, reference) in secrets {
         context.printer.note(&match reference.next_of() {
-            Some(current) => format!(
-                "  mailwright secrets rotate {environment} {current}    # the next value, as the service has one"
-            ),
+            Some(current) => {
+                format!("  mailwright secrets rotate {environment} {current}    # the service has a next value")
+            }
             None => format!("  mailwright secrets set {environment} {reference}"),
         });
     }

@@ -1,4 +1,4 @@
-//! `mailwright new environment --from-csv`: many at once, all or none.
+//! `mailwright new environment --from-csv`: creates many environments, all or none.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,9 @@ use serde_json::json;
 use crate::{
     cli::{
         CliError, Context, Exit, Format,
-        commands::new::{Base, Given, NewEnvironment, free_name, is_own, missing_secrets, places},
+        commands::new::{
+            Base, EnvironmentArgs, NewEnvironment, check_name, environment_paths, is_from_arguments, missing_secrets,
+        },
         list_file::{list_error, read_list_file},
     },
     config::{Diagnostic, Repository},
@@ -22,8 +24,8 @@ use crate::{
     model::{Code, EnvironmentName},
 };
 
-/// An environment that is to be made.
-struct New {
+/// An environment to create.
+struct NewFile {
     line: usize,
     name: EnvironmentName,
     text: String,
@@ -31,20 +33,20 @@ struct New {
 }
 
 impl NewEnvironment {
-    pub(super) fn make_all(&self, context: &Context, file: &Path) -> Result<Exit, CliError> {
+    pub(super) fn create_all(&self, context: &Context, file: &Path) -> Result<Exit, CliError> {
         let repository = context.repository()?;
         let refused = |problems| {
             list_error(Code::EnvironmentListMalformed, file, problems)
                 .remedy("`mailwright new environment --help` names the columns.")
         };
         let mut bases = Bases { repository: &repository, found: BTreeMap::new() };
-        bases.find(self.given.from.as_deref())?;
-        let list = environments::read_environments(&read_list_file(file)?, self.given.from.as_deref(), |base| {
+        bases.find(self.values.from.as_deref())?;
+        let list = environments::read_environments(&read_list_file(file)?, self.values.from.as_deref(), |base| {
             bases.variables(base)
         })
         .map_err(refused)?;
         let new = self.prepare(&list, &mut bases).map_err(refused)?;
-        let problems = try_all(&repository, &list, &new)?;
+        let problems = check_all(&repository, &list, &new)?;
         if !problems.is_empty() {
             return Err(refused(problems));
         }
@@ -53,22 +55,22 @@ impl NewEnvironment {
             context.printer.note(warning);
         }
         if self.dry_run && self.format == Format::Human {
-            for New { name, text, .. } in &new {
-                context.printer.out(&format!("# {}\n{text}", places(name).1.display()));
+            for NewFile { name, text, .. } in &new {
+                context.printer.out(&format!("# {}\n{text}", environment_paths(name).1.display()));
             }
             return Ok(Exit::Done);
         }
         if !self.dry_run {
             write_all(repository.root(), &new)?;
         }
-        self.tell_all(context, &new)
+        self.report_all(context, &new)
     }
 
-    /// What each line amounts to, or everything that is wrong with them.
-    fn prepare(&self, list: &EnvironmentList, bases: &mut Bases) -> Result<Vec<New>, Vec<TableProblem>> {
+    /// Returns the file of each line, or all problems.
+    fn prepare(&self, list: &EnvironmentList, bases: &mut Bases) -> Result<Vec<NewFile>, Vec<TableProblem>> {
         let (mut all, mut problems) = (Vec::new(), Vec::new());
         for row in &list.rows {
-            match self.one(row, bases) {
+            match self.prepare_row(row, bases) {
                 Ok(new) => all.push(new),
                 Err((section, error)) => problems.push(TableProblem {
                     line: row.line,
@@ -81,18 +83,18 @@ impl NewEnvironment {
         if problems.is_empty() { Ok(all) } else { Err(problems) }
     }
 
-    /// What one line amounts to; or what is wrong, and with which part of the file.
-    fn one(&self, row: &EnvironmentRow, bases: &mut Bases) -> Result<New, (&'static str, CliError)> {
-        let name = free_name(bases.repository, &row.name).map_err(|error| ("", error))?;
-        let given = self.given.with(row);
-        let base = bases.find(given.from.as_deref()).map_err(|error| ("extends", error))?;
-        let text = given.text(&name, &base).map_err(|error| ("companies", error))?;
-        Ok(New { line: row.line, warnings: given.warnings(&base), name, text })
+    /// Returns the file of one line, or an error with the part of the file that it concerns.
+    fn prepare_row(&self, row: &EnvironmentRow, bases: &mut Bases) -> Result<NewFile, (&'static str, CliError)> {
+        let name = check_name(bases.repository, &row.name).map_err(|error| ("", error))?;
+        let values = self.values.with_row(row);
+        let base = bases.find(values.from.as_deref()).map_err(|error| ("extends", error))?;
+        let text = values.text(&name, &base).map_err(|error| ("companies", error))?;
+        Ok(NewFile { line: row.line, warnings: values.warnings(&base), name, text })
     }
 
-    /// What was made, and what is still missing in how many.
-    fn tell_all(&self, context: &Context, all: &[New]) -> Result<Exit, CliError> {
-        // Opened anew: what was read before knows nothing of them.
+    /// Reports the new files, and what is still missing.
+    fn report_all(&self, context: &Context, all: &[NewFile]) -> Result<Exit, CliError> {
+        // Opened again, so that the new files are read.
         let repository = context.repository()?;
         let missing: Vec<_> = all
             .iter()
@@ -101,7 +103,7 @@ impl NewEnvironment {
         if self.format == Format::Json {
             let entries = all.iter().zip(&missing).map(|(new, (secrets, service))| {
                 json!({
-                    "environment": new.name, "line": new.line, "written": places(&new.name).1.display().to_string(),
+                    "environment": new.name, "line": new.line, "written": environment_paths(&new.name).1.display().to_string(),
                     "warnings": new.warnings, "missing": { "secrets": secrets, "service": service },
                 })
             });
@@ -110,7 +112,7 @@ impl NewEnvironment {
             return Ok(Exit::Done);
         }
         for new in all {
-            context.printer.out(&format!("wrote {}", places(&new.name).1.display()));
+            context.printer.out(&format!("wrote {}", environment_paths(&new.name).1.display()));
         }
         let without = |is_without: fn(&(Vec<_>, bool)) -> bool| -> Vec<&str> {
             all.iter().zip(&missing).filter(|(_, m)| is_without(m)).map(|(new, _)| new.name.as_str()).collect()
@@ -118,10 +120,10 @@ impl NewEnvironment {
         let (no_service, no_secrets) = (without(|(_, service)| *service), without(|(secrets, _)| !secrets.is_empty()));
         let mut steps = Vec::new();
         if !no_service.is_empty() {
-            steps.push(format!("service: {{ address: https://... }}          in {}", in_short(&no_service)));
+            steps.push(format!("service: {{ address: https://... }}          in {}", first_names(&no_service)));
         }
         if !no_secrets.is_empty() {
-            steps.push(format!("secrets of {}; mailwright secrets list ENV tells which", in_short(&no_secrets)));
+            steps.push(format!("secrets of {}; mailwright secrets list ENV lists them", first_names(&no_secrets)));
             steps.push("mailwright secrets init ENV RECIPIENT...".to_owned());
             steps.push("mailwright secrets set ENV SECRET".to_owned());
         }
@@ -131,14 +133,14 @@ impl NewEnvironment {
         let count = all.len();
         context
             .printer
-            .note(&format!("\n{count} environments made. Then: mailwright validate && mailwright plan ENV..."));
+            .note(&format!("\n{count} environments created. Then: mailwright validate && mailwright plan ENV..."));
         Ok(Exit::Done)
     }
 }
 
-impl Given {
-    /// What a line says, and what was given for all where it does not.
-    fn with(&self, row: &EnvironmentRow) -> Self {
+impl EnvironmentArgs {
+    /// Returns the values of a line, with the arguments as defaults.
+    fn with_row(&self, row: &EnvironmentRow) -> Self {
         let over = |given: &[(String, String)], own: &BTreeMap<String, String>| {
             let rest = given.iter().filter(|(name, _)| !own.contains_key(name)).cloned();
             rest.chain(own.iter().map(|(name, value)| (name.clone(), value.clone()))).collect()
@@ -154,7 +156,7 @@ impl Given {
     }
 }
 
-/// Bases, each looked at once.
+/// A cache of bases.
 struct Bases<'a> {
     repository: &'a Repository,
     found: BTreeMap<Option<String>, Base>,
@@ -173,23 +175,24 @@ impl Bases<'_> {
 
     fn variables(&mut self, wanted: &str) -> Vec<String> {
         let base = self.find(Some(wanted)).unwrap_or_default();
-        base.known.into_keys().chain(base.taken).collect()
+        base.known.into_keys().chain(base.used).collect()
     }
 }
 
-/// Reads all of them among the files that are there, before one is written.
-fn try_all(repository: &Repository, list: &EnvironmentList, all: &[New]) -> Result<Vec<TableProblem>, CliError> {
+/// Checks all new files together with the existing ones before any is written.
+fn check_all(repository: &Repository, list: &EnvironmentList, all: &[NewFile]) -> Result<Vec<TableProblem>, CliError> {
     let names: BTreeSet<EnvironmentName> = all.iter().map(|new| new.name.clone()).collect();
-    let files: BTreeMap<PathBuf, String> = all.iter().map(|new| (places(&new.name).1, new.text.clone())).collect();
+    let files: BTreeMap<PathBuf, String> =
+        all.iter().map(|new| (environment_paths(&new.name).1, new.text.clone())).collect();
     let (report, _) = import::check_files(repository.root(), &names, &files)
-        .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot try the files: {error}")))?;
-    let by_path: BTreeMap<PathBuf, &New> = all.iter().map(|new| (places(&new.name).1, new)).collect();
+        .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot check the files: {error}")))?;
+    let by_path: BTreeMap<PathBuf, &NewFile> = all.iter().map(|new| (environment_paths(&new.name).1, new)).collect();
     let problems = report.diagnostics.iter().filter_map(|problem| {
         let path: PathBuf = problem.file.split('/').collect();
-        let new = by_path.get(&path).filter(|_| is_own(problem, &path))?;
+        let new = by_path.get(&path).filter(|_| is_from_arguments(problem, &path))?;
         Some(TableProblem {
             line: new.line,
-            column: column(list, &new.text, problem).to_owned(),
+            column: find_column(list, &new.text, problem).to_owned(),
             message: format!("{} ({})", problem.message, problem.code),
             remedy: problem.remedy.clone(),
         })
@@ -197,8 +200,8 @@ fn try_all(repository: &Repository, list: &EnvironmentList, all: &[New]) -> Resu
     Ok(problems.collect())
 }
 
-/// The column that a problem of the file is about; the one with the names, if it is about none in particular.
-fn column<'a>(list: &'a EnvironmentList, text: &str, problem: &Diagnostic) -> &'a str {
+/// Returns the column that a problem of the file concerns, or the column of the names.
+fn find_column<'a>(list: &'a EnvironmentList, text: &str, problem: &Diagnostic) -> &'a str {
     let mut section = "";
     for (index, line) in text.lines().enumerate() {
         let key = line.split(':').next().unwrap_or_default();
@@ -212,28 +215,29 @@ fn column<'a>(list: &'a EnvironmentList, text: &str, problem: &Diagnostic) -> &'
     list.name_column()
 }
 
-fn in_short(names: &[&str]) -> String {
+/// Lists the first five names, and the number of others.
+fn first_names(names: &[&str]) -> String {
     let more = if names.len() > 5 { format!(" and {} more", names.len() - 5) } else { String::new() };
     format!("{}{more}", names.iter().take(5).copied().collect::<Vec<_>>().join(", "))
 }
 
-/// Writes all of them. Where that fails, none is left behind.
-fn write_all(root: &Path, all: &[New]) -> Result<(), CliError> {
-    let mut made = Vec::new();
+/// Writes all files. After an error none is left.
+fn write_all(root: &Path, all: &[NewFile]) -> Result<(), CliError> {
+    let mut created = Vec::new();
     let result = all.iter().try_for_each(|new| {
-        let folder = root.join(places(&new.name).0);
+        let folder = root.join(environment_paths(&new.name).0);
         std::fs::create_dir(&folder)?;
-        made.push(folder);
+        created.push(folder);
         Ok(())
     });
     let files: Vec<(PathBuf, Vec<u8>)> =
-        all.iter().map(|new| (places(&new.name).1, new.text.clone().into_bytes())).collect();
+        all.iter().map(|new| (environment_paths(&new.name).1, new.text.clone().into_bytes())).collect();
     result.and_then(|()| crate::fs::write_all(root, &files)).map_err(|error: std::io::Error| {
-        // The folders are new, so nothing of anybody else's is in them.
-        for folder in made {
+        // The folders are new and contain nothing else.
+        for folder in created {
             drop(std::fs::remove_dir_all(folder));
         }
-        CliError::coded(Code::Unwritable, format!("cannot write the environments: {error}; none was made"))
-            .remedy("Look at the permissions of `environments`, and at the room on the disk.")
+        CliError::coded(Code::Unwritable, format!("cannot write the environments: {error}; none was created"))
+            .remedy("Check the permissions of `environments` and the free space of the disk.")
     })
 }

@@ -1,4 +1,5 @@
-//! `mailwright new environment`: a folder with a short file, checked before it is left behind; one, or many from a list.
+//! `mailwright new environment`: creates a folder with a short file for one environment, or for many from a list. A file
+//! that does not pass the checks is removed.
 
 mod list;
 
@@ -16,7 +17,7 @@ use crate::{
     model::{Code, EnvironmentName, InvalidName, SecretReference, code::Severity},
 };
 
-/// Make an environment: a folder with a short file
+/// Create an environment: a folder with a short file
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  mailwright new environment acme --from base --set domain=acme.example --company ACME\n  \
@@ -30,11 +31,11 @@ pub(crate) struct New {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// A folder under `environments/` with its environment.yaml
+    /// Create a folder under `environments/` with an environment.yaml
     Environment(NewEnvironment),
 }
 
-/// A folder under `environments/` with its environment.yaml; one, or many from a list
+/// Create a folder under `environments/` with an environment.yaml, or many from a list
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "mailwright new environment [OPTIONS] <NAME>\n       mailwright new environment [OPTIONS] --from-csv <FILE>",
@@ -43,66 +44,66 @@ enum What {
     --service https://mail.acme.example\n  \
     mailwright new environment acme --from base --dry-run       prints the file\n  \
     mailwright new environment --from base --from-csv customers.csv --label wave=1\n\n\
-    A variable keeps the type that the base gives it; a new one is a number or a truth value if it looks like one.\n\
-    Nothing is overwritten, and nothing is left behind that would not be understood. Secrets and whatever else is\n\
-    missing are listed.\n\n\
-    A list is a spreadsheet saved as CSV, an environment a line. Its first line names the columns: name, from,\n\
-    description, service, companies, label:NAME, set:NAME; any other column is a variable that the base has or takes:\n  \
+    A variable keeps its type in the base; a new one becomes a number or a boolean if it looks like one.\n\
+    Nothing is overwritten, and files that do not pass the checks are removed. Missing secrets and settings are listed.\n\n\
+    A list is a spreadsheet saved as CSV with one environment per line. Its first line names the columns: name, from,\n\
+    description, service, companies, label:NAME, set:NAME; any other column is a variable that the base defines or uses:\n  \
     name,companies,domain,label:region,service\n  \
     acme,ACME;10,acme.example,emea,https://mail.acme.example\n\
-    What is given on the command line is for every line that does not say otherwise. All are made, or none."
+    Arguments on the command line apply to every line without its own value. All environments are created, or none."
 )]
 struct NewEnvironment {
-    /// Its name, and that of its folder
+    /// Name of the environment and its folder
     #[arg(required_unless_present = "from_csv")]
     name: Option<String>,
-    /// A list: an environment a line
+    /// CSV file with one environment per line
     #[arg(long, value_name = "FILE", conflicts_with = "name", value_hint = clap::ValueHint::FilePath)]
     from_csv: Option<PathBuf>,
     #[command(flatten)]
-    given: Given,
-    /// Print the file, and write nothing
+    values: EnvironmentArgs,
+    /// Print the file without writing it
     #[arg(long)]
     dry_run: bool,
-    /// How to print what was done
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
 }
 
-/// What is to stand in the file.
+/// The contents of the file.
 #[derive(Clone, Debug, clap::Args)]
-struct Given {
-    /// The environment or abstract layer that it extends
+struct EnvironmentArgs {
+    /// Environment or abstract layer to extend
     #[arg(long, value_name = "BASE")]
     from: Option<String>,
-    /// A variable; may be given several times
-    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    /// Variable (can be repeated)
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_pair)]
     set: Vec<(String, String)>,
-    /// A label; may be given several times
-    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    /// Label (can be repeated)
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_pair)]
     label: Vec<(String, String)>,
-    /// A company that exists in it; may be given several times
+    /// Company of the environment (can be repeated)
     #[arg(long, value_name = "ID")]
     company: Vec<String>,
-    /// The address of its service
+    /// Address of its service
     #[arg(long, value_name = "URL", value_hint = clap::ValueHint::Url)]
     service: Option<String>,
-    /// What it is
+    /// Description
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
 }
 
-/// What a base has and takes.
+/// The variables of a base.
 #[derive(Clone, Debug, Default)]
 struct Base {
     name: Option<EnvironmentName>,
-    /// The variables that it has.
+    /// The variables that it defines.
     known: BTreeMap<String, Value>,
-    /// Those that something in it takes.
-    taken: Vec<String>,
+    /// The variables that it uses.
+    used: Vec<String>,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+/// Parses `NAME=VALUE`.
+fn parse_pair(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not NAME=VALUE"))?;
     if name.is_empty() {
         return Err(format!("`{text}` has no name before the `=`"));
@@ -119,20 +120,20 @@ impl Runnable for New {
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let What::Environment(new) = &self.what;
         match (&new.from_csv, &new.name) {
-            (Some(list), _) => new.make_all(context, list),
-            (None, name) => new.make(context, name.as_deref().unwrap_or_default()),
+            (Some(list), _) => new.create_all(context, list),
+            (None, name) => new.create(context, name.as_deref().unwrap_or_default()),
         }
     }
 }
 
 impl NewEnvironment {
-    fn make(&self, context: &Context, name: &str) -> Result<Exit, CliError> {
+    fn create(&self, context: &Context, name: &str) -> Result<Exit, CliError> {
         let repository = context.repository()?;
-        let name = free_name(&repository, name)?;
-        let base = Base::find(&repository, self.given.from.as_deref())?;
-        let text = self.given.text(&name, &base)?;
-        let warnings = self.given.warnings(&base);
-        let (folder, path) = places(&name);
+        let name = check_name(&repository, name)?;
+        let base = Base::find(&repository, self.values.from.as_deref())?;
+        let text = self.values.text(&name, &base)?;
+        let warnings = self.values.warnings(&base);
+        let (folder, path) = environment_paths(&name);
         for warning in &warnings {
             context.printer.note(warning);
         }
@@ -141,27 +142,31 @@ impl NewEnvironment {
             return Ok(Exit::Done);
         }
         write_new(repository.root(), &folder, &path, &text)?;
-        // Opened anew: what was read before knows nothing of it.
+        // Opened again, so that the new file is read.
         let repository = context.repository()?;
         let mut report = repository.check(std::slice::from_ref(&name));
-        if report.diagnostics.iter().any(|problem| is_own(problem, &path)) {
-            // Of an environment that was just made nothing but this file can be there.
+        if report.diagnostics.iter().any(|problem| is_from_arguments(problem, &path)) {
+            // The folder was just created and contains only this file.
             let folder = repository.root().join(&folder);
-            let gone = std::fs::remove_file(folder.join("environment.yaml")).and_then(|()| std::fs::remove_dir(folder));
-            gone.map_err(|error| {
-                CliError::coded(Code::Unreadable, format!("cannot take back `{}`: {error}", path.display()))
+            let removed =
+                std::fs::remove_file(folder.join("environment.yaml")).and_then(|()| std::fs::remove_dir(folder));
+            removed.map_err(|error| {
+                CliError::coded(Code::Unreadable, format!("cannot remove `{}`: {error}", path.display()))
             })?;
-            report.diagnostics.retain(|problem| is_own(problem, &path));
+            report.diagnostics.retain(|problem| is_from_arguments(problem, &path));
             context.printer.note(&report.human());
-            return Err(CliError::coded(Code::Usage, "what was given makes no sense, so nothing was written")
-                .remedy("Correct it as said above."));
+            return Err(CliError::coded(
+                Code::Usage,
+                "cannot create the environment: the arguments are invalid; nothing was written",
+            )
+            .remedy("Correct the problems listed above."));
         }
-        self.tell(context, &repository, &name, &path, report, &warnings);
+        self.report(context, &repository, &name, &path, report, &warnings);
         Ok(Exit::Done)
     }
 
-    /// What was made, and what is still missing.
-    fn tell(
+    /// Reports the new file, and what is still missing.
+    fn report(
         &self,
         context: &Context,
         repository: &Repository,
@@ -209,8 +214,8 @@ impl Base {
         let Some(wanted) = wanted else { return Ok(Self::default()) };
         let known = repository.environments();
         if let Some(found) = known.iter().find(|known| known.as_str() == wanted) {
-            let (known, taken) = repository.variables(found);
-            return Ok(Self { name: Some(found.clone()), known, taken });
+            let (known, used) = repository.variables(found);
+            return Ok(Self { name: Some(found.clone()), known, used });
         }
         let error = CliError::coded(
             Code::LayerMissing,
@@ -219,13 +224,13 @@ impl Base {
         let names = || known.iter().map(EnvironmentName::as_str);
         Err(match suggest::nearest(wanted, names()) {
             Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
-            None => error.remedy(format!("There are: {}.", names().take(20).collect::<Vec<_>>().join(", "))),
+            None => error.remedy(format!("Use one of: {}.", names().take(20).collect::<Vec<_>>().join(", "))),
         })
     }
 }
 
-impl Given {
-    /// The text of the file.
+impl EnvironmentArgs {
+    /// Returns the text of the file.
     fn text(&self, name: &EnvironmentName, base: &Base) -> Result<String, CliError> {
         let mut entries: Vec<(&str, Value)> = Vec::new();
         let description =
@@ -244,12 +249,12 @@ impl Given {
             entries.push(("service", json!({ "address": address })));
         }
         if !self.label.is_empty() {
-            entries.push(("labels", Value::Object(once("--label", &self.label)?)));
+            entries.push(("labels", Value::Object(unique_pairs("--label", &self.label)?)));
         }
         if !self.set.is_empty() {
-            let variables = once("--set", &self.set)?.into_iter();
+            let variables = unique_pairs("--set", &self.set)?.into_iter();
             let variables = variables.map(|(name, value)| {
-                let value = typed(&value, base.known.get(&name));
+                let value = convert(&value, base.known.get(&name));
                 (name, value)
             });
             entries.push(("variables", Value::Object(variables.collect())));
@@ -257,13 +262,13 @@ impl Given {
         Ok(write::render_environment(&entries))
     }
 
-    /// Variables that nothing takes. Without a base nothing is known of that.
+    /// Returns a warning for each variable that the base neither defines nor uses. Without a base there are none.
     fn warnings(&self, base: &Base) -> Vec<String> {
-        let Base { name: Some(_), known, taken } = base else { return Vec::new() };
+        let Base { name: Some(_), known, used } = base else { return Vec::new() };
         let unused =
-            self.set.iter().map(|(name, _)| name).filter(|name| !known.contains_key(*name) && !taken.contains(name));
+            self.set.iter().map(|(name, _)| name).filter(|name| !known.contains_key(*name) && !used.contains(name));
         let line = |name: &String| {
-            let names = known.keys().chain(taken).map(String::as_str);
+            let names = known.keys().chain(used).map(String::as_str);
             let meant =
                 suggest::nearest(name, names).map(|meant| format!(" Did you mean `{meant}`?")).unwrap_or_default();
             format!("warning[{}]: no layer defines or uses the variable `{name}`.{meant}", Code::VariableUnused)
@@ -272,53 +277,53 @@ impl Given {
     }
 }
 
-/// The folder of an environment, and its file.
-fn places(name: &EnvironmentName) -> (PathBuf, PathBuf) {
+/// Returns the folder of an environment, and its file.
+fn environment_paths(name: &EnvironmentName) -> (PathBuf, PathBuf) {
     let folder = Path::new("environments").join(name.as_str());
     let path = folder.join("environment.yaml");
     (folder, path)
 }
 
-/// The name, if it is one and nobody has it.
-fn free_name(repository: &Repository, text: &str) -> Result<EnvironmentName, CliError> {
+/// Returns the name if it is valid and not in use.
+fn check_name(repository: &Repository, text: &str) -> Result<EnvironmentName, CliError> {
     let name: EnvironmentName = text.parse().map_err(|rule: InvalidName| {
         CliError::coded(Code::InvalidName, format!("`{}` is not an environment's name", text.escape_debug()))
             .remedy(format!("{rule}."))
     })?;
-    let (folder, _) = places(&name);
+    let (folder, _) = environment_paths(&name);
     let known = repository.environments();
     let same = known.iter().find(|known| known.as_str().eq_ignore_ascii_case(name.as_str()));
-    let there = same
+    let existing = same
         .map(ToString::to_string)
         .or_else(|| repository.root().join(&folder).symlink_metadata().is_ok().then(|| name.to_string()));
-    match there {
-        Some(there) => Err(CliError::coded(
+    match existing {
+        Some(existing) => Err(CliError::coded(
             Code::EnvironmentExists,
-            format!("`environments/{there}` is there already"),
+            format!("`environments/{existing}` already exists"),
         )
         .remedy(format!(
-            "Choose another name, or change its environment.yaml. `mailwright render {there}` shows what it amounts to."
+            "Choose another name, or change its environment.yaml. `mailwright render {existing}` shows its effective configuration."
         ))),
         None => Ok(name),
     }
 }
 
-/// The secrets that an environment names and that have no file yet.
+/// Returns the secrets that an environment uses and that have no file yet.
 fn missing_secrets(repository: &Repository, name: &EnvironmentName) -> Vec<SecretReference> {
     let is_missing =
         |reference: &SecretReference| !repository.root().join(Repository::secret_path(name, reference)).is_file();
     repository.used_secrets(name).into_keys().filter(is_missing).collect()
 }
 
-/// Whether a problem is of what was given on the command line, and not of what is still to come.
-fn is_own(problem: &crate::config::Diagnostic, path: &Path) -> bool {
+/// Returns true if a problem is caused by the arguments, and not by settings that are still missing.
+fn is_from_arguments(problem: &crate::config::Diagnostic, path: &Path) -> bool {
     let file: PathBuf = problem.file.split('/').collect();
     let to_come = [Code::SecretMissing, Code::UnknownVariable, Code::MissingKey, Code::NoRoute];
     problem.severity == Severity::Error && file == path && !to_come.contains(&problem.code)
 }
 
-/// Pairs by name; one that is given twice is refused.
-fn once(option: &str, pairs: &[(String, String)]) -> Result<Map<String, Value>, CliError> {
+/// Returns pairs by name, or an error for a name that is given twice.
+fn unique_pairs(option: &str, pairs: &[(String, String)]) -> Result<Map<String, Value>, CliError> {
     let mut map = Map::new();
     for (name, value) in pairs {
         if map.insert(name.clone(), Value::from(value.as_str())).is_some() {
@@ -329,10 +334,10 @@ fn once(option: &str, pairs: &[(String, String)]) -> Result<Map<String, Value>, 
     Ok(map)
 }
 
-/// A value with the type that the base has for it; without a base, that which it looks like.
-fn typed(value: &Value, known: Option<&Value>) -> Value {
+/// Returns a value with its type in the base. Without a base, numbers and booleans are recognized.
+fn convert(value: &Value, known: Option<&Value>) -> Value {
     let text = value.as_str().unwrap_or_default();
-    // Only what is written back as it was: `0123` and `1e3` are text.
+    // Only values that are written back unchanged: `0123` and `1e3` are text.
     let parsed = serde_json::from_str::<Value>(text)
         .ok()
         .filter(|parsed| matches!(parsed, Value::Bool(_) | Value::Number(_)))
@@ -343,15 +348,15 @@ fn typed(value: &Value, known: Option<&Value>) -> Value {
     }
 }
 
-/// Writes the file into a folder that must not be there yet.
+/// Writes the file into a new folder.
 fn write_new(root: &Path, folder: &Path, path: &Path, text: &str) -> Result<(), CliError> {
     let failed = |error: std::io::Error| {
         CliError::coded(Code::Unwritable, format!("cannot write `{}`: {error}", path.display()))
-            .remedy("Look at the permissions of `environments`.")
+            .remedy("Check the permissions of `environments`.")
     };
     std::fs::create_dir(root.join(folder)).map_err(failed)?;
     write_atomically(&root.join(path), text.as_bytes()).map_err(|error| {
-        // What is left of it is empty.
+        // The folder is empty.
         drop(std::fs::remove_dir(root.join(folder)));
         failed(error)
     })

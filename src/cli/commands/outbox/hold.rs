@@ -11,28 +11,29 @@ use crate::{
 /// The scope, the reason and the duration of a hold.
 #[derive(Debug, clap::Args)]
 pub(super) struct HoldArgs {
-    /// The profile that sends nothing
+    /// Profile whose mail is held
     #[arg(long)]
     profile: Option<String>,
-    /// The company whose mail waits
+    /// Company whose mail is held
     #[arg(long)]
     company: Option<String>,
-    /// The function whose mail waits
+    /// Function whose mail is held
     #[arg(long)]
     function: Option<String>,
-    /// Why
+    /// Reason
     #[arg(long)]
     reason: String,
-    /// For how long: 30m, 2h, 3d [default: until it is removed]
+    /// Duration: 30m, 2h, 3d [default: until it is released]
     #[arg(long = "for", value_name = "TIME")]
     lasting: Option<Lapse>,
 }
 
 impl HoldArgs {
+    /// Returns the request for the service.
     pub(super) fn request(&self, now: Timestamp) -> Result<NewHold, CliError> {
         if self.profile.is_none() && self.company.is_none() && self.function.is_none() {
-            return Err(CliError::coded(Code::Usage, "this would hold everything")
-                .remedy("Name what to hold: `--profile`, `--company` or `--function`."));
+            return Err(CliError::coded(Code::Usage, "cannot hold all mail at once")
+                .remedy("Pass `--profile`, `--company` or `--function`."));
         }
         Ok(NewHold {
             profile: self.profile.as_deref().map(environment::profile_name).transpose()?,

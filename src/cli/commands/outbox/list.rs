@@ -14,33 +14,34 @@ use crate::{
 /// Filters of a list of messages.
 #[derive(Debug, clap::Args)]
 pub(super) struct List {
-    /// What became of them: queued, sending, delivered, failed, unknown, cancelled
+    /// Status: queued, sending, delivered, failed, unknown or cancelled
     #[arg(long)]
     status: Option<Status>,
-    /// Whose mail
+    /// Company
     #[arg(long)]
     company: Option<String>,
-    /// What kind of mail
+    /// Function
     #[arg(long)]
     function: Option<String>,
-    /// The document: a type, or type/number
+    /// Document: a type, or type/number
     #[arg(long, value_name = "TYPE[/NUMBER]")]
     document: Option<String>,
-    /// Somebody whom it is for
+    /// Address of a recipient
     #[arg(long, value_name = "ADDRESS")]
     recipient: Option<String>,
-    /// The `Message-ID`
+    /// `Message-ID` header
     #[arg(long, value_name = "ID")]
     message_id: Option<String>,
-    /// How many
+    /// Number of messages to show
     #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=500))]
     limit: u32,
-    /// Older than this, as the page before said
+    /// Only messages older than this number, which the previous page printed
     #[arg(long, value_name = "NUMBER")]
     before: Option<u64>,
 }
 
 impl List {
+    /// Returns the query parameters.
     pub(super) fn query(&self) -> Result<Vec<(&'static str, String)>, CliError> {
         let mut query = vec![("limit", self.limit.to_string())];
         query.extend(self.status.map(|status| ("status", status.id().to_owned())));
@@ -89,7 +90,7 @@ pub(super) fn message_table(messages: &[Message], next: Option<u64>) -> String {
     });
     let mut text = table(&["id", "status", "company", "function", "to", "subject", "accepted"], rows);
     if let Some(next) = next {
-        text.push_str(&format!("\nThere are more: --before {next}"));
+        text.push_str(&format!("\nMore: --before {next}"));
     }
     text
 }

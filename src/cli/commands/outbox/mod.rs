@@ -1,4 +1,5 @@
-//! `mailwright outbox`: what was accepted, what became of it, and what can be done about it.
+//! `mailwright outbox`: inspects accepted mail, and retries, cancels, replays, resolves or holds it. One file per
+//! subcommand with arguments of its own.
 
 mod hold;
 mod list;
@@ -37,7 +38,7 @@ use crate::{
     text::printable,
 };
 
-/// Follow accepted mail, and try again, call back or hold it
+/// Inspect, retry, cancel or hold queued mail
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailwright outbox prod status\n  mailwright outbox prod list --status failed\n  \
     mailwright outbox prod list --document invoice/4711\n  mailwright outbox prod show 01980c1e-...\n  \
@@ -45,14 +46,14 @@ use crate::{
     mailwright outbox prod replay --status failed --dry-run\n  \
     mailwright outbox prod resolve 01980c1e-... --delivered --reason 'in Sent Items, 14:02'\n  \
     mailwright outbox prod hold --company EDU1 --reason 'wrong price list' --for 2h\n\n\
-    `delivered` means that the mail server, or Exchange, has taken it. What bounces later comes back to the sender's\n\
-    mailbox. `unknown` means that it may have been taken, and that nobody can know; `resolve` says what you found.")]
+    `delivered` means that the mail server or Exchange has accepted the message. A later bounce is sent to the sender's\n\
+    mailbox. `unknown` means that the message may have been accepted; `resolve` records the outcome.")]
 pub(crate) struct Outbox {
-    /// The environment
+    /// Environment
     environment: String,
     #[command(subcommand)]
     command: OutboxCommand,
-    /// How to print it
+    /// Output format
     #[arg(long, global = true, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
@@ -61,38 +62,38 @@ pub(crate) struct Outbox {
 
 #[derive(Debug, clap::Subcommand)]
 enum OutboxCommand {
-    /// How delivery stands: counts, parked profiles, holds
+    /// Show the state of delivery: counts, suspended profiles, holds
     Status,
     /// List messages, newest first
     List(List),
-    /// One message with every attempt
+    /// Show one message with every attempt
     Show {
-        /// The message's id
+        /// Message id
         id: Uuid,
     },
-    /// Try messages that wait now
+    /// Retry waiting messages now
     Retry(MessageSelection),
-    /// Call back messages that wait
+    /// Cancel waiting messages
     Cancel(MessageSelection),
-    /// Send failed and unknown messages again, to those whom they did not reach
+    /// Send failed and unknown messages again to the recipients that they did not reach
     Replay(Replay),
-    /// Say what became of unknown messages: delivered or failed
+    /// Record the outcome of unknown messages: delivered or failed
     Resolve(Resolve),
-    /// Write a message's contents to standard output, or into a file
+    /// Write a message's contents to standard output or to a file
     Export {
-        /// The message's id
+        /// Message id
         id: Uuid,
-        /// Where to write it
+        /// Output file
         #[arg(long, short, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
         output: Option<PathBuf>,
     },
-    /// Hold mail of a profile, a company, a function
+    /// Hold mail of a profile, a company or a function
     Hold(HoldArgs),
-    /// The holds that last
+    /// List the holds
     Holds,
     /// Remove a hold
     Release {
-        /// The hold's id
+        /// Hold id
         id: String,
     },
     /// Accept mail again after the store was restored from a backup
@@ -130,8 +131,12 @@ impl Outbox {
                 let detail = client.message(*id).await?;
                 self.print(context, &detail, || describe_message(&detail));
             }
-            OutboxCommand::Retry(selection) => return self.act(context, client, selection, Action::Retry).await,
-            OutboxCommand::Cancel(selection) => return self.act(context, client, selection, Action::Cancel).await,
+            OutboxCommand::Retry(selection) => {
+                return self.apply_action(context, client, selection, Action::Retry).await;
+            }
+            OutboxCommand::Cancel(selection) => {
+                return self.apply_action(context, client, selection, Action::Cancel).await;
+            }
             OutboxCommand::Replay(replay) => return replay.run(self, context, client).await,
             OutboxCommand::Resolve(resolve) => return resolve.run(self, context, client).await,
             OutboxCommand::Export { id, output } => {
@@ -140,7 +145,7 @@ impl Outbox {
                     |error: std::io::Error| CliError::coded(Code::Unwritable, format!("cannot write: {error}"));
                 match output {
                     Some(path) => crate::fs::write_atomically(path, &content).map_err(failed)?,
-                    // What somebody mailed acts on no terminal; a pipe gets it as it is.
+                    // Control characters in mail are escaped on a terminal; a pipe gets the bytes unchanged.
                     None if std::io::stdout().is_terminal() => context.printer.out(&String::from_utf8_lossy(&content)),
                     None => std::io::stdout().write_all(&content).map_err(failed)?,
                 }
@@ -148,7 +153,7 @@ impl Outbox {
             OutboxCommand::Hold(options) => {
                 let hold = client.hold(&options.request(context.clock.now())?).await?;
                 self.print(context, &hold, || {
-                    format!("Held. To let it go: mailwright outbox {} release {}", self.environment, hold.id)
+                    format!("Held. To release it: mailwright outbox {} release {}", self.environment, hold.id)
                 });
             }
             OutboxCommand::Holds => {
@@ -173,7 +178,8 @@ impl Outbox {
         context.printer.out(&text);
     }
 
-    async fn act(
+    /// Applies an action to the selected messages.
+    async fn apply_action(
         &self,
         context: &Context,
         client: &Client,
@@ -191,11 +197,11 @@ impl Outbox {
 
     async fn confirm_restore(&self, context: &Context, client: &Client, yes: bool) -> Result<Exit, CliError> {
         let Some(restored) = client.outbox().await?.restored else {
-            context.printer.note("There is no restore to confirm.");
+            context.printer.note("No restore is waiting for confirmation.");
             return Ok(Exit::Done);
         };
         context.printer.note(&format!(
-            "{}\nClients may repeat submissions that were answered after the backup; such a mail would be sent a second time.",
+            "{}\nClients may repeat submissions that were accepted after the backup; such messages would be sent a second time.",
             restored_lines(&restored, &self.environment).join("\n")
         ));
         let question = format!("Accept mail in {} again?", self.environment);

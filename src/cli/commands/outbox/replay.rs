@@ -28,15 +28,15 @@ const SHOWN: usize = 20;
     mailwright outbox prod replay --status failed --company EDU1 --dry-run\n  \
     mailwright outbox prod replay --status failed --yes\n  \
     mailwright outbox prod replay 01980c1e-... --all-recipients\n\n\
-    It lists who would get which message, and asks. Messages that were delivered or cancelled\n\
-    are refused without --all-recipients.")]
+    Lists the messages with their recipients, and asks for confirmation. Messages that were\n\
+    delivered or cancelled are rejected without --all-recipients.")]
 pub(super) struct Replay {
     #[command(flatten)]
     selection: MessageSelection,
-    /// Send to every recipient, also to those who had it, and messages that were delivered or cancelled
+    /// Send to all recipients, including those that it reached, and include delivered and cancelled messages
     #[arg(long)]
     all_recipients: bool,
-    /// Show what would be sent to whom, and change nothing
+    /// List the messages and recipients without sending
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
     /// Skip the confirmation prompt
@@ -68,7 +68,7 @@ impl Replay {
                     shown.join(", ")
                 ),
             )
-            .remedy("Leave them out. To send them again to every recipient: add `--all-recipients`."));
+            .remedy("Omit them, or pass `--all-recipients` to send them again to all recipients."));
         }
         let planned: Vec<PlannedReplay<'_>> =
             messages.iter().map(|message| PlannedReplay::new(message, *all_recipients)).collect();
@@ -102,7 +102,7 @@ impl Replay {
     }
 }
 
-/// A message that is to be sent again: who gets it, and what each got last time.
+/// A message to send again, with its recipients and their last status.
 #[derive(serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 struct PlannedReplay<'a> {
@@ -112,13 +112,13 @@ struct PlannedReplay<'a> {
     recipients: Vec<PlannedRecipient<'a>>,
 }
 
-/// A recipient of a message that is to be sent again.
+/// A recipient of a message to send again.
 #[derive(serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 struct PlannedRecipient<'a> {
     #[serde(flatten)]
     last: &'a Recipient,
-    /// Whether it is sent to this one.
+    /// True if the message is sent to this recipient.
     sent: bool,
 }
 
@@ -132,6 +132,7 @@ impl<'a> PlannedReplay<'a> {
     }
 }
 
+/// Returns the messages and recipients as a table, with totals.
 fn replay_table(planned: &[PlannedReplay<'_>], all: bool) -> String {
     if planned.is_empty() {
         return "No messages.".to_owned();
@@ -164,7 +165,7 @@ fn replay_table(planned: &[PlannedReplay<'_>], all: bool) -> String {
     let had = recipients(&|recipient| recipient.sent && recipient.last.status == RecipientStatus::Delivered);
     let unknown = recipients(&|recipient| recipient.sent && recipient.last.status == RecipientStatus::Unknown);
     text.push_str(&format!(
-        "\n{} to {}: {had} had it before, {unknown} may have had it.",
+        "\n{} to {}: {had} received it before, {unknown} may have received it.",
         count_of(planned.len(), "message"),
         count_of(sent, "recipient")
     ));

@@ -16,19 +16,19 @@ use crate::{
 #[command(
     after_help = "Examples:\n  mailwright outbox prod resolve 01980c1e-... --delivered --reason 'in Sent Items, 14:02'\n  \
     mailwright outbox prod resolve --status unknown --company EDU1 --failed --reason 'not in the server log'\n\n\
-    `mailwright explain MW0267` says how to find out."
+    `mailwright explain MW0267` describes how to find the outcome."
 )]
 #[command(group = clap::ArgGroup::new("outcome").required(true).args(["delivered", "failed"]))]
 pub(super) struct Resolve {
     #[command(flatten)]
     selection: MessageSelection,
-    /// The recipients have it
+    /// The recipients received it
     #[arg(long)]
     delivered: bool,
-    /// The recipients do not have it
+    /// The recipients did not receive it
     #[arg(long)]
     failed: bool,
-    /// How that is known; 1 to 200 characters
+    /// Evidence for the outcome; 1 to 200 characters
     #[arg(long, value_name = "TEXT")]
     reason: String,
     /// Skip the confirmation prompt

@@ -11,22 +11,22 @@ use crate::{
 /// The messages that an action is for.
 #[derive(Debug, clap::Args)]
 pub(super) struct MessageSelection {
-    /// The messages' ids
+    /// Message ids
     #[arg(required_unless_present = "status")]
     pub(super) ids: Vec<Uuid>,
-    /// All of this status instead
+    /// All messages with this status instead of ids
     #[arg(long, conflicts_with = "ids")]
     pub(super) status: Option<Status>,
-    /// With `--status`: of this company alone
+    /// With `--status`: only this company
     #[arg(long, requires = "status")]
     pub(super) company: Option<String>,
-    /// With `--status`: of this function alone
+    /// With `--status`: only this function
     #[arg(long, requires = "status")]
     pub(super) function: Option<String>,
 }
 
 impl MessageSelection {
-    /// The messages that are meant, as they are now.
+    /// Fetches the selected messages in their present state.
     pub(super) async fn fetch(&self, client: &Client) -> Result<Vec<Message>, CliError> {
         let mut messages = Vec::new();
         for id in &self.ids {

@@ -29,9 +29,9 @@ pub(super) fn describe_message(detail: &MessageDetail) -> String {
     ];
     lines.extend(message.requeued_at.map(|requeued| format!("queued     again at {}", format_time(requeued))));
     let steps = message.resolution.steps.iter().map(|step| {
-        let whom = step.company.as_ref().map_or("system-wide".to_owned(), |company| format!("for {company}"));
-        let found = step.found.as_ref().map_or("nobody".to_owned(), ToString::to_string);
-        format!("{} {whom}: {found}", step.function)
+        let scope = step.company.as_ref().map_or("system-wide".to_owned(), |company| format!("for {company}"));
+        let found = step.found.as_ref().map_or("none".to_owned(), ToString::to_string);
+        format!("{} {scope}: {found}", step.function)
     });
     lines.push(format!("because    {}", steps.collect::<Vec<_>>().join("; ")));
     if let Some(document) = &message.document {

@@ -1,4 +1,4 @@
-//! `mailwright secrets check`: whether every file parses, and is addressed to everyone that it should be.
+//! `mailwright secrets check`: checks that every file parses and is encrypted to all recipients.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -10,33 +10,33 @@ use crate::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable,
         commands::secrets::{
             files::{SecretFiles, list_files, read_age},
-            recipients_file::{is_open_to_all, read_recipients, recipients_path},
+            recipients_file::{includes_public_identity, read_recipients, recipients_path},
         },
         environment::Environment,
+        ui::wording::count_of,
     },
     config::SecretUsage,
     model::{Code, Destination, EnvironmentName, code::Severity},
     secrets::{Binding, Header, Recipients, ServiceIdentity, fingerprint},
 };
 
-/// Check that every secret parses and is addressed to everyone in recipients.txt
+/// Check that every secret parses and is encrypted to everyone in recipients.txt
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  mailwright secrets check          all environments that have secrets\n  mailwright secrets check prod --format json\n\n\
-    Needs no key. Exit code 1 if something is wrong. It says how many files carry the destination that they were sealed\n    \
-    for, and which do not; those are better sealed again. For a file that another program made, only the number of its\n\
-    recipients can be checked."
+    Needs no key. Exit code 1 if there are errors. Reports files without a destination, which should be sealed again.\n\
+    For a file that another program made, only the number of recipients can be checked."
 )]
 pub(super) struct Check {
-    /// The environments; all if none is named
+    /// Environments [default: all with secrets]
     environments: Vec<String>,
-    /// How to print it
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
 }
 
-/// One thing that was found.
-struct Found {
+/// A problem of a file.
+struct SecretProblem {
     file: String,
     code: Code,
     message: String,
@@ -51,11 +51,11 @@ impl Runnable for Check {
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let all = context.repository()?;
         let names: Vec<String> = if self.environments.is_empty() {
-            let has_something = |name: &EnvironmentName| {
+            let has_secrets = |name: &EnvironmentName| {
                 !all.is_abstract(name)
                     && (all.root().join("secrets").join(name.as_str()).exists() || !all.used_secrets(name).is_empty())
             };
-            all.environments().iter().filter(|name| has_something(name)).map(ToString::to_string).collect()
+            all.environments().iter().filter(|name| has_secrets(name)).map(ToString::to_string).collect()
         } else {
             self.environments.clone()
         };
@@ -64,7 +64,7 @@ impl Runnable for Check {
             BTreeMap::from([Binding::Destination, Binding::ValueId, Binding::File].map(|kind| (kind, 0)));
         let mut checked = 0;
         for name in &names {
-            checked += check_one(&Environment::find(context, name)?, &mut found, &mut bindings)?;
+            checked += check_environment(&Environment::find(context, name)?, &mut found, &mut bindings)?;
         }
         let errors = found.iter().filter(|found| found.code.severity() == Severity::Error).count();
         if self.format == Format::Json {
@@ -101,9 +101,9 @@ impl Runnable for Check {
     }
 }
 
-fn check_one(
+fn check_environment(
     environment: &Environment,
-    found: &mut Vec<Found>,
+    found: &mut Vec<SecretProblem>,
     bindings: &mut BTreeMap<Binding, usize>,
 ) -> Result<usize, CliError> {
     let (root, name) = (environment.repository.root(), &environment.name);
@@ -112,10 +112,10 @@ fn check_one(
     for (reference, uses) in &used {
         if !present.secrets.iter().any(|(own, _)| own == reference) {
             let users = uses.names().iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-            found.push(Found {
+            found.push(SecretProblem {
                 file: crate::config::Repository::secret_path(name, reference).display().to_string(),
                 code: Code::SecretMissing,
-                message: format!("the file is missing, and {users} names it"),
+                message: format!("the file is missing but used by {users}"),
                 remedy: format!("Seal the value: mailwright secrets set {name} {reference}"),
             });
         }
@@ -123,7 +123,7 @@ fn check_one(
     let recipients = match read_recipients(root, name) {
         Ok(recipients) => Some(recipients),
         Err(error) => {
-            found.push(Found {
+            found.push(SecretProblem {
                 file: recipients_path(name).display().to_string(),
                 code: Code::RecipientsInvalid,
                 message: error.message,
@@ -132,11 +132,11 @@ fn check_one(
             None
         }
     };
-    strangers(root, name, &present, recipients.as_ref(), found)?;
+    check_unexpected(root, name, &present, recipients.as_ref(), found)?;
     for (reference, path) in present.age_files() {
         let is_next = present.next.iter().any(|(_, next)| next == path);
         let mut report = |code: Code, message: String, remedy: String| {
-            found.push(Found { file: path.display().to_string(), code, message, remedy });
+            found.push(SecretProblem { file: path.display().to_string(), code, message, remedy });
         };
         let header = match Header::read(&read_age(root, path)?) {
             Ok(header) => header,
@@ -153,44 +153,44 @@ fn check_one(
         if is_next && !present.secrets.iter().any(|(own, _)| own == reference) {
             report(
                 Code::SecretMissing,
-                format!("this is the next value of `{reference}`, which has no current one"),
-                format!("Put the current value beside it: mailwright secrets set {name} {reference}"),
+                format!("this is the next value of `{reference}`, which has no current value"),
+                format!("Seal the current value: mailwright secrets set {name} {reference}"),
             );
         } else if !used.contains_key(reference) {
             report(
                 Code::SecretUnused,
-                "no profile names this secret".to_owned(),
-                "Remove the file, or name it where it belongs.".to_owned(),
+                "no profile uses this secret".to_owned(),
+                "Remove the file, or use the secret in a profile.".to_owned(),
             );
         }
         *bindings.entry(header.binding()).or_default() += 1;
-        if let Some((code, message)) = used.get(reference).and_then(|uses| misbound(name, &header, uses)) {
+        if let Some((code, message)) = used.get(reference).and_then(|uses| binding_problem(name, &header, uses)) {
             let again = if is_next {
                 format!("mailwright secrets rotate {name} {reference} --replace")
             } else {
                 format!("mailwright secrets set {name} {reference}")
             };
             let remedy = if code == Code::SecretRedirected {
-                format!("If the new destination is meant, whoever knows the value seals it again: {again}")
+                format!("If the new destination is correct, set the value again: {again}")
             } else {
                 format!("Seal it for its destination: mailwright secrets rekey {name} {reference}, or {again}")
             };
             report(code, message, remedy);
         }
-        for message in recipients.iter().flat_map(|recipients| misaddressed(&header, recipients)) {
+        for message in recipients.iter().flat_map(|recipients| recipient_problems(&header, recipients)) {
             report(Code::RecipientMissing, message, format!("mailwright secrets rekey {name}"));
         }
     }
     Ok(present.age_files().count())
 }
 
-/// What is wrong with the way in which a file is bound to its destination.
-fn misbound(environment: &EnvironmentName, header: &Header, uses: &SecretUsage) -> Option<(Code, String)> {
+/// Returns what is wrong with the binding of a file to its destination.
+fn binding_problem(environment: &EnvironmentName, header: &Header, uses: &SecretUsage) -> Option<(Code, String)> {
     let Some(sealed_for) = &header.sealed_for else {
         let words = header.binding().describe();
         return Some((
             Code::DestinationUnsealed,
-            format!("it does not carry its destination: the service binds it by {words} when it first accepts it"),
+            format!("it does not contain its destination: the service binds it by {words} when it first accepts it"),
         ));
     };
     let elsewhere = |destination: &&Destination| !destination.matches(environment, sealed_for);
@@ -205,81 +205,80 @@ fn misbound(environment: &EnvironmentName, header: &Header, uses: &SecretUsage) 
     Some((Code::SecretRedirected, message))
 }
 
-fn recipients_words(count: usize) -> String {
-    format!("{count} recipient{}", if count == 1 { "" } else { "s" })
-}
-
-/// How a file's header and the recipients differ. Of a file without our mark only the number of keys can be told.
-fn misaddressed(header: &Header, recipients: &Recipients) -> Vec<String> {
+/// Returns the differences between a file's header and the recipients. For a file that another program made only the
+/// number of keys is known.
+fn recipient_problems(header: &Header, recipients: &Recipients) -> Vec<String> {
     let (keys, wanted) = (header.kinds.len(), recipients.texts().count());
     let Some(named) = &header.recipients else {
         let differs = keys != wanted;
         return differs
-            .then(|| format!("it is addressed to {}, and recipients.txt has {wanted}", recipients_words(keys)))
+            .then(|| format!("it is encrypted to {}, but recipients.txt has {wanted}", count_of(keys, "recipient")))
             .into_iter()
             .collect();
     };
     let lacking = recipients.texts().filter(|text| !named.contains(&fingerprint(text)));
-    let mut messages: Vec<String> = lacking.map(|text| format!("it is not addressed to {}", beginning(text))).collect();
+    let mut messages: Vec<String> =
+        lacking.map(|text| format!("it is not encrypted to {}", shorten_recipient(text))).collect();
     let stale = named.iter().filter(|print| !recipients.fingerprints().any(|own| own == print.as_str())).count();
     if stale > 0 {
         messages.push(format!(
-            "it is addressed to {} that recipients.txt does not have; they can open what Git remembers, so change the value too",
-            recipients_words(stale)
+            "it is encrypted to {} that recipients.txt does not have; they can decrypt versions in Git's history, so change the value too",
+            count_of(stale, "recipient")
         ));
     }
     if keys < named.len() {
-        messages.push(format!("its header names {} and has keys for {keys} only", recipients_words(named.len())));
+        messages.push(format!("its header names {} but has keys for {keys} only", count_of(named.len(), "recipient")));
     }
     messages
 }
 
-/// What should not lie there: files that are no secret's, private keys, the public recipient in earnest.
-fn strangers(
+/// Reports unexpected files, private keys, and the public recipient of the examples.
+fn check_unexpected(
     root: &Path,
     name: &EnvironmentName,
     present: &SecretFiles,
     recipients: Option<&Recipients>,
-    found: &mut Vec<Found>,
+    found: &mut Vec<SecretProblem>,
 ) -> Result<(), CliError> {
-    for path in &present.strange {
-        found.push(Found {
+    for path in &present.unexpected {
+        found.push(SecretProblem {
             file: path.display().to_string(),
             code: Code::UnexpectedFile,
             message: "this is not the file of a secret".to_owned(),
             remedy:
-                "A secret is secrets/ENV/NAME/KEY.age. If this holds a value in clear: remove it, and change the value."
+                "A secret is secrets/ENV/NAME/KEY.age. If this file contains a plaintext value, remove it and change the value."
                     .to_owned(),
         });
     }
-    for path in &present.beside {
+    for path in &present.other_files {
         let text = Zeroizing::new(read_age(root, path)?);
         let holds_key = text.windows(15).any(|part| part.eq_ignore_ascii_case(b"AGE-SECRET-KEY-"))
             || text.windows(12).any(|part| part == b"PRIVATE KEY-");
         let is_public = std::str::from_utf8(&text)
             .is_ok_and(|text| ServiceIdentity::parse(&text.to_owned().into()).is_ok_and(|key| key.is_public()));
         if holds_key && !is_public {
-            found.push(Found {
+            found.push(SecretProblem {
                 file: path.display().to_string(),
                 code: Code::LooksLikeSecret,
-                message: "there is a private key in it".to_owned(),
-                remedy: "Remove the file, take its recipient out of recipients.txt, and change every value that it could open.".to_owned(),
+                message: "it contains a private key".to_owned(),
+                remedy: "Remove the file, remove its recipient from recipients.txt, and change every value that the key could decrypt.".to_owned(),
             });
         }
     }
-    if recipients.is_some_and(|recipients| is_open_to_all(root, name, recipients)) {
-        found.push(Found {
+    if recipients.is_some_and(|recipients| includes_public_identity(root, name, recipients)) {
+        found.push(SecretProblem {
             file: recipients_path(name).display().to_string(),
             code: Code::PublicIdentity,
-            message: "it names the public recipient of the examples: everybody can open what is sealed to it"
+            message: "it names the public recipient of the examples: anyone can decrypt what is sealed to it"
                 .to_owned(),
-            remedy: format!("Take it out, run `mailwright secrets rekey {name}`, and change every value."),
+            remedy: format!("Remove it, run `mailwright secrets rekey {name}`, and change every value."),
         });
     }
     Ok(())
 }
 
-fn beginning(recipient: &str) -> String {
+/// Returns the first 24 characters of a recipient.
+fn shorten_recipient(recipient: &str) -> String {
     let cut: String = recipient.chars().take(24).collect();
     if recipient.chars().count() > 24 { format!("{cut}...") } else { cut }
 }

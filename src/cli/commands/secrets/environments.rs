@@ -8,22 +8,22 @@ use crate::{
     model::EnvironmentName,
 };
 
-/// How many services are asked at once.
-const ASKED_AT_ONCE: usize = 16;
+/// Maximum number of services that are queried in parallel.
+const PARALLEL_QUERIES: usize = 16;
 
-/// The environments that a command over many is for.
+/// Arguments that select environments.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Many {
-    /// The environments, or patterns such as 'prod-*'; all if none is named
+pub(super) struct EnvironmentFilter {
+    /// Environments, or patterns such as 'prod-*' [default: all]
     #[arg(value_name = "ENV")]
     pub(super) environments: Vec<String>,
-    /// Environments with these labels, such as region=emea,tier!=test
+    /// Only environments with these labels, such as region=emea,tier!=test
     #[arg(long = "selector", short = 'l', value_name = "LABELS")]
     pub(super) selectors: Vec<String>,
 }
 
-impl Many {
-    /// Those that are meant. Layers that are only extended have no secrets, and are meant only where they are named.
+impl EnvironmentFilter {
+    /// Returns the selected environments. Abstract layers have no secrets and are included only if they are named.
     pub(super) fn select(&self, repository: &Repository) -> Result<Vec<EnvironmentName>, CliError> {
         let selection = Selection::parse(&self.environments, &self.selectors)?;
         let mut names = repository.select(&selection)?;
@@ -33,43 +33,45 @@ impl Many {
         Ok(names)
     }
 
-    /// The same, ready to be worked with.
+    /// Returns the selected environments with their repository.
     fn environments(&self, context: &Context) -> Result<Vec<Environment>, CliError> {
         let repository = Arc::new(context.repository()?);
         let names = self.select(&repository)?;
         Ok(names.into_iter().map(|name| Environment::new(name, Arc::clone(&repository))).collect())
     }
 
-    /// Asks the service of each, side by side.
-    pub(super) fn each<T: Send>(
+    /// Queries the service of each environment, in parallel.
+    pub(super) fn query_each<T: Send>(
         &self,
         context: &Context,
-        ask: impl Fn(&Context, &Environment) -> Result<T, CliError> + Sync,
+        query: impl Fn(&Context, &Environment) -> Result<T, CliError> + Sync,
     ) -> Result<Vec<fleet::Ended<T>>, CliError> {
         let mut environments = self.environments(context)?;
-        // One alone is no matter for progress.
+        // A single query needs no progress display.
         if environments.len() == 1
             && let Some(environment) = environments.pop()
         {
-            let result = ask(context, &environment);
+            let result = query(context, &environment);
             return Ok(vec![fleet::Ended { name: environment.name, notes: String::new(), result }]);
         }
         let items = environments.into_iter().map(|environment| (environment.name.clone(), environment)).collect();
-        let asked = |_: &T| "asked".to_owned();
-        fleet::side_by_side(context, ASKED_AT_ONCE, items, asked, |context, environment| ask(context, &environment))
+        let headline = |_: &T| "queried".to_owned();
+        fleet::side_by_side(context, PARALLEL_QUERIES, items, headline, |context, environment| {
+            query(context, &environment)
+        })
     }
 }
 
-/// What to say where nothing was found: it holds of the environments whose services were asked, and of no others.
-/// `asked` is how many there are, and how many of them could not be asked.
-pub(super) fn nothing_found(nothing: &str, asked: (usize, usize)) -> String {
+/// Describes an empty result, which applies only to environments whose services answered. `queried` is the number of
+/// environments, and the number of services that could not be queried.
+pub(super) fn nothing_found(nothing: &str, queried: (usize, usize)) -> String {
     let environments = |count: usize| count_of(count, "environment");
-    match asked {
+    match queried {
         (_, 0) => format!("{nothing}."),
-        (all, silent) if silent >= all => format!("Nothing is known: {} could not be asked.", environments(silent)),
+        (all, silent) if silent >= all => format!("Nothing is known: {} could not be queried.", environments(silent)),
         (all, silent) => {
             let (other, silent) = (environments(all - silent), environments(silent));
-            format!("{nothing} in {other}. Of {silent} nothing is known: the service could not be asked.")
+            format!("{nothing} in {other}. Nothing is known about {silent}: the service could not be queried.")
         }
     }
 }

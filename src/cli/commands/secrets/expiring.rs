@@ -1,4 +1,4 @@
-//! `mailwright secrets expiring`: client secrets and certificates by the day on which they end, over many environments.
+//! `mailwright secrets expiring`: lists client secrets and certificates of many environments by expiry date.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
-        commands::secrets::environments::{Many, nothing_found},
+        commands::secrets::environments::{EnvironmentFilter, nothing_found},
         environment::{self, Environment},
         ui::table::table,
     },
@@ -17,27 +17,27 @@ use crate::{
     verify::expiry::{CredentialExpiry as Row, live_credentials},
 };
 
-/// List client secrets and certificates by the day on which they end
+/// List client secrets and certificates by expiry date
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  mailwright secrets expiring\n  mailwright secrets expiring 'prod-*' --within 30d --detailed-exitcode\n  \
     mailwright secrets expiring -l region=emea --format json\n\n\
-    Exit codes: 0 done, 1 error or a service that could not be asked, and with --detailed-exitcode 2 if something ends\n\
-    within that time.\n\n\
-    Dates are those that `verify` last saw: run it now and then, with a reader's eyes where the application cannot read\n\
-    its own registration. Both providers' are listed: Graph's, and those of XOAUTH2 at a mail server. A password for a mail\n\
-    server has no end that anybody could see, and is not listed."
+    Exit codes: 0 done, 1 error or a service that could not be queried, and with --detailed-exitcode 2 if something\n\
+    expires within that time.\n\n\
+    Dates are those that `verify` last read: run it regularly, with a reader if the application cannot read its own\n\
+    registration. Credentials of Graph and of XOAUTH2 mail servers are listed. A password of a mail server has no known\n\
+    expiry date and is not listed."
 )]
 pub(super) struct Expiring {
     #[command(flatten)]
-    environments: Many,
-    /// Only what ends within this time, such as 30d
+    environments: EnvironmentFilter,
+    /// Only credentials that expire within this time, such as 30d
     #[arg(long, value_name = "TIME")]
     within: Option<Lapse>,
-    /// End with 2 if something ends within that time (30d if none is given)
+    /// Exit with code 2 if a credential expires within that time [default: 30d]
     #[arg(long)]
     detailed_exitcode: bool,
-    /// How to print it
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
@@ -53,9 +53,9 @@ impl Runnable for Expiring {
         let now = context.clock.now();
         let mut rows = Vec::new();
         let mut unreachable = BTreeMap::new();
-        let asked = self.environments.each(context, |context, environment| self.ask(context, environment))?;
-        let count = asked.len();
-        for one in asked {
+        let answers = self.environments.query_each(context, |context, environment| self.query(context, environment))?;
+        let count = answers.len();
+        for one in answers {
             match one.result {
                 Ok((state, last)) => rows.extend(live_credentials(&state, &last)),
                 Err(error) => drop(unreachable.insert(one.name, error)),
@@ -70,7 +70,7 @@ impl Runnable for Expiring {
         if self.within.is_some() {
             rows.retain(ends_soon);
         }
-        // What nobody has seen comes last.
+        // Credentials without a known date come last.
         rows.sort_by(|a, b| {
             let key = |row: &Row| (row.end.as_ref().map_or(Timestamp::MAX, |end| end.ends), row.environment.clone());
             key(a).cmp(&key(b)).then_with(|| a.profile.cmp(&b.profile))
@@ -83,9 +83,9 @@ impl Runnable for Expiring {
             });
             context.printer.out(&format!("{document:#}"));
         } else {
-            self.tell(context, now, &rows, unseen, (count, unreachable.len()));
+            self.print_table(context, now, &rows, unseen, (count, unreachable.len()));
             for (name, error) in &unreachable {
-                context.printer.note(&format!("{name}: its service could not be asked: {}", error.message));
+                context.printer.note(&format!("{name}: cannot query its service: {}", error.message));
             }
         }
         if !unreachable.is_empty() {
@@ -96,11 +96,11 @@ impl Runnable for Expiring {
 }
 
 impl Expiring {
-    fn tell(&self, context: &Context, now: Timestamp, rows: &[Row], unseen: usize, asked: (usize, usize)) {
+    fn print_table(&self, context: &Context, now: Timestamp, rows: &[Row], unseen: usize, asked: (usize, usize)) {
         if rows.is_empty() {
             let nothing = match &self.within {
-                Some(within) => format!("Nothing is known to end within {within}"),
-                None => "No client secrets and no certificates are in use".to_owned(),
+                Some(within) => format!("No credential is known to expire within {within}"),
+                None => "No client secrets or certificates are in use".to_owned(),
             };
             context.printer.out(&nothing_found(&nothing, asked));
         } else {
@@ -109,12 +109,12 @@ impl Expiring {
         }
         if self.within.is_some() && unseen > 0 {
             context.printer.note(&format!(
-                "Not seen by `verify` yet: when {unseen} others end. Without `--within` they are listed as well."
+                "The expiry of {unseen} others is not known, because `verify` has not read it yet. Omit `--within` to list them."
             ));
         }
     }
 
-    fn ask(
+    fn query(
         &self,
         context: &Context,
         environment: &Environment,

@@ -10,34 +10,34 @@ use crate::{
     model::{Code, EnvironmentName, SecretReference},
 };
 
-/// What is in the folder of an environment's secrets.
+/// The files in the folder of an environment's secrets.
 #[derive(Default)]
 pub(super) struct SecretFiles {
     /// The secrets, by name.
     pub(super) secrets: Vec<(SecretReference, PathBuf)>,
     /// Their next values, by the secret's name.
     pub(super) next: Vec<(SecretReference, PathBuf)>,
-    /// What lies among them and is no secret's file: names that cannot be, other endings.
-    pub(super) strange: Vec<PathBuf>,
-    /// The files beside the folders.
-    pub(super) beside: Vec<PathBuf>,
+    /// Files in their folders that are not secrets: invalid names, other extensions.
+    pub(super) unexpected: Vec<PathBuf>,
+    /// Files next to the folders.
+    pub(super) other_files: Vec<PathBuf>,
 }
 
 impl SecretFiles {
-    /// Every age file, the next values too.
+    /// Returns all age files, including next values.
     pub(super) fn age_files(&self) -> impl Iterator<Item = &(SecretReference, PathBuf)> {
         self.secrets.iter().chain(&self.next)
     }
 }
 
-/// The files of an environment's secrets.
+/// Lists the files of an environment's secrets.
 pub(super) fn list_files(root: &Path, environment: &EnvironmentName) -> Result<SecretFiles, CliError> {
     let folder = Path::new("secrets").join(environment.as_str());
     let mut found = SecretFiles::default();
     for name in file_names(root, &folder)? {
         let below = folder.join(&name);
         if !root.join(&below).is_dir() {
-            found.beside.push(below);
+            found.other_files.push(below);
             continue;
         }
         for file in file_names(root, &below)? {
@@ -47,18 +47,18 @@ pub(super) fn list_files(root: &Path, environment: &EnvironmentName) -> Result<S
                     Some(own) => found.next.push((own, path)),
                     None => found.secrets.push((reference, path)),
                 },
-                _ => found.strange.push(path),
+                _ => found.unexpected.push(path),
             }
         }
     }
     found.secrets.sort();
     found.next.sort();
-    found.strange.sort();
-    found.beside.sort();
+    found.unexpected.sort();
+    found.other_files.sort();
     Ok(found)
 }
 
-/// The names in a folder; none if it is not there. What Git itself and file managers put down is passed over.
+/// Returns the names in a folder; none if it does not exist. Files of Git and of file managers are ignored.
 pub(super) fn file_names(root: &Path, folder: &Path) -> Result<Vec<String>, CliError> {
     let read = || -> std::io::Result<Vec<String>> {
         std::fs::read_dir(root.join(folder))?
@@ -75,20 +75,20 @@ pub(super) fn file_names(root: &Path, folder: &Path) -> Result<Vec<String>, CliE
     }
 }
 
-/// Refuses a path whose folder is a link out of the repository.
+/// Returns an error if the folder of a path is a link out of the repository.
 pub(super) fn check_inside(root: &Path, path: &Path) -> Result<(), CliError> {
     let real = |path: &Path| path.canonicalize().ok();
     match (real(root), root.join(path).parent().and_then(real)) {
         (Some(root), Some(folder)) if !folder.starts_with(&root) => Err(CliError::coded(
             Code::LinkOutside,
-            format!("`{}` lies behind a link that leaves the repository", path.display()),
+            format!("`{}` is behind a link that leaves the repository", path.display()),
         )
-        .remedy("Make it a folder of the repository.")),
+        .remedy("Replace the link by a folder.")),
         _ => Ok(()),
     }
 }
 
-/// Reads an age file, bounded.
+/// Reads an age file, up to one byte more than the size limit.
 pub(super) fn read_age(root: &Path, path: &Path) -> Result<Vec<u8>, CliError> {
     check_inside(root, path)?;
     let mut bytes = Vec::new();
@@ -98,7 +98,7 @@ pub(super) fn read_age(root: &Path, path: &Path) -> Result<Vec<u8>, CliError> {
     Ok(bytes)
 }
 
-/// Writes an age file in the place of the old one.
+/// Writes an age file atomically.
 pub(super) fn write_age(environment: &Environment, path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     let target = environment.repository.root().join(path);
     let failed = |error: std::io::Error| {

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
-        commands::secrets::recipients_file::{recipients_path, refuse_public},
+        commands::secrets::recipients_file::{check_not_public, recipients_path},
         environment::Environment,
         ui::age_prompt::AgePrompt,
     },
@@ -19,23 +19,23 @@ use crate::{
     secrets::Recipients,
 };
 
-/// Write who the environment's secrets are sealed to
+/// Write the recipients of the environment's secrets
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  mailwright secrets init prod age1qz...                       the service's recipient\n  \
     mailwright secrets init prod --from-service \"$(cat ~/.ssh/id_ed25519.pub)\"\n\n\
     Recipients: age1... (X25519), ssh-ed25519, ssh-rsa, age1tag1.../age1tagpq1... (hardware), age1NAME1... (plugins).\n\
-    A file that is there already is not touched: edit it, and run `mailwright secrets rekey ENV`."
+    An existing file is not changed: edit it, and run `mailwright secrets rekey ENV`."
 )]
 pub(super) struct Init {
-    /// The environment
+    /// Environment
     environment: String,
     /// Recipients: age recipients or SSH public keys, each in quotes
     recipients: Vec<String>,
-    /// Ask the running service for its recipient
+    /// Add the recipient of the running service
     #[arg(long)]
     from_service: bool,
-    /// How to print the result
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
@@ -53,11 +53,11 @@ impl Runnable for Init {
         let root = environment.repository.root();
         let target = root.join(&path);
         if target.exists() {
-            return Err(CliError::coded(Code::RecipientsInvalid, format!("`{}` is there already", path.display()))
+            return Err(CliError::coded(Code::RecipientsInvalid, format!("`{}` already exists", path.display()))
                 .remedy(format!("Edit it, and run `mailwright secrets rekey {}`.", environment.name)));
         }
         let mut text = format!(
-            "# Who the secrets of `{0}` are sealed to, one recipient a line: the service's own, and the operators'.\n\
+            "# Recipients of the secrets of `{0}`, one per line: that of the service, and those of the operators.\n\
              # After a change: mailwright secrets rekey {0}\n",
             environment.name
         );
@@ -83,11 +83,11 @@ impl Runnable for Init {
             let _ = writeln!(text, "\n{}", recipient.trim());
         }
         let recipients = Recipients::parse(&text, &AgePrompt).map_err(|error| {
-            CliError::coded(Code::RecipientsInvalid, format!("no file was written: {error}"))
-                .remedy("Name at least one recipient, or give `--from-service`. An identity (AGE-SECRET-KEY-...) is the private half and does not belong here.")
+            CliError::coded(Code::RecipientsInvalid, format!("cannot write recipients.txt: {error}"))
+                .remedy("Name at least one recipient, or pass `--from-service`. An identity (AGE-SECRET-KEY-...) is private and must not be used here.")
         })?;
-        // It may be the service that told it: one that was started with `--demo`.
-        refuse_public(&environment, &recipients)?;
+        // The service may have been started with `--demo`.
+        check_not_public(&environment, &recipients)?;
         let failed = |error: std::io::Error| {
             CliError::coded(Code::Unwritable, format!("cannot write `{}`: {error}", path.display()))
         };
@@ -96,7 +96,7 @@ impl Runnable for Init {
         }
         write_atomically(&target, text.as_bytes()).map_err(failed)?;
         let mut wrote = vec![path];
-        wrote.extend(attributes(root)?);
+        wrote.extend(write_git_attributes(root)?);
         if self.format == Format::Json {
             context.printer.out(&format!("{:#}", json!({ "wrote": wrote })));
         } else {
@@ -105,23 +105,23 @@ impl Runnable for Init {
             }
         }
         if !self.from_service {
-            context.printer.note("The service must be among them, or it cannot open what is sealed: its first start tells its recipient.");
+            context.printer.note("The recipient of the service must be in the file, or it cannot decrypt the secrets; its first start prints it.");
         }
         Ok(Exit::Done)
     }
 }
 
-/// Tells Git to leave the line ends of age files alone, where nothing says so yet: they are compared by digest.
-fn attributes(root: &Path) -> Result<Option<PathBuf>, CliError> {
+/// Disables line ending conversion of age files in Git, unless it is disabled already: files are compared by digest.
+fn write_git_attributes(root: &Path) -> Result<Option<PathBuf>, CliError> {
     let path = Path::new("secrets").join(".gitattributes");
-    let says_so = |path: &Path| {
+    let is_disabled = |path: &Path| {
         let text = std::fs::read_to_string(root.join(path)).unwrap_or_default();
         text.lines().any(|line| line.trim_start().starts_with("*.age") && line.contains("-text"))
     };
-    if says_so(Path::new(".gitattributes")) || root.join(&path).exists() {
+    if is_disabled(Path::new(".gitattributes")) || root.join(&path).exists() {
         return Ok(None);
     }
-    let text = "# Age files are compared by the digest of their bytes: no line ends are translated.\n*.age -text\n";
+    let text = "# Age files are compared by digest: line endings must not be converted.\n*.age -text\n";
     write_atomically(&root.join(&path), text.as_bytes())
         .map_err(|error| CliError::coded(Code::Unwritable, format!("cannot write `{}`: {error}", path.display())))?;
     Ok(Some(path))

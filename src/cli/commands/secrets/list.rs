@@ -1,4 +1,4 @@
-//! `mailwright secrets list`: names, recipients, uses; never a value.
+//! `mailwright secrets list`: lists names, recipients and uses, without values.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,16 +17,16 @@ use crate::{
     secrets::{Header, fingerprint},
 };
 
-/// List the secrets: who can open each, which profile uses it, what is unused or missing
+/// List the secrets with their recipients, profiles and state
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailwright secrets list prod\n  mailwright secrets list prod --format json\n\n\
-    Needs no key. `bound by` says what keeps a secret from being sent elsewhere: `destination` (the file says what it was\n    \
-    sealed for), `value-id` or `file` (the service remembers where it was first accepted for). Who a file is addressed to stands in the headers that `secrets set` writes; for a file of another\n\
-    program only the kinds of its recipients can be told.")]
+    Needs no key. `bound by` shows what binds a secret to its destination: `destination` (written in the file), or\n\
+    `value-id` or `file` (stored in the service when it first accepted the secret). The recipients are in the headers\n\
+    that `secrets set` writes; for a file of another program only their kinds are known.")]
 pub(super) struct List {
-    /// The environment
+    /// Environment
     environment: String,
-    /// How to print it
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
 }
@@ -59,7 +59,9 @@ impl Runnable for List {
             let (state, to) = match &header {
                 None => ("missing", Vec::new()),
                 Some(Err(_)) => ("not an age file", Vec::new()),
-                Some(Ok(header)) => (if users.is_empty() { "unused" } else { "ok" }, addressed(header, &known)),
+                Some(Ok(header)) => {
+                    (if users.is_empty() { "unused" } else { "ok" }, describe_recipients(header, &known))
+                }
             };
             let digest = header.as_ref().and_then(|header| header.as_ref().ok()).map(|header| header.digest.clone());
             let binding = header.as_ref().and_then(|header| header.as_ref().ok()).map(|header| header.binding().id());
@@ -69,7 +71,7 @@ impl Runnable for List {
             let mut document = json!({ "name": name, "state": state, "profiles": uses.profiles, "reader": uses.reader, "recipients": to, "digest": digest, "binding": binding });
             if let Some(path) = staged.get(name) {
                 let (state, to, header) = match Header::read(&read_age(root, path)?) {
-                    Ok(header) => ("staged", addressed(&header, &known), Some(header)),
+                    Ok(header) => ("staged", describe_recipients(&header, &known), Some(header)),
                     Err(_) => ("not an age file", Vec::new(), None),
                 };
                 let binding = header.as_ref().map(|header| header.binding().id());
@@ -83,7 +85,7 @@ impl Runnable for List {
         if self.format == Format::Json {
             context.printer.out(&format!("{:#}", json!({ "environment": environment.name, "secrets": documents })));
         } else if rows.is_empty() {
-            context.printer.out(&format!("{} has no secrets, and no profile names one.", environment.name));
+            context.printer.out(&format!("{} has no secrets, and no profile uses one.", environment.name));
         } else {
             context.printer.out(&table(&["secret", "state", "used by", "bound by", "sealed to"], rows));
         }
@@ -91,18 +93,19 @@ impl Runnable for List {
     }
 }
 
-/// Who can open a file, as far as it says itself.
-fn addressed(header: &Header, known: &BTreeMap<String, String>) -> Vec<String> {
-    let named =
-        |print: &String| known.get(print).map_or(format!("({print}, not in recipients.txt)"), |text| short(text));
+/// Returns the recipients of a file, as far as its header names them.
+fn describe_recipients(header: &Header, known: &BTreeMap<String, String>) -> Vec<String> {
+    let named = |print: &String| {
+        known.get(print).map_or(format!("({print}, not in recipients.txt)"), |text| short_recipient(text))
+    };
     match &header.recipients {
         Some(fingerprints) => fingerprints.iter().map(named).collect(),
         None => header.kinds.iter().map(|kind| format!("({kind})")).collect(),
     }
 }
 
-/// A recipient in a table: the beginning of a key, or the comment of an SSH key.
-pub(super) fn short(recipient: &str) -> String {
+/// Returns a recipient for a table: the first characters of a key, or the comment of an SSH key.
+pub(super) fn short_recipient(recipient: &str) -> String {
     let mut words = recipient.split_whitespace();
     match (words.next(), words.next(), words.next()) {
         (Some(kind), Some(_), Some(comment)) if kind.starts_with("ssh-") => comment.to_owned(),

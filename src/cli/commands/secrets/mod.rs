@@ -1,7 +1,6 @@
 //! `mailwright secrets`: one file per subcommand. `files`, `recipients_file`, `sealing` and `environments` hold what
-//! several of them need.
+//! several of them use.
 
-mod belonging;
 mod check;
 mod edit;
 mod environments;
@@ -9,6 +8,7 @@ mod expiring;
 mod files;
 mod init;
 mod list;
+mod ownership;
 mod recipients;
 mod recipients_file;
 mod rekey;
@@ -27,10 +27,10 @@ use crate::cli::{CliError, Context, ErrorFormat, Exit, Runnable};
     mailwright secrets rekey prod\n  mailwright secrets rotate prod relay/password\n  \
     mailwright secrets recipients remove \"ssh-ed25519 AAAA...\"\n\n\
     A secret is a plain age file, secrets/ENV/NAME/KEY.age, sealed to everyone in secrets/ENV/recipients.txt.\n\
-    `age -d -i KEYFILE secrets/ENV/NAME/KEY.age` opens it without this program.\n\n\
-    Keys to open with, first that is there: `--identity FILE` (may be given several times),\n\
-    MAILWRIGHT_AGE_IDENTITY_FILE; or all of ~/.config/age/keys.txt, ~/.config/sops/age/keys.txt, ~/.ssh/id_ed25519 and\n\
-    ~/.ssh/id_rsa that are there (macOS: ~/Library/Application Support; Windows: %APPDATA%; or XDG_CONFIG_HOME).")]
+    `age -d -i KEYFILE secrets/ENV/NAME/KEY.age` decrypts it without this program.\n\n\
+    Identities for decryption: `--identity FILE` (can be repeated), or else MAILWRIGHT_AGE_IDENTITY_FILE, or else\n\
+    all existing files of ~/.config/age/keys.txt, ~/.config/sops/age/keys.txt, ~/.ssh/id_ed25519 and\n\
+    ~/.ssh/id_rsa (macOS: ~/Library/Application Support; Windows: %APPDATA%; or XDG_CONFIG_HOME).")]
 pub(crate) struct Secrets {
     #[command(subcommand)]
     command: SecretsCommand,

@@ -1,7 +1,7 @@
-//! `mailwright secrets recipients`: who may open what, changed over many environments at once.
+//! `mailwright secrets recipients`: lists, adds and removes recipients in many environments.
 //!
-//! Each environment is changed whole or not at all: all its files are sealed in memory and lie on disk before the first
-//! one is put in its place, and `recipients.txt` comes last, so that a run that was broken off can be run again.
+//! Each environment is changed completely or not at all: all its files are sealed and written to temporary files before the
+//! first one is replaced. `recipients.txt` comes last, so that an interrupted run can be repeated.
 
 use std::{
     path::{Path, PathBuf},
@@ -15,12 +15,12 @@ use crate::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
         args::identity::IdentityOptions,
         commands::secrets::{
-            belonging::{Belonging, Everywhere},
-            environments::Many,
+            environments::EnvironmentFilter,
             files::{list_files, read_age},
-            list::short,
-            recipients_file::{read_recipients, recipients_path, refuse_public},
-            rekey::is_addressed,
+            list::short_recipient,
+            ownership::{OwnershipCheck, ValueIndex},
+            recipients_file::{check_not_public, read_recipients, recipients_path},
+            rekey::is_encrypted_to,
             sealing::{open_error, seal_error},
         },
         environment::Environment,
@@ -33,17 +33,16 @@ use crate::{
     secrets::{Identities, Recipients, fingerprint, is_native_recipient, rekey},
 };
 
-/// Who can open the secrets: list, add or remove a recipient over many environments at once
+/// List, add or remove recipients in many environments
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailwright secrets recipients list\n  \
     mailwright secrets recipients add \"$(cat ann.pub)\" --dry-run\n  \
     mailwright secrets recipients add \"$(cat ann.pub)\" -l region=emea\n  \
     mailwright secrets recipients remove \"ssh-ed25519 AAAA...\" 'prod-*' --identity ~/.config/age/keys.txt\n\n\
-    Every secret of the environments is sealed again to the new recipients; no value changes, nor where it may be sent. A\n\
-    file whose value belongs to another environment or name is refused. An environment is changed\n\
-    whole or not at all, and one that fails does not keep the others from being changed. What was changed is one\n\
-    commit's worth.\n\n\
-    Whoever is removed can still open what Git remembers: change the values too (`mailwright secrets rotate`).")]
+    Every secret of the environments is sealed again to the new recipients; values and destinations do not change. A\n\
+    file whose value belongs to another environment or name is rejected. An environment is changed completely or not at\n\
+    all; an error in one does not affect the others.\n\n\
+    A removed recipient can still decrypt versions in Git's history: change the values too (`mailwright secrets rotate`).")]
 pub(super) struct RecipientsCommand {
     #[command(subcommand)]
     command: Command,
@@ -56,12 +55,12 @@ enum Command {
     Remove(Remove),
 }
 
-/// List who can open the secrets of which environment
+/// List the recipients and their environments
 #[derive(Debug, clap::Args)]
 struct List {
     #[command(flatten)]
-    environments: Many,
-    /// How to print it
+    environments: EnvironmentFilter,
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
 }
@@ -69,39 +68,39 @@ struct List {
 /// Add a recipient, and seal every secret to it as well
 #[derive(Debug, clap::Args)]
 struct Add {
-    /// An age recipient or an SSH public key, in quotes
+    /// Age recipient or SSH public key, in quotes
     recipient: String,
-    /// Who that is; becomes a comment in recipients.txt
+    /// Comment for recipients.txt, such as a name
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
     #[command(flatten)]
-    options: Options,
+    options: RecipientsArgs,
 }
 
 /// Remove a recipient, and seal every secret without it
 #[derive(Debug, clap::Args)]
 struct Remove {
-    /// An age recipient or an SSH public key, in quotes
+    /// Age recipient or SSH public key, in quotes
     recipient: String,
-    /// Remove this one even if it is, or might be, the service's own
+    /// Remove this recipient even if it is, or might be, that of the service
     #[arg(long, value_name = "RECIPIENT")]
     even_the_service: Option<String>,
     #[command(flatten)]
     service: ServiceOptions,
     #[command(flatten)]
-    options: Options,
+    options: RecipientsArgs,
 }
 
 #[derive(Debug, clap::Args)]
-struct Options {
+struct RecipientsArgs {
     #[command(flatten)]
-    environments: Many,
-    /// List what would be changed, and write nothing
+    environments: EnvironmentFilter,
+    /// List the changes without writing them
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
     identities: IdentityOptions,
-    /// How to print it
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
 }
@@ -128,7 +127,7 @@ impl List {
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let repository = context.repository()?;
         let mut rows = Vec::new();
-        for name in with_recipients(&repository, &self.environments)? {
+        for name in select_with_recipients(&repository, &self.environments)? {
             let recipients = read_recipients(repository.root(), &name)?;
             rows.extend(recipients.texts().map(|text| (name.clone(), text.to_owned())));
         }
@@ -139,14 +138,14 @@ impl List {
                 .collect();
             context.printer.out(&format!("{:#}", json!({ "recipients": documents })));
         } else {
-            // By recipient: what one wants to know is where somebody still is.
+            // Grouped by recipient, to show in which environments each one is.
             let mut texts: Vec<&String> = rows.iter().map(|(_, text)| text).collect();
             texts.sort();
             texts.dedup_by_key(|text| fingerprint(text));
             let cells = texts.into_iter().map(|text| {
                 let own = rows.iter().filter(|(_, other)| fingerprint(other) == fingerprint(text));
                 let names: Vec<&str> = own.map(|(name, _)| name.as_str()).collect();
-                vec![short(text), fingerprint(text), names.join(", ")]
+                vec![short_recipient(text), fingerprint(text), names.join(", ")]
             });
             context.printer.out(&table(&["recipient", "fingerprint", "environments"], cells));
         }
@@ -158,8 +157,8 @@ impl Add {
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let recipient = self.recipient.trim();
         if recipient.is_empty() || recipient.starts_with('#') || recipient.contains(['\n', '\r']) {
-            return Err(CliError::coded(Code::RecipientsInvalid, "this is not a recipient")
-                .remedy("One recipient: age1..., or an SSH public key in quotes."));
+            return Err(CliError::coded(Code::RecipientsInvalid, "invalid recipient")
+                .remedy("Pass one recipient: age1..., or an SSH public key in quotes."));
         }
         let comment = match &self.comment {
             Some(comment) if comment.chars().any(char::is_control) || comment.chars().count() > 200 => {
@@ -188,68 +187,68 @@ impl Add {
 impl Remove {
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let recipient = self.recipient.trim();
-        let gone = fingerprint(recipient);
-        let is_meant = match &self.even_the_service {
+        let removed = fingerprint(recipient);
+        let is_confirmed = match &self.even_the_service {
             None => false,
-            Some(named) if fingerprint(named) == gone => true,
+            Some(named) if fingerprint(named) == removed => true,
             Some(_) => {
                 return Err(CliError::coded(Code::Usage, "`--even-the-service` names another recipient")
                     .remedy("Name the same recipient twice, or leave it out."));
             }
         };
         self.options.run(context, recipient, "remove", |environment, text, recipients| {
-            if !recipients.fingerprints().any(|own| own == gone) {
+            if !recipients.fingerprints().any(|own| own == removed) {
                 return Ok(text.to_owned());
             }
             let keep = |why: String| CliError::coded(Code::RecipientRequired, why);
             if recipients.fingerprints().count() == 1 {
-                return Err(keep("it is the only one; nobody could open the secrets any more".to_owned())
-                    .remedy("Add another recipient before."));
+                return Err(keep("it is the only recipient; the secrets could not be decrypted".to_owned())
+                    .remedy("Add another recipient first."));
             }
-            // A service's own recipient is always of this kind.
-            if !is_meant && is_native_recipient(recipient) {
-                let asked = environment
+            // The recipient of a service is always an X25519 key.
+            if !is_confirmed && is_native_recipient(recipient) {
+                let answer = environment
                     .client(context, &self.service)
                     .and_then(|client| Ok(context.runtime()?.block_on(client.service())?));
-                match asked {
+                match answer {
                     Ok(info) if info.environment != environment.name => {
                         return Err(keep(format!(
-                            "the service that was asked belongs to `{}`, so it could not be asked whether this is its own",
+                            "the service belongs to environment `{}`, so it is not known whether this recipient is that of the service",
                             info.environment
                         ))
-                        .remedy(format!("Correct the address. If it is not the service's: --even-the-service {recipient}")));
+                        .remedy(format!("Correct the address. If it is not the recipient of the service: --even-the-service {recipient}")));
                     }
-                    Ok(info) if fingerprint(&info.recipient) == gone => {
-                        return Err(keep("it is the service's own; the service could not send any more".to_owned())
-                            .remedy(format!("If its identity is replaced and the new one was added before: --even-the-service {recipient}")));
+                    Ok(info) if fingerprint(&info.recipient) == removed => {
+                        return Err(keep("it is the recipient of the service, which could not send mail without it".to_owned())
+                            .remedy(format!("If the service has a new identity whose recipient was added before: --even-the-service {recipient}")));
                     }
                     Ok(_) => {}
                     Err(error) => {
                         return Err(keep(format!(
-                            "the service could not be asked whether it is its own: {}",
+                            "cannot query the service, so it is not known whether this is its recipient: {}",
                             error.message
                         ))
-                        .remedy(format!("Give `--service` and a token. If it is not the service's: --even-the-service {recipient}")));
+                        .remedy(format!("Pass `--service` and a token. If it is not the recipient of the service: --even-the-service {recipient}")));
                     }
                 }
             }
-            Ok(without(text, &gone))
+            Ok(remove_recipient(text, &removed))
         })
     }
 }
 
-/// What is to be written for an environment.
-struct Prepared {
+/// The files to write for an environment.
+struct PreparedFiles {
     name: EnvironmentName,
-    /// Whether the recipients change; secrets may lag behind them.
+    /// True if recipients.txt changes. Secrets can be outdated without such a change.
     recipients_change: bool,
     files: Vec<(PathBuf, Vec<u8>)>,
-    /// How many secrets are as they must be.
+    /// The number of secrets that need no change.
     current: usize,
 }
 
-impl Options {
-    /// `change` gives the new text of an environment's recipients.txt, or says why not.
+impl RecipientsArgs {
+    /// Changes the selected environments. `change` returns the new text of recipients.txt, or an error.
     fn run(
         &self,
         context: &Context,
@@ -258,17 +257,17 @@ impl Options {
         change: impl Fn(&Environment, &str, &Recipients) -> Result<String, CliError>,
     ) -> Result<Exit, CliError> {
         let repository = Arc::new(context.repository()?);
-        let names = with_recipients(&repository, &self.environments)?;
-        let (mut identities, mut everywhere): (Option<Identities>, _) = (None, Everywhere::default());
+        let names = select_with_recipients(&repository, &self.environments)?;
+        let (mut identities, mut value_index): (Option<Identities>, _) = (None, ValueIndex::default());
         let mut done = Vec::new();
         let mut failures: Vec<(EnvironmentName, CliError)> = Vec::new();
         for name in names {
             let environment = Environment::new(name, Arc::clone(&repository));
-            let prepared = self.prepare(&environment, &change, &mut identities, &mut everywhere);
+            let prepared = self.prepare(&environment, &change, &mut identities, &mut value_index);
             let prepared = prepared.and_then(|prepared| {
                 if !self.dry_run {
                     write_all(repository.root(), &prepared.files).map_err(|error| {
-                        CliError::coded(Code::Unreadable, format!("its files could not be written: {error}"))
+                        CliError::coded(Code::Unreadable, format!("cannot write its files: {error}"))
                     })?;
                 }
                 Ok(prepared)
@@ -278,7 +277,7 @@ impl Options {
                 Err(error) => failures.push((environment.name, error)),
             }
         }
-        self.tell(context, recipient, action, &done, &failures);
+        self.report(context, recipient, action, &done, &failures);
         if failures.is_empty() {
             return Ok(Exit::Done);
         }
@@ -290,29 +289,29 @@ impl Options {
         environment: &Environment,
         change: impl Fn(&Environment, &str, &Recipients) -> Result<String, CliError>,
         identities: &mut Option<Identities>,
-        everywhere: &mut Everywhere,
-    ) -> Result<Prepared, CliError> {
+        value_index: &mut ValueIndex,
+    ) -> Result<PreparedFiles, CliError> {
         let (root, name) = (environment.repository.root(), &environment.name);
         let before = read_recipients(root, name)?;
         let path = recipients_path(name);
         let bytes = std::fs::read(root.join(&path))
             .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot read `{}`: {error}", path.display())))?;
-        // It was read as text a moment ago, in whatever encoding; it is written back as UTF-8.
+        // The file may have another encoding; it is written back as UTF-8.
         let text = crate::text::decode(&bytes).map_err(|encoding| {
             CliError::coded(Code::RecipientsInvalid, format!("{}: it is {encoding}", path.display()))
         })?;
         let changed = change(environment, &text, &before)?;
         let recipients = Recipients::parse(&changed, &AgePrompt).map_err(|error| {
-            CliError::coded(Code::RecipientsInvalid, format!("nothing was changed: {error}"))
-                .remedy("One recipient: age1..., or an SSH public key in quotes. An identity (AGE-SECRET-KEY-...) is the private half and does not belong here.")
+            CliError::coded(Code::RecipientsInvalid, format!("cannot change recipients.txt: {error}"))
+                .remedy("Pass one recipient: age1..., or an SSH public key in quotes. An identity (AGE-SECRET-KEY-...) is private and must not be used here.")
         })?;
-        refuse_public(environment, &recipients)?;
-        let belonging = Belonging::new(environment, &before);
+        check_not_public(environment, &recipients)?;
+        let ownership = OwnershipCheck::new(environment, &before);
         let mut outdated: Vec<(SecretReference, PathBuf, Vec<u8>)> = Vec::new();
         let mut current = 0;
         for (reference, path) in list_files(root, name)?.age_files() {
             let bytes = read_age(root, path)?;
-            if is_addressed(&bytes, &recipients) {
+            if is_encrypted_to(&bytes, &recipients) {
                 current += 1;
             } else {
                 outdated.push((reference.clone(), path.clone(), bytes));
@@ -321,7 +320,7 @@ impl Options {
         let mut files = Vec::new();
         if !outdated.is_empty() {
             if identities.is_none() {
-                // Asks for a passphrase once, and not once an environment.
+                // Loaded once, so that a passphrase is requested once and not per environment.
                 *identities = Some(self.identities.load(outdated.iter().map(|(_, _, bytes)| bytes.as_slice()))?);
             }
             let Some(identities) = identities.as_ref() else { return Err(CliError::new("no identity was loaded")) };
@@ -329,7 +328,7 @@ impl Options {
                 let sealed = rekey(bytes, identities.iter(), &recipients, None)
                     .map_err(|error| open_error(path, &error))?
                     .map_err(|error| seal_error(reference, &error))?;
-                belonging.check(reference, bytes, false, everywhere)?;
+                ownership.check(reference, bytes, false, value_index)?;
                 files.push((path.clone(), sealed));
             }
         }
@@ -337,24 +336,24 @@ impl Options {
         if recipients_change {
             files.push((path, changed.into_bytes()));
         }
-        Ok(Prepared { name: name.clone(), recipients_change, files, current })
+        Ok(PreparedFiles { name: name.clone(), recipients_change, files, current })
     }
 
-    fn tell(
+    fn report(
         &self,
         context: &Context,
         recipient: &str,
         action: &str,
-        done: &[Prepared],
+        done: &[PreparedFiles],
         failures: &[(EnvironmentName, CliError)],
     ) {
-        let changed: Vec<&Prepared> = done.iter().filter(|prepared| !prepared.files.is_empty()).collect();
+        let changed: Vec<&PreparedFiles> = done.iter().filter(|prepared| !prepared.files.is_empty()).collect();
         let total: usize = changed.iter().map(|prepared| prepared.files.len()).sum();
         if self.format == Format::Json {
             let environments: Vec<_> = done
                 .iter()
                 .map(|prepared| {
-                    let files: Vec<_> = prepared.files.iter().map(|(path, _)| shown(path)).collect();
+                    let files: Vec<_> = prepared.files.iter().map(|(path, _)| display(path)).collect();
                     json!({ "environment": prepared.name, "recipientsChanged": prepared.recipients_change, "files": files })
                 })
                 .collect();
@@ -371,21 +370,19 @@ impl Options {
         let printer = &context.printer;
         for prepared in done {
             if prepared.files.is_empty() {
-                printer.out(&format!(
-                    "{}: nothing to change, {} secrets are as they must be",
-                    prepared.name, prepared.current
-                ));
+                printer.out(&format!("{}: no changes, {} secrets are up to date", prepared.name, prepared.current));
                 continue;
             }
             printer.out(&format!("{}:", prepared.name));
             for (path, _) in &prepared.files {
                 let verb = if self.dry_run { "would change" } else { "changed" };
-                printer.out(&format!("  {verb} {}", shown(path)));
+                printer.out(&format!("  {verb} {}", display(path)));
             }
         }
         for (name, error) in failures {
             printer.note(
-                &CliError { message: format!("{name} was not changed: {}", error.message), ..copy(error) }.render(),
+                &CliError { message: format!("{name} was not changed: {}", error.message), ..without_message(error) }
+                    .render(),
             );
         }
         let s = |count: usize| if count == 1 { "" } else { "s" };
@@ -398,43 +395,44 @@ impl Options {
             if failures.is_empty() { String::new() } else { format!("; {} failed", failures.len()) }
         ));
         if action == "remove" && total > 0 {
-            printer.note("Whoever is removed can still open what Git remembers: change the values too (mailwright secrets rotate).");
+            printer.note("The removed recipient can still decrypt versions in Git's history: change the values too (mailwright secrets rotate).");
         }
     }
 }
 
-fn copy(error: &CliError) -> CliError {
+/// Returns the code, details and remedy of an error, without its message.
+fn without_message(error: &CliError) -> CliError {
     CliError { code: error.code, details: error.details.clone(), remedy: error.remedy.clone(), ..CliError::new("") }
 }
 
-fn shown(path: &Path) -> String {
+fn display(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// The environments that are meant: where none is named, those that have recipients.
-fn with_recipients(repository: &Repository, many: &Many) -> Result<Vec<EnvironmentName>, CliError> {
+/// Returns the selected environments; if none is named, those with a recipients.txt.
+fn select_with_recipients(repository: &Repository, many: &EnvironmentFilter) -> Result<Vec<EnvironmentName>, CliError> {
     let mut names = many.select(repository)?;
     if many.environments.is_empty() {
         names.retain(|name| repository.root().join(recipients_path(name)).is_file());
     }
     if names.is_empty() {
-        return Err(CliError::coded(Code::RecipientsInvalid, "no environment that is meant has a recipients.txt")
-            .remedy("Make one: mailwright secrets init ENV RECIPIENT..."));
+        return Err(CliError::coded(Code::RecipientsInvalid, "none of the selected environments has a recipients.txt")
+            .remedy("Create one: mailwright secrets init ENV RECIPIENT..."));
     }
     Ok(names)
 }
 
-/// The text without the lines of a recipient, and without the comment that stands right above it and is about it alone.
-fn without(text: &str, gone: &str) -> String {
+/// Removes the lines of a recipient, and the comment directly above it if it is about this recipient only.
+fn remove_recipient(text: &str, removed: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let is_recipient = |line: &str| !line.trim().is_empty() && !line.trim().starts_with('#');
     let mut drop = vec![false; lines.len()];
     for (index, line) in lines.iter().enumerate() {
-        if !is_recipient(line) || fingerprint(line) != gone {
+        if !is_recipient(line) || fingerprint(line) != removed {
             continue;
         }
         let above = lines.iter().take(index).rev().take_while(|line| line.trim().starts_with('#')).count();
-        // A comment at the head is about the file, and one above several recipients about them all.
+        // A comment at the beginning is about the file, and one above several recipients is about all of them.
         let is_its_own = above < index && lines.get(index + 1).is_none_or(|below| !is_recipient(below));
         let first = if is_its_own { index - above } else { index };
         drop.iter_mut().take(index + 1).skip(first).for_each(|drop| *drop = true);

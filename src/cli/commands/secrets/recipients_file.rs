@@ -1,4 +1,4 @@
-//! `secrets/ENV/recipients.txt`: who an environment's secrets are sealed to.
+//! `secrets/ENV/recipients.txt`: the recipients to which an environment's secrets are sealed.
 
 use std::path::{Path, PathBuf};
 
@@ -8,19 +8,19 @@ use crate::{
     secrets::{Recipients, RecipientsError, ServiceIdentity, fingerprint},
 };
 
-/// Where an environment's recipients stand, relative to the repository.
+/// Returns the path of an environment's recipients, relative to the repository.
 pub(super) fn recipients_path(environment: &EnvironmentName) -> PathBuf {
     Path::new("secrets").join(environment.as_str()).join("recipients.txt")
 }
 
-/// The recipients of an environment's secrets.
+/// Reads the recipients of an environment's secrets.
 pub(super) fn read_recipients(root: &Path, environment: &EnvironmentName) -> Result<Recipients, CliError> {
     let path = recipients_path(environment);
     let wrong = |why: String| CliError::coded(Code::RecipientsInvalid, why);
     let shown = path.display();
     let bytes = std::fs::read(root.join(&path)).map_err(|error| {
         wrong(format!("{shown}: {error}"))
-            .remedy(format!("Make it: mailwright secrets init {environment} RECIPIENT..."))
+            .remedy(format!("Create it: mailwright secrets init {environment} RECIPIENT..."))
     })?;
     let text = crate::text::decode(&bytes)
         .map_err(|encoding| wrong(format!("{shown}: it is {encoding}")).remedy("Save it as UTF-8."))?;
@@ -29,29 +29,29 @@ pub(super) fn read_recipients(root: &Path, environment: &EnvironmentName) -> Res
             RecipientsError::Line { line, column, why } => format!("{shown}:{line}:{column}: not a recipient: {why}"),
             RecipientsError::Empty => format!("{shown}:1:1: {error}"),
         };
-        wrong(message).remedy("One recipient a line: the service's own (`mailwright status` and the service's first start tell it) and the operators'.")
+        wrong(message).remedy("Write one recipient per line: that of the service (printed by its first start) and those of the operators.")
     })
 }
 
-/// Whether the public identity of the examples opens what is sealed to these, without a file beside them that says so.
-pub(super) fn is_open_to_all(root: &Path, environment: &EnvironmentName, recipients: &Recipients) -> bool {
+/// Returns true if the recipients include the public identity of the examples, and no demo-identity.txt declares that.
+pub(super) fn includes_public_identity(root: &Path, environment: &EnvironmentName, recipients: &Recipients) -> bool {
     let Ok(demo) = ServiceIdentity::demo() else { return false };
     let public = fingerprint(&demo.recipient());
     recipients.fingerprints().any(|own| own == public)
         && !root.join("secrets").join(environment.as_str()).join("demo-identity.txt").is_file()
 }
 
-/// Refuses to seal something to the key that everybody has, where nothing says that it is an example.
-pub(super) fn refuse_public(environment: &Environment, recipients: &Recipients) -> Result<(), CliError> {
-    if !is_open_to_all(environment.repository.root(), &environment.name, recipients) {
+/// Returns an error if the recipients include the public identity of the examples, unless the environment is an example.
+pub(super) fn check_not_public(environment: &Environment, recipients: &Recipients) -> Result<(), CliError> {
+    if !includes_public_identity(environment.repository.root(), &environment.name, recipients) {
         return Ok(());
     }
     Err(CliError::coded(
         Code::PublicIdentity,
         format!(
-            "the recipients of `{}` include the public one of the examples: everybody could open what is sealed",
+            "the recipients of `{}` include the public one of the examples: anyone could decrypt the secrets",
             environment.name
         ),
     )
-    .remedy("Name the recipient of a service that was started without `--demo`. An example says what it is by a copy of demo-identity.txt beside recipients.txt."))
+    .remedy("Use the recipient of a service that was started without `--demo`. An example has a copy of demo-identity.txt next to recipients.txt."))
 }

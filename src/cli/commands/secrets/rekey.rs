@@ -1,5 +1,4 @@
-//! `mailwright secrets rekey`: seals every secret to the present recipients, without a new value. A value keeps its id and
-//! its destination.
+//! `mailwright secrets rekey`: seals every secret to the present recipients. Values keep their id and destination.
 
 use std::path::PathBuf;
 
@@ -10,11 +9,11 @@ use crate::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable,
         args::identity::IdentityOptions,
         commands::secrets::{
-            belonging::{Belonging, Everywhere},
             files::{list_files, read_age, write_age},
-            recipients_file::{read_recipients, refuse_public},
+            ownership::{OwnershipCheck, ValueIndex},
+            recipients_file::{check_not_public, read_recipients},
             sealing::{find_destination, open_error, parse_reference, seal_error},
-            set::sealed_for,
+            set::describe_destination,
         },
         environment::Environment,
     },
@@ -26,27 +25,27 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  mailwright secrets rekey prod --dry-run\n  mailwright secrets rekey prod --identity ~/.config/age/keys.txt\n  \
-    mailwright secrets rekey prod relay/password     this one belongs here: bind it to its destination\n\n\
-    Files that are addressed to the present recipients already are left alone, so a run that was broken off can be\n\
-    run again. Each file is replaced whole. A plan shows `(secret resealed, same value)`.\n\n\
-    A value keeps its id and its destination. A file whose value belongs to another environment or name is refused. One\n\
-    that does not say where it belongs (made by `age`, or by an older version) can be named: you say that it belongs\n\
-    where the profiles send it, and it is bound to that.\n\n\
-    Whoever is taken out of recipients.txt can still open what Git remembers: change the values themselves too."
+    mailwright secrets rekey prod relay/password     bind this secret to its destination\n\n\
+    Files that are encrypted to the present recipients are not changed, so an interrupted run can be repeated. Each\n\
+    file is replaced atomically. A plan shows `(secret resealed, same value)`.\n\n\
+    A value keeps its id and its destination. A file whose value belongs to another environment or name is rejected. A\n\
+    file without a destination (made by `age`, or by an older version) can be named to bind it to the destination in\n\
+    the profiles.\n\n\
+    A removed recipient can still decrypt versions in Git's history: change the values too."
 )]
 pub(super) struct Rekey {
-    /// The environment
+    /// Environment
     environment: String,
-    /// The secrets whose values belong to this environment, as you know: NAME/KEY; all others are left alone
+    /// Secrets whose values are known to belong to this environment: NAME/KEY; all others are not changed
     #[arg(value_name = "NAME/KEY")]
     names: Vec<String>,
-    /// List what would be sealed again, and write nothing
+    /// List the files without writing them
     #[arg(long)]
     dry_run: bool,
-    /// Seal again even what is addressed to the present recipients already
+    /// Seal again even files that are encrypted to the present recipients
     #[arg(long)]
     all: bool,
-    /// How to print the result
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
@@ -62,7 +61,7 @@ impl Runnable for Rekey {
         let environment = Environment::find(context, &self.environment)?;
         let root = environment.repository.root();
         let recipients = read_recipients(root, &environment.name)?;
-        refuse_public(&environment, &recipients)?;
+        check_not_public(&environment, &recipients)?;
         let named: Vec<SecretReference> =
             self.names.iter().map(|text| parse_reference(&environment.name, text)).collect::<Result<_, _>>()?;
         let present = list_files(root, &environment.name)?;
@@ -73,16 +72,16 @@ impl Runnable for Rekey {
             )
             .remedy(format!("Seal a value: mailwright secrets set {} {missing}", environment.name)));
         }
-        let belonging = Belonging::new(&environment, &recipients);
-        let (mut everywhere, mut failures) = (Everywhere::default(), Vec::new());
+        let ownership = OwnershipCheck::new(&environment, &recipients);
+        let (mut value_index, mut failures) = (ValueIndex::default(), Vec::new());
         let is_named = !named.is_empty();
         let mut outdated = Vec::new();
         let mut current = 0;
         for (reference, path) in present.age_files().cloned() {
             let bytes = read_age(root, &path)?;
-            let is_left =
-                if is_named { !named.contains(&reference) } else { is_addressed(&bytes, &recipients) && !self.all };
-            if is_left {
+            let is_skipped =
+                if is_named { !named.contains(&reference) } else { is_encrypted_to(&bytes, &recipients) && !self.all };
+            if is_skipped {
                 current += 1;
                 continue;
             }
@@ -92,7 +91,7 @@ impl Runnable for Rekey {
         let document = |sealed: &[&PathBuf]| json!({ "sealed": sealed, "unchanged": current, "dryRun": self.dry_run });
         if self.dry_run {
             outdated.retain(|(reference, _, bytes)| {
-                let checked = belonging.check(reference, bytes, is_named, &mut everywhere);
+                let checked = ownership.check(reference, bytes, is_named, &mut value_index);
                 checked.map_err(|error| failures.push(error)).is_ok()
             });
             let paths: Vec<&PathBuf> = outdated.iter().map(|(_, path, _)| path).collect();
@@ -103,8 +102,8 @@ impl Runnable for Rekey {
                     context.printer.out(&format!("would seal {} again", path.display()));
                 }
             }
-            context.printer.note(&format!("{} would be sealed again, {current} left as they are.", outdated.len()));
-            return joined(failures);
+            context.printer.note(&format!("{} would be sealed again, {current} unchanged.", outdated.len()));
+            return combine(failures);
         }
         let mut done = Vec::new();
         if !outdated.is_empty() {
@@ -117,7 +116,7 @@ impl Runnable for Rekey {
                     .map_err(|error| open_error(path, &error))
                     .and_then(|sealed| sealed.map_err(|error| seal_error(reference, &error)))
                     .and_then(|sealed| {
-                        belonging.check(reference, bytes, is_named, &mut everywhere)?;
+                        ownership.check(reference, bytes, is_named, &mut value_index)?;
                         Ok(sealed)
                     })
                     .and_then(|sealed| write_age(&environment, path, &sealed));
@@ -125,8 +124,9 @@ impl Runnable for Rekey {
                     Ok(()) => {
                         done.push(path);
                         if !is_json {
-                            let bound =
-                                destination.as_ref().map(|to| format!(", {}", sealed_for(to, &environment.name)));
+                            let bound = destination
+                                .as_ref()
+                                .map(|to| format!(", {}", describe_destination(to, &environment.name)));
                             let bound = bound.unwrap_or_default();
                             context.printer.out(&format!("sealed {} again{bound}", path.display()));
                         }
@@ -138,34 +138,34 @@ impl Runnable for Rekey {
                 }
             }
         }
-        context.printer.note(&format!("{} sealed again, {current} left as they are.", done.len()));
+        context.printer.note(&format!("{} sealed again, {current} unchanged.", done.len()));
         if is_json && failures.is_empty() {
             context.printer.out(&format!("{:#}", document(&done)));
         }
-        joined(failures)
+        combine(failures)
     }
 }
 
-/// All failures as one error.
-fn joined(failures: Vec<CliError>) -> Result<Exit, CliError> {
+/// Combines failures into one error.
+fn combine(failures: Vec<CliError>) -> Result<Exit, CliError> {
     let count = failures.len();
     let mut failures = failures.into_iter();
     match failures.next() {
         None => Ok(Exit::Done),
         Some(only) if count == 1 => Err(only),
         Some(first) => {
-            let whole = CliError {
+            let combined = CliError {
                 details: vec![first.message],
                 ..CliError::new(format!("{count} files were not sealed again"))
             };
-            let whole = CliError { code: first.code, remedy: first.remedy, ..whole };
-            Err(failures.fold(whole, |whole, failure| whole.detail(failure.message)))
+            let combined = CliError { code: first.code, remedy: first.remedy, ..combined };
+            Err(failures.fold(combined, |combined, failure| combined.detail(failure.message)))
         }
     }
 }
 
-/// Whether a file is addressed to just these recipients already, as far as it says itself.
-pub(super) fn is_addressed(file: &[u8], recipients: &Recipients) -> bool {
+/// Returns true if a file's header names exactly these recipients.
+pub(super) fn is_encrypted_to(file: &[u8], recipients: &Recipients) -> bool {
     let wanted: Vec<&str> = recipients.fingerprints().collect();
     let named = Header::read(file).ok().and_then(|header| header.recipients);
     named.is_some_and(|have| {

@@ -1,4 +1,4 @@
-//! `mailwright secrets rotate`: a next value beside the current one, until the service says that it works.
+//! `mailwright secrets rotate`: stages a next value, which replaces the current one after the service has confirmed it.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
         commands::secrets::{
-            belonging::{Belonging, Everywhere},
-            environments::{Many, nothing_found},
+            environments::{EnvironmentFilter, nothing_found},
             files::{check_inside, list_files, read_age},
-            recipients_file::{read_recipients, refuse_public},
+            ownership::{OwnershipCheck, ValueIndex},
+            recipients_file::{check_not_public, read_recipients},
             sealing::parse_reference,
             set,
         },
@@ -29,40 +29,40 @@ use crate::{
     text::printable,
 };
 
-/// Rotate a secret: a next value beside the current one, tried first, used once it works
+/// Rotate a secret: stage a next value, and use it once it works
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "mailwright secrets rotate ENV NAME/KEY [--replace]\n       \
     mailwright secrets rotate ENV NAME/KEY --finish | --abandon\n       \
     mailwright secrets rotate [ENV]... --status [-l LABELS]",
-    after_help = "Examples:\n  mailwright secrets rotate prod relay/password            asks for the next value, and does not show it\n  \
+    after_help = "Examples:\n  mailwright secrets rotate prod relay/password            asks for the next value without showing it\n  \
     pass show relay-next | mailwright secrets rotate prod relay/password\n  \
-    mailwright secrets rotate prod --status                  what came of it\n  \
+    mailwright secrets rotate prod --status                  the state of rotations\n  \
     mailwright secrets rotate prod relay/password --finish   the next value becomes the current one\n\n\
-    1. The next value is sealed beside the current one, as NAME/KEY.next.age. Plan, review and apply it.\n\
-    2. The service tries it first. Once it is accepted only it is used; while it is refused the current one is used,\n   \
-    one alert goes out (event `next-refused`), and it is tried again now and then.\n\
-    3. `--finish` asks the service whether it was accepted, and moves it over the current one. Plan and apply that too."
+    1. The next value is sealed as NAME/KEY.next.age. Plan, review and apply it.\n\
+    2. The service tries it first. Once it is accepted, only it is used; while it is refused, the current value is used,\n   \
+    one alert is sent (event `next-refused`), and it is retried occasionally.\n\
+    3. `--finish` checks with the service that it was accepted, and replaces the current value. Plan and apply that too."
 )]
 pub(super) struct Rotate {
     #[command(flatten)]
-    what: Many,
-    /// Move the next value over the current one, if the service says that it was accepted
+    what: EnvironmentFilter,
+    /// Replace the current value by the next one, if the service has accepted it
     #[arg(long, conflicts_with_all = ["abandon", "status", "replace"])]
     finish: bool,
-    /// Finish this one without asking the service
+    /// Finish this secret without the confirmation of the service
     #[arg(long, value_name = "NAME/KEY", requires = "finish")]
     unconfirmed: Option<String>,
     /// Remove the next value
     #[arg(long, conflicts_with_all = ["status", "replace"])]
     abandon: bool,
-    /// Put another value in the place of a next one that is staged already
+    /// Replace a next value that is already staged
     #[arg(long, conflicts_with = "status")]
     replace: bool,
-    /// Show what is staged, and what came of it
+    /// Show the state of rotations
     #[arg(long)]
     status: bool,
-    /// How to print the status
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT", requires = "status")]
     format: Format,
     #[command(flatten)]
@@ -76,20 +76,20 @@ impl Runnable for Rotate {
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         if self.status {
-            return self.show(context);
+            return self.show_status(context);
         }
         let [environment, name] = &self.what.environments[..] else {
-            return Err(CliError::coded(Code::Usage, "one environment and one secret are rotated at a time")
-                .remedy("mailwright secrets rotate ENV NAME/KEY; over many environments there is `--status`."));
+            return Err(CliError::coded(Code::Usage, "exactly one environment and one secret are required")
+                .remedy("Use: mailwright secrets rotate ENV NAME/KEY. `--status` accepts many environments."));
         };
         if !self.what.selectors.is_empty() {
-            return Err(CliError::coded(Code::Usage, "`--selector` goes with `--status`")
-                .remedy("A value is that of one environment: name it."));
+            return Err(CliError::coded(Code::Usage, "`--selector` can be used only with `--status`")
+                .remedy("Name one environment."));
         }
         let environment = Environment::find(context, environment)?;
         let reference = parse_reference(&environment.name, name)?;
         if self.finish {
-            self.move_over(context, &environment, &reference)
+            self.finish(context, &environment, &reference)
         } else if self.abandon {
             abandon(context, &environment, &reference)
         } else {
@@ -109,47 +109,44 @@ impl Rotate {
         if !root.join(Repository::secret_path(name, reference)).is_file() {
             return Err(CliError::coded(
                 Code::SecretMissing,
-                format!("`{reference}` has no current value that another could come next to"),
+                format!("cannot stage a next value: `{reference}` has no current value"),
             )
             .remedy(format!("Seal a first value: mailwright secrets set {name} {reference}")));
         }
         let uses = environment.repository.used_secrets(name).remove(reference).unwrap_or_default();
         if uses.profiles.is_empty() {
             let error = if uses.reader {
-                // Its file travels with each verify, so there is nothing that could try another one beside it.
+                // The service does not store this secret, so it cannot try a next value.
                 CliError::coded(
                     Code::SecretUnused,
-                    format!("only `verify.reader` uses `{reference}`, and the service keeps nothing of it to try a next value beside"),
+                    format!("cannot stage a next value: only `verify.reader` uses `{reference}`, and the service does not store it"),
                 )
                 .remedy(format!(
-                    "Make the new one at the registration while the old one is still good; mailwright secrets set {name} {reference}; mailwright verify {name}; then delete the old one there."
+                    "Create a new client secret while the old one is valid, then run: mailwright secrets set {name} {reference}; mailwright verify {name}. Then delete the old one."
                 ))
             } else {
-                CliError::coded(
-                    Code::SecretUnused,
-                    format!("nothing uses `{reference}`, so nothing would ever try a next value"),
-                )
-                .remedy(format!("Change it at once: mailwright secrets set {name} {reference}"))
+                CliError::coded(Code::SecretUnused, format!("cannot stage a next value: nothing uses `{reference}`"))
+                    .remedy(format!("Set the value directly: mailwright secrets set {name} {reference}"))
             };
             return Err(error);
         }
         let path = Repository::next_secret_path(name, reference);
         if !self.replace && root.join(&path).symlink_metadata().is_ok() {
-            return Err(CliError::coded(Code::StagedSecretExists, format!("`{}` is there already", path.display())).remedy(
-                "Finish that rotation (`--finish`) or give it up (`--abandon`); `--replace` puts another value there.",
+            return Err(CliError::coded(Code::StagedSecretExists, format!("`{}` already exists", path.display())).remedy(
+                "Finish the rotation (`--finish`), abandon it (`--abandon`), or replace the next value (`--replace`).",
             ));
         }
         let recipients = read_recipients(root, name)?;
-        refuse_public(environment, &recipients)?;
+        check_not_public(environment, &recipients)?;
         let destination = set::seal_value(context, environment, reference, &path, &recipients)?;
-        context.printer.out(&set::sealed(&path, recipients.texts().count(), &destination, name));
+        context.printer.out(&set::describe_sealed(&path, recipients.texts().count(), &destination, name));
         context.printer.note(&format!(
-            "Now plan, review and apply. Then: mailwright secrets rotate {name} --status, and rotate {name} {reference} --finish."
+            "Plan, review and apply it. Then run: mailwright secrets rotate {name} --status, and mailwright secrets rotate {name} {reference} --finish"
         ));
         Ok(Exit::Done)
     }
 
-    fn move_over(
+    fn finish(
         &self,
         context: &Context,
         environment: &Environment,
@@ -157,38 +154,38 @@ impl Rotate {
     ) -> Result<Exit, CliError> {
         let (root, name) = (environment.repository.root(), &environment.name);
         let path = Repository::next_secret_path(name, reference);
-        let (header, file) = staged(environment, reference)?;
-        // Another file may have been copied there; whoever finishes it must not make it this secret.
+        let (header, file) = read_next_value(environment, reference)?;
+        // Another secret's file may have been copied there; it must not become the value of this secret.
         let recipients = read_recipients(root, name)?;
-        Belonging::new(environment, &recipients).check(reference, &file, true, &mut Everywhere::default()).map_err(
-            |error| {
+        OwnershipCheck::new(environment, &recipients)
+            .check(reference, &file, true, &mut ValueIndex::default())
+            .map_err(|error| {
                 error.remedy(format!(
                     "Seal the next value again: mailwright secrets rotate {name} {reference} --replace"
                 ))
-            },
-        )?;
+            })?;
         match &self.unconfirmed {
             Some(named) if named == reference.as_str() => {}
             Some(named) => {
                 return Err(CliError::coded(
                     Code::Usage,
-                    format!("`--unconfirmed` names `{}`, and `{reference}` is to be finished", named.escape_debug()),
+                    format!("`--unconfirmed` names `{}` instead of `{reference}`", named.escape_debug()),
                 )
-                .remedy("Name the same secret twice, or leave `--unconfirmed` out."));
+                .remedy("Name the same secret twice, or omit `--unconfirmed`."));
             }
-            None => self.confirm(context, environment, reference, &header)?,
+            None => self.check_accepted(context, environment, reference, &header)?,
         }
         let target = Repository::secret_path(name, reference);
         check_inside(root, &path)?;
         std::fs::rename(root.join(&path), root.join(&target))
             .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot move `{}`: {error}", path.display())))?;
         context.printer.out(&format!("moved {} over {}", path.display(), target.display()));
-        context.printer.note("Plan and apply it; then the old value can be taken back where it was given out.");
+        context.printer.note("Plan and apply it; then the old value can be revoked.");
         Ok(Exit::Done)
     }
 
-    /// Whether every profile that uses the secret has logged in with the next value.
-    fn confirm(
+    /// Returns an error unless every profile that uses the secret has logged in with the next value.
+    fn check_accepted(
         &self,
         context: &Context,
         environment: &Environment,
@@ -197,12 +194,12 @@ impl Rotate {
     ) -> Result<(), CliError> {
         let name = &environment.name;
         let refuse = |why: String| {
-            CliError::coded(Code::StagedSecretNotPromoted, format!("`{reference}` of `{name}` was not finished: {why}"))
-                .remedy(format!("mailwright secrets rotate {name} --status shows how it stands; if you know that the value works: --unconfirmed {reference}"))
+            CliError::coded(Code::StagedSecretNotPromoted, format!("cannot finish `{reference}` of `{name}`: {why}"))
+                .remedy(format!("Run `mailwright secrets rotate {name} --status` to see the state. If the value is known to work: --unconfirmed {reference}"))
         };
-        let (state, outbox) = self.ask(context, environment).map_err(|error| CliError {
+        let (state, outbox) = self.query(context, environment).map_err(|error| CliError {
             code: error.code,
-            details: vec![format!("nothing was moved; to finish without asking: --unconfirmed {reference}")],
+            details: vec![format!("nothing was changed; to finish without the service: --unconfirmed {reference}")],
             ..error
         })?;
         let users: Vec<(&ProfileName, Option<&Digest>)> = state
@@ -211,10 +208,10 @@ impl Rotate {
             .map(|(profile, stored)| (profile, stored.next.get(reference)))
             .collect();
         if users.is_empty() {
-            return Err(refuse("no live profile that is enabled uses it".to_owned()));
+            return Err(refuse("no enabled live profile uses it".to_owned()));
         }
-        // The file may have been sealed anew since it was applied; then it is the value's id that is the same.
-        let is_it = |digest: &Digest| {
+        // After the file was sealed again its digest differs, but the value's id is the same.
+        let is_same_value = |digest: &Digest| {
             *digest == header.digest
                 || state
                     .secrets
@@ -226,25 +223,27 @@ impl Rotate {
         for (profile, next) in users {
             let rotation = outbox.rotations.iter().find(|rotation| rotation.profile == *profile);
             match (next, rotation) {
-                (Some(next), Some(rotation)) if is_it(next) && rotation.next == *next => {
+                (Some(next), Some(rotation)) if is_same_value(next) && rotation.next == *next => {
                     if rotation.standing != Standing::Promoted {
                         lacking.push(describe_rotation(rotation));
                     }
                 }
-                (Some(_), _) => lacking.push(format!("{profile}: the service has another next value; plan and apply")),
-                (None, _) => lacking.push(format!("{profile}: the service does not have it; plan and apply")),
+                (Some(_), _) => {
+                    lacking.push(format!("{profile}: the service has another next value; run plan and apply"));
+                }
+                (None, _) => lacking.push(format!("{profile}: the service does not have it; run plan and apply")),
             }
         }
         if lacking.is_empty() {
             return Ok(());
         }
         Err(lacking.into_iter().fold(
-            refuse("not every profile that uses it has logged in with the next value".to_owned()),
+            refuse("not all profiles that use it have logged in with the next value".to_owned()),
             CliError::detail,
         ))
     }
 
-    fn ask(&self, context: &Context, environment: &Environment) -> Result<(State, OutboxStatus), CliError> {
+    fn query(&self, context: &Context, environment: &Environment) -> Result<(State, OutboxStatus), CliError> {
         let client = environment.client(context, &self.service)?;
         context.runtime()?.block_on(async {
             let state = environment::state(&client, &environment.name).await?;
@@ -252,46 +251,46 @@ impl Rotate {
         })
     }
 
-    fn show(&self, context: &Context) -> Result<Exit, CliError> {
+    fn show_status(&self, context: &Context) -> Result<Exit, CliError> {
         if self.what.environments.iter().any(|name| name.contains('/')) {
-            return Err(CliError::coded(Code::Usage, "`--status` shows all secrets of the environments")
-                .remedy("mailwright secrets rotate [ENV]... --status"));
+            return Err(CliError::coded(Code::Usage, "`--status` does not accept a secret's name")
+                .remedy("Use: mailwright secrets rotate [ENV]... --status"));
         }
         let mut rows = Vec::new();
         let mut unreachable = Vec::new();
-        // A service that does not answer is told beside the others, and files that cannot be read end it.
-        let asked = self.what.each(context, |context, environment| {
-            let asked = self.ask(context, environment);
-            let rotations = asked.as_ref().map_or(&[][..], |(_, outbox)| outbox.rotations.as_slice());
-            Ok((status_of(environment, rotations, asked.is_ok())?, asked.err()))
+        // An unreachable service is reported with the others; unreadable files end the command.
+        let answers = self.what.query_each(context, |context, environment| {
+            let answer = self.query(context, environment);
+            let rotations = answer.as_ref().map_or(&[][..], |(_, outbox)| outbox.rotations.as_slice());
+            Ok((list_rotations(environment, rotations, answer.is_ok())?, answer.err()))
         })?;
-        let count = asked.len();
-        for one in asked {
+        let count = answers.len();
+        for one in answers {
             let (found, error) = one.result?;
             rows.extend(found);
             unreachable.extend(error.map(|error| (one.name, error)));
         }
         if self.format == Format::Json {
             let errors: BTreeMap<_, _> = unreachable.iter().map(|(name, error)| (name, &error.message)).collect();
-            let rows: Vec<_> = rows.iter().map(Row::to_json).collect();
+            let rows: Vec<_> = rows.iter().map(RotationRow::to_json).collect();
             context.printer.out(&format!("{:#}", json!({ "rotations": rows, "unreachable": errors })));
         } else {
             if rows.is_empty() {
-                context.printer.out(&nothing_found("Nothing is being rotated", (count, unreachable.len())));
+                context.printer.out(&nothing_found("No rotation is in progress", (count, unreachable.len())));
             } else {
                 let cells = rows.iter().map(|row| {
                     vec![
                         row.environment.to_string(),
                         row.secret.to_string(),
                         row.profile.clone(),
-                        row.stands.clone(),
+                        row.state.clone(),
                         row.note.clone(),
                     ]
                 });
                 context.printer.out(&table(&["environment", "secret", "profile", "next value", ""], cells));
             }
             for (name, error) in &unreachable {
-                context.printer.note(&format!("{name}: its service could not be asked: {}", error.message));
+                context.printer.note(&format!("{name}: cannot query its service: {}", error.message));
             }
         }
         if unreachable.is_empty() {
@@ -303,38 +302,44 @@ impl Rotate {
 }
 
 /// A line of the status.
-struct Row {
+struct RotationRow {
     environment: EnvironmentName,
     secret: SecretReference,
     profile: String,
-    stands: String,
+    state: String,
     note: String,
     rotation: Option<Rotation>,
 }
 
-impl Row {
+impl RotationRow {
     fn to_json(&self) -> serde_json::Value {
-        json!({ "environment": self.environment, "secret": self.secret, "standing": self.stands, "rotation": self.rotation })
+        json!({ "environment": self.environment, "secret": self.secret, "standing": self.state, "rotation": self.rotation })
     }
 }
 
-/// What is staged in the files of an environment and in its service.
-fn status_of(environment: &Environment, rotations: &[Rotation], was_asked: bool) -> Result<Vec<Row>, CliError> {
+/// Returns the rotations in the files of an environment and in its service.
+fn list_rotations(
+    environment: &Environment,
+    rotations: &[Rotation],
+    is_reachable: bool,
+) -> Result<Vec<RotationRow>, CliError> {
     let (root, name) = (environment.repository.root(), &environment.name);
-    let row = |secret: &SecretReference, profile: String, stands: &str, note: String, rotation: Option<Rotation>| Row {
-        environment: name.clone(),
-        secret: secret.clone(),
-        profile,
-        stands: stands.to_owned(),
-        note,
-        rotation,
+    let row = |secret: &SecretReference, profile: String, state: &str, note: String, rotation: Option<Rotation>| {
+        RotationRow {
+            environment: name.clone(),
+            secret: secret.clone(),
+            profile,
+            state: state.to_owned(),
+            note,
+            rotation,
+        }
     };
     let next = list_files(root, name)?.next;
     let mut rows = Vec::new();
     for rotation in rotations {
         let is_staged = next.iter().any(|(reference, _)| *reference == rotation.secret);
         let note = match rotation.standing {
-            _ if !is_staged => "its file is gone: plan and apply".to_owned(),
+            _ if !is_staged => "its file was removed: run plan and apply".to_owned(),
             Standing::Staged => "not tried yet".to_owned(),
             Standing::Promoted => format!("mailwright secrets rotate {name} {} --finish", rotation.secret),
             Standing::Refused => printable(&rotation.reason).into_owned(),
@@ -352,19 +357,19 @@ fn status_of(environment: &Environment, rotations: &[Rotation], was_asked: bool)
         let known =
             rotations.iter().any(|rotation| rotation.secret == *reference && Some(&rotation.next) == digest.as_ref());
         if !known {
-            let (stands, note) = if was_asked {
-                ("not applied", "plan and apply")
+            let (state, note) = if is_reachable {
+                ("not applied", "run plan and apply")
             } else {
-                ("in the files", "its service could not be asked")
+                ("in the files", "cannot query its service")
             };
-            rows.push(row(reference, String::new(), stands, note.to_owned(), None));
+            rows.push(row(reference, String::new(), state, note.to_owned(), None));
         }
     }
     Ok(rows)
 }
 
-/// A next value: its header, and the file.
-fn staged(environment: &Environment, reference: &SecretReference) -> Result<(Header, Vec<u8>), CliError> {
+/// Reads a next value: its header, and the file.
+fn read_next_value(environment: &Environment, reference: &SecretReference) -> Result<(Header, Vec<u8>), CliError> {
     let (root, name) = (environment.repository.root(), &environment.name);
     let path = Repository::next_secret_path(name, reference);
     if root.join(&path).symlink_metadata().is_err() {
@@ -383,13 +388,13 @@ fn abandon(context: &Context, environment: &Environment, reference: &SecretRefer
     let (root, name) = (environment.repository.root(), &environment.name);
     let path = Repository::next_secret_path(name, reference);
     if root.join(&path).symlink_metadata().is_err() {
-        // A file that is there and is no age file can be taken away all the same.
-        staged(environment, reference)?;
+        // An existing file is removed even if it is not an age file.
+        read_next_value(environment, reference)?;
     }
     check_inside(root, &path)?;
     std::fs::remove_file(root.join(&path))
         .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot remove `{}`: {error}", path.display())))?;
     context.printer.out(&format!("removed {}", path.display()));
-    context.printer.note("If it was applied, plan and apply this too: then the current value is used again.");
+    context.printer.note("If it was applied, plan and apply the removal; then the current value is used again.");
     Ok(Exit::Done)
 }

@@ -1,4 +1,4 @@
-//! A private folder for a plaintext that a person edits: in memory, for its owner alone, wiped when it goes.
+//! A private folder for a plaintext in an editor: in memory, accessible to its owner only, wiped when dropped.
 
 use std::{
     fs,
@@ -9,14 +9,13 @@ use std::{
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
-/// A private folder with one file in it. Dropping it writes zeros over everything in the folder and removes it.
+/// A private folder with one file. Dropping it overwrites all files in the folder with zeros and removes it.
 pub(super) struct Scratch {
     folder: TempDir,
 }
 
 impl Scratch {
-    /// Makes the folder below the first place that lies in memory, or below the disk's place if that is allowed.
-    /// None if there is nowhere.
+    /// Creates the folder in the first folder that is in memory, or in `on_disk`. Returns none if there is neither.
     pub(super) fn new(in_memory: &[PathBuf], on_disk: Option<PathBuf>) -> std::io::Result<Option<Self>> {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let memory = in_memory.iter().filter_map(|place| place.canonicalize().ok());
@@ -32,12 +31,12 @@ impl Scratch {
         Ok(Some(Self { folder: builder.prefix("mailwright-").tempdir_in(place)? }))
     }
 
-    /// The file for the text. Its name has no ending, so that no editor takes it for a format of its own.
+    /// Returns the file for the text. Its name has no extension, so that editors treat it as plain text.
     pub(super) fn file(&self) -> PathBuf {
         self.folder.path().join("secret")
     }
 
-    /// Puts the text there, for its owner alone.
+    /// Writes the text, with access for its owner only.
     pub(super) fn write(&self, text: &[u8]) -> std::io::Result<()> {
         let mut options = fs::OpenOptions::new();
         #[cfg(unix)]
@@ -48,7 +47,7 @@ impl Scratch {
         options.write(true).create_new(true).open(self.file())?.write_all(text)
     }
 
-    /// Reads the text back, at most so many bytes of it.
+    /// Reads the text back, up to a limit in bytes.
     pub(super) fn read(&self, limit: usize) -> std::io::Result<Zeroizing<Vec<u8>>> {
         let mut text = Zeroizing::new(Vec::with_capacity(limit));
         fs::File::open(self.file())?.take(limit as u64).read_to_end(&mut text)?;
@@ -58,7 +57,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What editors put beside the file is wiped with it; the folder itself goes with its `TempDir`.
+        // Files that the editor created are wiped too; `TempDir` removes the folder.
         for entry in fs::read_dir(self.folder.path()).into_iter().flatten().flatten() {
             drop(wipe(&entry.path()));
         }
@@ -75,13 +74,13 @@ fn wipe(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Whether a folder lies in memory: the mount that it is on (the longest one above it) is a tmpfs or a ramfs.
+/// Returns true if the folder's mount (the longest matching one) is a tmpfs or a ramfs.
 fn is_in_memory(folder: &Path, mounts: &str) -> bool {
     let on = mounts.lines().filter_map(|line| {
         let mut words = line.split(' ').skip(1);
         Some((words.next()?.replace("\\040", " "), words.next()?))
     });
-    // The later of two mounts on one place hides the earlier.
+    // Of two mounts on one path, the later one hides the earlier.
     let nearest = on.filter(|(place, _)| folder.starts_with(place)).max_by_key(|(place, _)| place.len());
     nearest.is_some_and(|(_, kind)| matches!(kind, "tmpfs" | "ramfs"))
 }

@@ -1,4 +1,4 @@
-//! What sealing and opening of one secret share: its name, its destination, a new value's id, and the errors.
+//! Functions for sealing and opening one secret: its name, its destination, the id of a new value, and errors.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::{
     secrets::{OpenError, SealError, ValueId},
 };
 
-/// A secret's name, well formed or refused.
+/// Parses a secret's name.
 pub(super) fn parse_reference(environment: &EnvironmentName, text: &str) -> Result<SecretReference, CliError> {
     let reference: SecretReference = text.parse().map_err(|rule: InvalidName| {
         CliError::coded(Code::InvalidName, format!("`{}` is not the name of a secret", text.escape_debug()))
@@ -19,13 +19,13 @@ pub(super) fn parse_reference(environment: &EnvironmentName, text: &str) -> Resu
         None => Ok(reference),
         Some(own) => Err(CliError::coded(
             Code::ReservedSecretName,
-            format!("no secret can be named `{reference}`: its file would be the next value of `{own}`"),
+            format!("invalid secret name `{reference}`: its file would be the next value of `{own}`"),
         )
-        .remedy(format!("For the next value: mailwright secrets rotate {environment} {own}. Otherwise give it a name that does not end in `.next`."))),
+        .remedy(format!("For the next value, run: mailwright secrets rotate {environment} {own}. Otherwise choose a name that does not end in `.next`."))),
     }
 }
 
-/// The one destination that a secret is sealed for: that of all profiles that name it.
+/// Returns the destination for which a secret is sealed: the common one of all profiles that use it.
 pub(super) fn find_destination(
     environment: &Environment,
     reference: &SecretReference,
@@ -35,16 +35,14 @@ pub(super) fn find_destination(
     uses.destination().cloned().map_err(|none| match none {
         NoDestination::Unused => CliError::coded(
             Code::DestinationUnknown,
-            format!(
-                "cannot seal `{reference}`: no profile of `{name}` names it, so it is not known where it may be sent"
-            ),
+            format!("cannot seal `{reference}`: no profile of `{name}` uses it, so its destination is unknown"),
         )
         .remedy(format!(
-            "First write `{{ secret: {reference} }}` where it belongs in environments/{name}/, then seal it."
+            "Use it in a profile first (`{{ secret: {reference} }}` in environments/{name}/), then seal it."
         )),
         NoDestination::Unclear(user) => CliError::coded(
             Code::DestinationUnknown,
-            format!("cannot seal `{reference}`: `{user}` names it, and does not say soundly where it is sent"),
+            format!("cannot seal `{reference}`: `{user}` uses it, but its destination is invalid"),
         )
         .remedy(format!("Correct what `mailwright validate {name}` reports, then seal it.")),
         NoDestination::Different(two) => {
@@ -53,51 +51,53 @@ pub(super) fn find_destination(
                 Code::DestinationsDiffer,
                 format!("cannot seal `{reference}`: `{one}` sends it to {first}, and `{other}` to {second}"),
             )
-            .remedy("Give each destination a secret of its own, even if the values are equal.")
+            .remedy("Use a separate secret for each destination, even if the values are equal.")
         }
     })
 }
 
-/// A new value's id.
+/// Returns the id of a new value.
 pub(super) fn fresh_value_id() -> Result<ValueId, CliError> {
     let mut random = [0; 16];
-    getrandom::fill(&mut random)
-        .map_err(|error| CliError::new(format!("the machine gives no random numbers: {error}")))?;
+    getrandom::fill(&mut random).map_err(|error| CliError::new(format!("cannot get random numbers: {error}")))?;
     Ok(ValueId::from_random(random))
 }
 
+/// Returns the error for a value that could not be sealed.
 pub(super) fn seal_error(reference: &SecretReference, error: &SealError) -> CliError {
     let (code, remedy) = match error {
         SealError::Masked => {
-            (Code::MaskedValue, "Give the real value; what was copied is what a screen shows in its place.")
+            (Code::MaskedValue, "Pass the real value; this is the placeholder that a web page shows instead.")
         }
         SealError::Empty => {
-            (Code::InvalidValue, "Type the value, or pipe it in: printf %s VALUE | mailwright secrets set ...")
+            (Code::InvalidValue, "Type the value, or pipe it: printf %s VALUE | mailwright secrets set ...")
         }
         SealError::TooLong => (Code::TooLarge, "A secret is a password, a client secret, or a PEM file."),
-        SealError::Incompatible => {
-            (Code::RecipientsInvalid, "Keep one kind in recipients.txt. The service's recipient is a classic one.")
-        }
+        SealError::Incompatible => (
+            Code::RecipientsInvalid,
+            "Use one kind of recipients in recipients.txt. The service's recipient is a classic one.",
+        ),
         SealError::Age(_) => {
-            (Code::RecipientsInvalid, "Look at recipients.txt, and whether the plugins that it needs are installed.")
+            (Code::RecipientsInvalid, "Check recipients.txt, and that the age plugins it needs are installed.")
         }
     };
-    CliError::coded(code, format!("`{reference}` was not sealed: {error}")).remedy(remedy)
+    CliError::coded(code, format!("cannot seal `{reference}`: {error}")).remedy(remedy)
 }
 
+/// Returns the error for a file that could not be opened.
 pub(super) fn open_error(path: &Path, error: &OpenError) -> CliError {
     let (code, remedy) = match error {
         OpenError::NotForUs => {
-            (Code::IdentityMissing, "Use the identity of somebody in recipients.txt: `--identity FILE`.")
+            (Code::IdentityMissing, "Pass the identity of one of the recipients in recipients.txt: `--identity FILE`.")
         }
         OpenError::NotAge | OpenError::Tampered => {
-            (Code::NotAgeFile, "Take the file from Git again, or seal the value once more: mailwright secrets set.")
+            (Code::NotAgeFile, "Restore the file from Git, or seal the value again: mailwright secrets set.")
         }
         OpenError::Size | OpenError::Masked => (Code::MaskedValue, "Seal the real value: mailwright secrets set."),
         OpenError::Key(_) => {
-            (Code::IdentityMissing, "A passphrase needs a terminal to be typed on; a plugin must be installed.")
+            (Code::IdentityMissing, "Run the command on a terminal to type the passphrase, or install the age plugin.")
         }
         OpenError::Redirected(_) => (Code::SecretRedirected, "Set the value again: mailwright secrets set."),
     };
-    CliError::coded(code, format!("`{}` cannot be opened: {error}", path.display())).remedy(remedy)
+    CliError::coded(code, format!("cannot open `{}`: {error}", path.display())).remedy(remedy)
 }

@@ -1,4 +1,4 @@
-//! `mailwright secrets set`: seals a value.
+//! `mailwright secrets set`: seals a value to the environment's recipients.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable,
         commands::secrets::{
             files::write_age,
-            recipients_file::{read_recipients, refuse_public},
+            recipients_file::{check_not_public, read_recipients},
             sealing::{find_destination, fresh_value_id, parse_reference, seal_error},
             value,
         },
@@ -23,19 +23,19 @@ use crate::{
 /// Seal a value to the environment's recipients
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  mailwright secrets set prod relay/password                    asks, and does not show what is typed\n  \
-    pass show relay | mailwright secrets set prod relay/password  one line end at the end is dropped\n  \
+    after_help = "Examples:\n  mailwright secrets set prod relay/password                    asks for the value without showing it\n  \
+    pass show relay | mailwright secrets set prod relay/password  one trailing line break is removed\n  \
     mailwright secrets set prod remittance/certificate < certificate-and-key.pem\n\n\
-    The value is sealed for the destination that the profiles name which use it: the environment, the kind of credential,\n    \
-    the mail server or the tenant and client. It is never sent anywhere else, so name the secret in a profile first.\n\n    \
-    There is no option for the value: a command line is seen by others and kept in a history."
+    The value is sealed for the destination in the profiles that use it: the environment, the kind of credential, and\n\
+    the mail server, or the tenant and client. It is never sent elsewhere, so use the secret in a profile first.\n\n\
+    There is no option for the value, because other users and the shell history can see a command line."
 )]
 pub(super) struct Set {
-    /// The environment
+    /// Environment
     environment: String,
-    /// The secret: NAME/KEY
+    /// Secret: NAME/KEY
     name: String,
-    /// How to print the result
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
 }
@@ -49,7 +49,7 @@ impl Runnable for Set {
         let environment = Environment::find(context, &self.environment)?;
         let reference = parse_reference(&environment.name, &self.name)?;
         let recipients = read_recipients(environment.repository.root(), &environment.name)?;
-        refuse_public(&environment, &recipients)?;
+        check_not_public(&environment, &recipients)?;
         let path = Repository::secret_path(&environment.name, &reference);
         let destination = seal_value(context, &environment, &reference, &path, &recipients)?;
         let count = recipients.texts().count();
@@ -59,14 +59,13 @@ impl Runnable for Set {
                 json!({ "sealed": path, "recipients": count, "used": true, "destination": destination.to_string() })
             ));
         } else {
-            context.printer.out(&sealed(&path, count, &destination, &environment.name));
+            context.printer.out(&describe_sealed(&path, count, &destination, &environment.name));
         }
         Ok(Exit::Done)
     }
 }
 
-/// Takes a value from the operator, and seals it into a file for the destination of the profiles that name it. Returns
-/// that destination.
+/// Reads a value from the operator, and seals it for the destination of the profiles that use it. Returns that destination.
 pub(super) fn seal_value(
     context: &Context,
     environment: &Environment,
@@ -75,25 +74,29 @@ pub(super) fn seal_value(
     recipients: &Recipients,
 ) -> Result<Destination, CliError> {
     let destination = find_destination(environment, reference)?;
-    let value = value::take(context, environment, reference)?;
+    let value = value::read_value(context, environment, reference)?;
     let sealed = seal_for(&value, recipients, &fresh_value_id()?, &destination.digest(&environment.name))
         .map_err(|error| seal_error(reference, &error))?;
     write_age(environment, path, &sealed)?;
     Ok(destination)
 }
 
-/// That a file is sealed, in words.
-pub(super) fn sealed(
+/// Describes a sealed file.
+pub(super) fn describe_sealed(
     path: &Path,
     recipients: usize,
     destination: &Destination,
     environment: &EnvironmentName,
 ) -> String {
     let s = if recipients == 1 { "" } else { "s" };
-    format!("sealed {} to {recipients} recipient{s}, {}", path.display(), sealed_for(destination, environment))
+    format!(
+        "sealed {} to {recipients} recipient{s}, {}",
+        path.display(),
+        describe_destination(destination, environment)
+    )
 }
 
-/// The destination that a value was sealed for, in words: the operator sees where the files send it now.
-pub(super) fn sealed_for(destination: &Destination, environment: &EnvironmentName) -> String {
+/// Describes the destination for which a value was sealed, so that the operator can check it.
+pub(super) fn describe_destination(destination: &Destination, environment: &EnvironmentName) -> String {
     format!("for {destination} in {environment}")
 }

@@ -1,4 +1,4 @@
-//! The value that an operator gives: typed or piped, without what a pipe adds, and refused if its field cannot need it.
+//! Reads the value of a secret from the terminal or standard input, and checks that it fits the field that uses it.
 
 use std::io::{IsTerminal as _, Read as _};
 
@@ -12,21 +12,21 @@ use crate::{
     secrets::VALUE_LIMIT,
 };
 
-/// Room for a byte order mark and a line end around a value.
-const AROUND: usize = 6;
+/// Room for a byte order mark and a line break, in bytes.
+const MARGIN: usize = 6;
 
-/// Takes a value from the operator: asks on a terminal, and reads standard input elsewhere.
-pub(super) fn take(
+/// Reads a value: asks on a terminal, otherwise reads standard input.
+pub(super) fn read_value(
     context: &Context,
     environment: &Environment,
     reference: &SecretReference,
 ) -> Result<SecretSlice<u8>, CliError> {
-    let given = if std::io::stdin().is_terminal() { typed(reference.as_str())? } else { piped()? };
-    fitting(context, environment, reference, &given)
+    let given = if std::io::stdin().is_terminal() { prompt_value(reference.as_str())? } else { read_stdin()? };
+    prepare(context, environment, reference, &given)
 }
 
-/// The value as it is sealed. What it cannot be is refused with the reason; what was left out is said.
-pub(super) fn fitting(
+/// Returns the value to seal. Returns an error if it does not fit, and notes what was removed.
+pub(super) fn prepare(
     context: &Context,
     environment: &Environment,
     reference: &SecretReference,
@@ -34,9 +34,9 @@ pub(super) fn fitting(
 ) -> Result<SecretSlice<u8>, CliError> {
     let trimmed = credential::trim(given);
     if trimmed.had_mark {
-        context.printer.note("A byte order mark before the value was left out.");
+        context.printer.note("A byte order mark before the value was removed.");
     }
-    // What is empty or too long is refused with what is sealed.
+    // Sealing reports empty and oversized values.
     let is_sized = !trimmed.value.is_empty() && trimmed.value.len() <= VALUE_LIMIT;
     let uses = environment.repository.used_secrets(&environment.name).remove(reference).unwrap_or_default();
     let mut kinds: Vec<Option<CredentialKind>> = uses.kinds.into_iter().map(Some).collect();
@@ -44,39 +44,41 @@ pub(super) fn fitting(
         kinds.push(None);
     }
     for kind in kinds.into_iter().filter(|_| is_sized) {
-        // The check leaves out one line end itself: what was given is checked, so that a second one is found.
+        // The check removes one line break itself, so the original value is checked to detect a second one.
         match credential::parse_value(kind, given) {
             Ok(_) => {}
             Err(unfit) if unfit.depends_on_receiver() => {
                 context.printer.note(&format!(
-                    "warning: `{reference}` is sealed, and will be refused by verify and apply: {unfit}\nhelp: {}",
+                    "warning: `{reference}` is sealed, but verify and apply will reject it: {unfit}\nhelp: {}",
                     unfit.remedy()
                 ));
             }
-            Err(unfit) => return Err(refused(reference, &unfit)),
+            Err(unfit) => return Err(unfit_error(reference, &unfit)),
         }
     }
     Ok(SecretSlice::from(trimmed.value.to_vec()))
 }
 
-fn refused(reference: &SecretReference, unfit: &CredentialError) -> CliError {
-    CliError::coded(Code::SecretUnfit, format!("`{reference}` was not sealed: {unfit}")).remedy(unfit.remedy())
+/// Returns the error for a value that does not fit.
+fn unfit_error(reference: &SecretReference, unfit: &CredentialError) -> CliError {
+    CliError::coded(Code::SecretUnfit, format!("cannot seal `{reference}`: {unfit}")).remedy(unfit.remedy())
 }
 
-fn typed(name: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
+/// Asks for a value twice on the terminal.
+fn prompt_value(name: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
     let failed = |error: std::io::Error| CliError::new(format!("cannot read from the terminal: {error}"));
     let first = Zeroizing::new(rpassword::prompt_password(format!("Value of {name} (not shown): ")).map_err(failed)?);
     let second = Zeroizing::new(rpassword::prompt_password("Once more: ").map_err(failed)?);
     if first != second {
-        return Err(CliError::coded(Code::InvalidValue, "the two differ; nothing was sealed")
-            .remedy("Try again; or pipe the value in: mailwright secrets set ENV NAME < FILE."));
+        return Err(CliError::coded(Code::InvalidValue, "the two values differ; nothing was sealed")
+            .remedy("Try again, or pipe the value: mailwright secrets set ENV NAME < FILE"));
     }
     Ok(Zeroizing::new(first.as_bytes().to_vec()))
 }
 
-/// Standard input, bounded.
-fn piped() -> Result<Zeroizing<Vec<u8>>, CliError> {
-    let limit = VALUE_LIMIT + AROUND;
+/// Reads standard input up to the size limit.
+fn read_stdin() -> Result<Zeroizing<Vec<u8>>, CliError> {
+    let limit = VALUE_LIMIT + MARGIN;
     let mut buffer = Zeroizing::new(Vec::with_capacity(limit));
     std::io::stdin()
         .lock()
@@ -86,15 +88,15 @@ fn piped() -> Result<Zeroizing<Vec<u8>>, CliError> {
     Ok(buffer)
 }
 
-/// The value of an edited text. Editors end a file with a line end; it belongs to the value only if it was there before.
-pub(super) fn edited(
+/// Returns the value of an edited text. A line break at the end is kept only if the value had one before.
+pub(super) fn prepare_edited(
     context: &Context,
     environment: &Environment,
     reference: &SecretReference,
     before: &SecretSlice<u8>,
     after: &[u8],
 ) -> Result<SecretSlice<u8>, CliError> {
-    let value = fitting(context, environment, reference, after)?;
+    let value = prepare(context, environment, reference, after)?;
     if !before.expose_secret().ends_with(b"\n") || !credential::trim(after).had_line_end {
         return Ok(value);
     }

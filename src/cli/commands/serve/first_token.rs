@@ -1,4 +1,4 @@
-//! The first administrator's token of a new service, and what somebody needs to know who has just started one.
+//! The first administrator's token of a new service, and the introduction that its first start prints.
 
 use std::path::{Path, PathBuf};
 
@@ -9,8 +9,8 @@ use crate::{
     api::NewToken,
     cli::{
         CliError, Context,
-        args::service::of_environment,
-        commands::serve::data::{self, Opened, store_error},
+        args::service::expand_environment,
+        commands::serve::data::{self, OpenedData, store_error},
     },
     model::{
         AuditOutcome, Code, EnvironmentName,
@@ -20,8 +20,8 @@ use crate::{
     store::{AuditEvent, SqliteStore, StoredToken, Tokens as _},
 };
 
-/// An administrator's token that the store does not have yet: it counts when somebody has it, so that a start that fails
-/// before that is tried again as the first.
+/// An administrator's token that is not stored yet. It is stored after it was shown or written, so that a start that fails
+/// before that can be repeated.
 pub(super) struct FirstToken {
     environment: EnvironmentName,
     store: SqliteStore,
@@ -30,18 +30,18 @@ pub(super) struct FirstToken {
     bearer: SecretString,
     stored: StoredToken,
     event: AuditEvent,
-    /// Whether the service is new, too.
+    /// True if the service is new.
     is_first: bool,
-    /// Whether the administrators' other tokens are suspended after a restore.
+    /// True if the administrators' tokens are suspended after a restore.
     are_suspended: bool,
 }
 
 impl FirstToken {
-    /// One for a store that has no token at all, or whose administrators' tokens are all suspended after a restore, or for
-    /// one whose administrator has lost theirs and says so at start: whoever may start a service on its data owns it.
-    pub(super) async fn of(
+    /// Creates a token if the store has none, if all administrators' tokens are suspended after a restore, or if `another`
+    /// is set because one was lost. A user who can start a service on its data is its administrator.
+    pub(super) async fn create(
         context: &Context,
-        opened: &Opened,
+        opened: &OpenedData,
         file: Option<&Path>,
         another: bool,
     ) -> Result<Option<Self>, CliError> {
@@ -65,7 +65,7 @@ impl FirstToken {
         let random = |buffer: &mut [u8]| getrandom::fill(buffer).map_err(|error| error.to_string());
         let (mut stored, bearer) = new_token(&wanted, now, random).map_err(CliError::new)?;
         if !is_first {
-            // No other token has this name.
+            // A name that no other token has.
             stored.token.name = format!("admin-{}", stored.token.id);
         }
         let event = AuditEvent {
@@ -80,33 +80,33 @@ impl FirstToken {
             outcome: AuditOutcome::Accepted,
             detail: json!({ "id": stored.token.id, "name": stored.token.name, "role": stored.token.role, "expiresAt": null }),
         };
-        let file = file.map(|path| of_environment(path.to_owned(), &opened.name));
+        let file = file.map(|path| expand_environment(path.to_owned(), &opened.name));
         let (environment, recipient) = (opened.name.clone(), opened.identity.recipient());
         Ok(Some(Self { environment, store, recipient, file, bearer, stored, event, is_first, are_suspended }))
     }
 
-    /// Writes it where it is wanted, if that is a file.
+    /// Writes the token to its file, if one is named.
     pub(super) fn write(&self) -> Result<(), CliError> {
         let Some(path) = &self.file else { return Ok(()) };
         data::write_private(path, &format!("{}\n", self.bearer.expose_secret())).map_err(|error| {
             CliError::coded(Code::Unwritable, format!("cannot write the token to `{}`: {error}", path.display()))
-                .remedy("Correct `--token-file` and start again: there is no token before somebody has it.")
+                .remedy("Correct `--token-file` and start again; the token was not stored.")
         })
     }
 
-    /// From now on it counts.
-    pub(super) async fn keep(self) -> Result<(), CliError> {
+    /// Stores the token; it is accepted from then on.
+    pub(super) async fn store(self) -> Result<(), CliError> {
         self.store.create_token(self.stored, self.event).await.map_err(store_error)
     }
 }
 
-/// What somebody needs to know who has just started a new service.
+/// Prints the token and the recipient of a new service.
 pub(super) fn introduce(context: &Context, first: &FirstToken) {
     let FirstToken { environment, recipient, .. } = first;
     let shown = match &first.file {
         Some(path) => format!("  The administrator's token is in {}.", path.display()),
         None => format!(
-            "  The administrator's token, shown this once:\n\n    {}\n\n  Put it into MAILWRIGHT_TOKEN, or into a file that MAILWRIGHT_TOKEN_FILE names.",
+            "  The administrator's token, shown this once:\n\n    {}\n\n  Set MAILWRIGHT_TOKEN to it, or MAILWRIGHT_TOKEN_FILE to a file that contains it.",
             first.bearer.expose_secret()
         ),
     };
@@ -119,7 +119,7 @@ pub(super) fn introduce(context: &Context, first: &FirstToken) {
     if !first.is_first {
         let id = &first.stored.token.id;
         context.printer.out(&format!(
-            "\nAnother administrator's token was made ({id}).\n{shown}\n  Revoke the one that was lost: mailwright token list {environment}, mailwright token revoke {environment} ID\n"
+            "\nAnother administrator's token was created ({id}).\n{shown}\n  Revoke the one that was lost: mailwright token list {environment}, mailwright token revoke {environment} ID\n"
         ));
         return;
     }
@@ -128,7 +128,7 @@ pub(super) fn introduce(context: &Context, first: &FirstToken) {
     ));
 }
 
-/// The same for several: a line for each.
+/// Prints the tokens and recipients of several new services.
 pub(super) fn introduce_several(context: &Context, all: &[FirstToken], token_file: Option<&Path>) {
     let line = |of: &dyn Fn(&FirstToken) -> String| {
         let width = all.iter().map(|first| first.environment.as_str().len()).max().unwrap_or_default();
@@ -137,7 +137,7 @@ pub(super) fn introduce_several(context: &Context, all: &[FirstToken], token_fil
     let shown = match token_file {
         Some(path) => format!("  Their administrators' tokens are in {}.", path.display()),
         None => format!(
-            "  Their administrators' tokens, shown this once:\n\n{}\n  `--token-file 'DIR/{{environment}}.token'` writes them into files instead, as MAILWRIGHT_TOKEN_FILE names them.",
+            "  Their administrators' tokens, shown this once:\n\n{}\n  `--token-file 'DIR/{{environment}}.token'` writes them to files instead; MAILWRIGHT_TOKEN_FILE may contain the same placeholder.",
             line(&|first| first.bearer.expose_secret().to_owned())
         ),
     };

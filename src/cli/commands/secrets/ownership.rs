@@ -1,5 +1,5 @@
-//! Whether the value in an age file belongs to the environment and the name that it lies under. Whoever can write a file
-//! can copy another's secret there; sealing it again for the recipients of the new place must not make it theirs.
+//! Checks that the value in an age file belongs to its environment and name. A user who can write files can copy another
+//! secret's file there; re-sealing must not give that value to the recipients of the new place.
 
 use std::collections::BTreeMap;
 
@@ -16,39 +16,41 @@ use crate::{
     secrets::{Header, Recipients},
 };
 
-/// What is asked about the files of one environment.
-pub(super) struct Belonging<'a> {
+/// Checks files of one environment.
+pub(super) struct OwnershipCheck<'a> {
     environment: &'a Environment,
-    /// The recipients as they stand in the repository, before any change.
+    /// The recipients in the repository, before any change.
     recipients: &'a Recipients,
     used: BTreeMap<SecretReference, SecretUsage>,
 }
 
-/// Every age file of the repository, by the id that its value is bound under.
+/// All age files of the repository by the id to which the value is bound. Built when it is first needed.
 #[derive(Default)]
-pub(super) struct Everywhere(Option<BTreeMap<String, Vec<(EnvironmentName, SecretReference)>>>);
+pub(super) struct ValueIndex(Option<BTreeMap<String, Vec<(EnvironmentName, SecretReference)>>>);
 
-impl Everywhere {
+impl ValueIndex {
     fn places(
         &mut self,
         environment: &Environment,
         id: &str,
     ) -> Result<&[(EnvironmentName, SecretReference)], CliError> {
         if self.0.is_none() {
-            self.0 = Some(index(environment)?);
+            self.0 = Some(build_index(environment)?);
         }
         Ok(self.0.as_ref().and_then(|all| all.get(id)).map_or(&[][..], Vec::as_slice))
     }
 }
 
-fn index(environment: &Environment) -> Result<BTreeMap<String, Vec<(EnvironmentName, SecretReference)>>, CliError> {
+fn build_index(
+    environment: &Environment,
+) -> Result<BTreeMap<String, Vec<(EnvironmentName, SecretReference)>>, CliError> {
     let root = environment.repository.root();
     let names: Vec<EnvironmentName> =
         file_names(root, std::path::Path::new("secrets"))?.iter().filter_map(|name| name.parse().ok()).collect();
     let read = |name: &EnvironmentName| -> Result<Vec<(String, EnvironmentName, SecretReference)>, CliError> {
         let mut found = Vec::new();
         for (reference, path) in list_files(root, name)?.age_files() {
-            // What cannot be read is reported where it is to be sealed again.
+            // An unreadable file is reported when it is sealed again.
             if let Ok(header) = Header::read(&read_age(root, path)?) {
                 found.push((header.bound_id().as_str().to_owned(), name.clone(), reference.clone()));
             }
@@ -63,20 +65,20 @@ fn index(environment: &Environment) -> Result<BTreeMap<String, Vec<(EnvironmentN
     Ok(all)
 }
 
-impl<'a> Belonging<'a> {
+impl<'a> OwnershipCheck<'a> {
     pub(super) fn new(environment: &'a Environment, recipients: &'a Recipients) -> Self {
         Self { environment, recipients, used: environment.repository.used_secrets(&environment.name) }
     }
 
-    /// Refuses to seal a file again whose value belongs elsewhere. `is_named`: the operator named the secret.
+    /// Returns an error if the value of a file belongs elsewhere. `is_named`: the operator named the secret.
     pub(super) fn check(
         &self,
         reference: &SecretReference,
         file: &[u8],
         is_named: bool,
-        everywhere: &mut Everywhere,
+        value_index: &mut ValueIndex,
     ) -> Result<(), CliError> {
-        // A file that cannot be read is refused with the reason when it is opened.
+        // An unreadable file is reported when it is opened.
         let Ok(header) = Header::read(file) else { return Ok(()) };
         let name = &self.environment.name;
         let refuse = |why: String| self.refuse(reference, &why);
@@ -94,33 +96,33 @@ impl<'a> Belonging<'a> {
         if is_named {
             return Ok(());
         }
-        self.check_copies(reference, &header, everywhere)?;
+        self.check_copies(reference, &header, value_index)?;
         let named = format!("If its value belongs here: mailwright secrets rekey {name} {reference}, or {set}");
         let Some(addressed) = &header.recipients else {
-            let why = "it was made by another program, so nothing says that its value belongs here".to_owned();
+            let why = "it was made by another program, so its destination is unknown".to_owned();
             return Err(refuse(why).remedy(named));
         };
         let is_recipient = |print: &String| self.recipients.fingerprints().any(|own| own == print);
         let is_addressed = |own: &str| addressed.iter().any(|print| print == own);
         if !addressed.iter().all(is_recipient) && !self.recipients.fingerprints().all(is_addressed) {
-            let why = format!("it is addressed to others than the recipients of `{name}`");
+            let why = format!("it is encrypted to other recipients than those of `{name}`");
             return Err(refuse(why).remedy(named));
         }
         Ok(())
     }
 
-    /// Refuses a file whose value lies at another place too, from where it is sent elsewhere.
+    /// Returns an error if another file has the same value but another destination.
     pub(super) fn check_copies(
         &self,
         reference: &SecretReference,
         header: &Header,
-        everywhere: &mut Everywhere,
+        value_index: &mut ValueIndex,
     ) -> Result<(), CliError> {
         let name = &self.environment.name;
-        for (other_name, other) in everywhere.places(self.environment, header.bound_id().as_str())? {
+        for (other_name, other) in value_index.places(self.environment, header.bound_id().as_str())? {
             if (other_name, other) != (name, reference) && !(other_name == name && self.is_same_place(reference, other))
             {
-                let why = format!("secrets/{other_name}/{other} holds the same value");
+                let why = format!("secrets/{other_name}/{other} has the same value");
                 return Err(self.refuse(reference, &why).remedy(format!(
                     "If its value belongs here: mailwright secrets rekey {name} {reference}, or mailwright secrets set {name} {reference}"
                 )));
@@ -134,7 +136,7 @@ impl<'a> Belonging<'a> {
         CliError::coded(Code::SecretFromElsewhere, format!("cannot use the file of `{reference}` in `{name}`: {why}"))
     }
 
-    /// Returns true if two secrets are sent to the same place, so that it does not matter which of them a value is.
+    /// Returns true if two secrets have the same destination, so that their values are interchangeable.
     fn is_same_place(&self, one: &SecretReference, other: &SecretReference) -> bool {
         let destination = |reference| self.used.get(reference).and_then(|uses| uses.destination().ok());
         match (destination(one), destination(other)) {
