@@ -45,6 +45,23 @@ fn every_command_has_help_with_examples_within_the_line() {
 }
 
 #[test]
+fn an_error_before_the_command_runs_has_the_format_of_the_command() {
+    let repo = TestRepository::small();
+    let error = |command: Command| {
+        let output = run_command(command).code(1);
+        serde_json::from_str::<serde_json::Value>(&output.stdout).unwrap()["error"].clone()
+    };
+    let mut command = repo.command(&["plan", "dev", "--format", "json"]);
+    command.env("MAILWRIGHT_TOKN", "x");
+    assert_eq!(error(command)["code"], "MW0250");
+    let command = repo.command(&["validate", "-C", "environments", "--format", "json"]);
+    assert!(error(command)["message"].as_str().unwrap().contains("has no folder `environments`"));
+    let mut command = repo.command(&["plan", "dev"]);
+    command.env("MAILWRIGHT_TOKN", "x");
+    assert_eq!(run_command(command).code(1).stdout, "");
+}
+
+#[test]
 fn a_misspelt_flag_command_or_variable_of_ours_is_an_error_and_never_looks_like_changes() {
     let mut repo = TestRepository::small();
     repo.serve();
