@@ -71,7 +71,8 @@ pub(crate) trait Runnable {
 /// Configuration as code for the e-mail profiles of an ERP's e-mail service
 #[derive(Debug, Parser)]
 #[command(name = "mailwright", version, propagate_version = true, max_term_width = 110, disable_help_subcommand = true)]
-#[command(after_help = "Start here:\n  mailwright demo              every step on this machine, in a minute\n  \
+#[command(after_help = "Start here:\n  \
+    mailwright demo              every step on this machine, in a minute\n  \
     mailwright validate          check every environment's files\n  \
     mailwright plan dev          what would change on the running service\n  \
     mailwright explain MW0104    the meaning of a problem code")]

@@ -17,13 +17,17 @@ use crate::{
 
 /// Read and verify the service's audit log
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright audit list prod\n  mailwright audit verify prod\n  \
+#[command(after_help = "Examples:\n  \
+    mailwright audit list prod\n  \
+    mailwright audit verify prod\n  \
     mailwright audit verify prod --expect-head sha256:...   the head that an earlier run printed\n  \
     mailwright audit verify prod --data /var/lib/mailwright of a service or a copy of its store, read only\n\n\
-    Every entry contains the hash of the previous one, so a changed, removed or inserted entry is detected.\n\
-    Entries of changes contain the digest of all profiles, settings and tokens: `verify` compares the store with it.\n\
-    The number and hash of the newest entry are also kept outside the log, so a truncated log is detected.\n\
-    Keep the head that `verify` prints in another place: only that detects a log that was rewritten completely.")]
+    Every entry contains the hash of the previous one, so a changed, removed or\n\
+    inserted entry is detected. Entries of changes contain the digest of all\n\
+    profiles, settings and tokens: `verify` compares the store with it. The number\n\
+    and hash of the newest entry are also kept outside the log, so a truncated log\n\
+    is detected. Keep the head that `verify` prints in another place: only that\n\
+    detects a log that was rewritten completely.")]
 pub(crate) struct Audit {
     #[command(subcommand)]
     command: AuditCommand,

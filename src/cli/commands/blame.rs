@@ -22,12 +22,13 @@ use crate::{
 
 /// Show which commit last changed each field
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  mailwright blame prod invoices\n  mailwright blame prod invoices --limit 1000\n  \
+#[command(after_help = "Examples:\n  \
+    mailwright blame prod invoices\n  \
+    mailwright blame prod invoices --limit 1000\n  \
     mailwright blame prod invoices --format json\n\n\
-    Reads the service's generations from the newest backwards, so no Git history is needed. Commit and author are those\n\
-    that the client sent with the generation. PLACE is the line of the present files with the same value."
-)]
+    Reads the service's generations from the newest backwards, so no Git history is\n\
+    needed. Commit and author are those that the client sent with the generation.\n\
+    PLACE is the line of the present files with the same value.")]
 pub(crate) struct Blame {
     /// Environment
     environment: String,

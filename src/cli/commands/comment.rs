@@ -16,11 +16,14 @@ const LIMIT: u64 = 4 * 1024 * 1024;
 
 /// Post or update a pull request comment
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright plan --since origin/main --format markdown | mailwright comment\n  \
-    mailwright comment plan.md\n  mailwright verify prod --format markdown | mailwright comment --name verify\n\n\
-    Runs in GitHub Actions (GITHUB_TOKEN), GitLab CI (GITLAB_TOKEN, with the scope `api`) and Azure Pipelines\n\
-    (SYSTEM_ACCESSTOKEN). A comment of the same name is replaced, so that repeated jobs do not add more.\n\
-    Outside a pull request nothing is posted, and the exit code is 0.")]
+#[command(after_help = "Examples:\n  \
+    mailwright plan --since origin/main --format markdown | mailwright comment\n  \
+    mailwright comment plan.md\n  \
+    mailwright verify prod --format markdown | mailwright comment --name verify\n\n\
+    Runs in GitHub Actions (GITHUB_TOKEN), GitLab CI (GITLAB_TOKEN, with the scope\n\
+    `api`) and Azure Pipelines (SYSTEM_ACCESSTOKEN). A comment of the same name is\n\
+    replaced, so that repeated jobs do not add more. Outside a pull request nothing\n\
+    is posted, and the exit code is 0.")]
 pub(crate) struct Comment {
     /// File with the Markdown [default: standard input]
     #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]

@@ -8,11 +8,10 @@ use crate::cli::{Cli, CliError, Context, Exit, Runnable};
 
 /// Print completions for a shell
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  mailwright completions bash > ~/.local/share/bash-completion/completions/mailwright\n  \
+#[command(after_help = "Examples:\n  \
+    mailwright completions bash > ~/.local/share/bash-completion/completions/mailwright\n  \
     mailwright completions zsh > ~/.zfunc/_mailwright\n  \
-    mailwright completions fish > ~/.config/fish/completions/mailwright.fish"
-)]
+    mailwright completions fish > ~/.config/fish/completions/mailwright.fish")]
 pub(crate) struct Completions {
     /// Shell
     shell: clap_complete::Shell,

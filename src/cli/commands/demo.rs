@@ -17,10 +17,11 @@ use crate::{
 
 /// Demonstrate every step on this machine: serve, validate, plan, apply, send, plan again
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  mailwright demo          keeps the service running until Ctrl-C\n  mailwright demo --once   exits after the last step\n\n\
-    The service keeps its data in a temporary folder, listens on 127.0.0.1 only, and uses the public key of the examples."
-)]
+#[command(after_help = "Examples:\n  \
+    mailwright demo          keeps the service running until Ctrl-C\n  \
+    mailwright demo --once   exits after the last step\n\n\
+    The service keeps its data in a temporary folder, listens on 127.0.0.1 only, and\n\
+    uses the public key of the examples.")]
 pub(crate) struct Demo {
     /// Exit after the last step instead of keeping the service running
     #[arg(long)]

@@ -22,15 +22,18 @@ use crate::{
 
 /// Show how a change of files affects the environments, without a service
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright diff                          uncommitted changes\n  \
+#[command(after_help = "Examples:\n  \
+    mailwright diff                          uncommitted changes\n  \
     mailwright diff main...topic             changes of the branch `topic`\n  \
     mailwright diff origin/main... 'prod-*'  changes of the checked out branch, for some environments\n  \
     mailwright diff v1.4..v1.5 -l region=emea\n  \
     mailwright diff main...topic --format markdown > comment.md\n  \
     mailwright diff main...topic --detailed-exitcode     0 nothing, 1 error, 2 differences\n\n\
-    A..B compares two revisions, A...B compares their merge base with B, and A alone compares the revision with the\n\
-    work tree. An omitted side is HEAD. Both sides are layered and validated as by `mailwright validate`; only\n\
-    environments that the changed files affect are read. Environments with the same changes are grouped.")]
+    A..B compares two revisions, A...B compares their merge base with B, and A alone\n\
+    compares the revision with the work tree. An omitted side is HEAD. Both sides\n\
+    are layered and validated as by `mailwright validate`; only environments that\n\
+    the changed files affect are read. Environments with the same changes are\n\
+    grouped.")]
 pub(crate) struct Diff {
     /// Revisions to compare, then environments [default: uncommitted changes of all environments]
     #[arg(value_name = "RANGE|ENV")]

@@ -13,9 +13,12 @@ use crate::{
 
 /// Explain a problem code, a finding, an AADSTS code or an SMTP reply
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  mailwright explain MW0104\n  mailwright explain GRAPH-REDIRECT-SPA\n  mailwright explain AADSTS7000215\n  mailwright explain \"550 5.7.1 Relay access denied\"\n  mailwright explain          lists all problem codes and findings"
-)]
+#[command(after_help = "Examples:\n  \
+    mailwright explain MW0104\n  \
+    mailwright explain GRAPH-REDIRECT-SPA\n  \
+    mailwright explain AADSTS7000215\n  \
+    mailwright explain \"550 5.7.1 Relay access denied\"\n  \
+    mailwright explain          lists all problem codes and findings")]
 pub(crate) struct Explain {
     /// Code, finding id or reply; without it, problem codes and findings are listed
     code: Option<String>,

@@ -9,7 +9,9 @@ use crate::{
 
 /// List the functions that a profile can serve
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright functions\n  mailwright functions --format json")]
+#[command(after_help = "Examples:\n  \
+    mailwright functions\n  \
+    mailwright functions --format json")]
 pub(crate) struct Functions {
     /// Output format
     #[arg(long, value_enum, default_value_t = CatalogueFormat::Human, value_name = "FORMAT")]

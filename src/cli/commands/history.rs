@@ -15,7 +15,9 @@ use crate::{
 
 /// List past generations, newest first
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright history prod\n  mailwright history prod --limit 100 --format json")]
+#[command(after_help = "Examples:\n  \
+    mailwright history prod\n  \
+    mailwright history prod --limit 100 --format json")]
 pub(crate) struct History {
     /// Environment
     environment: String,

@@ -15,11 +15,14 @@ use crate::{
 
 /// Print the effective configuration, with the origin of each value
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright render prod\n  mailwright render prod invoices      one profile\n  \
+#[command(after_help = "Examples:\n  \
+    mailwright render prod\n  \
+    mailwright render prod invoices      one profile\n  \
     mailwright render prod --format json | jq .places\n\n\
-    Needs no service and no key. Layers are merged and variables interpolated; secrets remain names. For a value with a\n\
-    variable, the comment names the origins of the text and of the variable. Files with problems are rendered as far\n\
-    as possible; the problems are printed to standard error, and the exit code is 1.")]
+    Needs no service and no key. Layers are merged and variables interpolated;\n\
+    secrets remain names. For a value with a variable, the comment names the origins\n\
+    of the text and of the variable. Files with problems are rendered as far as\n\
+    possible; the problems are printed to standard error, and the exit code is 1.")]
 pub(crate) struct Render {
     /// Environment or abstract layer
     environment: String,

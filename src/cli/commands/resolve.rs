@@ -13,11 +13,13 @@ use crate::{
 
 /// Show which profile sends for a company and a function, and why
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright resolve prod EDU1 documents-remittance\n  \
+#[command(after_help = "Examples:\n  \
+    mailwright resolve prod EDU1 documents-remittance\n  \
     mailwright resolve prod EDU1 user-interface --client spa\n  \
     mailwright resolve prod EDU1 default --desired      from the files, without the service\n\n\
-    The function is tried first, then its fallbacks; at each step a profile that names the company has\n\
-    precedence over a system-wide one. Exit code 1 if no profile sends.")]
+    The function is tried first, then its fallbacks; at each step a profile that\n\
+    names the company has precedence over a system-wide one. Exit code 1 if no\n\
+    profile sends.")]
 pub(crate) struct Resolve {
     /// Environment
     environment: String,

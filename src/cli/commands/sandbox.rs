@@ -16,15 +16,19 @@ const SCENARIO_HELP: &str = "`mailwright sandbox --example` prints a scenario wi
 
 /// Run local stand-ins for Entra, Microsoft Graph, a mail server and a name server
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright sandbox --example > scenario.yaml      a scenario with every key\n  \
+#[command(after_help = "Examples:\n  \
+    mailwright sandbox --example > scenario.yaml      a scenario with every key\n  \
     mailwright sandbox scenario.yaml --ca-file ca.pem\n  \
     mailwright verify dev --local --outgoing-ca-file ca.pem --dns-server 127.0.0.1:8453\n\n\
-    Test a change against a copy of your registration before you request it: a profile uses the sandbox with\n\
+    Test a change against a copy of your registration before you request it. A\n\
+    profile uses the sandbox with:\n  \
     cloud: { custom: { signIn: https://localhost:8471, graph: https://localhost:8471 } }\n\n\
-    While it runs:\n  curl --cacert ca.pem https://localhost:8471/sandbox/mail        mail that was sent\n  \
+    While it runs:\n  \
+    curl --cacert ca.pem https://localhost:8471/sandbox/mail        mail that was sent\n  \
     curl --cacert ca.pem https://localhost:8471/sandbox/requests    requests that were received\n  \
     curl --cacert ca.pem https://localhost:8471/sandbox/faults --json '{\"at\": \"/token\", \"status\": 503, \"times\": 2}'\n\n\
-    It listens on 127.0.0.1 only, stores nothing on disk, and creates a new certificate authority at each start.")]
+    It listens on 127.0.0.1 only, stores nothing on disk, and creates a new\n\
+    certificate authority at each start.")]
 pub(crate) struct Sandbox {
     /// File with the scenario, YAML or JSON [default: the example]
     #[arg(value_hint = clap::ValueHint::FilePath)]

@@ -8,11 +8,12 @@ use crate::{
 
 /// Print the JSON Schemas of the files and documents
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  mailwright schema profile > profile.schema.json\n  mailwright schema          lists the names\n\n\
-    An editor with a YAML language server completes and checks a file with this first line:\n  \
-    # yaml-language-server: $schema=../../../schema/profile.schema.json"
-)]
+#[command(after_help = "Examples:\n  \
+    mailwright schema profile > profile.schema.json\n  \
+    mailwright schema          lists the names\n\n\
+    An editor with a YAML language server completes and checks a file with this\n\
+    first line:\n  \
+    # yaml-language-server: $schema=../../../schema/profile.schema.json")]
 pub(crate) struct Schema {
     /// Name of the schema: environment, profile, rollout, oidc, plan, diff or verify-report
     name: Option<String>,

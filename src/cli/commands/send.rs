@@ -22,18 +22,19 @@ use crate::{
 
 /// Send a message through the service
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  mailwright send dev --company EDU1 --function documents-accounts-receivable \\\n      \
+#[command(after_help = "Examples:\n  \
+    mailwright send dev --company EDU1 --function documents-accounts-receivable \\\n      \
     --to customer@example.com --subject 'Invoice 4711' --text 'Please find it attached.' --attach invoice.pdf \\\n      \
     --document invoice/4711 --wait\n  \
     mailwright send dev --company EDU1 --function all-reports < report.eml\n  \
     mailwright send dev --company EDU1 --function all-reports --to boss@example.com < report.eml\n  \
     df -h | mailwright send dev --company EDU1 --function all-reports --to boss@example.com --subject Disks --text -\n\n\
-    Without a body (`--text`, `--html`, `--attach`), a complete message (RFC 5322) is read from standard input. It is\n\
-    sent to the recipients in its header, or instead to those of `--to`. The sender is that of the profile that serves\n\
-    the company and the function. The token needs the role `sender` or `admin`.\n\n\
-    Exit code: 0 accepted, or with --wait delivered; 1 refused, or with --wait not delivered."
-)]
+    Without a body (`--text`, `--html`, `--attach`), a complete message (RFC 5322)\n\
+    is read from standard input. It is sent to the recipients in its header, or\n\
+    instead to those of `--to`. The sender is that of the profile that serves the\n\
+    company and the function. The token needs the role `sender` or `admin`.\n\n\
+    Exit code: 0 accepted, or with --wait delivered; 1 refused, or with --wait not\n\
+    delivered.")]
 pub(crate) struct Send {
     /// Environment
     environment: String,

@@ -15,7 +15,9 @@ use crate::{
 
 /// Compare one live profile with its files
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright show prod invoices\n  mailwright show prod invoices --format json")]
+#[command(after_help = "Examples:\n  \
+    mailwright show prod invoices\n  \
+    mailwright show prod invoices --format json")]
 pub(crate) struct Show {
     /// Environment
     environment: String,

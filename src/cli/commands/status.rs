@@ -18,7 +18,9 @@ use crate::{
 
 /// Show the status of a service
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright status prod\n  mailwright status prod --format json\n  \
+#[command(after_help = "Examples:\n  \
+    mailwright status prod\n  \
+    mailwright status prod --format json\n  \
     mailwright status 'prod-*' -l region=emea\n\n\
     Exit code 1 if the service does not answer, or any of several.")]
 pub(crate) struct Status {

@@ -21,12 +21,12 @@ use crate::{
 
 /// Create, list and revoke the tokens that the service accepts
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  mailwright token create prod --name pipeline --role deployer --expires-in 90d > token\n  \
+#[command(after_help = "Examples:\n  \
+    mailwright token create prod --name pipeline --role deployer --expires-in 90d > token\n  \
     mailwright token create prod --name erp --role sender --companies EDU1 --functions all-documents > token\n  \
-    mailwright token list prod\n  mailwright token revoke prod 1f0c63a2b4d5\n  \
-    mailwright token create prod --name erp --role sender --replaces 1f0c63a2b4d5 > token"
-)]
+    mailwright token list prod\n  \
+    mailwright token revoke prod 1f0c63a2b4d5\n  \
+    mailwright token create prod --name erp --role sender --replaces 1f0c63a2b4d5 > token")]
 pub(crate) struct Token {
     #[command(subcommand)]
     command: TokenCommand,

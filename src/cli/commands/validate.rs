@@ -7,11 +7,14 @@ use crate::{
 
 /// Check the files of all environments, or of the named ones
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright validate\n  mailwright validate prod\n  \
+#[command(after_help = "Examples:\n  \
+    mailwright validate\n  \
+    mailwright validate prod\n  \
     mailwright validate 'prod-*' -l region=emea\n  \
     mailwright validate --format github              in a workflow: problems appear at their lines\n  \
     mailwright validate --format sarif > report.sarif\n\n\
-    Needs no service and no key. Exit code 1 if there are errors; warnings do not fail.")]
+    Needs no service and no key. Exit code 1 if there are errors; warnings do not\n\
+    fail.")]
 pub(crate) struct Validate {
     /// Environments: names, or patterns such as 'prod-*' [default: all]
     #[arg(value_name = "ENV")]

@@ -21,20 +21,24 @@ use crate::{
 
 /// Write files for existing profiles: of a service, of whole services, or of a list
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright import prod --dry-run               lists what would be written\n  \
+#[command(after_help = "Examples:\n  \
+    mailwright import prod --dry-run               lists what would be written\n  \
     mailwright import prod                         profiles that only the service has\n  \
     mailwright import prod --only invoices\n  \
     mailwright import 'cust-*' --layers customers  whole services: shared values become a base with variables\n  \
     mailwright import prod --from profiles.csv     a list of profiles; CSV or JSON\n\n\
-    Existing files are never overwritten. Secrets cannot be read back: the file names them, and\n\
-    `mailwright secrets set` seals their values again.\n\n\
-    --layers needs environments that consist of an environment.yaml with the service's address. The proposed files\n\
-    are validated and planned first, and are written only if the plan has no changes.\n\n\
-    The first line of a list names the columns: name, environment, description, enabled, provider, host, port,\n\
-    encryption, username, from, from name, functions, companies, tenant, client, credential, platform, redirect,\n\
-    cloud, address book. The names of the ERP's own fields are understood as well: SMTP Host name, Outgoing email\n\
-    address, Apply to, Select companies, SSL, Tenant ID, Client ID, Redirect URL. A column with passwords is\n\
-    rejected. A cell may contain several functions or companies, separated by semicolons or vertical bars.")]
+    Existing files are never overwritten. Secrets cannot be read back: the file\n\
+    names them, and `mailwright secrets set` seals their values again.\n\n\
+    --layers needs environments that consist of an environment.yaml with the\n\
+    service's address. The proposed files are validated and planned first, and are\n\
+    written only if the plan has no changes.\n\n\
+    The first line of a list names the columns: name, environment, description,\n\
+    enabled, provider, host, port, encryption, username, from, from name, functions,\n\
+    companies, tenant, client, credential, platform, redirect, cloud, address book.\n\
+    The names of the ERP's own fields are understood as well: SMTP Host name,\n\
+    Outgoing email address, Apply to, Select companies, SSL, Tenant ID, Client ID,\n\
+    Redirect URL. A column with passwords is rejected. A cell may contain several\n\
+    functions or companies, separated by semicolons or vertical bars.")]
 pub(crate) struct Import {
     /// Environment; with `--layers` several, or patterns
     #[arg(value_name = "ENV")]

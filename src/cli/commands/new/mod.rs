@@ -19,11 +19,10 @@ use crate::{
 
 /// Create an environment: a folder with a short file
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  mailwright new environment acme --from base --set domain=acme.example --company ACME\n  \
+#[command(after_help = "Examples:\n  \
+    mailwright new environment acme --from base --set domain=acme.example --company ACME\n  \
     mailwright new environment --from base --from-csv customers.csv\n  \
-    mailwright new environment --help"
-)]
+    mailwright new environment --help")]
 pub(crate) struct New {
     #[command(subcommand)]
     what: What,
@@ -39,18 +38,22 @@ enum What {
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "mailwright new environment [OPTIONS] <NAME>\n       mailwright new environment [OPTIONS] --from-csv <FILE>",
-    after_help = "Examples:\n  mailwright new environment acme --from base --set domain=acme.example --set relayPort=587\n  \
+    after_help = "Examples:\n  \
+    mailwright new environment acme --from base --set domain=acme.example --set relayPort=587\n  \
     mailwright new environment acme --from base --label region=emea --company ACME --company \"10\" \\\n      \
     --service https://mail.acme.example\n  \
     mailwright new environment acme --from base --dry-run       prints the file\n  \
     mailwright new environment --from base --from-csv customers.csv --label wave=1\n\n\
-    A variable keeps its type in the base; a new one becomes a number or a boolean if it looks like one.\n\
-    Nothing is overwritten, and files that do not pass the checks are removed. Missing secrets and settings are listed.\n\n\
-    A list is a spreadsheet saved as CSV with one environment per line. Its first line names the columns: name, from,\n\
-    description, service, companies, label:NAME, set:NAME; any other column is a variable that the base defines or uses:\n  \
+    A variable keeps its type in the base; a new one becomes a number or a boolean\n\
+    if it looks like one. Nothing is overwritten, and files that do not pass the\n\
+    checks are removed. Missing secrets and settings are listed.\n\n\
+    A list is a spreadsheet saved as CSV with one environment per line. Its first\n\
+    line names the columns: name, from, description, service, companies, label:NAME,\n\
+    set:NAME; any other column is a variable that the base defines or uses:\n  \
     name,companies,domain,label:region,service\n  \
     acme,ACME;10,acme.example,emea,https://mail.acme.example\n\
-    Arguments on the command line apply to every line without its own value. All environments are created, or none."
+    Arguments on the command line apply to every line without its own value. All\n\
+    environments are created, or none."
 )]
 struct NewEnvironment {
     /// Name of the environment and its folder

@@ -40,14 +40,18 @@ use crate::{
 
 /// Inspect, retry, cancel or hold queued mail
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright outbox prod status\n  mailwright outbox prod list --status failed\n  \
-    mailwright outbox prod list --document invoice/4711\n  mailwright outbox prod show 01980c1e-...\n  \
+#[command(after_help = "Examples:\n  \
+    mailwright outbox prod status\n  \
+    mailwright outbox prod list --status failed\n  \
+    mailwright outbox prod list --document invoice/4711\n  \
+    mailwright outbox prod show 01980c1e-...\n  \
     mailwright outbox prod replay 01980c1e-...\n  \
     mailwright outbox prod replay --status failed --dry-run\n  \
     mailwright outbox prod resolve 01980c1e-... --delivered --reason 'in Sent Items, 14:02'\n  \
     mailwright outbox prod hold --company EDU1 --reason 'wrong price list' --for 2h\n\n\
-    `delivered` means that the mail server or Exchange has accepted the message. A later bounce is sent to the sender's\n\
-    mailbox. `unknown` means that the message may have been accepted; `resolve` records the outcome.")]
+    `delivered` means that the mail server or Exchange has accepted the message. A\n\
+    later bounce is sent to the sender's mailbox. `unknown` means that the message\n\
+    may have been accepted; `resolve` records the outcome.")]
 pub(crate) struct Outbox {
     /// Environment
     environment: String,

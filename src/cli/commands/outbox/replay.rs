@@ -24,12 +24,13 @@ use crate::{
 const SHOWN: usize = 20;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright outbox prod replay 01980c1e-...\n  \
+#[command(after_help = "Examples:\n  \
+    mailwright outbox prod replay 01980c1e-...\n  \
     mailwright outbox prod replay --status failed --company EDU1 --dry-run\n  \
     mailwright outbox prod replay --status failed --yes\n  \
     mailwright outbox prod replay 01980c1e-... --all-recipients\n\n\
-    Lists the messages with their recipients, and asks for confirmation. Messages that were\n\
-    delivered or cancelled are rejected without --all-recipients.")]
+    Lists the messages with their recipients, and asks for confirmation. Messages\n\
+    that were delivered or cancelled are rejected without --all-recipients.")]
 pub(super) struct Replay {
     #[command(flatten)]
     selection: MessageSelection,

@@ -13,11 +13,10 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  mailwright outbox prod resolve 01980c1e-... --delivered --reason 'in Sent Items, 14:02'\n  \
+#[command(after_help = "Examples:\n  \
+    mailwright outbox prod resolve 01980c1e-... --delivered --reason 'in Sent Items, 14:02'\n  \
     mailwright outbox prod resolve --status unknown --company EDU1 --failed --reason 'not in the server log'\n\n\
-    `mailwright explain MW0267` describes how to find the outcome."
-)]
+    `mailwright explain MW0267` describes how to find the outcome.")]
 #[command(group = clap::ArgGroup::new("outcome").required(true).args(["delivered", "failed"]))]
 pub(super) struct Resolve {
     #[command(flatten)]

@@ -22,11 +22,12 @@ use crate::{
 
 /// Check that every secret parses and is encrypted to everyone in recipients.txt
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  mailwright secrets check          all environments that have secrets\n  mailwright secrets check prod --format json\n\n\
-    Needs no key. Exit code 1 if there are errors. Reports files without a destination, which should be sealed again.\n\
-    For a file that another program made, only the number of recipients can be checked."
-)]
+#[command(after_help = "Examples:\n  \
+    mailwright secrets check          all environments that have secrets\n  \
+    mailwright secrets check prod --format json\n\n\
+    Needs no key. Exit code 1 if there are errors. Reports files without a\n\
+    destination, which should be sealed again. For a file that another program made,\n\
+    only the number of recipients can be checked.")]
 pub(super) struct Check {
     /// Environments [default: all with secrets]
     environments: Vec<String>,

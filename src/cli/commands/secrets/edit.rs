@@ -33,12 +33,11 @@ use crate::{
 
 /// Open a secret in an editor, and seal the result
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  mailwright secrets edit prod remittance/certificate --identity ~/.config/age/keys.txt\n\n\
-    The editor is VISUAL or EDITOR. While it is edited, the text is stored in memory only (XDG_RUNTIME_DIR or\n\
-    /dev/shm), and it is wiped afterwards. Without such a folder, `--on-disk` is required. An unchanged value is not\n\
-    sealed again."
-)]
+#[command(after_help = "Examples:\n  \
+    mailwright secrets edit prod remittance/certificate --identity ~/.config/age/keys.txt\n\n\
+    The editor is VISUAL or EDITOR. While it is edited, the text is stored in memory\n\
+    only (XDG_RUNTIME_DIR or /dev/shm), and it is wiped afterwards. Without such a\n\
+    folder, `--on-disk` is required. An unchanged value is not sealed again.")]
 pub(super) struct Edit {
     /// Environment
     environment: String,

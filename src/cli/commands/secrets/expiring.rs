@@ -19,15 +19,16 @@ use crate::{
 
 /// List client secrets and certificates by expiry date
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  mailwright secrets expiring\n  mailwright secrets expiring 'prod-*' --within 30d --detailed-exitcode\n  \
+#[command(after_help = "Examples:\n  \
+    mailwright secrets expiring\n  \
+    mailwright secrets expiring 'prod-*' --within 30d --detailed-exitcode\n  \
     mailwright secrets expiring -l region=emea --format json\n\n\
-    Exit codes: 0 done, 1 error or a service that could not be queried, and with --detailed-exitcode 2 if something\n\
-    expires within that time.\n\n\
-    Dates are those that `verify` last read: run it regularly, with a reader if the application cannot read its own\n\
-    registration. Credentials of Graph and of XOAUTH2 mail servers are listed. A password of a mail server has no known\n\
-    expiry date and is not listed."
-)]
+    Exit codes: 0 done, 1 error or a service that could not be queried, and with\n\
+    --detailed-exitcode 2 if something expires within that time.\n\n\
+    Dates are those that `verify` last read: run it regularly, with a reader if the\n\
+    application cannot read its own registration. Credentials of Graph and of\n\
+    XOAUTH2 mail servers are listed. A password of a mail server has no known expiry\n\
+    date and is not listed.")]
 pub(super) struct Expiring {
     #[command(flatten)]
     environments: EnvironmentFilter,

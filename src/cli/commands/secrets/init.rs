@@ -21,12 +21,12 @@ use crate::{
 
 /// Write the recipients of the environment's secrets
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  mailwright secrets init prod age1qz...                       the service's recipient\n  \
+#[command(after_help = "Examples:\n  \
+    mailwright secrets init prod age1qz...                       the service's recipient\n  \
     mailwright secrets init prod --from-service \"$(cat ~/.ssh/id_ed25519.pub)\"\n\n\
-    Recipients: age1... (X25519), ssh-ed25519, ssh-rsa, age1tag1.../age1tagpq1... (hardware), age1NAME1... (plugins).\n\
-    An existing file is not changed: edit it, and run `mailwright secrets rekey ENV`."
-)]
+    Recipients: age1... (X25519), ssh-ed25519, ssh-rsa, age1tag1.../age1tagpq1...\n\
+    (hardware), age1NAME1... (plugins). An existing file is not changed: edit it,\n\
+    and run `mailwright secrets rekey ENV`.")]
 pub(super) struct Init {
     /// Environment
     environment: String,

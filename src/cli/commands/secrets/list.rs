@@ -19,10 +19,14 @@ use crate::{
 
 /// List the secrets with their recipients, profiles and state
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright secrets list prod\n  mailwright secrets list prod --format json\n\n\
-    Needs no key. `bound by` shows what binds a secret to its destination: `destination` (written in the file), or\n\
-    `value-id` or `file` (stored in the service when it first accepted the secret). The recipients are in the headers\n\
-    that `secrets set` writes; for a file of another program only their kinds are known.")]
+#[command(after_help = "Examples:\n  \
+    mailwright secrets list prod\n  \
+    mailwright secrets list prod --format json\n\n\
+    Needs no key. `bound by` shows what binds a secret to its destination:\n\
+    `destination` (written in the file), or `value-id` or `file` (stored in the\n\
+    service when it first accepted the secret). The recipients are in the headers\n\
+    that `secrets set` writes; for a file of another program only their kinds are\n\
+    known.")]
 pub(super) struct List {
     /// Environment
     environment: String,

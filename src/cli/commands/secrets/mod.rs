@@ -22,15 +22,22 @@ use crate::cli::{CliError, Context, ErrorFormat, Exit, Runnable};
 
 /// Seal, list and check the secrets of an environment
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright secrets init prod age1... \"ssh-ed25519 AAAA... ann@example.com\"\n  \
-    mailwright secrets set prod relay/password\n  mailwright secrets list prod\n  mailwright secrets check\n  \
-    mailwright secrets rekey prod\n  mailwright secrets rotate prod relay/password\n  \
+#[command(after_help = "Examples:\n  \
+    mailwright secrets init prod age1... \"ssh-ed25519 AAAA... ann@example.com\"\n  \
+    mailwright secrets set prod relay/password\n  \
+    mailwright secrets list prod\n  \
+    mailwright secrets check\n  \
+    mailwright secrets rekey prod\n  \
+    mailwright secrets rotate prod relay/password\n  \
     mailwright secrets recipients remove \"ssh-ed25519 AAAA...\"\n\n\
-    A secret is a plain age file, secrets/ENV/NAME/KEY.age, sealed to everyone in secrets/ENV/recipients.txt.\n\
-    `age -d -i KEYFILE secrets/ENV/NAME/KEY.age` decrypts it without this program.\n\n\
-    Identities for decryption: `--identity FILE` (can be repeated), or else MAILWRIGHT_AGE_IDENTITY_FILE, or else\n\
-    all existing files of ~/.config/age/keys.txt, ~/.config/sops/age/keys.txt, ~/.ssh/id_ed25519 and\n\
-    ~/.ssh/id_rsa (macOS: ~/Library/Application Support; Windows: %APPDATA%; or XDG_CONFIG_HOME).")]
+    A secret is a plain age file, secrets/ENV/NAME/KEY.age, sealed to everyone in\n\
+    secrets/ENV/recipients.txt. `age -d -i KEYFILE secrets/ENV/NAME/KEY.age`\n\
+    decrypts it without this program.\n\n\
+    Identities for decryption: `--identity FILE` (can be repeated), or else\n\
+    MAILWRIGHT_AGE_IDENTITY_FILE, or else all existing files of\n\
+    ~/.config/age/keys.txt, ~/.config/sops/age/keys.txt, ~/.ssh/id_ed25519 and\n\
+    ~/.ssh/id_rsa (macOS: ~/Library/Application Support; Windows: %APPDATA%; or\n\
+    XDG_CONFIG_HOME).")]
 pub(crate) struct Secrets {
     #[command(subcommand)]
     command: SecretsCommand,

@@ -35,14 +35,17 @@ use crate::{
 
 /// List, add or remove recipients in many environments
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright secrets recipients list\n  \
+#[command(after_help = "Examples:\n  \
+    mailwright secrets recipients list\n  \
     mailwright secrets recipients add \"$(cat ann.pub)\" --dry-run\n  \
     mailwright secrets recipients add \"$(cat ann.pub)\" -l region=emea\n  \
     mailwright secrets recipients remove \"ssh-ed25519 AAAA...\" 'prod-*' --identity ~/.config/age/keys.txt\n\n\
-    Every secret of the environments is sealed again to the new recipients; values and destinations do not change. A\n\
-    file whose value belongs to another environment or name is rejected. An environment is changed completely or not at\n\
+    Every secret of the environments is sealed again to the new recipients; values\n\
+    and destinations do not change. A file whose value belongs to another\n\
+    environment or name is rejected. An environment is changed completely or not at\n\
     all; an error in one does not affect the others.\n\n\
-    A removed recipient can still decrypt versions in Git's history: change the values too (`mailwright secrets rotate`).")]
+    A removed recipient can still decrypt versions in Git's history: change the\n\
+    values too (`mailwright secrets rotate`).")]
 pub(super) struct RecipientsCommand {
     #[command(subcommand)]
     command: Command,

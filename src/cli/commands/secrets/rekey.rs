@@ -23,16 +23,18 @@ use crate::{
 
 /// Seal every secret to the present recipients; no value changes
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  mailwright secrets rekey prod --dry-run\n  mailwright secrets rekey prod --identity ~/.config/age/keys.txt\n  \
+#[command(after_help = "Examples:\n  \
+    mailwright secrets rekey prod --dry-run\n  \
+    mailwright secrets rekey prod --identity ~/.config/age/keys.txt\n  \
     mailwright secrets rekey prod relay/password     bind this secret to its destination\n\n\
-    Files that are encrypted to the present recipients are not changed, so an interrupted run can be repeated. Each\n\
-    file is replaced atomically. A plan shows `(secret resealed, same value)`.\n\n\
-    A value keeps its id and its destination. A file whose value belongs to another environment or name is rejected. A\n\
-    file without a destination (made by `age`, or by an older version) can be named to bind it to the destination in\n\
-    the profiles.\n\n\
-    A removed recipient can still decrypt versions in Git's history: change the values too."
-)]
+    Files that are encrypted to the present recipients are not changed, so an\n\
+    interrupted run can be repeated. Each file is replaced atomically. A plan shows\n\
+    `(secret resealed, same value)`.\n\n\
+    A value keeps its id and its destination. A file whose value belongs to another\n\
+    environment or name is rejected. A file without a destination (made by `age`, or\n\
+    by an older version) can be named to bind it to the destination in the profiles.\n\n\
+    A removed recipient can still decrypt versions in Git's history: change the\n\
+    values too.")]
 pub(super) struct Rekey {
     /// Environment
     environment: String,

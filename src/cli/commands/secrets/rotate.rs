@@ -35,14 +35,17 @@ use crate::{
     override_usage = "mailwright secrets rotate ENV NAME/KEY [--replace]\n       \
     mailwright secrets rotate ENV NAME/KEY --finish | --abandon\n       \
     mailwright secrets rotate [ENV]... --status [-l LABELS]",
-    after_help = "Examples:\n  mailwright secrets rotate prod relay/password            asks for the next value without showing it\n  \
+    after_help = "Examples:\n  \
+    mailwright secrets rotate prod relay/password            asks for the next value without showing it\n  \
     pass show relay-next | mailwright secrets rotate prod relay/password\n  \
     mailwright secrets rotate prod --status                  the state of rotations\n  \
     mailwright secrets rotate prod relay/password --finish   the next value becomes the current one\n\n\
     1. The next value is sealed as NAME/KEY.next.age. Plan, review and apply it.\n\
-    2. The service tries it first. Once it is accepted, only it is used; while it is refused, the current value is used,\n   \
-    one alert is sent (event `next-refused`), and it is retried occasionally.\n\
-    3. `--finish` checks with the service that it was accepted, and replaces the current value. Plan and apply that too."
+    2. The service tries it first. Once it is accepted, only it is used; while it is\n   \
+    refused, the current value is used, one alert is sent (event `next-refused`),\n   \
+    and it is retried occasionally.\n\
+    3. `--finish` checks with the service that it was accepted, and replaces the\n   \
+    current value. Plan and apply that too."
 )]
 pub(super) struct Rotate {
     #[command(flatten)]

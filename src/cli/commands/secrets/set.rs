@@ -22,14 +22,15 @@ use crate::{
 
 /// Seal a value to the environment's recipients
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  mailwright secrets set prod relay/password                    asks for the value without showing it\n  \
+#[command(after_help = "Examples:\n  \
+    mailwright secrets set prod relay/password                    asks for the value without showing it\n  \
     pass show relay | mailwright secrets set prod relay/password  one trailing line break is removed\n  \
     mailwright secrets set prod remittance/certificate < certificate-and-key.pem\n\n\
-    The value is sealed for the destination in the profiles that use it: the environment, the kind of credential, and\n\
-    the mail server, or the tenant and client. It is never sent elsewhere, so use the secret in a profile first.\n\n\
-    There is no option for the value, because other users and the shell history can see a command line."
-)]
+    The value is sealed for the destination in the profiles that use it: the\n\
+    environment, the kind of credential, and the mail server, or the tenant and\n\
+    client. It is never sent elsewhere, so use the secret in a profile first.\n\n\
+    There is no option for the value, because other users and the shell history can\n\
+    see a command line.")]
 pub(super) struct Set {
     /// Environment
     environment: String,

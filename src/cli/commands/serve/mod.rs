@@ -24,15 +24,17 @@ use crate::{
 
 /// Run the e-mail service
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright serve --environment dev --data ./data\n  \
+#[command(after_help = "Examples:\n  \
+    mailwright serve --environment dev --data ./data\n  \
     mailwright serve --environment prod --data /var/lib/mailwright --listen 0.0.0.0:8470 \\\n      \
     --tls-cert server.pem --tls-key server.key\n\n\
     Several environments in one process, each at /environments/NAME:\n  \
     mailwright serve --environment acme --environment beta --data ./data --token-file 'tokens/{environment}.token'\n  \
     mailwright serve --hosted ./data                       # all existing ones\n  \
     mailwright serve --hosted ./data --environment gamma   # and a new one\n\n\
-    The first start creates the service's age identity and an administrator's token, which is shown once.\n\
-    The log goes to standard error; MAILWRIGHT_LOG filters it (`info`, `mailwright=debug`).")]
+    The first start creates the service's age identity and an administrator's token,\n\
+    which is shown once. The log goes to standard error; MAILWRIGHT_LOG filters it\n\
+    (`info`, `mailwright=debug`).")]
 pub(crate) struct Serve {
     /// Environment of the service; must be that of the store's first start (can be repeated: then each environment has a
     /// folder of its name in `--data` and is served at `/environments/NAME`)
