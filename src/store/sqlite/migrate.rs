@@ -7,18 +7,18 @@ use crate::model::Digest;
 
 /// The versions, oldest first. A version that was released is never edited; a test keeps their digests.
 pub(super) const VERSIONS: &[&str] = &[
-    include_str!("0001.sql"),
-    include_str!("0002.sql"),
-    include_str!("0003.sql"),
-    include_str!("0004.sql"),
-    include_str!("0005.sql"),
-    include_str!("0006.sql"),
-    include_str!("0007.sql"),
-    include_str!("0008.sql"),
-    include_str!("0009.sql"),
-    include_str!("0010.sql"),
-    include_str!("0011.sql"),
-    include_str!("0012.sql"),
+    include_str!("0001_tables.sql"),
+    include_str!("0002_history_index.sql"),
+    include_str!("0003_verification.sql"),
+    include_str!("0004_outbox.sql"),
+    include_str!("0005_lease.sql"),
+    include_str!("0006_rotation.sql"),
+    include_str!("0007_submission_answer.sql"),
+    include_str!("0008_event_index.sql"),
+    include_str!("0009_proof.sql"),
+    include_str!("0010_secret_value.sql"),
+    include_str!("0011_digests_and_documents.sql"),
+    include_str!("0012_audit_head.sql"),
 ];
 
 /// The version whose text `decoded.rs` completes.
