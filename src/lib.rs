@@ -33,6 +33,7 @@
 //! | 4 | [`store`] | the `Store` and `Outbox` traits and the `SQLite` store |
 //! | 4 | [`client`] | typed HTTP client of the service |
 //! | 5 | [`delivery`] | mail delivery: scheduling, SMTP and Graph transports, retries, suspension, webhooks |
+//! | 5 | [`operations`] | one environment: load, plan, check, verify, apply, roll back; retry and lease |
 //! | 6 | [`service`] | the HTTP API: authentication, authorization, validation, audit, metrics |
 //! | 6 | [`rollout`] | rolls a change out to many environments in waves; journal, resume, rollback |
 //! | 6 | [`watch`] | follows the files: plans on change and on a timer, applies where allowed, reports drift |
@@ -58,6 +59,7 @@ pub mod import;
 pub mod mime;
 pub mod model;
 pub mod net;
+pub mod operations;
 pub mod pull_request;
 pub mod reconcile;
 pub mod replies;

@@ -1,36 +1,36 @@
-//! What stands before an apply: the service verifies the profiles that change, and errors stop it.
+//! The verification gate of `apply`: the service verifies the profiles that change, and errors stop the apply.
 //!
-//! What somebody accepts travels with the changeset, so the audit log has it.
+//! Findings that the operator accepts are recorded in the changeset, so that the audit log has them.
 
 use std::{collections::BTreeSet, path::Path};
 
 use super::{CliError, Context, environment};
 use crate::{
-    cli::commands::verify,
+    cli::{args::fail_on::FailOn, verification::verify_with_progress},
     client::Client,
     config::Desired,
     model::{Changeset, Code, ProfileName, finding::Verdict},
-    verify::gate,
+    operations::gate,
 };
 
-/// What is accepted before an apply.
+/// The options of the gate.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Verify")]
 pub(crate) struct Gate {
-    /// What verify finds in these profiles is accepted, this once; names separated by commas
+    /// Accept the findings in these profiles once; names separated by commas
     #[arg(long, value_name = "NAMES", conflicts_with = "skip_verify")]
     allow_findings: Option<String>,
-    /// Do not verify at all, this once
+    /// Skip verification once
     #[arg(long)]
     skip_verify: bool,
-    /// What verify must not find: errors, warnings as well, or anything unknown as well
-    #[arg(long, value_enum, default_value_t = verify::FailOn::Error, value_name = "LIMIT", conflicts_with = "skip_verify")]
-    fail_on: verify::FailOn,
+    /// Findings that stop the apply: errors, also warnings, or also anything unknown
+    #[arg(long, value_enum, default_value_t = FailOn::Error, value_name = "LIMIT", conflicts_with = "skip_verify")]
+    fail_on: FailOn,
 }
 
 impl Gate {
-    /// Verifies what the changeset sets. Stops on errors that nobody accepted; what was accepted is written into the
-    /// changeset. `several` says whether it is one of several environments.
+    /// Has the service verify the profiles that the changeset sets. Fails on findings that are not accepted, and records those
+    /// that are accepted in the changeset. `several` is true for one of several environments.
     pub(super) async fn pass(
         &self,
         context: &Context,
@@ -45,16 +45,16 @@ impl Gate {
         }
         let accepted = self.accepted(changeset, several)?;
         let Some(request) = gate::request(changeset, files) else { return Ok(()) };
-        let mut report = verify::ask(context, client, &request).await?;
+        let mut report = verify_with_progress(context, client, &request).await?;
         let limit = self.fail_on.limit();
-        let failed = gate::judge(&mut report, files.map(|(_, desired)| desired), context.clock.now(), limit);
+        let failed = gate::evaluate(&mut report, files.map(|(_, desired)| desired), context.clock.now(), limit);
         changeset.allowances.findings = failed.intersection(&accepted).cloned().collect();
         let stopping: Vec<&ProfileName> = failed.difference(&accepted).collect();
         if stopping.is_empty() {
             context.printer.note(&format!("Verify: {}", report.summary()));
             if report.open().any(|finding| finding.verdict == Verdict::Unknown) {
                 context.printer.note(&format!(
-                    "What is unknown was not seen, and is not clean: `mailwright verify {}` tells more, and `--fail-on unknown` stops there.",
+                    "Unknown means that a check could not be made: `mailwright verify {}` shows why, and `--fail-on unknown` stops the apply.",
                     changeset.environment
                 ));
             }
@@ -64,15 +64,15 @@ impl Gate {
         let names = stopping.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         Err(CliError::coded(
             Code::VerifyFailed,
-            format!("verify found {} in {names}; nothing was changed", self.fail_on.words()),
+            format!("verify found {} in {names}", self.fail_on.describe()),
         )
         .remedy(format!(
-            "Mend them as said above. If they are accepted this once: --allow-findings {names}. For a time: a waiver in the environment's file."
+            "Fix them as described above. To accept them once: --allow-findings {names}. To accept them for a time, add a waiver to environment.yaml."
         )))
     }
 
-    /// The profiles whose findings are accepted. Each must be one that the plan sets; of several environments, only some
-    /// may have it.
+    /// Returns the profiles whose findings are accepted. The plan must set each of them; for several environments, names that
+    /// this one does not have are ignored.
     fn accepted(&self, changeset: &Changeset, several: bool) -> Result<BTreeSet<ProfileName>, CliError> {
         let names = self.allow_findings.as_deref().unwrap_or_default().split(',').filter(|name| !name.is_empty());
         let mut accepted =

@@ -26,10 +26,14 @@ mod gate;
 mod identity_token;
 mod list_file;
 mod log;
+mod planning;
 mod revisions;
+mod saved_plan;
 mod signals;
+mod signing_key;
 mod ui;
 mod variables;
+mod verification;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 

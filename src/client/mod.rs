@@ -1,8 +1,8 @@
-//! Typed HTTP client of the service's API.
+//! Typed HTTP client of the service's API, with one method per endpoint.
 //!
-//! One method an endpoint. The code of a [`Problem`] says which kind of failure it is, so that "not running",
-//! "wrong token", "wrong certificate" and "another version" are told apart. Redirects are not followed: a token
-//! goes where the user said and nowhere else. Nothing is retried here; a changeset may be sent again by its id.
+//! A failure is a [`Problem`] with a code, so that callers can distinguish a service that is not running, a wrong token, a wrong
+//! certificate and another version. Redirects are not followed, so that a token is sent only to the configured address. Nothing is
+//! retried here; callers can send a changeset again, since the service recognises its id.
 
 pub mod origin;
 mod progress;
@@ -32,19 +32,19 @@ pub use progress::Progress;
 pub use transport::Connections;
 use transport::Transport;
 
-/// Talks to one service.
+/// A client of one service.
 pub struct Client {
     transport: Transport,
 }
 
-/// How to talk to a service.
+/// The options of a client.
 #[derive(Default)]
 pub struct Options<'a> {
-    /// Certificate authorities to trust besides the machine's own, as PEM.
+    /// Certificate authorities to trust in addition to the system's, as PEM.
     pub authority: Option<&'a [u8]>,
-    /// Whether `http://` is good enough for a host other than this machine.
+    /// True if `http://` is allowed for hosts other than this machine.
     pub allow_clear_text: bool,
-    /// What clients of many services share; without it, this one prepares its own.
+    /// Connections that clients of several services share. Without them, the client prepares its own.
     pub connections: Option<&'a Connections>,
 }
 
@@ -54,7 +54,7 @@ impl Client {
         Ok(Self { transport: Transport::new(address, token, options)? })
     }
 
-    /// The address that it talks to.
+    /// The address of the service.
     pub fn address(&self) -> &str {
         self.transport.address()
     }
@@ -78,7 +78,7 @@ impl Client {
             .map_err(unchanged)
     }
 
-    /// `POST /v1/changesets`, and tells meanwhile how much of it has been sent.
+    /// `POST /v1/changesets`, and updates the progress meanwhile.
     pub async fn apply_watched(&self, changeset: &Changeset, progress: &Progress) -> Result<ChangesetResult, Problem> {
         let body = written(changeset)?;
         self.transport.post_watched("/v1/changesets?dryRun=false", body, progress).await.map_err(unchanged)
@@ -144,7 +144,8 @@ impl Client {
         self.get(&format!("/v1/audit?limit={limit}{after}")).await
     }
 
-    /// `POST /v1/verify`: hands over each result as it comes in; gives the number of requests that were made.
+    /// `POST /v1/verify`. Calls `each` with each result as it arrives; returns the findings about the environment and the number of
+    /// requests that were made.
     pub async fn verify(
         &self,
         request: &VerifyRequest,
@@ -170,8 +171,8 @@ impl Client {
             })
             .await?;
         requests.map(|requests| (findings, requests)).ok_or_else(|| {
-            Problem::new(Code::IncompleteAnswer, "the service's answer broke off before its last line")
-                .remedy("Verify again; the service's log tells why it stopped.")
+            Problem::new(Code::IncompleteAnswer, "the answer of the service ended before its last line")
+                .remedy("Verify again; the log of the service has the reason.")
         })
     }
 
@@ -180,13 +181,13 @@ impl Client {
         self.get("/v1/verify").await
     }
 
-    /// `POST /v1/messages`, in parts.
+    /// `POST /v1/messages`, as a JSON document.
     pub async fn submit(&self, submission: &Submission, key: Option<&str>) -> Result<Message, Problem> {
         let body = serde_json::to_vec(submission).map_err(|error| transport::unreadable(&error))?;
         self.transport.post_as("/v1/messages", "application/json", key, body).await
     }
 
-    /// `POST /v1/messages`, as it is. `query` says what it is for.
+    /// `POST /v1/messages`, as a MIME message. `query` has the company and the function.
     pub async fn submit_raw(
         &self,
         query: &[(&str, String)],
@@ -233,7 +234,7 @@ impl Client {
     }
 
     /// `POST /v1/leases/{name}`.
-    pub async fn take_lease(&self, name: &str, lease: &NewLease) -> Result<Lease, Problem> {
+    pub async fn acquire_lease(&self, name: &str, lease: &NewLease) -> Result<Lease, Problem> {
         self.post(&format!("/v1/leases/{}", lease_name(name)), lease).await
     }
 
@@ -278,37 +279,37 @@ fn unchanged(problem: Problem) -> Problem {
     if (400..500).contains(&problem.status()) { problem.detail("No changes were made.") } else { problem }
 }
 
-/// A changeset as it is sent. One that the service would not read is not sent.
+/// Returns the body of a changeset. Fails if it is larger than the service reads.
 fn written(changeset: &Changeset) -> Result<Vec<u8>, Problem> {
     let body = serde_json::to_vec(changeset).map_err(|error| transport::unreadable(&error))?;
     if body.len() <= BODY_LIMIT {
         return Ok(body);
     }
     let changes = changeset.changes.len();
-    // Some room is left, since they are not all of one size.
+    // 20 % are left free, since changes differ in size.
     let fit = (BODY_LIMIT / 10 * 8 / (body.len() / changes.max(1)).max(1)).max(1);
     let mebibytes = |bytes: usize| format!("{}.{} MiB", bytes >> 20, ((bytes % (1 << 20)) * 10) >> 20);
     Err(Problem::new(
         Code::TooLarge,
         format!(
-            "the {changes} changes and {} secrets have {} as one request, and a service takes {}; nothing was sent",
+            "the {changes} changes and {} secrets are {} in one request; the limit of a service is {}",
             changeset.secrets.len(),
             mebibytes(body.len()),
             mebibytes(BODY_LIMIT),
         ),
     )
     .remedy(format!(
-        "Apply in parts of about {fit} profiles: `mailwright apply {} --only NAME` may be given many times, and takes patterns: `--only 'EDU1-*'`. The first part brings what the profiles need of the environment: `--with-settings`.",
+        "Apply in parts of about {fit} profiles: `mailwright apply {} --only NAME`; `--only` can be repeated, and accepts patterns such as `--only 'EDU1-*'`. The first part needs the settings of the environment: `--with-settings`.",
         changeset.environment
     )))
 }
 
-/// What of a lease's name can stand in an address.
+/// Removes the characters of a lease's name that are not allowed in a path.
 fn lease_name(name: &str) -> String {
     name.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-')).collect()
 }
 
-/// An address with its query, encoded.
+/// Returns a path with its query, encoded.
 fn with_query(path: &str, query: &[(&str, String)]) -> String {
     let mut text = url_form(query);
     if !text.is_empty() {
@@ -318,7 +319,7 @@ fn with_query(path: &str, query: &[(&str, String)]) -> String {
 }
 
 fn url_form(query: &[(&str, String)]) -> String {
-    // Any address will do: only its query is of interest.
+    // The URL is arbitrary: only its query is used.
     let Ok(mut url) = reqwest::Url::parse("http://localhost/") else { return String::new() };
     url.query_pairs_mut().extend_pairs(query);
     if query.is_empty() { String::new() } else { url.query().unwrap_or_default().to_owned() }

@@ -1,8 +1,8 @@
-//! Origins: where a bearer token may be sent to, as it is given outside of the repository.
+//! Origins that a bearer token may be sent to, as they are configured outside of the repository.
 //!
 //! [`TokenOrigins`] is a list of patterns: `https://mail.example.com`, `https://*.mail.example.com` (one label),
-//! `https://{environment}.mail.example.com`, `prod-*=https://mail.example.com:8443`, `http://127.0.0.1:*`. The files name
-//! the address of a service; the token is the machine's. [`audience_origins`] reads where an identity token says it may go.
+//! `https://{environment}.mail.example.com`, `prod-*=https://mail.example.com:8443`, `http://127.0.0.1:*`. The address of a
+//! service comes from the files, the token from the machine. [`audience_origins`] reads the origins in an identity token.
 //!
 //! Nothing here sends anything or reads a variable.
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{model::EnvironmentName, net::http_client::is_loopback_url};
 
-/// Stands for the environment's name.
+/// The placeholder for the name of the environment.
 const PLACEHOLDER: &str = "{environment}";
 
 /// Origins that a token may be sent to.
@@ -22,31 +22,31 @@ pub struct TokenOrigins(Vec<OriginPattern>);
 /// A pattern of origins, for some environments or all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct OriginPattern {
-    /// As it was written.
+    /// The pattern as it was written.
     text: String,
-    /// The environments that it is for.
+    /// The pattern of environments.
     environment: Option<String>,
     scheme: &'static str,
-    /// Whether one label may stand before the host.
+    /// True if the host may have one more label in front.
     has_wildcard: bool,
     host: String,
-    /// With its colon; none stands for any port.
+    /// The port with its colon; none for any port.
     port: Option<String>,
 }
 
 impl TokenOrigins {
-    /// Reads a list: patterns with blanks or commas between them.
+    /// Parses a list of patterns, separated by blanks or commas.
     pub fn parse(list: &str) -> Result<Self, String> {
         let patterns = list.split(|c: char| c == ',' || c.is_whitespace()).filter(|text| !text.is_empty());
         patterns.map(OriginPattern::parse).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Returns true if there is none.
+    /// Returns true if there are no patterns.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Adds others.
+    /// Adds the patterns of another list.
     pub fn extend(&mut self, others: Self) {
         self.0.extend(others.0);
     }
@@ -74,16 +74,16 @@ impl OriginPattern {
         };
         let is_name = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.*".contains(&b));
         if environment.is_some_and(|name| name.is_empty() || !is_name(name)) {
-            return wrong("an environment stands before `=`, by its name or a pattern such as prod-*");
+            return wrong("the part before `=` must be the name of an environment or a pattern such as prod-*");
         }
         let (scheme, rest) = match (origin.strip_prefix("https://"), origin.strip_prefix("http://")) {
             (Some(rest), _) => ("https", rest),
             (None, Some(rest)) => ("http", rest),
-            (None, None) => return wrong("it begins with neither https:// nor http://"),
+            (None, None) => return wrong("it must begin with https:// or http://"),
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         if rest.contains(['/', '?', '#', '@', '\\']) {
-            return wrong("an origin is a scheme, a host and perhaps a port");
+            return wrong("an origin has a scheme, a host and an optional port, and nothing else");
         }
         let (host, port) = match rest.rsplit_once(':') {
             Some((host, "*")) => (host, None),
@@ -92,9 +92,9 @@ impl OriginPattern {
         };
         let (has_wildcard, host) = host.strip_prefix("*.").map_or((false, host), |host| (true, host));
         if host.contains('*') {
-            return wrong("`*` stands for one whole label at the beginning of the host, or for the port");
+            return wrong("`*` is allowed for the first label of the host, or for the port");
         }
-        // Who may name an environment must not be able to name a domain.
+        // The name of an environment must not choose the domain.
         let mut fixed = host.rsplit('.').take_while(|label| !label.contains(PLACEHOLDER));
         let is_fixed = match fixed.next() {
             Some(top) if top.eq_ignore_ascii_case("localhost") => true,
@@ -102,7 +102,7 @@ impl OriginPattern {
             None => false,
         };
         if (has_wildcard || host.contains(PLACEHOLDER)) && !is_fixed {
-            return wrong("behind `*.` or `{environment}` stands a whole domain, such as mail.example.com");
+            return wrong("`*.` or `{environment}` must be followed by a domain, such as mail.example.com");
         }
         let pattern = Self {
             text: text.to_owned(),
@@ -115,7 +115,7 @@ impl OriginPattern {
         if pattern.url("environment").is_none() { wrong("its host or port is not well-formed") } else { Ok(pattern) }
     }
 
-    /// The origin for an environment, with its wildcards left out.
+    /// Returns the origin for an environment, without wildcards.
     fn url(&self, environment: &str) -> Option<Url> {
         let host = self.host.replace(PLACEHOLDER, environment);
         let url = Url::parse(&format!("{}://{host}{}/", self.scheme, self.port.as_deref().unwrap_or_default())).ok()?;
@@ -126,7 +126,7 @@ impl OriginPattern {
         if self.environment.as_deref().is_some_and(|pattern| !matches_star(pattern, environment)) {
             return false;
         }
-        // A name with a dot would be more than one label.
+        // A name with a dot would be more than one label of the host.
         if self.host.contains(PLACEHOLDER) && environment.contains('.') {
             return false;
         }
@@ -143,25 +143,25 @@ impl OriginPattern {
     }
 }
 
-/// Matches a text against a pattern in which `*` stands for any characters.
+/// Matches a text against a pattern in which `*` matches any characters.
 fn matches_star(pattern: &str, text: &str) -> bool {
     let Some((before, after)) = pattern.split_once('*') else { return pattern == text };
     let Some(rest) = text.strip_prefix(before) else { return false };
     (0..=rest.len()).filter_map(|at| rest.get(at..)).any(|rest| matches_star(after, rest))
 }
 
-/// An address's origin, as people write it.
+/// Returns the origin of an address, such as `https://mail.example.com`.
 pub fn origin_of(address: &Url) -> String {
     address.origin().ascii_serialization()
 }
 
-/// The origins that an audience names, if it is an address.
+/// Returns the audience as an address, if it is one.
 pub fn audience_origin(audience: &str) -> Option<Url> {
     let url = Url::parse(audience.trim()).ok()?;
     (url.scheme() == "https" || url.scheme() == "http" && is_loopback_url(&url)).then_some(url)
 }
 
-/// The origins that an identity token is for: those of its audiences that are addresses. None for any other token.
+/// Returns the audiences of an identity token that are addresses. Other tokens have none.
 pub fn audience_origins(token: &str) -> Vec<Url> {
     let mut parts = token.split('.');
     let (Some(_), Some(claims), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {

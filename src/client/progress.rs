@@ -1,4 +1,4 @@
-//! How much of a large request has been sent.
+//! The progress of a large request.
 
 use std::{
     pin::Pin,
@@ -12,10 +12,10 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-/// How much is handed over at once.
+/// The number of bytes that are sent at once.
 const PIECE: usize = 64 * 1024;
 
-/// How much of a request has been sent. Clones watch the same request.
+/// The progress of a request. Clones observe the same request.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
     sent: Arc<AtomicU64>,
@@ -23,24 +23,24 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Bytes that were handed to the network, and how many there are; zero of zero before the request is ready.
+    /// Returns the number of bytes that were sent, and the number of all bytes; both are zero before the request is ready.
     pub fn bytes(&self) -> (u64, u64) {
         (self.sent.load(Ordering::Relaxed), self.of.load(Ordering::Relaxed))
     }
 
-    /// A body that tells how far it is.
+    /// Returns a body that updates this progress.
     pub(super) fn watch(&self, body: Vec<u8>) -> reqwest::Body {
         self.of.store(body.len() as u64, Ordering::Relaxed);
-        reqwest::Body::wrap(Watched { rest: body.into(), sent: Arc::clone(&self.sent) })
+        reqwest::Body::wrap(CountedBody { rest: body.into(), sent: Arc::clone(&self.sent) })
     }
 }
 
-struct Watched {
+struct CountedBody {
     rest: Bytes,
     sent: Arc<AtomicU64>,
 }
 
-impl http_body::Body for Watched {
+impl http_body::Body for CountedBody {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 

@@ -1,4 +1,4 @@
-//! One request and its answer: deadlines, limits, and which kind of failure it was.
+//! Sends requests: time limits, size limits, and the classification of failures.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -22,14 +22,14 @@ use crate::{
     },
 };
 
-/// The largest answer that is read, in bytes: ten thousand profiles take a twentieth of it.
+/// The largest answer that is read, in bytes: twenty times the size of ten thousand profiles.
 const ANSWER_LIMIT: usize = 256 * 1024 * 1024;
 
-/// How long a run of the verifier may take.
+/// The time limit of a verification.
 const LINES_DEADLINE: Duration = Duration::from_secs(3600);
 
-/// Connections that clients of many services share. To prepare TLS, with all the authorities that a machine trusts,
-/// takes longer than to ask a service.
+/// Connections that clients of several services share. Preparing TLS, with all authorities that a machine trusts, takes longer than
+/// a request.
 #[derive(Debug, Default)]
 pub struct Connections(Mutex<Vec<Prepared>>);
 
@@ -60,7 +60,7 @@ fn prepare(authority: Option<&[u8]>) -> Result<HttpClient, Problem> {
     Ok(HttpClient::new(move |builder| {
         builder
             .tls_backend_preconfigured(tls.clone())
-            // A thousand services are not all kept on the line.
+            // Idle connections to a thousand services are not kept.
             .pool_idle_timeout(Duration::from_secs(2))
             .connect_timeout(Duration::from_secs(10))
             .read_timeout(Duration::from_secs(60))
@@ -86,8 +86,11 @@ impl Transport {
         http.prepare(&base).map_err(|error| unprepared(&error))?;
         // A token with a line end or other control character would break the header.
         if token.expose_secret().is_empty() || !token.expose_secret().bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(Problem::new(Code::TokenMissing, "the token is empty, or has characters that no token has")
-                .remedy("Give the token alone, as `mailwright token create` printed it."));
+            return Err(Problem::new(
+                Code::TokenMissing,
+                "the token is empty, or has characters that are not allowed in a token",
+            )
+            .remedy("Use the token alone, as `mailwright token create` printed it."));
         }
         let authorization = SecretString::from(format!("Bearer {}", token.expose_secret()));
         Ok(Self { http, address: base.as_str().trim_end_matches('/').to_owned(), base, authorization })
@@ -101,13 +104,14 @@ impl Transport {
         let url = self
             .base
             .join(path.trim_start_matches('/'))
-            .map_err(|error| Problem::new(Code::AddressMissing, format!("`{path}` is no address: {error}")))?;
-        let mut authorization = HeaderValue::from_str(self.authorization.expose_secret())
-            .map_err(|_| Problem::new(Code::TokenMissing, "the token has characters that no token has"))?;
+            .map_err(|error| Problem::new(Code::AddressMissing, format!("`{path}` is not a valid path: {error}")))?;
+        let mut authorization = HeaderValue::from_str(self.authorization.expose_secret()).map_err(|_| {
+            Problem::new(Code::TokenMissing, "the token has characters that are not allowed in a token")
+        })?;
         authorization.set_sensitive(true);
         let mut request =
             self.http.request(method, url).map_err(|error| unprepared(&error))?.header(AUTHORIZATION, authorization);
-        // On this machine, packing and unpacking takes longer than the way.
+        // On this machine, compression takes longer than the transfer.
         if is_loopback_url(&self.base) {
             request = request.header(ACCEPT_ENCODING, "identity");
         }
@@ -117,7 +121,7 @@ impl Transport {
         Ok(request)
     }
 
-    /// Sends, and reads the answer as `T`. `path` begins with a slash and may have a query.
+    /// Sends a request, and reads the answer as `T`. `path` begins with a slash and may have a query.
     pub(super) async fn send<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -128,7 +132,7 @@ impl Transport {
         serde_json::from_slice(&bytes).map_err(|error| unreadable(&error))
     }
 
-    /// Posts something that is not JSON, or that is safe to repeat under its key.
+    /// Posts a body of any media type, with an idempotency key if there is one.
     pub(super) async fn post_as<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -144,7 +148,7 @@ impl Transport {
         serde_json::from_slice(&bytes).map_err(|error| unreadable(&error))
     }
 
-    /// Posts JSON, and tells meanwhile how much of it has been sent.
+    /// Posts JSON, and updates the progress meanwhile.
     pub(super) async fn post_watched<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -156,12 +160,12 @@ impl Transport {
         serde_json::from_slice(&bytes).map_err(|error| unreadable(&error))
     }
 
-    /// Reads an answer as it is.
+    /// Reads an answer as bytes.
     pub(super) async fn bytes(&self, path: &str) -> Result<Vec<u8>, Problem> {
         self.exchange(self.request(Method::GET, path, None)?).await
     }
 
-    /// Sends, and expects nothing but success.
+    /// Sends a request whose answer has no body.
     pub(super) async fn nothing(&self, method: Method, path: &str) -> Result<(), Problem> {
         self.exchange(self.request(method, path, None)?).await.map(drop)
     }
@@ -174,14 +178,14 @@ impl Transport {
         if status.is_success() { Ok(bytes) } else { Err(self.refused(status, &bytes)) }
     }
 
-    /// Posts, and hands over the answer line by line.
+    /// Posts JSON, and calls `each` with each line of the answer.
     pub(super) async fn lines(
         &self,
         path: &str,
         body: Vec<u8>,
         mut each: impl FnMut(&[u8]) -> Result<(), serde_json::Error>,
     ) -> Result<(), Problem> {
-        // A run of the verifier takes as long as the slowest mail server; the service bounds each step.
+        // A verification takes as long as the slowest mail server; the service limits each step.
         let request = self.request(Method::POST, path, Some(body))?.timeout(LINES_DEADLINE);
         let mut response = request.send().await.map_err(|error| self.failed(&error))?;
         let status = response.status();
@@ -198,16 +202,13 @@ impl Transport {
                 each(&line).map_err(|error| unreadable(&error))?;
             }
             if rest.len() > ANSWER_LIMIT {
-                return Err(Problem::new(
-                    Code::IncompleteAnswer,
-                    "a line of the service's answer is larger than any can be",
-                ));
+                return Err(Problem::new(Code::IncompleteAnswer, "a line in the answer of the service is too large"));
             }
         }
         Ok(())
     }
 
-    /// Every answer of a service carries its API version, so a stranger and another version show at once.
+    /// Checks the API version, which every answer of a service has. An answer without it comes from another program.
     fn check_version(&self, response: &Response) -> Result<(), Problem> {
         let version = response.headers().get(VERSION_HEADER).and_then(|value| value.to_str().ok());
         match version {
@@ -215,31 +216,31 @@ impl Transport {
             Some(version) => Err(Problem::new(
                 Code::VersionMismatch,
                 format!(
-                    "the service at {} speaks version {version} of the API, this program version {}",
+                    "the service at {} has version {version} of the API, this program version {}",
                     self.address,
                     api::VERSION
                 ),
             )
-            .remedy("Use the `mailwright` of the service's version; `mailwright --version` tells this one's.")),
-            // Behind a proxy, a service that is being started again looks like this.
+            .remedy("Use a `mailwright` of the version of the service; `mailwright --version` prints the version of this one.")),
+            // The answer of a proxy while the service restarts.
             None if matches!(response.status().as_u16(), 502..=504) => Err(Problem::new(
                 Code::ServiceUnreachable,
                 format!(
-                    "what stands before {} says that no service answers (HTTP {})",
+                    "the proxy at {} reports that the service does not answer (HTTP {})",
                     self.address,
                     response.status().as_u16()
                 ),
             )
-            .remedy("Start the service, or wait until it is up again.")),
+            .remedy("Start the service, or wait until it has restarted.")),
             None => Err(Problem::new(
                 Code::NotMailwright,
                 format!(
-                    "what answers at {} is not a Mailwright service (HTTP {})",
+                    "the server at {} is not a Mailwright service (HTTP {})",
                     self.address,
                     response.status().as_u16()
                 ),
             )
-            .remedy("Check the address; a proxy in between may also answer for it.")),
+            .remedy("Check the address, and any proxy in between.")),
         }
     }
 
@@ -247,10 +248,7 @@ impl Transport {
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(&error))? {
             if bytes.len() + chunk.len() > ANSWER_LIMIT {
-                return Err(Problem::new(
-                    Code::IncompleteAnswer,
-                    "the service's answer is larger than any state can be",
-                ));
+                return Err(Problem::new(Code::IncompleteAnswer, "the answer of the service is too large"));
             }
             bytes.extend_from_slice(&chunk);
         }
@@ -261,7 +259,7 @@ impl Transport {
         let Ok(document) = serde_json::from_slice::<ProblemDetails>(body) else {
             return Problem::new(
                 Code::NotMailwright,
-                format!("the service at {} answered HTTP {} without saying why", self.address, status.as_u16()),
+                format!("the service at {} answered HTTP {} without a reason", self.address, status.as_u16()),
             );
         };
         let remedy = match document.code {
@@ -271,7 +269,7 @@ impl Transport {
             _ => document.remedy,
         };
         let message = match document.code {
-            // It is the address that is wrong.
+            // The address is wrong, so the message names it.
             Code::NotHosted => format!("{}: {}", self.address, document.detail),
             _ => document.detail,
         };
@@ -279,7 +277,7 @@ impl Transport {
         document.violations.iter().fold(problem, |problem, violation| problem.detail(violation.to_string()))
     }
 
-    /// Returns the kind of a failure.
+    /// Classifies a failure of the connection.
     fn failed(&self, error: &reqwest::Error) -> Problem {
         let address = &self.address;
         if let Some(fault) = HandshakeFault::find(error).filter(HandshakeFault::is_lasting) {
@@ -288,22 +286,22 @@ impl Transport {
         }
         let why = describe_error(error);
         if self.base.scheme() == "http" && why.to_lowercase().contains("invalid http version") {
-            return Problem::new(Code::NotMailwright, format!("what answers at {address} does not speak HTTP in clear: {why}"))
+            return Problem::new(Code::NotMailwright, format!("the server at {address} does not speak unencrypted HTTP: {why}"))
                 .remedy("If the service has a certificate (`--tls-cert`), its address begins with `https://`; otherwise correct the address.");
         }
         if error.is_connect() || error.is_timeout() && !error.is_body() {
             return Problem::new(Code::ServiceUnreachable, format!("no service answers at {address}: {why}"))
                 .remedy("Start it with `mailwright serve`, or correct the address (`--service URL`, MAILWRIGHT_SERVICE, `service.address`).");
         }
-        Problem::new(Code::IncompleteAnswer, format!("the answer of {address} broke off: {why}"))
-            .remedy("Try again; a changeset that was already taken is not taken twice.")
+        Problem::new(Code::IncompleteAnswer, format!("the answer of {address} was interrupted: {why}"))
+            .remedy("Try again; a changeset that was accepted is not applied twice.")
     }
 
     fn tls_remedy(&self, fault: &HandshakeFault) -> String {
         let remedy = match fault {
             HandshakeFault::Certificate(fault) => match fault {
                 CertificateFault::Expired { .. } => {
-                    "Renew the service's certificate (`--tls-cert`), or that of the proxy before it."
+                    "Renew the certificate of the service (`--tls-cert`), or that of its proxy."
                 }
                 CertificateFault::NotYetValid { .. } => {
                     "Correct this machine's clock, or replace the service's certificate (`--tls-cert`)."
@@ -315,7 +313,7 @@ impl Transport {
                 | CertificateFault::SelfSigned
                 | CertificateFault::Authority
                 | CertificateFault::NoAuthorities => {
-                    "If this is the right service, give its certificate, or that of the authority that issued it, with `--ca-file FILE` or MAILWRIGHT_CA_FILE."
+                    "If this is the right service, pass its certificate, or that of the issuing authority, with `--ca-file FILE` or MAILWRIGHT_CA_FILE."
                 }
                 CertificateFault::Version { .. }
                 | CertificateFault::WeakSignature { .. }
@@ -327,19 +325,19 @@ impl Transport {
                 }
             },
             HandshakeFault::Version | HandshakeFault::Cipher => {
-                "Enable TLS 1.2 or 1.3 with ECDHE and AES-GCM or ChaCha20-Poly1305 in the proxy before the service."
+                "Enable TLS 1.2 or 1.3 with ECDHE and AES-GCM or ChaCha20-Poly1305 in the proxy of the service."
             }
             HandshakeFault::NotTls => {
-                "If the service listens in clear on this machine, its address begins with `http://`."
+                "If the service listens without TLS on this machine, its address begins with `http://`."
             }
             HandshakeFault::ClientCertificate => {
-                "Have the proxy before the service accept clients without a certificate: the token authenticates them."
+                "Configure the proxy of the service to accept clients without a certificate: the token authenticates them."
             }
             HandshakeFault::Alert { .. } | HandshakeFault::Other { .. } => {
                 let host = self.base.host_str().unwrap_or_default();
                 let port = self.base.port_or_known_default().unwrap_or(443);
                 return format!(
-                    "See the server's side: openssl s_client -connect {host}:{port} -servername {host} </dev/null"
+                    "Inspect the server: openssl s_client -connect {host}:{port} -servername {host} </dev/null"
                 );
             }
         };
@@ -356,10 +354,13 @@ fn parse_address(address: &str, allow_clear_text: bool) -> Result<Url, Problem> 
         Problem::new(Code::AddressMissing, format!("`{address}` is not the address of a service: {why}"))
             .remedy("Write it as https://host or https://host:port.")
     };
-    // An address with a password in it is not shown again.
+    // An address with a password is not shown.
     if address.contains('@') {
-        return Err(Problem::new(Code::AddressMissing, "a service's address carries no user name or password")
-            .remedy("Write it as https://host or https://host:port; the token goes into MAILWRIGHT_TOKEN."));
+        return Err(Problem::new(
+            Code::AddressMissing,
+            "the address of a service must not have a user name or password",
+        )
+        .remedy("Write it as https://host or https://host:port; the token goes into MAILWRIGHT_TOKEN."));
     }
     let mut url = Url::parse(address).map_err(|error| wrong(&error.to_string()))?;
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
@@ -367,10 +368,13 @@ fn parse_address(address: &str, allow_clear_text: bool) -> Result<Url, Problem> 
         "https" => {}
         "http" if allow_clear_text || is_loopback_url(&url) => {}
         "http" => {
-            return Err(Problem::new(Code::ClearText, format!("the token would travel to `{host}` in clear"))
-                .remedy("Use https://, or `--allow-clear-text` where the network in between is trusted."));
+            return Err(Problem::new(
+                Code::ClearText,
+                format!("the token would be sent to `{host}` without encryption"),
+            )
+            .remedy("Use https://, or `--allow-clear-text` where the network in between is trusted."));
         }
-        _ => return Err(wrong("it begins with neither https:// nor http://")),
+        _ => return Err(wrong("it must begin with https:// or http://")),
     }
     if !url.path().ends_with('/') {
         url.set_path(&format!("{}/", url.path()));
@@ -378,17 +382,17 @@ fn parse_address(address: &str, allow_clear_text: bool) -> Result<Url, Problem> 
     Ok(url)
 }
 
-/// The document in the answer, or the one to send, is not what it should be.
+/// Returns the problem of a document that cannot be read or written.
 pub(super) fn unreadable(error: &serde_json::Error) -> Problem {
-    // serde_json's message may quote a value; the place and the kind are enough.
+    // The message of serde_json may quote a value, so only kind and place are used.
     Problem::new(
         Code::IncompleteAnswer,
         format!(
-            "the service's answer makes no sense: {:?} error at line {}, column {}",
+            "cannot read the answer of the service: {:?} error at line {}, column {}",
             error.classify(),
             error.line(),
             error.column()
         ),
     )
-    .remedy("Nothing was planned or changed by this program. Check that both are of the same version.")
+    .remedy("Check that this program and the service have the same version.")
 }

@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::model::Code;
+use crate::model::{Code, Problem};
 
 /// The maximum size of an output, in bytes.
 const OUTPUT_LIMIT: u64 = 256 * 1024 * 1024;
@@ -89,6 +89,12 @@ pub struct GitError {
     pub message: String,
     /// The remedy.
     pub remedy: String,
+}
+
+impl From<GitError> for Problem {
+    fn from(error: GitError) -> Self {
+        Problem::new(error.code, error.message).remedy(error.remedy)
+    }
 }
 
 /// Runs Git in a folder.

@@ -350,6 +350,17 @@ impl RedirectedSecret {
         self.profile.as_ref().map_or("verify.reader", ProfileName::as_str)
     }
 
+    /// Returns one sentence with the secret, the destination that it would be sent to and the one that it is bound to.
+    pub fn message(&self) -> String {
+        format!(
+            "the secret `{}` of `{}` would travel to {}, and {}",
+            self.secret,
+            self.user(),
+            self.would_go_to,
+            self.describe_acceptance()
+        )
+    }
+
     /// Describes the destination that it was accepted for: `was accepted for ...`.
     pub fn describe_acceptance(&self) -> String {
         describe_acceptance(self.accepted_for.as_ref())
@@ -395,8 +406,13 @@ impl Plan {
         Digest::of_document(self)
     }
 
-    /// Returns the last line of the text: `Plan: 2 to add, 1 to change, 0 to destroy.`
+    /// Returns the last line of a rendered plan: `Plan: 2 to add, 1 to change, 0 to destroy.`
     pub fn summary_line(&self) -> String {
+        format!("Plan: {}.", self.summary_counts())
+    }
+
+    /// Returns the counts of a plan: `2 to add, 1 to change, 0 to destroy`.
+    pub fn summary_counts(&self) -> String {
         let Summary { add, change, destroy, rename, adopt, forget } = self.summary;
         let front = if adopt > 0 { format!("{adopt} to adopt, ") } else { String::new() };
         let mut behind = String::new();
@@ -406,6 +422,6 @@ impl Plan {
         if forget > 0 {
             behind = format!("{behind}, {forget} to forget");
         }
-        format!("Plan: {front}{add} to add, {change} to change, {destroy} to destroy{behind}.")
+        format!("{front}{add} to add, {change} to change, {destroy} to destroy{behind}")
     }
 }

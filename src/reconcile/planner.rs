@@ -20,8 +20,8 @@ use crate::{
     },
     config::{Desired, DesiredProfile, suggest},
     model::{
-        Allowances, ChangeKind, ChangeRecord, Changeset, Code, Digest, LastVerified, Place, ProfileChange, ProfileName,
-        ProfileState, Provenance, State, StoredProfile,
+        Allowances, ChangeKind, ChangeRecord, Changeset, Code, Digest, LastVerified, Place, Problem, ProfileChange,
+        ProfileName, ProfileState, Provenance, State, StoredProfile,
         approvals::{self, SignedAction},
         settings::Prune,
     },
@@ -138,6 +138,12 @@ impl PlanError {
             }
             PlanError::Inconsistent(_) => "Nothing was changed. Please report this.".to_owned(),
         }
+    }
+}
+
+impl From<PlanError> for Problem {
+    fn from(error: PlanError) -> Self {
+        Problem::new(error.code(), error.to_string()).remedy(error.remedy())
     }
 }
 

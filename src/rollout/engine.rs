@@ -1,7 +1,7 @@
-//! Works through the waves: apply, soak, check, and what happens where too much fails.
+//! Works through the waves of a rollout: apply, soak, check, and the reaction to failures.
 //!
-//! Each step is journalled before and after, so the engine holds nothing that the journal does not tell. It is told to
-//! pause or to end by a [`Wish`]; what is under way is brought to its end, and nothing new is begun.
+//! Each step is recorded in the journal before and after it, so the engine has no state that is not in the journal. A
+//! [`ControlSignal`] pauses or aborts it: steps that have started are finished, and nothing new is started.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -14,53 +14,23 @@ use tokio::{
 };
 
 use super::{
-    Entry, Event, Journal, Material, Problem, Run,
-    environment::{Note, Target},
-    journal::Outcome,
-    lock::Held,
-    run::{Back, Became, EnvironmentRun, Standing, WaveRun},
+    ControlSignal, Entry, Event, Journal, JournalWriter, LoadedRollout, RollbackScope, Run,
+    checks::run_checks,
+    environment::{EnvironmentTask, StepError},
+    journal::ApplyOutcome,
+    run::{EnvironmentOutcome, EnvironmentRun, RollbackStatus, RunStatus, WaveRun},
 };
 use crate::{
     model::{
-        Code, EnvironmentName,
+        Code, EnvironmentName, Problem,
         rollout::{Terms, Then},
     },
+    operations::LeaseMonitor,
     time::Clock,
 };
 
-/// What somebody wants while the engine is at work.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Wish {
-    /// To go on.
-    #[default]
-    GoOn,
-    /// Nothing more is begun.
-    Pause {
-        /// Why.
-        why: String,
-    },
-    /// It is given up.
-    Abort {
-        /// Who.
-        by: String,
-        /// Whether everything is taken back first, and how far.
-        take_back: Option<Reach>,
-    },
-    /// Somebody else may begin: the lease is lost.
-    LeaseLost,
-}
-
-/// How far taking back goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// To what each environment held; one that held nothing is left as it is, and told of.
-    ToWhatWas,
-    /// To nothing as well, where that is what an environment held.
-    ToNothing,
-}
-
-/// Tells of each entry once it is durable.
-pub type Tell = Box<dyn Fn(&Entry, &Run) + Send + Sync>;
+/// Receives each entry once it is durable.
+pub type Reporter = Box<dyn Fn(&Entry, &Run) + Send + Sync>;
 
 /// Works through a rollout.
 pub struct Engine {
@@ -68,25 +38,16 @@ pub struct Engine {
 }
 
 struct Shared {
-    material: Material,
+    rollout: LoadedRollout,
     journal: Journal,
     run: Mutex<Run>,
     clock: Clock,
-    wish: watch::Receiver<Wish>,
-    held: Held,
-    tell: Tell,
+    signal: watch::Receiver<ControlSignal>,
+    lease: LeaseMonitor,
+    report: Reporter,
 }
 
 impl Shared {
-    /// Writes an entry, and takes it into account.
-    async fn write(&self, event: Event) -> Result<(), Problem> {
-        let entry = self.journal.append(event).await?;
-        let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
-        run.take(&entry);
-        (self.tell)(&entry, &run);
-        Ok(())
-    }
-
     fn run<T>(&self, read: impl FnOnce(&Run) -> T) -> T {
         read(&self.run.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -95,67 +56,66 @@ impl Shared {
         self.run(|run| run.environments.get(name).cloned().unwrap_or_default())
     }
 
-    fn wish(&self) -> Wish {
-        // A process that was stopped for a while finds out here, before anybody has told it.
-        if self.held.now() { self.wish.borrow().clone() } else { Wish::LeaseLost }
+    fn signal(&self) -> ControlSignal {
+        // A process that was suspended for a while finds out here that its lease may have expired.
+        if self.lease.is_held() { self.signal.borrow().clone() } else { ControlSignal::LeaseLost }
     }
 
-    /// Whether anything new may begin. Taking back goes on where it was asked for.
-    fn may_begin(&self, taking_back: bool) -> bool {
-        match self.wish() {
-            Wish::GoOn => true,
-            Wish::Abort { .. } => taking_back,
-            Wish::Pause { .. } | Wish::LeaseLost => false,
+    /// Returns true if a step may start. A rollback goes on after the abort that requested it.
+    fn may_start(&self, rolling_back: bool) -> bool {
+        match self.signal() {
+            ControlSignal::Continue => true,
+            ControlSignal::Abort { .. } => rolling_back,
+            ControlSignal::Pause { .. } | ControlSignal::LeaseLost => false,
         }
     }
 }
 
-impl Note for Shared {
-    async fn note(&self, event: Event) -> Result<(), Problem> {
-        self.write(event).await
+impl JournalWriter for Shared {
+    async fn write(&self, event: Event) -> Result<(), Problem> {
+        let entry = self.journal.append(event).await?;
+        let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+        run.apply_entry(&entry);
+        (self.report)(&entry, &run);
+        Ok(())
     }
 }
 
-/// What a step does in one environment.
+/// A step in one environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Apply,
     Check,
-    TakeBack,
+    RollBack,
 }
 
 impl Engine {
-    /// An engine for a run whose journal is open. Nothing happens before [`Engine::work`].
+    /// An engine for a run whose journal is open. It starts with [`Engine::work`] or [`Engine::abort`].
     pub fn new(
-        material: Material,
+        rollout: LoadedRollout,
         journal: Journal,
         run: Run,
         clock: Clock,
-        (wish, held): (watch::Receiver<Wish>, Held),
-        tell: Tell,
+        (signal, lease): (watch::Receiver<ControlSignal>, LeaseMonitor),
+        report: Reporter,
     ) -> Self {
-        Self { shared: Arc::new(Shared { material, journal, run: Mutex::new(run), clock, wish, held, tell }) }
+        Self { shared: Arc::new(Shared { rollout, journal, run: Mutex::new(run), clock, signal, lease, report }) }
     }
 
-    /// Writes an entry of its caller's.
-    pub async fn note(&self, event: Event) -> Result<(), Problem> {
-        self.shared.write(event).await
-    }
-
-    /// Works until the run is finished, stopped, aborted or paused, and gives the run as it is then. An error is the
-    /// journal's: what was begun is in it, and nothing else was.
+    /// Works until the run is finished, stopped, aborted or paused, and returns its state. An error means that the journal
+    /// cannot be written; every step that started is recorded in it.
     pub async fn work(self) -> Result<Run, Problem> {
-        if self.shared.run(|run| run.taking_back.is_some()) {
-            self.take_back().await?;
+        if self.shared.run(|run| run.rollback.is_some()) {
+            self.resume_rollback().await?;
             return Ok(self.shared.run(Run::clone));
         }
         let count = self.shared.run(|run| run.waves.len());
         for index in 0..count {
-            if !self.wave(index).await? {
-                // Who gives up a run that has just stopped by itself gives it up all the same.
-                let stopped = self.shared.run(|run| matches!(run.standing, Standing::Stopped { .. }));
-                if stopped && matches!(self.shared.wish(), Wish::Abort { .. }) {
-                    self.interrupted().await?;
+            if !self.run_wave(index).await? {
+                // An abort that arrives while the run stops by itself still counts.
+                let stopped = self.shared.run(|run| matches!(run.status, RunStatus::Stopped { .. }));
+                if stopped && matches!(self.shared.signal(), ControlSignal::Abort { .. }) {
+                    self.handle_signal().await?;
                 }
                 return Ok(self.shared.run(Run::clone));
             }
@@ -164,11 +124,11 @@ impl Engine {
         Ok(self.shared.run(Run::clone))
     }
 
-    /// Gives the run up without working on it, and undoes it if that is wanted.
-    pub async fn abort(self, by: &str, take_back: Option<Reach>) -> Result<Run, Problem> {
-        if let Some(reach) = take_back {
-            self.shared.write(everything_back(by, reach)).await?;
-            if !self.take_back_all().await? {
+    /// Aborts the run, after a rollback if one was requested.
+    pub async fn abort(self, by: &str, rollback: Option<RollbackScope>) -> Result<Run, Problem> {
+        if let Some(scope) = rollback {
+            self.shared.write(start_full_rollback(by, scope)).await?;
+            if !self.roll_back_all().await? {
                 return Ok(self.shared.run(Run::clone));
             }
         }
@@ -176,29 +136,29 @@ impl Engine {
         Ok(self.shared.run(Run::clone))
     }
 
-    /// One wave to its end. False if the run goes no further.
-    async fn wave(&self, index: usize) -> Result<bool, Problem> {
+    /// Runs one wave. Returns false if the run ends or pauses in it.
+    async fn run_wave(&self, index: usize) -> Result<bool, Problem> {
         let Some(wave) = self.shared.run(|run| run.waves.get(index).cloned()) else { return Ok(true) };
         if wave.ended {
             return Ok(true);
         }
-        if self.interrupted().await? {
+        if self.handle_signal().await? {
             return Ok(false);
         }
-        let terms = self.shared.material.file.waves.get(index).map(|wave| wave.terms.clone()).unwrap_or_default();
-        if !wave.begun {
-            self.shared.write(Event::WaveBegun { wave: wave.name.clone() }).await?;
+        let terms = self.shared.rollout.file.waves.get(index).map(|wave| wave.terms.clone()).unwrap_or_default();
+        if !wave.started {
+            self.shared.write(Event::WaveStarted { wave: wave.name.clone() }).await?;
         }
-        self.each(&wave, &terms, Step::Apply).await?;
-        if self.interrupted().await? || self.too_many(index, &terms).await? {
+        self.run_step_in_each(&wave, &terms, Step::Apply).await?;
+        if self.handle_signal().await? || self.stop_if_too_many_failed(index, &terms).await? {
             return Ok(false);
         }
         if !self.soak(index, &terms).await? {
             return Ok(false);
         }
         if terms.checks.as_ref().is_some_and(|checks| !checks.is_empty()) {
-            self.each(&wave, &terms, Step::Check).await?;
-            if self.interrupted().await? || self.too_many(index, &terms).await? {
+            self.run_step_in_each(&wave, &terms, Step::Check).await?;
+            if self.handle_signal().await? || self.stop_if_too_many_failed(index, &terms).await? {
                 return Ok(false);
             }
         }
@@ -206,48 +166,48 @@ impl Engine {
         Ok(true)
     }
 
-    /// A step in every environment of a wave that needs it, so many at once. Ends early where more fail than may.
-    async fn each(&self, wave: &WaveRun, terms: &Terms, step: Step) -> Result<(), Problem> {
-        let places = Arc::new(Semaphore::new(terms.parallel()));
+    /// Runs a step in every environment of a wave that needs it, several at once. Starts no more once too many have failed.
+    async fn run_step_in_each(&self, wave: &WaveRun, terms: &Terms, step: Step) -> Result<(), Problem> {
+        let permits = Arc::new(Semaphore::new(terms.parallel()));
         let tolerated = terms.failures().tolerate as usize;
-        let mut under_way: JoinSet<Result<(), Problem>> = JoinSet::new();
+        let mut running: JoinSet<Result<(), Problem>> = JoinSet::new();
         let mut result = Ok(());
         for name in &wave.environments {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
-            while let Some(ended) = under_way.try_join_next() {
-                result = result.and(joined(ended));
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
+            while let Some(ended) = running.try_join_next() {
+                result = result.and(flatten_join(ended));
             }
-            let too_many = step != Step::TakeBack && self.shared.run(|run| run.failures(wave)) > tolerated;
-            if result.is_err() || too_many || !self.shared.may_begin(step == Step::TakeBack) {
+            let too_many_failed = step != Step::RollBack && self.shared.run(|run| run.failures(wave)) > tolerated;
+            if result.is_err() || too_many_failed || !self.shared.may_start(step == Step::RollBack) {
                 break;
             }
-            if !wants(&self.shared.environment(name), step, self.shared.run(Run::goes_to_nothing)) {
+            if !needs_step(&self.shared.environment(name), step, self.shared.run(Run::rolls_back_to_empty)) {
                 continue;
             }
             let (shared, name, terms) = (Arc::clone(&self.shared), name.clone(), terms.clone());
-            under_way.spawn(async move {
-                let _place = place;
-                one(&shared, &name, &terms, step).await
+            running.spawn(async move {
+                let _permit = permit;
+                run_step(&shared, &name, &terms, step).await
             });
         }
-        // What is under way is brought to its end.
-        while let Some(ended) = under_way.join_next().await {
-            result = result.and(joined(ended));
+        // Steps that have started are finished.
+        while let Some(ended) = running.join_next().await {
+            result = result.and(flatten_join(ended));
         }
         result
     }
 
-    /// Waits until the wave has soaked; the time is counted from what the journal says, so a restart does not prolong
-    /// it. False if somebody wants something else meanwhile.
+    /// Waits for the soak time of a wave, counted from its start in the journal, so that a restart does not prolong it.
+    /// Returns false if the run ends or pauses meanwhile.
     async fn soak(&self, index: usize, terms: &Terms) -> Result<bool, Problem> {
         let wave = |run: &Run| run.waves.get(index).cloned();
         let Some(before) = self.shared.run(wave) else { return Ok(true) };
         let seconds = terms.soak.map_or(0, |soak| soak.duration().as_secs());
-        // Where nothing was changed there is nothing to wait for.
+        // Without changes there is nothing to wait for.
         let changed = self.shared.run(|run| {
             let applied = |name| {
-                let became = run.environments.get(name).map(|environment| environment.became);
-                matches!(became, Some(Became::Applied { .. }))
+                let outcome = run.environments.get(name).map(|environment| environment.outcome);
+                matches!(outcome, Some(EnvironmentOutcome::Applied { .. }))
             };
             before.environments.iter().any(applied)
         });
@@ -255,24 +215,24 @@ impl Engine {
             return Ok(true);
         }
         if before.soak.is_none() {
-            self.shared.write(Event::SoakBegun { wave: before.name.clone(), seconds }).await?;
+            self.shared.write(Event::SoakStarted { wave: before.name.clone(), seconds }).await?;
         }
         let Some((since, seconds)) = self.shared.run(wave).and_then(|wave| wave.soak) else { return Ok(true) };
-        let mut wishes = self.shared.wish.clone();
+        let mut signals = self.shared.signal.clone();
         loop {
             let passed = self.shared.clock.now().as_millisecond().saturating_sub(since.as_millisecond());
-            // A clock that was set back must not make it wait longer than it says.
+            // A clock that was set back does not make the soak time longer.
             let passed = u64::try_from(passed).unwrap_or(0);
             let left = Duration::from_millis((seconds * 1000).saturating_sub(passed));
             if left.is_zero() {
                 break;
             }
-            let changed = tokio::time::timeout(left.min(Duration::from_secs(5)), wishes.changed()).await;
+            let changed = tokio::time::timeout(left.min(Duration::from_secs(5)), signals.changed()).await;
             if matches!(changed, Ok(Err(_))) {
-                // Nobody is there to want anything.
+                // Without a sender there are no more signals.
                 tokio::time::sleep(left.min(Duration::from_secs(5))).await;
             }
-            if self.interrupted().await? {
+            if self.handle_signal().await? {
                 return Ok(false);
             }
         }
@@ -280,47 +240,47 @@ impl Engine {
         Ok(true)
     }
 
-    /// Does what is wished for. True if the run goes no further.
-    async fn interrupted(&self) -> Result<bool, Problem> {
-        if let Wish::Abort { by, take_back } = self.shared.wish() {
-            if let Some(reach) = take_back {
-                self.shared.write(everything_back(&by, reach)).await?;
-                if !self.take_back_all().await? {
+    /// Obeys the signal. Returns true if the run ends or pauses.
+    async fn handle_signal(&self) -> Result<bool, Problem> {
+        if let ControlSignal::Abort { by, rollback } = self.shared.signal() {
+            if let Some(scope) = rollback {
+                self.shared.write(start_full_rollback(&by, scope)).await?;
+                if !self.roll_back_all().await? {
                     return Ok(true);
                 }
             }
             self.shared.write(Event::Aborted { by }).await?;
             return Ok(true);
         }
-        self.paused().await
+        self.pause_if_signalled().await
     }
 
-    /// Pauses if that is wished for, or has to be. True if it did.
-    async fn paused(&self) -> Result<bool, Problem> {
-        let event = match self.shared.wish() {
-            Wish::GoOn | Wish::Abort { .. } => return Ok(false),
-            Wish::Pause { why } => Event::Paused { why, problem: None },
-            Wish::LeaseLost => {
+    /// Pauses if the signal says so or the lease is lost. Returns true if it did.
+    async fn pause_if_signalled(&self) -> Result<bool, Problem> {
+        let event = match self.shared.signal() {
+            ControlSignal::Continue | ControlSignal::Abort { .. } => return Ok(false),
+            ControlSignal::Pause { reason } => Event::Paused { reason, problem: None },
+            ControlSignal::LeaseLost => {
                 let problem = Problem::new(
                     Code::LeaseLost,
-                    "the lease could not be renewed in time, so somebody else may begin; nothing new was begun",
+                    "the lease could not be renewed in time, so another process may start; nothing new was started",
                 )
-                .remedy("Once the coordinator's service answers again: `mailwright rollout resume NAME`.");
-                Event::Paused { why: "the lease was lost".to_owned(), problem: Some(problem) }
+                .remedy("When the service of the coordinator answers again: `mailwright rollout resume NAME`.");
+                Event::Paused { reason: "the lease was lost".to_owned(), problem: Some(problem) }
             }
         };
         self.shared.write(event).await?;
         Ok(true)
     }
 
-    /// Where more failed than may: stops, and takes the wave back if the rollout says so.
-    async fn too_many(&self, index: usize, terms: &Terms) -> Result<bool, Problem> {
+    /// Stops the run if more environments of a wave failed than the rollout tolerates, and rolls the wave back if it says so.
+    async fn stop_if_too_many_failed(&self, index: usize, terms: &Terms) -> Result<bool, Problem> {
         let failures = terms.failures();
         let Some(wave) = self.shared.run(|run| run.waves.get(index).cloned()) else { return Ok(false) };
         let (failed, first) = self.shared.run(|run| {
             let first = wave.environments.iter().find_map(|name| {
                 let environment = run.environments.get(name)?;
-                Some((name.clone(), environment.problem.clone().filter(|_| environment.failed())?))
+                Some((name.clone(), environment.problem.clone().filter(|_| environment.has_failed())?))
             });
             (run.failures(&wave), first)
         });
@@ -328,58 +288,58 @@ impl Engine {
             return Ok(false);
         }
         let tolerated = failures.tolerate;
-        let why = first.map(|(name, problem)| format!("; `{name}`: {}", problem.message)).unwrap_or_default();
+        let cause = first.map(|(name, problem)| format!("; `{name}`: {}", problem.message)).unwrap_or_default();
         let problem = Problem::new(
             Code::RolloutStopped,
             format!(
-                "{failed} of {} environments of the wave `{}` failed, and {tolerated} may{why}",
+                "{failed} of {} environments of the wave `{}` failed; {tolerated} are tolerated{cause}",
                 wave.environments.len(),
                 wave.name
             ),
         )
         .remedy(
-            "Mend the cause, then `mailwright rollout resume NAME`; or `mailwright rollout abort NAME --take-back`.",
+            "Fix the cause, then `mailwright rollout resume NAME`; or `mailwright rollout abort NAME --take-back`.",
         );
         if failures.then == Then::Stop {
             self.shared.write(Event::Stopped { problem }).await?;
             return Ok(true);
         }
-        self.shared.write(Event::TakingBack { wave: Some(wave.name), why: problem, to_nothing: false }).await?;
-        self.take_back().await?;
+        self.shared.write(Event::RollbackStarted { wave: Some(wave.name), reason: problem, to_empty: false }).await?;
+        self.resume_rollback().await?;
         Ok(true)
     }
 
-    /// Takes back what the journal says, and ends the run as it was to end.
-    async fn take_back(&self) -> Result<(), Problem> {
-        let Some(back) = self.shared.run(|run| run.taking_back.clone()) else { return Ok(()) };
-        let Some(wave) = back.wave else {
-            if self.take_back_all().await? {
-                self.shared.write(Event::Aborted { by: back.why.message }).await?;
+    /// Carries out the rollback that the journal has, and ends the run.
+    async fn resume_rollback(&self) -> Result<(), Problem> {
+        let Some(rollback) = self.shared.run(|run| run.rollback.clone()) else { return Ok(()) };
+        let Some(wave) = rollback.wave else {
+            if self.roll_back_all().await? {
+                self.shared.write(Event::Aborted { by: rollback.reason.message }).await?;
             }
             return Ok(());
         };
         let Some(index) = self.shared.run(|run| run.waves.iter().position(|own| own.name == wave)) else {
-            return self.shared.write(Event::Stopped { problem: back.why }).await;
+            return self.shared.write(Event::Stopped { problem: rollback.reason }).await;
         };
-        if self.take_wave_back(index).await? {
-            self.shared.write(Event::Stopped { problem: back.why }).await?;
+        if self.roll_back_wave(index).await? {
+            self.shared.write(Event::Stopped { problem: rollback.reason }).await?;
         }
         Ok(())
     }
 
-    /// Takes everything back, the last wave first. False if somebody wants it to pause.
-    async fn take_back_all(&self) -> Result<bool, Problem> {
+    /// Rolls back all waves, the last one first. Returns false if it pauses.
+    async fn roll_back_all(&self) -> Result<bool, Problem> {
         let count = self.shared.run(|run| run.waves.len());
         for index in (0..count).rev() {
-            if !self.take_wave_back(index).await? {
+            if !self.roll_back_wave(index).await? {
                 return Ok(false);
             }
         }
-        self.take_back_the_rest().await
+        self.report_removed_environments().await
     }
 
-    /// What was done in environments that no wave has any more.
-    async fn take_back_the_rest(&self) -> Result<bool, Problem> {
+    /// Reports the environments that the run changed and that are in no wave any more. They are not rolled back.
+    async fn report_removed_environments(&self) -> Result<bool, Problem> {
         let rest = self.shared.run(|run| {
             let in_a_wave = |name: &EnvironmentName| run.waves.iter().any(|wave| wave.environments.contains(name));
             run.environments.keys().filter(|name| !in_a_wave(name)).cloned().collect::<Vec<_>>()
@@ -387,72 +347,77 @@ impl Engine {
         for name in rest {
             let problem = Problem::new(
                 Code::RolloutFilesChanged,
-                "the rollout no longer has it, so it is not taken back".to_owned(),
+                "the rollout no longer has this environment, so it is not rolled back".to_owned(),
             )
             .remedy(format!("mailwright history {name}; mailwright rollback {name} --to N"));
-            if wants(&self.shared.environment(&name), Step::TakeBack, self.shared.run(Run::goes_to_nothing)) {
-                let event = Event::TakenBack { environment: name, generation: None, problem: Some(problem) };
+            if needs_step(&self.shared.environment(&name), Step::RollBack, self.shared.run(Run::rolls_back_to_empty)) {
+                let event = Event::RollbackEnded { environment: name, generation: None, problem: Some(problem) };
                 self.shared.write(event).await?;
             }
         }
         Ok(true)
     }
 
-    async fn take_wave_back(&self, index: usize) -> Result<bool, Problem> {
+    /// Rolls back one wave. Returns false if it pauses.
+    async fn roll_back_wave(&self, index: usize) -> Result<bool, Problem> {
         let Some(wave) = self.shared.run(|run| run.waves.get(index).cloned()) else { return Ok(true) };
-        let terms = self.shared.material.file.waves.get(index).map(|wave| wave.terms.clone()).unwrap_or_default();
-        self.each(&wave, &terms, Step::TakeBack).await?;
-        Ok(!self.paused().await?)
+        let terms = self.shared.rollout.file.waves.get(index).map(|wave| wave.terms.clone()).unwrap_or_default();
+        self.run_step_in_each(&wave, &terms, Step::RollBack).await?;
+        Ok(!self.pause_if_signalled().await?)
     }
 }
 
-fn everything_back(by: &str, reach: Reach) -> Event {
-    let why = Problem::new(Code::RolloutStopped, by.to_owned());
-    Event::TakingBack { wave: None, why, to_nothing: reach == Reach::ToNothing }
+fn start_full_rollback(by: &str, scope: RollbackScope) -> Event {
+    let reason = Problem::new(Code::RolloutStopped, by.to_owned());
+    Event::RollbackStarted { wave: None, reason, to_empty: scope == RollbackScope::IncludingEmpty }
 }
 
-fn joined(ended: Result<Result<(), Problem>, tokio::task::JoinError>) -> Result<(), Problem> {
-    ended.unwrap_or_else(|error| Err(Problem::new(Code::Internal, format!("a step was not finished: {error}"))))
+fn flatten_join(ended: Result<Result<(), Problem>, tokio::task::JoinError>) -> Result<(), Problem> {
+    ended.unwrap_or_else(|error| Err(Problem::new(Code::Internal, format!("a step ended unexpectedly: {error}"))))
 }
 
-/// Whether an environment needs a step.
-fn wants(environment: &EnvironmentRun, step: Step, to_nothing: bool) -> bool {
+/// Returns true if an environment needs a step.
+fn needs_step(environment: &EnvironmentRun, step: Step, to_empty: bool) -> bool {
     match step {
-        Step::Apply => !environment.is_so() && !environment.failed(),
-        Step::Check => environment.is_so() && environment.holds.is_none(),
-        // What failed may have been taken all the same.
-        Step::TakeBack => {
-            let changed = matches!(environment.became, Became::Applied { .. }) || !environment.open.is_empty();
-            // What was refused because it held nothing before has another chance where that is meant.
-            let held_nothing = matches!(environment.became, Became::Applied { before: 0, .. });
-            let again = to_nothing && held_nothing && environment.back == Some(Back::Refused);
-            changed && (again || matches!(environment.back, None | Some(Back::Asked { .. })))
+        Step::Apply => !environment.is_applied() && !environment.has_failed(),
+        Step::Check => environment.is_applied() && environment.checks_passed.is_none(),
+        // A changeset whose apply failed may have been accepted.
+        Step::RollBack => {
+            let changed =
+                matches!(environment.outcome, EnvironmentOutcome::Applied { .. }) || !environment.open.is_empty();
+            // A rollback that was refused because the environment was empty before is tried again if emptying it is requested.
+            let was_empty = matches!(environment.outcome, EnvironmentOutcome::Applied { before: 0, .. });
+            let again = to_empty && was_empty && environment.rollback == Some(RollbackStatus::Refused);
+            changed && (again || matches!(environment.rollback, None | Some(RollbackStatus::Requested { .. })))
         }
     }
 }
 
-/// A step in one environment, with what came of it in the journal.
-async fn one(shared: &Shared, name: &EnvironmentName, terms: &Terms, step: Step) -> Result<(), Problem> {
+/// Runs a step in one environment, and records its outcome in the journal.
+async fn run_step(shared: &Shared, name: &EnvironmentName, terms: &Terms, step: Step) -> Result<(), Problem> {
     let known = shared.environment(name);
-    let (material, clock, held) = (&shared.material, &shared.clock, Some(&shared.held));
-    let target = Target { name, material, clock, held, deadline: terms.deadline() };
+    let Shared { rollout, clock, lease, .. } = shared;
+    let task = EnvironmentTask { name, rollout, clock, lease: Some(lease), deadline: terms.deadline() };
     let environment = name.clone();
     let event = match step {
-        Step::Apply => match target.apply(&known, shared).await? {
-            // What came of it is for whoever goes on to find out: what was intended is in the journal.
-            Outcome::Failed { problem } if problem.code == Code::LeaseLost => return Ok(()),
-            outcome => Event::Ended { environment, outcome },
+        Step::Apply => match StepError::split(task.apply(&known, shared).await)? {
+            // The intent is in the journal: a run that is resumed finds out from the service if it was accepted.
+            Err(problem) if problem.code == Code::LeaseLost => return Ok(()),
+            Ok(outcome) => Event::Ended { environment, outcome },
+            Err(problem) => Event::Ended { environment, outcome: ApplyOutcome::Failed { problem } },
         },
         Step::Check => {
             let checks = terms.checks.clone().unwrap_or_default();
             let run = shared.run(|run| run.id);
-            Event::Checked { environment, problem: target.check(&checks, &known, run).await.err() }
+            Event::Checked { environment, problem: run_checks(&task, &checks, &known, run).await.err() }
         }
-        Step::TakeBack => match target.take_back(&known, shared, shared.run(Run::goes_to_nothing)).await? {
-            Err(problem) if problem.code == Code::LeaseLost => return Ok(()),
-            Ok(generation) => Event::TakenBack { environment, generation, problem: None },
-            Err(problem) => Event::TakenBack { environment, generation: None, problem: Some(problem) },
-        },
+        Step::RollBack => {
+            match StepError::split(task.roll_back(&known, shared, shared.run(Run::rolls_back_to_empty)).await)? {
+                Err(problem) if problem.code == Code::LeaseLost => return Ok(()),
+                Ok(generation) => Event::RollbackEnded { environment, generation, problem: None },
+                Err(problem) => Event::RollbackEnded { environment, generation: None, problem: Some(problem) },
+            }
+        }
     };
     shared.write(event).await
 }

@@ -1,14 +1,14 @@
-//! The journal: one line an entry, each durable before the next step begins.
+//! The journal of a run: one entry per line, each durable before the next step begins.
 //!
-//! A line is `{"sum":"...","entry":{...}}`; its sum covers the entry and the sum of the line before, so a line that was
-//! changed, removed or put in between shows. A last line without its end is what a crash leaves: it was never acted on,
-//! and is left out. Entries that are handed in while the disk is busy are written together. Once a write has failed
-//! nothing more is taken, so that no step begins that is not written down.
+//! A line is `{"sum":"...","entry":{...}}`. The sum covers the entry and the sum of the line before, so a line that was
+//! changed, removed or inserted is detected. A last line without a line end is the rest of a crash: no step began after it, and
+//! it is ignored. Entries that arrive during a write are written together. After a failed write the journal accepts no
+//! entries, so no step begins that is not recorded.
 
 use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions},
-    io::{Read as _, Write as _},
+    io::Read as _,
     path::{Path, PathBuf},
     sync::mpsc,
 };
@@ -19,216 +19,212 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::Problem;
-use crate::{
-    model::Provenance,
-    model::{Code, Digest, EnvironmentName, RolloutName},
-};
+use crate::model::{Code, Digest, EnvironmentName, Problem, Provenance, RolloutName};
 
-/// The largest journal, in bytes: ten thousand environments, each several times.
-const LIMIT: u64 = 64 * 1024 * 1024;
-/// How many entries are written together.
-const TOGETHER: usize = 256;
+/// The largest journal, in bytes: enough for ten thousand environments with several entries each.
+const SIZE_LIMIT: u64 = 64 * 1024 * 1024;
+/// The largest number of entries in one write.
+const BATCH: usize = 256;
 
-/// What happened, and when.
+/// An entry of the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
-    /// When, by the clock of the machine that wrote it.
+    /// The time, by the clock of the machine that wrote it.
     pub at: Timestamp,
-    /// What.
+    /// The event.
     #[serde(flatten)]
     pub event: Event,
 }
 
-/// What is to be done, as the files said it when the run began or was told to go on with others.
+/// The waves and environments of a rollout, as the files had them when the run was started or resumed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Order {
+pub struct RolloutSpec {
     /// The digest of the rollout's file.
     pub file: Digest,
-    /// Which commit the files are of.
+    /// The commit, branch and author of the files.
     pub source: Provenance,
     /// The environment whose service keeps the lease.
     pub coordinator: EnvironmentName,
     /// The waves.
-    pub waves: Vec<OrderedWave>,
+    pub waves: Vec<WaveSpec>,
 }
 
-/// A wave of an [`Order`].
+/// A wave of a [`RolloutSpec`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct OrderedWave {
-    /// What it is called.
+pub struct WaveSpec {
+    /// The name of the wave.
     pub name: String,
-    /// Its environments, each with the digest of what its files say.
+    /// Its environments, each with the digest of its desired state.
     pub environments: BTreeMap<EnvironmentName, String>,
 }
 
-/// What happened. What begins with an intent ends with an outcome, or nobody knows yet.
+/// An event of a run. An intent without an outcome means that the outcome is unknown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Event {
-    /// A run begins.
-    Begun {
-        /// The run.
+    /// The run was started.
+    Started {
+        /// The id of the run.
         run: Uuid,
         /// The rollout.
         rollout: RolloutName,
-        /// Version of the program.
+        /// The version of the program.
         mailwright: String,
-        /// Who.
+        /// The operator.
         by: String,
-        /// What is to be done.
-        order: Order,
+        /// The waves and environments.
+        spec: RolloutSpec,
     },
-    /// Somebody goes on.
+    /// The run was resumed.
     Resumed {
-        /// Who.
+        /// The operator.
         by: String,
-        /// What is to be done from now on, where the files changed and that was accepted.
+        /// The waves and environments from now on, if the files changed and the operator accepted that.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        order: Option<Order>,
+        spec: Option<RolloutSpec>,
     },
-    /// The lease is held.
-    Leased {
-        /// The number of the holding.
+    /// The lease was acquired.
+    LeaseAcquired {
+        /// The fencing token.
         token: u64,
     },
-    /// A wave begins.
-    WaveBegun {
-        /// Which.
+    /// A wave starts.
+    WaveStarted {
+        /// The name of the wave.
         wave: String,
     },
     /// A changeset is about to be sent.
     Intended {
-        /// To which environment.
+        /// The environment.
         environment: EnvironmentName,
-        /// The changeset's id.
+        /// The id of the changeset.
         changeset: Uuid,
         /// The generation that it was computed from.
         base: u64,
-        /// What it does, in short.
+        /// The number of changes of each kind.
         summary: String,
     },
-    /// An environment has what the files say, or failed.
+    /// The apply of an environment ended.
     Ended {
-        /// Which.
+        /// The environment.
         environment: EnvironmentName,
-        /// What became of it.
-        outcome: Outcome,
+        /// The outcome.
+        outcome: ApplyOutcome,
     },
-    /// A wave soaks.
-    SoakBegun {
-        /// Which.
+    /// The soak time of a wave starts.
+    SoakStarted {
+        /// The name of the wave.
         wave: String,
-        /// For how long, in seconds.
+        /// The soak time, in seconds.
         seconds: u64,
     },
-    /// A wave has soaked.
+    /// The soak time of a wave is over.
     SoakEnded {
-        /// Which.
+        /// The name of the wave.
         wave: String,
     },
-    /// The checks of an environment were made.
+    /// The checks of an environment were run.
     Checked {
-        /// Which.
+        /// The environment.
         environment: EnvironmentName,
-        /// What does not hold; none if all do.
+        /// The check that failed; none if all passed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         problem: Option<Problem>,
     },
     /// A wave is done.
     WaveEnded {
-        /// Which.
+        /// The name of the wave.
         wave: String,
     },
-    /// What was done is taken back.
-    TakingBack {
-        /// Of this wave; none means of all.
+    /// A rollback starts.
+    RollbackStarted {
+        /// The wave that is rolled back; none for all waves.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         wave: Option<String>,
-        /// Whether what held nothing before is to hold nothing again.
+        /// True if environments that were empty before the run are emptied.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        to_nothing: bool,
-        /// Why.
-        why: Problem,
+        to_empty: bool,
+        /// The reason.
+        reason: Problem,
     },
-    /// A rollback is about to be asked for.
-    BackIntended {
-        /// In which environment.
+    /// The rollback of an environment is about to be requested.
+    RollbackIntended {
+        /// The environment.
         environment: EnvironmentName,
-        /// From which generation.
+        /// The generation that the run created.
         base: u64,
-        /// To which.
+        /// The generation to return to.
         to: u64,
     },
-    /// An environment is taken back, or is not.
-    TakenBack {
-        /// Which.
+    /// The rollback of an environment ended.
+    RollbackEnded {
+        /// The environment.
         environment: EnvironmentName,
-        /// The generation that it is at now; none if there was nothing to take back.
+        /// The generation that the rollback created; none if there was nothing to roll back.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         generation: Option<u64>,
-        /// Why it is not.
+        /// The reason for which the environment is not rolled back.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         problem: Option<Problem>,
     },
-    /// Nothing more is begun until somebody goes on.
+    /// Nothing more is started until the run is resumed.
     Paused {
-        /// Why.
-        why: String,
-        /// The problem, where it is one.
+        /// The reason.
+        reason: String,
+        /// The problem that made it pause, if one did.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         problem: Option<Problem>,
     },
-    /// More failed than may.
+    /// More environments failed than the rollout tolerates.
     Stopped {
-        /// What.
+        /// The failure.
         problem: Problem,
     },
-    /// Somebody gave it up.
+    /// An operator aborted the run.
     Aborted {
-        /// Who.
+        /// The operator.
         by: String,
     },
     /// All waves are done.
     Finished,
 }
 
-/// What became of an environment.
+/// The outcome of the apply in an environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "became", rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum Outcome {
-    /// A changeset was taken.
+#[serde(tag = "state", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum ApplyOutcome {
+    /// A changeset was applied.
     Applied {
-        /// The generation that it made.
+        /// The generation that it created.
         generation: u64,
         /// The generation before.
         before: u64,
-        /// What it did, in short.
+        /// The number of changes of each kind.
         summary: String,
     },
-    /// It had what the files say before.
-    AlreadySo {
-        /// The generation that it is at.
+    /// The environment was already as the files say.
+    Unchanged {
+        /// Its generation.
         generation: u64,
     },
-    /// It failed.
+    /// The apply failed.
     Failed {
-        /// Why.
+        /// The failure.
         problem: Problem,
     },
 }
 
-/// What is read of a journal.
+/// The contents of a journal.
 #[derive(Debug, Default)]
-pub struct Contents {
+pub struct JournalContents {
     /// The entries.
     pub entries: Vec<Entry>,
-    /// How many bytes of the file they take: what is behind broke off.
+    /// The number of bytes that the entries occupy; the rest of the file is an incomplete line.
     pub length: u64,
-    /// The sum of the last one.
+    /// The sum of the last entry.
     sum: String,
 }
 
@@ -244,25 +240,25 @@ fn sum(previous: &str, entry: &str) -> String {
     digest.as_str().trim_start_matches("sha256:").chars().take(16).collect()
 }
 
-/// Reads a journal. One that is not there is empty.
-pub fn read(path: &Path) -> Result<Contents, Problem> {
+/// Reads a journal. A missing file is an empty journal.
+pub fn read(path: &Path) -> Result<JournalContents, Problem> {
     let damaged = |why: String| {
-        Problem::new(Code::JournalDamaged, format!("the journal `{}`: {why}", path.display())).remedy(
-            "`mailwright history ENV` tells what each environment has. Move the journal away to give the run up.",
+        Problem::new(Code::JournalDamaged, format!("cannot read the journal `{}`: {why}", path.display())).remedy(
+            "`mailwright history ENV` shows what was applied to an environment. Move the journal away to give the run up.",
         )
     };
     let mut bytes = Vec::new();
     match File::open(path) {
         Ok(file) => {
-            file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(|error| damaged(error.to_string()))?;
+            file.take(SIZE_LIMIT + 1).read_to_end(&mut bytes).map_err(|error| damaged(error.to_string()))?;
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(damaged(error.to_string())),
     }
-    if bytes.len() as u64 > LIMIT {
-        return Err(damaged(format!("it has more than {} MiB", LIMIT / 1024 / 1024)));
+    if bytes.len() as u64 > SIZE_LIMIT {
+        return Err(damaged(format!("it is larger than {} MiB", SIZE_LIMIT / 1024 / 1024)));
     }
-    let mut contents = Contents::default();
+    let mut contents = JournalContents::default();
     let mut number = 0;
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         number += 1;
@@ -275,14 +271,14 @@ pub fn read(path: &Path) -> Result<Contents, Problem> {
         match read {
             Some(parsed) if whole => {
                 let entry = serde_json::from_str(parsed.entry.get())
-                    .map_err(|_| damaged(format!("line {number} was written by another version")))?;
+                    .map_err(|_| damaged(format!("line {number} was written by another version of mailwright")))?;
                 contents.entries.push(entry);
                 parsed.sum.clone_into(&mut contents.sum);
                 contents.length += line.len() as u64;
             }
-            // The end of a write that a crash cut off; nothing came of it.
+            // An incomplete write: no step began after it.
             _ if is_last && !whole => break,
-            _ => return Err(damaged(format!("line {number} is not as it was written"))),
+            _ => return Err(damaged(format!("line {number} was changed after it was written"))),
         }
     }
     Ok(contents)
@@ -293,15 +289,15 @@ struct Job {
     done: oneshot::Sender<Result<(), Problem>>,
 }
 
-/// Writes entries. The thread behind it ends with it.
+/// Writes entries in a thread of its own, which ends when this value is dropped.
 pub struct Journal {
     jobs: mpsc::Sender<Job>,
     clock: crate::time::Clock,
 }
 
 impl Journal {
-    /// Goes on behind what was read. The caller holds the rollout's lock.
-    pub fn open(path: &Path, after: &Contents, clock: crate::time::Clock) -> Result<Self, Problem> {
+    /// Opens the journal to append after the contents that were read. The caller holds the rollout's lock.
+    pub fn open(path: &Path, after: &JournalContents, clock: crate::time::Clock) -> Result<Self, Problem> {
         let failed = |error: std::io::Error| unwritable(path, &error);
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
         file.set_len(after.length).map_err(failed)?;
@@ -318,13 +314,13 @@ impl Journal {
         Ok(Self { jobs, clock })
     }
 
-    /// Writes what happens; it is durable when this returns, or nothing more will be.
+    /// Appends an entry. It is durable when this returns; after a failure, every later call fails.
     pub async fn append(&self, event: Event) -> Result<Entry, Problem> {
         let entry = Entry { at: self.clock.now(), event };
-        let (done, told) = oneshot::channel();
-        let gone = || Problem::new(Code::JournalUnwritable, "the journal's writer is gone");
+        let (done, written) = oneshot::channel();
+        let gone = || Problem::new(Code::JournalUnwritable, "the thread that writes the journal has ended");
         self.jobs.send(Job { entry: entry.clone(), done }).map_err(|_| gone())?;
-        told.await.map_err(|_| gone())??;
+        written.await.map_err(|_| gone())??;
         Ok(entry)
     }
 }
@@ -341,7 +337,7 @@ impl Writer {
     fn run(&mut self, queue: &mpsc::Receiver<Job>) {
         while let Ok(first) = queue.recv() {
             let mut jobs = vec![first];
-            jobs.extend(queue.try_iter().take(TOGETHER - 1));
+            jobs.extend(queue.try_iter().take(BATCH - 1));
             let result = match &self.broken {
                 Some(problem) => Err(problem.clone()),
                 None => self.write(&jobs),
@@ -350,7 +346,7 @@ impl Writer {
                 self.broken = Some(problem.clone());
             }
             for job in jobs {
-                // Nobody may be waiting any more.
+                // The caller may have given up waiting.
                 drop(job.done.send(result.clone()));
             }
         }
@@ -367,13 +363,13 @@ impl Writer {
             text.push_str(&format!("{{\"sum\":\"{last}\",\"entry\":{entry}}}\n"));
         }
         let length = self.length + text.len() as u64;
-        if length > LIMIT {
-            let limit = format!("it would have more than {} MiB", LIMIT / 1024 / 1024);
+        if length > SIZE_LIMIT {
+            let limit = format!("it would be larger than {} MiB", SIZE_LIMIT / 1024 / 1024);
             return Err(unwritable(&self.path, &limit));
         }
         let written = self.file.write_all_at(text.as_bytes(), self.length).and_then(|()| self.file.sync_data());
         if let Err(error) = written {
-            // What may have been written in part is cut off; if that fails too, reading leaves it out.
+            // Removes a partial write. If that fails too, the next reader ignores the incomplete line.
             drop(self.file.set_len(self.length));
             return Err(unwritable(&self.path, &error));
         }
@@ -385,17 +381,7 @@ impl Writer {
 fn unwritable(path: &Path, why: &dyn std::fmt::Display) -> Problem {
     Problem::new(
         Code::JournalUnwritable,
-        format!("the journal `{}` cannot be written: {why}; nothing was begun that is not in it", path.display()),
+        format!("cannot write the journal `{}`: {why}; every step that began is recorded in it", path.display()),
     )
-    .remedy("Make room, or look at the folder's permissions; then `mailwright rollout resume NAME`.")
-}
-
-/// Writes a small file beside the journal, whole or not at all.
-pub(crate) fn write_beside(path: &Path, text: &str) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    .remedy("Free disk space or correct the permissions of the folder; then `mailwright rollout resume NAME`.")
 }

@@ -1,8 +1,8 @@
-//! What a rollout would change: every environment is planned, and equal changes are told once.
+//! The plan of a rollout: every environment is planned, and equal changes form a group.
 //!
-//! Two changes are equal if the same actions do the same to the same fields. What stands in an environment's variables,
-//! and its name, differs from one to the next and means the same, so they are written as `${name}` before comparing; the
-//! digests of secrets and the places in files do not count.
+//! Two changes are equal if the same actions do the same to the same fields. The values of an environment's variables and its
+//! name differ between environments, so they are replaced by `${name}` before the comparison. The digests of secrets and the
+//! places in files are ignored.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,11 +13,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::{sync::Semaphore, task::JoinSet};
 
-use super::{Material, Problem, environment::Target};
+use super::{LoadedRollout, environment::EnvironmentTask};
 use crate::{
     changes::guards::Guard,
     config::Repository,
-    model::{Digest, EnvironmentName, Lapse, ProfileName, RolloutName},
+    model::{Digest, EnvironmentName, Lapse, Problem, ProfileName, RolloutName, approvals::ApprovalNeed},
     reconcile::{
         Plan,
         plan::{Action, Cause, FieldChange, SecretChangeKind, Summary},
@@ -25,26 +25,26 @@ use crate::{
     time::Clock,
 };
 
-/// The shortest value of a variable that is recognised elsewhere: shorter ones occur by chance.
-const SHORTEST: usize = 3;
+/// The shortest value of a variable that is replaced, in characters: shorter ones occur by chance.
+const SHORTEST_VALUE: usize = 3;
 
-/// What a rollout would change.
+/// The plan of a rollout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutPlan {
-    /// Version of this document.
+    /// The version of this document.
     pub format_version: u32,
     /// The rollout.
     pub rollout: RolloutName,
-    /// What it is for.
+    /// Its description.
     pub description: String,
-    /// The waves, each with how many environments it has.
+    /// The waves.
     pub waves: Vec<PlannedWave>,
-    /// Equal changes, those of the most environments first.
-    pub groups: Vec<Group>,
-    /// Environments that have what the files say.
-    pub already: Vec<EnvironmentName>,
-    /// Environments that could not be planned, with why.
+    /// Groups of equal changes, the largest group first.
+    pub groups: Vec<ChangeGroup>,
+    /// Environments that are as the files say.
+    pub unchanged: Vec<EnvironmentName>,
+    /// Environments that could not be planned, with the reasons.
     pub failed: BTreeMap<EnvironmentName, Problem>,
 }
 
@@ -52,118 +52,118 @@ pub struct RolloutPlan {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlannedWave {
-    /// What it is called.
+    /// The name of the wave.
     pub name: String,
     /// Its environments.
     pub environments: Vec<EnvironmentName>,
-    /// How many are worked on at once.
+    /// The number of environments that are changed at once.
     pub parallel: usize,
-    /// How long it soaks.
+    /// The soak time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub soak: Option<Lapse>,
 }
 
-/// Environments in which the same would change.
+/// Environments with equal changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Group {
+pub struct ChangeGroup {
     /// The digest of the change.
     pub digest: Digest,
     /// The change.
-    pub change: Change,
-    /// The environments, by name.
+    pub change: GeneralizedChange,
+    /// The environments, ordered by name.
     pub environments: Vec<EnvironmentName>,
 }
 
-/// A change, without what is particular to an environment.
+/// The changes of one environment, with its own values replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Change {
-    /// How much it changes.
+pub struct GeneralizedChange {
+    /// The number of changes of each kind.
     pub summary: Summary,
     /// The fields of the environment's settings that differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub settings: Vec<Field>,
+    pub settings: Vec<FieldDifference>,
     /// The profiles that differ.
-    pub profiles: Vec<Profile>,
-    /// Why the rollout would refuse it: guards and secrets that would travel elsewhere.
+    pub profiles: Vec<ProfileDifference>,
+    /// The reasons for which the rollout would not apply it: redirected secrets, the source policy, guards, approvals.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<String>,
 }
 
-/// A profile that differs.
+/// The changes of one profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Profile {
-    /// Which.
+pub struct ProfileDifference {
+    /// The name of the profile.
     pub name: ProfileName,
-    /// What happens to it.
+    /// The action.
     pub action: Action,
-    /// The name before, for a rename.
+    /// The previous name, for a rename.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous_name: Option<ProfileName>,
-    /// Where the difference comes from.
+    /// The origin of the change.
     pub cause: Cause,
     /// The fields that differ.
-    pub fields: Vec<Field>,
+    pub fields: Vec<FieldDifference>,
 }
 
-/// A field that differs.
+/// The change of one field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Field {
-    /// Which.
+pub struct FieldDifference {
+    /// The path of the field.
     pub path: String,
-    /// What is live.
+    /// The live value.
     pub before: Value,
-    /// What it becomes.
+    /// The new value.
     pub after: Value,
-    /// Where the difference comes from.
+    /// The origin of the change.
     pub cause: Cause,
-    /// For a secret: what kind of change it is.
+    /// The kind of change, if the field is a secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretChangeKind>,
 }
 
-/// Asks every service, so many at once, and groups what comes of it. `each` is told of every environment as it is done.
-pub async fn plan(
-    material: Arc<Material>,
+/// Plans every environment, several at once, and groups the changes. `observe` is called with each environment when it is done.
+pub async fn plan_rollout(
+    rollout: Arc<LoadedRollout>,
     repository: &Repository,
     clock: &Clock,
     parallel: usize,
-    mut each: impl FnMut(&EnvironmentName, usize),
+    mut observe: impl FnMut(&EnvironmentName, usize),
 ) -> RolloutPlan {
-    let places = Arc::new(Semaphore::new(parallel.max(1)));
-    let mut under_way = JoinSet::new();
-    for wave in &material.file.waves {
+    let permits = Arc::new(Semaphore::new(parallel.max(1)));
+    let mut running = JoinSet::new();
+    for wave in &rollout.file.waves {
         for name in &wave.environments {
-            let (material, places, clock) = (Arc::clone(&material), Arc::clone(&places), clock.clone());
+            let (rollout, permits, clock) = (Arc::clone(&rollout), Arc::clone(&permits), clock.clone());
             let (name, deadline) = (name.clone(), wave.terms.deadline());
-            under_way.spawn(async move {
-                let _place = places.acquire().await;
-                let target = Target { name: &name, material: &material, clock: &clock, held: None, deadline };
-                let planned = target.planned().await;
+            running.spawn(async move {
+                let _permit = permits.acquire().await;
+                let task = EnvironmentTask { name: &name, rollout: &rollout, clock: &clock, lease: None, deadline };
+                let planned = task.plan().await;
                 (name, planned)
             });
         }
     }
-    let (mut changes, mut already, mut failed) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+    let (mut changes, mut unchanged, mut failed) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
     let mut done = 0;
-    while let Some(ended) = under_way.join_next().await {
+    while let Some(ended) = running.join_next().await {
         let Ok((name, planned)) = ended else { continue };
         done += 1;
-        each(&name, done);
+        observe(&name, done);
         match planned {
-            Ok(plan) if plan.has_nothing_to_send() => already.push(name),
+            Ok(plan) if plan.has_nothing_to_send() => unchanged.push(name),
             Ok(plan) => {
-                let particular = Particular::of(&name, repository);
-                changes.insert(name, particular.change(&plan));
+                let generalizer = Generalizer::for_environment(&name, repository);
+                changes.insert(name, generalizer.generalize_plan(&plan));
             }
             Err(problem) => drop(failed.insert(name, problem)),
         }
     }
-    already.sort();
-    let file = &material.file;
+    unchanged.sort();
+    let file = &rollout.file;
     RolloutPlan {
         format_version: 1,
         rollout: file.name.clone(),
@@ -178,21 +178,21 @@ pub async fn plan(
                 soak: wave.terms.soak,
             })
             .collect(),
-        groups: group(changes),
-        already,
+        groups: group_changes(changes),
+        unchanged,
         failed,
     }
 }
 
-/// Equal changes together; the order depends on nothing but names and contents.
-pub fn group(changes: BTreeMap<EnvironmentName, Change>) -> Vec<Group> {
-    let mut groups: HashMap<Digest, Group> = HashMap::new();
+/// Groups equal changes. The order of the groups depends on the names and changes alone.
+pub fn group_changes(changes: BTreeMap<EnvironmentName, GeneralizedChange>) -> Vec<ChangeGroup> {
+    let mut groups: HashMap<Digest, ChangeGroup> = HashMap::new();
     for (name, change) in changes {
         let digest = Digest::of_document(&change);
-        let fresh = || Group { digest: digest.clone(), change, environments: Vec::new() };
-        groups.entry(digest.clone()).or_insert_with(fresh).environments.push(name);
+        let new = || ChangeGroup { digest: digest.clone(), change, environments: Vec::new() };
+        groups.entry(digest.clone()).or_insert_with(new).environments.push(name);
     }
-    let mut groups: Vec<Group> = groups.into_values().collect();
+    let mut groups: Vec<ChangeGroup> = groups.into_values().collect();
     groups.sort_by(|a, b| {
         b.environments
             .len()
@@ -202,38 +202,38 @@ pub fn group(changes: BTreeMap<EnvironmentName, Change>) -> Vec<Group> {
     groups
 }
 
-/// What is particular to an environment: what is written instead of which text, the longest text first.
-pub struct Particular(Vec<(String, String)>);
+/// Replaces the values that are particular to an environment: pairs of value and replacement, the longest value first.
+pub struct Generalizer(Vec<(String, String)>);
 
-impl Particular {
-    /// Of an environment of a repository.
-    pub fn of(name: &EnvironmentName, repository: &Repository) -> Self {
+impl Generalizer {
+    /// The values of an environment of a repository.
+    pub fn for_environment(name: &EnvironmentName, repository: &Repository) -> Self {
         let (variables, _) = repository.variables(name);
         let mut texts: Vec<(String, String)> = variables
             .into_iter()
             .filter_map(|(key, value)| Some((value.as_str()?.to_owned(), format!("${{{key}}}"))))
             .chain([(name.to_string(), "${environment}".to_owned())])
-            .filter(|(value, _)| value.chars().count() >= SHORTEST)
+            .filter(|(value, _)| value.chars().count() >= SHORTEST_VALUE)
             .collect();
         texts.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then_with(|| a.cmp(b)));
         Self(texts)
     }
 
-    /// A plan without what is particular.
-    pub fn change(&self, plan: &Plan) -> Change {
+    /// Returns the changes of a plan with the values replaced.
+    pub fn generalize_plan(&self, plan: &Plan) -> GeneralizedChange {
         let fields = |fields: &[FieldChange]| fields.iter().map(|field| self.field(field)).collect();
+        let redirected = plan.redirected.iter().map(|secret| self.generalize(&secret.message()));
+        let breaches = plan.policy.iter().map(|breach| self.generalize(&breach.message));
         let guards = plan.guards.iter().map(Guard::message);
-        let redirected = plan.redirected.iter().map(|secret| {
-            let (what, profile) = (&secret.secret, secret.user());
-            self.general(&format!("the secret `{what}` of `{profile}` would travel to {}", secret.would_go_to))
-        });
-        Change {
+        let approvals = plan.approvals.iter().flat_map(|approvals| &approvals.needs);
+        let approvals = approvals.map(|need| format!("it needs {}", ApprovalNeed::describe(need)));
+        GeneralizedChange {
             summary: plan.summary,
             settings: plan.settings.as_ref().map(|settings| fields(&settings.fields)).unwrap_or_default(),
             profiles: plan
                 .changes
                 .iter()
-                .map(|change| Profile {
+                .map(|change| ProfileDifference {
                     name: change.name.clone(),
                     action: change.action,
                     previous_name: change.previous_name.clone(),
@@ -241,12 +241,12 @@ impl Particular {
                     fields: fields(&change.fields),
                 })
                 .collect(),
-            refused: guards.chain(redirected).collect(),
+            refused: redirected.chain(breaches).chain(guards).chain(approvals).collect(),
         }
     }
 
-    fn field(&self, field: &FieldChange) -> Field {
-        Field {
+    fn field(&self, field: &FieldChange) -> FieldDifference {
+        FieldDifference {
             path: field.path.clone(),
             before: self.value(&field.before),
             after: self.value(&field.after),
@@ -257,21 +257,21 @@ impl Particular {
 
     fn value(&self, value: &Value) -> Value {
         match value {
-            Value::String(text) => json!(self.general(text)),
+            Value::String(text) => json!(self.generalize(text)),
             Value::Array(items) => items.iter().map(|item| self.value(item)).collect(),
             Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), self.value(value))).collect(),
             other => other.clone(),
         }
     }
 
-    /// One pass from left to right, so that what was put in is not looked at again.
-    fn general(&self, text: &str) -> String {
+    /// Replaces values in one pass from left to right, so that replacements are not replaced again.
+    fn generalize(&self, text: &str) -> String {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(next) = rest.chars().next() {
             let found = self.0.iter().find(|(value, _)| rest.starts_with(value.as_str()));
-            if let Some((value, instead)) = found {
-                out.push_str(instead);
+            if let Some((value, replacement)) = found {
+                out.push_str(replacement);
                 rest = &rest[value.len()..];
             } else {
                 out.push(next);
@@ -279,5 +279,41 @@ impl Particular {
             }
         }
         out
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+mod tests {
+    use super::*;
+
+    fn change(description: &str) -> GeneralizedChange {
+        let after = Value::from(description);
+        let path = "description".to_owned();
+        let field = FieldDifference { path, before: Value::Null, after, cause: Cause::Git, secret: None };
+        GeneralizedChange {
+            summary: Summary::default(),
+            settings: vec![field],
+            profiles: Vec::new(),
+            refused: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn values_are_replaced_once_and_the_longest_first() {
+        let pairs = [("mail.example.com", "${host}"), ("example", "${name}"), ("host", "${other}")];
+        let generalizer = Generalizer(pairs.map(|(value, name)| (value.to_owned(), name.to_owned())).to_vec());
+        assert_eq!(generalizer.generalize("erp@mail.example.com"), "erp@${host}");
+        assert_eq!(generalizer.generalize("example.example.net"), "${name}.${name}.net");
+        assert_eq!(generalizer.generalize("\u{fc}host\u{fc}"), "\u{fc}${other}\u{fc}");
+    }
+
+    #[test]
+    fn equal_changes_form_one_group_and_the_largest_comes_first() {
+        let names = ["a", "b", "c", "d"].map(|name| name.parse::<EnvironmentName>().unwrap());
+        let changes = ["rare", "usual", "usual", "other"].map(change);
+        let groups = group_changes(names.clone().into_iter().zip(changes).collect());
+        let environments: Vec<&[EnvironmentName]> = groups.iter().map(|group| group.environments.as_slice()).collect();
+        assert_eq!(environments, [&names[1..3], &names[..1], &names[3..]]);
     }
 }

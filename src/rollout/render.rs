@@ -1,5 +1,5 @@
-//! A rollout as people read it: its plan, its progress line by line, where a run stands. Colours are ANSI sequences;
-//! whoever prints takes them out where they are not wanted.
+//! Text of rollouts: the plan, one line of progress per entry, the state of a run. Colours are ANSI sequences, which the printer
+//! removes where they are not wanted.
 
 use std::fmt::Write as _;
 
@@ -7,13 +7,13 @@ use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
 use super::{
-    Entry, Event, Problem, Run,
-    journal::Outcome,
-    plan::{Change, Field, Group, RolloutPlan},
-    run::{Back, Became, EnvironmentRun, Standing, WaveRun},
+    Entry, Event, Run,
+    journal::ApplyOutcome,
+    plan::{ChangeGroup, FieldDifference, GeneralizedChange, RolloutPlan},
+    run::{EnvironmentOutcome, EnvironmentRun, RollbackStatus, RunStatus, WaveRun},
 };
 use crate::{
-    model::EnvironmentName,
+    model::{EnvironmentName, Problem},
     reconcile::{
         plan::{Action, Cause, Summary},
         render::{describe_secret_change_kind, display_value},
@@ -26,29 +26,29 @@ const RED: Style = AnsiColor::Red.on_default();
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 
-/// How many fields of a profile are shown.
+/// The number of fields of a profile that are shown.
 const FIELDS: usize = 12;
-/// How many profiles of a group are shown.
+/// The number of profiles of a group that are shown.
 const PROFILES: usize = 20;
-/// How many names are shown.
+/// The number of names that are shown.
 const NAMES: usize = 8;
-/// How many problems are shown.
+/// The number of problems that are shown.
 const PROBLEMS: usize = 20;
 
-fn counted(count: usize, noun: &str) -> String {
+fn format_count(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 /// `a, b, c ... and 39 more`.
-fn names<'a>(names: impl ExactSizeIterator<Item = &'a EnvironmentName>) -> String {
+fn format_names<'a>(names: impl ExactSizeIterator<Item = &'a EnvironmentName>) -> String {
     let count = names.len();
     let listed: Vec<&str> = names.take(NAMES).map(EnvironmentName::as_str).collect();
     let more = if count > NAMES { format!(" ... and {} more", count - NAMES) } else { String::new() };
     format!("{}{more}", listed.join(", "))
 }
 
-/// The plan: each change once, with how many environments it is for.
-pub fn plan(plan: &RolloutPlan) -> String {
+/// Renders a plan: each group of equal changes once, with its environments.
+pub fn render_plan(plan: &RolloutPlan) -> String {
     // Writing to a String cannot fail, so the results of `write!` are dropped throughout.
     let mut out = String::new();
     let all: usize = plan.waves.iter().map(|wave| wave.environments.len()).sum();
@@ -56,8 +56,8 @@ pub fn plan(plan: &RolloutPlan) -> String {
         out,
         "{BOLD}{}{BOLD:#}: {} in {}",
         plan.rollout,
-        counted(all, "environment"),
-        counted(plan.waves.len(), "wave")
+        format_count(all, "environment"),
+        format_count(plan.waves.len(), "wave")
     );
     if !plan.description.is_empty() {
         let _ = writeln!(out, "{DIM}{}{DIM:#}", plan.description);
@@ -68,40 +68,40 @@ pub fn plan(plan: &RolloutPlan) -> String {
             out,
             "  {} {DIM}({}, {} at once{soak}){DIM:#}",
             wave.name,
-            counted(wave.environments.len(), "environment"),
+            format_count(wave.environments.len(), "environment"),
             wave.parallel
         );
     }
     for group in &plan.groups {
         out.push('\n');
-        self::group(&mut out, group, plan);
+        render_group(&mut out, group, plan);
     }
-    if !plan.already.is_empty() {
+    if !plan.unchanged.is_empty() {
         let _ = writeln!(
             out,
-            "\n{} already so: {}",
-            counted(plan.already.len(), "environment"),
-            names(plan.already.iter())
+            "\n{} unchanged: {}",
+            format_count(plan.unchanged.len(), "environment"),
+            format_names(plan.unchanged.iter())
         );
     }
     if !plan.failed.is_empty() {
-        let _ = writeln!(out, "\n{RED}{} could not be planned:{RED:#}", counted(plan.failed.len(), "environment"));
-        problems(&mut out, plan.failed.iter());
+        let _ = writeln!(out, "\n{RED}{} could not be planned:{RED:#}", format_count(plan.failed.len(), "environment"));
+        render_problems(&mut out, plan.failed.iter());
     }
     let _ = writeln!(out, "\n{BOLD}{}{BOLD:#}", summary(plan));
     out
 }
 
-/// `2 changes: 942 + 3 environments; 50 are already so; 5 could not be planned.`
+/// Returns the last line: `2 different changes, in 945 environments; 50 unchanged; 5 could not be planned.`
 fn summary(plan: &RolloutPlan) -> String {
     let changing: usize = plan.groups.iter().map(|group| group.environments.len()).sum();
     let mut text = match plan.groups.len() {
         0 => "No changes".to_owned(),
-        1 => format!("1 change, in {}", counted(changing, "environment")),
-        count => format!("{count} different changes, in {}", counted(changing, "environment")),
+        1 => format!("1 change, in {}", format_count(changing, "environment")),
+        count => format!("{count} different changes, in {}", format_count(changing, "environment")),
     };
-    if !plan.already.is_empty() {
-        let _ = write!(text, "; {} already so", plan.already.len());
+    if !plan.unchanged.is_empty() {
+        let _ = write!(text, "; {} unchanged", plan.unchanged.len());
     }
     if !plan.failed.is_empty() {
         let _ = write!(text, "; {} could not be planned", plan.failed.len());
@@ -110,7 +110,7 @@ fn summary(plan: &RolloutPlan) -> String {
     text
 }
 
-fn group(out: &mut String, group: &Group, plan: &RolloutPlan) {
+fn render_group(out: &mut String, group: &ChangeGroup, plan: &RolloutPlan) {
     let in_waves: Vec<String> = plan
         .waves
         .iter()
@@ -122,17 +122,17 @@ fn group(out: &mut String, group: &Group, plan: &RolloutPlan) {
     let _ = writeln!(
         out,
         "{BOLD}{}{BOLD:#} ({}): {}",
-        counted(group.environments.len(), "environment"),
+        format_count(group.environments.len(), "environment"),
         in_waves.join(", "),
-        summary_words(&group.change.summary)
+        describe_summary(&group.change.summary)
     );
-    // The exceptions are told in full only where they differ from what most get.
+    // Smaller groups show only the profiles whose changes differ from those of the largest group.
     let most = plan.groups.first().filter(|most| most.digest != group.digest);
-    change(out, &group.change, most.map(|most| &most.change));
-    let _ = writeln!(out, "  {DIM}in {}{DIM:#}", names(group.environments.iter()));
+    render_change(out, &group.change, most.map(|most| &most.change));
+    let _ = writeln!(out, "  {DIM}in {}{DIM:#}", format_names(group.environments.iter()));
 }
 
-fn summary_words(summary: &Summary) -> String {
+fn describe_summary(summary: &Summary) -> String {
     let counted = [
         (summary.add, "to add"),
         (summary.change, "to change"),
@@ -143,13 +143,13 @@ fn summary_words(summary: &Summary) -> String {
     ];
     let words: Vec<String> =
         counted.iter().filter(|(count, _)| *count > 0).map(|(count, words)| format!("{count} {words}")).collect();
-    if words.is_empty() { "something to note".to_owned() } else { words.join(", ") }
+    if words.is_empty() { "records only".to_owned() } else { words.join(", ") }
 }
 
-fn change(out: &mut String, change: &Change, most: Option<&Change>) {
+fn render_change(out: &mut String, change: &GeneralizedChange, most: Option<&GeneralizedChange>) {
     if !change.settings.is_empty() {
         let _ = writeln!(out, "  {YELLOW}~{YELLOW:#} {BOLD}environment settings{BOLD:#}");
-        fields(out, &change.settings, true);
+        render_fields(out, &change.settings, true);
     }
     for profile in change.profiles.iter().take(PROFILES) {
         let (symbol, style) = match profile.action {
@@ -165,13 +165,13 @@ fn change(out: &mut String, change: &Change, most: Option<&Change>) {
             _ => "",
         };
         let from = profile.previous_name.as_ref().map(|name| format!("{name} -> ")).unwrap_or_default();
-        let cause = cause_words(profile.cause);
+        let cause = describe_cause(profile.cause);
         let as_most = most.is_some_and(|most| most.profiles.contains(profile));
         let word = if as_most { format!("{word} {DIM}as above{DIM:#}") } else { word.to_owned() };
         let _ = writeln!(out, "  {style}{symbol}{style:#} {from}{BOLD}{}{BOLD:#}{word}{cause}", profile.name);
-        // What goes, goes as a whole.
+        // A deletion has no fields to show.
         if profile.action != Action::Delete && !as_most {
-            fields(out, &profile.fields, profile.action != Action::Create);
+            render_fields(out, &profile.fields, profile.action != Action::Create);
         }
     }
     if change.profiles.len() > PROFILES {
@@ -182,7 +182,7 @@ fn change(out: &mut String, change: &Change, most: Option<&Change>) {
     }
 }
 
-fn cause_words(cause: Cause) -> &'static str {
+fn describe_cause(cause: Cause) -> &'static str {
     match cause {
         Cause::Git => "",
         Cause::Drift => " (drift)",
@@ -190,7 +190,7 @@ fn cause_words(cause: Cause) -> &'static str {
     }
 }
 
-fn fields(out: &mut String, fields: &[Field], with_before: bool) {
+fn render_fields(out: &mut String, fields: &[FieldDifference], with_before: bool) {
     for field in fields.iter().take(FIELDS) {
         let _ = write!(out, "      {}", field.path);
         match field.secret {
@@ -206,14 +206,14 @@ fn fields(out: &mut String, fields: &[Field], with_before: bool) {
                 let _ = write!(out, " = {}", display_value(&field.after));
             }
         }
-        let _ = writeln!(out, "{}", cause_words(field.cause));
+        let _ = writeln!(out, "{}", describe_cause(field.cause));
     }
     if fields.len() > FIELDS {
         let _ = writeln!(out, "      ... and {} more fields", fields.len() - FIELDS);
     }
 }
 
-fn problems<'a>(out: &mut String, problems: impl ExactSizeIterator<Item = (&'a EnvironmentName, &'a Problem)>) {
+fn render_problems<'a>(out: &mut String, problems: impl ExactSizeIterator<Item = (&'a EnvironmentName, &'a Problem)>) {
     let count = problems.len();
     for (name, problem) in problems.take(PROBLEMS) {
         let _ = writeln!(out, "  {RED}!{RED:#} {BOLD}{name}{BOLD:#}: {} [{}]", problem.message, problem.code);
@@ -226,64 +226,70 @@ fn problems<'a>(out: &mut String, problems: impl ExactSizeIterator<Item = (&'a E
     }
 }
 
-/// One line of progress; none for entries that only matter to the journal.
-pub fn entry(entry: &Entry, run: &Run) -> Option<String> {
+/// Renders one line of progress; none for entries that only the journal needs.
+pub fn render_entry(entry: &Entry, run: &Run) -> Option<String> {
     let at = entry.at.strftime("%H:%M:%SZ");
     let line = match &entry.event {
-        Event::Begun { run, .. } => format!("Run {run} begins."),
-        Event::Resumed { order, .. } => {
-            let with = if order.is_some() { " with the files as they are now" } else { "" };
-            format!("It goes on{with}.")
+        Event::Started { run, .. } => format!("Run {run} started."),
+        Event::Resumed { spec, .. } => {
+            let with = if spec.is_some() { " with the present files" } else { "" };
+            format!("Run resumed{with}.")
         }
-        Event::WaveBegun { wave } => {
+        Event::WaveStarted { wave } => {
             let count = run.waves.iter().find(|own| own.name == *wave).map_or(0, |own| own.environments.len());
-            format!("{BOLD}Wave {wave}{BOLD:#}: {}", counted(count, "environment"))
+            format!("{BOLD}Wave {wave}{BOLD:#}: {}", format_count(count, "environment"))
         }
         Event::Ended { environment, outcome } => {
             let (symbol, style, what) = match outcome {
-                Outcome::Applied { generation, summary, .. } => {
-                    ("+", GREEN, format!("generation {generation}: {}", done(summary)))
+                ApplyOutcome::Applied { generation, summary, .. } => {
+                    ("+", GREEN, format!("generation {generation}: {}", past_tense(summary)))
                 }
-                Outcome::AlreadySo { generation } => ("=", DIM, format!("already so at generation {generation}")),
-                Outcome::Failed { problem } => ("!", RED, format!("failed: {} [{}]", problem.message, problem.code)),
+                ApplyOutcome::Unchanged { generation } => ("=", DIM, format!("unchanged at generation {generation}")),
+                ApplyOutcome::Failed { problem } => {
+                    ("!", RED, format!("failed: {} [{}]", problem.message, problem.code))
+                }
             };
-            let (done, of) = progress(run, environment);
+            let (done, of) = count_progress(run, environment);
             format!("  {style}{symbol}{style:#} {environment} {DIM}({done} of {of}){DIM:#} {what}")
         }
-        Event::SoakBegun { wave, seconds } => {
+        Event::SoakStarted { wave, seconds } => {
             let until = entry.at + std::time::Duration::from_secs(*seconds);
             format!("Wave {wave} soaks for {seconds} s, until {}.", until.strftime("%H:%M:%SZ"))
         }
-        Event::SoakEnded { wave } => format!("Wave {wave} has soaked."),
-        Event::Checked { environment, problem: None } => format!("  {GREEN}ok{GREEN:#} {environment}: the checks hold"),
+        Event::SoakEnded { wave } => format!("The soak time of wave {wave} is over."),
+        Event::Checked { environment, problem: None } => {
+            format!("  {GREEN}ok{GREEN:#} {environment}: the checks passed")
+        }
         Event::Checked { environment, problem: Some(problem) } => {
-            format!("  {RED}!{RED:#} {environment}: a check does not hold: {} [{}]", problem.message, problem.code)
+            format!("  {RED}!{RED:#} {environment}: a check failed: {} [{}]", problem.message, problem.code)
         }
         Event::WaveEnded { wave } => {
             let failed = run.waves.iter().find(|own| own.name == *wave).map_or(0, |own| run.failures(own));
             let tolerated = if failed > 0 { format!(", {failed} failed and tolerated") } else { String::new() };
             format!("Wave {wave} is done{tolerated}.")
         }
-        Event::TakingBack { wave: Some(wave), why, .. } => format!("{}. Taking wave {wave} back.", why.message),
-        Event::TakingBack { wave: None, .. } => "Taking everything back.".to_owned(),
-        Event::TakenBack { environment, generation: Some(generation), problem: None } => {
-            format!("  {YELLOW}-{YELLOW:#} {environment} is back, as generation {generation}")
+        Event::RollbackStarted { wave: Some(wave), reason, .. } => {
+            format!("{}. Rolling back wave {wave}.", reason.message)
         }
-        Event::TakenBack { environment, problem: None, .. } => format!("  = {environment}: nothing to take back"),
-        Event::TakenBack { environment, problem: Some(problem), .. } => {
-            format!("  {RED}!{RED:#} {environment} is not taken back: {} [{}]", problem.message, problem.code)
+        Event::RollbackStarted { wave: None, .. } => "Rolling back all waves.".to_owned(),
+        Event::RollbackEnded { environment, generation: Some(generation), problem: None } => {
+            format!("  {YELLOW}-{YELLOW:#} {environment} is rolled back (generation {generation})")
         }
-        Event::Paused { why, .. } => format!("Paused: {why}."),
+        Event::RollbackEnded { environment, problem: None, .. } => format!("  = {environment}: nothing to roll back"),
+        Event::RollbackEnded { environment, problem: Some(problem), .. } => {
+            format!("  {RED}!{RED:#} {environment} is not rolled back: {} [{}]", problem.message, problem.code)
+        }
+        Event::Paused { reason, .. } => format!("Paused: {reason}."),
         Event::Stopped { .. } => "Stopped.".to_owned(),
-        Event::Aborted { by } => format!("Given up by {by}."),
+        Event::Aborted { by } => format!("Aborted by {by}."),
         Event::Finished => format!("{GREEN}Finished.{GREEN:#}"),
-        Event::Leased { .. } | Event::Intended { .. } | Event::BackIntended { .. } => return None,
+        Event::LeaseAcquired { .. } | Event::Intended { .. } | Event::RollbackIntended { .. } => return None,
     };
     Some(format!("{DIM}{at}{DIM:#} {line}"))
 }
 
-/// `0 to add, 1 to change, 0 to destroy` as what was done, without what was not.
-fn done(summary: &str) -> String {
+/// Turns `0 to add, 1 to change, 0 to destroy` into `1 changed`.
+fn past_tense(summary: &str) -> String {
     let parts: Vec<String> = summary
         .split(", ")
         .filter(|part| !part.starts_with("0 "))
@@ -296,79 +302,83 @@ fn done(summary: &str) -> String {
                 .replace("to forget", "forgotten")
         })
         .collect();
-    if parts.is_empty() { "noted".to_owned() } else { parts.join(", ") }
+    if parts.is_empty() { "recorded".to_owned() } else { parts.join(", ") }
 }
 
-/// How many environments of the wave have come to an end.
-fn progress(run: &Run, name: &EnvironmentName) -> (usize, usize) {
+/// Counts the environments of the wave that have an outcome, and all of them.
+fn count_progress(run: &Run, name: &EnvironmentName) -> (usize, usize) {
     let Some(wave) = run.waves.iter().find(|wave| wave.environments.contains(name)) else { return (0, 0) };
-    let ended = |name: &&EnvironmentName| run.environments.get(*name).is_some_and(|e| e.became != Became::Waiting);
+    let ended =
+        |name: &&EnvironmentName| run.environments.get(*name).is_some_and(|e| e.outcome != EnvironmentOutcome::Waiting);
     (wave.environments.iter().filter(ended).count(), wave.environments.len())
 }
 
-/// Where a run stands. `running` tells whether a process on this machine is at it.
-pub fn run(run: &Run, running: bool, now: Timestamp) -> String {
+/// Renders the state of a run. `running` is true if a process of this machine works on it.
+pub fn render_run(run: &Run, running: bool, now: Timestamp) -> String {
     let mut out = String::new();
-    let begun = run.begun_at.strftime("%Y-%m-%d %H:%M:%SZ");
-    let _ = writeln!(out, "{BOLD}{}{BOLD:#}: run {}, begun {begun} by {}", run.rollout, run.id, run.by);
-    if let Some(commit) = &run.order.source.commit {
-        let dirty = if run.order.source.dirty { ", with changes that are not committed" } else { "" };
+    let started = run.started_at.strftime("%Y-%m-%d %H:%M:%SZ");
+    let _ = writeln!(out, "{BOLD}{}{BOLD:#}: run {}, started {started} by {}", run.rollout, run.id, run.by);
+    if let Some(commit) = &run.spec.source.commit {
+        let dirty = if run.spec.source.dirty { ", with uncommitted changes" } else { "" };
         let _ = writeln!(out, "{DIM}files of commit {}{dirty}{DIM:#}", commit.get(..12).unwrap_or(commit));
     }
-    let _ = writeln!(out, "{}\n", standing(run, running));
+    let _ = writeln!(out, "{}\n", describe_status(run, running));
     for wave in &run.waves {
-        self::wave(&mut out, run, wave, now);
+        render_wave(&mut out, run, wave, now);
     }
     let failed: Vec<_> = run.problems().collect();
     if !failed.is_empty() {
-        let _ = writeln!(out, "\n{}:", counted(failed.len(), "failure"));
-        problems(&mut out, failed.into_iter());
+        let _ = writeln!(out, "\n{}:", format_count(failed.len(), "failure"));
+        render_problems(&mut out, failed.into_iter());
     }
     let open: Vec<&EnvironmentName> =
         run.environments.iter().filter(|(_, own)| !own.open.is_empty()).map(|(name, _)| name).collect();
     if !open.is_empty() {
         let _ = writeln!(
             out,
-            "\nSent, and not known whether taken; going on asks the services: {}",
-            names(open.into_iter())
+            "\nSent without a known outcome; `resume` asks the services: {}",
+            format_names(open.into_iter())
         );
     }
     out
 }
 
-fn standing(run: &Run, running: bool) -> String {
-    let go_on = format!("mailwright rollout resume {}", run.rollout);
-    match &run.standing {
-        Standing::UnderWay if running && run.taking_back.is_some() => "It is being taken back.".to_owned(),
-        Standing::UnderWay if running => format!("{GREEN}It is under way.{GREEN:#}"),
-        Standing::UnderWay => {
-            format!("{YELLOW}No process here is at it: it ended without a word. To go on: {go_on}{YELLOW:#}")
+fn describe_status(run: &Run, running: bool) -> String {
+    let resume = format!("mailwright rollout resume {}", run.rollout);
+    match &run.status {
+        RunStatus::Running if running && run.rollback.is_some() => "Rolling back.".to_owned(),
+        RunStatus::Running if running => format!("{GREEN}Running.{GREEN:#}"),
+        RunStatus::Running => {
+            format!("{YELLOW}No process of this machine works on it: it was killed. To resume: {resume}{YELLOW:#}")
         }
-        Standing::Paused { .. } if running => "It is being ended.".to_owned(),
-        Standing::Paused { why, .. } => format!("{YELLOW}Paused: {why}. To go on: {go_on}{YELLOW:#}"),
-        Standing::Stopped { problem } => {
+        RunStatus::Paused { .. } if running => "Pausing.".to_owned(),
+        RunStatus::Paused { reason, .. } => format!("{YELLOW}Paused: {reason}. To resume: {resume}{YELLOW:#}"),
+        RunStatus::Stopped { problem } => {
             let remedy = &problem.remedy;
             format!("{RED}Stopped: {} [{}]{RED:#}\n{remedy}", problem.message, problem.code)
         }
-        Standing::Aborted { by } => format!("Given up by {by}."),
-        Standing::Finished => format!("{GREEN}Finished.{GREEN:#}"),
+        RunStatus::Aborted { by } => format!("Aborted by {by}."),
+        RunStatus::Finished => format!("{GREEN}Finished.{GREEN:#}"),
     }
 }
 
-fn wave(out: &mut String, run: &Run, wave: &WaveRun, now: Timestamp) {
+fn render_wave(out: &mut String, run: &Run, wave: &WaveRun, now: Timestamp) {
     let count = |test: &dyn Fn(&EnvironmentRun) -> bool| {
         wave.environments.iter().filter(|name| run.environments.get(*name).is_some_and(test)).count()
     };
     let parts = [
         (
-            count(&|e| matches!(e.became, Became::Applied { .. }) && !matches!(e.back, Some(Back::Done { .. }))),
+            count(&|e| {
+                matches!(e.outcome, EnvironmentOutcome::Applied { .. })
+                    && !matches!(e.rollback, Some(RollbackStatus::Done { .. }))
+            }),
             "applied",
         ),
-        (count(&|e| matches!(e.became, Became::AlreadySo { .. })), "already so"),
-        (count(&EnvironmentRun::failed), "failed"),
-        (count(&|e| matches!(e.back, Some(Back::Done { generation: Some(_) }))), "taken back"),
-        (count(&|e| e.back == Some(Back::Refused)), "not taken back"),
-        (count(&|e| e.became == Became::Waiting), "waiting"),
+        (count(&|e| matches!(e.outcome, EnvironmentOutcome::Unchanged { .. })), "unchanged"),
+        (count(&EnvironmentRun::has_failed), "failed"),
+        (count(&|e| matches!(e.rollback, Some(RollbackStatus::Done { generation: Some(_) }))), "rolled back"),
+        (count(&|e| e.rollback == Some(RollbackStatus::Refused)), "not rolled back"),
+        (count(&|e| e.outcome == EnvironmentOutcome::Waiting), "waiting"),
     ];
     let words: Vec<String> =
         parts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
@@ -376,11 +386,11 @@ fn wave(out: &mut String, run: &Run, wave: &WaveRun, now: Timestamp) {
         (true, _, _) => "done".to_owned(),
         (false, false, Some((since, seconds))) => {
             let left = (since.as_second() + i64::try_from(seconds).unwrap_or(i64::MAX) - now.as_second()).max(0);
-            format!("soaks, {left} s left")
+            format!("soaking, {left} s left")
         }
         (false, true, _) => "being checked".to_owned(),
-        _ if wave.begun => "under way".to_owned(),
-        _ => "not begun".to_owned(),
+        _ if wave.started => "running".to_owned(),
+        _ => "not started".to_owned(),
     };
     let _ = writeln!(
         out,
@@ -388,4 +398,16 @@ fn wave(out: &mut String, run: &Run, wave: &WaveRun, now: Timestamp) {
         wave.name,
         if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_a_plan_become_what_was_done() {
+        assert_eq!(past_tense("0 to add, 1 to change, 0 to destroy"), "1 changed");
+        assert_eq!(past_tense("2 to adopt, 1 to add, 0 to change, 3 to destroy"), "2 adopted, 1 added, 3 destroyed");
+        assert_eq!(past_tense("0 to add, 0 to change, 0 to destroy"), "recorded");
+    }
 }

@@ -1,4 +1,4 @@
-//! What the entries of a journal amount to: how far the run is, and what is known of each environment.
+//! The state of a run: its waves and environments, computed from the entries of its journal.
 
 use std::collections::BTreeMap;
 
@@ -7,242 +7,243 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{
-    Entry, Event, Problem,
-    journal::{Order, Outcome},
+    Entry, Event,
+    journal::{ApplyOutcome, RolloutSpec},
 };
-use crate::model::{EnvironmentName, RolloutName};
+use crate::model::{EnvironmentName, Problem, RolloutName};
 
-/// How far a run is.
+/// The state of a run.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Run {
-    /// The run.
+    /// The id of the run.
     pub id: Uuid,
     /// The rollout.
     pub rollout: RolloutName,
-    /// When it began.
-    pub begun_at: Timestamp,
-    /// Who began it.
+    /// The time of the first entry.
+    pub started_at: Timestamp,
+    /// The operator who started the run.
     pub by: String,
-    /// When something was written last.
+    /// The time of the last entry.
     pub last_at: Timestamp,
-    /// What is to be done.
+    /// The waves and environments as the files had them.
     #[serde(skip)]
-    pub order: Order,
-    /// Where it stands.
-    pub standing: Standing,
-    /// What is being taken back, if anything is.
+    pub spec: RolloutSpec,
+    /// The status of the run.
+    pub status: RunStatus,
+    /// The rollback that is under way.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub taking_back: Option<TakingBack>,
+    pub rollback: Option<RunRollback>,
     /// The waves.
     pub waves: Vec<WaveRun>,
-    /// The environments, also those that an earlier order had and the present one has not.
+    /// The environments, also those that an earlier version of the files had and the present one does not have.
     pub environments: BTreeMap<EnvironmentName, EnvironmentRun>,
 }
 
-/// Where a run stands.
+/// The status of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "is", rename_all = "camelCase")]
-pub enum Standing {
-    /// Somebody is at it, or was until the process ended.
-    UnderWay,
-    /// It waits for somebody to go on.
+#[serde(tag = "state", rename_all = "camelCase")]
+pub enum RunStatus {
+    /// A process works on it, or did until it was killed.
+    Running,
+    /// It can be resumed.
     Paused {
-        /// Why.
-        why: String,
-        /// The problem, where it is one.
+        /// The reason.
+        reason: String,
+        /// The problem that made it pause, if one did.
         #[serde(skip_serializing_if = "Option::is_none")]
         problem: Option<Problem>,
     },
-    /// More failed than may.
+    /// More environments failed than the rollout tolerates.
     Stopped {
-        /// What.
+        /// The failure.
         problem: Problem,
     },
-    /// Somebody gave it up.
+    /// An operator aborted it.
     Aborted {
-        /// Who.
+        /// The operator.
         by: String,
     },
     /// All waves are done.
     Finished,
 }
 
-impl Standing {
-    /// Whether nothing more comes of the run.
+impl RunStatus {
+    /// Returns true if the run cannot be resumed.
     pub fn is_final(&self) -> bool {
-        matches!(self, Standing::Aborted { .. } | Standing::Finished)
+        matches!(self, RunStatus::Aborted { .. } | RunStatus::Finished)
     }
 }
 
-/// What is being taken back.
+/// A rollback of environments to the generations that they had before the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct TakingBack {
-    /// Of which wave; none means of all.
+#[serde(rename_all = "camelCase")]
+pub struct RunRollback {
+    /// The wave that is rolled back; none for all waves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wave: Option<String>,
-    /// Whether what held nothing before is to hold nothing again.
+    /// True if environments that were empty before the run are emptied.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub to_nothing: bool,
-    /// Why.
-    pub why: Problem,
+    pub to_empty: bool,
+    /// The reason.
+    pub reason: Problem,
 }
 
-/// How far a wave is.
+/// The state of a wave.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WaveRun {
-    /// What it is called.
+    /// The name of the wave.
     pub name: String,
     /// Its environments.
     pub environments: Vec<EnvironmentName>,
-    /// Whether it has begun.
-    pub begun: bool,
-    /// Since when it soaks, and for how many seconds.
+    /// True once the wave has started.
+    pub started: bool,
+    /// The start of the soak time, and its length in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub soak: Option<(Timestamp, u64)>,
-    /// Whether it has soaked.
+    /// True once the soak time is over.
     pub soaked: bool,
-    /// Whether it is done.
+    /// True once the wave is done.
     pub ended: bool,
 }
 
-/// What is known of an environment.
+/// The state of an environment in a run.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EnvironmentRun {
-    /// What became of it.
-    pub became: Became,
-    /// When that was written.
+    /// The outcome of the apply.
+    pub outcome: EnvironmentOutcome,
+    /// The time of the outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
-    /// Changesets that were about to be sent, and what became of which is not written down.
+    /// Changesets that may have been sent and whose outcome is not in the journal.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub open: Vec<Intent>,
-    /// Whether its checks hold; none if they were not made.
+    /// True if the checks passed; none if they were not run.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub holds: Option<bool>,
-    /// How often its checks were made.
+    pub checks_passed: Option<bool>,
+    /// The number of times that the checks were run.
     pub checks: u32,
-    /// The failure, of the change or of a check.
+    /// The failure of the apply, of a check or of the rollback.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
-    /// What became of taking it back.
+    /// The status of the rollback.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub back: Option<Back>,
+    pub rollback: Option<RollbackStatus>,
 }
 
-/// What became of an environment.
+/// The outcome of the apply in an environment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(tag = "is", rename_all = "camelCase")]
-pub enum Became {
-    /// Its turn has not come, or nobody knows what came of it.
+#[serde(tag = "state", rename_all = "camelCase")]
+pub enum EnvironmentOutcome {
+    /// There is no outcome yet, or it is unknown.
     #[default]
     Waiting,
-    /// It has what the files say.
+    /// A changeset was applied.
     Applied {
-        /// The generation that was made.
+        /// The generation that it created.
         generation: u64,
         /// The generation before.
         before: u64,
     },
-    /// It had what the files say before.
-    AlreadySo {
-        /// The generation that it is at.
+    /// The environment was already as the files say.
+    Unchanged {
+        /// Its generation.
         generation: u64,
     },
-    /// It failed.
+    /// The apply failed.
     Failed,
 }
 
 /// A changeset that was about to be sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Intent {
-    /// Its id.
+    /// The id of the changeset.
     pub changeset: Uuid,
     /// The generation that it was computed from.
     pub base: u64,
-    /// What it does.
+    /// The number of changes of each kind.
     pub summary: String,
 }
 
-/// What became of taking an environment back.
+/// The status of the rollback of an environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "is", rename_all = "camelCase")]
-pub enum Back {
-    /// It was asked for, and nobody knows yet.
-    Asked {
-        /// From which generation.
+#[serde(tag = "state", rename_all = "camelCase")]
+pub enum RollbackStatus {
+    /// It was requested, and its outcome is unknown.
+    Requested {
+        /// The generation that the run created.
         base: u64,
-        /// To which.
+        /// The generation to return to.
         to: u64,
     },
-    /// It is back, at this generation.
+    /// The environment is rolled back.
     Done {
-        /// The generation; none if there was nothing to take back.
+        /// The generation that the rollback created; none if there was nothing to roll back.
         generation: Option<u64>,
     },
-    /// It is not.
+    /// The environment is not rolled back.
     Refused,
 }
 
 impl EnvironmentRun {
-    /// Whether it counts as a failure.
-    pub fn failed(&self) -> bool {
-        self.became == Became::Failed || self.holds == Some(false)
+    /// Returns true if the environment counts as a failure of its wave.
+    pub fn has_failed(&self) -> bool {
+        self.outcome == EnvironmentOutcome::Failed || self.checks_passed == Some(false)
     }
 
-    /// Whether its change is done.
-    pub fn is_so(&self) -> bool {
-        matches!(self.became, Became::Applied { .. } | Became::AlreadySo { .. })
+    /// Returns true if the environment is as the files say.
+    pub fn is_applied(&self) -> bool {
+        matches!(self.outcome, EnvironmentOutcome::Applied { .. } | EnvironmentOutcome::Unchanged { .. })
     }
 }
 
 impl Run {
-    /// What the entries of a journal amount to; none if nothing has begun.
-    pub fn of(entries: &[Entry]) -> Option<Self> {
+    /// Computes the state of a run from the entries of its journal; none if there is no run.
+    pub fn from_entries(entries: &[Entry]) -> Option<Self> {
         let (first, rest) = entries.split_first()?;
-        let Event::Begun { run, rollout, by, order, .. } = &first.event else { return None };
+        let Event::Started { run, rollout, by, spec, .. } = &first.event else { return None };
         let mut state = Self {
             id: *run,
             rollout: rollout.clone(),
-            begun_at: first.at,
+            started_at: first.at,
             by: by.clone(),
             last_at: first.at,
-            order: order.clone(),
-            standing: Standing::UnderWay,
-            taking_back: None,
+            spec: spec.clone(),
+            status: RunStatus::Running,
+            rollback: None,
             waves: Vec::new(),
             environments: BTreeMap::new(),
         };
-        state.arrange(order.clone());
+        state.set_spec(spec.clone());
         for entry in rest {
-            state.take(entry);
+            state.apply_entry(entry);
         }
         Some(state)
     }
 
-    /// Another entry.
-    pub fn take(&mut self, entry: &Entry) {
+    /// Applies an entry of the journal.
+    pub fn apply_entry(&mut self, entry: &Entry) {
         self.last_at = entry.at;
         match &entry.event {
-            Event::Begun { .. } | Event::Leased { .. } => {}
-            Event::Resumed { order, .. } => {
-                if matches!(self.standing, Standing::Stopped { .. }) {
-                    self.try_failed_again();
+            Event::Started { .. } | Event::LeaseAcquired { .. } => {}
+            Event::Resumed { spec, .. } => {
+                if matches!(self.status, RunStatus::Stopped { .. }) {
+                    self.reset_failed();
                 }
-                self.standing = Standing::UnderWay;
-                if let Some(order) = order {
-                    self.arrange(order.clone());
+                self.status = RunStatus::Running;
+                if let Some(spec) = spec {
+                    self.set_spec(spec.clone());
                 }
             }
-            Event::WaveBegun { wave } => self.wave(wave, |wave| wave.begun = true),
+            Event::WaveStarted { wave } => self.wave(wave, |wave| wave.started = true),
             Event::Intended { environment, changeset, base, summary } => {
                 let intent = Intent { changeset: *changeset, base: *base, summary: summary.clone() };
                 self.environment(environment).open.push(intent);
             }
             Event::Ended { environment, outcome } => self.ended(environment, outcome, entry.at),
-            Event::SoakBegun { wave, seconds } => {
+            Event::SoakStarted { wave, seconds } => {
                 let soak = (entry.at, *seconds);
                 self.wave(wave, |wave| (wave.soak, wave.soaked) = (Some(soak), false));
             }
@@ -250,78 +251,82 @@ impl Run {
             Event::Checked { environment, problem } => {
                 let run = self.environment(environment);
                 run.checks += 1;
-                run.holds = Some(problem.is_none());
+                run.checks_passed = Some(problem.is_none());
                 run.problem.clone_from(problem);
             }
             Event::WaveEnded { wave } => self.wave(wave, |wave| wave.ended = true),
-            Event::TakingBack { wave, why, to_nothing } => {
-                self.taking_back = Some(TakingBack { wave: wave.clone(), why: why.clone(), to_nothing: *to_nothing });
+            Event::RollbackStarted { wave, reason, to_empty } => {
+                let (wave, reason, to_empty) = (wave.clone(), reason.clone(), *to_empty);
+                self.rollback = Some(RunRollback { wave, to_empty, reason });
             }
-            Event::BackIntended { environment, base, to } => {
-                self.environment(environment).back = Some(Back::Asked { base: *base, to: *to });
+            Event::RollbackIntended { environment, base, to } => {
+                self.environment(environment).rollback = Some(RollbackStatus::Requested { base: *base, to: *to });
             }
-            Event::TakenBack { environment, generation, problem } => {
+            Event::RollbackEnded { environment, generation, problem } => {
                 let run = self.environment(environment);
                 match problem {
-                    None => run.back = Some(Back::Done { generation: *generation }),
-                    Some(problem) => (run.back, run.problem) = (Some(Back::Refused), Some(problem.clone())),
+                    None => run.rollback = Some(RollbackStatus::Done { generation: *generation }),
+                    Some(problem) => {
+                        (run.rollback, run.problem) = (Some(RollbackStatus::Refused), Some(problem.clone()));
+                    }
                 }
             }
-            Event::Paused { why, problem } => {
-                self.standing = Standing::Paused { why: why.clone(), problem: problem.clone() };
+            Event::Paused { reason, problem } => {
+                self.status = RunStatus::Paused { reason: reason.clone(), problem: problem.clone() };
             }
             Event::Stopped { problem } => {
-                self.taking_back = None;
-                self.standing = Standing::Stopped { problem: problem.clone() };
+                self.rollback = None;
+                self.status = RunStatus::Stopped { problem: problem.clone() };
             }
             Event::Aborted { by } => {
-                self.taking_back = None;
-                self.standing = Standing::Aborted { by: by.clone() };
+                self.rollback = None;
+                self.status = RunStatus::Aborted { by: by.clone() };
             }
-            Event::Finished => self.standing = Standing::Finished,
+            Event::Finished => self.status = RunStatus::Finished,
         }
     }
 
-    fn ended(&mut self, name: &EnvironmentName, outcome: &Outcome, at: Timestamp) {
+    fn ended(&mut self, name: &EnvironmentName, outcome: &ApplyOutcome, at: Timestamp) {
         let run = self.environment(name);
         run.at = Some(at);
         run.problem = None;
         match outcome {
-            Outcome::Applied { generation, before, .. } => {
-                run.became = Became::Applied { generation: *generation, before: *before };
+            ApplyOutcome::Applied { generation, before, .. } => {
+                run.outcome = EnvironmentOutcome::Applied { generation: *generation, before: *before };
                 run.open.clear();
             }
-            Outcome::AlreadySo { generation } => {
-                run.became = Became::AlreadySo { generation: *generation };
+            ApplyOutcome::Unchanged { generation } => {
+                run.outcome = EnvironmentOutcome::Unchanged { generation: *generation };
                 run.open.clear();
             }
-            // What was sent stays open: nobody may know what came of it.
-            Outcome::Failed { problem } => {
-                (run.became, run.problem) = (Became::Failed, Some(problem.clone()));
+            // A changeset that was sent stays open: its outcome may be unknown.
+            ApplyOutcome::Failed { problem } => {
+                (run.outcome, run.problem) = (EnvironmentOutcome::Failed, Some(problem.clone()));
             }
         }
     }
 
-    /// Whether what is being taken back goes to nothing where nothing was.
-    pub fn goes_to_nothing(&self) -> bool {
-        self.taking_back.as_ref().is_some_and(|back| back.to_nothing)
+    /// Returns true if the rollback empties environments that were empty before the run.
+    pub fn rolls_back_to_empty(&self) -> bool {
+        self.rollback.as_ref().is_some_and(|rollback| rollback.to_empty)
     }
 
-    /// After a stop, what failed in the waves that are not done is tried again, and so is what was taken back.
-    fn try_failed_again(&mut self) {
+    /// Resets the environments that a run tries again after a stop: those that failed in waves that are not done, and those
+    /// that were rolled back.
+    fn reset_failed(&mut self) {
         for wave in &mut self.waves {
             let mut again = false;
             for name in &wave.environments {
                 let Some(run) = self.environments.get_mut(name) else { continue };
-                if run.back.is_some() {
+                if run.rollback.is_some() {
                     *run = EnvironmentRun { checks: run.checks, ..EnvironmentRun::default() };
                     again = true;
                 } else if wave.ended {
-                    // What was tolerated stays so.
-                } else if run.became == Became::Failed {
-                    (run.became, run.problem, again) = (Became::Waiting, None, true);
-                } else if run.holds == Some(false) {
-                    (run.holds, run.problem) = (None, None);
+                    // Failures that were tolerated stay tolerated.
+                } else if run.outcome == EnvironmentOutcome::Failed {
+                    (run.outcome, run.problem, again) = (EnvironmentOutcome::Waiting, None, true);
+                } else if run.checks_passed == Some(false) {
+                    (run.checks_passed, run.problem) = (None, None);
                 }
             }
             if again {
@@ -330,20 +335,21 @@ impl Run {
         }
     }
 
-    /// The waves of an order; what is known of waves and environments of the same names stays.
-    fn arrange(&mut self, order: Order) {
+    /// Sets the waves. The state of waves and environments that have the same names is kept.
+    fn set_spec(&mut self, spec: RolloutSpec) {
         let known = std::mem::take(&mut self.waves);
-        self.waves = order
+        self.waves = spec
             .waves
             .iter()
             .map(|wave| {
                 let before = known.iter().find(|known| known.name == wave.name);
                 let environments: Vec<EnvironmentName> = wave.environments.keys().cloned().collect();
-                let done =
-                    |name: &EnvironmentName| self.environments.get(name).is_some_and(|e| e.is_so() || e.failed());
+                let done = |name: &EnvironmentName| {
+                    self.environments.get(name).is_some_and(|e| e.is_applied() || e.has_failed())
+                };
                 WaveRun {
                     name: wave.name.clone(),
-                    begun: before.is_some_and(|wave| wave.begun),
+                    started: before.is_some_and(|wave| wave.started),
                     soak: before.and_then(|wave| wave.soak),
                     soaked: before.is_some_and(|wave| wave.soaked),
                     ended: before.is_some_and(|wave| wave.ended) && environments.iter().all(done),
@@ -351,10 +357,10 @@ impl Run {
                 }
             })
             .collect();
-        for name in order.waves.iter().flat_map(|wave| wave.environments.keys()) {
+        for name in spec.waves.iter().flat_map(|wave| wave.environments.keys()) {
             self.environments.entry(name.clone()).or_default();
         }
-        self.order = order;
+        self.spec = spec;
     }
 
     fn wave(&mut self, name: &str, change: impl FnOnce(&mut WaveRun)) {
@@ -367,13 +373,86 @@ impl Run {
         self.environments.entry(name.clone()).or_default()
     }
 
-    /// How many environments of a wave failed.
+    /// Counts the environments of a wave that failed.
     pub fn failures(&self, wave: &WaveRun) -> usize {
-        wave.environments.iter().filter(|name| self.environments.get(*name).is_some_and(EnvironmentRun::failed)).count()
+        wave.environments
+            .iter()
+            .filter(|name| self.environments.get(*name).is_some_and(EnvironmentRun::has_failed))
+            .count()
     }
 
-    /// The environments that failed, with why.
+    /// The environments that failed, with the reasons.
     pub fn problems(&self) -> impl Iterator<Item = (&EnvironmentName, &Problem)> {
         self.environments.iter().filter_map(|(name, run)| Some((name, run.problem.as_ref()?)))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{Code, Digest, Provenance},
+        rollout::journal::WaveSpec,
+    };
+
+    fn entry(event: Event) -> Entry {
+        Entry { at: Timestamp::UNIX_EPOCH, event }
+    }
+
+    fn name(text: &str) -> EnvironmentName {
+        text.parse().unwrap()
+    }
+
+    fn failed() -> Problem {
+        Problem::new(Code::ServiceUnreachable, "no service answers")
+    }
+
+    fn ended(environment: &str, outcome: ApplyOutcome) -> Entry {
+        entry(Event::Ended { environment: name(environment), outcome })
+    }
+
+    /// A run with one wave of the environments `a` and `b`.
+    fn started() -> Entry {
+        let environments = ["a", "b"].map(|environment| (name(environment), String::new())).into();
+        let spec = RolloutSpec {
+            file: Digest::of_bytes(b""),
+            source: Provenance::default(),
+            coordinator: name("a"),
+            waves: vec![WaveSpec { name: "all".to_owned(), environments }],
+        };
+        let (rollout, mailwright, by) = ("port".parse().unwrap(), String::new(), "ann".to_owned());
+        entry(Event::Started { run: Uuid::nil(), rollout, mailwright, by, spec })
+    }
+
+    #[test]
+    fn entries_add_up_to_a_run() {
+        assert!(Run::from_entries(&[]).is_none());
+        let applied = ApplyOutcome::Applied { generation: 2, before: 1, summary: String::new() };
+        let run = Run::from_entries(&[started(), ended("a", applied)]).unwrap();
+        assert_eq!(run.environments[&name("a")].outcome, EnvironmentOutcome::Applied { generation: 2, before: 1 });
+        assert_eq!(run.environments[&name("b")].outcome, EnvironmentOutcome::Waiting);
+        assert_eq!((run.status, run.waves.len()), (RunStatus::Running, 1));
+    }
+
+    #[test]
+    fn a_changeset_without_a_known_answer_stays_open_after_a_failure() {
+        let intent =
+            Event::Intended { environment: name("a"), changeset: Uuid::nil(), base: 1, summary: String::new() };
+        let failure = ended("a", ApplyOutcome::Failed { problem: failed() });
+        let run = Run::from_entries(&[started(), entry(intent), failure]).unwrap();
+        assert_eq!((run.environments[&name("a")].open.len(), run.failures(&run.waves[0])), (1, 1));
+    }
+
+    #[test]
+    fn resuming_after_a_stop_tries_failed_environments_again() {
+        let failure = || ended("a", ApplyOutcome::Failed { problem: failed() });
+        let resumed = || entry(Event::Resumed { by: "ann".to_owned(), spec: None });
+        let stopped = entry(Event::Stopped { problem: failed() });
+        let run = Run::from_entries(&[started(), failure(), stopped, resumed()]).unwrap();
+        assert!(!run.environments[&name("a")].has_failed());
+        let paused = entry(Event::Paused { reason: "Ctrl-C".to_owned(), problem: None });
+        let run = Run::from_entries(&[started(), failure(), paused, resumed()]).unwrap();
+        assert!(run.environments[&name("a")].has_failed(), "a pause keeps failures");
     }
 }

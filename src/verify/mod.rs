@@ -10,7 +10,6 @@
 //! | [`graph`] | the two providers of Microsoft Graph |
 //! | `smtp` | a mail server, up to the point where a mail would follow |
 //! | `dns` | SPF, DKIM and DMARC of the sender's domain |
-//! | [`waivers`] | findings that the environment accepts for a time |
 //! | [`render`] | the report for people and for programs |
 //!
 //! The command line and the service both use it. It reads no store, opens no age file and prints nothing: a
@@ -18,14 +17,12 @@
 
 mod dns;
 pub mod expiry;
-pub mod gate;
 pub mod graph;
 mod needs;
 mod remedy;
 pub mod render;
 mod secret;
 mod smtp;
-pub mod waivers;
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -1,4 +1,4 @@
-//! Where the files come from: a folder that somebody else keeps, or a clone that follows a branch.
+//! The source of the files: a folder that another program updates, or a clone that follows a branch.
 
 use std::{
     collections::BTreeSet,
@@ -9,145 +9,144 @@ use std::{
 use super::Shared;
 use crate::{
     config::{Report, Repository, Selection},
-    git::{self, Cancellation, Follower, GitError, WorkTreeProvenance},
-    model::Provenance,
-    model::{Code, EnvironmentName, code::Severity},
-    rollout::Problem,
+    git::{self, Cancellation, Follower, WorkTreeProvenance},
+    model::{Code, EnvironmentName, Problem, Provenance, code::Severity},
 };
 
-/// The files as they were found.
+/// A version of the files.
 pub struct Snapshot {
     /// The repository.
     pub repository: Arc<Repository>,
-    /// Which commit they are of.
+    /// The commit, branch and author.
     pub source: Provenance,
-    /// Why Git does not say it.
-    pub source_refusal: Option<GitError>,
-    /// How often the files had changed before. Two snapshots with the same number are of the same files.
+    /// The reason for which Git does not name them, if it refuses to.
+    pub source_refusal: Option<Problem>,
+    /// The number of times that the files had changed before. Snapshots with the same number have the same files.
     pub revision: u64,
 }
 
-/// Where the files come from.
+/// The source of the files.
 pub struct Files {
-    from: From,
-    /// What was found last: commit, and whether all is committed.
+    origin: Origin,
+    /// The last version: its commit, and true if there were uncommitted changes.
     last: Option<(Option<String>, bool)>,
-    /// How often they changed.
+    /// The number of times that the files changed.
     revision: u64,
 }
 
-enum From {
+enum Origin {
     Folder(PathBuf),
     Branch(Follower),
 }
 
 impl Files {
-    /// A folder; somebody else changes it.
+    /// A folder that another program updates.
     pub fn folder(path: PathBuf) -> Self {
-        Self { from: From::Folder(path), last: None, revision: 0 }
+        Self { origin: Origin::Folder(path), last: None, revision: 0 }
     }
 
-    /// A branch.
+    /// A clone that follows a branch.
     pub fn branch(follower: Follower) -> Self {
-        Self { from: From::Branch(follower), last: None, revision: 0 }
+        Self { origin: Origin::Branch(follower), last: None, revision: 0 }
     }
 
-    /// What ends a look that waits for a remote.
+    /// Returns the handle that interrupts a fetch from a remote.
     pub(super) fn stop(&self) -> Cancellation {
-        match &self.from {
-            From::Folder(_) => Cancellation::default(),
-            From::Branch(follower) => follower.cancellation(),
+        match &self.origin {
+            Origin::Folder(_) => Cancellation::default(),
+            Origin::Branch(follower) => follower.cancellation(),
         }
     }
 
-    /// Looks whether there is anything new, and puts it where passes read it. None if there is not; with `again`, what is
-    /// there in any case.
-    pub(super) async fn look(&mut self, shared: &Shared, again: bool) -> Result<Option<Seen>, Problem> {
+    /// Checks for a new version, and makes it available to passes. Returns none if there is no new one, unless `always` is set.
+    pub(super) async fn poll(&mut self, shared: &Shared, always: bool) -> Result<Option<FilesVersion>, Problem> {
         let known = self.last.clone();
-        let seen = match &self.from {
-            From::Folder(path) => {
-                let asked = path.clone();
-                let source = blocking(move || git::read_provenance(&asked, None)).await?;
+        let snapshot = match &self.origin {
+            Origin::Folder(path) => {
+                let folder = path.clone();
+                let source = blocking(move || git::read_provenance(&folder, None)).await?;
                 let provenance = &source.provenance;
-                if !again && known.as_ref() == Some(&(provenance.commit.clone(), provenance.dirty)) {
+                if !always && known.as_ref() == Some(&(provenance.commit.clone(), provenance.dirty)) {
                     return Ok(None);
                 }
                 if let Some(refusal) = &source.refusal {
                     let (problem, remedy) = (&refusal.message, &refusal.remedy);
-                    tracing::warn!(code = %refusal.code, problem, remedy, "commit, branch and author cannot be recorded");
+                    tracing::warn!(code = %refusal.code, problem, remedy, "cannot record commit, branch and author");
                 }
                 let path = path.clone();
                 self.revision += u64::from(known != Some((provenance.commit.clone(), provenance.dirty)));
                 let revision = self.revision;
-                lay(shared, move || open(&path, source, revision)).await?
+                replace_checkout(shared, move || open(&path, source, revision)).await?
             }
-            From::Branch(follower) => {
-                let asked = follower.clone();
-                let step = blocking(move || asked.fetch()).await??;
-                let is_there = known.is_some_and(|(commit, _)| commit.as_deref() == Some(&step.commit));
-                if is_there && !again {
+            Origin::Branch(follower) => {
+                let remote = follower.clone();
+                let step = blocking(move || remote.fetch()).await??;
+                let is_checked_out = known.is_some_and(|(commit, _)| commit.as_deref() == Some(&step.commit));
+                if is_checked_out && !always {
                     return Ok(None);
                 }
-                if !is_there && step.is_rewritten {
-                    tracing::warn!(commit = step.commit, "the branch's history was rewritten; it is followed");
+                if !is_checked_out && step.is_rewritten {
+                    tracing::warn!(commit = step.commit, "the history of the branch was rewritten; following it");
                     let now = shared.options.clock.now();
                     shared.set(|status| status.files.rewritten_at = Some(now));
                 }
-                let follower = follower.clone();
-                self.revision += u64::from(!is_there);
+                self.revision += u64::from(!is_checked_out);
                 let revision = self.revision;
+                let follower = follower.clone();
                 let work = move || {
-                    if !is_there {
+                    if !is_checked_out {
                         follower.check_out(&step.commit)?;
                     }
                     let source = git::read_provenance(follower.folder(), Some(follower.branch().to_owned()));
                     open(follower.folder(), source, revision)
                 };
-                lay(shared, work).await?
+                replace_checkout(shared, work).await?
             }
         };
-        let (found, selection) = (Arc::clone(&seen), shared.options.selection.clone());
+        let (found, selection) = (Arc::clone(&snapshot), shared.options.selection.clone());
         let names = blocking(move || found.names(&selection)).await??;
-        let seen = Seen { commit: seen.source.commit.clone(), dirty: seen.source.dirty, names };
-        self.last = Some((seen.commit.clone(), seen.dirty));
-        Ok(Some(seen))
+        let Provenance { commit, dirty, .. } = &snapshot.source;
+        let version = FilesVersion { commit: commit.clone(), dirty: *dirty, names };
+        self.last = Some((version.commit.clone(), version.dirty));
+        Ok(Some(version))
     }
 }
 
-/// What was seen of the files.
-pub(super) struct Seen {
+/// A version of the files, and the environments in it.
+pub(super) struct FilesVersion {
     pub(super) commit: Option<String>,
     pub(super) dirty: bool,
-    /// The environments that are meant.
+    /// The environments that are selected.
     pub(super) names: BTreeSet<EnvironmentName>,
 }
 
-impl Seen {
-    pub(super) fn is_of_same_files(&self, other: &Self) -> bool {
+impl FilesVersion {
+    pub(super) fn is_same(&self, other: &Self) -> bool {
         self.commit == other.commit && self.dirty == other.dirty
     }
 }
 
-/// Puts other files where passes read them. A pass that loaded an environment meanwhile finds another revision afterwards,
-/// and loads it again: no pass has the files of one commit under the name of another.
-async fn lay(
+/// Replaces the files. A pass that loaded an environment meanwhile finds another revision afterwards and loads it again, so that no
+/// pass records the files of one commit under another one.
+async fn replace_checkout(
     shared: &Shared,
     work: impl FnOnce() -> Result<Snapshot, Problem> + Send + 'static,
 ) -> Result<Arc<Snapshot>, Problem> {
-    let mut lying = shared.files.write().await;
+    let mut checkout = shared.files.write().await;
     let found = blocking(work).await.and_then(|found| found).map(Arc::new);
-    *lying = Some(found.clone());
+    *checkout = Some(found.clone());
     found
 }
 
 fn open(root: &Path, source: WorkTreeProvenance, revision: u64) -> Result<Snapshot, Problem> {
-    let repository = Repository::open(root).map_err(|report| broken(&report))?;
+    let repository = Repository::open(root).map_err(|report| invalid_files(&report))?;
     let WorkTreeProvenance { provenance: source, refusal: source_refusal } = source;
+    let source_refusal = source_refusal.map(Problem::from);
     Ok(Snapshot { repository: Arc::new(repository), source, source_refusal, revision })
 }
 
 impl Snapshot {
-    /// The environments that are meant.
+    /// The environments that are selected.
     fn names(&self, selection: &Selection) -> Result<BTreeSet<EnvironmentName>, Problem> {
         let names = self.repository.select(selection);
         let names = names.map_err(|error| Problem::new(error.code, error.message).remedy(error.remedy))?;
@@ -155,8 +154,8 @@ impl Snapshot {
     }
 }
 
-/// The first of what is wrong with the files.
-pub(super) fn broken(report: &Report) -> Problem {
+/// Returns the problem of files that break rules: the first error, and the number of others.
+pub(super) fn invalid_files(report: &Report) -> Problem {
     let mut errors = report.diagnostics.iter().filter(|problem| problem.severity == Severity::Error);
     let first = errors.next().map_or_else(String::new, |first| {
         format!(": {}:{}: {} {}", first.file, first.line, first.code.id(), first.message)
@@ -166,17 +165,11 @@ pub(super) fn broken(report: &Report) -> Problem {
         count => format!(" and {count} more"),
     };
     Problem::new(Code::FilesInvalid, format!("the files break the rules{first}{more}"))
-        .remedy("`mailwright validate` tells all of it. Nothing was changed.")
+        .remedy("`mailwright validate` lists all errors.")
 }
 
-/// Does what waits for a disk or a program beside everything else.
+/// Runs work that blocks on a disk or a program in a thread of its own.
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|_| Problem::new(Code::Internal, "a task of the watch broke off"))
-}
-
-impl std::convert::From<GitError> for Problem {
-    fn from(error: GitError) -> Self {
-        Problem::new(error.code, error.message).remedy(error.remedy)
-    }
+    done.map_err(|_| Problem::new(Code::Internal, "a task of the watch ended unexpectedly"))
 }

@@ -1,4 +1,4 @@
-//! Credentials that end: what `verify` saw, and that it is seen at all.
+//! Credentials that expire soon: reads the service's last verifications, and has profiles verified whose last one is old.
 
 use std::{
     collections::BTreeMap,
@@ -7,48 +7,55 @@ use std::{
 
 use jiff::SignedDuration;
 
-use super::{
-    Expiring, Shared,
-    environment::{Read, Watched},
-};
+use super::{ExpiringCredential, Shared, loader::LoadedFiles};
 use crate::{
-    api::VerifyRequest,
     client::Client,
-    model::{LastVerified, ProfileName, State, StoredProfile},
-    verify::{
-        expiry::{self, CredentialExpiry},
-        gate,
-    },
+    model::{EnvironmentName, LastVerified, ProfileName, State, StoredProfile},
+    operations::gate,
+    verify::expiry::{self, CredentialExpiry},
 };
 
-/// How long a service may take to say what was seen.
-const ASK: Duration = Duration::from_secs(60);
-/// How long it may take to look anew.
-const VERIFY: Duration = Duration::from_secs(120);
-/// What was seen so long ago is looked at anew.
+/// The time limit for reading the last verifications.
+const READ_LIMIT: Duration = Duration::from_secs(60);
+/// The time limit of a verification.
+const VERIFY_LIMIT: Duration = Duration::from_secs(120);
+/// The age from which a verification is repeated.
 const OLD: SignedDuration = SignedDuration::from_hours(24);
-/// And no more often than this, whatever comes of it.
+/// The shortest pause between two verifications, whatever their outcome.
 const PAUSE: Duration = Duration::from_secs(3600);
 
-impl Watched {
-    /// Credentials that end soon, or none if nobody can say.
-    pub(super) async fn expiring(
+/// Watches the credentials of one environment.
+pub(super) struct CredentialMonitor {
+    name: EnvironmentName,
+    /// The time of the last verification that this watch requested.
+    verified: Option<Instant>,
+}
+
+impl CredentialMonitor {
+    pub(super) fn new(name: EnvironmentName) -> Self {
+        Self { name, verified: None }
+    }
+
+    /// Returns the credentials that expire soon, or none if the service does not answer. `is_active` is true for the watch that
+    /// holds the lease: it has old verifications repeated.
+    pub(super) async fn find_expiring(
         &mut self,
         shared: &Shared,
         client: &Client,
         state: &State,
-        read: &Read,
-    ) -> Option<Vec<Expiring>> {
-        let mut last = seen(client).await?;
-        if self.is_acting() && self.look_anew(shared, client, state, read, &last).await {
-            last = seen(client).await?;
+        files: &LoadedFiles,
+        is_active: bool,
+    ) -> Option<Vec<ExpiringCredential>> {
+        let mut last = fetch_last_verified(client).await?;
+        if is_active && self.verify_old(shared, client, state, files, &last).await {
+            last = fetch_last_verified(client).await?;
         }
         let now = shared.options.clock.now();
-        let limit = SignedDuration::from_hours(24 * i64::from(read.desired.verify.credential_days));
+        let limit = SignedDuration::from_hours(24 * i64::from(files.desired.verify.credential_days));
         let soon = expiry::live_credentials(state, &last).into_iter().filter_map(|credential| {
             let end = credential.end.filter(|end| end.ends.duration_since(now) <= limit)?;
             let days = (end.ends.as_second() - now.as_second()).div_euclid(86_400);
-            Some(Expiring {
+            Some(ExpiringCredential {
                 profile: credential.profile.to_string(),
                 secret: credential.secret.to_string(),
                 kind: credential.kind,
@@ -59,13 +66,13 @@ impl Watched {
         Some(soon.collect())
     }
 
-    /// Has the service verify the profiles whose credentials nobody has looked at for long. Whether it did.
-    async fn look_anew(
+    /// Has the service verify the profiles whose last verification is old. Returns true if it did.
+    async fn verify_old(
         &mut self,
         shared: &Shared,
         client: &Client,
         state: &State,
-        read: &Read,
+        files: &LoadedFiles,
         last: &BTreeMap<ProfileName, LastVerified>,
     ) -> bool {
         let now = shared.options.clock.now();
@@ -81,33 +88,21 @@ impl Watched {
             return false;
         }
         self.verified = Some(Instant::now());
-        let reader = {
-            let _lying = shared.files.read().await;
-            gate::reader_file(read.snapshot.repository.root(), &read.desired)
+        let request = {
+            let _checked_out = shared.files.read().await;
+            gate::profile_request(files.snapshot.repository.root(), &files.desired, profiles)
         };
-        let request = VerifyRequest {
-            environment: self.name.clone(),
-            siblings: gate::beside(&read.desired, &profiles),
-            profiles,
-            // The service has the others: they are live.
-            secrets: reader.into_iter().collect(),
-            credential_days: read.desired.verify.credential_days,
-            probe: false,
-            reader: gate::reading(&read.desired),
-            reader_token: None,
-        };
-        let asked = tokio::time::timeout(VERIFY, client.verify(&request, drop)).await;
-        let failed = match asked {
+        let failure = match tokio::time::timeout(VERIFY_LIMIT, client.verify(&request, drop)).await {
             Ok(Ok(_)) => return true,
             Ok(Err(error)) => error.message,
-            Err(_) => format!("no answer within {VERIFY:?}"),
+            Err(_) => format!("no answer within {VERIFY_LIMIT:?}"),
         };
-        tracing::warn!(environment = %self.name, problem = failed, "when credentials end could not be looked up");
+        tracing::warn!(environment = %self.name, problem = failure, "cannot read when credentials expire");
         false
     }
 }
 
-/// What was seen last of each profile.
-async fn seen(client: &Client) -> Option<BTreeMap<ProfileName, LastVerified>> {
-    Some(tokio::time::timeout(ASK, client.last_verified()).await.ok()?.ok()?.profiles)
+/// Reads the last verification of each profile.
+async fn fetch_last_verified(client: &Client) -> Option<BTreeMap<ProfileName, LastVerified>> {
+    Some(tokio::time::timeout(READ_LIMIT, client.last_verified()).await.ok()?.ok()?.profiles)
 }

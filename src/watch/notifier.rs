@@ -1,4 +1,4 @@
-//! Sends what is to be told. Each receiver of each environment has a lane: one that is slow holds up no other.
+//! Sends queued reports by webhook and mail. Each receiver of each environment has its own queue: a slow one does not hold up others.
 
 use std::{
     collections::BTreeSet,
@@ -10,53 +10,53 @@ use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     Shared,
-    reports::{Lane, Receiver, Report, Waiting},
+    reports::{DeliveryLane, QueuedReport, Receiver, Report},
 };
 use crate::{
     api::messages::Submission,
     model::{Code, watch_settings::NotifyMail},
     net::http_client::{HttpClient, describe_error},
-    rollout::{Connect, Purpose},
+    operations::{ClientPurpose, Connector},
     watch::checkout::blocking,
 };
 
-/// How many lanes are at work at once.
-const LANES: usize = 64;
-/// How often it is looked for something new.
+/// The number of queues that are worked on at once.
+const PARALLEL: usize = 64;
+/// The interval in which the queues are checked.
 const PAUSE: Duration = Duration::from_millis(300);
-/// How long a service may take to accept a mail.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How long what is due may take in the end. What is not taken by then is sent after the next start.
-const FINISH: Duration = Duration::from_secs(15);
+/// The time limit for a service to accept a mail.
+const SUBMIT_LIMIT: Duration = Duration::from_secs(30);
+/// The time limit for sending reports that are due when the watch ends. Others are sent after the next start.
+const FINAL_LIMIT: Duration = Duration::from_secs(15);
 
-/// Sends what is due, until the watch has ended and nothing more is.
-pub(super) async fn tell(shared: Arc<Shared>, mut ended: watch::Receiver<bool>) {
-    let mut under_way: JoinSet<Lane> = JoinSet::new();
-    let mut busy: BTreeSet<Lane> = BTreeSet::new();
+/// Sends the reports that are due, until the watch has ended and no report is due.
+pub(super) async fn run(shared: Arc<Shared>, mut ended: watch::Receiver<bool>) {
+    let mut running: JoinSet<DeliveryLane> = JoinSet::new();
+    let mut busy: BTreeSet<DeliveryLane> = BTreeSet::new();
     let mut until = None;
     loop {
         for lane in shared.reports.due() {
-            if busy.len() < LANES && busy.insert(lane.clone()) {
-                under_way.spawn(drain(Arc::clone(&shared), lane));
+            if busy.len() < PARALLEL && busy.insert(lane.clone()) {
+                running.spawn(drain(Arc::clone(&shared), lane));
             }
         }
-        if until.is_some_and(|until| under_way.is_empty() || Instant::now() > until) {
+        if until.is_some_and(|until| running.is_empty() || Instant::now() > until) {
             return;
         }
         tokio::select! {
-            Some(done) = under_way.join_next(), if !under_way.is_empty() => {
+            Some(done) = running.join_next(), if !running.is_empty() => {
                 if let Ok(lane) = done {
                     busy.remove(&lane);
                 }
             }
-            _ = ended.wait_for(|ended| *ended), if until.is_none() => until = Some(Instant::now() + FINISH),
+            _ = ended.wait_for(|ended| *ended), if until.is_none() => until = Some(Instant::now() + FINAL_LIMIT),
             () = tokio::time::sleep(PAUSE) => {}
         }
     }
 }
 
-/// Sends what is due in a lane, one after the other, until one is not taken.
-async fn drain(shared: Arc<Shared>, lane: Lane) -> Lane {
+/// Sends the reports of a queue, one after the other, until one is not accepted.
+async fn drain(shared: Arc<Shared>, lane: DeliveryLane) -> DeliveryLane {
     while let Some(first) = shared.reports.first(&lane) {
         let result = send(&shared, &first).await;
         if !shared.reports.settle(&first, result) {
@@ -66,10 +66,10 @@ async fn drain(shared: Arc<Shared>, lane: Lane) -> Lane {
     lane
 }
 
-async fn send(shared: &Shared, one: &Waiting) -> Result<(), String> {
-    match &one.receiver {
-        Receiver::Webhook(url) => post(&shared.reports.http, url, &one.report).await,
-        Receiver::Mail(mail) => submit(&shared.options.connect, mail, &one.report).await,
+async fn send(shared: &Shared, queued: &QueuedReport) -> Result<(), String> {
+    match &queued.receiver {
+        Receiver::Webhook(url) => post(&shared.reports.http, url, &queued.report).await,
+        Receiver::Mail(mail) => submit(&shared.options.connect, mail, &queued.report).await,
     }
 }
 
@@ -83,18 +83,18 @@ async fn post(http: &HttpClient, url: &str, report: &Report) -> Result<(), Strin
     if status.is_success() { Ok(()) } else { Err(format!("the webhook answered {}", status.as_u16())) }
 }
 
-async fn submit(connect: &Connect, mail: &NotifyMail, report: &Report) -> Result<(), String> {
+async fn submit(connect: &Connector, mail: &NotifyMail, report: &Report) -> Result<(), String> {
     let (connect, name) = (Arc::clone(connect), report.environment.clone());
-    let client = blocking(move || connect(&name, None, Purpose::Probe)).await.and_then(|made| made);
+    let client = blocking(move || connect(&name, None, ClientPurpose::SendMail)).await.and_then(|made| made);
     let client = client.map_err(|problem| problem.message)?;
     let mut submission = Submission::new(mail.company.clone(), mail.function);
     submission.to.clone_from(&mail.to);
     let still = if report.reminder { "still: " } else { "" };
-    submission.subject = format!("[{}] {still}{}", report.environment, report.event.words());
-    submission.text = Some(text(report));
-    // However often it is sent, one mail is accepted.
+    submission.subject = format!("[{}] {still}{}", report.environment, report.event.subject());
+    submission.text = Some(render_text(report));
+    // The service accepts one mail per key, however often it is submitted.
     let key = format!("watch-{}", report.id);
-    match tokio::time::timeout(PATIENCE, client.submit(&submission, Some(&key))).await {
+    match tokio::time::timeout(SUBMIT_LIMIT, client.submit(&submission, Some(&key))).await {
         Err(_) => Err("the service did not answer".to_owned()),
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) if error.code == Code::RoleTooLow => {
@@ -104,13 +104,13 @@ async fn submit(connect: &Connect, mail: &NotifyMail, report: &Report) -> Result
     }
 }
 
-/// What a mail says.
-fn text(report: &Report) -> String {
+/// Returns the text of a mail.
+fn render_text(report: &Report) -> String {
     let code = report.code.map(|code| format!(" ({code})")).unwrap_or_default();
     let remedy = if report.remedy.is_empty() { String::new() } else { format!("\nWhat to do: {}\n", report.remedy) };
-    let still = if report.reminder { "It was told before, and it lasts.\n" } else { "" };
+    let still = if report.reminder { "This was reported before, and lasts.\n" } else { "" };
     format!(
-        "Environment: {}\n{}{code}\n{remedy}\n{still}Seen at {} by mailwright watch.\n",
+        "Environment: {}\n{}{code}\n{remedy}\n{still}FilesVersion at {} by mailwright watch.\n",
         report.environment,
         report.message,
         report.at.strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,8 +1,9 @@
-//! What is told: each thing once when it begins, once when it ends, and now and then in between. What was told, and what
-//! is still to be told, is in a file that is durable before anything is sent, so a crash loses nothing; a receiver may
-//! hear one report twice, and knows it by its id.
+//! Reports to webhooks and mailboxes. A condition is reported when it begins, when it ends, and at intervals while it lasts.
 //!
-//! Reports of one environment to one receiver go in order: one that is not taken holds up those behind it, and no others.
+//! [`Reports`] keeps the conditions that were reported and the reports that are queued in a file. The file is durable before
+//! a report is sent, so a crash loses no report; a receiver may get a report twice, and recognises it by its id.
+//!
+//! Reports of one environment to one receiver are sent in order: one that is not accepted holds up the later ones, and no others.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,52 +19,52 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::Reporting;
+use super::ReportOptions;
 use crate::{
+    fs::write_private,
     model::{
-        Code, EnvironmentName,
+        Code, EnvironmentName, Problem,
         watch_settings::{Notify, NotifyMail},
     },
     net::{http_client::HttpClient, tls::Trust},
-    rollout::{Problem, journal::write_beside},
     time::Clock,
 };
 
-/// How many reports of one environment may wait for one receiver.
-const WAITING: usize = 50;
-/// The first wait after a failure; doubled each time.
-const FIRST_WAIT: i64 = 1;
-/// And at most.
-const LONGEST_WAIT: i64 = 1800;
-/// The largest memory that is read.
-const LARGEST: u64 = 64 * 1024 * 1024;
-/// How long a receiver may take to answer.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// The largest number of queued reports of one environment to one receiver.
+const QUEUE_LIMIT: usize = 50;
+/// The first pause after a failed attempt, in seconds; it doubles each time.
+const FIRST_PAUSE: i64 = 1;
+/// The longest pause after a failed attempt, in seconds.
+const LONGEST_PAUSE: i64 = 1800;
+/// The largest file that is read, in bytes.
+const SIZE_LIMIT: u64 = 64 * 1024 * 1024;
+/// The time limit for the answer of a webhook.
+const WEBHOOK_LIMIT: Duration = Duration::from_secs(15);
 
-/// What is told.
+/// The kind of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum ReportKind {
     /// Something was changed outside Git.
     DriftFound,
-    /// It is no more.
+    /// The change outside Git is gone.
     DriftGone,
     /// A change was applied.
     ApplyDone,
-    /// A change was not applied, and is tried again.
+    /// A change was not applied. The next pass tries again.
     ApplyRefused,
-    /// A change waits for a person.
+    /// A change waits for an operator.
     ApplyWaiting,
-    /// A credential ends soon.
+    /// A credential expires soon.
     CredentialExpiring,
     /// The service does not answer.
     EnvironmentUnreachable,
-    /// It does again.
+    /// The service answers again.
     EnvironmentBack,
 }
 
-impl Kind {
-    /// Its name, as a webhook gets it.
+impl ReportKind {
+    /// The name of the kind, as webhooks get it.
     pub fn id(self) -> &'static str {
         match self {
             Self::DriftFound => "drift-found",
@@ -77,47 +78,48 @@ impl Kind {
         }
     }
 
-    /// What a mail's subject says.
-    pub fn words(self) -> &'static str {
+    /// The subject of a mail.
+    pub fn subject(self) -> &'static str {
         match self {
             Self::DriftFound => "changed outside Git",
-            Self::DriftGone => "nothing is changed outside Git any more",
+            Self::DriftGone => "no changes outside Git any more",
             Self::ApplyDone => "applied",
             Self::ApplyRefused => "not applied",
-            Self::ApplyWaiting => "a change waits for somebody",
-            Self::CredentialExpiring => "a credential ends soon",
+            Self::ApplyWaiting => "a change waits for an operator",
+            Self::CredentialExpiring => "a credential expires soon",
             Self::EnvironmentUnreachable => "the service cannot be reached",
             Self::EnvironmentBack => "the service answers again",
         }
     }
 }
 
-/// Something that lasts for a time.
+/// A condition that lasts for a time.
 pub(super) struct Condition {
-    kind: Kind,
-    /// What it is of; one that is told with another digest is another one.
+    kind: ReportKind,
+    /// The object of the condition. A condition with another digest is reported as a new one.
     key: String,
     digest: String,
-    said: Said,
+    text: ReportText,
 }
 
-/// What is said of something.
+/// The text of a report.
 #[derive(Clone, Debug, Default)]
-struct Said {
+struct ReportText {
     message: String,
     code: Option<Code>,
     remedy: String,
 }
 
 impl Condition {
-    pub(super) fn new(kind: Kind, key: &str, digest: &str, message: &str, remedy: &str) -> Self {
-        let said = Said { message: message.to_owned(), code: None, remedy: remedy.to_owned() };
-        Self { kind, key: key.to_owned(), digest: digest.to_owned(), said }
+    pub(super) fn new(kind: ReportKind, key: &str, digest: &str, message: &str, remedy: &str) -> Self {
+        let text = ReportText { message: message.to_owned(), code: None, remedy: remedy.to_owned() };
+        Self { kind, key: key.to_owned(), digest: digest.to_owned(), text }
     }
 
-    pub(super) fn of(kind: Kind, key: &str, digest: &str, problem: &Problem) -> Self {
-        let said = Said { message: problem.message.clone(), code: Some(problem.code), remedy: problem.remedy.clone() };
-        Self { kind, key: key.to_owned(), digest: digest.to_owned(), said }
+    pub(super) fn from_problem(kind: ReportKind, key: &str, digest: &str, problem: &Problem) -> Self {
+        let text =
+            ReportText { message: problem.message.clone(), code: Some(problem.code), remedy: problem.remedy.clone() };
+        Self { kind, key: key.to_owned(), digest: digest.to_owned(), text }
     }
 }
 
@@ -125,34 +127,33 @@ impl Condition {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// Its id; a second one with the same id is the same.
+    /// The id. A report with the same id is the same report.
     pub id: Uuid,
-    /// When.
+    /// The time.
     pub at: Timestamp,
     /// The environment.
     pub environment: EnvironmentName,
-    /// What.
-    pub event: Kind,
-    /// In words.
+    /// The kind of the report.
+    pub event: ReportKind,
+    /// The message.
     pub message: String,
-    /// Which problem, where it is one.
+    /// The code, if the report is about a problem.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<Code>,
-    /// What to do about it.
+    /// The remedy.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub remedy: String,
-    /// Whether it was told before and still lasts.
+    /// True if the condition was reported before and still lasts.
     pub reminder: bool,
 }
 
+/// A condition that was reported.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Known {
-    kind: Kind,
+struct ReportedCondition {
+    kind: ReportKind,
     digest: String,
-    /// None where an earlier version wrote it.
-    #[serde(default)]
-    since: Option<Timestamp>,
-    told: Timestamp,
+    since: Timestamp,
+    reported: Timestamp,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -161,229 +162,247 @@ pub(super) enum Receiver {
     Mail(NotifyMail),
 }
 
-/// One environment's reports to one receiver.
-pub(super) type Lane = (Receiver, EnvironmentName);
+/// The queue of one environment's reports to one receiver.
+pub(super) type DeliveryLane = (Receiver, EnvironmentName);
 
-/// A report that waits for its receiver.
+/// A report that is queued for its receiver.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Waiting {
+pub(super) struct QueuedReport {
     pub(super) report: Report,
     pub(super) receiver: Receiver,
     tries: u32,
     next: Timestamp,
 }
 
-impl Waiting {
-    fn is_of(&self, lane: &Lane) -> bool {
+impl QueuedReport {
+    fn is_of(&self, lane: &DeliveryLane) -> bool {
         self.receiver == lane.0 && self.report.environment == lane.1
     }
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-struct Memory {
-    known: BTreeMap<EnvironmentName, BTreeMap<String, Known>>,
-    waiting: Vec<Waiting>,
+struct ReportStore {
+    known: BTreeMap<EnvironmentName, BTreeMap<String, ReportedCondition>>,
+    waiting: Vec<QueuedReport>,
 }
 
-/// What was told and what is to be told.
+/// The reported conditions and the queued reports.
 pub struct Reports {
     path: PathBuf,
     clock: Clock,
-    memory: Mutex<Memory>,
-    options: Reporting,
+    store: Mutex<ReportStore>,
+    options: ReportOptions,
     given_up: AtomicU64,
     pub(super) http: HttpClient,
 }
 
 impl Reports {
-    pub(super) fn open(data: &Path, clock: Clock, options: Reporting) -> Result<Self, Problem> {
-        let path = data.join("told.json");
-        let failed = |why: String| Problem::new(Code::WatchUnwritable, format!("`{}`: {why}", path.display()));
-        let memory = match std::fs::metadata(&path) {
-            Err(_) => Memory::default(),
-            Ok(about) if about.len() > LARGEST => return Err(failed("too large".to_owned())),
+    pub(super) fn open(data: &Path, clock: Clock, options: ReportOptions) -> Result<Self, Problem> {
+        let path = data.join("notifications.json");
+        let failed =
+            |why: String| Problem::new(Code::WatchUnwritable, format!("cannot read `{}`: {why}", path.display()));
+        let store = match std::fs::metadata(&path) {
+            Err(_) => ReportStore::default(),
+            Ok(about) if about.len() > SIZE_LIMIT => return Err(failed("it is too large".to_owned())),
             Ok(_) => {
                 let text = std::fs::read_to_string(&path).map_err(|error| failed(error.to_string()))?;
                 serde_json::from_str(&text).map_err(|error| {
-                    failed(format!("not what this program wrote: {error}"))
-                        .remedy("Remove it; what lasts is told once more.")
+                    failed(format!("it was not written by this program: {error}"))
+                        .remedy("Remove the file; conditions that last are reported again.")
                 })?
             }
         };
-        let http = http(options.authorities.as_deref())?;
-        Ok(Self { path, clock, memory: Mutex::new(memory), options, given_up: AtomicU64::new(0), http })
+        let http = webhook_client(options.authorities.as_deref())?;
+        Ok(Self { path, clock, store: Mutex::new(store), options, given_up: AtomicU64::new(0), http })
     }
 
-    /// Of these kinds just these conditions hold now: tells what is new, what is over, and what lasts long.
-    pub(super) fn hold(&self, name: &EnvironmentName, notify: &Notify, kinds: &[Kind], holds: Vec<Condition>) {
+    /// Sets the present conditions of some kinds. Reports those that are new, those that have ended, and those that were reported
+    /// long ago.
+    pub(super) fn set_conditions(
+        &self,
+        name: &EnvironmentName,
+        notify: &Notify,
+        kinds: &[ReportKind],
+        conditions: Vec<Condition>,
+    ) {
         let now = self.clock.now();
         let remind = i64::try_from(self.options.remind.as_secs()).unwrap_or(i64::MAX).max(1);
-        self.change(|memory| {
-            let known = memory.known.entry(name.clone()).or_default();
-            let mut told: Vec<(Kind, Said, bool)> = Vec::new();
-            let is_over = |key: &String, known: &Known| {
-                kinds.contains(&known.kind) && !holds.iter().any(|held| held.key == *key && held.kind == known.kind)
+        self.change(|store| {
+            let known = store.known.entry(name.clone()).or_default();
+            let mut reports: Vec<(ReportKind, ReportText, bool)> = Vec::new();
+            let has_ended = |key: &String, known: &ReportedCondition| {
+                kinds.contains(&known.kind)
+                    && !conditions.iter().any(|present| present.key == *key && present.kind == known.kind)
             };
-            let over: Vec<(String, Known)> = known
+            let ended: Vec<(String, ReportedCondition)> = known
                 .iter()
-                .filter(|(key, known)| is_over(key, known))
+                .filter(|(key, known)| has_ended(key, known))
                 .map(|(key, known)| (key.clone(), known.clone()))
                 .collect();
-            for (key, over) in &over {
+            for (key, condition) in &ended {
                 known.remove(key);
-                told.extend(
-                    said_at_the_end(over).map(|(kind, message)| (kind, Said { message, ..Said::default() }, false)),
+                reports.extend(
+                    report_of_end(condition)
+                        .map(|(kind, message)| (kind, ReportText { message, ..ReportText::default() }, false)),
                 );
             }
-            for Condition { kind, key, digest, said } in holds {
+            for Condition { kind, key, digest, text } in conditions {
                 let before = known.get(&key);
                 let is_new = before.is_none_or(|before| before.digest != digest);
-                if is_new || before.is_some_and(|before| now.as_second() - before.told.as_second() >= remind) {
-                    told.push((kind, said, !is_new));
-                    let since = before.filter(|_| !is_new).map_or(Some(now), |before| before.since);
-                    known.insert(key, Known { kind, digest, since, told: now });
+                if is_new || before.is_some_and(|before| now.as_second() - before.reported.as_second() >= remind) {
+                    reports.push((kind, text, !is_new));
+                    let since = before.filter(|_| !is_new).map_or(now, |before| before.since);
+                    known.insert(key, ReportedCondition { kind, digest, since, reported: now });
                 }
             }
-            let changed = !told.is_empty() || !over.is_empty();
-            for (kind, said, reminder) in told {
-                self.put(memory, name, notify, kind, &said, reminder);
+            let changed = !reports.is_empty() || !ended.is_empty();
+            for (kind, text, reminder) in reports {
+                self.enqueue(store, name, notify, kind, &text, reminder);
             }
             changed
         });
     }
 
-    /// Tells something that happened.
-    pub(super) fn once(&self, name: &EnvironmentName, notify: &Notify, kind: Kind, message: &str) {
-        self.change(|memory| {
-            self.put(memory, name, notify, kind, &Said { message: message.to_owned(), ..Said::default() }, false);
+    /// Reports an event.
+    pub(super) fn report_event(&self, name: &EnvironmentName, notify: &Notify, kind: ReportKind, message: &str) {
+        self.change(|store| {
+            self.enqueue(
+                store,
+                name,
+                notify,
+                kind,
+                &ReportText { message: message.to_owned(), ..ReportText::default() },
+                false,
+            );
             true
         });
     }
 
-    /// Forgets what lasted in environments that are no more.
-    pub(super) fn keep_only(&self, names: &BTreeSet<EnvironmentName>) {
-        self.change(|memory| {
-            let before = memory.known.len();
-            memory.known.retain(|name, _| names.contains(name));
-            memory.known.len() < before
+    /// Removes the conditions of environments that do not exist any more.
+    pub(super) fn retain_environments(&self, names: &BTreeSet<EnvironmentName>) {
+        self.change(|store| {
+            let before = store.known.len();
+            store.known.retain(|name, _| names.contains(name));
+            store.known.len() < before
         });
     }
 
-    fn put(
+    fn enqueue(
         &self,
-        memory: &mut Memory,
+        store: &mut ReportStore,
         name: &EnvironmentName,
         notify: &Notify,
-        kind: Kind,
-        said: &Said,
+        kind: ReportKind,
+        text: &ReportText,
         reminder: bool,
     ) {
         let now = self.clock.now();
         let webhooks = notify.webhooks.iter().map(|webhook| Receiver::Webhook(webhook.url.clone()));
-        tracing::info!(environment = %name, event = kind.id(), reminder, "{}", said.message);
-        if kind == Kind::EnvironmentBack {
-            // By mail through the service that was away, nobody need hear of it any more.
-            memory.waiting.retain(|waiting| {
-                let is_late = waiting.report.event == Kind::EnvironmentUnreachable
+        tracing::info!(environment = %name, event = kind.id(), reminder, "{}", text.message);
+        if kind == ReportKind::EnvironmentBack {
+            // Mail about the outage would go through the service that was away; it is not sent any more.
+            store.waiting.retain(|waiting| {
+                let is_late = waiting.report.event == ReportKind::EnvironmentUnreachable
                     && waiting.report.environment == *name
                     && matches!(waiting.receiver, Receiver::Mail(_));
                 !is_late
             });
         }
         for receiver in webhooks.chain(notify.mail.clone().map(Receiver::Mail)) {
-            // An id each, so that each receiver's is done with by itself.
+            // Each receiver gets a report with an id of its own, so that each is settled by itself.
             let report = Report {
                 id: Uuid::now_v7(),
                 at: now,
                 environment: name.clone(),
                 event: kind,
-                message: said.message.chars().take(2000).collect(),
-                code: said.code,
-                remedy: said.remedy.clone(),
+                message: text.message.chars().take(2000).collect(),
+                code: text.code,
+                remedy: text.remedy.clone(),
                 reminder,
             };
             let lane = (receiver, name.clone());
-            let of_lane = |waiting: &&Waiting| waiting.is_of(&lane);
-            if memory.waiting.iter().filter(of_lane).count() >= WAITING
-                && let Some(oldest) = memory.waiting.iter().position(|waiting| waiting.is_of(&lane))
+            let of_lane = |waiting: &&QueuedReport| waiting.is_of(&lane);
+            if store.waiting.iter().filter(of_lane).count() >= QUEUE_LIMIT
+                && let Some(oldest) = store.waiting.iter().position(|waiting| waiting.is_of(&lane))
             {
-                let oldest = memory.waiting.remove(oldest);
-                self.give_up(&oldest, "too many wait behind it");
+                let oldest = store.waiting.remove(oldest);
+                self.give_up(&oldest, "the queue is full");
             }
-            memory.waiting.push(Waiting { report, receiver: lane.0, tries: 0, next: now });
+            store.waiting.push(QueuedReport { report, receiver: lane.0, tries: 0, next: now });
         }
     }
 
-    fn give_up(&self, waiting: &Waiting, why: &str) {
+    fn give_up(&self, waiting: &QueuedReport, why: &str) {
         self.given_up.fetch_add(1, Ordering::Relaxed);
         let report = &waiting.report;
         tracing::error!(
             environment = %report.environment, event = report.event.id(), id = %report.id, tries = waiting.tries, why,
-            "a report is given up: {}", report.message
+            "report given up: {}", report.message
         );
     }
 
-    fn change(&self, change: impl FnOnce(&mut Memory) -> bool) {
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        if change(&mut memory) {
-            let text = serde_json::to_string(&*memory).unwrap_or_default();
-            if let Err(error) = write_beside(&self.path, &text) {
-                tracing::error!(%error, "what was told cannot be kept; it may be told twice");
+    /// Changes the store, and writes it if `change` returns true.
+    fn change(&self, change: impl FnOnce(&mut ReportStore) -> bool) {
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        if change(&mut store) {
+            let text = serde_json::to_string(&*store).unwrap_or_default();
+            if let Err(error) = write_private(&self.path, text.as_bytes()) {
+                tracing::error!(%error, "cannot write the reports; some may be sent twice");
             }
         }
     }
 
-    /// How many wait, and how many were given up.
+    /// Returns the number of queued reports, and the number that was given up.
     pub(super) fn counts(&self) -> (usize, u64) {
-        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        (memory.waiting.len(), self.given_up.load(Ordering::Relaxed))
+        let store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        (store.waiting.len(), self.given_up.load(Ordering::Relaxed))
     }
 
-    /// The lanes in which something is due.
-    pub(super) fn due(&self) -> BTreeSet<Lane> {
+    /// Returns the queues whose first report is due.
+    pub(super) fn due(&self) -> BTreeSet<DeliveryLane> {
         let now = self.clock.now();
-        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         let mut heads = BTreeMap::new();
-        for waiting in &memory.waiting {
+        for waiting in &store.waiting {
             let lane = (waiting.receiver.clone(), waiting.report.environment.clone());
             heads.entry(lane).or_insert(waiting.next);
         }
         heads.into_iter().filter(|(_, next)| *next <= now).map(|(lane, _)| lane).collect()
     }
 
-    /// The first of a lane, if it is due.
-    pub(super) fn first(&self, lane: &Lane) -> Option<Waiting> {
-        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = memory.waiting.iter().find(|waiting| waiting.is_of(lane))?;
+    /// Returns the first report of a queue, if it is due.
+    pub(super) fn first(&self, lane: &DeliveryLane) -> Option<QueuedReport> {
+        let store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = store.waiting.iter().find(|waiting| waiting.is_of(lane))?;
         (first.next <= self.clock.now()).then(|| first.clone())
     }
 
-    /// Notes what came of sending one; whether it was taken.
-    pub(super) fn settle(&self, sent: &Waiting, result: Result<(), String>) -> bool {
+    /// Records the result of sending a report. Returns true if it was accepted.
+    pub(super) fn settle(&self, sent: &QueuedReport, result: Result<(), String>) -> bool {
         let id = sent.report.id;
         let Err(why) = result else {
-            self.change(|memory| {
-                memory.waiting.retain(|waiting| waiting.report.id != id);
+            self.change(|store| {
+                store.waiting.retain(|waiting| waiting.report.id != id);
                 true
             });
             return true;
         };
         let now = self.clock.now();
-        let wait = (FIRST_WAIT << sent.tries.min(20)).min(LONGEST_WAIT);
-        self.change(|memory| {
-            let Some(at) = memory.waiting.iter().position(|waiting| waiting.report.id == id) else { return false };
-            if let Some(waiting) = memory.waiting.get_mut(at) {
+        let wait = (FIRST_PAUSE << sent.tries.min(20)).min(LONGEST_PAUSE);
+        self.change(|store| {
+            let Some(at) = store.waiting.iter().position(|waiting| waiting.report.id == id) else { return false };
+            if let Some(waiting) = store.waiting.get_mut(at) {
                 waiting.tries += 1;
                 waiting.next = now.checked_add(SignedDuration::from_secs(wait)).unwrap_or(now);
             }
             if sent.tries + 1 >= self.options.tries {
-                let given_up = memory.waiting.remove(at);
+                let given_up = store.waiting.remove(at);
                 self.give_up(&given_up, &why);
             } else {
                 tracing::warn!(
                     environment = %sent.report.environment, event = sent.report.event.id(), why,
-                    tries = sent.tries + 1, again_in = wait, "a report was not taken"
+                    tries = sent.tries + 1, again_in = wait, "report not accepted"
                 );
             }
             true
@@ -392,23 +411,23 @@ impl Reports {
     }
 }
 
-/// What is told when something is over, if anything is.
-fn said_at_the_end(over: &Known) -> Option<(Kind, String)> {
-    match over.kind {
-        Kind::DriftFound => Some((Kind::DriftGone, "nothing is changed outside Git any more".to_owned())),
-        Kind::EnvironmentUnreachable => {
-            let since = over.since.unwrap_or(over.told).strftime("%Y-%m-%d %H:%M UTC");
-            Some((Kind::EnvironmentBack, format!("the service answers again; it was away since {since}")))
+/// Returns the report of the end of a condition, for kinds that have one.
+fn report_of_end(condition: &ReportedCondition) -> Option<(ReportKind, String)> {
+    match condition.kind {
+        ReportKind::DriftFound => Some((ReportKind::DriftGone, "there are no changes outside Git any more".to_owned())),
+        ReportKind::EnvironmentUnreachable => {
+            let since = condition.since.strftime("%Y-%m-%d %H:%M UTC");
+            Some((ReportKind::EnvironmentBack, format!("the service answers again; it did not since {since}")))
         }
         _ => None,
     }
 }
 
-/// The client that posts to webhooks.
-fn http(authorities: Option<&[u8]>) -> Result<HttpClient, Problem> {
+/// Creates the client that posts to webhooks.
+fn webhook_client(authorities: Option<&[u8]>) -> Result<HttpClient, Problem> {
     let tls = Trust::new(authorities).and_then(|trust| trust.client_config()).map_err(|why| {
         Problem::new(Code::Unreadable, format!("cannot call webhooks: {why}"))
             .remedy("Give `--outgoing-ca-file` a PEM file with certificates.")
     })?;
-    Ok(HttpClient::new(move |builder| builder.timeout(PATIENCE).tls_backend_preconfigured(tls.clone())))
+    Ok(HttpClient::new(move |builder| builder.timeout(WEBHOOK_LIMIT).tls_backend_preconfigured(tls.clone())))
 }

@@ -1,8 +1,7 @@
-//! What a monitor asks: alive, ready, metrics, everything. No secret is in any of it.
+//! Serves health checks, metrics and the status of a watch over HTTP. No answer contains a secret.
 //!
-//! Nobody is asked for a token, so a page in a browser must not be able to read it: such a page reaches this machine by a name
-//! of its own that it points here (DNS rebinding). Requests are answered under an IP address, `localhost`, and the names
-//! that the operator gave.
+//! Requests need no token, so a page in a browser must not be able to read the answers by DNS rebinding: requests are answered
+//! under an IP address, `localhost` and the names that the operator configured, and refused under any other name.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -16,9 +15,9 @@ use axum::{
 };
 use serde_json::json;
 
-use super::{Expiring, Role, Shared, Standing};
+use super::{EnvironmentStatus, ExpiringCredential, Role, Shared};
 
-/// The addresses. `hosts` are names by which monitors reach them.
+/// Returns the routes. `hosts` are the names under which monitors reach the server.
 pub fn router(shared: Arc<Shared>, hosts: &[String]) -> Router {
     let hosts: Arc<[String]> = hosts.into();
     Router::new()
@@ -35,11 +34,11 @@ async fn only_known_hosts(hosts: Arc<[String]>, request: Request, next: Next) ->
     if is_known(host, &hosts) {
         return next.run(request).await;
     }
-    let why = "this name is not known here; give it to the watch as `--host NAME`, or ask by IP address\n";
+    let why = "unknown host name; start the watch with `--host NAME`, or use the IP address\n";
     (StatusCode::MISDIRECTED_REQUEST, why).into_response()
 }
 
-/// Returns true for an IP address, `localhost` and the names that were given.
+/// Returns true for an IP address, `localhost` and the configured names.
 fn is_known(host: &str, names: &[String]) -> bool {
     let Ok(authority) = host.parse::<Authority>() else { return false };
     let name = authority.host().trim_matches(['[', ']']).trim_end_matches('.');
@@ -70,25 +69,25 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
          # TYPE mailwright_watch_reports_given_up_total counter\nmailwright_watch_reports_given_up_total {given_up}\n"
     ));
     let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-    let mut family = |name: &str, kind: &str, value: &dyn Fn(&Standing) -> u64| {
+    let mut family = |name: &str, kind: &str, value: &dyn Fn(&EnvironmentStatus) -> u64| {
         text.push_str(&format!("# TYPE mailwright_watch_{name} {kind}\n"));
-        for (environment, standing) in &status.environments {
-            text.push_str(&format!("mailwright_watch_{name}{{environment=\"{environment}\"}} {}\n", value(standing)));
+        for (environment, status) in &status.environments {
+            text.push_str(&format!("mailwright_watch_{name}{{environment=\"{environment}\"}} {}\n", value(status)));
         }
     };
-    family("acting", "gauge", &|one| u64::from(one.role == Role::Acting));
-    family("drift", "gauge", &|one| number(one.drift.len()));
-    family("changes_pending", "gauge", &|one| number(one.changes));
-    family("last_success_timestamp_seconds", "gauge", &|one| {
-        one.planned_at.and_then(|at| u64::try_from(at.as_second()).ok()).unwrap_or_default()
+    family("acting", "gauge", &|environment| u64::from(environment.role == Role::Acting));
+    family("drift", "gauge", &|environment| number(environment.drift.len()));
+    family("changes_pending", "gauge", &|environment| number(environment.changes));
+    family("last_success_timestamp_seconds", "gauge", &|environment| {
+        environment.planned_at.and_then(|at| u64::try_from(at.as_second()).ok()).unwrap_or_default()
     });
-    family("refused", "gauge", &|one| u64::from(one.refused.is_some()));
-    family("waiting", "gauge", &|one| u64::from(one.waiting.is_some()));
-    family("applies_total", "counter", &|one| one.applies);
-    family("errors_total", "counter", &|one| one.errors);
+    family("refused", "gauge", &|environment| u64::from(environment.refused.is_some()));
+    family("waiting", "gauge", &|environment| u64::from(environment.waiting.is_some()));
+    family("applies_total", "counter", &|environment| environment.applies);
+    family("errors_total", "counter", &|environment| environment.errors);
     text.push_str("# TYPE mailwright_watch_credential_expires_days gauge\n");
-    for (environment, standing) in &status.environments {
-        for Expiring { profile, secret, days, .. } in &standing.expiring {
+    for (environment, status) in &status.environments {
+        for ExpiringCredential { profile, secret, days, .. } in &status.expiring {
             text.push_str(&format!(
                 "mailwright_watch_credential_expires_days{{environment=\"{environment}\",profile=\"{}\",secret=\"{}\"}} {days}\n",
                 label(profile), label(secret)
@@ -98,7 +97,7 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 
-/// A label's value as Prometheus reads it.
+/// Escapes a label value for Prometheus.
 fn label(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

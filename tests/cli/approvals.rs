@@ -339,7 +339,11 @@ fn an_invalid_approval_is_reported_and_changes_nothing() {
     fs::rename(repo.path("dev.plan.approvals/mallory.txt.sig"), repo.path("dev.plan.approvals/bob.txt.sig")).unwrap();
     refused(&repo, "MW0314", "is not the key of an allowed signer");
     let output = approve(&repo, "mallory").code(1);
-    assert!(output.stderr.contains("MW0314") && output.stderr.contains("nothing was signed"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("MW0314") && output.stderr.contains("may not approve this plan"),
+        "{}",
+        output.stderr
+    );
     // Every refusal is on record.
     let audit = repo.http("GET", "/v1/audit?limit=100", &[], b"").json();
     for code in ["MW0311", "MW0312", "MW0313", "MW0314", "MW0315"] {

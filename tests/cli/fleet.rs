@@ -240,7 +240,7 @@ fn saved_plans_of_several_are_a_file_each_and_applied_together() {
     assert!(saved.stderr.contains("mailwright apply plans/*.plan"), "{}", saved.stderr);
     assert!(!fleet.repo.path("plans/prod-4.plan").exists());
     let twice = fleet.run(&["apply", "plans/prod-1.plan", "prod-1", "--yes", "--skip-verify"]).code(1);
-    assert!(twice.stderr.contains("`prod-1` is meant twice"), "{}", twice.stderr);
+    assert!(twice.stderr.contains("`prod-1` is given twice"), "{}", twice.stderr);
     let files = ["plans/prod-3.plan", "plans/prod-1.plan", "plans/prod-2.plan"];
     let apply: Vec<&str> = ["apply"].into_iter().chain(files).chain(["--yes", "--skip-verify"]).collect();
     fleet.run(&apply).code(0);

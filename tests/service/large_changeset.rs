@@ -43,8 +43,8 @@ fn a_large_changeset_goes_in_parts() {
     let refused = repo.run(&apply).code(1);
     for part in [
         "MW0213",
-        "the 1140 changes and 1140 secrets have 3",
-        "a service takes 32.0 MiB; nothing was sent",
+        "the 1140 changes and 1140 secrets are 3",
+        "the limit of a service is 32.0 MiB",
         "mailwright apply dev --only NAME",
         "--only 'EDU1-*'",
         "--with-settings",

@@ -1,6 +1,8 @@
 //! Arguments that several commands share. Does not use commands.
 
+pub(crate) mod fail_on;
 pub(crate) mod identity;
 pub(crate) mod outbound;
+pub(crate) mod plan;
 pub(crate) mod service;
 pub(crate) mod values;

@@ -1,4 +1,4 @@
-//! `mailwright drift`: whether somebody changed the service outside Git.
+//! `mailwright drift`: detects changes that were made outside Git.
 
 use serde_json::json;
 
@@ -12,18 +12,18 @@ use crate::{
     reconcile::render,
 };
 
-/// Tell whether somebody changed the service outside Git
+/// Detect changes made outside Git
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 no drift, 1 error, 2 drift. Of several environments: 1 if any failed, else 2 if any drifted.\n\n\
+    after_help = "Exit codes: 0 no drift, 1 error, 2 drift. For several environments: 1 if any failed, else 2 if any has drift.\n\n\
     Examples:\n  mailwright drift prod\n  mailwright drift prod --format json\n  mailwright drift 'prod-*' -l region=emea\n\n\
-    Drift is what is live and not what the last apply left. What the files say plays no part; `mailwright plan` compares\n\
-    all three. Profiles that no apply ever made are listed, and are not drift."
+    Drift is the difference between the live state and the state after the last apply. The files do not matter;\n\
+    `mailwright plan` compares all three. Profiles that were never applied are listed, and are not drift."
 )]
 pub(crate) struct Drift {
     #[command(flatten)]
     environments: Environments,
-    /// How to print it
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
@@ -56,7 +56,7 @@ impl Drift {
         let mut text = render::render_drift(&drift);
         if !unmanaged.is_empty() {
             let names = unmanaged.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            text = format!("{text}Not in Git, and made outside it: {names}\n\n");
+            text = format!("{text}Not in Git, created outside it: {names}\n\n");
         }
         let summary = match drift.len() {
             0 => format!("No drift in {} at generation {}.", environment.name, state.generation),
@@ -67,7 +67,7 @@ impl Drift {
             String::new()
         } else {
             format!(
-                "\n`mailwright plan {0}` shows what would be taken back; to keep a change, write it into the files.",
+                "\n`mailwright plan {0}` shows what an apply would undo; to keep a change, write it into the files.",
                 environment.name
             )
         };

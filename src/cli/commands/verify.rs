@@ -13,11 +13,11 @@ use crate::{
     api::{Redacted, VerifyRequest},
     cli::{
         self, CliError, Context, ErrorFormat, Exit, Runnable, ServiceOptions,
-        args::identity::IdentityOptions,
-        args::outbound::OutgoingOptions,
+        args::{fail_on::FailOn, identity::IdentityOptions, outbound::OutgoingOptions},
         environment::{self, Environment},
         fleet::{Choice, Ended, Fleet, Outcome, Several, Sheet, Words},
         variables,
+        verification::{VerifyProgress, verify_with_progress},
     },
     client::Client,
     config::{Desired, DesiredProfile, Repository, SecretFile, suggest},
@@ -30,14 +30,12 @@ use crate::{
     },
     model::{
         Code, Destination, Digest, EnvironmentName, ProfileName, Provider, SecretReference, StoredProfile,
-        finding::{Limit, Report, Verified},
+        finding::Report,
     },
+    operations::{gate, waivers},
     secrets::{self, Header, Identities, OpenError, Purpose, ValueId},
     text,
-    verify::{
-        self, NeededPermissions, ReaderApplication, ReportSet, Subject, SubjectSecret, Verifier, VerifyOptions, gate,
-        waivers,
-    },
+    verify::{self, NeededPermissions, ReaderApplication, ReportSet, Subject, SubjectSecret, Verifier, VerifyOptions},
 };
 
 /// Check that the mail will leave: registrations, permissions, redirect URIs, credentials, mail servers
@@ -128,35 +126,6 @@ enum Format {
     Github,
 }
 
-/// What counts as failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum FailOn {
-    /// Errors, and what weighs as much and could not be seen.
-    Error,
-    /// Warnings as well.
-    Warning,
-    /// Anything that could not be seen as well.
-    Unknown,
-}
-
-impl FailOn {
-    pub(crate) fn limit(self) -> Limit {
-        match self {
-            FailOn::Error => Limit::Error,
-            FailOn::Warning => Limit::Warning,
-            FailOn::Unknown => Limit::Unknown,
-        }
-    }
-
-    pub(crate) fn words(self) -> &'static str {
-        match self {
-            FailOn::Error => "errors",
-            FailOn::Warning => "errors or warnings",
-            FailOn::Unknown => "errors, warnings or what is unknown",
-        }
-    }
-}
-
 impl Runnable for Verify {
     fn error_format(&self) -> ErrorFormat {
         ErrorFormat::json_if(self.format == Format::Json)
@@ -244,7 +213,7 @@ impl Verify {
         };
         let whole = profiles.is_empty() && self.manifest.is_empty();
         waivers::apply(&mut report, &desired.verify, context.clock.now(), whole.then_some(&desired));
-        waivers::place(&mut report, &desired);
+        waivers::add_places(&mut report, &desired);
         Ok(report)
     }
 
@@ -405,7 +374,7 @@ impl Verify {
         let mut files: BTreeMap<_, Vec<u8>> = BTreeMap::new();
         for (reference, file) in desired.age_files() {
             let used = profiles.values().any(|profile| profile.stored.secrets.contains_key(reference))
-                || gate::reader_secret(desired) == Some(reference);
+                || gate::reader_secret(desired).is_some_and(|(reader, _)| reader == reference);
             if used && let Ok(bytes) = std::fs::read(environment.repository.root().join(&file.path)) {
                 files.insert(file.digest.clone(), bytes);
             }
@@ -458,7 +427,7 @@ impl Verify {
             })
             .collect();
         options.reader_application = desired.verify.reader.clone().map(|settings| {
-            let secret = gate::reader_secret(desired).zip(gate::reader_digest(desired));
+            let secret = gate::reader_secret(desired).map(|(reference, file)| (reference, &file.digest));
             ReaderApplication { secret: open(secret, &settings.destination()), settings }
         });
         let verifier = Arc::new(Verifier::new(options).map_err(CliError::new)?);
@@ -639,12 +608,12 @@ fn collect(
     verifier: &Arc<Verifier>,
     subjects: Vec<Subject>,
 ) -> Result<Report, CliError> {
-    let progress = Progress::new(context, subjects.len());
+    let progress = VerifyProgress::new(context, subjects.len());
     context.runtime()?.block_on(async {
         let mut results = Arc::clone(verifier).run(subjects);
         let mut profiles = Vec::new();
         while let Some(verified) = results.recv().await {
-            progress.one(profiles.len() + 1, &verified);
+            progress.show(profiles.len() + 1, &verified);
             profiles.push(verified);
         }
         progress.end();
@@ -758,64 +727,10 @@ pub(crate) async fn ask_service(
             secrets.insert(digest.clone(), BASE64_STANDARD.encode(bytes));
         }
     }
-    secrets.extend(gate::reader_file(ask.root, ask.desired));
     let profiles: BTreeMap<ProfileName, StoredProfile> =
         profiles.iter().map(|(name, profile)| ((*name).clone(), profile.stored.clone())).collect();
-    let request = VerifyRequest {
-        environment: ask.desired.environment.clone(),
-        siblings: gate::beside(ask.desired, &profiles),
-        profiles,
-        secrets,
-        credential_days: ask.desired.verify.credential_days,
-        probe: ask.probe,
-        reader: gate::reading(ask.desired),
-        reader_token: ask.reader.clone().map(Redacted),
-    };
-    crate::cli::commands::verify::ask(context, client, &request).await
-}
-
-/// Has the service check, with a line of progress.
-pub(crate) async fn ask(context: &Context, client: &Client, request: &VerifyRequest) -> Result<Report, CliError> {
-    let progress = Progress::new(context, request.profiles.len());
-    let mut profiles = Vec::new();
-    let answer = client
-        .verify(request, |verified| {
-            progress.one(profiles.len() + 1, &verified);
-            profiles.push(verified);
-        })
-        .await;
-    progress.end();
-    let (findings, requests) = answer?;
-    profiles.sort_by(|a: &Verified, b| a.profile.cmp(&b.profile));
-    Ok(Report {
-        format_version: Report::FORMAT_VERSION,
-        environment: request.environment.to_string(),
-        profiles,
-        findings,
-        requests,
-    })
-}
-
-/// One line that is written over, on a terminal; nothing elsewhere.
-struct Progress<'a> {
-    context: &'a Context,
-    total: usize,
-}
-
-impl<'a> Progress<'a> {
-    fn new(context: &'a Context, total: usize) -> Self {
-        Self { context, total }
-    }
-
-    fn one(&self, done: usize, verified: &Verified) {
-        if self.total > 1 {
-            self.context.printer.status_line(&format!("{done} of {} checked: {}", self.total, verified.profile));
-        }
-    }
-
-    fn end(&self) {
-        if self.total > 1 {
-            self.context.printer.status_line("");
-        }
-    }
+    let mut request = gate::profile_request(ask.root, ask.desired, profiles);
+    request.secrets.extend(secrets);
+    let request = VerifyRequest { probe: ask.probe, reader_token: ask.reader.clone().map(Redacted), ..request };
+    verify_with_progress(context, client, &request).await
 }

@@ -1,4 +1,4 @@
-//! `mailwright watch`: follows the files as a service.
+//! `mailwright watch`: follows the files, and applies and reports changes.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -20,24 +20,27 @@ use crate::{
     },
     config::Selection,
     git::{Follower, GitError},
-    model::{Code, Lapse},
+    model::{Code, Lapse, Problem},
     net::{
         http_client::is_loopback_url,
         listener::{ConnectionLimits, ListenError, Listener, OpenConnections},
     },
-    rollout::{Connect, Problem, Purpose, lock::Lasting},
-    watch::{Options, Reporting, Role, Standing, Status, Watch as Watching, checkout::Files, status_server},
+    operations::{ClientPurpose, Connector, LeaseDuration},
+    watch::{
+        EnvironmentStatus, ReportOptions, Role, Watch as Watching, WatchOptions, WatchStatus, checkout::Files,
+        status_server,
+    },
 };
 
-/// How long the files of one environment may take to be loaded.
-const LOADING: Duration = Duration::from_secs(30);
-/// Connections of monitors at once.
+/// The time limit for loading the files of one environment.
+const LOAD_LIMIT: Duration = Duration::from_secs(30);
+/// The largest number of connections of monitors.
 const MONITORS: usize = 64;
 
 /// Follow the files: plan, report drift and expiring credentials, apply where an environment says so
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  mailwright watch --token-file 'tokens/{environment}'   this folder; somebody else pulls\n  \
+    after_help = "Examples:\n  mailwright watch --token-file 'tokens/{environment}'   this folder; another program pulls\n  \
     mailwright watch --repository https://git.example.com/mail.git --branch main \\\n      \
     --data /var/lib/mailwright-watch\n  \
     mailwright watch 'prod-*' --once                       one pass, for cron\n\n\
@@ -46,10 +49,10 @@ const MONITORS: usize = 64;
     guards, approvals, the source policy. Of several watches one acts in an environment: it holds\n\
     a lease in its service.\n\n\
     Exit codes with --once:\n  \
-    0  all is as it should be\n  \
+    0  every environment is as the files say\n  \
     1  something failed: a service that does not answer, files that break the rules, a change\n     \
     that verify or the service refused\n  \
-    2  something waits for a person: changes, drift, a guard, an approval, the source policy\n\
+    2  something waits for an operator: changes, drift, a guard, an approval, the source policy\n\
     Without --once: 0 after SIGTERM or Ctrl-C."
 )]
 pub(crate) struct Watch {
@@ -59,52 +62,52 @@ pub(crate) struct Watch {
     /// Only environments with these labels
     #[arg(short = 'l', long, value_name = "LABELS")]
     selector: Vec<String>,
-    /// What to follow: an address or a path that Git fetches from [default: this repository's files as they lie there]
+    /// Repository to follow: a URL or a path that Git fetches from [default: the files of this repository]
     #[arg(long, value_name = "PATH|URL")]
     repository: Option<String>,
-    /// The branch that is followed [default: main]
+    /// Branch to follow [default: main]
     #[arg(long, value_name = "NAME")]
     branch: Option<String>,
-    /// Where the clone and the memory lie [default: .mailwright/watch]
+    /// Folder of the clone and the state [default: .mailwright/watch]
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     data: Option<PathBuf>,
-    /// How often each environment is planned, whatever happens
+    /// Interval in which each environment is planned, even without changes
     #[arg(long, default_value = "5m", value_name = "TIME")]
     every: Lapse,
-    /// How often it is looked for another commit
+    /// Interval in which the repository is checked for a new commit
     #[arg(long, default_value = "30s", value_name = "TIME")]
     poll: Lapse,
-    /// Where health, metrics and status are answered; port 0 takes a free one
+    /// Address of health checks, metrics and status; port 0 takes a free port
     #[arg(long, default_value = "127.0.0.1:9470", value_name = "ADDRESS", value_parser = parse_listen_address)]
     listen: SocketAddr,
-    /// A name by which monitors reach it, besides addresses and `localhost` (can be repeated)
+    /// Host name under which monitors reach the watch (can be repeated)
     #[arg(long, value_name = "NAME")]
     host: Vec<String>,
-    /// One pass, then end
+    /// Run one pass, and exit
     #[arg(long)]
     once: bool,
-    /// How many environments are worked on at once; one whose service is slow does not count
+    /// Maximum number of environments processed in parallel; slow services do not count
     #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     parallel: u16,
-    /// How long the lease lasts if nobody renews it, in seconds
+    /// Lease duration in seconds
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(3..=600), hide = true)]
     lease_seconds: u32,
-    /// How to print what `--once` found
+    /// Output format of `--once`
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
-    /// How to write the log [default: human on a terminal, json elsewhere]
+    /// Log format [default: human on a terminal, json elsewhere]
     #[arg(long, value_enum, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
-    /// How often what lasts is told again
+    /// Interval in which a condition that lasts is reported again
     #[arg(long, default_value = "1d", value_name = "TIME", help_heading = "Reports")]
     remind: Lapse,
-    /// A file with a token that may send, for reports by mail; may have `{environment}` in its name
+    /// File with a token of role `sender`, for reports by mail; `{environment}` in its name is replaced
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, help_heading = "Reports")]
     mail_token_file: Option<PathBuf>,
-    /// A PEM file with certificate authorities to trust beside the machine's, for webhooks
+    /// PEM file with certificate authorities to trust for webhooks, in addition to the system's
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, help_heading = "Reports")]
     outgoing_ca_file: Option<PathBuf>,
-    /// After so many tries a report is given up
+    /// Number of attempts after which a report is given up
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), hide = true)]
     report_tries: u32,
     #[command(flatten)]
@@ -128,7 +131,7 @@ impl Runnable for Watch {
             self.service.fit_for_several()?;
         }
         self.require_origins(context, &selection)?;
-        // What one pass found is printed; of the log, only what is in no status is worth a line.
+        // The status of one pass is printed; the log adds only what is not in the status.
         start_log(self.log_format, if self.once { "error" } else { "info" })?;
         let data = match &self.data {
             Some(data) => data.clone(),
@@ -138,18 +141,18 @@ impl Runnable for Watch {
         let files = self.files(context, &data)?;
         let authorities = self.outgoing_ca_file.as_deref().map(outbound::read_authorities).transpose()?;
         let (stop, stopped) = watch::channel(false);
-        let options = Options {
+        let options = WatchOptions {
             selection,
             data,
             every: self.every.duration(),
             poll: self.poll.duration(),
             parallel: self.parallel.into(),
-            loading: LOADING,
-            lasting: Lasting { seconds: self.lease_seconds },
+            load_limit: LOAD_LIMIT,
+            lease_duration: LeaseDuration { seconds: self.lease_seconds },
             holder: format!("watch of {} {}", variables::user(), uuid::Uuid::now_v7()),
             connect: self.connect(context),
             clock: context.clock.clone(),
-            reporting: Reporting { authorities, remind: self.remind.duration(), tries: self.report_tries },
+            reporting: ReportOptions { authorities, remind: self.remind.duration(), tries: self.report_tries },
             stop: stopped,
         };
         let watching = Watching::new(options, files)?;
@@ -157,7 +160,7 @@ impl Runnable for Watch {
         if !self.once {
             return Ok(Exit::Done);
         }
-        self.tell(context, &status);
+        self.print_status(context, &status);
         Ok(match status.exit_code() {
             0 => Exit::Done,
             code => Exit::Code(code),
@@ -166,8 +169,7 @@ impl Runnable for Watch {
 }
 
 impl Watch {
-    /// Refuses to begin where a token would be sent by the word of the files alone. A service on this machine is reached
-    /// without an origin, and no other one is, whatever the files will say.
+    /// Refuses to start if only the files say where a token is sent. Services on this machine need no origin.
     fn require_origins(&self, context: &Context, selection: &Selection) -> Result<(), CliError> {
         if self.service.has_origins()? || self.repository.is_some() {
             return Ok(());
@@ -177,18 +179,18 @@ impl Watch {
             let address = repository.service_address(&name);
             let url = address.and_then(|address| reqwest::Url::parse(&address).ok());
             if url.is_some_and(|url| !is_loopback_url(&url)) {
-                // Says which address, and what to set; nothing is connected to.
+                // The error names the address and the setting. Nothing is sent.
                 self.service.client(context, &name, repository.service_address(&name).as_deref()).map(drop)?;
             }
         }
         Ok(())
     }
 
-    /// Makes the folder, and sees to it that no other watch works in it.
+    /// Creates the folder, and locks it against other watches.
     fn lock(&self, data: &Path) -> Result<File, CliError> {
         let unusable = |why: &dyn std::fmt::Display| {
-            CliError::coded(Code::WatchUnwritable, format!("the folder `{}` cannot be used: {why}", data.display()))
-                .remedy("Look at its permissions, stop the other watch, or give another `--data DIR`.")
+            CliError::coded(Code::WatchUnwritable, format!("cannot use the folder `{}`: {why}", data.display()))
+                .remedy("Check its permissions, stop the other watch, or choose another folder with `--data DIR`.")
         };
         std::fs::create_dir_all(data).map_err(|error| unusable(&error))?;
         let ignore = data.join(".gitignore");
@@ -199,12 +201,17 @@ impl Watch {
         let lock = lock.map_err(|error| unusable(&error))?;
         match lock.try_lock() {
             Ok(()) => Ok(lock),
-            Err(TryLockError::WouldBlock) => Err(unusable(&"another watch works in it")),
+            Err(TryLockError::WouldBlock) => Err(unusable(&"another watch uses it")),
             Err(TryLockError::Error(error)) => Err(unusable(&error)),
         }
     }
 
-    async fn work(&self, context: &Context, watching: Watching, stop: watch::Sender<bool>) -> Result<Status, CliError> {
+    async fn work(
+        &self,
+        context: &Context,
+        watching: Watching,
+        stop: watch::Sender<bool>,
+    ) -> Result<WatchStatus, CliError> {
         let signals = tokio::spawn(async move {
             wait_for_stop(false).await;
             stop.send_replace(true);
@@ -214,7 +221,7 @@ impl Watch {
         if !self.once {
             let refused = |error: ListenError| {
                 CliError::coded(Code::CannotListen, ListenError::to_string(&error))
-                    .remedy("Stop what listens there, or give another `--listen ADDRESS`; port 0 takes a free one.")
+                    .remedy("Stop the other program that listens there, or choose another address with `--listen ADDRESS`; port 0 takes a free port.")
             };
             let listener = Listener::bind(self.listen, None).await.map_err(refused)?;
             context.printer.out(&format!("mailwright watches, and answers at {}", listener.address()));
@@ -237,7 +244,7 @@ impl Watch {
         let Some(repository) = &self.repository else {
             if self.branch.is_some() {
                 return Err(CliError::coded(Code::Usage, "`--branch` needs `--repository`")
-                    .remedy("Give `--repository .` to follow a branch of this one in a clone."));
+                    .remedy("Pass `--repository .` to follow a branch of this repository in a clone."));
             }
             return Ok(Files::folder(context.project()?));
         };
@@ -249,7 +256,7 @@ impl Watch {
         Follower::open(data.join("clone"), repository.clone(), branch).map(Files::branch).map_err(failed)
     }
 
-    fn connect(&self, context: &Context) -> Connect {
+    fn connect(&self, context: &Context) -> Connector {
         let (context, deploy) = (context.clone(), self.service.clone());
         let mail = match &self.mail_token_file {
             Some(file) => ServiceOptions { token_file: Some(file.clone()), ..deploy.clone() },
@@ -258,9 +265,9 @@ impl Watch {
         let known: Arc<std::sync::Mutex<std::collections::BTreeMap<String, String>>> = Arc::default();
         Arc::new(move |name, declared, purpose| {
             let mut known = known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            // A report goes where the environment's service was last.
+            // A report is sent through the last known service of the environment.
             let declared = declared.map(str::to_owned).or_else(|| known.get(name.as_str()).cloned());
-            let options = if purpose == Purpose::Probe { &mail } else { &deploy };
+            let options = if purpose == ClientPurpose::SendMail { &mail } else { &deploy };
             let client = options.client(&context, name, declared.as_deref()).map_err(|error| {
                 Problem::new(error.code.unwrap_or(Code::TokenMissing), error.message)
                     .remedy(error.remedy.unwrap_or_default())
@@ -270,7 +277,7 @@ impl Watch {
         })
     }
 
-    fn tell(&self, context: &Context, status: &Status) {
+    fn print_status(&self, context: &Context, status: &WatchStatus) {
         if self.format == Format::Json {
             let mut document = serde_json::json!(status);
             if let Some(document) = document.as_object_mut() {
@@ -281,59 +288,62 @@ impl Watch {
         }
         let mut lines = Vec::new();
         if let Some(problem) = &status.files.problem {
-            said(&mut lines, "files", "cannot be followed", problem);
+            push_problem(&mut lines, "files", "cannot be followed", problem);
         }
-        for (name, standing) in &status.environments {
-            stands(&mut lines, name.as_str(), standing);
+        for (name, environment) in &status.environments {
+            push_environment(&mut lines, name.as_str(), environment);
         }
         if status.environments.len() > 1 {
-            lines.push(counts(status));
+            lines.push(summarize(status));
         }
         context.printer.out(&lines.join("\n"));
     }
 }
 
-/// How an environment stands, a line each, so that its name finds all of it.
-fn stands(lines: &mut Vec<String>, name: &str, standing: &Standing) {
-    if let Some(applied) = standing.applied.as_ref().filter(|_| standing.applies > 0) {
+/// Adds the lines of an environment. Each line has its name, so that `grep` finds all of them.
+fn push_environment(lines: &mut Vec<String>, name: &str, status: &EnvironmentStatus) {
+    if let Some(applied) = status.applied.as_ref().filter(|_| status.applies > 0) {
         lines.push(format!("{name}: applied: {applied}"));
     }
-    if !standing.drift.is_empty() {
-        lines.push(format!("{name}: changed outside Git: {}", standing.drift.join(", ")));
+    if !status.drift.is_empty() {
+        lines.push(format!("{name}: changed outside Git: {}", status.drift.join(", ")));
     }
-    match (&standing.problem, &standing.refused, &standing.waiting) {
-        (Some(problem), _, _) | (None, Some(problem), _) => said(lines, name, "failed", problem),
-        (_, _, Some(problem)) => said(lines, name, "waits for somebody", problem),
-        _ if standing.changes > 0 => {
-            let summary = standing.summary.trim_start_matches("Plan: ").trim_end_matches('.');
-            lines.push(format!("{name}: waits for somebody to apply it: {summary}"));
+    match (&status.problem, &status.refused, &status.waiting) {
+        (Some(problem), _, _) | (None, Some(problem), _) => push_problem(lines, name, "failed", problem),
+        (_, _, Some(problem)) => push_problem(lines, name, "waits for an operator", problem),
+        _ if status.changes > 0 => {
+            let summary = status.summary.trim_start_matches("Plan: ").trim_end_matches('.');
+            lines.push(format!("{name}: waits for an operator to apply it: {summary}"));
         }
-        _ if standing.drift.is_empty() && standing.applies == 0 => {
+        _ if status.drift.is_empty() && status.applies == 0 => {
             lines.push(format!("{name}: as the files say"));
         }
         _ => {}
     }
-    for credential in &standing.expiring {
-        lines.push(format!("{name}: {}", credential.words()));
+    for credential in &status.expiring {
+        lines.push(format!("{name}: {}", credential.describe()));
     }
-    if standing.role == Role::Standby {
-        lines.push(format!("{name}: another watch acts here; this one only looked"));
+    if status.role == Role::Standby {
+        lines.push(format!("{name}: another watch is active here; this one made no changes"));
     }
 }
 
-fn said(lines: &mut Vec<String>, name: &str, how: &str, problem: &Problem) {
-    lines.push(format!("{name}: {how}: [{}] {}", problem.code, problem.message));
+fn push_problem(lines: &mut Vec<String>, name: &str, state: &str, problem: &Problem) {
+    lines.push(format!("{name}: {state}: [{}] {}", problem.code, problem.message));
     if !problem.remedy.is_empty() {
         lines.push(format!("{name}: help: {}", problem.remedy));
     }
 }
 
-fn counts(status: &Status) -> String {
+fn summarize(status: &WatchStatus) -> String {
     let all = status.environments.values();
-    let failed = all.clone().filter(|standing| standing.has_failed()).count();
-    let waiting = all.clone().filter(|standing| !standing.has_failed() && standing.waits()).count();
-    let counts =
-        [(all.count() - failed - waiting, "as they should be"), (waiting, "waiting for somebody"), (failed, "failed")];
+    let failed = all.clone().filter(|status| status.has_failed()).count();
+    let waiting = all.clone().filter(|status| !status.has_failed() && status.waits()).count();
+    let counts = [
+        (all.count() - failed - waiting, "as the files say"),
+        (waiting, "waiting for an operator"),
+        (failed, "failed"),
+    ];
     let counts = counts.iter().filter(|(count, _)| *count > 0);
     let counts: Vec<String> = counts.map(|(count, words)| format!("{count} {words}")).collect();
     format!("{} environments: {}.", status.environments.len(), counts.join(", "))

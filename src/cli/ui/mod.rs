@@ -4,6 +4,7 @@ pub(crate) mod age_prompt;
 pub(crate) mod confirm;
 pub(crate) mod format;
 pub(crate) mod outbox;
+pub(crate) mod plan;
 pub(crate) mod printer;
 pub(crate) mod progress;
 pub(crate) mod table;

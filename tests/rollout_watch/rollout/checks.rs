@@ -99,14 +99,14 @@ fn the_share_of_failed_deliveries_counts_from_the_change_on() {
     fleet.rollout("relay", &text);
     fleet.repo.write("environments/base/environment.yaml", "abstract: true\ncompanies: [EDU1, EDU2]\n");
     let child = fleet.spawn(&["rollout", "start", "relay", "--yes"]);
-    fleet.wait_for("relay", is("soakBegun"));
+    fleet.wait_for("relay", is("soakStarted"));
     for number in 0..3 {
         assert_eq!(send("c-01", &format!("{number}@example.org")), Status::Delivered);
     }
     sink.on("rcpt", Action::Reply("550 5.1.1 no such user"));
     assert_eq!(send("c-02", "after@example.org"), Status::Failed);
     let output = end(child).code(1);
-    assert!(output.stdout.contains("c-01: the checks hold"), "{}", output.stdout);
+    assert!(output.stdout.contains("c-01: the checks passed"), "{}", output.stdout);
     assert!(output.stdout.contains("failedDeliveries: 1 of 1 deliveries failed"), "{}", output.stdout);
 }
 
@@ -118,7 +118,7 @@ fn verify_runs_before_and_after_the_change() {
     let text = "waves:\n  - { name: all, environments: ['*'], parallel: 1, soak: 2s, checks: { verify: clean } }\n";
     fleet.rollout("relay", text);
     let child = fleet.spawn(&["rollout", "start", "relay", "--yes"]);
-    fleet.wait_for("relay", is("soakBegun"));
+    fleet.wait_for("relay", is("soakStarted"));
     sink.on("mail", Action::Reply("550 5.7.1 not you"));
     let output = end(child).code(1);
     assert!(

@@ -58,7 +58,7 @@ fn a_changed_journal_is_refused() {
     // The end of a line that a crash cut off is left out; a line that is not as it was written is not.
     std::fs::write(&path, &good[..good.len() - 10]).unwrap();
     let status = fleet.status("port");
-    assert_eq!(status["run"]["standing"]["is"], "underWay");
+    assert_eq!(status["run"]["status"]["state"], "running");
     fleet.run(&["rollout", "resume", "port"]).code(0);
     let lines: Vec<&str> = good.lines().collect();
     for bad in [good.replacen("587", "588", 1).replacen("c-01", "c-02", 1), [lines[0], lines[2]].join("\n") + "\n"] {

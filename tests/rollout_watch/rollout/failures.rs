@@ -63,7 +63,7 @@ fn one_too_many_takes_the_wave_back() {
     breaks(&fleet, "c-03");
     let output = fleet.run(&["rollout", "start", "port", "--yes"]).code(1);
     assert!(
-        output.stdout.contains("Taking wave one back") && output.stdout.contains("c-01 is back"),
+        output.stdout.contains("Rolling back wave one") && output.stdout.contains("c-01 is rolled back"),
         "{}",
         output.stdout
     );
@@ -93,4 +93,39 @@ fn a_profile_that_the_rollout_made_goes_again() {
     assert_eq!(fleet.state("c-01").live().count(), 2);
     fleet.run(&["rollout", "abort", "port", "--take-back", "--yes"]).code(0);
     assert_eq!(fleet.state("c-01").live().count(), 1);
+}
+
+const SIGNER: &str = include_str!("../../fixtures/ssh/ed25519.pub");
+
+/// A rollout carries no approvals and comes from one branch: an environment that wants more fails before anything is sent.
+#[test]
+fn an_environment_that_needs_approvals_or_another_source_is_refused_before_anything_is_sent() {
+    let fleet = RolloutFixture::empty(3);
+    let add = |name: &str, policy: &str| {
+        let file = format!("environments/{name}/environment.yaml");
+        let text = fleet.repo.read(&file);
+        fleet.repo.write(&file, format!("{text}policy: {policy}\n"));
+    };
+    let signers = format!("signers: [{{ name: alice, key: '{}' }}]", SIGNER.trim());
+    add("c-01", &format!("{{ approvals: {{ {signers}, rules: [{{ count: 1 }}] }} }}"));
+    fleet.seed();
+    // The service has accepted the first state from anywhere; from now on it accepts one branch alone.
+    add("c-02", "{ source: { branches: [release] } }");
+    fleet.rollout("port", "gate: false\nfailures: { tolerate: 3 }\nwaves:\n  - { name: all, environments: ['*'] }\n");
+    fleet.change_port(587);
+    let plan = fleet.run(&["rollout", "plan", "port"]).code(0).stdout;
+    assert!(plan.contains("it needs 1 approval") && plan.contains("release"), "{plan}");
+    let ran = fleet.run(&["rollout", "start", "port", "--yes"]).code(2);
+    assert_eq!(fleet.ports(), [25, 25, 587], "{}", ran.stdout);
+    for (name, code, remedy) in [("c-01", "MW0310", "mailwright approve c-01.plan"), ("c-02", "MW0305", "")] {
+        let entries = fleet.entries("port");
+        let of_it = |event: &str| -> Vec<_> {
+            entries.iter().filter(|entry| entry["event"] == event && entry["environment"] == name).cloned().collect()
+        };
+        assert_eq!(of_it("intended").len(), 0, "{name}: nothing was about to be sent");
+        let ended = of_it("ended");
+        let problem = &ended[0]["outcome"]["problem"];
+        assert_eq!(problem["code"], code, "{problem}");
+        assert!(problem["remedy"].as_str().unwrap().contains(remedy), "{problem}");
+    }
 }

@@ -35,22 +35,22 @@ fn three_waves_with_a_soak() {
     let second = position(&|e| e["event"] == "intended" && e["environment"] == "c-02");
     assert!(position(&|e| e["event"] == "ended" && e["environment"] == "c-01") < soaked && soaked < second);
     let at = |index: usize| entries[index]["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
-    assert!(at(soaked).as_millisecond() - at(position(&is("soakBegun"))).as_millisecond() >= 1000);
+    assert!(at(soaked).as_millisecond() - at(position(&is("soakStarted"))).as_millisecond() >= 1000);
     assert_eq!(entries.iter().filter(|e| is("checked")(e)).count(), 6);
     assert_eq!(entries.last().unwrap()["event"], "finished");
     for text in ["Wave canary: 1 environment", "(3 of 3)", "1 changed", "Finished.", "rest: done; 3 applied"] {
         assert!(output.stdout.contains(text), "{text}:\n{}", output.stdout);
     }
     let status = fleet.status("port");
-    assert_eq!((&status["running"], &status["run"]["standing"]["is"]), (&false.into(), &"finished".into()));
+    assert_eq!((&status["running"], &status["run"]["status"]["state"]), (&false.into(), &"finished".into()));
     assert!(fleet.ask(fleet.client("c-01").leases()).unwrap().leases.is_empty(), "the lease is given back");
 
     // Once more: nothing is sent, and the last run's journal is kept.
     fleet.run(&["rollout", "resume", "port"]).code(1);
     let output = fleet.run(&["rollout", "start", "port", "--yes", "--format", "json"]).code(0);
     let lines: Vec<serde_json::Value> = output.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.iter().filter(|line| line["outcome"]["became"] == "alreadySo").count(), 6, "{}", output.stdout);
-    assert!(!lines.iter().any(is("intended")) && !lines.iter().any(is("soakBegun")));
+    assert_eq!(lines.iter().filter(|line| line["outcome"]["state"] == "unchanged").count(), 6, "{}", output.stdout);
+    assert!(!lines.iter().any(is("intended")) && !lines.iter().any(is("soakStarted")));
     assert_eq!(fleet.changesets("c-01").len(), 2);
     let folder = fleet.journal("port").parent().unwrap().to_owned();
     let kept = std::fs::read_dir(folder)

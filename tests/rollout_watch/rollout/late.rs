@@ -165,19 +165,19 @@ fn a_pause_in_the_middle_of_taking_back() {
     let asked = fleet.command(&["rollout", "pause", "port"]).spawn().unwrap();
     std::thread::sleep(Duration::from_millis(500));
     gate.open();
-    // What is under way is brought to its end, and nothing else is begun.
+    // Steps that have started are finished, and nothing else is started.
     let output = end(child).code(3);
     end(asked).code(0);
-    assert!(output.stdout.contains("c-01 is back"), "{}", output.stdout);
+    assert!(output.stdout.contains("c-01 is rolled back"), "{}", output.stdout);
     assert_eq!((fleet.port("c-01"), fleet.port("c-02")), (25, 587));
     let status = fleet.status("port");
-    assert_eq!(status["run"]["takingBack"]["wave"], "all", "{status:#}");
+    assert_eq!(status["run"]["rollback"]["wave"], "all", "{status:#}");
     // Going on goes on taking back, and repeats nothing.
     let output = fleet.run(&["rollout", "resume", "port"]).code(1);
     assert!(output.stderr.contains("MW0289"), "{}", output.stderr);
     assert_eq!((fleet.port("c-01"), fleet.port("c-02")), (25, 25));
     assert_eq!((fleet.generations("c-01").len(), fleet.generations("c-02").len()), (3, 3));
-    assert_eq!(fleet.entries("port").iter().filter(|entry| is("takenBack")(entry)).count(), 2);
+    assert_eq!(fleet.entries("port").iter().filter(|entry| is("rollbackEnded")(entry)).count(), 2);
 }
 
 #[test]

@@ -14,7 +14,7 @@ fn only_one_is_at_it() {
     fleet.rollout("port", SLOW);
     fleet.change_port(587);
     let first = fleet.spawn(&["rollout", "start", "port", "--yes"]);
-    fleet.wait_for("port", is("soakBegun"));
+    fleet.wait_for("port", is("soakStarted"));
     let status = fleet.status("port");
     assert_eq!(status["running"], true);
     for arguments in [&["rollout", "start", "port", "--yes"][..], &["rollout", "resume", "port"]] {
@@ -35,7 +35,7 @@ fn only_one_is_at_it() {
     fleet.wait_for("port", is("resumed"));
     std::thread::sleep(Duration::from_millis(300));
     let asked = fleet.run(&["rollout", "abort", "port", "--yes"]).code(0);
-    assert!(asked.stdout.contains("Given up by ann@"), "{}", asked.stdout);
+    assert!(asked.stdout.contains("Aborted by ann@"), "{}", asked.stdout);
     end(again).code(0);
     assert_eq!(fleet.ports(), [587, 25, 25]);
     fleet.run(&["rollout", "start", "port", "--yes", "--state", "elsewhere", "--format", "json"]);
@@ -47,7 +47,7 @@ fn without_the_lease_nothing_new_is_begun() {
     fleet.rollout("port", &SLOW.replace("1h", "4s").replace("gate: false", "gate: false\ncoordinator: c-03"));
     fleet.change_port(587);
     let child = fleet.spawn(&["rollout", "start", "port", "--yes", "--lease-seconds", "3"]);
-    fleet.wait_for("port", is("soakBegun"));
+    fleet.wait_for("port", is("soakStarted"));
     let address = fleet.stop("c-03");
     let output = end(child).code(1);
     assert!(output.stderr.contains("MW0293"), "{}", output.stderr);
@@ -57,7 +57,7 @@ fn without_the_lease_nothing_new_is_begun() {
     std::thread::sleep(Duration::from_secs(3));
     let client = fleet.client("c-03");
     let wanted = NewLease { holder: "bob".to_owned(), seconds: 60, token: None };
-    let bob = fleet.ask(client.take_lease("rollout:port", &wanted)).unwrap();
+    let bob = fleet.ask(client.acquire_lease("rollout:port", &wanted)).unwrap();
     let refused = fleet.run(&["rollout", "resume", "port"]).code(1);
     assert!(refused.stderr.contains("MW0280") && refused.stderr.contains("bob"), "{}", refused.stderr);
     fleet.ask(client.release_lease("rollout:port", bob.token)).unwrap();

@@ -13,7 +13,7 @@ fn paused_it_waits_and_the_soak_goes_on() {
     fleet.change_port(587);
     assert!(fleet.run(&["rollout", "pause", "port"]).code(1).stderr.contains("MW0285"));
     let child = fleet.spawn(&["rollout", "start", "port", "--yes"]);
-    fleet.wait_for("port", is("soakBegun"));
+    fleet.wait_for("port", is("soakStarted"));
     let begun = Instant::now();
     let paused = fleet.run(&["rollout", "pause", "port"]).code(0);
     assert!(paused.stdout.contains("Paused: ann@") && paused.stdout.contains("resume port"), "{}", paused.stdout);
@@ -25,7 +25,7 @@ fn paused_it_waits_and_the_soak_goes_on() {
     let took = begun.elapsed();
     assert!(took >= Duration::from_millis(5500), "{took:?}");
     assert_eq!(fleet.ports(), [587; 3]);
-    assert_eq!(fleet.entries("port").iter().filter(|e| is("soakBegun")(e)).count(), 1);
+    assert_eq!(fleet.entries("port").iter().filter(|e| is("soakStarted")(e)).count(), 1);
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn interrupted_it_pauses_and_gives_the_lease_back() {
     fleet.rollout("port", SOAKS);
     fleet.change_port(587);
     let child = fleet.spawn(&["rollout", "start", "port", "--yes"]);
-    fleet.wait_for("port", is("soakBegun"));
+    fleet.wait_for("port", is("soakStarted"));
     assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let output = end(child).code(3);
     assert!(
@@ -50,7 +50,7 @@ fn interrupted_it_pauses_and_gives_the_lease_back() {
     fleet.run(&["rollout", "abort", "port", "--yes"]).code(0);
     assert_eq!(fleet.ports(), [587, 25]);
     assert!(fleet.run(&["rollout", "resume", "port"]).code(1).stderr.contains("MW0285"));
-    assert!(fleet.run(&["rollout", "status"]).code(0).stdout.contains("Given up by ann@"));
+    assert!(fleet.run(&["rollout", "status"]).code(0).stdout.contains("Aborted by ann@"));
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn aborted_from_another_terminal_it_takes_everything_back() {
     fleet.rollout("port", &SOAKS.replace("6s", "1h").replace("[c-01]", "[c-01, c-02]"));
     fleet.change_port(587);
     let child = fleet.spawn(&["rollout", "start", "port", "--yes"]);
-    fleet.wait_for("port", is("soakBegun"));
+    fleet.wait_for("port", is("soakStarted"));
     assert_eq!(fleet.ports(), [587, 587, 25]);
     let asked = fleet.run(&["rollout", "abort", "port", "--take-back", "--yes"]).code(0);
     assert!(asked.stdout.contains("2 taken back"), "{}", asked.stdout);

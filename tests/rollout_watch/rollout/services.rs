@@ -60,7 +60,7 @@ fn each_fault_has_its_own_report_and_the_others_go_on() {
     assert!(plan.contains("1 change, in 2 environments; 5 could not be planned."), "{plan}");
     let output = fleet.run(&["rollout", "start", "port", "--yes"]).code(2);
     for (name, code, words) in [
-        ("c-02", "MW0200", "asked again for 2s"),
+        ("c-02", "MW0200", "repeated for 2s"),
         ("c-03", "MW0291", "took longer than 2s"),
         ("c-04", "MW0205", "version 99"),
         ("c-05", "MW0211", "belongs to environment `c-06`"),
@@ -69,6 +69,7 @@ fn each_fault_has_its_own_report_and_the_others_go_on() {
         let line = output.stdout.lines().find(|line| line.contains(name) && line.contains("failed")).unwrap();
         assert!(line.contains(code) && line.contains(words), "{line}");
     }
+    assert!(ran.stdout.contains("or raise `deadline` in rollouts/port.yaml"), "{}", ran.stdout);
     assert_eq!((fleet.port("c-01"), fleet.port("c-06")), (587, 587));
 
     // All are fixed. A finished run cannot be continued; another run skips the environments that are up to date.

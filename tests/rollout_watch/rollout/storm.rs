@@ -172,7 +172,7 @@ fn in_the_end_everything_is_so_and_nothing_was_done_twice() {
 
     // A clear word for each, and everything is the one or the other.
     let status = storm.fleet.status("port");
-    assert_eq!(status["run"]["standing"]["is"], "finished", "{status:#}");
+    assert_eq!(status["run"]["status"]["state"], "finished", "{status:#}");
     let mut words: BTreeMap<(ServiceFate, String), usize> = BTreeMap::new();
     for (process, host) in storm.fleet.hosts.iter().enumerate() {
         for name in &host.names {

@@ -62,7 +62,7 @@ fn a_lease_that_is_lost_before_anything_is_sent_stops_it() {
     sink.on("connect", Action::Usual);
     eventually("it is on standby", || watch.one()["role"] == "standby" && watch.one()["refused"].is_null());
     assert_eq!(fixture.generation(), 0);
-    assert!(watch.log().contains("the lease was lost; this watch acts no more"), "{}", watch.log());
+    assert!(watch.log().contains("lease lost; switching to standby"), "{}", watch.log());
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn drift_is_reported_once_and_reverted_only_on_request() {
     let fixture = WatchFixture::new(&format!("watch: {{ {} }}", receiver.notify()));
     let service = &fixture.fleet.services[0];
     let waits = fixture.once("data-b").code(2);
-    assert_eq!(waits.stdout, "one: waits for somebody to apply it: 1 to add, 1 to change, 0 to destroy\n");
+    assert_eq!(waits.stdout, "one: waits for an operator to apply it: 1 to add, 1 to change, 0 to destroy\n");
     assert_eq!(service.state()["generation"], 0);
     fixture.fleet.run(&["apply", "one", "--yes", "--skip-verify"]).code(0);
     assert_eq!(fixture.once("data-b").code(0).stdout, "one: as the files say\n");
@@ -73,7 +73,7 @@ fn one_of_two_acts_and_the_other_takes_over() {
     let second = fixture.watch("data-d");
     eventually("the second is on standby", || second.one()["role"] == "standby");
     let looked = fixture.once("data-e").code(0).stdout;
-    assert!(looked.contains("one: another watch acts here; this one only looked"), "{looked}");
+    assert!(looked.contains("one: another watch is active here; this one made no changes"), "{looked}");
     first.child.kill().unwrap();
     fixture.from("after@example.com");
     fixture.push("after the end of the first");

@@ -17,8 +17,8 @@ fn a_server_that_answers_lets_it_by_and_one_that_does_not_stops_it_in_clear_word
     fixture.by(1);
     fixture.push("a port without a listener");
     let refused = fixture.once("data").code(1);
-    let expected = "one: failed: [MW0234] nothing was applied, because verify found errors in relay: SMTP-CONNECT no server accepts connections at 127.0.0.1, port 1\n\
-        one: help: `mailwright verify one` says how to mend it. It is tried again by itself; what is accepted for a time gets a waiver in environment.yaml.\n";
+    let expected = "one: failed: [MW0234] verify found errors in relay: SMTP-CONNECT no server accepts connections at 127.0.0.1, port 1\n\
+        one: help: `mailwright verify one` shows them with their remedies. A waiver in environment.yaml accepts a finding for a time.\n";
     assert_eq!(refused.stdout, expected);
     assert_eq!(refused.stderr, "", "what is printed is not logged as well");
     assert_eq!(fixture.generation(), 1);

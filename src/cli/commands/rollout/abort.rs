@@ -1,91 +1,98 @@
-//! `mailwright rollout abort`.
+//! `mailwright rollout abort`: ends a run, after a rollback if one is requested.
 
 use crate::{
     cli::{
         CliError, Context, Exit,
         commands::rollout::{
-            Format, material, not_begun,
-            pause::ask,
-            resume::unfinished,
-            rollout_name, somebody,
+            Format, current_operator, load_rollout, no_run,
+            pause::send_and_wait,
+            resume::read_unfinished,
+            rollout_name,
             work::{Session, Task, Work},
         },
         ui::confirm::confirm,
     },
     model::Code,
     rollout::{
-        Event, Journal, Reach, Run, journal,
-        lock::Want,
-        render,
-        run::{Back, Standing},
+        Event, Journal, RollbackScope, Run,
+        folder::ControlCommand,
+        journal, render,
+        run::{RollbackStatus, RunStatus},
     },
 };
 
 pub(super) fn abort(
     context: &Context,
     name: &str,
-    take_back: Option<Reach>,
+    rollback: Option<RollbackScope>,
     yes: bool,
     work: &Work,
 ) -> Result<Exit, CliError> {
     let name = rollout_name(name)?;
     let folder = work.state.folder(context, &name)?;
-    let question = match take_back {
-        Some(Reach::ToNothing) => {
-            format!("Give `{name}` up, and bring every environment back to what it had, be it nothing?")
+    let question = match rollback {
+        Some(RollbackScope::IncludingEmpty) => {
+            format!("Abort `{name}`, and roll every environment back, those that were empty too?")
         }
-        Some(Reach::ToWhatWas) => format!("Give `{name}` up, and bring every environment back to what it had?"),
-        None => format!("Give `{name}` up? What is done stays."),
+        Some(RollbackScope::PreviousGenerations) => format!("Abort `{name}`, and roll every environment back?"),
+        None => format!("Abort `{name}`? Changes that were applied stay."),
     };
-    let run = Run::of(&journal::read(&folder.journal())?.entries);
+    let run = Run::from_entries(&journal::read(&folder.journal())?.entries);
     if run.is_none() {
-        return Err(not_begun(&folder, &name));
+        return Err(no_run(&folder, &name));
     }
-    confirm(context, yes, &question, "Give `--yes`.")?;
+    confirm(context, yes, &question, "Pass `--yes` to skip the prompt.")?;
     if folder.is_locked() {
-        let want = match take_back {
-            Some(Reach::ToNothing) => Want::TakeBackToNothing,
-            Some(Reach::ToWhatWas) => Want::TakeBack,
-            None => Want::Abort,
+        let command = match rollback {
+            Some(RollbackScope::IncludingEmpty) => ControlCommand::AbortAndRollBackToEmpty,
+            Some(RollbackScope::PreviousGenerations) => ControlCommand::AbortAndRollBack,
+            None => ControlCommand::Abort,
         };
-        return ask(context, &folder, &name, want);
+        return send_and_wait(context, &folder, &name, command);
     }
     let locked = work.state.lock(context, &name)?;
     let contents = journal::read(&locked.folder().journal())?;
-    let run = Run::of(&contents.entries).ok_or_else(|| not_begun(locked.folder(), &name))?;
-    // What came to its end can still be taken back, once.
-    let already = match &run.standing {
-        Standing::Finished => take_back.is_none(),
-        standing => standing.is_final(),
+    let run = Run::from_entries(&contents.entries).ok_or_else(|| no_run(locked.folder(), &name))?;
+    // A finished run can still be rolled back, once.
+    let has_ended = match &run.status {
+        RunStatus::Finished => rollback.is_none(),
+        status => status.is_final(),
     };
-    if already {
-        return unfinished(&locked, &name).map(|_| Exit::Done);
+    if has_ended {
+        return read_unfinished(&locked, &name).map(|_| Exit::Done);
     }
-    let by = somebody();
-    let Some(reach) = take_back else {
+    let by = current_operator();
+    let Some(scope) = rollback else {
         let journal = Journal::open(&locked.folder().journal(), &contents, context.clock.clone())?;
         let runtime = context.runtime()?;
         let mut run = run;
-        run.take(&runtime.block_on(journal.append(Event::Aborted { by }))?);
-        return work.end_of_abort(context, &run);
+        run.apply_entry(&runtime.block_on(journal.append(Event::Aborted { by }))?);
+        return work.report_abort(context, &run);
     };
     let repository = context.repository()?;
-    let material = material(context, &repository, &name, &work.services)?;
-    let session = Session { locked, contents, first: Event::Resumed { by: by.clone(), order: None }, material, by };
-    let run = context.runtime()?.block_on(work.at_it(context, session, Task::TakeBack(reach)))?;
-    work.end_of_abort(context, &run)
+    let rollout = load_rollout(context, &repository, &name, &work.services)?;
+    let session = Session { locked, contents, first: Event::Resumed { by: by.clone(), spec: None }, rollout, by };
+    let run = context.runtime()?.block_on(work.run_with_lease(context, session, Task::RollBack(scope)))?;
+    work.report_abort(context, &run)
 }
 
 impl Work {
-    /// Giving up is done when it is written; only what could not be taken back is a failure.
-    fn end_of_abort(&self, context: &Context, run: &Run) -> Result<Exit, CliError> {
+    /// Prints the run. The abort itself cannot fail; a rollback that was refused is a failure.
+    fn report_abort(&self, context: &Context, run: &Run) -> Result<Exit, CliError> {
         if self.format == Format::Human {
-            context.printer.out(&render::run(run, false, context.clock.now()));
+            context.printer.out(&render::render_run(run, false, context.clock.now()));
         }
-        let refused = run.environments.values().filter(|environment| environment.back == Some(Back::Refused)).count();
+        let refused = run
+            .environments
+            .values()
+            .filter(|environment| environment.rollback == Some(RollbackStatus::Refused))
+            .count();
         if refused == 0 {
             return Ok(Exit::Done);
         }
-        Err(CliError::coded(Code::RolloutStopped, format!("{refused} environments were not taken back, see above")))
+        Err(CliError::coded(
+            Code::RolloutStopped,
+            format!("{refused} environments were not rolled back; the reasons are above"),
+        ))
     }
 }

@@ -1,6 +1,6 @@
-//! `mailwright rollout`: a change to many environments in waves, with checks in between.
+//! `mailwright rollout`: rolls a change out to many environments in waves, with checks in between.
 //!
-//! One file a subcommand; `work` is what those do that work on a run: they hold the lease, listen, and tell.
+//! Each subcommand has a file of its own; `work` is shared by those that work on a run.
 
 mod abort;
 mod pause;
@@ -16,28 +16,27 @@ use crate::{
     cli::{self, CliError, Context, ErrorFormat, Exit, Runnable, ServiceOptions, environment, variables},
     config::{Repository, RolloutFile, suggest},
     git,
-    model::{Code, InvalidName, RolloutName},
+    model::{Code, InvalidName, Problem, RolloutName},
+    operations::{ClientPurpose, Connector},
     rollout::{
-        Material, Problem, Purpose, Reach,
-        lock::{Folder, Locked},
+        LoadedRollout, RollbackScope,
+        folder::{LockedFolder, RolloutFolder},
     },
 };
 use work::Work;
 
-/// Bring a change to many environments in waves, with checks in between
+/// Roll out a change to many environments in waves
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  mailwright rollout plan relay-587            what would change, equal changes told once\n  \
+#[command(after_help = "Examples:\n  mailwright rollout plan relay-587            the changes, equal ones grouped\n  \
     mailwright rollout start relay-587           shows the plan, asks, and works through the waves\n  \
-    mailwright rollout status relay-587          how far it is, from its journal alone\n  \
+    mailwright rollout status relay-587          the state of the run, from its journal\n  \
     mailwright rollout pause relay-587           from another terminal; so does Ctrl-C\n  \
-    mailwright rollout resume relay-587          after a pause, a stop, or when the process was killed\n  \
+    mailwright rollout resume relay-587          after a pause, a stop or a kill\n  \
     mailwright rollout abort relay-587 --take-back\n\n\
-    The file is rollouts/NAME.yaml; `mailwright schema rollout` describes it. Tokens: one a service, so give\n\
-    `--token-file 'tokens/{environment}'` or set MAILWRIGHT_TOKEN_FILE so.\n\n\
-    Exit codes of start, resume and abort: 0 done; 1 stopped, refused or failed; 2 finished, with failures that were\n\
-    tolerated; 3 paused."
-)]
+    The file is rollouts/NAME.yaml; `mailwright schema rollout` describes it. Each service has its own\n\
+    token: `--token-file 'tokens/{environment}'`, or MAILWRIGHT_TOKEN_FILE.\n\n\
+    Exit codes of start, resume and abort: 0 done; 1 stopped, refused or failed; 2 finished with failures that were\n\
+    tolerated; 3 paused.")]
 pub(crate) struct Rollout {
     #[command(subcommand)]
     command: RolloutCommand,
@@ -45,67 +44,67 @@ pub(crate) struct Rollout {
 
 #[derive(Debug, clap::Subcommand)]
 enum RolloutCommand {
-    /// What would change in which environments, equal changes together
+    /// Show the changes of a rollout, equal ones grouped
     Plan {
         /// The rollout
         name: String,
-        /// How many services are asked at once
+        /// Maximum number of environments planned in parallel
         #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
         parallel: u16,
-        /// How to print it
+        /// Output format
         #[arg(long, value_enum, default_value_t = cli::Format::Human, value_name = "FORMAT")]
         format: cli::Format,
         #[command(flatten)]
         services: Services,
     },
-    /// Begin, and work through the waves
+    /// Start a run, and work through the waves
     Start {
         /// The rollout
         name: String,
-        /// Do not show the plan and ask
+        /// Skip the plan and the confirmation prompt
         #[arg(long, short = 'y')]
         yes: bool,
         #[command(flatten)]
         work: Work,
     },
-    /// Go on with a run that was paused, stopped or killed
+    /// Resume a run that was paused, stopped or killed
     Resume {
         /// The rollout
         name: String,
-        /// The files changed since: give the environments that are not done what they say now
+        /// Apply the present files to environments that are not done, though the files changed
         #[arg(long)]
         accept_changes: bool,
         #[command(flatten)]
         work: Work,
     },
-    /// How far a run is; without a name, all of them
+    /// Show the state of a run, or of all runs
     Status {
         /// The rollout
         name: Option<String>,
-        /// How to print it
+        /// Output format
         #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
         format: Format,
         #[command(flatten)]
         state: StateFolder,
     },
-    /// Ask the process that is at it to pause
+    /// Pause a run; steps that have started are finished
     Pause {
         /// The rollout
         name: String,
         #[command(flatten)]
         state: StateFolder,
     },
-    /// Give a run up; what is done stays, unless it is taken back
+    /// Abort a run; changes that were applied stay unless they are rolled back
     Abort {
         /// The rollout
         name: String,
-        /// Bring every environment back to the generation that it had
+        /// Roll every environment back to the generation that it had
         #[arg(long)]
         take_back: bool,
-        /// With it: an environment that held nothing before holds nothing again
+        /// With `--take-back`: empty the environments that were empty before
         #[arg(long, requires = "take_back")]
-        to_nothing: bool,
-        /// Do not ask
+        to_empty: bool,
+        /// Skip the confirmation prompt
         #[arg(long, short = 'y')]
         yes: bool,
         #[command(flatten)]
@@ -113,24 +112,24 @@ enum RolloutCommand {
     },
 }
 
-/// How to print progress and runs.
+/// The output format of progress and runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
     /// For a terminal.
     Human,
-    /// For programs: progress as one document a line.
+    /// One JSON document per line of progress.
     Json,
 }
 
-/// Where journals lie.
+/// The folder of journals.
 #[derive(Clone, Debug, clap::Args)]
 struct StateFolder {
-    /// Where the journal lies [default: .mailwright in the repository]
+    /// Folder of the journal [default: .mailwright in the repository]
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     state: Option<PathBuf>,
 }
 
-/// How to reach the services. Each one's address stands in its environment's file: there is no option for it.
+/// The options for the services. Their addresses are in the files of the environments; there is no option for them.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Services")]
 struct Services {
@@ -176,8 +175,8 @@ impl Runnable for Rollout {
             }
             RolloutCommand::Status { name, format, state } => status::status(context, name.as_deref(), *format, state),
             RolloutCommand::Pause { name, state } => pause::pause(context, name, state),
-            RolloutCommand::Abort { name, take_back, to_nothing, yes, work } => {
-                let reach = if *to_nothing { Reach::ToNothing } else { Reach::ToWhatWas };
+            RolloutCommand::Abort { name, take_back, to_empty, yes, work } => {
+                let reach = if *to_empty { RollbackScope::IncludingEmpty } else { RollbackScope::PreviousGenerations };
                 abort::abort(context, name, take_back.then_some(reach), *yes, work)
             }
         }
@@ -185,8 +184,8 @@ impl Runnable for Rollout {
 }
 
 impl Services {
-    /// Makes clients by the environment's own address and token. They share what does not differ.
-    fn connect(&self, context: &Context) -> crate::rollout::Connect {
+    /// Creates clients with the address and token of each environment.
+    fn connect(&self, context: &Context) -> Connector {
         let options = |token_file: &Option<PathBuf>| ServiceOptions {
             service: None,
             token_file: token_file.clone(),
@@ -200,12 +199,13 @@ impl Services {
         let context = context.clone();
         Arc::new(move |name, declared, purpose| {
             let Some(address) = declared else {
-                let problem = Problem::new(Code::AddressMissing, format!("the files of `{name}` name no service"));
+                let problem =
+                    Problem::new(Code::AddressMissing, format!("the files of `{name}` have no service address"));
                 return Err(problem.remedy(
                     "Write `service: { address: https://... }` into its environment.yaml, or into a layer with a variable.",
                 ));
             };
-            let options = if purpose == Purpose::Probe { &probe } else { &deploy };
+            let options = if purpose == ClientPurpose::SendMail { &probe } else { &deploy };
             options.client_at(&context, name, address).map_err(|error| {
                 Problem::new(error.code.unwrap_or(Code::TokenMissing), error.message)
                     .remedy(error.remedy.unwrap_or_default())
@@ -222,13 +222,13 @@ impl StateFolder {
         })
     }
 
-    fn folder(&self, context: &Context, name: &RolloutName) -> Result<Folder, CliError> {
-        Ok(Folder::new(&self.path(context)?, name))
+    fn folder(&self, context: &Context, name: &RolloutName) -> Result<RolloutFolder, CliError> {
+        Ok(RolloutFolder::new(&self.path(context)?, name))
     }
 
-    /// Takes the lock. The journal of a run belongs to a machine, so Git is told to leave the folder alone.
-    fn lock(&self, context: &Context, name: &RolloutName) -> Result<Locked, CliError> {
-        let locked = self.folder(context, name)?.lock().map_err(|problem| named(problem, name))?;
+    /// Locks the folder. The journal belongs to this machine, so a .gitignore keeps it out of Git.
+    fn lock(&self, context: &Context, name: &RolloutName) -> Result<LockedFolder, CliError> {
+        let locked = self.folder(context, name)?.lock().map_err(|problem| with_rollout_name(problem, name))?;
         let ignore = self.path(context)?.join(".gitignore");
         if self.state.is_none() && !ignore.exists() {
             drop(std::fs::write(ignore, "*\n"));
@@ -237,8 +237,8 @@ impl StateFolder {
     }
 }
 
-/// A problem whose remedy names the rollout.
-fn named(problem: Problem, name: &RolloutName) -> CliError {
+/// Puts the name of the rollout into the remedy of a problem.
+fn with_rollout_name(problem: Problem, name: &RolloutName) -> CliError {
     let remedy = problem.remedy.replace(" NAME", &format!(" {name}"));
     CliError::from(Problem { remedy, ..problem })
 }
@@ -250,7 +250,7 @@ fn rollout_name(text: &str) -> Result<RolloutName, CliError> {
     })
 }
 
-/// The rollout's file, if it passes every rule. Otherwise the problems are printed.
+/// Reads the file of the rollout. If it breaks rules, the problems are printed.
 fn file(context: &Context, repository: &Repository, name: &RolloutName) -> Result<RolloutFile, CliError> {
     match repository.load_rollout(name) {
         Some(Ok(file)) => Ok(file),
@@ -260,9 +260,8 @@ fn file(context: &Context, repository: &Repository, name: &RolloutName) -> Resul
             let error = CliError::coded(Code::RolloutUnknown, format!("there is no file `rollouts/{name}.yaml`"));
             Err(match suggest::nearest(name.as_str(), known.iter().map(RolloutName::as_str)) {
                 Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
-                None if known.is_empty() => {
-                    error.remedy("Make it; docs/rollouts.md has an example, and `mailwright schema rollout` its form.")
-                }
+                None if known.is_empty() => error
+                    .remedy("Create it: docs/rollouts.md has an example, and `mailwright schema rollout` the schema."),
                 None => {
                     let names = known.iter().map(RolloutName::as_str).collect::<Vec<_>>().join(", ");
                     error.remedy(format!("There are: {names}."))
@@ -272,24 +271,24 @@ fn file(context: &Context, repository: &Repository, name: &RolloutName) -> Resul
     }
 }
 
-fn material(
+fn load_rollout(
     context: &Context,
     repository: &Repository,
     name: &RolloutName,
     services: &Services,
-) -> Result<Material, CliError> {
+) -> Result<LoadedRollout, CliError> {
     let file = file(context, repository, name)?;
     let git::WorkTreeProvenance { provenance: mut source, refusal } = git::read_provenance(repository.root(), None);
-    if let Some(refusal) = refusal {
-        environment::warn_of_source(context, &refusal);
+    if let Some(refusal) = &refusal {
+        environment::warn_about_source(context, refusal);
     }
     source.branch = source.branch.or_else(crate::cli::variables::branch);
-    Material::read(repository, file, source, services.connect(context))
+    LoadedRollout::load(repository, file, (source, refusal.map(Problem::from)), services.connect(context))
         .map_err(|report| environment::problems(context, &report))
 }
 
-/// Who is at this, for the journal and the lease.
-fn somebody() -> String {
+/// Returns the operator and the host, for the journal and the lease.
+fn current_operator() -> String {
     let host = ["/proc/sys/kernel/hostname", "/etc/hostname"]
         .into_iter()
         .find_map(|path| std::fs::read_to_string(path).ok())
@@ -299,7 +298,7 @@ fn somebody() -> String {
     format!("{}@{host}", variables::user())
 }
 
-fn not_begun(folder: &Folder, name: &RolloutName) -> CliError {
+fn no_run(folder: &RolloutFolder, name: &RolloutName) -> CliError {
     CliError::coded(Code::RolloutNotStarted, format!("there is no run of `{name}` in `{}`", folder.path().display()))
-        .remedy(format!("`mailwright rollout start {name}` begins one. A run's journal lies where it was started."))
+        .remedy(format!("`mailwright rollout start {name}` starts one. The journal of a run is in the repository where it was started."))
 }

@@ -1,48 +1,55 @@
-//! `mailwright rollout pause`: asks the process that is at it.
+//! `mailwright rollout pause`: sends a request to the process that works on the rollout.
 
 use std::time::{Duration, Instant};
 
 use crate::{
     cli::{
         CliError, Context, Exit,
-        commands::rollout::{StateFolder, rollout_name, somebody},
+        commands::rollout::{StateFolder, current_operator, rollout_name},
     },
     model::{Code, RolloutName},
     rollout::{
-        Run, journal,
-        lock::{Folder, Request, Want},
-        render,
+        Run,
+        folder::{ControlCommand, ControlRequest, RolloutFolder},
+        journal, render,
     },
 };
+
+/// The longest time that a command waits for the process to end.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 pub(super) fn pause(context: &Context, name: &str, state: &StateFolder) -> Result<Exit, CliError> {
     let name = rollout_name(name)?;
     let folder = state.folder(context, &name)?;
     if !folder.is_locked() {
-        return Err(CliError::coded(
-            Code::RolloutNotStarted,
-            format!("no process on this machine is at work on `{name}`"),
-        )
-        .remedy(format!("`mailwright rollout status {name}` tells how it stands.")));
+        return Err(CliError::coded(Code::RolloutNotStarted, format!("no process of this machine works on `{name}`"))
+            .remedy(format!("`mailwright rollout status {name}` shows the state of the run.")));
     }
-    ask(context, &folder, &name, Want::Pause)
+    send_and_wait(context, &folder, &name, ControlCommand::Pause)
 }
 
-/// Writes the request, and waits a while for it to be followed.
-pub(super) fn ask(context: &Context, folder: &Folder, name: &RolloutName, want: Want) -> Result<Exit, CliError> {
-    folder.ask(&Request { want, by: somebody() })?;
-    context.printer.note("Asked. What is under way there is brought to its end first ...");
-    let begun = Instant::now();
+/// Sends a request, and waits for the process to end.
+pub(super) fn send_and_wait(
+    context: &Context,
+    folder: &RolloutFolder,
+    name: &RolloutName,
+    command: ControlCommand,
+) -> Result<Exit, CliError> {
+    folder.send_request(&ControlRequest { command, by: current_operator() })?;
+    context.printer.note("Requested. Steps that have started are finished first ...");
+    let sent = Instant::now();
     while folder.is_locked() {
-        if begun.elapsed() > Duration::from_secs(600) {
-            context.printer.note(&format!("It has not ended yet; `mailwright rollout status {name}` tells."));
+        if sent.elapsed() > LONGEST_WAIT {
+            context.printer.note(&format!(
+                "The process has not ended yet; `mailwright rollout status {name}` shows the state of the run."
+            ));
             return Ok(Exit::Done);
         }
         std::thread::sleep(Duration::from_millis(100));
     }
     let contents = journal::read(&folder.journal())?;
-    if let Some(run) = Run::of(&contents.entries) {
-        context.printer.out(&render::run(&run, false, context.clock.now()));
+    if let Some(run) = Run::from_entries(&contents.entries) {
+        context.printer.out(&render::render_run(&run, false, context.clock.now()));
     }
     Ok(Exit::Done)
 }

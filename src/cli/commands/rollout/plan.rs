@@ -1,4 +1,4 @@
-//! `mailwright rollout plan`.
+//! `mailwright rollout plan`: shows the changes of a rollout, equal changes grouped.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use tokio::runtime::Runtime;
 use crate::{
     cli::{
         CliError, Context, Exit, Format,
-        commands::rollout::{Services, material, rollout_name},
+        commands::rollout::{Services, load_rollout, rollout_name},
     },
     config::Repository,
     rollout::{
-        Material,
-        plan::{self, RolloutPlan},
+        LoadedRollout,
+        plan::{RolloutPlan, plan_rollout},
         render,
     },
 };
@@ -25,22 +25,23 @@ pub(super) fn show(
     services: &Services,
 ) -> Result<Exit, CliError> {
     let repository = context.repository()?;
-    let material = material(context, &repository, &rollout_name(name)?, services)?;
-    let planned = planned(context, context.runtime()?, &repository, Arc::new(material), parallel);
+    let rollout = load_rollout(context, &repository, &rollout_name(name)?, services)?;
+    let plan = plan_with_runtime(context, context.runtime()?, &repository, Arc::new(rollout), parallel);
     context.printer.out(&match format {
-        Format::Human => render::plan(&planned),
-        Format::Json => format!("{:#}", serde_json::to_value(&planned).unwrap_or_default()),
-        Format::Markdown => format!("```\n{}```", anstream::adapter::strip_str(&render::plan(&planned))),
+        Format::Human => render::render_plan(&plan),
+        Format::Json => format!("{:#}", serde_json::to_value(&plan).unwrap_or_default()),
+        Format::Markdown => format!("```\n{}```", anstream::adapter::strip_str(&render::render_plan(&plan))),
     });
-    if planned.failed.is_empty() { Ok(Exit::Done) } else { Err(CliError::already_told()) }
+    if plan.failed.is_empty() { Ok(Exit::Done) } else { Err(CliError::already_told()) }
 }
 
-pub(super) fn planned(
+/// Plans the rollout on the runtime of the command.
+pub(super) fn plan_with_runtime(
     context: &Context,
     runtime: &Runtime,
     repository: &Repository,
-    material: Arc<Material>,
+    rollout: Arc<LoadedRollout>,
     parallel: usize,
 ) -> RolloutPlan {
-    runtime.block_on(plan::plan(material, repository, &context.clock, parallel, |_, _| {}))
+    runtime.block_on(plan_rollout(rollout, repository, &context.clock, parallel, |_, _| {}))
 }

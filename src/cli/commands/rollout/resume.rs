@@ -1,18 +1,18 @@
-//! `mailwright rollout resume`.
+//! `mailwright rollout resume`: continues a run that was paused, stopped or killed.
 
 use crate::{
     cli::{
         CliError, Context, Exit,
         commands::rollout::{
-            material, not_begun, rollout_name, somebody,
-            work::{Session, Work, order},
+            current_operator, load_rollout, no_run, rollout_name,
+            work::{Session, Work, rollout_spec},
         },
     },
     model::{Code, RolloutName},
     rollout::{
         Event, Run,
-        journal::{self, Contents, Order},
-        lock::Locked,
+        folder::LockedFolder,
+        journal::{self, JournalContents, RolloutSpec},
     },
 };
 
@@ -21,39 +21,39 @@ pub(super) fn resume(context: &Context, name: &str, accept_changes: bool, work: 
     let repository = context.repository()?;
     let folder = work.state.folder(context, &name)?;
     if !folder.journal().exists() {
-        return Err(not_begun(&folder, &name));
+        return Err(no_run(&folder, &name));
     }
     let locked = work.state.lock(context, &name)?;
-    let (contents, run) = unfinished(&locked, &name)?;
-    let material = material(context, &repository, &name, &work.services)?;
-    let now = order(&material);
-    // What is being taken back goes back whatever the files say.
-    let changed = if run.taking_back.is_some() { None } else { difference(&run.order, &now) };
-    if let Some(what) = &changed
+    let (contents, run) = read_unfinished(&locked, &name)?;
+    let rollout = load_rollout(context, &repository, &name, &work.services)?;
+    let present = rollout_spec(&rollout);
+    // A rollback does not depend on the files.
+    let changed = if run.rollback.is_some() { None } else { describe_difference(&run.spec, &present) };
+    if let Some(difference) = &changed
         && !accept_changes
     {
         return Err(CliError::coded(
             Code::RolloutFilesChanged,
-            format!("{what} since the run began; nothing was begun"),
+            format!("{difference} since the run was started"),
         )
         .remedy(
-            "Check out what was reviewed, or say `--accept-changes`: what is not done yet gets what the files say now.",
+            "Check out the commit that was reviewed, or pass `--accept-changes` to apply the present files to the environments that are not done.",
         ));
     }
-    let by = somebody();
-    let first = Event::Resumed { by: by.clone(), order: changed.map(|_| now) };
-    work.work(context, context.runtime()?, Session { locked, contents, first, material, by })
+    let by = current_operator();
+    let first = Event::Resumed { by: by.clone(), spec: changed.map(|_| present) };
+    work.work(context, context.runtime()?, Session { locked, contents, first, rollout, by })
 }
 
-/// What of two orders differs, in a few words.
-fn difference(before: &Order, now: &Order) -> Option<String> {
-    let digests = |order: &Order| {
-        let waves = order.waves.iter().flat_map(|wave| {
+/// Describes the difference of two versions of the files; none if there is none.
+fn describe_difference(before: &RolloutSpec, present: &RolloutSpec) -> Option<String> {
+    let digests = |spec: &RolloutSpec| {
+        let waves = spec.waves.iter().flat_map(|wave| {
             wave.environments.iter().map(|(name, digest)| (name.clone(), (wave.name.clone(), digest.clone())))
         });
         waves.collect::<std::collections::BTreeMap<_, _>>()
     };
-    let (old, new) = (digests(before), digests(now));
+    let (old, new) = (digests(before), digests(present));
     let differing: std::collections::BTreeSet<_> =
         old.keys().chain(new.keys()).filter(|name| old.get(*name) != new.get(*name)).collect();
     if !differing.is_empty() {
@@ -61,19 +61,21 @@ fn difference(before: &Order, now: &Order) -> Option<String> {
         let more = if differing.len() > 5 { format!(" and {} more", differing.len() - 5) } else { String::new() };
         return Some(format!("the files of {names}{more} changed"));
     }
-    (before.file != now.file).then(|| "the rollout's own file changed".to_owned())
+    (before.file != present.file).then(|| "the rollout's own file changed".to_owned())
 }
 
-/// The run that is to be gone on with.
-pub(super) fn unfinished(locked: &Locked, name: &RolloutName) -> Result<(Contents, Run), CliError> {
+/// Reads the journal of a run that can be resumed.
+pub(super) fn read_unfinished(locked: &LockedFolder, name: &RolloutName) -> Result<(JournalContents, Run), CliError> {
     let contents = journal::read(&locked.folder().journal())?;
-    match Run::of(&contents.entries) {
-        Some(run) if !run.standing.is_final() => Ok((contents, run)),
+    match Run::from_entries(&contents.entries) {
+        Some(run) if !run.status.is_final() => Ok((contents, run)),
         Some(run) => Err(CliError::coded(
             Code::RolloutNotStarted,
-            format!("the last run of `{name}` ({}) came to its end at {}", run.id, run.last_at),
+            format!("the last run of `{name}` ({}) ended at {}", run.id, run.last_at),
         )
-        .remedy(format!("`mailwright rollout start {name}` begins another; what is so already is skipped."))),
-        None => Err(not_begun(locked.folder(), name)),
+        .remedy(format!(
+            "`mailwright rollout start {name}` starts another run; environments that are done are skipped."
+        ))),
+        None => Err(no_run(locked.folder(), name)),
     }
 }

@@ -1,4 +1,4 @@
-//! `mailwright rollout start`.
+//! `mailwright rollout start`: shows the plan, asks, and works through the waves.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use crate::{
     cli::{
         CliError, Context, Exit,
         commands::rollout::{
-            material,
-            plan::planned,
-            rollout_name, somebody,
-            work::{Session, Work, order},
+            current_operator, load_rollout,
+            plan::plan_with_runtime,
+            rollout_name,
+            work::{Session, Work, rollout_spec},
         },
         ui::confirm::confirm,
     },
@@ -20,38 +20,43 @@ use crate::{
 pub(super) fn start(context: &Context, name: &str, yes: bool, work: &Work) -> Result<Exit, CliError> {
     let name = rollout_name(name)?;
     let repository = context.repository()?;
-    let mut material = material(context, &repository, &name, &work.services)?;
+    let mut rollout = load_rollout(context, &repository, &name, &work.services)?;
     let locked = work.state.lock(context, &name)?;
     let contents = journal::read(&locked.folder().journal())?;
-    if let Some(last) = Run::of(&contents.entries)
-        && !last.standing.is_final()
+    if let Some(last) = Run::from_entries(&contents.entries)
+        && !last.status.is_final()
     {
         return Err(CliError::coded(
             Code::RolloutUnfinished,
-            format!("run {} of `{name}`, begun at {}, has not come to its end", last.id, last.begun_at),
+            format!("run {} of `{name}`, started at {}, has not ended", last.id, last.started_at),
         )
         .remedy(format!(
-            "`mailwright rollout status {name}` shows how far it is; then `mailwright rollout resume {name}`, or `mailwright rollout abort {name}`."
+            "`mailwright rollout status {name}` shows its state; then `mailwright rollout resume {name}`, or `mailwright rollout abort {name}`."
         )));
     }
-    // One for plan and work: connections that are kept open belong to it.
+    // Plan and work share a runtime, since connections that are kept open belong to it.
     let runtime = context.runtime()?;
     if !yes {
-        let shared = Arc::new(material);
-        let plan = planned(context, runtime, &repository, Arc::clone(&shared), 16);
-        context.printer.note(&render::plan(&plan));
+        let shared = Arc::new(rollout);
+        let plan = plan_with_runtime(context, runtime, &repository, Arc::clone(&shared), 16);
+        context.printer.note(&render::render_plan(&plan));
         let count = shared.file.environments().count();
         let question = format!("Roll this out to {count} environments in {} waves?", shared.file.waves.len());
-        confirm(context, false, &question, "Give `--yes`; `mailwright rollout plan` shows what it does.")?;
-        material = Arc::into_inner(shared).ok_or_else(|| CliError::new("the plan is not done"))?;
+        confirm(
+            context,
+            false,
+            &question,
+            "Pass `--yes` to skip the prompt; `mailwright rollout plan` shows the changes.",
+        )?;
+        rollout = Arc::into_inner(shared).ok_or_else(|| CliError::new("the plan has not ended"))?;
     }
-    let by = somebody();
-    let begun = Event::Begun {
+    let by = current_operator();
+    let first = Event::Started {
         run: uuid::Uuid::now_v7(),
         rollout: name,
         mailwright: env!("CARGO_PKG_VERSION").to_owned(),
         by: by.clone(),
-        order: order(&material),
+        spec: rollout_spec(&rollout),
     };
-    work.work(context, runtime, Session { locked, contents, first: begun, material, by })
+    work.work(context, runtime, Session { locked, contents, first, rollout, by })
 }

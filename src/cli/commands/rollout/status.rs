@@ -1,11 +1,11 @@
-//! `mailwright rollout status`.
+//! `mailwright rollout status`: shows the state of runs, from their journals alone.
 
 use serde_json::json;
 
 use crate::{
     cli::{
         CliError, Context, Exit,
-        commands::rollout::{Format, StateFolder, not_begun, rollout_name},
+        commands::rollout::{Format, StateFolder, no_run, rollout_name},
     },
     model::RolloutName,
     rollout::{Run, journal, render},
@@ -20,21 +20,21 @@ pub(super) fn status(
     let now = context.clock.now();
     let names = match name {
         Some(name) => vec![rollout_name(name)?],
-        None => known(&state.path(context)?),
+        None => list_rollouts(&state.path(context)?),
     };
     let (mut documents, mut texts) = (Vec::new(), Vec::new());
     for name in &names {
         let folder = state.folder(context, name)?;
         let contents = journal::read(&folder.journal())?;
-        let Some(run) = Run::of(&contents.entries) else { continue };
+        let Some(run) = Run::from_entries(&contents.entries) else { continue };
         let running = folder.is_locked();
-        texts.push(render::run(&run, running, now));
-        documents.push(json!({ "run": run, "running": running, "source": run.order.source, "folder": folder.path() }));
+        texts.push(render::render_run(&run, running, now));
+        documents.push(json!({ "run": run, "running": running, "source": run.spec.source, "folder": folder.path() }));
     }
     match (name, documents.pop()) {
         (Some(_), None) => {
             let name = &names[0];
-            return Err(not_begun(&state.folder(context, name)?, name));
+            return Err(no_run(&state.folder(context, name)?, name));
         }
         (Some(_), Some(document)) if format == Format::Json => context.printer.out(&format!("{document:#}")),
         (None, last) if format == Format::Json => {
@@ -47,8 +47,8 @@ pub(super) fn status(
     Ok(Exit::Done)
 }
 
-/// The rollouts that have a folder.
-fn known(state: &std::path::Path) -> Vec<RolloutName> {
+/// Lists the rollouts that have a folder.
+fn list_rollouts(state: &std::path::Path) -> Vec<RolloutName> {
     let entries = std::fs::read_dir(state.join("rollouts")).into_iter().flatten();
     let mut names: Vec<RolloutName> =
         entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();

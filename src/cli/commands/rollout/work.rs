@@ -1,4 +1,4 @@
-//! What the subcommands do that work on a run: hold the lease, listen to whoever wants something, tell, and end.
+//! Work on a run, for the subcommands that do it: holds the lease, listens for signals, prints progress and the result.
 
 use std::time::Duration;
 
@@ -7,30 +7,31 @@ use tokio::{runtime::Runtime, sync::watch};
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Printer,
-        commands::rollout::{Format, Services, StateFolder, named},
+        commands::rollout::{Format, Services, StateFolder, with_rollout_name},
     },
     model::Code,
+    operations::{Lease, LeaseDuration},
     rollout::{
-        Engine, Event, Journal, Material, Reach, Run, Wish,
-        journal::{Contents, Order, OrderedWave},
-        lock::{Folder, Lasting, Lease, Locked, Request, Want},
+        ControlSignal, Engine, Event, Journal, LoadedRollout, RollbackScope, Run,
+        folder::{ControlCommand, ControlRequest, LockedFolder, RolloutFolder},
+        journal::{JournalContents, RolloutSpec, WaveSpec},
         render,
-        run::Standing,
+        run::RunStatus,
     },
 };
 
-/// What working on a rollout needs.
+/// The options of commands that work on a run.
 #[derive(Debug, clap::Args)]
 pub(super) struct Work {
-    /// How to print progress
+    /// Output format of progress
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     pub(super) format: Format,
     #[command(flatten)]
     pub(super) state: StateFolder,
     #[command(flatten)]
     pub(super) services: Services,
-    /// How long the lease lasts without being renewed
-    #[arg(long, hide = true, default_value_t = Lasting::default().seconds, value_parser = clap::value_parser!(u32).range(3..=600))]
+    /// Lease duration in seconds
+    #[arg(long, hide = true, default_value_t = LeaseDuration::default().seconds, value_parser = clap::value_parser!(u32).range(3..=600))]
     lease_seconds: u32,
 }
 
@@ -41,10 +42,10 @@ impl Work {
     }
 }
 
-/// What is to be done in which waves, as the journal keeps it.
-pub(super) fn order(material: &Material) -> Order {
-    let mut digests = material.digests();
-    let waves = material.file.waves.iter().map(|wave| OrderedWave {
+/// Returns the waves and environments of a rollout, as the journal keeps them.
+pub(super) fn rollout_spec(rollout: &LoadedRollout) -> RolloutSpec {
+    let mut digests = rollout.digests();
+    let waves = rollout.file.waves.iter().map(|wave| WaveSpec {
         name: wave.name.clone(),
         environments: wave
             .environments
@@ -52,48 +53,54 @@ pub(super) fn order(material: &Material) -> Order {
             .map(|name| (name.clone(), digests.remove(name).unwrap_or_default()))
             .collect(),
     });
-    Order {
-        file: material.file.digest.clone(),
+    RolloutSpec {
+        file: rollout.file.digest.clone(),
         waves: waves.collect(),
-        source: material.source.clone(),
-        coordinator: material.file.coordinator.clone(),
+        source: rollout.source.clone(),
+        coordinator: rollout.file.coordinator.clone(),
     }
 }
 
-/// What a process works with.
+/// The run that a process works on.
 pub(super) struct Session {
-    pub(super) locked: Locked,
-    pub(super) contents: Contents,
-    /// What is written first: that it begins, or that it goes on.
+    pub(super) locked: LockedFolder,
+    pub(super) contents: JournalContents,
+    /// The first entry that this process writes: the run is started or resumed.
     pub(super) first: Event,
-    pub(super) material: Material,
+    pub(super) rollout: LoadedRollout,
     pub(super) by: String,
 }
 
-/// What is to be done with a session.
+/// The task of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Task {
     Work,
-    TakeBack(Reach),
+    RollBack(RollbackScope),
 }
 
 impl Work {
     pub(super) fn work(&self, context: &Context, runtime: &Runtime, session: Session) -> Result<Exit, CliError> {
-        let name = session.material.file.name.clone();
-        let result = runtime.block_on(self.at_it(context, session, Task::Work));
+        let name = session.rollout.file.name.clone();
+        let result = runtime.block_on(self.run_with_lease(context, session, Task::Work));
         let run = result.map_err(|error| CliError {
             remedy: error.remedy.map(|r| r.replace(" NAME", &format!(" {name}"))),
             ..error
         })?;
-        self.end(context, &run)
+        self.report_result(context, &run)
     }
 
-    /// Holds the lease, works, and gives the lease back, however that ends.
-    pub(super) async fn at_it(&self, context: &Context, session: Session, task: Task) -> Result<Run, CliError> {
-        let name = session.material.file.name.clone();
-        let lasting = Lasting { seconds: self.lease_seconds };
-        let holder = session.locked.holder(&session.by)?;
-        let lease = Lease::take(session.material.coordinator()?, &format!("rollout:{name}"), holder, lasting).await?;
+    /// Acquires the lease, works on the run, and releases the lease.
+    pub(super) async fn run_with_lease(
+        &self,
+        context: &Context,
+        session: Session,
+        task: Task,
+    ) -> Result<Run, CliError> {
+        let name = session.rollout.file.name.clone();
+        let duration = LeaseDuration { seconds: self.lease_seconds };
+        let holder = session.locked.lease_holder(&session.by)?;
+        let lease =
+            Lease::acquire(session.rollout.coordinator()?, &format!("rollout:{name}"), holder, duration).await?;
         let result = self.with_lease(context, session, &lease, task).await;
         lease.release().await;
         result
@@ -106,57 +113,57 @@ impl Work {
         lease: &Lease,
         task: Task,
     ) -> Result<Run, CliError> {
-        let Session { locked, mut contents, first, material, by } = session;
-        let name = material.file.name.clone();
-        // Only now is it sure that nobody else is at it.
-        locked.forget_requests();
-        if matches!(first, Event::Begun { .. })
-            && let Some(last) = Run::of(&contents.entries)
+        let Session { locked, mut contents, first, rollout, by } = session;
+        let name = rollout.file.name.clone();
+        // With lock and lease, no other process works on the run.
+        locked.clear_requests();
+        if matches!(first, Event::Started { .. })
+            && let Some(last) = Run::from_entries(&contents.entries)
         {
-            locked.put_journal_aside(last.id)?;
-            contents = Contents::default();
+            locked.archive_journal(last.id)?;
+            contents = JournalContents::default();
         }
-        let (wishes, wish) = watch::channel(Wish::GoOn);
+        let (signals, signal) = watch::channel(ControlSignal::Continue);
         let journal = Journal::open(&locked.folder().journal(), &contents, context.clock.clone())?;
-        let begun = journal.append(first).await?;
-        contents.entries.push(begun.clone());
-        let mut run =
-            Run::of(&contents.entries).ok_or_else(|| CliError::new("the journal does not begin with a run"))?;
-        let leased = journal.append(Event::Leased { token: lease.token() }).await?;
-        run.take(&leased);
-        let tell = self.teller(context);
-        tell(&begun, &run);
-        let engine = Engine::new(material, journal, run, context.clock.clone(), (wish, lease.held()), tell);
+        let first = journal.append(first).await?;
+        contents.entries.push(first.clone());
+        let mut run = Run::from_entries(&contents.entries)
+            .ok_or_else(|| CliError::new("the journal does not begin with a run"))?;
+        let leased = journal.append(Event::LeaseAcquired { token: lease.token() }).await?;
+        run.apply_entry(&leased);
+        let report = self.reporter(context);
+        report(&first, &run);
+        let engine = Engine::new(rollout, journal, run, context.clock.clone(), (signal, lease.monitor()), report);
         let (ended_at_once, mut at_once) = watch::channel(false);
         let listening = [
-            tokio::spawn(listen_to_signals(context.printer.clone(), wishes.clone(), ended_at_once)),
-            tokio::spawn(listen_to_requests(locked.folder().clone(), wishes.clone())),
-            tokio::spawn(listen_to_lease(lease.lost(), wishes)),
+            tokio::spawn(listen_to_signals(context.printer.clone(), signals.clone(), ended_at_once)),
+            tokio::spawn(listen_to_requests(locked.folder().clone(), signals.clone())),
+            tokio::spawn(listen_to_lease(lease.lost(), signals)),
         ];
         let work = async {
             match task {
                 Task::Work => engine.work().await,
-                Task::TakeBack(reach) => engine.abort(&by, Some(reach)).await,
+                Task::RollBack(scope) => engine.abort(&by, Some(scope)).await,
             }
         };
         let result = tokio::select! {
             result = work => result.map_err(CliError::from),
             _ = at_once.wait_for(|now| *now) => Err(CliError::coded(
                 Code::RolloutStopped,
-                "ended at once; what was under way may have been done",
+                "ended at once; steps that had started may have been finished by the services",
             )
-            .remedy(format!("mailwright rollout resume {name} asks the services, and repeats nothing."))),
+            .remedy(format!("`mailwright rollout resume {name}` asks the services, and repeats nothing."))),
         };
         listening.iter().for_each(tokio::task::JoinHandle::abort);
-        locked.forget_requests();
+        locked.clear_requests();
         result
     }
 
-    fn teller(&self, context: &Context) -> crate::rollout::engine::Tell {
+    fn reporter(&self, context: &Context) -> crate::rollout::engine::Reporter {
         let (printer, format) = (context.printer.clone(), self.format);
         Box::new(move |entry, run| match format {
             Format::Human => {
-                if let Some(line) = render::entry(entry, run) {
+                if let Some(line) = render::render_entry(entry, run) {
                     printer.out(&line);
                 }
             }
@@ -164,30 +171,30 @@ impl Work {
         })
     }
 
-    /// Says how it ended.
-    fn end(&self, context: &Context, run: &Run) -> Result<Exit, CliError> {
+    /// Prints the state of the run, and returns the exit code.
+    fn report_result(&self, context: &Context, run: &Run) -> Result<Exit, CliError> {
         let failed = run.problems().count();
         if self.format == Format::Human {
-            context.printer.out(&format!("\n{}", render::run(run, false, context.clock.now())));
+            context.printer.out(&format!("\n{}", render::render_run(run, false, context.clock.now())));
         }
-        match &run.standing {
-            Standing::Finished if failed > 0 => Ok(Exit::Code(2)),
-            Standing::Finished => Ok(Exit::Done),
-            Standing::Aborted { .. } if failed == 0 => Ok(Exit::Done),
-            Standing::Aborted { .. } => Err(CliError::coded(
+        match &run.status {
+            RunStatus::Finished if failed > 0 => Ok(Exit::Code(2)),
+            RunStatus::Finished => Ok(Exit::Done),
+            RunStatus::Aborted { .. } if failed == 0 => Ok(Exit::Done),
+            RunStatus::Aborted { .. } => Err(CliError::coded(
                 Code::RolloutStopped,
-                format!("given up; {failed} environments have problems, see above"),
+                format!("aborted; {failed} environments have problems, which are above"),
             )),
-            Standing::Paused { problem: Some(problem), .. } | Standing::Stopped { problem } => {
-                Err(named(problem.clone(), &run.rollout))
+            RunStatus::Paused { problem: Some(problem), .. } | RunStatus::Stopped { problem } => {
+                Err(with_rollout_name(problem.clone(), &run.rollout))
             }
-            Standing::Paused { .. } | Standing::UnderWay => Ok(Exit::Code(3)),
+            RunStatus::Paused { .. } | RunStatus::Running => Ok(Exit::Code(3)),
         }
     }
 }
 
 /// The first Ctrl-C (or SIGTERM) pauses, the second ends at once.
-async fn listen_to_signals(printer: Printer, wishes: watch::Sender<Wish>, at_once: watch::Sender<bool>) {
+async fn listen_to_signals(printer: Printer, signals: watch::Sender<ControlSignal>, at_once: watch::Sender<bool>) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
@@ -202,47 +209,32 @@ async fn listen_to_signals(printer: Printer, wishes: watch::Sender<Wish>, at_onc
             at_once.send_replace(true);
             return;
         }
-        printer.note("\nPausing: what is under way is brought to its end. Once more ends at once.");
-        want(&wishes, Wish::Pause { why: name.to_owned() });
+        printer.note("\nPausing: steps that have started are finished. Press Ctrl-C again to end at once.");
+        ControlSignal::Pause { reason: name.to_owned() }.send(&signals);
     }
 }
 
-/// What somebody at another terminal wants.
-async fn listen_to_requests(folder: Folder, wishes: watch::Sender<Wish>) {
+/// Passes on the requests from other terminals.
+async fn listen_to_requests(folder: RolloutFolder, signals: watch::Sender<ControlSignal>) {
     loop {
         tokio::time::sleep(Duration::from_millis(200)).await;
-        let Some(Request { want: wanted, by }) = folder.asked() else { continue };
-        let wish = match wanted {
-            Want::Pause => Wish::Pause { why: format!("{by} asked for it") },
-            Want::Abort => Wish::Abort { by, take_back: None },
-            Want::TakeBack => Wish::Abort { by, take_back: Some(Reach::ToWhatWas) },
-            Want::TakeBackToNothing => Wish::Abort { by, take_back: Some(Reach::ToNothing) },
+        let Some(ControlRequest { command, by }) = folder.pending_request() else { continue };
+        let signal = match command {
+            ControlCommand::Pause => ControlSignal::Pause { reason: format!("requested by {by}") },
+            ControlCommand::Abort => ControlSignal::Abort { by, rollback: None },
+            ControlCommand::AbortAndRollBack => {
+                ControlSignal::Abort { by, rollback: Some(RollbackScope::PreviousGenerations) }
+            }
+            ControlCommand::AbortAndRollBackToEmpty => {
+                ControlSignal::Abort { by, rollback: Some(RollbackScope::IncludingEmpty) }
+            }
         };
-        want(&wishes, wish);
+        signal.send(&signals);
     }
 }
 
-async fn listen_to_lease(mut lost: watch::Receiver<bool>, wishes: watch::Sender<Wish>) {
+async fn listen_to_lease(mut lost: watch::Receiver<bool>, signals: watch::Sender<ControlSignal>) {
     if lost.wait_for(|lost| *lost).await.is_ok() {
-        want(&wishes, Wish::LeaseLost);
+        ControlSignal::LeaseLost.send(&signals);
     }
-}
-
-/// The stronger wish stays: whoever gave it up does not want a pause any more, and without the lease nothing goes on.
-fn want(wishes: &watch::Sender<Wish>, wish: Wish) {
-    let rank = |wish: &Wish| match wish {
-        Wish::GoOn => 0,
-        Wish::Pause { .. } => 1,
-        Wish::Abort { take_back: None, .. } => 2,
-        Wish::Abort { take_back: Some(Reach::ToWhatWas), .. } => 3,
-        Wish::Abort { take_back: Some(Reach::ToNothing), .. } => 4,
-        Wish::LeaseLost => 5,
-    };
-    wishes.send_if_modified(|present| {
-        let stronger = rank(&wish) > rank(present);
-        if stronger {
-            *present = wish;
-        }
-        stronger
-    });
 }

@@ -16,6 +16,7 @@ use crate::{
     },
     fs::write_atomically,
     model::Code,
+    operations::check_environment,
     secrets::Recipients,
 };
 
@@ -65,18 +66,7 @@ impl Runnable for Init {
         if self.from_service {
             let client = environment.client(context, &self.service)?;
             let info = context.runtime()?.block_on(client.service())?;
-            if info.environment != environment.name {
-                return Err(CliError::coded(
-                    Code::WrongEnvironment,
-                    format!(
-                        "the service at {} belongs to environment `{}`, not `{}`",
-                        client.address(),
-                        info.environment,
-                        environment.name
-                    ),
-                )
-                .remedy("Correct the address. A service serves one environment."));
-            }
+            check_environment(&client, &info.environment, &environment.name)?;
             let _ = writeln!(text, "\n# the service at {}\n{}", client.address(), info.recipient);
         }
         for recipient in &self.recipients {

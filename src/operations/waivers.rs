@@ -12,9 +12,9 @@ use crate::{
     },
 };
 
-/// Marks the findings that are waived, and adds findings about the waivers. `whole` is the environment if every enabled
+/// Marks the findings that are waived, and adds findings about the waivers. `complete` is the environment if every enabled
 /// profile of it was checked: only then can it be said that a waiver matches nothing.
-pub fn apply(report: &mut Report, settings: &VerifySettings, now: Timestamp, whole: Option<&Desired>) {
+pub fn apply(report: &mut Report, settings: &VerifySettings, now: Timestamp, complete: Option<&Desired>) {
     let today = now.to_zoned(TimeZone::UTC).date();
     for (index, waiver) in settings.waivers.iter().enumerate() {
         let pointer = format!("/verify/waivers/{index}");
@@ -40,7 +40,7 @@ pub fn apply(report: &mut Report, settings: &VerifySettings, now: Timestamp, who
                 .expected(format!("{today} or later"))
                 .remedy(["Correct the finding that it waives, or review the reason and set a new date."]),
             );
-        } else if !matched && let Some(remedy) = idle(waiver, whole) {
+        } else if !matched && let Some(remedy) = unused_remedy(waiver, complete) {
             report.findings.push(
                 Finding::fail(
                     FindingId::WaiverUnused,
@@ -56,11 +56,11 @@ pub fn apply(report: &mut Report, settings: &VerifySettings, now: Timestamp, who
 }
 
 /// Returns the remedy for a waiver that matched nothing; none if that is not known.
-fn idle(waiver: &Waiver, whole: Option<&Desired>) -> Option<String> {
+fn unused_remedy(waiver: &Waiver, complete: Option<&Desired>) -> Option<String> {
     if waiver.finding.parse::<FindingId>().is_err() {
         return Some("The id does not exist; `mailwright explain` lists all of them.".to_owned());
     }
-    let desired = whole?;
+    let desired = complete?;
     let Some(name) = &waiver.profile else {
         return Some("Remove it: the finding that it waived is corrected.".to_owned());
     };
@@ -81,7 +81,7 @@ fn matches(waiver: &Waiver, finding: &Finding) -> bool {
 }
 
 /// Adds the places in the files to findings.
-pub fn place(report: &mut Report, desired: &Desired) {
+pub fn add_places(report: &mut Report, desired: &Desired) {
     for finding in report.profiles.iter_mut().flat_map(|verified| &mut verified.findings) {
         let profile = finding.profile.as_ref().and_then(|name: &ProfileName| desired.profiles.get(name));
         finding.place = profile.map(|profile| profile.place_of(&finding.pointer));

@@ -1,0 +1,54 @@
+//! Connections to the service of an environment, and the check that the service belongs to it.
+
+use std::sync::Arc;
+
+use super::Retry;
+use crate::{
+    client::Client,
+    model::{Code, EnvironmentName, Generation, Problem, State},
+};
+
+/// The token that a client carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientPurpose {
+    /// For reading the state and changing it.
+    Deploy,
+    /// For submitting mail: probes and notifications.
+    SendMail,
+}
+
+/// Creates the client of an environment's service. The address comes from the files, if they have one.
+pub type Connector =
+    Arc<dyn Fn(&EnvironmentName, Option<&str>, ClientPurpose) -> Result<Client, Problem> + Send + Sync>;
+
+/// Reads the state of a service, which must belong to the environment.
+pub async fn fetch_state(client: &Client, name: &EnvironmentName) -> Result<State, Problem> {
+    let state = client.state().await?;
+    check_environment(client, &state.environment, name)?;
+    Ok(state)
+}
+
+/// Checks that a service belongs to the environment, before anything else is requested from it.
+pub async fn check_service(client: &Client, name: &EnvironmentName) -> Result<(), Problem> {
+    check_environment(client, &client.service().await?.environment, name)
+}
+
+/// Checks that the environment that a service reported is the expected one.
+pub fn check_environment(client: &Client, found: &EnvironmentName, expected: &EnvironmentName) -> Result<(), Problem> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Code::WrongEnvironment,
+        format!("the service at {} belongs to environment `{found}`, not `{expected}`", client.address()),
+    )
+    .remedy(format!(
+        "Correct the address: `service.address` in the environment.yaml of `{expected}`, or `--service` and MAILWRIGHT_SERVICE where they are set. Each address serves one environment."
+    )))
+}
+
+/// Reads one generation, without the state at it. Returns none if the service does not have it.
+pub async fn fetch_generation(client: &Client, number: u64, retry: &Retry) -> Result<Option<Generation>, Problem> {
+    let page = retry.run(|| client.generations(Some(number + 1), 1)).await?;
+    Ok(page.generations.into_iter().next().filter(|found| found.number == number))
+}

@@ -1,0 +1,183 @@
+//! The folder of a rollout: its journal, the lock that keeps a second process of this machine out, and requests from
+//! another terminal. Processes on other machines are kept out by a [`Lease`](crate::operations::Lease).
+
+use std::{
+    fs::{File, OpenOptions},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    fs::write_private,
+    model::{Code, Problem, RolloutName},
+};
+
+/// The number of journals of earlier runs that are kept.
+const KEPT: usize = 10;
+
+/// The folder of a rollout, with its journal and its lock.
+#[derive(Clone, Debug)]
+pub struct RolloutFolder {
+    path: PathBuf,
+}
+
+/// A folder that is locked by this process. The operating system releases the lock when the process ends.
+pub struct LockedFolder {
+    folder: RolloutFolder,
+    _lock: File,
+}
+
+/// A request from another terminal to the process that works on the rollout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ControlRequest {
+    /// The command.
+    pub command: ControlCommand,
+    /// The operator.
+    pub by: String,
+}
+
+/// A command to the process that works on the rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ControlCommand {
+    /// Start nothing more.
+    Pause,
+    /// Abort the run.
+    Abort,
+    /// Abort the run and roll back.
+    AbortAndRollBack,
+    /// Abort the run and roll back; empty the environments that were empty before.
+    AbortAndRollBackToEmpty,
+}
+
+impl RolloutFolder {
+    /// The folder of a rollout below `state`.
+    pub fn new(state: &Path, name: &RolloutName) -> Self {
+        Self { path: state.join("rollouts").join(name.as_str()) }
+    }
+
+    /// The path of the folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of the journal.
+    pub fn journal(&self) -> PathBuf {
+        self.path.join("journal.jsonl")
+    }
+
+    fn request_file(&self) -> PathBuf {
+        self.path.join("request.json")
+    }
+
+    /// Locks the folder. Fails while another process has the lock.
+    pub fn lock(&self) -> Result<LockedFolder, Problem> {
+        let failed = |error: std::io::Error| {
+            Problem::new(Code::JournalUnwritable, format!("cannot lock the folder `{}`: {error}", self.path.display()))
+                .remedy("Check the permissions and free space of the folder, or choose another one with `--state DIR`.")
+        };
+        std::fs::create_dir_all(&self.path).map_err(failed)?;
+        let file = self.path.join("lock");
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(file).map_err(failed)?;
+        // `is_locked` of another process holds the lock for an instant.
+        let mut tried = lock.try_lock();
+        for _ in 0..4 {
+            if !matches!(tried, Err(std::fs::TryLockError::WouldBlock)) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(30));
+            tried = lock.try_lock();
+        }
+        match tried {
+            Ok(()) => Ok(LockedFolder { folder: self.clone(), _lock: lock }),
+            Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
+            Err(std::fs::TryLockError::WouldBlock) => Err(Problem::new(
+                Code::RolloutRunning,
+                format!("another process works on this rollout (`{}`)", self.path.display()),
+            )
+            .remedy("`mailwright rollout status NAME` shows its progress; `pause` and `abort` end it.")),
+        }
+    }
+
+    /// Returns true if a process has the lock.
+    pub fn is_locked(&self) -> bool {
+        let Ok(lock) = File::open(self.path.join("lock")) else { return false };
+        matches!(lock.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock))
+    }
+
+    /// Sends a request to the process that has the lock.
+    pub fn send_request(&self, request: &ControlRequest) -> Result<(), Problem> {
+        let text = serde_json::to_string(request).unwrap_or_default();
+        write_private(&self.request_file(), text.as_bytes()).map_err(|error| {
+            Problem::new(
+                Code::JournalUnwritable,
+                format!("cannot write the request into `{}`: {error}", self.path.display()),
+            )
+        })
+    }
+
+    /// Reads the pending request.
+    pub fn pending_request(&self) -> Option<ControlRequest> {
+        let file = File::open(self.request_file()).ok()?;
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut std::io::Read::take(file, 4096), &mut text).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+}
+
+impl LockedFolder {
+    /// The folder.
+    pub fn folder(&self) -> &RolloutFolder {
+        &self.folder
+    }
+
+    /// Removes the request to an earlier process.
+    pub fn clear_requests(&self) {
+        drop(std::fs::remove_file(self.folder.request_file()));
+    }
+
+    /// Renames the journal of an ended run, so that a new run can start. The newest few are kept.
+    pub fn archive_journal(&self, run: uuid::Uuid) -> Result<(), Problem> {
+        let failed = |error: std::io::Error| {
+            Problem::new(
+                Code::JournalUnwritable,
+                format!("cannot archive the journal of the last run in `{}`: {error}", self.folder.path.display()),
+            )
+        };
+        std::fs::rename(self.folder.journal(), self.folder.path.join(format!("journal-{run}.jsonl")))
+            .map_err(failed)?;
+        let mut old: Vec<PathBuf> = std::fs::read_dir(&self.folder.path)
+            .map_err(failed)?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("journal-")))
+            .collect();
+        // The ids of runs are ordered by time.
+        old.sort();
+        for path in old.iter().take(old.len().saturating_sub(KEPT)) {
+            drop(std::fs::remove_file(path));
+        }
+        Ok(())
+    }
+
+    /// Returns the name that leases of this folder are held under. Its id is created once, so that a process that resumes after a
+    /// crash holds the same lease.
+    pub fn lease_holder(&self, by: &str) -> Result<String, Problem> {
+        let path = self.folder.path.join("holder");
+        let known = std::fs::read_to_string(&path).unwrap_or_default();
+        let known = known.trim();
+        let id = if known.len() == 36 && known.parse::<uuid::Uuid>().is_ok() {
+            known.to_owned()
+        } else {
+            let id = uuid::Uuid::now_v7().to_string();
+            write_private(&path, id.as_bytes()).map_err(|error| {
+                Problem::new(Code::JournalUnwritable, format!("cannot write `{}`: {error}", path.display()))
+            })?;
+            id
+        };
+        let by: String = by.chars().filter(|c| !c.is_control()).take(150).collect();
+        Ok(format!("{by} {id}"))
+    }
+}

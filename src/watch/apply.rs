@@ -1,0 +1,247 @@
+//! Applies the part of a plan that the environment's `watch` settings allow.
+//!
+//! Everything can be stopped until a changeset is sent. From then on the answer is waited for: the service applies a
+//! changeset completely or not at all.
+
+use std::time::Duration;
+
+use super::{Shared, loader::LoadedFiles};
+use crate::{
+    api::VerifyRequest,
+    client::Client,
+    model::{
+        Code, EnvironmentName, Lapse, Problem, ProfileName, State, WatchSettings,
+        provenance::SourcePolicy,
+        watch_settings::{ApplyMode, DriftMode},
+    },
+    operations::{Lease, Retry, blockers, gate},
+    reconcile::{
+        self, PlanRequest, Planned,
+        plan::{Cause, Plan},
+    },
+};
+
+/// The time limit of an apply, with its verification and all repetitions.
+const APPLY_LIMIT: &str = "10m";
+/// The time that the answer to a changeset is waited for when the watch ends or its lease is lost.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// The outcome of an attempt to apply.
+pub(super) enum Outcome {
+    /// There was nothing to apply, or nothing that the settings allow.
+    Nothing,
+    /// A changeset was applied.
+    Applied(Applied),
+    /// The plan needs an action of an operator; another attempt would end the same.
+    Waits(Problem),
+    /// The attempt failed, and is repeated.
+    Failed(Problem),
+    /// The watch ends, and nothing was sent.
+    Stopped,
+}
+
+/// A changeset that was applied.
+pub(super) struct Applied {
+    generation: u64,
+    summary: String,
+}
+
+impl Applied {
+    /// Returns the summary of the changeset and its generation.
+    pub(super) fn describe(&self) -> String {
+        format!("{} (generation {})", self.summary, self.generation)
+    }
+}
+
+/// Returns true if an operator must act before the plan can be applied.
+fn needs_operator(code: Code) -> bool {
+    matches!(code, Code::DeletionGuarded | Code::SecretRedirected | Code::ApprovalMissing | Code::DriftConflict)
+        || code == SourcePolicy::code()
+}
+
+impl From<Problem> for Outcome {
+    fn from(problem: Problem) -> Self {
+        if needs_operator(problem.code) { Self::Waits(problem) } else { Self::Failed(problem) }
+    }
+}
+
+/// An attempt to apply in one environment.
+pub(super) struct ApplyAttempt<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) name: &'a EnvironmentName,
+    pub(super) settings: &'a WatchSettings,
+    pub(super) lease: &'a Lease,
+    pub(super) client: &'a Client,
+    pub(super) files: &'a LoadedFiles,
+    pub(super) state: &'a State,
+}
+
+impl ApplyAttempt<'_> {
+    /// Applies the part of the plan that the settings allow.
+    pub(super) async fn run(&self, complete: &Planned) -> Outcome {
+        let mut planned = match self.plan_allowed(complete) {
+            Ok(Some(planned)) => planned,
+            Ok(None) => return Outcome::Nothing,
+            Err(problem) => return problem.into(),
+        };
+        let request = match self.prepare(&mut planned).await {
+            Ok(request) => request,
+            Err(problem) => return problem.into(),
+        };
+        self.verify_and_send(&planned, request.as_ref()).await
+    }
+
+    /// Plans the part that may be applied; none if there is none.
+    fn plan_allowed(&self, complete: &Planned) -> Result<Option<Planned>, Problem> {
+        if complete.plan.has_nothing_to_send() {
+            return Ok(None);
+        }
+        let allows_all =
+            complete.plan.cause().map_or(self.settings.apply == ApplyMode::Auto, |cause| self.allows(cause));
+        let only: Vec<ProfileName> = if allows_all {
+            Vec::new()
+        } else {
+            self.check_drift_conflict(&complete.plan)?;
+            let changes = complete.plan.changes.iter();
+            let allowed = changes.filter(|change| !change.is_note() && self.allows(change.cause));
+            let only: Vec<ProfileName> = allowed.map(|change| change.name.clone()).collect();
+            if only.is_empty() {
+                return Ok(None);
+            }
+            only
+        };
+        let planned = plan(self.files, self.state, self.client, &only)?;
+        blockers::check_unattended(&planned.plan, self.files.snapshot.source_refusal.as_ref())?;
+        Ok(Some(planned))
+    }
+
+    fn allows(&self, cause: Cause) -> bool {
+        let auto = self.settings.apply == ApplyMode::Auto;
+        let revert = self.settings.drift == DriftMode::Revert;
+        match cause {
+            Cause::Git => auto,
+            Cause::Drift => revert,
+            Cause::Both => auto && revert,
+        }
+    }
+
+    /// Checks that no change of Git would undo a change that was made outside Git.
+    fn check_drift_conflict(&self, plan: &Plan) -> Result<(), Problem> {
+        if self.settings.apply != ApplyMode::Auto {
+            return Ok(());
+        }
+        let both = plan.changes.iter().find(|change| change.cause == Cause::Both);
+        let both = both.map(|change| format!("`{}` was changed in Git and outside it", change.name));
+        let settings =
+            plan.settings.iter().find(|settings| !settings.fields.is_empty() && settings.cause != Cause::Drift);
+        let settings = settings.map(|settings| match settings.cause {
+            Cause::Both => "the environment's settings were changed in Git and outside it".to_owned(),
+            _ => "the environment's settings were changed in Git, and profiles outside it".to_owned(),
+        });
+        let Some(conflict) = both.or(settings) else { return Ok(()) };
+        let message = format!("{conflict}; nothing of the commit is applied, since that would undo the other change");
+        let remedy = format!(
+            "Write the outside change into the files, or undo it: mailwright apply {}; `watch: {{ drift: revert }}` always undoes such changes.",
+            self.name
+        );
+        Err(Problem::new(Code::DriftConflict, message).remedy(remedy))
+    }
+
+    /// Attaches the age files and makes the verification request, while the files cannot be replaced.
+    async fn prepare(&self, planned: &mut Planned) -> Result<Option<VerifyRequest>, Problem> {
+        let _checked_out = self.shared.files.read().await;
+        self.files.as_environment_files().prepare(self.state, planned)
+    }
+
+    async fn verify_and_send(&self, planned: &Planned, request: Option<&VerifyRequest>) -> Outcome {
+        let Ok(limit) = APPLY_LIMIT.parse::<Lapse>() else { return Outcome::Nothing };
+        let until = tokio::time::Instant::now() + limit.duration();
+        let mut lost = self.lease.lost();
+        let retry = Retry::default();
+        let timed_out = || Outcome::Failed(retry.timed_out(limit, slow_service_remedy(self.name)));
+        if let Some(request) = request {
+            let clock = &self.shared.options.clock;
+            let check = gate::check(self.client, request, &self.files.desired, clock, &retry);
+            let result = tokio::select! {
+                () = self.shared.stopped() => return Outcome::Stopped,
+                _ = lost.wait_for(|lost| *lost) => return Outcome::Failed(lease_lost()),
+                result = tokio::time::timeout_at(until, check) => result,
+            };
+            match result {
+                Ok(Ok(())) => {}
+                Ok(Err(problem)) => return problem.into(),
+                Err(_) => return timed_out(),
+            }
+        }
+        if *lost.borrow() {
+            return Outcome::Failed(lease_lost());
+        }
+        let summary = planned.plan.summary_counts();
+        tracing::info!(environment = %self.name, changes = summary, "applying");
+        let grace_over = async {
+            tokio::select! {
+                () = self.shared.stopped() => {}
+                _ = lost.wait_for(|lost| *lost) => {}
+            }
+            tokio::time::sleep(GRACE).await;
+        };
+        let sent = retry.run(|| self.client.apply(&planned.changeset, false));
+        tokio::select! {
+            biased;
+            result = tokio::time::timeout_at(until, sent) => match result {
+                Ok(Ok(result)) => {
+                    tracing::info!(environment = %self.name, generation = result.generation, changes = summary, "applied");
+                    Outcome::Applied(Applied { generation: result.generation, summary })
+                }
+                Ok(Err(problem)) => problem.into(),
+                Err(_) => timed_out(),
+            },
+            () = grace_over => {
+                let message = "the changeset was sent and not answered; the service applies it completely or not at all";
+                Outcome::Failed(Problem::new(Code::DeadlineExceeded, message).remedy("The next pass finds out which."))
+            }
+        }
+    }
+}
+
+fn slow_service_remedy(name: &EnvironmentName) -> String {
+    format!("Find out why the service is slow: mailwright status {name}. The next pass tries again.")
+}
+
+fn lease_lost() -> Problem {
+    Problem::new(Code::LeaseLost, "the lease was lost before anything was sent")
+        .remedy("Another watch may be active here now; this one becomes active again when the lease is free.")
+}
+
+/// Plans the environment; with names, these profiles alone.
+pub(super) fn plan(
+    files: &LoadedFiles,
+    state: &State,
+    client: &Client,
+    only: &[ProfileName],
+) -> Result<Planned, Problem> {
+    let files = files.as_environment_files();
+    Ok(reconcile::plan(&PlanRequest { only, ..files.plan_request(state, client.address()) })?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_that_times_out_names_no_file_of_a_rollout() {
+        let remedy = slow_service_remedy(&"prod".parse().unwrap());
+        let problem = Retry::default().timed_out(APPLY_LIMIT.parse().unwrap(), remedy);
+        assert_eq!(problem.message, "the service took longer than 10m");
+        assert!(problem.remedy.contains("mailwright status prod") && !problem.remedy.contains("rollout"));
+    }
+
+    #[test]
+    fn a_plan_that_an_operator_must_decide_on_waits() {
+        for code in [Code::DeletionGuarded, Code::SecretRedirected, Code::ApprovalMissing, SourcePolicy::code()] {
+            assert!(matches!(Outcome::from(Problem::new(code, "blocked")), Outcome::Waits(_)), "{code}");
+        }
+        assert!(matches!(Outcome::from(Problem::new(Code::VerifyFailed, "errors")), Outcome::Failed(_)));
+    }
+}
