@@ -135,7 +135,7 @@ mod tests {
         model::Provenance,
         operations::LeaseDuration,
         time::Clock,
-        vfs::{BlobError, Blobs, Kind as Entry, Tree},
+        vfs::{BlobError, BlobStore, EntryKind, Tree},
         watch::{ReportOptions, WatchOptions, checkout::Files},
     };
 
@@ -162,7 +162,7 @@ mod tests {
 
     struct Held(Arc<Disk>);
 
-    impl Blobs for Held {
+    impl BlobStore for Held {
         fn blob(&self, id: &str, _limit: u64) -> Result<Arc<[u8]>, BlobError> {
             if id == "slow" {
                 self.0.set(|(asked, _)| *asked = true);
@@ -173,7 +173,7 @@ mod tests {
     }
 
     fn snapshot(disk: &Arc<Disk>, revision: u64) -> Arc<Snapshot> {
-        let entry = |name: &str| (format!("environments/{name}/environment.yaml"), Entry::File, name.to_owned());
+        let entry = |name: &str| (format!("environments/{name}/environment.yaml"), EntryKind::File, name.to_owned());
         let tree = Tree::new(["slow", "quick"].map(entry), Arc::new(Held(Arc::clone(disk))));
         let repository = Repository::open_tree(std::path::Path::new("."), tree).map_err(|_| "broken").unwrap();
         Arc::new(Snapshot {

@@ -350,7 +350,7 @@ mod tests {
     use super::*;
     use crate::{
         entra::{Endpoints, aadsts},
-        model::Cloud,
+        model::{Cloud, finding::Verdict},
     };
 
     fn credentials() -> [Credential; 3] {
