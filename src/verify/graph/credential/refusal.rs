@@ -367,7 +367,8 @@ mod tests {
     #[test]
     fn every_code_is_reported_as_its_cause_says_whichever_the_credential() {
         let endpoints = Endpoints::for_cloud(&Cloud::Global).unwrap();
-        let remedies = Remedies { again: "again", endpoints: &endpoints, tenant: "contoso.example", client: "client" };
+        let remedies =
+            Remedies { verify_command: "again", endpoints: &endpoints, tenant: "contoso.example", client: "client" };
         for credential in credentials() {
             let is_federated = matches!(credential, Credential::FederatedTokenFile(_));
             let seal = if is_federated { "" } else { "mailwright secrets set dev documents/secret" };
