@@ -6,9 +6,11 @@
 //! `Sensitivity` have no field of their own and travel as the MAPI properties that Exchange writes these headers from
 //! ([MS-OXCMAIL], 2.1.3.2). It does not connect and does not send.
 
+use std::collections::HashSet;
+
 use mail_parser::{
     Encoding, Message, MessageParser, MessagePart, MimeHeaders as _, PartType,
-    decoders::{base64::base64_decode, quoted_printable::quoted_printable_decode},
+    decoders::{base64::base64_decode, charsets::map::charset_decoder, quoted_printable::quoted_printable_decode},
 };
 use serde_json::{Value, json};
 
@@ -51,12 +53,13 @@ const CARRIED: [&str; 24] = [
 ];
 
 /// Types that a mail program verifies or opens as a whole.
-const WHOLE: [(&str, &str); 5] = [
+const WHOLE: [(&str, &str); 6] = [
     ("multipart/signed", "signed"),
     ("multipart/encrypted", "encrypted"),
     ("application/pkcs7-mime", "signed or encrypted (S/MIME)"),
     ("application/x-pkcs7-mime", "signed or encrypted (S/MIME)"),
     ("application/pgp-encrypted", "encrypted (PGP)"),
+    ("multipart/report", "a report"),
 ];
 
 /// A message as Graph's document.
@@ -180,10 +183,26 @@ impl Draft {
     }
 }
 
-/// Refuses what would be taken apart: signed, encrypted, an invitation, several texts.
+/// Refuses what would be taken apart or shown in another way: signed and encrypted messages, reports, invitations, and
+/// parts that a reader of the message would see as text while the draft has them as files.
 fn check_parts(message: &Message<'_>) -> Result<(), Malformed> {
-    for part in &message.parts {
-        let Some(essence) = essence(part) else { continue };
+    let files: HashSet<usize> = message.attachments.iter().filter_map(|index| usize::try_from(*index).ok()).collect();
+    for (index, part) in message.parts.iter().enumerate() {
+        if let Some(encoding) = unknown_encoding(part) {
+            return Err(cannot(&format!("a part in the transfer encoding `{encoding}`")));
+        }
+        let essence = essence(part);
+        if files.contains(&index) && !is_declared_file(part) {
+            let kind = essence.unwrap_or_else(|| "text/plain".to_owned());
+            return Err(cannot(&format!("a part of the type {kind} that is neither a text of the message nor a file")));
+        }
+        if part.content_location().is_some() && part.content_id().is_none() {
+            return Err(cannot("a part that HTML refers to by its address (`Content-Location`)"));
+        }
+        let Some(essence) = essence else { continue };
+        if essence == "multipart/related" && starts_elsewhere(message, part) {
+            return Err(cannot("a `multipart/related` whose first part is not its `start`"));
+        }
         if let Some((_, what)) = WHOLE.iter().find(|(own, _)| *own == essence) {
             return Err(cannot(&format!("what is {what}: it would arrive taken apart")));
         }
@@ -196,6 +215,28 @@ fn check_parts(message: &Message<'_>) -> Result<(), Malformed> {
         return Err(cannot("a part whose transfer encoding is broken or whose end is missing"));
     }
     Ok(())
+}
+
+/// Returns true for a part that says that it is a file, or to which HTML refers: by its disposition, name or id.
+fn is_declared_file(part: &MessagePart<'_>) -> bool {
+    part.content_disposition().is_some() || part.attachment_name().is_some() || part.content_id().is_some()
+}
+
+/// The transfer encoding of a part, if the parser does not know it and so takes the encoded text for the content.
+fn unknown_encoding(part: &MessagePart<'_>) -> Option<String> {
+    let stated = part.content_transfer_encoding()?.trim();
+    let is_known = ["7bit", "8bit", "binary", "base64", "quoted-printable"];
+    let is_known = is_known.iter().any(|known| stated.eq_ignore_ascii_case(known));
+    (!is_known).then(|| stated.chars().filter(char::is_ascii_graphic).take(40).collect())
+}
+
+/// Returns true if a `multipart/related` begins with another part than the one that it declares as the page.
+fn starts_elsewhere(message: &Message<'_>, part: &MessagePart<'_>) -> bool {
+    let start = part.content_type().and_then(|kind| kind.attribute("start"));
+    let (Some(start), PartType::Multipart(parts)) = (start, &part.body) else { return false };
+    let first = parts.first().and_then(|first| message.parts.get(usize::try_from(*first).ok()?));
+    let bare = |id: &str| id.trim().trim_start_matches('<').trim_end_matches('>').to_owned();
+    first.and_then(MessagePart::content_id).map(bare) != Some(bare(start))
 }
 
 /// The body: HTML where there is HTML, else the text. The type of each part decides, and not the list in which the parser
@@ -228,11 +269,13 @@ fn body(message: &Message<'_>) -> Result<Value, Malformed> {
     }
 }
 
-/// Refuses a text in a character set that cannot be read: what would be lost of it is seen as U+FFFD.
+/// Refuses a text in a character set that the parser does not know: it reads such a text as UTF-8.
 fn read_text<'a>(part: &MessagePart<'_>, content: &'a str) -> Result<&'a str, Malformed> {
-    let charset = part.content_type().and_then(|kind| kind.attribute("charset"));
-    let is_utf8 = charset.is_some_and(|name| name.eq_ignore_ascii_case("utf-8") || name.eq_ignore_ascii_case("utf8"));
-    if content.contains(char::REPLACEMENT_CHARACTER) && !is_utf8 {
+    let charset = part.content_type().and_then(|kind| kind.attribute("charset")).unwrap_or("us-ascii");
+    let is_utf8 = charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("utf8");
+    let is_known = is_utf8 || charset_decoder(charset.as_bytes()).is_some();
+    // What could not be read became U+FFFD. Text that is UTF-8 may contain that character.
+    if !is_known || content.contains(char::REPLACEMENT_CHARACTER) && !is_utf8 {
         return Err(cannot("a text in an unknown character set"));
     }
     Ok(content)

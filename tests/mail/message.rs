@@ -277,7 +277,7 @@ proptest! {
         wanted.sort();
         prop_assert_eq!(&addressed(&outgoing.bytes), &wanted, "{}", String::from_utf8_lossy(&outgoing.bytes));
         prop_assert_eq!(&addressed_by_draft(&outgoing.bytes), &wanted);
-        let text = String::from_utf8(outgoing.bytes).unwrap();
+        let text = String::from_utf8(outgoing.bytes.to_vec()).unwrap();
         prop_assert!(!text.contains("public.example"), "{}", text);
     }
 
@@ -355,7 +355,7 @@ fn a_signature_stays_where_nothing_that_it_covers_was_changed() {
     let leaves = |sender: &Sender<'_>, message: &str, waiting: &[&str]| {
         let kept = raw(message, &[]).unwrap();
         let waiting: Vec<String> = waiting.iter().map(|one| (*one).to_owned()).collect();
-        String::from_utf8(sender.outgoing(kept.content, &waiting).unwrap().bytes).unwrap()
+        String::from_utf8(sender.outgoing(kept.content, &waiting).unwrap().bytes.to_vec()).unwrap()
     };
     let both = ["a@example.org", "b@example.org"];
     let all = "from:to:subject:date:message-id:cc";
@@ -435,7 +435,16 @@ fn a_draft_shows_what_the_message_shows() {
         (multi("mixed", "m", &[&multi("alternative", "a", &[TEXT, &related]), FILE]), page, 2),
         (multi("mixed", "m", &[HTML, IMAGE]), page, 1),
         (FILE.to_owned(), ("text", ""), 1),
-        ("Content-Type: text/rtf\r\n\r\n{\\rtf1}".to_owned(), ("text", ""), 1),
+        ("Content-Type: text/rtf; name=a.rtf\r\n\r\n{\\rtf1}".to_owned(), ("text", ""), 1),
+        (
+            multi(
+                "related; start=\"<page>\"",
+                "r",
+                &[&HTML.replace("\r\n\r\n", "\r\nContent-ID: <page>\r\n\r\n"), IMAGE],
+            ),
+            page,
+            1,
+        ),
     ] {
         let (header, body) = message.split_once("\r\n\r\n").unwrap_or(("", message.trim_start()));
         let header = if header.is_empty() { String::new() } else { format!("{header}\r\n") };
@@ -443,7 +452,24 @@ fn a_draft_shows_what_the_message_shows() {
         assert_eq!(shown(&draft), (kind.to_owned(), content.to_owned()), "{message}");
         assert_eq!(draft.attachments.len(), files, "{message}");
     }
+    let typed = |kind: &str| format!("Content-Type: {kind}\r\n\r\nInvoice");
     for (message, reason) in [
+        (typed("text/rtf"), "text/rtf"),
+        (typed("text/enriched"), "text/enriched"),
+        (multi("alternative", "a", &[TEXT, &typed("text/x-amp-html"), HTML]), "text/x-amp-html"),
+        (multi("alternative", "a", &[TEXT, &typed("text/calendar")]), "text/calendar"),
+        (multi("mixed", "m", &[TEXT, &typed("application/pdf")]), "application/pdf"),
+        (multi("report", "m", &[TEXT, &typed("message/delivery-status")]), "a report"),
+        (multi("related; start=\"<page>\"", "r", &[IMAGE, HTML]), "`start`"),
+        (
+            multi("related", "r", &[HTML, &IMAGE.replace("Content-ID: <z>", "Content-Location: z.png")]),
+            "Content-Location",
+        ),
+        (typed("text/plain; charset=hz-gb-2312"), "character set"),
+        (
+            "Content-Type: text/plain\r\nContent-Transfer-Encoding: x-uuencode\r\n\r\nbegin 644 a".to_owned(),
+            "x-uuencode",
+        ),
         (multi("mixed", "m", &[HTML, HTML]), "more than one text"),
         (multi("mixed", "m", &[TEXT, HTML]), "more than one text"),
         (
