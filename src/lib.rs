@@ -11,6 +11,7 @@
 //! | layer | module | contents |
 //! | --- | --- | --- |
 //! | 0 | [`mod@text`] | decoding of files as other programs save them; output that is safe to print; Markdown escaping |
+//! | 0 | [`sync`] | a mutex that cannot fail; bounded use of blocking threads |
 //! | 0 | [`time`] | the clock and the steady clock |
 //! | 0 | [`fs`] | files written atomically |
 //! | 0 | [`vfs`] | files of a folder or of a Git revision behind one interface |
@@ -69,6 +70,7 @@ pub mod secrets;
 pub mod service;
 pub mod smtp;
 pub mod store;
+pub mod sync;
 pub mod telemetry;
 pub mod text;
 pub mod time;

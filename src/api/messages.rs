@@ -248,6 +248,18 @@ pub struct HoldList {
     pub holds: Vec<Hold>,
 }
 
+/// A profile whose server asked to wait (`Retry-After`, or the reply of a mail server).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PausedProfile {
+    /// The profile.
+    #[schema(value_type = String)]
+    pub profile: ProfileName,
+    /// End of the pause. `retry` of a message of the profile ends it as well.
+    #[schema(value_type = String, format = DateTime)]
+    pub until: Timestamp,
+}
+
 /// `GET /v1/outbox`: status of the outbox and of delivery.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -264,6 +276,9 @@ pub struct OutboxStatus {
     /// Profiles whose server does not answer. They are retried automatically.
     #[schema(value_type = Vec<String>)]
     pub unreachable: Vec<ProfileName>,
+    /// Profiles whose mailbox is paused because its server asked to wait.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paused: Vec<PausedProfile>,
     /// The restore from a backup that no administrator has confirmed; no mail is accepted meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<Restored>,

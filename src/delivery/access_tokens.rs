@@ -23,6 +23,8 @@ use crate::{
 const EARLY: Duration = Duration::from_secs(300);
 /// How long a token is good for where nobody says.
 const USUAL: Duration = Duration::from_secs(3000);
+/// How long a token is used at most, whatever its lifetime is said to be.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// A token, and until when it is used.
 #[derive(Clone)]
@@ -102,7 +104,7 @@ impl Tokens {
             .application_token(applicant.tenant, applicant.client, &proof, applicant.scope, now)
             .await
             .map_err(|error| refused(&error))?;
-        let lasts = token.expires_in.unwrap_or(USUAL);
+        let lasts = token.expires_in.unwrap_or(USUAL).min(LONGEST);
         let until = asked + lasts.saturating_sub(EARLY.min(lasts / 5));
         let token = Token { value: token.value, until };
         *slot = Some(token.clone());

@@ -26,13 +26,14 @@ use crate::{
     entra::Endpoints,
     model::{
         Attempt, Message, Provider, Status,
-        delivery::{EventKind, Unknown},
-        message::{Class, RecipientStatus},
+        delivery::{EventKind, RecipientGuard, Unknown},
+        message::{Class, Recipient, RecipientStatus},
         provider::{GraphDirect, Smtp},
     },
     replies::About,
     secrets::Purpose,
-    store::outbox::{Claimed, NewEvent, Settled},
+    store::outbox::{Claimed, NewEvent, Search, Settled},
+    time::steady_clock::later,
 };
 
 /// How long an over-used mailbox is left alone where the other side does not say.
@@ -41,11 +42,27 @@ const THROTTLED: Duration = Duration::from_secs(60);
 const BEHIND_OTHERS: jiff::SignedDuration = jiff::SignedDuration::from_secs(5);
 /// How long Sent Items may take to show what was sent.
 const LOOK_AFTER: Duration = Duration::from_secs(20);
+/// How much the clocks of this machine and of Exchange may differ.
+const CLOCK_DIFFERENCE: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
+/// The longest that a mailbox is left alone at the other side's request.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+/// How many messages with the same `Message-ID` are compared.
+const SAME_ID: u32 = 100;
 /// Contents up to this size need no room of their own.
 const SMALL: u64 = 64 * 1024;
 
 /// Room for a large message: of its profile's and of all.
 type Room = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+
+/// The result of a look into Sent Items for a message whose attempt ended in doubt.
+enum Look {
+    /// The message is there, and nothing else can be what is there.
+    Sent,
+    /// It is not there.
+    NotSent,
+    /// Nothing follows from what is there, for this reason.
+    Unclear(String),
+}
 
 /// What came of sending.
 struct Answer {
@@ -99,19 +116,7 @@ impl Engine {
             self.settle(self.given_up(message, "nobody is left to send it to".to_owned()));
             return true;
         }
-        let outgoing = content::Sender {
-            address: sender.stored.profile.from_address().unwrap_or_default(),
-            name: message.sender_name.as_deref().or(sender
-                .stored
-                .profile
-                .from
-                .as_ref()
-                .and_then(|from| from.name.as_deref())),
-            guard,
-            header_is_envelope: matches!(sender.stored.profile.provider, Provider::MicrosoftGraphDirect(_)),
-        }
-        .outgoing(content, &waiting);
-        let outgoing = match outgoing {
+        let outgoing = match self.prepare(&sender, &message, content, &waiting, guard).await {
             Ok(outgoing) => outgoing,
             Err(error) => {
                 self.settle(self.given_up(message, error.to_string()));
@@ -120,13 +125,13 @@ impl Engine {
         };
         if message.look_first {
             match self.look(&sender, &message).await {
-                Ok(Ok(true)) => {
+                Ok(Look::Sent) => {
                     self.settle(self.found_sent(message, &sender));
                     return true;
                 }
                 // It may come late into Sent Items.
-                Ok(Ok(false)) => (message.look_first, message.possible_duplicate) = (false, true),
-                Ok(Err(why)) => {
+                Ok(Look::NotSent) => (message.look_first, message.possible_duplicate) = (false, true),
+                Ok(Look::Unclear(why)) => {
                     let why = format!("whether it was sent could not be seen: {why}");
                     self.settle(self.left_unknown(message, &why, None, &[]));
                     return true;
@@ -163,6 +168,31 @@ impl Engine {
         self.judge(&sender, message, now, began, answer)
     }
 
+    /// Makes the message of this attempt from the contents that were kept.
+    async fn prepare(
+        &self,
+        sender: &Arc<Sending>,
+        message: &Message,
+        content: Vec<u8>,
+        waiting: &[String],
+        guard: &RecipientGuard,
+    ) -> Result<Outgoing, content::Malformed> {
+        let (sender, name, waiting, guard) =
+            (Arc::clone(sender), message.sender_name.clone(), waiting.to_vec(), guard.clone());
+        let prepare = move || {
+            let profile = &sender.stored.profile;
+            let own_name = profile.from.as_ref().and_then(|from| from.name.as_deref());
+            content::Sender {
+                address: profile.from_address().unwrap_or_default(),
+                name: name.as_deref().or(own_name),
+                guard: &guard,
+                header_is_envelope: matches!(profile.provider, Provider::MicrosoftGraphDirect(_)),
+            }
+            .outgoing(content, &waiting)
+        };
+        self.outgoing.pool.run(usize::try_from(message.size).unwrap_or(usize::MAX), prepare).await
+    }
+
     /// The contents, and room for them if they are large.
     async fn content(
         &self,
@@ -184,10 +214,19 @@ impl Engine {
         Ok((content, room.filter(|_| message.size > SMALL)))
     }
 
-    /// Marks a message before its last byte leaves.
-    async fn begin(&self, sender: &Sending, message: &Message, recipients: usize) -> Result<(), Failure> {
+    /// Marks a message before its last byte leaves. Recipients that were refused before have their result from here on,
+    /// should the process end during the rest of the attempt; those that wait and have a reply are to be tried again.
+    async fn begin(
+        &self,
+        sender: &Sending,
+        message: &Message,
+        recipients: usize,
+        refused: &[(String, Failure)],
+    ) -> Result<(), Failure> {
         let now = self.time.now();
         let mut begun = message.clone();
+        begun.recipients.iter_mut().filter(|r| r.status == RecipientStatus::Waiting).for_each(|r| r.reply.clear());
+        apply_refusals(&mut begun, refused);
         begun.status = Status::Sending;
         begun.attempts += 1;
         begun.next_attempt_at = None;
@@ -209,6 +248,7 @@ impl Engine {
             from,
             recipients: &outgoing.recipients,
             bytes: &outgoing.bytes,
+            pool: &self.outgoing.pool,
             utf8,
             eight_bit,
             notify: message.notify.as_ref(),
@@ -225,9 +265,9 @@ impl Engine {
             server.clone_from(&connection.server);
             let was_used = connection.is_used();
             let begun = std::sync::atomic::AtomicBool::new(false);
-            let begin = async {
+            let begin = async |refused: Vec<(String, Failure)>| {
                 begun.store(true, std::sync::atomic::Ordering::Release);
-                self.begin(sender, message, outgoing.recipients.len()).await
+                self.begin(sender, message, outgoing.recipients.len(), &refused).await
             };
             let sent = connection.send(&letter, begin).await;
             let stale = was_used
@@ -300,12 +340,13 @@ impl Engine {
             };
             let graph = graph::Sender {
                 http: &self.http,
+                pool: &self.outgoing.pool,
                 endpoints: &endpoints,
                 token: &token.value,
                 from: sender.stored.profile.from_address().unwrap_or_default(),
                 request_id: message.id.to_string(),
             };
-            let begin = self.begin(sender, message, outgoing.recipients.len());
+            let begin = self.begin(sender, message, outgoing.recipients.len(), &[]);
             match graph.send(&outgoing.bytes, begin).await {
                 // The token may have been withdrawn, or be older than a grant: a fresh one decides.
                 Err(failure) if !fresh && failure.reply.starts_with("HTTP 401") => {
@@ -414,34 +455,86 @@ impl Engine {
             .map_err(|unfit| failed(Class::Auth, format!("the secret cannot work: {unfit}")))
     }
 
-    /// Looks into Sent Items, where the provider has them. `Err` says why they cannot be seen, if it is for good.
-    async fn look(&self, sender: &Sending, message: &Message) -> Result<Result<bool, String>, Failure> {
+    /// Looks into Sent Items, where the provider has them.
+    async fn look(&self, sender: &Sending, message: &Message) -> Result<Look, Failure> {
         let Provider::MicrosoftGraphDirect(direct) = &sender.stored.profile.provider else {
-            return Ok(Err(format!("`{}` has no Sent Items to look into", sender.name)));
+            return Ok(Look::Unclear(format!("`{}` has no Sent Items to look into", sender.name)));
         };
-        let endpoints = Endpoints::for_cloud(&direct.cloud)
-            .map_err(|error| Failure::new("token", error.to_string(), Class::Auth))?;
+        let endpoints =
+            Endpoints::of(&direct.cloud).map_err(|error| Failure::new("token", error.to_string(), Class::Auth))?;
+        let server = endpoints.graph.host_str().unwrap_or_default();
+        let unread = |error: crate::store::StoreError| Failure::new("look", error.to_string(), Class::Transient);
+        // An attempt that ended with the process has no server.
+        let history = self.store.attempts(message.id).await.map_err(unread)?;
+        let mut possible = history.iter().filter(|attempt| matches!(attempt.class, Class::Unknown | Class::Delivered));
+        let is_here =
+            |made: &&Attempt| made.profile == sender.name && (made.server.is_empty() || made.server == server);
+        if let Some(elsewhere) = possible.find(|made| !is_here(made)) {
+            return Ok(Look::Unclear(format!(
+                "attempt {} was made by another route, which Sent Items of `{}` do not show",
+                elsewhere.number, sender.name
+            )));
+        }
         let token = self.graph_token(sender, direct, &endpoints).await?;
         let graph = graph::Sender {
             http: &self.http,
+            pool: &self.outgoing.pool,
             endpoints: &endpoints,
             token: &token.value,
             from: sender.stored.profile.from_address().unwrap_or_default(),
             request_id: message.id.to_string(),
         };
-        match graph.was_sent(&message.message_id).await {
-            Ok(was_sent) => Ok(Ok(was_sent)),
+        match graph.sent_items(&message.message_id).await {
+            Ok(items) if items.is_empty() => Ok(Look::NotSent),
+            Ok(items) => {
+                if let Some(earlier) = self.earlier_sending(message).await.map_err(unread)? {
+                    let why = "Sent Items have a message with this Message-ID";
+                    return Ok(Look::Unclear(format!("{why}, and {earlier}")));
+                }
+                let earliest = message.accepted_at.checked_sub(CLOCK_DIFFERENCE).unwrap_or(message.accepted_at);
+                if items.into_iter().flatten().any(|sent_at| sent_at >= earliest) {
+                    return Ok(Look::Sent);
+                }
+                let why =
+                    "Sent Items have only a message with this Message-ID that was sent before this one was accepted";
+                Ok(Look::Unclear(why.to_owned()))
+            }
             Err(failure) if failure.reply.starts_with("HTTP 401") => {
                 self.tokens.forget(&sender.of).await;
                 Err(failure)
             }
             // A consent that is missing for looking is none that is missing for sending: nothing is parked for it.
             Err(failure) if failure.reply.starts_with("HTTP 403") => {
-                Ok(Err(format!("{}; looking into Sent Items takes Mail.ReadBasic.All", failure.reply)))
+                Ok(Look::Unclear(format!("{}; looking into Sent Items takes Mail.ReadBasic.All", failure.reply)))
             }
             Err(failure) if matches!(failure.class, Class::Transient | Class::Throttled | Class::Auth) => Err(failure),
-            Err(failure) => Ok(Err(failure.reply)),
+            Err(failure) => Ok(Look::Unclear(failure.reply)),
         }
+    }
+
+    /// Returns the sending that may have left a message with the same `Message-ID` in Sent Items without reaching those who
+    /// wait now: of another message, before a replay, or for some of the recipients.
+    async fn earlier_sending(&self, message: &Message) -> Result<Option<String>, crate::store::StoreError> {
+        if message.sent_again || message.requeued_at.is_some() && message.possible_duplicate {
+            return Ok(Some("this one may have been sent before it was put back into the queue".to_owned()));
+        }
+        if has_reached_some(message) {
+            return Ok(Some("this one may have been sent to others of its recipients before".to_owned()));
+        }
+        let search = Search { message_id: Some(message.message_id.clone()), ..Search::default() };
+        let found = self.store.search(search, SAME_ID).await?;
+        let others = found.iter().map(|(_, other)| other).filter(|other| other.id != message.id);
+        let may_be_sent = |other: &&Message| {
+            matches!(other.status, Status::Sending | Status::Delivered | Status::Unknown)
+                || other.look_first
+                || other.possible_duplicate
+                || other.sent_again
+                || has_reached_some(other)
+        };
+        let earlier = others.clone().find(may_be_sent).map(|other| format!("the message {} has the same", other.id));
+        // What was not compared may have been sent.
+        let is_cut = found.len() >= SAME_ID as usize;
+        Ok(earlier.or_else(|| is_cut.then(|| "many messages have the same".to_owned())))
     }
 
     /// What came of it, written down. False if something about the mailbox is wrong.
@@ -627,6 +720,7 @@ impl Engine {
     /// The other side asked for patience: nothing else goes through the mailbox until then. Says how long that is.
     fn be_patient(&self, sender: &Sending, failure: &Failure) -> Duration {
         let wait = failure.retry_after.unwrap_or_else(|| THROTTLED.mul_f64(1.0 + super::chance() / 4.0));
+        let wait = wait.min(LONGEST_PAUSE);
         if let Some(counter) = self.board().counters.get_mut(&sender.mailbox) {
             counter.paused_until = Some(Instant::now() + wait);
             counter.slow_down();
@@ -647,8 +741,7 @@ impl Engine {
     }
 
     fn retry(self: &Arc<Self>, mut message: Message, attempt: Attempt, wait: Duration) {
-        let due =
-            self.time.now() + jiff::SignedDuration::try_from(wait).unwrap_or(jiff::SignedDuration::from_secs(3600));
+        let due = self.time.after(wait);
         message.status = Status::Queued;
         message.attempts += 1;
         message.next_attempt_at = Some(due);
@@ -743,10 +836,11 @@ impl Engine {
             .is_some_and(|stored| matches!(stored.profile.provider, Provider::MicrosoftGraphDirect(_)));
         let wait = match policy {
             Unknown::Retry => self.back_off(message.attempts.max(1)),
-            Unknown::Look if can_look => LOOK_AFTER,
+            // Sent Items say nothing about recipients that the server refused for now.
+            Unknown::Look if can_look && refused.is_empty() => LOOK_AFTER,
             Unknown::Look | Unknown::Hold => return self.left_unknown(message, reply, attempt, refused),
         };
-        let due = self.time.now() + jiff::SignedDuration::try_from(wait).unwrap_or(jiff::SignedDuration::from_secs(60));
+        let due = self.time.after(wait);
         message.look_first = policy == Unknown::Look;
         message.possible_duplicate |= policy == Unknown::Retry;
         message.status = Status::Queued;
@@ -756,7 +850,7 @@ impl Engine {
         Settled { message, attempt, events: Vec::new() }
     }
 
-    fn left_unknown(
+    pub(super) fn left_unknown(
         &self,
         mut message: Message,
         reply: &str,
@@ -773,7 +867,7 @@ impl Engine {
             // It goes on for those who are to be tried again, and is unknown when they have their results.
             message.reason = format!("unknown for some: {reply}; rcpt: {}", waits.reply);
             let wait = asked_wait(refused).max(self.back_off(message.attempts.max(1)));
-            let due = now + jiff::SignedDuration::try_from(wait).unwrap_or(jiff::SignedDuration::from_secs(3600));
+            let due = later(now, wait);
             message.status = Status::Queued;
             message.next_attempt_at = Some(due);
             let attempt = attempt.map(|attempt| Attempt { next_attempt_at: Some(due), ..attempt });
@@ -793,6 +887,23 @@ fn waiting(message: &Message) -> Vec<String> {
     waiting.map(|recipient| recipient.address.clone()).collect()
 }
 
+/// Returns true if a message was delivered to a recipient, or may have been.
+fn has_reached_some(message: &Message) -> bool {
+    let is_reached = |status| matches!(status, RecipientStatus::Delivered | RecipientStatus::Unknown);
+    message.recipients.iter().any(|recipient| is_reached(recipient.status))
+}
+
+/// Returns the refusals that [`Dispatcher::begin`] kept in a message: recipients that wait and have a reply were refused
+/// for now.
+pub(super) fn kept_refusals(message: &Message) -> Vec<(String, Failure)> {
+    let is_refused =
+        |recipient: &&Recipient| recipient.status == RecipientStatus::Waiting && !recipient.reply.is_empty();
+    let refused = message.recipients.iter().filter(is_refused);
+    refused
+        .map(|recipient| (recipient.address.clone(), Failure::new("rcpt", recipient.reply.clone(), Class::Transient)))
+        .collect()
+}
+
 /// Gives each recipient that was refused its own reply. Who was refused for now goes on waiting.
 fn apply_refusals(message: &mut Message, refused: &[(String, Failure)]) {
     for recipient in message.recipients.iter_mut().filter(|r| r.status == RecipientStatus::Waiting) {
@@ -807,11 +918,8 @@ fn apply_refusals(message: &mut Message, refused: &[(String, Failure)]) {
 }
 
 /// The recipients that wait and were not refused: those whom the outcome of an attempt is about.
-fn taken_up<'a>(
-    message: &'a mut Message,
-    refused: &'a [(String, Failure)],
-) -> impl Iterator<Item = &'a mut crate::model::message::Recipient> {
-    let is_meant = |recipient: &&mut crate::model::message::Recipient| {
+fn taken_up<'a>(message: &'a mut Message, refused: &'a [(String, Failure)]) -> impl Iterator<Item = &'a mut Recipient> {
+    let is_meant = |recipient: &&mut Recipient| {
         recipient.status == RecipientStatus::Waiting
             && !refused.iter().any(|(address, _)| *address == recipient.address)
     };

@@ -30,8 +30,12 @@ pub use crate::mime::{Field, Malformed};
 
 /// How many recipients a message may have.
 const RECIPIENTS: usize = 500;
-/// How many parts a raw message may have.
+/// How many parts a raw message may have, those of messages within it included.
 const PARTS: usize = 1000;
+/// How many fields the header of a raw message may have.
+const FIELDS: usize = 2000;
+/// How many bytes of a boundary are compared (RFC 2046, 5.1.1: it has 70 at most).
+const BOUNDARY: usize = 70;
 /// How deep files that are messages may lie within one another.
 const ENCLOSED: usize = 20;
 /// How many bytes a line may have, without its end (RFC 5322, 2.1.1).
@@ -501,6 +505,9 @@ pub fn raw(
     attachments: &Attachments,
 ) -> Result<Kept, Malformed> {
     let (before, body_at) = split(bytes)?;
+    if before.len() > FIELDS {
+        return Err(malformed(format!("the message's header has {} fields; {FIELDS} are allowed", before.len())));
+    }
     let parsed = parsed(bytes)?.ok_or_else(|| malformed("this is not a message with a header (RFC 5322)"))?;
     check_lines(bytes)?;
     for name in ONCE {
@@ -586,30 +593,162 @@ fn header_sender(fields: &[Field]) -> Result<Option<(String, Option<String>)>, M
     Ok(entries.pop().map(|entry| (entry.address.to_string(), entry.name)))
 }
 
-/// A raw message taken apart; none if it is no message. One with very many parts is refused: the parser goes as deep as
-/// messages are put into messages.
+/// Parses a raw message; none if it has no header. A message with very many parts is refused, before it is parsed where
+/// that can be seen: the parser needs far more memory for a part than the part has bytes.
 fn parsed(bytes: &[u8]) -> Result<Option<mail_parser::Message<'_>>, Malformed> {
+    let too_many = || malformed(format!("the message has more than {PARTS} parts"));
     let is_type = |line: &[u8]| line.get(..12).is_some_and(|name| name.eq_ignore_ascii_case(b"content-type"));
-    if bytes.split(|byte| *byte == b'\n').filter(|line| is_type(line)).count() > PARTS {
-        return Err(malformed(format!("the message has more than {PARTS} parts")));
+    let types = bytes.split(|byte| *byte == b'\n').filter(|line| is_type(line)).count();
+    // Each multipart has one delimiter more than it has parts.
+    if types > PARTS || has_more_delimiters(bytes, 2 * PARTS) {
+        return Err(too_many());
     }
-    Ok(mail_parser::MessageParser::default().parse(bytes))
+    let message = mail_parser::MessageParser::default().parse(bytes);
+    if message.as_ref().is_some_and(|message| count_parts(message) > PARTS) {
+        return Err(too_many());
+    }
+    Ok(message)
+}
+
+/// Counts the parts of a message and of the messages within it.
+fn count_parts(message: &mail_parser::Message<'_>) -> usize {
+    let (mut count, mut messages) = (0, vec![message]);
+    while let Some(message) = messages.pop() {
+        count += message.parts.len();
+        messages.extend(message.parts.iter().filter_map(mail_parser::MessagePart::message));
+    }
+    count
+}
+
+/// Returns true if the delimiters of parts, `--` and a boundary that the message declares, occur more than `limit` times.
+/// They count wherever they are, in a line or in a nested message, because the parser accepts them there.
+fn has_more_delimiters(message: &[u8], limit: usize) -> bool {
+    let Some(boundaries) = boundaries(message) else { return true };
+    if boundaries.is_empty() {
+        return false;
+    }
+    let mut count = 0;
+    let mut at = 0;
+    while let Some(found) = memchr::memmem::find(&message[at..], b"--") {
+        let rest = &message[at + found + 2..];
+        // No boundary of the list begins with another one, so the only candidate is the greatest that is not behind `rest`.
+        let candidate = boundaries.partition_point(|boundary| boundary.as_slice() <= rest).checked_sub(1);
+        let matched = candidate.map(|index| &boundaries[index]).filter(|boundary| rest.starts_with(boundary));
+        count += usize::from(matched.is_some());
+        if count > limit {
+            return true;
+        }
+        at += found + matched.map_or(1, |boundary| 2 + boundary.len());
+    }
+    false
+}
+
+/// Collects the boundaries that a message declares anywhere, sorted, each up to [`BOUNDARY`] bytes and without those that
+/// begin with another one; none if there are more than a message of [`PARTS`] parts can have.
+fn boundaries(message: &[u8]) -> Option<Vec<Vec<u8>>> {
+    const NAME: &[u8] = b"boundary";
+    let mut found: Vec<Vec<u8>> = Vec::new();
+    // The third letter is the rarest of them in texts.
+    for at in memchr::memchr2_iter(b'u', b'U', message) {
+        let Some(from) = at.checked_sub(2) else { continue };
+        let Some(rest) = message.get(from..).filter(|rest| rest.len() > NAME.len()) else { continue };
+        let (name, rest) = rest.split_at(NAME.len());
+        if name.eq_ignore_ascii_case(NAME)
+            && let Some(boundary) = parameter_value(rest)
+            && !boundary.is_empty()
+        {
+            found.push(boundary);
+        }
+        if found.len() > 8 * PARTS {
+            keep_shortest(&mut found);
+            if found.len() > 4 * PARTS {
+                return None;
+            }
+        }
+    }
+    keep_shortest(&mut found);
+    Some(found)
+}
+
+/// Sorts texts and removes those that begin with another one.
+fn keep_shortest(texts: &mut Vec<Vec<u8>>) {
+    texts.sort_unstable();
+    texts.dedup_by(|next, kept| next.starts_with(kept));
+}
+
+/// Reads what follows the name of a parameter: `=value`, `="value"`, or the first section of an extended or continued one
+/// (RFC 2231).
+fn parameter_value(text: &[u8]) -> Option<Vec<u8>> {
+    let end = text.iter().position(|byte| *byte == b'=').filter(|end| *end <= 8)?;
+    let mark: Vec<u8> = text[..end].iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    if !mark.iter().all(|byte| matches!(byte, b'*' | b'0')) {
+        return None;
+    }
+    let rest = text[end + 1..].trim_ascii_start();
+    let mut value = Vec::new();
+    if let Some(quoted) = rest.strip_prefix(b"\"") {
+        let mut bytes = quoted.iter();
+        while let Some(byte) = bytes.next() {
+            match byte {
+                b'"' => break,
+                b'\\' => value.extend(bytes.next()),
+                byte => value.push(*byte),
+            }
+            if value.len() >= BOUNDARY {
+                break;
+            }
+        }
+    } else {
+        let is_end = |byte: &u8| byte.is_ascii_whitespace() || *byte == b';';
+        let end = rest.iter().take(4 * BOUNDARY).position(is_end).unwrap_or(rest.len().min(4 * BOUNDARY));
+        value.extend_from_slice(&rest[..end]);
+    }
+    if mark.last() == Some(&b'*') {
+        let text = value.splitn(3, |byte| *byte == b'\'').nth(2).unwrap_or(&value);
+        value = percent_decoded(text);
+    }
+    value.truncate(BOUNDARY);
+    Some(value)
+}
+
+fn percent_decoded(text: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, behind)) = rest.split_first() {
+        let hex = (*first == b'%').then(|| behind.get(..2)).flatten();
+        let byte = hex.and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        decoded.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &behind[2..] } else { behind };
+    }
+    decoded
 }
 
 /// Refuses a message with a file that the environment forbids, or with a message that has one.
 fn check_forbidden(message: &mail_parser::Message<'_>, attachments: &Attachments) -> Result<(), Malformed> {
-    if attachments.forbidden.is_empty() { Ok(()) } else { check_files(message, attachments, 0) }
+    if attachments.forbidden.is_empty() { Ok(()) } else { check_files(message, attachments, 0, &mut 0) }
 }
 
-fn check_files(message: &mail_parser::Message<'_>, attachments: &Attachments, depth: usize) -> Result<(), Malformed> {
+/// `count` is how many parts were looked at in the messages around this one.
+fn check_files(
+    message: &mail_parser::Message<'_>,
+    attachments: &Attachments,
+    depth: usize,
+    count: &mut usize,
+) -> Result<(), Malformed> {
     if depth > ENCLOSED {
         return Err(malformed(format!("messages are attached within messages, more than {ENCLOSED} deep")));
     }
     // Not by recursion: parts of a message may lie a thousand deep.
     let mut messages = vec![message];
     while let Some(message) = messages.pop() {
+        *count += message.parts.len();
+        if *count > PARTS {
+            return Err(malformed(format!("the message has more than {PARTS} parts")));
+        }
+        let files: std::collections::HashSet<usize> =
+            message.attachments.iter().filter_map(|index| usize::try_from(*index).ok()).collect();
         for (index, part) in message.parts.iter().enumerate() {
-            let is_file = message.attachments.iter().any(|own| usize::try_from(*own).is_ok_and(|own| own == index));
+            let is_file = files.contains(&index);
             if let Some(rule) = rule_against(part, is_file, attachments) {
                 let reason = format!("the environment forbids attachments of this kind (`{}`)", rule.escape_debug());
                 return Err(malformed(reason).remedy(FORBIDDEN));
@@ -620,7 +759,7 @@ fn check_files(message: &mail_parser::Message<'_>, attachments: &Attachments, de
                 && names_message(part)
                 && let Some(within) = parsed(part.contents())?
             {
-                check_files(&within, attachments, depth + 1)?;
+                check_files(&within, attachments, depth + 1, count)?;
             }
         }
     }
@@ -696,7 +835,7 @@ fn with_header(fields: &[Field], mut message: Vec<u8>, body_at: usize) -> Vec<u8
 #[derive(Debug)]
 pub struct Outgoing {
     /// Header and body.
-    pub bytes: Vec<u8>,
+    pub bytes: bytes::Bytes,
     /// The recipients of this attempt: those who still wait, or the one whom the environment writes to instead.
     pub recipients: Vec<String>,
     /// True if the environment writes to one address in the place of all recipients.
@@ -741,7 +880,7 @@ impl Sender<'_> {
         let is_narrowed = self.header_is_envelope && address_exactly(&mut fields, &recipients)?;
         dkim::remove_broken(&mut fields, &before, false);
         let is_rewritten = self.guard.rewrite_to.is_some();
-        let bytes = with_header(&fields, content, body_at);
+        let bytes = with_header(&fields, content, body_at).into();
         Ok(Outgoing { bytes, recipients, is_rewritten, is_narrowed })
     }
 
@@ -840,4 +979,41 @@ pub fn needs_smtputf8(address: &str) -> bool {
 /// not re-encoded.
 pub fn downgraded(bytes: &[u8], offers_eight_bit: bool) -> Result<Vec<u8>, Malformed> {
     if offers_eight_bit { seven_bit::convert_header(bytes) } else { seven_bit::convert(bytes) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boundaries_are_found_in_every_notation() {
+        let message = b"Content-Type: multipart/mixed; boundary=plain\r\n\r\nBOUNDARY = \"quo\\ted\"; x\r\n\
+            boundary*=utf-8''e%78t\r\nboundary*0=first; boundary*1=second\r\nboundary=plainer\r\nboundary of a field";
+        let found: Vec<String> =
+            boundaries(message).unwrap().into_iter().map(|boundary| String::from_utf8(boundary).unwrap()).collect();
+        assert_eq!(found, ["ext", "first", "plain", "quoted"], "`plainer` begins with `plain`");
+    }
+
+    #[test]
+    fn delimiters_count_wherever_the_parser_accepts_them() {
+        let message = |delimiters: &str| format!("Content-Type: multipart/mixed; boundary=-b\r\n\r\n{delimiters}");
+        for (delimiters, count) in
+            [("---b\r\nx\r\n---b--\r\n", 2), ("in a line ---b and ---bcd\r\n", 2), ("----b\r\n--\r\n", 1), ("", 0)]
+        {
+            let message = message(delimiters);
+            assert!(!has_more_delimiters(message.as_bytes(), count), "{delimiters}");
+            assert!(count == 0 || has_more_delimiters(message.as_bytes(), count - 1), "{delimiters}");
+        }
+    }
+
+    #[test]
+    fn parts_are_counted_in_messages_within_the_message() {
+        let digest = |count: usize| {
+            let parts = "--b\r\n\r\nSubject: x\r\n\r\ntext\r\n".repeat(count);
+            format!("Content-Type: multipart/digest; boundary=b\r\n\r\n{parts}--b--\r\n")
+        };
+        let few = digest(400);
+        assert_eq!(parsed(few.as_bytes()).unwrap().map(|message| count_parts(&message)), Some(801));
+        assert!(parsed(digest(600).as_bytes()).is_err(), "1201 parts");
+    }
 }

@@ -15,6 +15,7 @@ use super::{Outgoing, Setup, chance, locked, webhooks};
 use crate::{
     delivery::{
         access_tokens::Tokens,
+        attempt::kept_refusals,
         route_index::Routes,
         scheduler::{Board, Step, Turn, lane_of, waiting},
     },
@@ -26,7 +27,7 @@ use crate::{
         outbox::{Claimed, Event, Settled},
     },
     telemetry,
-    time::{Clock, steady_clock::Steady},
+    time::{Clock, steady_clock::SteadyClock},
 };
 
 /// How many KiB of large messages are in memory at once.
@@ -50,7 +51,7 @@ pub(super) struct Engine {
     pub(super) identity: Arc<ServiceIdentity>,
     pub(super) outgoing: Outgoing,
     pub(super) clock: Clock,
-    pub(super) time: Steady,
+    pub(super) time: SteadyClock,
     /// Held by whoever takes a message under the time of now, so that this does not move meanwhile.
     pub(super) moment: tokio::sync::RwLock<()>,
     pub(super) http: Http,
@@ -85,7 +86,7 @@ impl Drop for Busy {
 impl Engine {
     pub(super) async fn start(setup: Setup, http: Http) -> Result<Arc<Self>, StoreError> {
         let Setup { store, identity, outgoing, clock, mut state } = setup;
-        let time = Steady::new(&clock);
+        let time = SteadyClock::new(&clock);
         let routes = Arc::new(Routes::new(Arc::clone(&state.borrow_and_update())));
         let mut board = Board::new(routes);
         board.holds = store.holds().await?;
@@ -187,7 +188,8 @@ impl Engine {
         for message in interrupted {
             let why = "the service ended while it was being sent";
             let attempt = self.interrupted_attempt(&message, why);
-            let settled = self.after_unknown(message, why, Some(attempt), &[]);
+            let refused = kept_refusals(&message);
+            let settled = self.after_unknown(message, why, Some(attempt), &refused);
             let (lane, due) = (lane_of(&settled.message), settled.message.next_attempt_at);
             let events = self.store.settle(settled).await?;
             self.tell(events);
@@ -321,7 +323,18 @@ impl Engine {
             };
             let busy = self.busy();
             let (mailbox, recipients) = (sender.mailbox.clone(), waiting(&claimed));
-            let well = self.attempt(sender, claimed).await;
+            let (engine, message) = (Arc::clone(&self), claimed.message.clone());
+            // A task of its own: a panic costs this message and not the worker.
+            let attempt = telemetry::spawn(async move { engine.attempt(sender, claimed).await });
+            let well = match attempt.await {
+                Ok(well) => well,
+                Err(error) => {
+                    if error.is_panic() {
+                        self.panicked(message);
+                    }
+                    false
+                }
+            };
             let low = {
                 let mut board = self.board();
                 if let Some(counter) = board.counters.get_mut(&mailbox) {
@@ -350,6 +363,16 @@ impl Engine {
         };
         self.give_back(left);
         self.wake.notify_one();
+    }
+
+    /// An attempt panicked. Whether the message was sent is not known, and a repetition might panic again: it waits for a
+    /// person.
+    fn panicked(self: &Arc<Self>, mut message: Message) {
+        const WHY: &str = "the attempt ended with an internal error; the log has the details";
+        tracing::error!(message = %message.id, "an attempt panicked; the message is unknown");
+        message.attempts += 1;
+        let attempt = self.interrupted_attempt(&message, WHY);
+        self.settle(self.left_unknown(message, WHY, Some(attempt), &[]));
     }
 
     /// Whether the state has changed since the lines were made: then nothing begins until they are made anew.

@@ -7,6 +7,8 @@
 use std::time::Duration;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use jiff::Timestamp;
 use reqwest::Url;
 use secrecy::SecretString;
 use serde_json::json;
@@ -17,6 +19,7 @@ use crate::{
     entra::{Endpoints, Http, HttpError, HttpReply, claims::Claims, graph::encoded, http::Request},
     model::message::Class,
     replies,
+    sync::BlockingPool,
 };
 
 /// How large a message may be that goes in one request. Graph takes 4 MB, and base64 adds a third.
@@ -32,6 +35,8 @@ const PIECE: usize = 10 * 320 * 1024;
 /// A mailbox that is sent from.
 pub(super) struct Sender<'a> {
     pub(super) http: &'a Http,
+    /// Threads that take large messages apart.
+    pub(super) pool: &'a BlockingPool,
     pub(super) endpoints: &'a Endpoints,
     pub(super) token: &'a SecretString,
     pub(super) from: &'a str,
@@ -50,7 +55,7 @@ impl Sender<'_> {
     /// Sends a message. `begin` is awaited before the request after which it may have been sent.
     pub(super) async fn send(
         &self,
-        bytes: &[u8],
+        bytes: &Bytes,
         begin: impl Future<Output = Result<(), Failure>>,
     ) -> Result<String, Failure> {
         if bytes.len() <= ONE_REQUEST {
@@ -82,10 +87,12 @@ impl Sender<'_> {
     }
 
     /// What happens up to here can be done again: a draft is not sent.
-    async fn draft(&self, bytes: &[u8]) -> Result<String, Failure> {
+    async fn draft(&self, bytes: &Bytes) -> Result<String, Failure> {
         // What a draft has no place for fails here, before anything is asked of Graph.
+        let message = bytes.clone();
+        let draft = self.pool.run(bytes.len(), move || Draft::read(&message)).await;
         let Draft { document, attachments } =
-            Draft::read(bytes).map_err(|error| Failure::new("draft", error.to_string(), Class::Size))?;
+            draft.map_err(|error| Failure::new("draft", error.to_string(), Class::Size))?;
         let answer = self.ask("draft", Request::post_json(self.url("messages")?, &document)).await;
         // Small messages leave all the same: this is about the route and not about the mailbox. With the permission in the
         // token it is about the mailbox: an access policy, or a scope in Exchange.
@@ -165,14 +172,20 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// Whether Sent Items have a message. A failure is about looking and says nothing about the message.
-    pub(super) async fn was_sent(&self, message_id: &str) -> Result<bool, Failure> {
+    /// Returns when each message with this Message-ID in Sent Items was sent. A failure is about looking and says nothing
+    /// about the message.
+    pub(super) async fn sent_items(&self, message_id: &str) -> Result<Vec<Option<Timestamp>>, Failure> {
         let filter = format!("internetMessageId eq '{}'", message_id.replace('\'', "''"));
         let mut url = self.url("mailFolders/sentitems/messages")?;
-        url.query_pairs_mut().append_pair("$filter", &filter).append_pair("$select", "id").append_pair("$top", "1");
+        url.query_pairs_mut()
+            .append_pair("$filter", &filter)
+            .append_pair("$select", "sentDateTime")
+            .append_pair("$top", "50");
         let answer = self.ask("look", Request::get(url)).await?;
-        let found = answer.body["value"].as_array().map(|found| !found.is_empty());
-        found.ok_or_else(|| Failure::new("look", "Graph's answer names no messages", Class::Transient))
+        let items = answer.body["value"]
+            .as_array()
+            .ok_or_else(|| Failure::new("look", "Graph's answer names no messages", Class::Transient))?;
+        Ok(items.iter().map(|item| item["sentDateTime"].as_str().and_then(|text| text.parse().ok())).collect())
     }
 
     async fn ask(&self, phase: &'static str, request: Request) -> Result<HttpReply, Failure> {

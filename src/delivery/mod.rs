@@ -51,6 +51,7 @@ use tokio::sync::{broadcast, watch};
 pub use webhooks::public_key;
 
 use crate::{
+    api::messages::PausedProfile,
     entra::{FederatedFiles, Http, http},
     model::{
         CompanyId, Function, Hold, Lane, ProfileName, Resolution, State, resolution::Cell, rotation::Rotation,
@@ -59,6 +60,7 @@ use crate::{
     secrets::ServiceIdentity,
     smtp::HelloName,
     store::{Store, StoreError, outbox::Event},
+    sync::BlockingPool,
     time::Clock,
 };
 
@@ -79,6 +81,8 @@ pub struct Outgoing {
     pub deadlines: smtp::Deadlines,
     /// How soon a parked profile is tried again for the first time.
     pub probe_after: Duration,
+    /// Threads that prepare large messages: those of the process, whatever it hosts.
+    pub pool: BlockingPool,
 }
 
 /// What delivery works with.
@@ -115,6 +119,8 @@ pub struct Trouble {
     pub parked: Vec<Parked>,
     /// Those whose server does not answer, and are tried again by themselves.
     pub down: Vec<ProfileName>,
+    /// Profiles whose mailbox is left alone because the other side asked for it.
+    pub paused: Vec<PausedProfile>,
     /// Whether the store can record what happens; nothing is sent while it cannot.
     pub records: bool,
     /// How rotations of secrets stand.
@@ -193,7 +199,23 @@ impl Delivery {
         parked.sort_by(|a, b| a.profile.cmp(&b.profile));
         let mut down: Vec<ProfileName> = board.lines.keys().filter(|name| board.is_down(name)).cloned().collect();
         down.sort();
-        Trouble { parked, down, records: self.engine.records(), rotations: board.rotations() }
+        let now = std::time::Instant::now();
+        let until = |line: &scheduler::Line| {
+            let paused_until = board.counters.get(&line.sender.mailbox)?.paused_until?;
+            paused_until.checked_duration_since(now).map(|wait| self.engine.time.after(wait))
+        };
+        let paused = board.lines.iter().filter_map(|(name, line)| Some((name, until(line)?)));
+        let mut paused: Vec<_> =
+            paused.map(|(profile, until)| PausedProfile { profile: profile.clone(), until }).collect();
+        paused.sort_by(|a, b| a.profile.cmp(&b.profile));
+        Trouble { parked, down, paused, records: self.engine.records(), rotations: board.rotations() }
+    }
+
+    /// Ends the pause for which the other side asked the mailbox that sends a company's mail of a function.
+    pub fn end_pause(&self, company: &CompanyId, function: Function) {
+        if self.engine.board().end_pause(&Lane { company: company.clone(), function }) {
+            self.engine.wake.notify_one();
+        }
     }
 
     /// What happens from now on.

@@ -28,6 +28,7 @@ use crate::{
     },
     store::outbox::NewEvent,
     telemetry,
+    time::steady_clock::later,
 };
 
 /// The longest between two tries of a next secret.
@@ -272,7 +273,7 @@ impl Engine {
             reason,
             alerted: was_alerted || current_works,
             refusals,
-            next_try_at: Some(now + self.until_next_trial(refusals)),
+            next_try_at: Some(later(now, self.until_next_trial(refusals))),
             ..next.rotation(&sender.name, Standing::Refused, since)
         };
         if self.keep_rotation(rotation, is_news.then_some((EventKind::NextRefused, alert))).await && is_news {
@@ -281,10 +282,9 @@ impl Engine {
         }
     }
 
-    fn until_next_trial(&self, refusals: u32) -> jiff::SignedDuration {
+    fn until_next_trial(&self, refusals: u32) -> Duration {
         let first = self.outgoing.probe_after;
-        let wait = first.saturating_mul(1 << refusals.saturating_sub(1).min(12)).min(LONGEST.max(first));
-        jiff::SignedDuration::try_from(wait).unwrap_or(jiff::SignedDuration::from_hours(1))
+        first.saturating_mul(1 << refusals.saturating_sub(1).min(12)).min(LONGEST.max(first))
     }
 
     /// Writes down how a rotation stands, and tells of it. False if it is not so any more, or cannot be written.
@@ -340,7 +340,7 @@ impl Engine {
                 };
                 // In memory alone: the next try, should this one come to nothing.
                 let mut known = known.cloned().unwrap_or_else(|| next.clone().rotation(name, Standing::Staged, now));
-                known.next_try_at = Some(now + self.until_next_trial(known.refusals.max(1)));
+                known.next_try_at = Some(later(now, self.until_next_trial(known.refusals.max(1))));
                 board.rotations.insert(of.clone(), known);
                 let sender = candidate.and_then(|name| board.line(name)).map(|line| Arc::clone(&line.sender));
                 board.trying += usize::from(sender.is_some());

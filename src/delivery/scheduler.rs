@@ -296,6 +296,13 @@ impl Board {
         Some(format!("the profile `{sender}` waits: {why}"))
     }
 
+    /// Ends the pause of the mailbox that sends a lane's mail. Returns true if it was paused.
+    pub(super) fn end_pause(&mut self, lane: &Lane) -> bool {
+        let sender = self.lanes.get(lane).and_then(|line| line.sender.as_ref());
+        let Some(line) = sender.and_then(|sender| self.lines.get(sender)) else { return false };
+        self.counters.get_mut(&line.sender.mailbox).is_some_and(|counter| counter.paused_until.take().is_some())
+    }
+
     /// Whether the clocks of lanes may have to stop or start on account of what mailboxes may send.
     pub(super) fn limits_matter(&mut self, now: Timestamp, instant: Instant) -> bool {
         let minute = now.as_second() / 60;

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::content;
@@ -27,6 +28,7 @@ use crate::{
         HelloName,
         client::{DataDeadlines, DataError, PART, SmtpClient, SmtpError, TlsSettings},
     },
+    sync::BlockingPool,
 };
 
 /// How many bytes a second are expected of a server at least.
@@ -133,7 +135,9 @@ pub(super) struct Connection {
 pub(super) struct Letter<'a> {
     pub(super) from: &'a str,
     pub(super) recipients: &'a [String],
-    pub(super) bytes: &'a [u8],
+    pub(super) bytes: &'a Bytes,
+    /// Threads that convert large letters.
+    pub(super) pool: &'a BlockingPool,
     /// Whether addresses or header need `SMTPUTF8`.
     pub(super) utf8: bool,
     /// Whether there is more than ASCII.
@@ -145,13 +149,20 @@ pub(super) struct Letter<'a> {
 
 impl Letter<'_> {
     /// The same letter with these contents, which are ASCII; as it is if there are none.
-    fn in_ascii<'b>(&'b self, contents: Option<&'b [u8]>) -> Letter<'b> {
+    fn in_ascii<'b>(&'b self, contents: Option<&'b Bytes>) -> Letter<'b> {
         Letter {
             bytes: contents.unwrap_or(self.bytes),
             eight_bit: self.eight_bit && contents.is_none(),
             id: self.id.clone(),
             ..*self
         }
+    }
+
+    /// Converts the contents for a server that lacks SMTPUTF8, or 8BITMIME as well.
+    async fn downgraded(&self, offers_eight_bit: bool) -> Result<Bytes, content::Malformed> {
+        let bytes = self.bytes.clone();
+        let convert = move || content::downgraded(&bytes, offers_eight_bit);
+        self.pool.run(self.bytes.len(), convert).await.map(Bytes::from)
     }
 }
 
@@ -272,12 +283,12 @@ impl Connection {
         }
     }
 
-    /// Sends a letter. `begin` is awaited when the server has said yes to everything but the contents: from then on the
-    /// mail may be taken. If it says no, nothing is sent.
+    /// Sends a letter. `begin` is called when the server has said yes to everything but the contents, with the recipients
+    /// that it has refused: from then on the mail may be taken. If `begin` fails, nothing is sent.
     pub(super) async fn send(
         &mut self,
         letter: &Letter<'_>,
-        begin: impl Future<Output = Result<(), Failure>>,
+        begin: impl AsyncFnOnce(Vec<(String, Failure)>) -> Result<(), Failure>,
     ) -> Result<Sent, Failure> {
         let sent = self.transact(letter, begin).await;
         self.uses += 1;
@@ -288,22 +299,24 @@ impl Connection {
     async fn transact(
         &mut self,
         letter: &Letter<'_>,
-        begin: impl Future<Output = Result<(), Failure>>,
+        begin: impl AsyncFnOnce(Vec<(String, Failure)>) -> Result<(), Failure>,
     ) -> Result<Sent, Failure> {
         let (offers_utf8, offers_eight_bit) = (self.offers("SMTPUTF8"), self.offers("8BITMIME"));
         // A server that lacks an extension gets the message in ASCII, for those whose address is.
         let offers_eight_bit = offers_eight_bit && (!self.omits_parameters || letter.utf8);
         let lacks = letter.utf8 && !offers_utf8 || letter.eight_bit && !offers_eight_bit;
-        let converted = lacks
-            .then(|| content::downgraded(letter.bytes, offers_eight_bit))
-            .transpose()
-            .map_err(|error| Failure::new("mail", error.to_string(), Class::Permanent))?;
+        let converted = if lacks {
+            let converted = letter.downgraded(offers_eight_bit).await;
+            Some(converted.map_err(|error| Failure::new("mail", error.to_string(), Class::Permanent))?)
+        } else {
+            None
+        };
         if !offers_utf8 && content::needs_smtputf8(letter.from) {
             let why = "the sender's address needs SMTPUTF8, which the server does not offer";
             return Err(Failure::new("mail", why, Class::Auth));
         }
         let letter = &Letter {
-            bytes: converted.as_deref().unwrap_or(letter.bytes),
+            bytes: converted.as_ref().unwrap_or(letter.bytes),
             utf8: letter.utf8 && offers_utf8,
             eight_bit: letter.eight_bit && offers_eight_bit,
             id: letter.id.clone(),
@@ -314,11 +327,11 @@ impl Connection {
         if refused.as_ref().is_some_and(refuses_parameters) && !self.omits_parameters {
             // Without BODY=8BITMIME the contents must be ASCII. SMTPUTF8 implies 8BITMIME (RFC 6531), so both stay.
             if letter.eight_bit && !letter.utf8 {
-                seven_bit = content::downgraded(letter.bytes, false).ok();
+                seven_bit = letter.downgraded(false).await.ok();
             }
             if !letter.eight_bit || letter.utf8 || seven_bit.is_some() {
                 self.omits_parameters = true;
-                refused = self.begin_mail(&letter.in_ascii(seven_bit.as_deref())).await.err();
+                refused = self.begin_mail(&letter.in_ascii(seven_bit.as_ref())).await.err();
                 self.omits_parameters = refused.is_none();
             }
         }
@@ -326,7 +339,7 @@ impl Connection {
             self.reset(&failure).await;
             return Err(failure);
         }
-        let letter = &letter.in_ascii(seven_bit.as_deref());
+        let letter = &letter.in_ascii(seven_bit.as_ref());
         let refused = self.recipients(letter).await?;
         if refused.len() == letter.recipients.len() {
             self.reset_quietly().await;
@@ -340,7 +353,7 @@ impl Connection {
                 return Err(Failure { refused, ..failure });
             }
         }
-        if let Err(failure) = begin.await {
+        if let Err(failure) = begin(refused.clone()).await {
             // After DATA there is no way back but to hang up.
             self.break_off();
             return Err(failure);

@@ -65,7 +65,7 @@ impl Engine {
             // Those that were under way when it was parked say nothing new.
             if is_new || line.trial || line.probing {
                 (line.trial, line.probing) = (false, false);
-                line.parked.next_probe_at = now + self.until_next(line.tries);
+                line.parked.next_probe_at = later(now, self.until_next(line.tries));
                 line.tries += 1;
             }
             (line.parked.clone(), is_new, back)
@@ -89,10 +89,10 @@ impl Engine {
         Some(next)
     }
 
-    fn until_next(&self, tries: u32) -> jiff::SignedDuration {
+    fn until_next(&self, tries: u32) -> Duration {
         let wait =
             self.outgoing.probe_after.saturating_mul(1 << tries.min(10)).min(LONGEST.max(self.outgoing.probe_after));
-        jiff::SignedDuration::try_from(wait).unwrap_or(jiff::SignedDuration::from_secs(900))
+        wait
     }
 
     async fn keep(&self, parked: Parked, event: Option<NewEvent>) {

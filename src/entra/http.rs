@@ -29,6 +29,8 @@ use crate::net::{
 const ANSWER_LIMIT: usize = 8 * 1024 * 1024;
 /// The largest number of attempts of a request.
 const TRIES: u32 = 5;
+/// The longest wait that `Retry-After` can ask for. Exchange asks for minutes; years are a fault of a proxy.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// Settings of the client.
 #[derive(Clone, Debug)]
@@ -419,17 +421,47 @@ fn is_worth_another_try(status: u16) -> bool {
 }
 
 /// Parses `Retry-After`: seconds, or a date that is compared with the reply's own date, independent of this machine's
-/// clock.
+/// clock. The result is between a second and [`LONGEST_RETRY_AFTER`].
 pub(super) fn retry_after(text: &str, now: Option<Timestamp>) -> Option<Duration> {
-    if let Ok(seconds) = text.trim().parse::<u32>() {
-        return Some(Duration::from_secs(u64::from(seconds).max(1)));
-    }
-    let at = http_date(text)?;
-    let wait = at.as_second() - now?.as_second();
-    Some(Duration::from_secs(u64::try_from(wait).unwrap_or(0).max(1)))
+    let text = text.trim();
+    let seconds = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // A number that is too large is a long wait all the same.
+        text.parse::<u64>().unwrap_or(u64::MAX)
+    } else {
+        let wait = http_date(text)?.as_second().saturating_sub(now?.as_second());
+        u64::try_from(wait).unwrap_or(0)
+    };
+    Some(Duration::from_secs(seconds.max(1)).min(LONGEST_RETRY_AFTER))
 }
 
 /// Parses a date of HTTP (RFC 9110, section 5.6.7).
 fn http_date(text: &str) -> Option<Timestamp> {
     jiff::fmt::rfc2822::parse(text).ok().map(|zoned| zoned.timestamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_bounded() {
+        let date = |text: &str| http_date(text);
+        let now = date("Mon, 01 Jan 0001 00:00:00 +0000");
+        assert!(now.is_some());
+        let hour = Some(LONGEST_RETRY_AFTER);
+        assert_eq!(retry_after("0", None), Some(Duration::from_secs(1)));
+        assert_eq!(retry_after(" 120 ", None), Some(Duration::from_secs(120)));
+        for long in ["4294967295", "4294967296", "99999999999999999999999"] {
+            assert_eq!(retry_after(long, None), hour, "{long}");
+        }
+        assert_eq!(retry_after("Thu, 30 Dec 9999 00:00:00 +0000", now), hour);
+        assert_eq!(retry_after("Thu, 30 Dec 9999 00:00:00 +0000", None), None);
+        assert_eq!(
+            retry_after("Mon, 01 Jan 0001 00:00:00 +0000", date("Thu, 30 Dec 9999 00:00:00 +0000")),
+            Some(Duration::from_secs(1))
+        );
+        for wrong in ["", "-1", "soon", "1.5"] {
+            assert_eq!(retry_after(wrong, now), None, "{wrong}");
+        }
+    }
 }

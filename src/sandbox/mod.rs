@@ -73,6 +73,8 @@ pub struct Ports {
 pub(crate) struct SentMail {
     by: String,
     from: String,
+    /// When it was accepted.
+    at: Timestamp,
     mail: Value,
 }
 

@@ -138,7 +138,7 @@ impl<'a> Session<'a> {
                     let Some(mail) = read_mail(&mut stream).await? else { return Ok(None) };
                     let mail = json!({ "mime": mail, "to": std::mem::take(&mut self.to), "user": self.user });
                     let from = self.from.take().unwrap_or_default();
-                    self.sandbox.sent(SentMail { by: "smtp".to_owned(), from, mail }).await;
+                    self.sandbox.sent(SentMail { by: "smtp".to_owned(), from, at: self.sandbox.now(), mail }).await;
                     reply(&mut stream, "250 2.6.0 Queued mail for delivery").await?;
                 }
                 "RSET" => {

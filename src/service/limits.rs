@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::Request;
 use tokio::sync::Semaphore;
 
-use crate::service::http::upload::MemoryBudget;
+use crate::{service::http::upload::MemoryBudget, sync::BlockingPool};
 
 /// Maximum number of concurrent requests; further ones are answered with 503.
 const REQUESTS: usize = 256;
@@ -36,6 +36,8 @@ pub(super) struct Limits {
     pub(super) runs: MemoryBudget,
     /// Concurrent verifier runs.
     pub(super) verifying: Arc<Semaphore>,
+    /// Threads that parse submissions and compose messages.
+    pub(super) parsing: BlockingPool,
 }
 
 impl Default for Limits {
@@ -48,6 +50,7 @@ impl Default for Limits {
             documents: MemoryBudget::new(DOCUMENTS, DOCUMENT_WORK),
             runs: MemoryBudget::new(DOCUMENTS, DOCUMENTS),
             verifying: permits(VERIFYING),
+            parsing: BlockingPool::default(),
         }
     }
 }

@@ -43,7 +43,13 @@ impl Service {
         options: ActionOptions,
     ) -> Result<Message, HttpProblem> {
         let (now, by) = (self.delivery.now(), caller.name.clone());
-        self.change_message(caller, id, move |message| apply_action(message, action, options, now, &by)).await
+        let message =
+            self.change_message(caller, id, move |message| apply_action(message, action, options, now, &by)).await?;
+        if action == Action::Retry {
+            // A retry does not wait for a pause that the server asked for.
+            self.delivery.end_pause(&message.company, message.function);
+        }
+        Ok(message)
     }
 
     /// Sets the outcome of a message that is `unknown`, as an operator found it.

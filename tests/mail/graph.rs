@@ -294,6 +294,51 @@ fn a_504_that_had_sent_is_looked_up_before_anything_is_sent_again() {
 }
 
 #[test]
+fn what_an_earlier_sending_left_in_sent_items_proves_nothing() {
+    let mut scenario = good();
+    scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadBasic.All"]);
+    let sandbox = Sandbox::start(scenario);
+    let service = start_service(&sandbox, &format!("{QUICK}  functions: {{ default: {{ unknown: look }} }}\n"));
+    let not_sent = json!({ "at": "/sendMail", "status": 504, "times": 1 });
+    // Two messages with one Message-ID: the second one was never sent.
+    let raw = "From: documents@contoso.example\nSubject: Invoice\nMessage-ID: <4711@erp.example.com>\n\nhello\n";
+    let first = send_raw(&service, raw, "&recipients=a@example.org").json()["id"].as_str().unwrap().to_owned();
+    service.wait(&first, "delivered");
+    sandbox.fault(&not_sent);
+    let second = send_raw(&service, raw, "&recipients=b@example.org").json()["id"].as_str().unwrap().to_owned();
+    let message = service.wait(&second, "unknown");
+    assert!(message["reason"].as_str().unwrap().contains(&first), "{message:#}");
+    // One message that was delivered, and is to be sent again to everyone.
+    let replayed = service.send(json!({}));
+    service.wait(&replayed, "delivered");
+    sandbox.fault(&not_sent);
+    let again = service.repo.http("POST", &format!("/v1/messages/{replayed}/replay?allRecipients=true"), &[], b"null");
+    assert_eq!(again.status, 200, "{}", again.body);
+    let message = service.wait(&replayed, "unknown");
+    assert!(message["reason"].as_str().unwrap().contains("put back into the queue"), "{message:#}");
+    assert_eq!(mails(&sandbox).len(), 2);
+}
+
+#[test]
+fn a_long_pause_is_bounded_and_shown_and_retry_ends_it() {
+    let sandbox = Sandbox::start(good());
+    let service = start_service(&sandbox, QUICK);
+    sandbox.fault(&json!({ "at": "/sendMail", "status": 429, "retryAfter": u32::MAX, "times": 1 }));
+    let throttled = service.send(json!({}));
+    service.wait_until(&throttled, "an attempt", |message| message["history"][0]["class"] == "throttled");
+    let waiting = service.send(json!({ "to": ["other@example.org"] }));
+    let outbox = service.wait_outbox("a pause", |outbox| outbox["paused"][0]["profile"] == "documents");
+    let until: jiff::Timestamp = outbox["paused"][0]["until"].as_str().unwrap().parse().unwrap();
+    let ahead = until.duration_since(jiff::Timestamp::now()).as_secs();
+    assert!((3000..=3605).contains(&ahead), "{ahead} s");
+    assert!(service.repo.run(&["outbox", "dev", "status"]).code(0).stdout.contains("asked to wait until"));
+    assert_eq!(service.act(&throttled, "retry").status, 200);
+    service.wait(&throttled, "delivered");
+    service.wait(&waiting, "delivered");
+    assert_eq!(service.outbox()["paused"], Value::Null);
+}
+
+#[test]
 fn without_permission_to_search_it_waits_for_an_operator() {
     let sandbox = Sandbox::start(good());
     let service = start_service(&sandbox, &format!("{QUICK}  functions: {{ default: {{ unknown: look }} }}\n"));

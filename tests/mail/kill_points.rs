@@ -41,6 +41,25 @@ fn while_the_envelope_is_agreed_upon() {
 }
 
 #[test]
+fn recipients_that_were_refused_keep_their_result() {
+    let sink = Sink::start();
+    sink.on("dot", Action::Silent);
+    let mut service = MailService::new(sink.port, &format!("{QUICK}{HOLDS}"), "");
+    let to = ["550=never@example.org", "450=later@example.org", "taken@example.org"];
+    let id = service.send(json!({ "to": to }));
+    sink.wait_for("dot", 1);
+    sink.on("dot", Action::Usual);
+    service.restart();
+    // Only the one that was accepted is in doubt. The one that was refused for now is tried again.
+    let message = service.wait(&id, "unknown");
+    let status = |index: usize| message["recipients"][index]["status"].as_str().unwrap();
+    assert_eq!((status(0), status(1), status(2)), ("failed", "delivered", "unknown"), "{message:#}");
+    assert!(message["recipients"][0]["reply"].as_str().unwrap().starts_with("550"), "{message:#}");
+    let taken: Vec<Vec<String>> = sink.received().into_iter().map(|mail| mail.to).collect();
+    assert_eq!(taken.last().unwrap(), &["450=later@example.org"], "{taken:?}");
+}
+
+#[test]
 fn after_the_dot_and_before_the_answer() {
     let sink = Sink::start();
     sink.on("dot", Action::Silent);

@@ -320,6 +320,38 @@ fn piped_messages_are_sent_or_refused_and_never_dropped() {
 }
 
 #[test]
+fn a_message_that_is_costly_to_read_stops_nothing() {
+    let sink = Sink::start();
+    let service = MailService::new(sink.port, &format!("{QUICK}  attachments: {{ forbidden: [exe] }}\n"), "");
+    let send = |message: &str| {
+        let path = "/v1/messages?company=EDU1&function=default";
+        service.repo.http("POST", path, &[("Content-Type", "message/rfc822")], message.as_bytes())
+    };
+    let head = "From: erp@example.com\r\nTo: a@example.org\r\nSubject: x\r\nMIME-Version: 1.0\r\n";
+    // Names that a signature covers, times fields.
+    let names = vec!["x:".repeat(400); 200].join("\r\n ");
+    let signed = |fields: usize| {
+        format!("{head}DKIM-Signature: v=1; d=x; h={names}x; b=y\r\n{}\r\nx\r\n", "X:a\r\n".repeat(fields))
+    };
+    let began = std::time::Instant::now();
+    let accepted = send(&signed(1900));
+    assert_eq!(accepted.status, 202, "{}", accepted.body);
+    service.wait(accepted.json()["id"].as_str().unwrap(), "delivered");
+    assert_eq!(send(&signed(2100)).status, 422, "too many fields");
+    // Parts that are within messages, and files times parts.
+    let parts = |kind: &str, part: &str| {
+        format!("{head}Content-Type: multipart/{kind}; boundary=b\r\n\r\n{}--b--\r\n", part.repeat(40_000))
+    };
+    let digest = send(&parts("digest", "--b\r\n\r\nSubject: x\r\n\r\n"));
+    let files = send(&parts("mixed", "--b\r\nContent-Disposition: attachment\r\n\r\nx\r\n"));
+    for answer in [digest, files] {
+        assert_eq!(answer.status, 422, "{}", answer.body);
+        assert!(answer.body.contains("more than 1000 parts"), "{}", answer.body);
+    }
+    assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[test]
 fn line_ends_become_crlf_and_millions_of_them_cost_nothing() {
     let sink = Sink::start();
     let service = MailService::new(sink.port, QUICK, "");

@@ -12,6 +12,7 @@ use crate::{
     entra::{FederatedFiles, federated::FederatedFile},
     model::Code,
     smtp::HelloName,
+    sync::BlockingPool,
 };
 
 /// Arguments for connections to Microsoft's hosts, mail servers and DNS.
@@ -104,6 +105,7 @@ impl OutgoingOptions {
             hello: self.smtp_helo_name.clone().unwrap_or_else(HelloName::from_machine),
             deadlines: Deadlines::default(),
             probe_after: Duration::from_secs(60),
+            pool: BlockingPool::default(),
         })
     }
 }

@@ -49,6 +49,13 @@ pub(crate) fn describe_outbox(status: &OutboxStatus) -> String {
     for profile in &status.unreachable {
         lines.push(format!("down         {profile}: its server does not answer properly; retried automatically"));
     }
+    for paused in &status.paused {
+        lines.push(format!(
+            "paused       {}: its server asked to wait until {}; `retry` of one of its messages ends the pause",
+            paused.profile,
+            format_time(paused.until)
+        ));
+    }
     if !status.holds.is_empty() {
         lines.push(String::new());
         lines.push(hold_table(&status.holds));

@@ -62,7 +62,7 @@ pub(super) async fn act(request: &GraphRequest<'_>, name: &str, rest: &str) -> R
 async fn send(request: &GraphRequest<'_>, name: &str, id: &str) -> Reply {
     let from = request.caller.check_may_send(name)?;
     let (_, mail) = request.sandbox.drafts.lock().await.remove(id).ok_or_else(unknown_item)?;
-    request.sandbox.sent(SentMail { by: "graph".to_owned(), from, mail }).await;
+    request.sandbox.sent(SentMail { by: "graph".to_owned(), from, at: request.sandbox.now(), mail }).await;
     Ok((202, Value::Null))
 }
 

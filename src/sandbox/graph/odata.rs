@@ -89,7 +89,8 @@ pub(super) const ASSIGNMENT: EntityType = EntityType {
 };
 pub(super) const FEDERATED: EntityType =
     EntityType { name: "federatedIdentityCredential", properties: &["id", "name", "issuer", "subject", "audiences"] };
-pub(super) const MESSAGE: EntityType = EntityType { name: "message", properties: &["id", "internetMessageId"] };
+pub(super) const MESSAGE: EntityType =
+    EntityType { name: "message", properties: &["id", "internetMessageId", "sentDateTime"] };
 
 impl EntityType {
     fn check(&self, property: &str, clause: &str) -> Result<(), ODataError> {

@@ -1,6 +1,7 @@
 //! Users, their mailboxes, and what is sent from them.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
@@ -83,8 +84,10 @@ async fn sent_items(request: &GraphRequest<'_>, name: &str) -> Reply {
     }
     let mail = request.sandbox.mail.lock().await;
     let own = mail.iter().filter(|sent| sent.by == "graph" && sent.from.eq_ignore_ascii_case(name));
-    let found = own.filter_map(|sent| message_id(&sent.mail));
-    let items = found.map(|id| json!({ "id": id, "internetMessageId": id })).collect();
+    let found = own.filter_map(|sent| Some((message_id(&sent.mail)?, sent.at)));
+    let item =
+        |(id, at): (String, Timestamp)| json!({ "id": id, "internetMessageId": id, "sentDateTime": at.to_string() });
+    let items = found.map(item).collect();
     let items = request.query.filtered(&MESSAGE, items)?;
     let path = format!("/users/{name}/mailFolders/sentitems/messages");
     Ok((200, request.query.page(request.sandbox, &path, &MESSAGE, items)?))
@@ -108,7 +111,7 @@ async fn send_mail(request: &GraphRequest<'_>, name: &str) -> Reply {
     if mail["mime"].is_null() && mail["toRecipients"].as_array().is_none_or(Vec::is_empty) {
         return Err(refusal(400, "ErrorInvalidRecipients", "At least one recipient is not valid."));
     }
-    request.sandbox.sent(SentMail { by: "graph".to_owned(), from, mail }).await;
+    request.sandbox.sent(SentMail { by: "graph".to_owned(), from, at: request.sandbox.now(), mail }).await;
     Ok((202, Value::Null))
 }
 

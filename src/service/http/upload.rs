@@ -63,7 +63,8 @@ pub(in crate::service) struct BodyClass {
     per_caller: Arc<CallerLimit>,
     /// Maximum size of a body, in bytes.
     limit: usize,
-    /// True if large bodies of one caller wait for each other before they reserve memory.
+    /// True if large bodies of one caller wait for each other before they reserve memory; otherwise they wait before they are
+    /// processed.
     is_serial: bool,
     too_large: fn() -> HttpProblem,
 }
@@ -120,7 +121,7 @@ pub(in crate::service) struct BodyPermit {
 }
 
 impl Service {
-    /// Reads a submission, and waits until it may be processed.
+    /// Reads a submission, and waits until it may be processed. Large ones of a caller are processed one at a time.
     pub(in crate::service) async fn read_submission(
         &self,
         caller: &Caller,
@@ -128,8 +129,9 @@ impl Service {
         body: Body,
     ) -> Result<(Vec<u8>, BodyPermit), HttpProblem> {
         let (bytes, permit) = self.bodies.submissions.read(caller, length, body).await?;
-        // Processing is short, so the limit per caller ends here.
-        Ok((bytes, BodyPermit { _caller: None, ..permit }))
+        // Processing of a small one is short, so the limit per caller ends here.
+        let is_small = permit._exclusive.is_none();
+        Ok((bytes, if is_small { BodyPermit { _caller: None, ..permit } } else { permit }))
     }
 }
 
@@ -180,6 +182,9 @@ impl BodyClass {
         }
         let processing = match &arriving {
             Some(_) => {
+                if exclusive.is_none() {
+                    exclusive = permit.acquire_exclusive().await;
+                }
                 let kibibytes =
                     u32::try_from((bytes.len() / 1024 + 1).min(self.budget.processing_limit)).unwrap_or(u32::MAX);
                 Arc::clone(&self.budget.processing).acquire_many_owned(kibibytes).await.ok()

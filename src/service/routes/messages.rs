@@ -83,7 +83,15 @@ pub(super) async fn submit_message(
     let length = extract::content_length(&headers);
     let (bytes, _permit) = service.read_submission(&caller, length, body).await?;
     let query = query.unwrap_or_default();
-    let key = idempotency_key(headers.get(IDEMPOTENCY_KEY_HEADER), &query, &bytes)?;
+    let (size, key) = (bytes.len(), headers.get(IDEMPOTENCY_KEY_HEADER).cloned());
+    let parsing = &service.limits.parsing;
+    let (key, query, bytes): (_, String, Vec<u8>) = parsing
+        .run(size, move || {
+            let key = idempotency_key(key.as_ref(), &query, &bytes);
+            (key, query, bytes)
+        })
+        .await;
+    let key = key?;
     if let Some(receipt) = service.find_receipt(&caller, key.as_ref()).await? {
         return Ok(accepted(&service.base, receipt));
     }
@@ -91,8 +99,7 @@ pub(super) async fn submit_message(
     let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let (addressing, body) = match media_type.as_str() {
         "application/json" => {
-            let mut submission: Submission = extract::parse_json(&bytes)?;
-            drop(bytes);
+            let mut submission = parsing.run(size, move || extract::parse_json::<Submission>(&bytes)).await?;
             let addressing = Addressing {
                 company: submission.company.clone(),
                 function: submission.function,
@@ -102,13 +109,13 @@ pub(super) async fn submit_message(
             };
             (addressing, SubmissionBody::Parts(Box::new(submission)))
         }
-        "message/rfc822" => read_raw(&query, bytes)?,
+        "message/rfc822" => parsing.run(size, move || read_raw(&query, bytes)).await?,
         _ => {
             return Err(HttpProblem::unsupported_media_type("the body is neither declared as JSON nor as a message")
                 .remedy("Send `Content-Type: application/json`, or `message/rfc822`."));
         }
     };
-    service.submit(&caller, addressing, body, key).await.map(|receipt| accepted(&service.base, receipt))
+    service.submit(&caller, addressing, body, size, key).await.map(|receipt| accepted(&service.base, receipt))
 }
 
 fn accepted(base: &str, receipt: SubmissionReceipt) -> Response {

@@ -51,13 +51,14 @@ pub(super) async fn get_outbox_status(
         Some(_) => return Err(HttpProblem::malformed("`finishedWithin` must be from 1 to 2592000 seconds")),
     };
     let messages: BTreeMap<_, _> = service.store.counts().await?.into_iter().collect();
-    let Trouble { parked, down, records, rotations } = service.delivery.trouble();
+    let Trouble { parked, down, paused, records, rotations } = service.delivery.trouble();
     let (restored, holds) = (service.restored(), service.delivery.holds());
     Ok(Json(OutboxStatus {
         messages,
         finished,
         parked,
         unreachable: down,
+        paused,
         restored,
         holds,
         store_writable: records,

@@ -72,12 +72,13 @@ impl Service {
         }
     }
 
-    /// Accepts a message, or says why not.
+    /// Accepts a message, or says why not. `size` is that of the request in bytes.
     pub(super) async fn submit(
         &self,
         caller: &Caller,
         addressing: Addressing,
         body: SubmissionBody,
+        size: usize,
         key: Option<IdempotencyKey>,
     ) -> Result<SubmissionReceipt, HttpProblem> {
         self.check_accepts_mail()?;
@@ -89,14 +90,18 @@ impl Service {
         admission::check_company(settings, &company)?;
         let (name, stored) = admission::find_sender(&routes, &resolution, &cell, self.store.environment())?;
 
-        let moment = self.delivery.moment().await;
-        let now = moment.now;
         let id = Uuid::now_v7();
-        let from = stored.profile.from_address().unwrap_or_default();
-        let composed = content::compose(body, id, from, now, &settings.delivery.attachments)?;
+        let compose = {
+            let from = stored.profile.from_address().unwrap_or_default().to_owned();
+            let (now, attachments) = (self.delivery.now(), settings.delivery.attachments.clone());
+            move || content::compose(body, id, &from, now, &attachments)
+        };
+        let composed = self.limits.parsing.run(size, compose).await?;
         let size = admission::check_size(&composed.content, name, &stored.profile)?;
         admission::check_recipients(&composed.recipients, &settings.delivery.recipients)?;
 
+        let moment = self.delivery.moment().await;
+        let now = moment.now;
         let waiting = |address| Recipient { address, status: RecipientStatus::Waiting, reply: String::new() };
         let message = Message {
             id,

@@ -136,6 +136,7 @@ impl RolloutFixture {
                 hello: mailwright::smtp::HelloName::from_machine(),
                 deadlines: mailwright::delivery::smtp::Deadlines::default(),
                 probe_after: Duration::from_secs(60),
+                pool: mailwright::sync::BlockingPool::default(),
             };
             let identity = ServiceIdentity::demo().unwrap();
             let connections = OpenConnections::new(ConnectionLimits::default());
