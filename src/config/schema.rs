@@ -12,7 +12,9 @@ use serde_json::{Value as Json, json};
 
 use super::{parse::PROBLEM_LIMIT, suggest};
 use crate::{
-    model::{Code, CompanyId, InvalidName, Lapse, Problem, ProfileName, RolloutName, SecretReference, rollout::Share},
+    model::{
+        Code, CompanyId, HumanDuration, InvalidName, Problem, ProfileName, RolloutName, SecretReference, rollout::Share,
+    },
     text::{printable, shortened},
 };
 
@@ -340,7 +342,9 @@ fn pattern_rule(pointer: &str) -> (String, String) {
             "this is not the name of a folder under `environments/`".to_owned(),
             "Write the folder's name alone, without a path.".to_owned(),
         ),
-        "soak" | "deadline" | "within" | "over" => ("this is not a duration".to_owned(), format!("{}.", Lapse::RULE)),
+        "soak" | "deadline" | "within" | "over" => {
+            ("this is not a duration".to_owned(), format!("{}.", HumanDuration::RULE))
+        }
         "below" => ("this is not a share".to_owned(), format!("{}.", Share::RULE)),
         "name" => (
             "this is not the name of a wave".to_owned(),

@@ -1,119 +1,110 @@
-//! Tokens for sending: fetched once, however many wait for one, and again before they end.
+//! Access tokens: fetched once, however many workers wait for one, and again before they expire.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use secrecy::SecretString;
-use tokio::sync::Mutex as Turn;
 
-use super::{rotation::Which, smtp::Failure};
-use crate::{
-    entra::{
-        Certificate, Endpoints, Http,
-        sign_in::{ClientAuthentication, SignIn, SignInError},
-    },
-    model::{Digest, message::Class, provider::Credential},
-    replies,
-};
+use super::{rotation::SecretVersion, transport::Failure};
+use crate::{model::Digest, sync::Mutex};
 
-/// How long before its end a token is replaced, at most.
+/// How long before its expiry a token is replaced, at most.
 const EARLY: Duration = Duration::from_secs(300);
-/// How long a token is good for where nobody says.
+/// The lifetime of a token whose response states none.
 const USUAL: Duration = Duration::from_secs(3000);
-/// How long a token is used at most, whatever its lifetime is said to be.
+/// The longest that a token is used, whatever lifetime the response states.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// A token, and until when it is used.
-#[derive(Clone)]
-pub(super) struct Token {
-    pub(super) value: SecretString,
+struct CachedToken {
+    value: SecretString,
     until: Instant,
 }
 
-/// Who signs in, and for what.
-pub(super) struct Applicant<'a> {
-    /// The digest of the profile with its secrets: another one has another token.
-    pub(super) of: &'a Digest,
-    /// Which of its secrets: each has a token of its own.
-    pub(super) which: Which,
-    pub(super) tenant: &'a str,
-    pub(super) client: &'a str,
-    pub(super) credential: &'a Credential,
-    pub(super) endpoints: &'a Endpoints,
-    pub(super) scope: &'a str,
-}
+type Slot = Arc<tokio::sync::Mutex<Option<CachedToken>>>;
 
-type Slot = Arc<Turn<Option<Token>>>;
-
-/// The tokens in use.
+/// The tokens in use, by the digest of the profile and the version of its secret.
 #[derive(Default)]
-pub(super) struct Tokens {
-    slots: Mutex<HashMap<(Digest, Which), Slot>>,
+pub(super) struct AccessTokens {
+    slots: Mutex<HashMap<(Digest, SecretVersion), Slot>>,
 }
 
-impl Tokens {
-    fn slot(&self, of: &Digest, which: Which) -> Slot {
-        Arc::clone(self.slots.lock().unwrap_or_else(PoisonError::into_inner).entry((of.clone(), which)).or_default())
+impl AccessTokens {
+    fn slot(&self, profile: &Digest, version: SecretVersion) -> Slot {
+        Arc::clone(self.slots.lock().entry((profile.clone(), version)).or_default())
     }
 
-    /// Forgets a token that was not accepted, or whose profile is another by now.
-    pub(super) async fn forget(&self, of: &Digest) {
-        for which in [Which::Current, Which::Next] {
-            *self.slot(of, which).lock().await = None;
-        }
-    }
-
-    /// Forgets the tokens of profiles that are not live any more.
-    pub(super) fn keep(&self, live: impl Fn(&Digest) -> bool) {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, _), _| live(of));
-    }
-
-    /// A token that is good for some time. Only one asks for it; the others wait for that one.
-    pub(super) async fn token(
+    /// Returns the cached token of a profile, or fetches one: its value and its lifetime. Concurrent callers wait for the same
+    /// request.
+    pub(super) async fn get_or_fetch(
         &self,
-        http: &Http,
-        applicant: &Applicant<'_>,
-        secret: impl AsyncFnOnce() -> Result<SecretString, Failure>,
-        federated: impl FnOnce(&str) -> Result<SecretString, String>,
-        now: jiff::Timestamp,
-    ) -> Result<Token, Failure> {
-        let slot = self.slot(applicant.of, applicant.which);
+        profile: &Digest,
+        version: SecretVersion,
+        fetch: impl AsyncFnOnce() -> Result<(SecretString, Option<Duration>), Failure>,
+    ) -> Result<SecretString, Failure> {
+        let slot = self.slot(profile, version);
         let mut slot = slot.lock().await;
         if let Some(token) = slot.as_ref().filter(|token| token.until > Instant::now()) {
-            return Ok(token.clone());
+            return Ok(token.value.clone());
         }
-        let auth = |why: String| Failure { is_servers: true, ..Failure::new("token", why, Class::Auth) };
-        let proof = match applicant.credential {
-            Credential::FederatedTokenFile(path) => ClientAuthentication::Federated(
-                federated(path).map_err(|why| auth(format!("the federated token: {why}")))?,
-            ),
-            Credential::ClientSecret(_) => ClientAuthentication::Secret(secret().await?),
-            Credential::Certificate(_) => {
-                let certificate = Certificate::from_pem(secret().await?);
-                ClientAuthentication::Certificate(
-                    certificate.map_err(|error| auth(format!("the certificate cannot sign: {error}")))?,
-                )
-            }
-        };
-        let sign_in = SignIn::new(http.clone(), applicant.endpoints.clone());
-        let asked = Instant::now();
-        let token = sign_in
-            .application_token(applicant.tenant, applicant.client, &proof, applicant.scope, now)
-            .await
-            .map_err(|error| refused(&error))?;
-        let lasts = token.expires_in.unwrap_or(USUAL).min(LONGEST);
-        let until = asked + lasts.saturating_sub(EARLY.min(lasts / 5));
-        let token = Token { value: token.value, until };
-        *slot = Some(token.clone());
-        Ok(token)
+        let requested = Instant::now();
+        let (value, lifetime) = fetch().await?;
+        *slot = Some(CachedToken { value: value.clone(), until: requested + time_of_use(lifetime) });
+        Ok(value)
+    }
+
+    /// Drops the tokens of a profile, because one was not accepted.
+    pub(super) async fn forget(&self, profile: &Digest) {
+        for version in [SecretVersion::Current, SecretVersion::Next] {
+            *self.slot(profile, version).lock().await = None;
+        }
+    }
+
+    /// Drops the tokens of profiles that are not live any more.
+    pub(super) fn retain(&self, is_live: impl Fn(&Digest) -> bool) {
+        self.slots.lock().retain(|(profile, _), _| is_live(profile));
     }
 }
 
-/// The failure that a refused sign-in is to delivery.
-fn refused(error: &SignInError) -> Failure {
-    let text: String = error.to_string().chars().take(300).collect();
-    Failure { is_servers: true, ..Failure::new("token", text, replies::sign_in(error)) }
+/// Returns for how long a token is used.
+fn time_of_use(lifetime: Option<Duration>) -> Duration {
+    let lifetime = lifetime.unwrap_or(USUAL).min(LONGEST);
+    lifetime.saturating_sub(EARLY.min(lifetime / 5))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_replaced_before_it_expires_and_after_a_day_at_the_latest() {
+        let seconds = |seconds| time_of_use(Some(Duration::from_secs(seconds))).as_secs();
+        assert_eq!((seconds(3600), seconds(100), seconds(0)), (3300, 80, 0));
+        assert_eq!(time_of_use(Some(Duration::MAX)), LONGEST - EARLY);
+        assert_eq!(time_of_use(None), USUAL - EARLY);
+    }
+
+    #[tokio::test]
+    async fn one_request_serves_all_and_a_failure_is_not_kept() {
+        let tokens = AccessTokens::default();
+        let profile = Digest::of_bytes(b"profile");
+        let failure = Failure::new("token", "refused", crate::model::message::Class::Auth);
+        let failed = tokens.get_or_fetch(&profile, SecretVersion::Current, async || Err(failure)).await;
+        assert!(failed.is_err());
+        let mut requests = 0;
+        for _ in 0..3 {
+            let fetch = async || {
+                requests += 1;
+                Ok((SecretString::from("token"), None))
+            };
+            assert!(tokens.get_or_fetch(&profile, SecretVersion::Current, fetch).await.is_ok());
+        }
+        assert_eq!(requests, 1);
+        tokens.forget(&profile).await;
+        let fetch = async || Ok((SecretString::from("new"), None));
+        assert!(tokens.get_or_fetch(&profile, SecretVersion::Current, fetch).await.is_ok());
+    }
 }

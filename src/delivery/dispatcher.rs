@@ -1,217 +1,181 @@
-//! Claims messages, gives them to workers, and ends gracefully.
+//! Dispatcher: claims due messages from the store, runs workers, and shuts down gracefully.
+//!
+//! [`Dispatcher::start`] restores the scheduler from the store, settles messages that were in flight when the process ended, and
+//! starts the background tasks. The scheduler decides what is claimed; an [`AttemptRunner`] runs each attempt.
 
 use std::{
+    collections::HashSet,
     sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc,
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, Semaphore, broadcast, watch};
+use tokio::sync::{Notify, RwLock, watch};
 
-use super::{Outgoing, Setup, chance, locked, webhooks};
+use super::{
+    Setup,
+    access_tokens::AccessTokens,
+    attempt::AttemptRunner,
+    credentials::Credentials,
+    outcome::refusals_at_begin,
+    ready_queue::count_waiting,
+    recorder::Recorder,
+    rotation::Rotations,
+    route_index::RouteIndex,
+    scheduler::{Scheduler, Step, Turn, lane_of},
+    suspender::Suspender,
+    transport::Transports,
+    webhooks::Webhooks,
+};
 use crate::{
-    delivery::{
-        access_tokens::Tokens,
-        attempt::kept_refusals,
-        route_index::Routes,
-        scheduler::{Board, Step, Turn, lane_of, waiting},
-    },
     entra::Http,
-    model::{Attempt, Lane, Message, ProfileName, State, message::Class},
-    secrets::ServiceIdentity,
-    store::{
-        Store, StoreError,
-        outbox::{Claimed, Event, Settled},
-    },
+    model::{Attempt, Digest, Message, ProfileName, State, message::Class},
+    store::{Store, StoreError},
     telemetry,
-    time::{Clock, steady_clock::SteadyClock},
+    time::steady_clock::SteadyClock,
 };
 
-/// How many KiB of large messages are in memory at once.
-const LARGE_AT_ONCE: usize = 96 * 1024;
-/// How often what is old is removed.
-const PURGE_EVERY: Duration = Duration::from_secs(600);
+/// How often expired messages and keys are removed.
+const PURGE_INTERVAL: Duration = Duration::from_secs(600);
 /// How long an idempotency key is kept, in milliseconds: 30 days.
 const KEYS_KEPT: i64 = 30 * 86_400_000;
-
-/// How often the machine's clock is looked at, and how often it must have said the same to be followed.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-const LOOKS: u32 = 5;
-/// How far off it may be, in milliseconds.
-const TOLERATED: i64 = 2000;
-/// The longest that any other side asks to wait, in milliseconds.
+/// How often the system clock is compared with the steady clock.
+const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(2);
+/// How many comparisons in a row must agree before the system clock is followed.
+const CLOCK_CHECKS: u32 = 5;
+/// The difference that is tolerated, in milliseconds.
+const TOLERATED_DRIFT: i64 = 2000;
+/// The longest wait that a server can ask for, in milliseconds.
 const LONGEST_ASKED: i64 = 3_600_000;
+/// Mailbox usage that is restored at the start, in minutes: a day.
+const USAGE_MINUTES: i64 = 24 * 60;
 
-/// Everything that delivery works with.
-pub(super) struct Engine {
-    pub(super) store: Arc<dyn Store>,
-    pub(super) identity: Arc<ServiceIdentity>,
-    pub(super) outgoing: Outgoing,
-    pub(super) clock: Clock,
-    pub(super) time: SteadyClock,
-    /// Held by whoever takes a message under the time of now, so that this does not move meanwhile.
-    pub(super) moment: tokio::sync::RwLock<()>,
-    pub(super) http: Http,
-    pub(super) tokens: Tokens,
-    pub(super) wake: Notify,
-    pub(super) events: broadcast::Sender<Event>,
-    /// The webhooks may be others by now.
-    pub(super) webhooks: Notify,
-    /// Room for large messages, in KiB.
-    pub(super) large: Arc<Semaphore>,
-    /// The state, as it is at each moment.
+/// The dispatcher of an environment.
+pub(super) struct Dispatcher {
+    store: Arc<dyn Store>,
+    recorder: Arc<Recorder>,
+    transports: Arc<Transports>,
+    rotations: Arc<Rotations>,
+    suspender: Arc<Suspender>,
+    runner: Arc<AttemptRunner>,
+    /// Read-locked while a message is accepted, so that the time does not move in between.
+    accepting: RwLock<()>,
+    /// The newest state.
     state: watch::Receiver<Arc<State>>,
-    board: Mutex<Board>,
-    /// Held while the clocks of lanes are written.
-    clocks: tokio::sync::Mutex<()>,
-    /// Whether the store can record what happens.
-    records: AtomicBool,
-    stopping: AtomicBool,
-    /// Attempts and writes that are under way.
-    busy: AtomicUsize,
+    /// Wakes the webhooks after a change of the settings.
+    webhooks_changed: Arc<Notify>,
+    is_stopping: AtomicBool,
 }
 
-/// Something that is under way for as long as this lives.
-pub(super) struct Busy(Arc<Engine>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.busy.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-impl Engine {
+impl Dispatcher {
+    /// Starts delivery.
     pub(super) async fn start(setup: Setup, http: Http) -> Result<Arc<Self>, StoreError> {
-        let Setup { store, identity, outgoing, clock, mut state } = setup;
+        let Setup { store, identity, outbound, clock, mut state } = setup;
         let time = SteadyClock::new(&clock);
-        let routes = Arc::new(Routes::new(Arc::clone(&state.borrow_and_update())));
-        let mut board = Board::new(routes);
-        board.holds = store.holds().await?;
-        for parked in store.parked().await? {
-            board.park(parked);
-        }
-        board.restore_rotations(store.rotations().await?);
-        // Under a clock that was ahead, messages were told to wait for longer than they would be now.
-        let longest = board.routes.state().settings.delivery.retry.longest.milliseconds();
-        store.retime(0, time.now().as_millisecond() + longest).await?;
-        let lanes = store.lanes().await?;
-        for lane in lanes {
-            board.restore(lane);
-        }
-        board.usage_at = time.now().as_second() / 60;
-        board.usage = store.usage(board.usage_at - 24 * 60).await?;
-        let (events, _) = broadcast::channel(1024);
-        let engine = Arc::new(Self {
-            store,
-            identity,
-            outgoing,
-            clock,
-            time,
-            moment: tokio::sync::RwLock::new(()),
-            http,
-            tokens: Tokens::default(),
-            wake: Notify::new(),
-            events,
-            webhooks: Notify::new(),
-            large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+        let initial = Arc::clone(&state.borrow_and_update());
+        let scheduler = restore_scheduler(store.as_ref(), initial, time.now()).await?;
+        let recorder = Arc::new(Recorder::new(Arc::clone(&store), time, scheduler));
+        let rotations =
+            Arc::new(Rotations::restore(store.rotations().await?, Arc::clone(&recorder), outbound.probe_after));
+        let credentials = Credentials {
+            store: Arc::clone(&store),
+            identity: Arc::clone(&identity),
+            federated: outbound.federated.clone(),
+            http: http.clone(),
+            clock: clock.clone(),
             state: state.clone(),
-            board: Mutex::new(board),
-            clocks: tokio::sync::Mutex::new(()),
-            records: AtomicBool::new(true),
-            stopping: AtomicBool::new(false),
-            busy: AtomicUsize::new(0),
-        });
-        engine.recover().await?;
-        engine.repause().await;
-        telemetry::spawn(Arc::clone(&engine).run(state));
-        telemetry::spawn(Arc::clone(&engine).purge());
-        telemetry::spawn(Arc::clone(&engine).keep_time());
-        telemetry::spawn(webhooks::run(Arc::clone(&engine)));
-        Ok(engine)
-    }
-
-    pub(super) fn board(&self) -> MutexGuard<'_, Board> {
-        locked(&self.board)
-    }
-
-    pub(super) fn records(&self) -> bool {
-        self.records.load(Ordering::Acquire)
-    }
-
-    /// The store could not record something: nothing is sent until it can again.
-    pub(super) fn cannot_record(&self, error: &StoreError) {
-        if self.records.swap(false, Ordering::AcqRel) {
-            tracing::error!(%error, "the store cannot record what happens; nothing is sent until it can");
-        }
-        self.wake.notify_one();
-    }
-
-    /// Waits until the store records again, as far as the scheduler knows. Only that one asks the store meanwhile.
-    async fn until_it_records(&self) {
-        loop {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            if self.records() {
-                return;
-            }
-        }
-    }
-
-    /// A message of a lane is due then. True if that is sooner than anything that the lane was known to wait for.
-    pub(super) fn due(self: &Arc<Self>, lane: &Lane, at: Timestamp) -> bool {
-        let at = at.as_millisecond();
-        let (is_sooner, is_new) = {
-            let mut board = self.board();
-            (board.next_due(lane).is_none_or(|due| at < due), board.due(lane, at))
+            tokens: AccessTokens::default(),
         };
-        if is_new {
-            // It may be held already, and then its clock stands still from the beginning.
-            let engine = Arc::clone(self);
-            telemetry::spawn(async move { engine.repause().await });
+        let webhooks_changed = Arc::new(Notify::new());
+        let webhooks =
+            Webhooks::new(Arc::clone(&recorder), &identity, http.trust(), clock.clone(), Arc::clone(&webhooks_changed));
+        let transports = Arc::new(Transports::new(http, credentials, Arc::clone(&rotations), outbound.clone()));
+        let pool = outbound.pool.clone();
+        let suspender = Arc::new(Suspender::new(
+            Arc::clone(&recorder),
+            Arc::clone(&transports),
+            Arc::clone(&rotations),
+            outbound,
+            clock,
+        ));
+        let runner =
+            Arc::new(AttemptRunner::new(Arc::clone(&recorder), Arc::clone(&transports), Arc::clone(&suspender), pool));
+        let dispatcher = Arc::new(Self {
+            store,
+            recorder,
+            transports,
+            rotations,
+            suspender,
+            runner,
+            accepting: RwLock::new(()),
+            state: state.clone(),
+            webhooks_changed,
+            is_stopping: AtomicBool::new(false),
+        });
+        dispatcher.settle_interrupted().await?;
+        dispatcher.recorder.update_pauses().await;
+        telemetry::spawn(Arc::clone(&dispatcher).run(state));
+        telemetry::spawn(Arc::clone(&dispatcher).purge());
+        telemetry::spawn(Arc::clone(&dispatcher).follow_clock());
+        match webhooks {
+            Ok(webhooks) => drop(telemetry::spawn(webhooks.run())),
+            Err(reason) => tracing::error!(reason, "cannot call webhooks"),
         }
-        is_sooner
+        Ok(dispatcher)
     }
 
-    pub(super) fn busy(self: &Arc<Self>) -> Busy {
-        self.busy.fetch_add(1, Ordering::AcqRel);
-        Busy(Arc::clone(self))
+    /// Returns the recorder.
+    pub(super) fn recorder(&self) -> &Arc<Recorder> {
+        &self.recorder
     }
 
-    /// What was under way when the process ended: nobody can know what became of it.
-    async fn recover(self: &Arc<Self>) -> Result<(), StoreError> {
+    /// Returns the rotations.
+    pub(super) fn rotations(&self) -> &Rotations {
+        &self.rotations
+    }
+
+    /// Returns the lock that is read-locked while a message is accepted.
+    pub(super) fn accepting(&self) -> &RwLock<()> {
+        &self.accepting
+    }
+
+    /// Settles messages that were in flight when the process ended: it is unknown whether they were sent.
+    async fn settle_interrupted(&self) -> Result<(), StoreError> {
         let interrupted = self.store.interrupted().await?;
         if !interrupted.is_empty() {
-            tracing::warn!(messages = interrupted.len(), "the service ended while these were being sent");
+            tracing::warn!(messages = interrupted.len(), "the service ended while messages were being sent");
         }
         for message in interrupted {
-            let why = "the service ended while it was being sent";
-            let attempt = self.interrupted_attempt(&message, why);
-            let refused = kept_refusals(&message);
-            let settled = self.after_unknown(message, why, Some(attempt), &refused);
+            let reason = "the service ended while it was being sent";
+            let attempt = self.interrupted_attempt(&message, reason);
+            let refused = refusals_at_begin(&message);
+            let settled = self.runner.after_unknown(message, reason, Some(attempt), &refused);
             let (lane, due) = (lane_of(&settled.message), settled.message.next_attempt_at);
             let events = self.store.settle(settled).await?;
-            self.tell(events);
+            self.recorder.publish(events);
             if let Some(due) = due {
-                self.due(&lane, due);
+                self.recorder.message_due(&lane, due);
             }
         }
         Ok(())
     }
 
-    /// The attempt during which the process ended, as far as it is known.
-    fn interrupted_attempt(&self, message: &Message, why: &str) -> Attempt {
-        let routes = Arc::clone(&self.board().routes);
+    /// Returns the record of an attempt that did not end.
+    fn interrupted_attempt(&self, message: &Message, reason: &str) -> Attempt {
+        let routes = Arc::clone(self.recorder.scheduler().routes());
+        let profile = routes.resolve(&message.company, message.function).profile;
         Attempt {
             number: message.attempts,
-            at: self.time.now(),
+            at: self.recorder.now(),
             milliseconds: 0,
-            profile: routes.resolve(&message.company, message.function).profile.unwrap_or(message.profile.clone()),
+            profile: profile.unwrap_or_else(|| message.profile.clone()),
             generation: routes.state().generation,
             server: String::new(),
             phase: "dot".to_owned(),
-            reply: why.to_owned(),
+            reply: reason.to_owned(),
             class: Class::Unknown,
             next_attempt_at: None,
         }
@@ -219,37 +183,31 @@ impl Engine {
 
     async fn run(self: Arc<Self>, mut state: watch::Receiver<Arc<State>>) {
         loop {
-            if self.stopping.load(Ordering::Acquire) {
+            if self.is_stopping() {
                 return;
             }
-            // First of all: nothing begins under a state that is not the present one.
+            // First of all: nothing is started under an outdated state.
             if state.has_changed().unwrap_or(false) {
                 let state = Arc::clone(&state.borrow_and_update());
-                self.reconfigure(state).await;
+                self.apply_state(state).await;
             }
-            if !self.records() {
+            if !self.recorder.is_store_healthy() {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                if self.store.probe().await.is_ok() {
-                    tracing::info!("the store records again");
-                    self.records.store(true, Ordering::Release);
-                } else {
+                if !self.recorder.test_store().await {
                     continue;
                 }
             }
-            self.lapse().await;
-            self.pass().await;
-            let limits_matter = self.board().limits_matter(self.time.now(), Instant::now());
-            if limits_matter {
-                self.rewrite_clocks().await;
+            self.expire_holds().await;
+            self.claim_due().await;
+            let throttles_matter = self.recorder.scheduler().throttles_matter(self.recorder.now(), Instant::now());
+            if throttles_matter {
+                self.recorder.write_pauses().await;
             }
-            self.probes();
-            self.try_next_secrets();
-            let wake = {
-                let mut board = self.board();
-                board.next_wake(self.time.now(), Instant::now())
-            };
+            self.suspender.start_probes();
+            self.start_secret_trials();
+            let wake = self.next_wake();
             tokio::select! {
-                () = self.wake.notified() => {}
+                () = self.recorder.woken() => {}
                 () = tokio::time::sleep_until(wake.into()) => {}
                 changed = state.changed() => {
                     if changed.is_err() {
@@ -261,320 +219,233 @@ impl Engine {
         }
     }
 
-    /// Claims for everybody whose turn it is, and sees to it that there are workers.
-    async fn pass(self: &Arc<Self>) {
-        let turns = self.board().turns(self.time.now(), Instant::now());
+    fn next_wake(&self) -> Instant {
+        let (now, instant) = (self.recorder.now(), Instant::now());
+        let (routes, wake) = {
+            let mut scheduler = self.recorder.scheduler();
+            (Arc::clone(scheduler.routes()), scheduler.next_wake(now, instant))
+        };
+        let Some(trial) = self.rotations.next_trial(&routes) else { return wake };
+        let wait = u64::try_from(trial.as_millisecond() - now.as_millisecond()).unwrap_or(0).max(1);
+        instant.checked_add(Duration::from_millis(wait)).map_or(wake, |trial| trial.min(wake))
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
+    }
+
+    /// Returns true if the state has changed since the scheduler got its routes: then nothing is started until it has the new
+    /// ones.
+    fn is_outdated(&self) -> bool {
+        let newest = self.state.borrow().generation;
+        self.recorder.scheduler().routes().state().generation != newest
+    }
+
+    // Claims and workers
+
+    /// Claims messages for the profiles that may send, and starts workers for them.
+    async fn claim_due(self: &Arc<Self>) {
+        let turns = self.recorder.scheduler().next_turns(self.recorder.now(), Instant::now());
         for Turn { profile, claims } in turns {
             for (lane, limit) in claims {
-                let now = self.time.now().as_millisecond();
-                // What is submitted from here on says so itself.
-                self.board().forget_due(&lane);
+                let now = self.recorder.now().as_millisecond();
+                // A message that is submitted from here on is noted on its own.
+                self.recorder.scheduler().clear_due(&lane);
                 let claim = match self.store.claim(&lane, now, limit).await {
                     Ok(claim) => claim,
                     Err(error) => {
-                        self.board().due(&lane, now);
-                        self.cannot_record(&error);
+                        self.recorder.scheduler().message_due(&lane, now);
+                        self.recorder.store_failed(&error);
                         return;
                     }
                 };
-                let mut board = self.board();
-                if let Some(next) = claim.next_due {
-                    board.due(&lane, next);
-                }
-                let back = if let Some(line) = board.line(&profile) {
-                    line.ready.extend(claim.messages);
-                    // A hold may have come while the store was asked.
-                    board.take_back(Some(&profile), self.time.now())
-                } else {
-                    claim.messages
+                let released = {
+                    let mut scheduler = self.recorder.scheduler();
+                    if let Some(next) = claim.next_due {
+                        scheduler.message_due(&lane, next);
+                    }
+                    scheduler.add_claimed(&profile, claim.messages, self.recorder.now())
                 };
-                drop(board);
-                self.give_back(back);
+                self.recorder.release(released);
             }
-            let wanted = self.board().workers_wanted(&profile);
-            for _ in 0..wanted {
-                if let Some(line) = self.board().line(&profile) {
-                    line.workers += 1;
-                }
-                telemetry::spawn(Arc::clone(self).work(profile.clone()));
+            let tickets = self.recorder.scheduler().start_workers(&profile);
+            for ticket in tickets {
+                telemetry::spawn(Arc::clone(self).work(profile.clone(), ticket));
             }
         }
     }
 
-    /// Sends one message after the other, until there is none or no more may go.
-    async fn work(self: Arc<Self>, profile: ProfileName) {
-        let ticket = self.board().ticket();
-        let mut has_waited = false;
+    /// Sends one message after the other, until the ready queue is empty or no message may be started.
+    async fn work(self: Arc<Self>, profile: ProfileName, ticket: u64) {
         loop {
-            let step = if self.stopping.load(Ordering::Acquire) || !self.records() || self.is_outdated() {
+            let step = if self.is_stopping() || !self.recorder.is_store_healthy() || self.is_outdated() {
                 Step::End
             } else {
-                let minute = self.time.now().as_second() / 60;
-                self.board().next(&profile, ticket, minute, Instant::now())
+                let now = self.recorder.now();
+                self.recorder.scheduler().next_step(&profile, ticket, now, Instant::now())
             };
-            let (sender, claimed) = match step {
-                Step::Send(sender, claimed) => (sender, claimed),
+            let (sending, claimed) = match step {
+                Step::Send(sending, claimed) => (sending, claimed),
                 Step::Wait(freed) => {
-                    has_waited = true;
                     freed.await;
                     continue;
                 }
                 Step::End => break,
             };
-            let busy = self.busy();
-            let (mailbox, recipients) = (sender.mailbox.clone(), waiting(&claimed));
-            let (engine, message) = (Arc::clone(&self), claimed.message.clone());
+            let work = self.recorder.start_work();
+            let (mailbox, recipients) = (sending.mailbox.clone(), count_waiting(&claimed));
+            let (runner, message) = (Arc::clone(&self.runner), claimed.message.clone());
             // A task of its own: a panic costs this message and not the worker.
-            let attempt = telemetry::spawn(async move { engine.attempt(sender, claimed).await });
-            let well = match attempt.await {
-                Ok(well) => well,
+            let attempt = telemetry::spawn(async move { runner.run(sending, claimed).await });
+            let is_healthy = match attempt.await {
+                Ok(is_healthy) => is_healthy,
                 Err(error) => {
                     if error.is_panic() {
-                        self.panicked(message);
+                        self.settle_panicked(message);
                     }
                     false
                 }
             };
-            let low = {
-                let mut board = self.board();
-                if let Some(counter) = board.counters.get_mut(&mailbox) {
-                    counter.end(well, recipients);
-                }
-                board.lines.get(&profile).is_none_or(|line| line.ready.len() < 2 * line.workers)
-            };
-            drop(busy);
-            if low {
-                self.wake.notify_one();
+            let is_low = self.recorder.scheduler().message_ended(&profile, &mailbox, is_healthy, recipients);
+            drop(work);
+            if is_low {
+                self.recorder.wake();
             }
         }
-        let left = {
-            let mut board = self.board();
-            if has_waited {
-                board.leave(ticket);
-            }
-            match board.lines.get_mut(&profile) {
-                Some(line) => {
-                    line.workers = line.workers.saturating_sub(1);
-                    // The last one leaves nothing behind that nobody would take.
-                    if line.workers == 0 { line.ready.drain(..).collect() } else { Vec::new() }
-                }
-                None => Vec::new(),
-            }
-        };
-        self.give_back(left);
-        self.wake.notify_one();
+        let released = self.recorder.scheduler().end_worker(&profile, ticket);
+        self.recorder.release(released);
+        self.recorder.wake();
     }
 
-    /// An attempt panicked. Whether the message was sent is not known, and a repetition might panic again: it waits for a
-    /// person.
-    fn panicked(self: &Arc<Self>, mut message: Message) {
-        const WHY: &str = "the attempt ended with an internal error; the log has the details";
+    /// Settles a message whose attempt panicked as `unknown`: whether it was sent is not known, and another attempt might panic
+    /// again.
+    fn settle_panicked(&self, mut message: Message) {
+        const REASON: &str = "the attempt ended with an internal error; see the log of the service";
         tracing::error!(message = %message.id, "an attempt panicked; the message is unknown");
-        message.attempts += 1;
-        let attempt = self.interrupted_attempt(&message, WHY);
-        self.settle(self.left_unknown(message, WHY, Some(attempt), &[]));
+        message.attempts = message.attempts.saturating_add(1);
+        let attempt = self.interrupted_attempt(&message, REASON);
+        self.recorder.settle(self.runner.leave_unknown(message, REASON, Some(attempt), &[]));
     }
 
-    /// Whether the state has changed since the lines were made: then nothing begins until they are made anew.
-    fn is_outdated(&self) -> bool {
-        let newest = self.state.borrow().generation;
-        self.board().routes.state().generation != newest
-    }
-
-    /// Messages that were claimed and not tried wait again, as they did before.
-    pub(super) fn give_back(self: &Arc<Self>, claimed: Vec<Claimed>) {
-        if claimed.is_empty() {
-            return;
-        }
-        let (engine, busy) = (Arc::clone(self), self.busy());
-        telemetry::spawn(async move {
-            let _busy = busy;
-            let ids: Vec<uuid::Uuid> = claimed.iter().map(|claimed| claimed.message.id).collect();
-            while let Err(error) = engine.store.release(&ids).await {
-                engine.cannot_record(&error);
-                if matches!(error, StoreError::Broken) {
-                    return;
-                }
-                engine.until_it_records().await;
-            }
-            // Only now: whoever asked for them before would be told that somebody works on them, and not ask again.
-            let now = engine.time.now();
-            for Claimed { message, .. } in claimed {
-                engine.due(&lane_of(&message), message.next_attempt_at.unwrap_or(now));
-            }
-            engine.wake.notify_one();
-        });
-    }
-
-    /// Writes what became of a message, however long that takes, while the worker goes on.
-    pub(super) fn settle(self: &Arc<Self>, settled: Settled) {
-        let (engine, busy) = (Arc::clone(self), self.busy());
-        telemetry::spawn(async move {
-            let _busy = busy;
-            let (lane, due) = (lane_of(&settled.message), settled.message.next_attempt_at);
-            loop {
-                match engine.store.settle(settled.clone()).await {
-                    Ok(events) => {
-                        engine.tell(events);
-                        break;
-                    }
-                    Err(error) => {
-                        engine.cannot_record(&error);
-                        if matches!(error, StoreError::Broken) {
-                            // What was sent and cannot be recorded is `unknown` after the next start.
-                            return;
-                        }
-                        engine.until_it_records().await;
-                    }
-                }
-            }
-            if let Some(due) = due {
-                engine.due(&lane, due);
-                engine.wake.notify_one();
-            }
-        });
-    }
-
-    /// Tells whoever listens.
-    pub(super) fn tell(&self, events: Vec<Event>) {
-        for event in events {
-            let labels = [("type", event.event.kind.id())];
-            metrics::counter!("mailwright_events_total", &labels).increment(1);
-            // Nobody may be listening.
-            drop(self.events.send(event));
+    /// Starts trials of next secrets that are due.
+    fn start_secret_trials(self: &Arc<Self>) {
+        for profile in self.rotations.start_trials() {
+            let (dispatcher, work) = (Arc::clone(self), self.recorder.start_work());
+            telemetry::spawn(async move {
+                let _work = work;
+                dispatcher.transports.try_next_secret(&profile).await;
+                dispatcher.rotations.trial_ended();
+                // Other secrets may wait for a trial.
+                dispatcher.recorder.wake();
+            });
         }
     }
 
-    /// A new state: lines of profiles that changed are let go, with their connections and tokens.
-    async fn reconfigure(self: &Arc<Self>, state: Arc<State>) {
-        let routes = Arc::new(Routes::new(state));
-        let back = {
-            let mut board = self.board();
-            let mut back = board.set_routes(Arc::clone(&routes));
-            back.extend(board.take_back(None, self.time.now()));
-            back
+    // Changes
+
+    /// Applies a new state: the queues, connections and tokens of changed profiles are dropped.
+    async fn apply_state(&self, state: Arc<State>) {
+        let routes = Arc::new(RouteIndex::new(state));
+        let released = {
+            let mut scheduler = self.recorder.scheduler();
+            let mut released = scheduler.set_routes(Arc::clone(&routes));
+            released.extend(scheduler.recall(None, self.recorder.now()));
+            released
         };
-        self.give_back(back);
-        let live: std::collections::HashSet<crate::model::Digest> =
-            routes.state().live_stored().map(|(_, stored)| crate::model::Digest::of_document(stored)).collect();
-        self.tokens.keep(|of| live.contains(of));
-        self.unpark_changed(&live).await;
-        self.forget_rotations().await;
-        self.webhooks.notify_one();
-        self.repause().await;
+        self.recorder.release(released);
+        let live: HashSet<Digest> =
+            routes.state().live_stored().map(|(_, stored)| Digest::of_document(stored)).collect();
+        self.transports.credentials().retain_tokens(|profile| live.contains(profile));
+        self.suspender.resume_changed(&live).await;
+        self.rotations.forget_removed().await;
+        self.webhooks_changed.notify_one();
+        self.recorder.update_pauses().await;
     }
 
-    /// Stops and starts the clocks of lanes, as things are now.
-    pub(super) async fn repause(&self) {
-        self.rewrite_clocks().await;
-        self.wake.notify_one();
-    }
-
-    async fn rewrite_clocks(&self) {
-        // What is newer in memory is written later.
-        let _one_at_a_time = self.clocks.lock().await;
-        let changed = self.board().repause(self.time.now());
-        if !changed.is_empty()
-            && let Err(error) = self.store.pause(changed).await
-        {
-            self.cannot_record(&error);
-        }
-    }
-
-    pub(super) async fn read_holds(self: &Arc<Self>) -> Result<(), StoreError> {
+    /// Reads the holds from the store.
+    pub(super) async fn reload_holds(&self) -> Result<(), StoreError> {
         let holds = self.store.holds().await?;
-        let back = {
-            let mut board = self.board();
-            board.holds = holds;
-            board.take_back(None, self.time.now())
-        };
-        self.give_back(back);
-        self.repause().await;
+        let released = self.recorder.scheduler().set_holds(holds, self.recorder.now());
+        self.recorder.release(released);
+        self.recorder.update_pauses().await;
         Ok(())
     }
 
-    /// Holds that have come to their end.
-    async fn lapse(&self) {
-        let now = self.time.now();
-        let lapsed = {
-            let mut board = self.board();
-            let before = board.holds.len();
-            board.holds.retain(|hold| hold.until.is_none_or(|until| until > now));
-            before != board.holds.len()
-        };
-        if lapsed {
-            self.repause().await;
+    /// Removes expired holds, and closes idle connections.
+    async fn expire_holds(&self) {
+        let has_expired = self.recorder.scheduler().expire_holds(self.recorder.now());
+        if has_expired {
+            self.recorder.update_pauses().await;
         }
-        let board = self.board();
-        board.lines.values().for_each(|line| line.sender.pool.tidy(false));
+        self.recorder.scheduler().close_idle_connections(false);
     }
 
-    /// Looks at the machine's clock now and then, and follows it if it was set for good.
-    async fn keep_time(self: Arc<Self>) {
-        let (mut seen, mut looks) = (0, 0);
+    // Time
+
+    /// Compares the system clock with the steady clock, and follows it once it has differed by the same for some time.
+    async fn follow_clock(self: Arc<Self>) {
+        let (mut last, mut checks) = (0, 0);
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            let drift = self.time.drift();
-            looks = if drift.abs() < TOLERATED {
+            tokio::time::sleep(CLOCK_CHECK_INTERVAL).await;
+            let drift = self.recorder.time().drift();
+            checks = if drift.abs() < TOLERATED_DRIFT {
                 0
-            } else if (drift - seen).abs() < TOLERATED / 2 {
-                looks + 1
+            } else if (drift - last).abs() < TOLERATED_DRIFT / 2 {
+                checks + 1
             } else {
                 1
             };
-            seen = drift;
-            if looks < LOOKS {
+            last = drift;
+            if checks < CLOCK_CHECKS {
                 continue;
             }
-            looks = 0;
-            tracing::warn!(milliseconds = drift, "the clock was set; everything that waits moves with it");
-            let followed = self.follow(drift).await;
-            // What was being written at that moment may have been told an hour that is no more.
-            tokio::time::sleep(LOOK_EVERY).await;
-            if let Err(error) = followed.and(self.retime(0).await) {
-                self.cannot_record(&error);
+            checks = 0;
+            tracing::warn!(milliseconds = drift, "system clock changed; schedules shifted");
+            let shifted = self.shift_time(drift).await;
+            // A message that was being written at that moment may have a time of the old clock.
+            tokio::time::sleep(CLOCK_CHECK_INTERVAL).await;
+            if let Err(error) = shifted.and(self.shift_store(0).await) {
+                self.recorder.store_failed(&error);
             }
         }
     }
 
-    async fn follow(self: &Arc<Self>, by: i64) -> Result<(), StoreError> {
-        let nobody_takes = self.moment.write().await;
-        self.time.follow(by);
-        self.board().follow(by);
-        let retimed = self.retime(by).await;
-        drop(nobody_takes);
-        retimed
+    async fn shift_time(&self, by: i64) -> Result<(), StoreError> {
+        let no_message_is_accepted = self.accepting.write().await;
+        self.recorder.time().follow(by);
+        self.recorder.scheduler().shift(by);
+        let shifted = self.shift_store(by).await;
+        drop(no_message_is_accepted);
+        shifted
     }
 
-    /// Moves what waits in the store; nothing waits for longer than it would if it were told now.
-    async fn retime(self: &Arc<Self>, by: i64) -> Result<(), StoreError> {
-        let longest = self.board().routes.state().settings.delivery.retry.longest.milliseconds();
-        let latest = self.time.now().as_millisecond() + longest.max(LONGEST_ASKED);
+    /// Moves the times of queued messages in the store. None of them waits for longer than a retry can take.
+    async fn shift_store(&self, by: i64) -> Result<(), StoreError> {
+        let longest = self.recorder.scheduler().routes().state().settings.delivery.retry.longest.milliseconds();
+        let latest = self.recorder.now().as_millisecond().saturating_add(longest.max(LONGEST_ASKED));
         self.store.retime(by, latest).await?;
         for state in self.store.lanes().await? {
             if let Some(due) = state.next_due {
-                self.board().due(&state.lane, due);
+                self.recorder.scheduler().message_due(&state.lane, due);
             }
         }
-        self.wake.notify_one();
+        self.recorder.wake();
         Ok(())
     }
 
+    /// Removes messages and idempotency keys whose time of storage has ended.
     async fn purge(self: Arc<Self>) {
         loop {
-            tokio::time::sleep(PURGE_EVERY).await;
+            tokio::time::sleep(PURGE_INTERVAL).await;
             loop {
-                let keep = self.board().routes.state().settings.delivery.keep;
-                let now = self.time.now().as_millisecond();
-                let purged = self
-                    .store
-                    .purge(now - keep.delivered.milliseconds(), now - keep.failed.milliseconds(), now - KEYS_KEPT)
-                    .await;
-                match purged {
+                let keep = self.recorder.scheduler().routes().state().settings.delivery.keep;
+                let now = self.recorder.now().as_millisecond();
+                let (delivered, failed) = (now - keep.delivered.milliseconds(), now - keep.failed.milliseconds());
+                match self.store.purge(delivered, failed, now - KEYS_KEPT).await {
                     Ok(count) if count > 0 => tokio::time::sleep(Duration::from_millis(50)).await,
                     Ok(_) => break,
                     Err(error) => {
-                        tracing::warn!(%error, "old messages could not be removed");
+                        tracing::warn!(%error, "cannot remove old messages");
                         break;
                     }
                 }
@@ -582,24 +453,36 @@ impl Engine {
         }
     }
 
-    pub(super) async fn stop(&self, patience: Duration) {
-        self.stopping.store(true, Ordering::Release);
-        self.wake.notify_one();
-        let until = Instant::now() + patience;
-        while self.busy.load(Ordering::Acquire) > 0 && Instant::now() < until {
+    /// Starts nothing new, and waits until attempts and writes have ended, but no longer than `deadline`.
+    pub(super) async fn stop(&self, deadline: Duration) {
+        self.is_stopping.store(true, Ordering::Release);
+        self.recorder.wake();
+        let until = Instant::now() + deadline;
+        while self.recorder.in_flight() > 0 && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let left = self.busy.load(Ordering::Acquire);
+        let left = self.recorder.in_flight();
         if left > 0 {
-            tracing::warn!(left, "stopped while mail was being sent; nobody can know what became of it");
+            tracing::warn!(left, "stopped while messages were being sent; their outcome is unknown");
         }
-        self.board().lines.values().for_each(|line| line.sender.pool.tidy(true));
+        self.recorder.scheduler().close_idle_connections(true);
     }
+}
 
-    /// How long to wait after so many attempts: doubled each time, with a share of chance.
-    pub(super) fn back_off(&self, attempts: u32) -> Duration {
-        let retry = self.board().routes.state().settings.delivery.retry;
-        let wait = retry.first.duration().saturating_mul(1 << attempts.saturating_sub(1).min(20));
-        wait.min(retry.longest.duration()).mul_f64(0.85 + chance() * 0.3)
+/// Restores the scheduler from the store.
+async fn restore_scheduler(store: &dyn Store, state: Arc<State>, now: Timestamp) -> Result<Scheduler, StoreError> {
+    // Under a clock that was ahead, messages were scheduled for later than they would be now.
+    let longest = state.settings.delivery.retry.longest.milliseconds();
+    let mut scheduler = Scheduler::new(Arc::new(RouteIndex::new(state)));
+    scheduler.set_holds(store.holds().await?, now);
+    for record in store.parked().await? {
+        scheduler.suspensions().restore(record);
     }
+    store.retime(0, now.as_millisecond().saturating_add(longest)).await?;
+    for queue in store.lanes().await? {
+        scheduler.restore_queue(&queue);
+    }
+    let minute = now.as_second() / 60;
+    scheduler.set_usage(store.usage(minute - USAGE_MINUTES).await?, minute);
+    Ok(scheduler)
 }

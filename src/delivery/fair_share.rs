@@ -1,57 +1,100 @@
-//! Fair shares of a profile: first the companies share alike, whatever they have to send, then the functions of each share
-//! what their company got. What that costs grows with who waits and not with how much.
+//! Fair share of a profile: companies with waiting mail get equal shares, however much they have; the functions of a company
+//! divide its share equally.
+//!
+//! The cost of [`FairShare::divide`] grows with the number of queues, not with the number of messages.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::model::{CompanyId, Function, Lane};
 
-/// Who came first last time, so that nobody always does.
+/// The positions at which the next division continues, so that no queue is always first.
 #[derive(Debug, Default)]
-pub(super) struct Shares {
+pub(super) struct FairShare {
     company: Option<CompanyId>,
-    /// Of each company that ever waited; an environment has so many and no more.
+    /// One entry per company of the environment at most.
     functions: HashMap<CompanyId, Option<Function>>,
 }
 
-impl Shares {
-    /// How many messages each lane may take of so many; lanes that get none are left out.
-    pub(super) fn of(&mut self, lanes: Vec<Lane>, room: usize) -> Vec<(Lane, usize)> {
+impl FairShare {
+    /// Divides room for `room` messages among queues. Queues that get nothing are not in the result.
+    pub(super) fn divide(&mut self, lanes: Vec<Lane>, room: usize) -> Vec<(Lane, usize)> {
         let mut companies: BTreeMap<CompanyId, Vec<Function>> = BTreeMap::new();
         for Lane { company, function } in lanes {
             companies.entry(company).or_default().push(function);
         }
         let waiting = companies.keys().cloned().collect();
         let mut shares = Vec::new();
-        for (company, room) in split(waiting, &mut self.company, room) {
+        for (company, room) in divide_equally(waiting, &mut self.company, room) {
             let mut functions = companies.remove(&company).unwrap_or_default();
             functions.sort_unstable();
             let last = self.functions.entry(company.clone()).or_default();
-            let own = split(functions, last, room).into_iter();
+            let own = divide_equally(functions, last, room).into_iter();
             shares.extend(own.map(|(function, take)| (Lane { company: company.clone(), function }, take)));
         }
         shares
     }
 }
 
-/// Splits room alike among those that wait, who are sorted. `last` is who had its turn; the next one begins.
-fn split<T: Ord + Clone>(mut waiting: Vec<T>, last: &mut Option<T>, room: usize) -> Vec<(T, usize)> {
+/// Divides room equally among sorted items. `last` is the item at which the previous division ended; the next one is first.
+fn divide_equally<T: Ord + Clone>(mut waiting: Vec<T>, last: &mut Option<T>, room: usize) -> Vec<(T, usize)> {
     let count = waiting.len();
     if count == 0 || room == 0 {
         return Vec::new();
     }
-    let begin = waiting.partition_point(|one| last.as_ref().is_some_and(|last| one <= last));
+    let begin = waiting.partition_point(|item| last.as_ref().is_some_and(|last| item <= last));
     waiting.rotate_left(begin % count);
-    // Where there is not enough for everybody, the next turn goes on behind the last one that got something.
+    // If there is not enough for all, the next division continues after the last item that got something.
     *last = waiting.get(if room < count { room - 1 } else { 0 }).cloned();
     let mut left = room;
     let mut shares = Vec::new();
-    for (index, one) in waiting.into_iter().enumerate() {
+    for (index, item) in waiting.into_iter().enumerate() {
         let share = left.div_ceil(count - index);
         if share == 0 {
             break;
         }
         left -= share;
-        shares.push((one, share));
+        shares.push((item, share));
     }
     shares
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lanes(names: &[(&str, &str)]) -> Vec<Lane> {
+        let lane = |(company, function): &(&str, &str)| Lane {
+            company: company.parse().unwrap(),
+            function: function.parse().unwrap(),
+        };
+        names.iter().map(lane).collect()
+    }
+
+    fn total(shares: &[(Lane, usize)], company: &str) -> usize {
+        shares.iter().filter(|(lane, _)| lane.company.as_str() == company).map(|(_, share)| share).sum()
+    }
+
+    #[test]
+    fn companies_share_equally_however_many_functions_they_have() {
+        let waiting =
+            lanes(&[("A", "default"), ("A", "all-reports"), ("A", "electronic-signatures"), ("B", "default")]);
+        let shares = FairShare::default().divide(waiting, 10);
+        assert_eq!((total(&shares, "A"), total(&shares, "B")), (5, 5));
+    }
+
+    #[test]
+    fn little_room_goes_round() {
+        let waiting = lanes(&[("A", "default"), ("B", "default"), ("C", "default")]);
+        let mut share = FairShare::default();
+        let mut order = Vec::new();
+        for _ in 0..6 {
+            let shares = share.divide(waiting.clone(), 1);
+            assert_eq!(shares.len(), 1);
+            order.push(shares[0].0.company.to_string());
+        }
+        order[..3].sort_unstable();
+        assert_eq!(order[..3], ["A", "B", "C"]);
+        assert!(share.divide(waiting, 0).is_empty());
+        assert!(share.divide(Vec::new(), 5).is_empty());
+    }
 }

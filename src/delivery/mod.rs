@@ -1,55 +1,61 @@
-//! The outbox at work: every accepted mail leaves by the right profile, once, or says why not.
+//! Mail delivery: every accepted message is sent once by the right profile, or reports why not.
 //!
-//! | part | what it does |
+//! | part | contents |
 //! | --- | --- |
-//! | [`content`] | what a message holds: made from parts, or taken as it comes; who sends is put in when it leaves |
-//! | [`route_index`] | which profile sends for a company and a function |
-//! | `board` | what is kept in mind: whose turn it is, what stands still and why |
-//! | `fair` | how companies and functions share a profile |
-//! | `limits` | how much a mailbox may send |
-//! | `engine` | claims messages, gives them to workers, ends gracefully |
-//! | `attempt` | one attempt: send, and judge what came of it |
-//! | [`smtp`] and `graph` | the two ways to send |
-//! | [`graph_draft`] | a message as Graph's own document, where it is too large for MIME |
-//! | `tokens` | tokens for sending, fetched once |
-//! | `refusals` | whether a refusal is about the profile or about a message, where the reply does not say |
-//! | `parking` | profiles that cannot send until somebody mends them |
-//! | `rotation` | which of a profile's two secrets is used while one is being rotated |
-//! | `webhooks` | telling others what happened, signed |
+//! | `dispatcher` | claims due messages, runs workers, shuts down |
+//! | `scheduler` | decides which profile sends next, subject to throttles, holds and suspensions |
+//! | `scheduled_queue`, `ready_queue` | mail that waits in the store; mail that was claimed |
+//! | `throttle`, `fair_share` | limits of a mailbox; division of a profile among companies and functions |
+//! | [`route_index`] | the profile that sends for a company and a function |
+//! | `attempt`, `outcome` | one attempt; its effect on the message |
+//! | [`outgoing`] | a message as it leaves |
+//! | [`transport`] | SMTP and Microsoft Graph |
+//! | `credentials`, `access_tokens`, `rotation` | secrets, tokens, and the rotation of secrets |
+//! | `suspension`, `suspender`, `refusals` | profiles that cannot send; refusals that show it |
+//! | `sent_items` | whether a message was sent whose attempt ended in doubt |
+//! | `recorder`, `webhooks` | results in the store; events for other systems |
 //!
-//! The rules that hold it together: a message is durable before anybody hears that it was accepted; it is marked in the
-//! store before its last byte leaves, so that a crash can only leave `unknown` behind and never a silent second sending;
-//! what is wrong with a profile costs no message anything; and where the store cannot record, nothing is sent.
+//! Four rules hold it together. A message is durable before it is reported as accepted. It is marked in the store before its
+//! last byte is sent, so that a crash leaves it `unknown` and never sends it twice silently. A failure that concerns a profile
+//! costs no message anything. While the store cannot be written, nothing is sent.
 //!
-//! [`Delivery`] is the door. Nothing here knows the HTTP API, and nothing prints.
+//! [`Delivery`] is the interface. Nothing here knows the HTTP API, and nothing prints.
 
 mod access_tokens;
 mod attempt;
-pub mod content;
+mod credentials;
 mod dispatcher;
 mod fair_share;
-mod graph;
-pub mod graph_draft;
+mod outcome;
+pub mod outgoing;
+mod ready_queue;
+mod recorder;
 mod refusals;
 mod rotation;
 pub mod route_index;
+mod scheduled_queue;
 mod scheduler;
-pub mod smtp;
+mod sent_items;
+mod suspender;
 mod suspension;
 mod throttle;
+pub mod transport;
 mod webhooks;
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, PoisonError},
-    time::Duration,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{RwLockReadGuard, broadcast, watch};
+use uuid::Uuid;
 
+pub use transport::SmtpDeadlines;
 pub use webhooks::public_key;
 
+use self::{dispatcher::Dispatcher, route_index::RouteIndex};
 use crate::{
     api::messages::PausedProfile,
     entra::{FederatedFiles, Http, http},
@@ -64,186 +70,184 @@ use crate::{
     time::Clock,
 };
 
-/// How the service reaches the world.
+/// How the service connects to mail servers, Microsoft and DNS.
 #[derive(Clone, Debug)]
-pub struct Outgoing {
-    /// Certificate authorities (PEM) that are trusted beside the platform's.
+pub struct OutboundOptions {
+    /// Certificate authorities (PEM) that are trusted in addition to those of the platform.
     pub authorities: Option<Vec<u8>>,
-    /// The files that may be read as federated tokens, and for whom each of them is.
+    /// The files that may be read as federated tokens, each with its destination.
     pub federated: FederatedFiles,
-    /// Whom to ask for DNS records; none means the system's resolver.
+    /// The DNS server; none means the resolver of the system.
     pub dns_server: Option<SocketAddr>,
-    /// How long one step with a mail server may take when it is verified.
+    /// The deadline of a step with a mail server during verification.
     pub smtp_timeout: Duration,
     /// The name by which this machine greets mail servers.
     pub hello: HelloName,
-    /// How long each phase may take when mail is delivered.
-    pub deadlines: smtp::Deadlines,
-    /// How soon a parked profile is tried again for the first time.
+    /// The deadlines of the phases of delivery.
+    pub deadlines: SmtpDeadlines,
+    /// The wait before a suspended profile is probed for the first time.
     pub probe_after: Duration,
-    /// Threads that prepare large messages: those of the process, whatever it hosts.
+    /// Threads that prepare large messages, shared by all environments of the process.
     pub pool: BlockingPool,
 }
 
-/// What delivery works with.
+/// The parts that delivery is started with.
 pub struct Setup {
-    /// The outbox, and the age files.
+    /// The outbox and the age files.
     pub store: Arc<dyn Store>,
-    /// What opens them.
+    /// The identity that opens the age files.
     pub identity: Arc<ServiceIdentity>,
-    /// How to reach the world.
-    pub outgoing: Outgoing,
-    /// What time it is.
+    /// How to connect.
+    pub outbound: OutboundOptions,
+    /// The system clock.
     pub clock: Clock,
-    /// The state, as it changes.
+    /// The state, and its changes.
     pub state: watch::Receiver<Arc<State>>,
 }
 
-/// The outbox at work. Cheap to clone.
+/// The mail delivery of an environment. Cheap to clone.
 #[derive(Clone)]
 pub struct Delivery {
-    engine: Arc<dispatcher::Engine>,
+    dispatcher: Arc<Dispatcher>,
 }
 
-/// The time, held still.
+/// The current time, which does not move while this exists.
 pub struct Moment<'a> {
-    /// What time it is.
+    /// The time.
     pub now: Timestamp,
-    _unmoved: tokio::sync::RwLockReadGuard<'a, ()>,
+    _accepting: RwLockReadGuard<'a, ()>,
 }
 
-/// A profile whose server cannot be reached just now, or that is parked; for status pages.
+/// Problems of profiles and of the store, for status pages.
 #[derive(Clone, Debug)]
 pub struct Trouble {
-    /// Those that wait for somebody.
+    /// The suspended profiles.
     pub parked: Vec<Parked>,
-    /// Those whose server does not answer, and are tried again by themselves.
+    /// Profiles whose server is unavailable.
     pub down: Vec<ProfileName>,
-    /// Profiles whose mailbox is left alone because the other side asked for it.
+    /// Profiles whose server asked to wait.
     pub paused: Vec<PausedProfile>,
-    /// Whether the store can record what happens; nothing is sent while it cannot.
+    /// True if the store can be written; nothing is sent while it cannot.
     pub records: bool,
-    /// How rotations of secrets stand.
+    /// The rotations of secrets.
     pub rotations: Vec<Rotation>,
 }
 
 impl Delivery {
-    /// Reads what waits, decides what a crash left behind, and begins to send.
+    /// Restores the queues from the store, settles what a crash interrupted, and starts to send.
     pub async fn start(setup: Setup) -> Result<Self, StoreError> {
         let options = http::HttpOptions {
-            authorities: setup.outgoing.authorities.clone(),
+            authorities: setup.outbound.authorities.clone(),
             connections: 64,
             timeout: Duration::from_secs(100),
             patience: Duration::from_secs(5),
         };
         let http = Http::new(&options).map_err(StoreError::Database)?;
-        let engine = dispatcher::Engine::start(setup, http).await?;
-        Ok(Self { engine })
+        let dispatcher = Dispatcher::start(setup, http).await?;
+        Ok(Self { dispatcher })
     }
 
-    /// What time it is for everything that waits: the machine's clock, and from then on the time that passed. A clock that
-    /// is set while the service runs neither hastens nor holds up any mail; it is followed a little later.
+    /// Returns the time of the steady clock. If the system clock is set while the service runs, this follows a little later, and
+    /// no message is sent sooner or later for it.
     pub fn now(&self) -> Timestamp {
-        self.engine.time.now()
+        self.dispatcher.recorder().now()
     }
 
-    /// What time it is, for somebody who takes a message: it does not move until that is done.
+    /// Returns the time for a caller that accepts a message: it does not move until the result is dropped.
     pub async fn moment(&self) -> Moment<'_> {
-        let unmoved = self.engine.moment.read().await;
-        Moment { now: self.now(), _unmoved: unmoved }
+        let accepting = self.dispatcher.accepting().read().await;
+        Moment { now: self.now(), _accepting: accepting }
     }
 
-    /// Returns the profile that sends for a cell, and the state that says so.
-    pub fn resolve(&self, cell: &Cell) -> (Arc<route_index::Routes>, Resolution) {
-        let routes = Arc::clone(&self.engine.board().routes);
-        let resolution = routes.explain(cell);
+    /// Resolves a cell to the profile that sends for it. Returns the routes as well, which know the profile.
+    pub fn resolve(&self, cell: &Cell) -> (Arc<RouteIndex>, Resolution) {
+        let routes = Arc::clone(self.dispatcher.recorder().scheduler().routes());
+        let resolution = routes.resolve_cell(cell);
         (routes, resolution)
     }
 
-    /// A message of the company and the function is due now.
-    pub fn submitted(&self, company: CompanyId, function: Function, due: Timestamp) {
-        // Behind others that wait already there is nobody to wake.
-        if self.engine.due(&Lane { company, function }, due) {
-            self.engine.wake.notify_one();
+    /// Notes that a message of a company and a function is due at `due`.
+    pub fn message_due(&self, company: CompanyId, function: Function, due: Timestamp) {
+        let recorder = self.dispatcher.recorder();
+        // If other messages of the queue are due sooner, the dispatcher is awake or waits for them.
+        if recorder.message_due(&Lane { company, function }, due) {
+            recorder.wake();
         }
     }
 
-    /// Why nothing of a company and a function may leave just now; none if it may.
-    pub fn blocked(&self, company: &CompanyId, function: Function) -> Option<String> {
+    /// Returns why no message of a company and a function can be sent now; none if messages can be sent.
+    pub fn why_blocked(&self, company: &CompanyId, function: Function) -> Option<String> {
         let lane = Lane { company: company.clone(), function };
-        let (board, now) = (self.engine.board(), self.now());
-        board.blocked(&lane, now).or_else(|| board.limited(&lane, now))
+        let now = self.now();
+        let scheduler = self.dispatcher.recorder().scheduler();
+        scheduler.why_blocked(&lane, now).or_else(|| scheduler.why_throttled(&lane, now))
     }
 
-    /// Takes a message out of what was read ahead, so that it can be changed. True if it was there: then nobody works on
-    /// it, and whoever asked holds it.
-    pub fn take_out(&self, id: uuid::Uuid) -> bool {
-        self.engine.board().take_out(id).is_some()
+    /// Ends the pause of the mailbox that sends for a company and a function, if its server asked to wait.
+    pub fn end_pause(&self, company: &CompanyId, function: Function) {
+        let recorder = self.dispatcher.recorder();
+        if recorder.scheduler().end_pause(&Lane { company: company.clone(), function }) {
+            recorder.wake();
+        }
     }
 
-    /// The holds.
+    /// Removes a claimed message from its ready queue, so that the caller can change it. Returns true if it was there: then no
+    /// worker has it, and the caller holds the claim.
+    pub fn remove_ready(&self, id: Uuid) -> bool {
+        self.dispatcher.recorder().scheduler().remove_ready(id).is_some()
+    }
+
+    /// Returns the holds in effect.
     pub fn holds(&self) -> Vec<Hold> {
         let now = self.now();
-        self.engine.board().holds.iter().filter(|hold| hold.until.is_none_or(|until| until > now)).cloned().collect()
+        self.dispatcher.recorder().scheduler().holds(now)
     }
 
-    /// The holds have changed in the store.
-    pub async fn holds_changed(&self) -> Result<(), StoreError> {
-        self.engine.read_holds().await
+    /// Reads the holds from the store, because they have changed.
+    pub async fn reload_holds(&self) -> Result<(), StoreError> {
+        self.dispatcher.reload_holds().await
     }
 
-    /// What is wrong with profiles.
+    /// Returns the problems of profiles and of the store.
     pub fn trouble(&self) -> Trouble {
-        let board = self.engine.board();
-        let mut parked: Vec<Parked> = board.parked.values().map(|line| line.parked.clone()).collect();
-        parked.sort_by(|a, b| a.profile.cmp(&b.profile));
-        let mut down: Vec<ProfileName> = board.lines.keys().filter(|name| board.is_down(name)).cloned().collect();
-        down.sort();
-        let now = std::time::Instant::now();
-        let until = |line: &scheduler::Line| {
-            let paused_until = board.counters.get(&line.sender.mailbox)?.paused_until?;
-            paused_until.checked_duration_since(now).map(|wait| self.engine.time.after(wait))
+        let recorder = self.dispatcher.recorder();
+        let (routes, parked, down, paused) = {
+            let mut scheduler = recorder.scheduler();
+            let paused = scheduler.paused_profiles(Instant::now());
+            let parked = scheduler.suspensions().records();
+            (Arc::clone(scheduler.routes()), parked, scheduler.down_profiles(), paused)
         };
-        let paused = board.lines.iter().filter_map(|(name, line)| Some((name, until(line)?)));
-        let mut paused: Vec<_> =
-            paused.map(|(profile, until)| PausedProfile { profile: profile.clone(), until }).collect();
-        paused.sort_by(|a, b| a.profile.cmp(&b.profile));
-        Trouble { parked, down, paused, records: self.engine.records(), rotations: board.rotations() }
-    }
-
-    /// Ends the pause for which the other side asked the mailbox that sends a company's mail of a function.
-    pub fn end_pause(&self, company: &CompanyId, function: Function) {
-        if self.engine.board().end_pause(&Lane { company: company.clone(), function }) {
-            self.engine.wake.notify_one();
+        let until = |(profile, remaining)| PausedProfile { profile, until: recorder.time().after(remaining) };
+        Trouble {
+            parked,
+            down,
+            paused: paused.into_iter().map(until).collect(),
+            records: recorder.is_store_healthy(),
+            rotations: self.dispatcher.rotations().list(&routes),
         }
     }
 
-    /// What happens from now on.
-    pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.engine.events.subscribe()
+    /// Subscribes to events.
+    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.dispatcher.recorder().subscribe()
     }
 
-    /// Tells of events that somebody else has written.
-    pub fn tell(&self, events: Vec<Event>) {
-        self.engine.tell(events);
+    /// Publishes events that the caller has written to the store.
+    pub fn publish(&self, events: Vec<Event>) {
+        self.dispatcher.recorder().publish(events);
     }
 
-    /// Begins nothing new, and waits for what is under way; no longer than that.
-    pub async fn stop(&self, patience: Duration) {
-        self.engine.stop(patience).await;
+    /// Starts nothing new, and waits until attempts and writes have ended, but no longer than `deadline`.
+    pub async fn stop(&self, deadline: Duration) {
+        self.dispatcher.stop(deadline).await;
     }
 }
 
-/// A number from 0 to 1.
-fn chance() -> f64 {
+/// Returns a random number between 0 and 1, or the middle if the system has no randomness.
+fn random_unit() -> f64 {
     let mut bytes = [0; 4];
-    // Without randomness everything is as it would be with the middle of it.
     if getrandom::fill(&mut bytes).is_err() {
         return 0.5;
     }
     f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
-}
-
-fn locked<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

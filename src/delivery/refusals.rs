@@ -1,10 +1,9 @@
-//! Refusals of one profile's messages: decides if a reply is about the profile or about a message, where the text does
-//! not say so.
+//! Refusal history of a profile: decides whether a refusal concerns the profile or one message, if the reply does not say.
 //!
-//! [`Refusals`] is kept in memory for each profile; its size does not depend on the backlog.
+//! [`RefusalHistory`] is kept in memory for each profile; its size does not depend on the backlog.
 //!
 //! - A server that refuses all recipients of several messages in a row in the same words refuses the sender: the profile
-//!   is suspended before everything that waits has failed.
+//!   is suspended before all waiting messages fail.
 //! - A server that does not relay, or does not accept the sender or this machine, says so about the profile, until another
 //!   message passes: then the reply was about the recipients, whose own server it may quote, and the same words are
 //!   excused for a time.
@@ -18,8 +17,8 @@ use std::{
 
 use uuid::Uuid;
 
-use super::smtp::Failure;
-use crate::{model::message::Class, replies::About};
+use super::transport::Failure;
+use crate::{model::message::Class, replies::RefusalScope};
 
 /// How many messages in a row are refused in the same words until the profile is suspended.
 const IN_A_ROW: usize = 5;
@@ -39,9 +38,9 @@ pub(super) enum Attribution {
     Undecided,
 }
 
-/// Refusals by the server of a profile.
+/// The refusals of the messages of a profile.
 #[derive(Debug, Default)]
-pub(super) struct Refusals {
+pub(super) struct RefusalHistory {
     /// The words of the last refusal, and the messages in a row that got it.
     streak: Option<(String, Vec<Uuid>)>,
     /// Number of messages that were accepted.
@@ -52,26 +51,26 @@ pub(super) struct Refusals {
     excused: HashMap<String, Instant>,
 }
 
-impl Refusals {
+impl RefusalHistory {
     /// Records that a message was accepted for one recipient at least.
-    pub(super) fn accept(&mut self, message: Uuid) {
+    pub(super) fn message_accepted(&mut self, message: Uuid) {
         self.accepted += 1;
         self.streak = None;
         self.waiting.remove(&message);
     }
 
     /// Records that a recipient was refused in a message that was accepted for another one: the profile can send.
-    pub(super) fn excuse(&mut self, failure: &Failure, now: Instant) {
+    pub(super) fn recipient_refused(&mut self, failure: &Failure, now: Instant) {
         if failure.class == Class::Auth {
-            self.excuse_words(words(&failure.reply), now);
+            self.excuse_words(normalize_reply(&failure.reply), now);
         }
     }
 
     /// Records a refusal of a whole message, and returns its subject.
-    pub(super) fn attribute(&mut self, message: Uuid, failure: &Failure, now: Instant) -> Attribution {
-        match (failure.class, failure.about) {
-            (Class::Auth, _) if may_be_about_recipient(failure) => {
-                let words = words(&failure.reply);
+    pub(super) fn message_refused(&mut self, message: Uuid, failure: &Failure, now: Instant) -> Attribution {
+        match (failure.class, failure.scope) {
+            (Class::Auth, _) if may_concern_message(failure) => {
+                let words = normalize_reply(&failure.reply);
                 if self.waiting.get(&message).is_some_and(|then| self.accepted > *then) {
                     // Others passed between its two tries.
                     self.waiting.remove(&message);
@@ -92,8 +91,12 @@ impl Refusals {
             }
             (Class::Auth, _) => Attribution::Profile,
             // A reply without a code is an error of this machine, not of the server.
-            (Class::Permanent, About::Unstated) if failure.reply.starts_with(|c: char| c.is_ascii_digit()) => {
-                if self.is_streak(message, words(&failure.reply)) { Attribution::Profile } else { Attribution::Message }
+            (Class::Permanent, RefusalScope::Unstated) if failure.reply.starts_with(|c: char| c.is_ascii_digit()) => {
+                if self.is_streak(message, normalize_reply(&failure.reply)) {
+                    Attribution::Profile
+                } else {
+                    Attribution::Message
+                }
             }
             _ => Attribution::Message,
         }
@@ -127,12 +130,12 @@ impl Refusals {
 
 /// Returns true if a refusal that the table takes for the profile's fault can be about the recipients or the contents
 /// after all: from RCPT on, servers ask and quote the recipient's own server.
-pub(super) fn may_be_about_recipient(failure: &Failure) -> bool {
-    failure.about == About::Relay || matches!(failure.phase, "rcpt" | "data" | "dot")
+pub(super) fn may_concern_message(failure: &Failure) -> bool {
+    failure.scope == RefusalScope::Relay || matches!(failure.phase, "rcpt" | "data" | "dot")
 }
 
 /// The words of a reply without what differs between two messages: addresses, numbers, names of queues and machines.
-fn words(reply: &str) -> String {
+fn normalize_reply(reply: &str) -> String {
     let (code, text) = reply.split_once(' ').unwrap_or((reply, ""));
     let is_word = |word: &&str| {
         let inner = word.trim_end_matches(['.', ':', ',', ';']);
@@ -160,61 +163,70 @@ mod tests {
     fn a_fault_of_the_profile_from_rcpt_on_is_held_against_the_message_once_others_pass() {
         let now = Instant::now();
         for phase in ["rcpt", "data", "dot"] {
-            let mut refusals = Refusals::default();
+            let mut refusals = RefusalHistory::default();
             let failure = refused(phase, REPLY, Class::Auth);
-            assert_eq!(refusals.attribute(id(1), &failure, now), Attribution::Profile);
-            assert_eq!(refusals.attribute(id(1), &failure, now), Attribution::Profile, "nothing passed in between");
-            refusals.accept(id(2));
-            assert_eq!(refusals.attribute(id(1), &failure, now), Attribution::Message, "{phase}: another one passed");
+            assert_eq!(refusals.message_refused(id(1), &failure, now), Attribution::Profile);
+            assert_eq!(
+                refusals.message_refused(id(1), &failure, now),
+                Attribution::Profile,
+                "nothing passed in between"
+            );
+            refusals.message_accepted(id(2));
+            assert_eq!(
+                refusals.message_refused(id(1), &failure, now),
+                Attribution::Message,
+                "{phase}: another one passed"
+            );
             // The same words about another recipient, whose server has another name.
             let other = refused(phase, "550 5.7.1 Sender rejected by mail.example.net", Class::Auth);
-            assert_eq!(refusals.attribute(id(3), &other, now), Attribution::Undecided);
-            refusals.accept(id(4));
-            assert_eq!(refusals.attribute(id(3), &other, now), Attribution::Message, "{phase}");
+            assert_eq!(refusals.message_refused(id(3), &other, now), Attribution::Undecided);
+            refusals.message_accepted(id(4));
+            assert_eq!(refusals.message_refused(id(3), &other, now), Attribution::Message, "{phase}");
         }
     }
 
     #[test]
     fn an_excuse_fails_no_message_of_a_later_outage() {
         let now = Instant::now();
-        let mut refusals = Refusals::default();
+        let mut refusals = RefusalHistory::default();
         let failure = refused("rcpt", REPLY, Class::Auth);
-        refusals.excuse(&failure, now);
+        refusals.recipient_refused(&failure, now);
         for number in 1..IN_A_ROW as u128 {
-            assert_eq!(refusals.attribute(id(number), &failure, now), Attribution::Undecided, "{number}");
-            assert_eq!(refusals.attribute(id(number), &failure, now), Attribution::Undecided, "tried again");
+            assert_eq!(refusals.message_refused(id(number), &failure, now), Attribution::Undecided, "{number}");
+            assert_eq!(refusals.message_refused(id(number), &failure, now), Attribution::Undecided, "tried again");
         }
         for number in [90, 1, 91] {
-            assert_eq!(refusals.attribute(id(number), &failure, now), Attribution::Profile, "{number}");
+            assert_eq!(refusals.message_refused(id(number), &failure, now), Attribution::Profile, "{number}");
         }
     }
 
     #[test]
     fn an_excuse_is_forgotten_after_a_time() {
         let now = Instant::now();
-        let mut refusals = Refusals::default();
+        let mut refusals = RefusalHistory::default();
         let failure = refused("rcpt", REPLY, Class::Auth);
-        refusals.excuse(&failure, now);
-        assert_eq!(refusals.attribute(id(1), &failure, now), Attribution::Undecided);
-        assert_eq!(refusals.attribute(id(2), &failure, now + EXCUSED_FOR), Attribution::Profile);
+        refusals.recipient_refused(&failure, now);
+        assert_eq!(refusals.message_refused(id(1), &failure, now), Attribution::Undecided);
+        assert_eq!(refusals.message_refused(id(2), &failure, now + EXCUSED_FOR), Attribution::Profile);
     }
 
     #[test]
     fn a_fault_of_the_profile_at_mail_has_no_excuse() {
         let now = Instant::now();
-        let mut refusals = Refusals::default();
+        let mut refusals = RefusalHistory::default();
         let failure = refused("mail", "550 5.7.1 not your sender", Class::Auth);
-        assert_eq!(refusals.attribute(id(1), &failure, now), Attribution::Profile);
-        refusals.accept(id(2));
-        assert_eq!(refusals.attribute(id(1), &failure, now), Attribution::Profile);
+        assert_eq!(refusals.message_refused(id(1), &failure, now), Attribution::Profile);
+        refusals.message_accepted(id(2));
+        assert_eq!(refusals.message_refused(id(1), &failure, now), Attribution::Profile);
     }
 
     #[test]
     fn refused_contents_are_never_the_profiles_fault() {
-        let mut refusals = Refusals::default();
-        let failure = Failure { about: About::Contents, ..refused("dot", "554 5.7.1 virus found", Class::Permanent) };
+        let mut refusals = RefusalHistory::default();
+        let failure =
+            Failure { scope: RefusalScope::Contents, ..refused("dot", "554 5.7.1 virus found", Class::Permanent) };
         for number in 0..20 {
-            assert_eq!(refusals.attribute(id(number), &failure, Instant::now()), Attribution::Message);
+            assert_eq!(refusals.message_refused(id(number), &failure, Instant::now()), Attribution::Message);
         }
     }
 
@@ -222,19 +234,19 @@ mod tests {
     fn the_same_unknown_words_five_times_in_a_row_concern_the_profile() {
         let now = Instant::now();
         for phase in ["rcpt", "dot"] {
-            let mut refusals = Refusals::default();
+            let mut refusals = RefusalHistory::default();
             let reply = |id: u128| refused(phase, &format!("554 transaction {id}: no"), Class::Permanent);
             for number in 1..IN_A_ROW as u128 {
                 assert_eq!(
-                    refusals.attribute(id(number), &reply(number), now),
+                    refusals.message_refused(id(number), &reply(number), now),
                     Attribution::Message,
                     "{phase} {number}"
                 );
             }
-            assert_eq!(refusals.attribute(id(99), &reply(99), now), Attribution::Profile, "{phase}");
-            refusals.accept(id(100));
+            assert_eq!(refusals.message_refused(id(99), &reply(99), now), Attribution::Profile, "{phase}");
+            refusals.message_accepted(id(100));
             assert_eq!(
-                refusals.attribute(id(99), &reply(99), now),
+                refusals.message_refused(id(99), &reply(99), now),
                 Attribution::Message,
                 "{phase}: another one passed"
             );

@@ -1,63 +1,56 @@
-//! Which of a profile's two secrets is used while one is being rotated. The next one is tried first. Once it is
-//! accepted, which is written down before anything leaves by it, only it is used. While it is refused the current one
-//! is used, at once and at no message's expense; one alert goes out, and the next one is tried again only now and then
-//! and with no message behind it, so that no account is locked out. If the current one is refused as well, the next one
-//! has another chance before the profile is parked.
+//! Rotation: chooses between the current and the next secret of a profile while a secret is being rotated.
 //!
-//! Only the login is repeated, never a message.
+//! The next secret is tried first. Once it is accepted, which is recorded before any message uses it, only it is used. While it
+//! is refused, delivery falls back to the current secret at once and without cost to any message; one alert is sent, and the
+//! next secret is tried again at a low rate and without a message, so that no account is locked out. If the current secret is
+//! refused as well, the next one is tried once more before the profile is suspended.
+//!
+//! [`Rotations`] is used through [`Rotations::log_in`]. Only logins are repeated, never messages.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::OwnedMutexGuard;
 
-use super::smtp::{Connection, Failure};
+use super::{ready_queue::SendingProfile, recorder::Recorder, route_index::RouteIndex, transport::Failure};
 use crate::{
-    delivery::{
-        access_tokens::Token,
-        dispatcher::Engine,
-        scheduler::{Board, Sending},
-    },
-    entra::Endpoints,
     model::{
-        Digest, ProfileName, Provider, SecretReference, StoredProfile,
+        Digest, ProfileName, SecretReference, StoredProfile,
         delivery::EventKind,
-        message::Class,
-        provider::{GraphDirect, Smtp},
         rotation::{Rotation, Standing},
     },
     store::outbox::NewEvent,
-    telemetry,
+    sync::Mutex,
     time::steady_clock::later,
 };
 
-/// The longest between two tries of a next secret.
+/// The longest wait between two trials of a next secret, unless the first one is longer.
 const LONGEST: Duration = Duration::from_secs(3600);
-/// How many next secrets are tried at once with no message behind them.
-const AT_ONCE: usize = 8;
+/// How many next secrets are tried at once without a message.
+const TRIALS: usize = 8;
 
-/// Which of the two secrets.
+/// The version of a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Which {
+pub(super) enum SecretVersion {
     Current,
     Next,
 }
 
 /// The next secret of a profile.
 #[derive(Clone, Debug)]
-pub(super) struct Next {
+pub(super) struct NextSecret {
     reference: SecretReference,
     digest: Digest,
-    /// The digest of it with the login that it is for: for another login, what came of it says nothing.
-    pub(super) of: Digest,
+    /// The digest of the next secret and the login that it is for. Profiles with the same login share the result.
+    pub(super) subject: Digest,
 }
 
-impl Next {
-    /// The one of a profile, if there is one.
-    pub(super) fn of(stored: &StoredProfile) -> Option<Self> {
+impl NextSecret {
+    /// Returns the next secret of a profile, if it has one.
+    pub(super) fn of_profile(stored: &StoredProfile) -> Option<Self> {
         let (reference, digest) = stored.next.iter().next()?;
-        let of = Digest::of_document(&(&stored.profile.provider, digest));
-        Some(Self { reference: reference.clone(), digest: digest.clone(), of })
+        let subject = Digest::of_document(&(&stored.profile.provider, digest));
+        Some(Self { reference: reference.clone(), digest: digest.clone(), subject })
     }
 
     fn rotation(self, profile: &ProfileName, standing: Standing, since: Timestamp) -> Rotation {
@@ -65,7 +58,7 @@ impl Next {
             profile: profile.clone(),
             secret: self.reference,
             next: self.digest,
-            of: self.of,
+            of: self.subject,
             standing,
             since,
             reason: String::new(),
@@ -76,194 +69,199 @@ impl Next {
     }
 }
 
-/// A way to log in with either secret.
+/// A login that works with either version of a secret.
 pub(super) trait LogIn: Sync {
-    /// What a login gives.
-    type Done: Send;
+    /// The result of a login: a connection or a token.
+    type Session: Send;
 
-    /// Logs in with one of the secrets.
+    /// Logs in with one version of the secret.
     fn log_in(
         &self,
-        engine: &Engine,
-        sender: &Sending,
-        which: Which,
-    ) -> impl Future<Output = Result<Self::Done, Failure>> + Send;
+        profile: &SendingProfile,
+        secret: SecretVersion,
+    ) -> impl Future<Output = Result<Self::Session, Failure>> + Send;
 }
 
-impl LogIn for Smtp {
-    type Done = Connection;
-
-    async fn log_in(&self, engine: &Engine, sender: &Sending, which: Which) -> Result<Connection, Failure> {
-        engine.connect_with(sender, self, which).await
-    }
+/// The results of next secrets, by subject.
+#[derive(Default)]
+struct RotationStates {
+    rotations: HashMap<Digest, Rotation>,
+    /// Held while a next secret is tried; other workers wait for the result.
+    turns: HashMap<Digest, Arc<tokio::sync::Mutex<()>>>,
+    /// How many next secrets are being tried without a message.
+    trials: usize,
 }
 
-impl LogIn for (&GraphDirect, &Endpoints) {
-    type Done = Token;
-
-    async fn log_in(&self, engine: &Engine, sender: &Sending, which: Which) -> Result<Token, Failure> {
-        engine.graph_token_with(sender, self.0, self.1, which).await
-    }
-}
-
-impl Board {
-    pub(super) fn restore_rotations(&mut self, rotations: Vec<Rotation>) {
-        self.rotations = rotations.into_iter().map(|rotation| (rotation.of.clone(), rotation)).collect();
+impl RotationStates {
+    /// Returns the standing of a next secret, and how often it was refused.
+    fn standing(&self, subject: &Digest) -> (Standing, u32) {
+        self.rotations.get(subject).map_or((Standing::Staged, 0), |known| (known.standing, known.refusals))
     }
 
-    /// How every rotation of a live profile stands, by the profile's name.
-    pub(super) fn rotations(&self) -> Vec<Rotation> {
-        let staged = |name: &ProfileName| {
-            let state = self.routes.state().profiles.get(name);
-            state.map_or(Timestamp::UNIX_EPOCH, |state| state.changed.at)
-        };
-        let stands = |(name, next): (&ProfileName, &Next)| match self.rotations.get(&next.of) {
-            // The secrets of two profiles may have one value under two names.
-            Some(known) => Rotation { profile: name.clone(), secret: next.reference.clone(), ..known.clone() },
-            None => next.clone().rotation(name, Standing::Staged, staged(name)),
-        };
-        self.routes.rotating().iter().map(stands).collect()
-    }
-
-    /// What is logged in with a secret that is used no more ends: new pools for the profiles that did.
-    fn renew(&mut self, of: &Digest) {
-        for name in self.routes.rotated().get(of).into_iter().flatten() {
-            if let Some(line) = self.lines.get_mut(name) {
-                line.sender.pool.tidy(true);
-                line.sender = Arc::new(line.sender.renewed());
-            }
-        }
-    }
-
-    /// Whose turn it is to try a next secret.
-    fn trial(&mut self, of: &Digest) -> Arc<Mutex<()>> {
-        Arc::clone(self.trials.entry(of.clone()).or_default())
-    }
-
-    /// When the next of the refused secrets is tried again.
-    pub(super) fn next_trial(&self) -> Option<Timestamp> {
-        if self.trying >= AT_ONCE {
-            // The end of one of them wakes.
+    /// Returns when the next trial is due. Secrets that no profile has any more are not tried.
+    fn next_trial(&self, routes: &RouteIndex) -> Option<Timestamp> {
+        if self.trials >= TRIALS {
+            // The end of a trial wakes the dispatcher.
             return None;
         }
-        // One that no profile has any more is never tried: it must not wake anybody.
         let is_wanted = |rotation: &&Rotation| {
-            rotation.standing != Standing::Promoted && self.routes.rotated().contains_key(&rotation.of)
+            rotation.standing != Standing::Promoted && routes.profiles_by_subject().contains_key(&rotation.of)
         };
         let waiting = self.rotations.values().filter(is_wanted);
         waiting.filter_map(|rotation| rotation.next_try_at).min()
     }
 }
 
-impl Engine {
-    /// What is known of the next secret; none if there is no next secret.
-    fn known(&self, sender: &Sending) -> Option<(Standing, u32)> {
-        let next = Next::of(&sender.stored)?;
-        let board = self.board();
-        Some(board.rotations.get(&next.of).map_or((Standing::Staged, 0), |known| (known.standing, known.refusals)))
+/// The rotations of an environment.
+pub(super) struct Rotations {
+    states: Mutex<RotationStates>,
+    recorder: Arc<Recorder>,
+    /// The wait before a next secret that was refused is tried again.
+    first_wait: Duration,
+}
+
+impl Rotations {
+    /// Creates the rotations as the store keeps them.
+    pub(super) fn restore(rotations: Vec<Rotation>, recorder: Arc<Recorder>, first_wait: Duration) -> Self {
+        let rotations = rotations.into_iter().map(|rotation| (rotation.of.clone(), rotation)).collect();
+        let states = RotationStates { rotations, ..RotationStates::default() };
+        Self { states: Mutex::new(states), recorder, first_wait }
     }
 
-    /// Waits until nobody else tries the next secret.
-    async fn turn(&self, sender: &Sending) -> Option<OwnedMutexGuard<()>> {
-        let next = Next::of(&sender.stored)?;
-        let trial = self.board().trial(&next.of);
-        Some(trial.lock_owned().await)
+    /// Returns the rotation of every live profile with a next secret, sorted by profile.
+    pub(super) fn list(&self, routes: &RouteIndex) -> Vec<Rotation> {
+        let states = self.states.lock();
+        let staged_at = |name: &ProfileName| {
+            let state = routes.state().profiles.get(name);
+            state.map_or(Timestamp::UNIX_EPOCH, |state| state.changed.at)
+        };
+        let rotation = |(name, next): (&ProfileName, &NextSecret)| match states.rotations.get(&next.subject) {
+            // The secrets of two profiles may have one value under two names.
+            Some(known) => Rotation { profile: name.clone(), secret: next.reference.clone(), ..known.clone() },
+            None => next.clone().rotation(name, Standing::Staged, staged_at(name)),
+        };
+        routes.next_secrets().iter().map(rotation).collect()
     }
 
-    /// Which secret stands for the profile: the next one once it was accepted.
-    pub(super) fn settled_on(&self, sender: &Sending) -> Which {
-        match self.known(sender) {
-            Some((Standing::Promoted, _)) => Which::Next,
-            _ => Which::Current,
+    /// Returns when the next trial is due.
+    pub(super) fn next_trial(&self, routes: &RouteIndex) -> Option<Timestamp> {
+        self.states.lock().next_trial(routes)
+    }
+
+    /// Returns the standing of the next secret of a profile, and how often it was refused; none if the profile has only one secret.
+    fn standing(&self, profile: &SendingProfile) -> Option<(Standing, u32)> {
+        let next = NextSecret::of_profile(&profile.stored)?;
+        Some(self.states.lock().standing(&next.subject))
+    }
+
+    /// Waits until no other worker tries the next secret of a profile.
+    async fn wait_for_turn(&self, profile: &SendingProfile) -> Option<OwnedMutexGuard<()>> {
+        let next = NextSecret::of_profile(&profile.stored)?;
+        let turn = Arc::clone(self.states.lock().turns.entry(next.subject).or_default());
+        Some(turn.lock_owned().await)
+    }
+
+    /// Returns the version of the secret that a profile uses: the next one once it was accepted.
+    pub(super) fn version_in_use(&self, profile: &SendingProfile) -> SecretVersion {
+        match self.standing(profile) {
+            Some((Standing::Promoted, _)) => SecretVersion::Next,
+            _ => SecretVersion::Current,
         }
     }
 
-    /// Logs in with the secret that is to be tried first, and with the other one where that
-    /// is refused.
-    pub(super) async fn with_secret<L: LogIn>(&self, sender: &Sending, by: &L) -> Result<L::Done, Failure> {
-        let is_staged = |known| matches!(known, Some((Standing::Staged, _)));
-        let turn = if is_staged(self.known(sender)) { self.turn(sender).await } else { None };
-        // Somebody else may have found out meanwhile.
-        let known = self.known(sender);
-        let _turn = turn.filter(|_| is_staged(known));
-        match known {
-            None => by.log_in(self, sender, Which::Current).await,
-            Some((Standing::Promoted, _)) => by.log_in(self, sender, Which::Next).await,
-            Some((Standing::Staged, _)) => self.next_first(sender, by).await,
-            Some((Standing::Refused, refusals)) => self.current_first(sender, refusals, by).await,
+    /// Logs in with the version of the secret that is to be tried first, and with the other one if that is refused.
+    pub(super) async fn log_in<L: LogIn>(&self, profile: &SendingProfile, login: &L) -> Result<L::Session, Failure> {
+        let is_staged = |standing| matches!(standing, Some((Standing::Staged, _)));
+        let turn = if is_staged(self.standing(profile)) { self.wait_for_turn(profile).await } else { None };
+        // Another worker may have tried it while this one waited.
+        let standing = self.standing(profile);
+        let _turn = turn.filter(|_| is_staged(standing));
+        match standing {
+            None => login.log_in(profile, SecretVersion::Current).await,
+            Some((Standing::Promoted, _)) => login.log_in(profile, SecretVersion::Next).await,
+            Some((Standing::Staged, _)) => self.try_next_first(profile, login).await,
+            Some((Standing::Refused, refusals)) => self.try_current_first(profile, refusals, login).await,
         }
     }
 
-    async fn next_first<L: LogIn>(&self, sender: &Sending, by: &L) -> Result<L::Done, Failure> {
-        let refused = match by.log_in(self, sender, Which::Next).await {
-            Ok(done) => {
-                self.promote(sender).await;
-                return Ok(done);
+    async fn try_next_first<L: LogIn>(&self, profile: &SendingProfile, login: &L) -> Result<L::Session, Failure> {
+        let refused = match login.log_in(profile, SecretVersion::Next).await {
+            Ok(session) => {
+                self.promote(profile).await;
+                return Ok(session);
             }
-            Err(failure) if is_refusal(&failure) => failure,
+            Err(failure) if failure.is_refused_credential() => failure,
             Err(failure) => return Err(failure),
         };
-        let outcome = by.log_in(self, sender, Which::Current).await;
+        let outcome = login.log_in(profile, SecretVersion::Current).await;
         match &outcome {
-            Ok(_) => self.refuse(sender, &refused, true).await,
-            Err(failure) if is_refusal(failure) => self.refuse(sender, &refused, false).await,
-            // Whether anything is wrong with either shows when the server can be reached again.
+            Ok(_) => self.refuse(profile, &refused, true).await,
+            Err(failure) if failure.is_refused_credential() => self.refuse(profile, &refused, false).await,
+            // The server is unavailable; the next login shows which secret is wrong.
             Err(_) => {}
         }
-        outcome.map_err(|failure| if is_refusal(&failure) { both(failure, &refused) } else { failure })
+        outcome.map_err(|failure| if failure.is_refused_credential() { with_next(failure, &refused) } else { failure })
     }
 
-    async fn current_first<L: LogIn>(&self, sender: &Sending, refusals: u32, by: &L) -> Result<L::Done, Failure> {
-        let refused = match by.log_in(self, sender, Which::Current).await {
-            Err(failure) if is_refusal(&failure) => failure,
+    async fn try_current_first<L: LogIn>(
+        &self,
+        profile: &SendingProfile,
+        refusals: u32,
+        login: &L,
+    ) -> Result<L::Session, Failure> {
+        let refused = match login.log_in(profile, SecretVersion::Current).await {
+            Err(failure) if failure.is_refused_credential() => failure,
             decided => return decided,
         };
-        // The password may have been changed just now. One finds out for all.
-        let _turn = self.turn(sender).await;
-        match self.known(sender) {
-            Some((Standing::Promoted, _)) => return by.log_in(self, sender, Which::Next).await,
+        // The password may have been changed just now. One worker finds out for all.
+        let _turn = self.wait_for_turn(profile).await;
+        match self.standing(profile) {
+            Some((Standing::Promoted, _)) => return login.log_in(profile, SecretVersion::Next).await,
             Some((_, now)) if now != refusals => return Err(refused),
             _ => {}
         }
-        match by.log_in(self, sender, Which::Next).await {
-            Ok(done) => {
-                self.promote(sender).await;
-                Ok(done)
+        match login.log_in(profile, SecretVersion::Next).await {
+            Ok(session) => {
+                self.promote(profile).await;
+                Ok(session)
             }
-            Err(failure) if is_refusal(&failure) => {
-                self.refuse(sender, &failure, false).await;
-                Err(both(refused, &failure))
+            Err(failure) if failure.is_refused_credential() => {
+                self.refuse(profile, &failure, false).await;
+                Err(with_next(refused, &failure))
             }
             Err(_) => Err(refused),
         }
     }
 
-    /// The next secret was accepted. That is on disk before anybody builds on it.
-    async fn promote(&self, sender: &Sending) {
-        let Some(next) = Next::of(&sender.stored) else { return };
-        if self.settled_on(sender) == Which::Next {
+    /// Records that the next secret was accepted, before anything is sent with it.
+    async fn promote(&self, profile: &SendingProfile) {
+        let Some(next) = NextSecret::of_profile(&profile.stored) else { return };
+        if self.version_in_use(profile) == SecretVersion::Next {
             return;
         }
-        let (now, reference) = (self.time.now(), next.reference.clone());
-        let rotation = next.rotation(&sender.name, Standing::Promoted, now);
+        let (now, reference, subject) = (self.recorder.now(), next.reference.clone(), next.subject.clone());
+        let rotation = next.rotation(&profile.name, Standing::Promoted, now);
         let reason = format!("the next value of {reference} is accepted; from now on only it is used");
-        let of = rotation.of.clone();
-        if self.keep_rotation(rotation, Some((EventKind::Rotated, reason))).await {
-            self.board().renew(&of);
-            tracing::info!(profile = %sender.name, secret = %reference, "rotated: the next secret is used from now on");
+        if self.record(rotation, Some((EventKind::Rotated, reason))).await {
+            // Connections that were opened with the current secret are closed.
+            let mut scheduler = self.recorder.scheduler();
+            let routes = Arc::clone(scheduler.routes());
+            scheduler.renew_connections(routes.profiles_by_subject().get(&subject).into_iter().flatten());
+            drop(scheduler);
+            tracing::info!(profile = %profile.name, secret = %reference, "rotated: the next secret is used from now on");
             metrics::counter!("mailwright_rotations_total", "outcome" => "promoted").increment(1);
         }
     }
 
-    /// The next secret was refused. One alert goes out, if the current one works.
-    async fn refuse(&self, sender: &Sending, failure: &Failure, current_works: bool) {
-        let Some(next) = Next::of(&sender.stored) else { return };
-        let known = self.board().rotations.get(&next.of).cloned();
+    /// Records that the next secret was refused. One alert is sent, if the current one works.
+    async fn refuse(&self, profile: &SendingProfile, failure: &Failure, current_works: bool) {
+        let Some(next) = NextSecret::of_profile(&profile.stored) else { return };
+        let known = self.states.lock().rotations.get(&next.subject).cloned();
         if known.as_ref().is_some_and(|known| known.standing == Standing::Promoted) {
             return;
         }
-        let (now, reference) = (self.time.now(), next.reference.clone());
-        let refusals = known.as_ref().map_or(0, |known| known.refusals) + 1;
+        let (now, reference) = (self.recorder.now(), next.reference.clone());
+        let refusals = known.as_ref().map_or(0, |known| known.refusals).saturating_add(1);
         let was_alerted = known.as_ref().is_some_and(|known| known.alerted);
         let since = known.filter(|known| known.standing == Standing::Refused).map_or(now, |known| known.since);
         let reason = format!("{}: {}", failure.phase, failure.reply);
@@ -273,148 +271,158 @@ impl Engine {
             reason,
             alerted: was_alerted || current_works,
             refusals,
-            next_try_at: Some(later(now, self.until_next_trial(refusals))),
-            ..next.rotation(&sender.name, Standing::Refused, since)
+            next_try_at: Some(later(now, wait_after(refusals, self.first_wait))),
+            ..next.rotation(&profile.name, Standing::Refused, since)
         };
-        if self.keep_rotation(rotation, is_news.then_some((EventKind::NextRefused, alert))).await && is_news {
-            tracing::warn!(profile = %sender.name, secret = %reference, code = %failure.code(), "the next secret is refused; the current one is used");
+        if self.record(rotation, is_news.then_some((EventKind::NextRefused, alert))).await && is_news {
+            tracing::warn!(profile = %profile.name, secret = %reference, code = %failure.code(), "the next secret is refused; the current one is used");
             metrics::counter!("mailwright_rotations_total", "outcome" => "refused").increment(1);
         }
     }
 
-    fn until_next_trial(&self, refusals: u32) -> Duration {
-        let first = self.outgoing.probe_after;
-        first.saturating_mul(1 << refusals.saturating_sub(1).min(12)).min(LONGEST.max(first))
-    }
-
-    /// Writes down how a rotation stands, and tells of it. False if it is not so any more, or cannot be written.
-    async fn keep_rotation(&self, rotation: Rotation, event: Option<(EventKind, String)>) -> bool {
-        let profile = rotation.profile.clone();
-        // Somebody changed the profile meanwhile: what came of it is of no interest.
-        let of = rotation.of.clone();
-        if !self.board().routes.rotated().contains_key(&of) {
+    /// Writes a rotation to the store and publishes its event. Returns false if the profile was changed in the meantime, or if
+    /// the store fails: then nothing is sent until the store works again, and the secret is tried again.
+    async fn record(&self, rotation: Rotation, event: Option<(EventKind, String)>) -> bool {
+        let (subject, profile) = (rotation.of.clone(), rotation.profile.clone());
+        let routes = Arc::clone(self.recorder.scheduler().routes());
+        if !routes.profiles_by_subject().contains_key(&subject) {
             return false;
         }
-        let at = self.time.now();
-        let event =
-            event.map(|(kind, reason)| NewEvent { kind, at, message: None, profile: Some(profile.clone()), reason });
-        match self.store.set_rotation(of.clone(), Some(rotation.clone()), event).await {
+        let at = self.recorder.now();
+        let event = event.map(|(kind, reason)| NewEvent { kind, at, message: None, profile: Some(profile), reason });
+        match self.recorder.store().set_rotation(subject.clone(), Some(rotation.clone()), event).await {
             Ok(events) => {
-                self.board().rotations.insert(of, rotation);
-                self.tell(events);
+                self.states.lock().rotations.insert(subject, rotation);
+                self.recorder.publish(events);
                 true
             }
-            // Nothing is sent until the store records again; then it is found out once more.
             Err(error) => {
-                self.cannot_record(&error);
+                self.recorder.store_failed(&error);
                 false
             }
         }
     }
 
-    /// Tries next secrets that were never tried, or were refused long enough ago, with no message behind them.
-    pub(super) fn try_next_secrets(self: &Arc<Self>) {
-        let now = self.time.now();
-        let due: Vec<Arc<Sending>> = {
-            let mut board = self.board();
-            if board.trying >= AT_ONCE {
-                return;
+    /// Begins trials of next secrets that were never tried, or were refused long enough ago. Returns a profile for each; the
+    /// caller runs [`try_next_secret`](Self::try_next_secret) and then [`trial_ended`](Self::trial_ended).
+    pub(super) fn start_trials(&self) -> Vec<Arc<SendingProfile>> {
+        let now = self.recorder.now();
+        let mut scheduler = self.recorder.scheduler();
+        let routes = Arc::clone(scheduler.routes());
+        let mut states = self.states.lock();
+        let mut started = Vec::new();
+        for (subject, profiles) in routes.profiles_by_subject() {
+            if states.trials >= TRIALS {
+                break;
             }
-            let routes = Arc::clone(&board.routes);
-            let mut senders = Vec::new();
-            for (of, profiles) in routes.rotated() {
-                let known = board.rotations.get(of);
-                if known.is_some_and(|known| known.standing == Standing::Promoted || known.next_try_at > Some(now)) {
-                    continue;
-                }
-                // A parked profile is tried with both anyway; a disabled one has no business there.
-                let may = |name: &&ProfileName| {
-                    !board.parked.contains_key(*name)
-                        && routes.stored(name).is_some_and(|stored| stored.profile.enabled)
-                };
-                let candidate = profiles.iter().find(may);
-                let Some((name, next)) =
-                    candidate.or(profiles.first()).and_then(|name| routes.rotating().get_key_value(name))
-                else {
-                    continue;
-                };
-                // In memory alone: the next try, should this one come to nothing.
-                let mut known = known.cloned().unwrap_or_else(|| next.clone().rotation(name, Standing::Staged, now));
-                known.next_try_at = Some(later(now, self.until_next_trial(known.refusals.max(1))));
-                board.rotations.insert(of.clone(), known);
-                let sender = candidate.and_then(|name| board.line(name)).map(|line| Arc::clone(&line.sender));
-                board.trying += usize::from(sender.is_some());
-                senders.extend(sender);
-                if board.trying >= AT_ONCE {
-                    break;
-                }
+            let known = states.rotations.get(subject);
+            if known.is_some_and(|known| known.standing == Standing::Promoted || known.next_try_at > Some(now)) {
+                continue;
             }
-            senders
-        };
-        for sender in due {
-            let (engine, busy) = (Arc::clone(self), self.busy());
-            telemetry::spawn(async move {
-                let _busy = busy;
-                engine.try_next_secret(&sender).await;
-                engine.board().trying -= 1;
-                // There may be others that wait for their turn.
-                engine.wake.notify_one();
-            });
+            // Both secrets of a suspended profile are tried by its probes; a disabled profile does not log in.
+            let may_try = |name: &&ProfileName| {
+                !scheduler.is_suspended(name) && routes.live_profile(name).is_some_and(|stored| stored.profile.enabled)
+            };
+            let candidate = profiles.iter().find(may_try);
+            let named = candidate.or(profiles.first());
+            let Some((name, next)) = named.and_then(|name| routes.next_secrets().get_key_value(name)) else {
+                continue;
+            };
+            // In memory only: the next trial, should this one have no result.
+            let mut known = known.cloned().unwrap_or_else(|| next.clone().rotation(name, Standing::Staged, now));
+            known.next_try_at = Some(later(now, wait_after(known.refusals.max(1), self.first_wait)));
+            states.rotations.insert(subject.clone(), known);
+            let queue = candidate.and_then(|name| scheduler.ready_queue(name));
+            if let Some(queue) = queue {
+                states.trials += 1;
+                started.push(Arc::clone(queue.profile()));
+            }
+        }
+        started
+    }
+
+    /// Tries the next secret of a profile without a message, and records the result. Returns the session of a login that was
+    /// accepted.
+    pub(super) async fn try_next_secret<L: LogIn>(&self, profile: &SendingProfile, login: &L) -> Option<L::Session> {
+        let _turn = self.wait_for_turn(profile).await;
+        if self.version_in_use(profile) == SecretVersion::Next {
+            return None;
+        }
+        match login.log_in(profile, SecretVersion::Next).await {
+            Ok(session) => {
+                self.promote(profile).await;
+                Some(session)
+            }
+            Err(failure) => {
+                // The profile is not suspended, so the current secret works as far as is known.
+                if failure.is_refused_credential() {
+                    self.refuse(profile, &failure, true).await;
+                }
+                None
+            }
         }
     }
 
-    async fn try_next_secret(self: &Arc<Self>, sender: &Sending) {
-        let turn = self.turn(sender).await;
-        if self.settled_on(sender) == Which::Next {
-            return;
-        }
-        let outcome = match &sender.stored.profile.provider {
-            Provider::Smtp(smtp) => match self.connect_with(sender, smtp, Which::Next).await {
-                Ok(connection) => {
-                    drop(tokio::spawn(connection.quit()));
-                    Ok(())
-                }
-                Err(failure) => Err(failure),
-            },
-            Provider::MicrosoftGraphDirect(direct) => match Endpoints::for_cloud(&direct.cloud) {
-                Ok(endpoints) => self.graph_token_with(sender, direct, &endpoints, Which::Next).await.map(drop),
-                Err(error) => Err(Failure::new("token", error.to_string(), Class::Auth)),
-            },
-            Provider::MicrosoftGraphDelegate(_) => return,
-        };
-        match outcome {
-            Ok(()) => self.promote(sender).await,
-            // The profile is not parked, so the current one works, as far as anybody knows.
-            Err(failure) if is_refusal(&failure) => self.refuse(sender, &failure, true).await,
-            Err(_) => {}
-        }
-        drop(turn);
+    /// Ends a trial that [`start_trials`](Self::start_trials) began.
+    pub(super) fn trial_ended(&self) {
+        let mut states = self.states.lock();
+        states.trials = states.trials.saturating_sub(1);
     }
 
-    /// Forgets what came of next secrets that are none any more.
-    pub(super) async fn forget_rotations(&self) {
-        let gone: Vec<Digest> = {
-            let mut board = self.board();
-            let routes = Arc::clone(&board.routes);
-            board.trials.retain(|of, _| routes.rotated().contains_key(of));
-            let gone = board.rotations.keys().filter(|of| !routes.rotated().contains_key(*of)).cloned().collect();
-            board.rotations.retain(|of, _| routes.rotated().contains_key(of));
-            gone
+    /// Removes the rotations of next secrets that no profile has any more.
+    pub(super) async fn forget_removed(&self) {
+        let routes = Arc::clone(self.recorder.scheduler().routes());
+        let removed: Vec<Digest> = {
+            let mut states = self.states.lock();
+            let is_wanted = |subject: &Digest| routes.profiles_by_subject().contains_key(subject);
+            states.turns.retain(|subject, _| is_wanted(subject));
+            let removed = states.rotations.keys().filter(|subject| !is_wanted(subject)).cloned().collect();
+            states.rotations.retain(|subject, _| is_wanted(subject));
+            removed
         };
-        for of in gone {
-            if let Err(error) = self.store.set_rotation(of, None, None).await {
-                self.cannot_record(&error);
+        for subject in removed {
+            if let Err(error) = self.recorder.store().set_rotation(subject, None, None).await {
+                self.recorder.store_failed(&error);
             }
         }
     }
 }
 
-/// Whether it says that the secret is wrong, and not the server or its certificate.
-fn is_refusal(failure: &Failure) -> bool {
-    failure.class == Class::Auth && matches!(failure.phase, "login" | "token")
+/// Returns the wait before the next trial: doubled with each refusal.
+fn wait_after(refusals: u32, first: Duration) -> Duration {
+    first.saturating_mul(1 << refusals.saturating_sub(1).min(12)).min(LONGEST.max(first))
 }
 
-/// Whoever reads why a profile is parked is to know that both were tried.
-fn both(current: Failure, next: &Failure) -> Failure {
+/// Adds the refusal of the next secret to that of the current one, because both were tried.
+fn with_next(current: Failure, next: &Failure) -> Failure {
     Failure { reply: format!("{} (the next secret: {})", current.reply, next.reply), ..current }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trials_of_a_refused_secret_back_off_up_to_an_hour() {
+        let first = Duration::from_secs(60);
+        let waits: Vec<u64> = (1..=8).map(|refusals| wait_after(refusals, first).as_secs()).collect();
+        assert_eq!(waits, [60, 120, 240, 480, 960, 1920, 3600, 3600]);
+        assert_eq!(wait_after(u32::MAX, first), LONGEST);
+        assert_eq!(wait_after(5, Duration::from_secs(7200)).as_secs(), 7200, "never sooner than the first wait");
+    }
+
+    #[test]
+    fn a_secret_without_a_result_is_staged() {
+        let mut states = RotationStates::default();
+        let subject = Digest::of_bytes(b"subject");
+        assert_eq!(states.standing(&subject), (Standing::Staged, 0));
+        let next = NextSecret {
+            reference: "relay/password".parse().unwrap(),
+            digest: Digest::of_bytes(b"next"),
+            subject: subject.clone(),
+        };
+        let rotation = next.rotation(&"relay".parse().unwrap(), Standing::Refused, Timestamp::UNIX_EPOCH);
+        states.rotations.insert(subject.clone(), Rotation { refusals: 3, ..rotation });
+        assert_eq!(states.standing(&subject), (Standing::Refused, 3));
+    }
 }

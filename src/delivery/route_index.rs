@@ -1,37 +1,38 @@
-//! Which profile sends for a company and a function, asked for every message: an index that is built once a state, so
-//! that a question costs a few look-ups however many profiles there are.
+//! Route index: finds the profile that sends for a company and a function.
+//!
+//! A [`RouteIndex`] is built once per state, so that each resolution takes a few look-ups however many profiles there are.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
-use super::rotation::Next;
+use super::rotation::NextSecret;
 use crate::model::{
     AppliesTo, CompanyId, Digest, Function, ProfileName, Resolution, State, StoredProfile,
     resolution::{Cell, Resolver},
 };
 
-/// The state, indexed by what its profiles claim.
-pub struct Routes {
+/// A state, indexed by the companies and functions that its profiles serve.
+pub struct RouteIndex {
     state: Arc<State>,
     claims: HashMap<(Function, Option<CompanyId>), BTreeSet<ProfileName>>,
     /// The profiles with a next secret, by name.
-    rotating: BTreeMap<ProfileName, Next>,
-    /// The same by what is rotated: profiles that log in alike share what came of it.
-    rotated: HashMap<Digest, Vec<ProfileName>>,
+    next_secrets: BTreeMap<ProfileName, NextSecret>,
+    /// The same profiles by the subject of the rotation: profiles with the same login share the result.
+    profiles_by_subject: HashMap<Digest, Vec<ProfileName>>,
 }
 
-impl Routes {
-    /// Indexes a state. Costs one pass over its profiles.
+impl RouteIndex {
+    /// Indexes a state in one pass over its profiles.
     pub fn new(state: Arc<State>) -> Self {
         let mut claims: HashMap<_, BTreeSet<ProfileName>> = HashMap::new();
-        let mut rotating = BTreeMap::new();
-        let mut rotated: HashMap<Digest, Vec<ProfileName>> = HashMap::new();
+        let mut next_secrets = BTreeMap::new();
+        let mut profiles_by_subject: HashMap<Digest, Vec<ProfileName>> = HashMap::new();
         for (name, stored) in state.live_stored() {
-            if let Some(next) = Next::of(stored) {
-                rotated.entry(next.of.clone()).or_default().push(name.clone());
-                rotating.insert(name.clone(), next);
+            if let Some(next) = NextSecret::of_profile(stored) {
+                profiles_by_subject.entry(next.subject.clone()).or_default().push(name.clone());
+                next_secrets.insert(name.clone(), next);
             }
             for function in &stored.profile.functions {
                 match &stored.profile.applies_to {
@@ -44,36 +45,36 @@ impl Routes {
                 }
             }
         }
-        Self { state, claims, rotating, rotated }
+        Self { state, claims, next_secrets, profiles_by_subject }
     }
 
-    /// The state that was indexed.
+    /// Returns the state that was indexed.
     pub fn state(&self) -> &State {
         &self.state
     }
 
-    /// A live profile.
-    pub fn stored(&self, name: &ProfileName) -> Option<&StoredProfile> {
+    /// Returns a live profile.
+    pub fn live_profile(&self, name: &ProfileName) -> Option<&StoredProfile> {
         self.state.profiles.get(name).and_then(|profile| profile.live.as_ref())
     }
 
-    /// The live profiles with a next secret.
-    pub(super) fn rotating(&self) -> &BTreeMap<ProfileName, Next> {
-        &self.rotating
+    /// Returns the next secrets of live profiles.
+    pub(super) fn next_secrets(&self) -> &BTreeMap<ProfileName, NextSecret> {
+        &self.next_secrets
     }
 
-    /// The profiles with the same login and next secret, by its digest.
-    pub(super) fn rotated(&self) -> &HashMap<Digest, Vec<ProfileName>> {
-        &self.rotated
+    /// Returns the profiles with a next secret by the subject of their rotation.
+    pub(super) fn profiles_by_subject(&self) -> &HashMap<Digest, Vec<ProfileName>> {
+        &self.profiles_by_subject
     }
 
-    /// Which profile sends, step by step.
+    /// Resolves a company and a function to a profile, with the steps that lead to it.
     pub fn resolve(&self, company: &CompanyId, function: Function) -> Resolution {
-        self.explain(&Cell { company: company.clone(), function, client: None })
+        self.resolve_cell(&Cell { company: company.clone(), function, client: None })
     }
 
-    /// The same for a cell, which may name the client that the user works in.
-    pub fn explain(&self, cell: &Cell) -> Resolution {
+    /// Resolves a cell, which may name the client that the user works in.
+    pub fn resolve_cell(&self, cell: &Cell) -> Resolution {
         let candidates: BTreeSet<&ProfileName> = cell
             .function
             .chain()
@@ -81,7 +82,7 @@ impl Routes {
             .filter_map(|claim| self.claims.get(&claim))
             .flatten()
             .collect();
-        let profiles = candidates.into_iter().filter_map(|name| Some((name, &self.stored(name)?.profile)));
+        let profiles = candidates.into_iter().filter_map(|name| Some((name, &self.live_profile(name)?.profile)));
         Resolver::new(profiles).explain(cell)
     }
 }

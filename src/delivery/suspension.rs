@@ -1,338 +1,233 @@
-//! Profiles that cannot send until somebody mends them: a login that is refused, a secret that has expired, a consent
-//! that was never given. The profile is parked and not the mail: its messages wait, their clocks stand still, one alert
-//! goes out with the finding that `verify` gives. Now and then it is tried whether the login works again; then one
-//! message goes first, and the others follow gently.
+//! Suspensions: profiles that cannot send until an operator fixes them, because a login is refused, a secret has expired or
+//! a consent is missing.
+//!
+//! [`Suspensions`] is the state machine: a suspended profile waits, then its login is tried, then one message goes first, and
+//! success ends the suspension. [`Suspender`](super::suspender::Suspender) acts on it. Nothing here connects, reads the clock
+//! or writes to the store.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
-
-use super::smtp::Failure;
-use crate::{
-    delivery::{
-        dispatcher::Engine,
-        scheduler::{Board, ParkedLine, Sending},
-    },
-    entra::Endpoints,
-    model::{
-        Digest, LastVerified, ProfileName, Provider,
-        delivery::EventKind,
-        finding::{Finding, Severity, Verdict},
-        finding_id::FindingId,
-        message::Class,
-        suspension::Parked,
-    },
-    store::outbox::NewEvent,
-    telemetry,
-    verify::{NeededPermissions, Subject, SubjectSecret, Verifier, VerifyOptions},
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
 };
 
-/// The longest between two tries.
+use jiff::Timestamp;
+
+use crate::{
+    model::{Digest, ProfileName, finding::Finding, suspension::Parked},
+    time::steady_clock::{later, moved},
+};
+
+/// The longest wait between two probes, unless the first one is longer.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
 
-impl Board {
-    pub(super) fn park(&mut self, parked: Parked) {
-        let line = ParkedLine { parked, tries: 0, probing: false, trial: false };
-        self.parked.insert(line.parked.profile.clone(), line);
-    }
+/// The step of a suspension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ProbeState {
+    /// The next probe is not due yet.
+    Waiting,
+    /// The login is being tried.
+    LoggingIn,
+    /// The login works; one message goes first.
+    SendingOne,
 }
 
-impl Engine {
-    /// Parks a profile, or notes that the trial of a parked one failed. Says when it is tried again; none if what failed
-    /// is not there any more.
-    pub(super) fn park(self: &Arc<Self>, sender: &Arc<Sending>, failure: &Failure) -> Option<jiff::Timestamp> {
-        let now = self.time.now();
-        let (parked, is_new, back) = {
-            let mut board = self.board();
-            // Somebody changed it meanwhile: what failed is not what there is now.
-            if board.routes.stored(&sender.name).is_none_or(|stored| *stored != sender.stored) {
-                return None;
-            }
-            let back = board.lines.get_mut(&sender.name).map(|line| line.ready.drain(..).collect()).unwrap_or_default();
-            if let Some(counter) = board.counters.get_mut(&sender.mailbox) {
-                counter.slow_down();
-            }
-            let is_new = !board.parked.contains_key(&sender.name);
-            if is_new {
-                board.park(Parked {
-                    profile: sender.name.clone(),
-                    of: sender.of.clone(),
-                    since: now,
-                    reason: reason(sender, failure),
-                    finding: None,
-                    next_probe_at: now,
-                });
-            }
-            let line = board.parked.get_mut(&sender.name)?;
-            // Those that were under way when it was parked say nothing new.
-            if is_new || line.trial || line.probing {
-                (line.trial, line.probing) = (false, false);
-                line.parked.next_probe_at = later(now, self.until_next(line.tries));
-                line.tries += 1;
-            }
-            (line.parked.clone(), is_new, back)
-        };
-        self.give_back(back);
-        sender.pool.tidy(true);
-        let next = parked.next_probe_at;
-        let (engine, sender, busy, code) = (Arc::clone(self), Arc::clone(sender), self.busy(), failure.code());
-        let phase = failure.phase;
-        telemetry::spawn(async move {
-            let _busy = busy;
-            let event = is_new.then(|| event(EventKind::Parked, &parked, now));
-            engine.repause().await;
-            engine.keep(parked.clone(), event).await;
-            if is_new {
-                tracing::warn!(profile = %parked.profile, code = %code, "parked: it cannot send until somebody mends it");
-                metrics::counter!("mailwright_parked_total").increment(1);
-                engine.explain(&sender, phase).await;
-            }
+/// A suspended profile.
+#[derive(Debug)]
+struct Suspension {
+    record: Parked,
+    /// How many probes were scheduled.
+    probes: u32,
+    state: ProbeState,
+}
+
+/// The suspended profiles.
+#[derive(Debug, Default)]
+pub(super) struct Suspensions {
+    by_profile: HashMap<ProfileName, Suspension>,
+}
+
+impl Suspensions {
+    /// Adds a suspension as the store keeps it.
+    pub(super) fn restore(&mut self, record: Parked) {
+        let suspension = Suspension { record, probes: 0, state: ProbeState::Waiting };
+        self.by_profile.insert(suspension.record.profile.clone(), suspension);
+    }
+
+    /// Suspends a profile, or schedules the next probe of one whose probe failed. `record` describes a new suspension; `first`
+    /// is the wait before its first probe. Returns the record and true if the suspension is new.
+    ///
+    /// Attempts that were under way when the profile was suspended fail as well and change nothing.
+    pub(super) fn suspend(
+        &mut self,
+        profile: &ProfileName,
+        record: impl FnOnce() -> Parked,
+        now: Timestamp,
+        first: Duration,
+    ) -> (Parked, bool) {
+        let is_new = !self.by_profile.contains_key(profile);
+        let suspension = self.by_profile.entry(profile.clone()).or_insert_with(|| Suspension {
+            record: record(),
+            probes: 0,
+            state: ProbeState::Waiting,
         });
-        Some(next)
-    }
-
-    fn until_next(&self, tries: u32) -> Duration {
-        let wait =
-            self.outgoing.probe_after.saturating_mul(1 << tries.min(10)).min(LONGEST.max(self.outgoing.probe_after));
-        wait
-    }
-
-    async fn keep(&self, parked: Parked, event: Option<NewEvent>) {
-        match self.store.set_parked(parked.profile.clone(), Some(parked), event).await {
-            Ok(events) => self.tell(events),
-            Err(error) => self.cannot_record(&error),
+        if is_new || suspension.state != ProbeState::Waiting {
+            suspension.state = ProbeState::Waiting;
+            suspension.record.next_probe_at = later(now, wait_before(suspension.probes, first));
+            suspension.probes = suspension.probes.saturating_add(1);
         }
+        (suspension.record.clone(), is_new)
     }
 
-    /// Verifies a profile that was parked, and keeps the finding that explains why: one of the phase that failed, or none.
-    async fn explain(self: &Arc<Self>, sender: &Arc<Sending>, phase: &'static str) {
-        let mut options = VerifyOptions::new(self.store.environment().clone(), self.clock.now());
-        options.http.authorities.clone_from(&self.outgoing.authorities);
-        options.federated.clone_from(&self.outgoing.federated);
-        options.smtp_timeout = self.outgoing.smtp_timeout;
-        options.hello.clone_from(&self.outgoing.hello);
-        options.dns_server = self.outgoing.dns_server;
-        let routes = Arc::clone(&self.board().routes);
-        options.needs =
-            NeededPermissions::from_profiles(routes.state().live_stored().map(|(_, stored)| &stored.profile));
-        let Ok(verifier) = Verifier::new(options) else { return };
-        let secret = match sender.stored.secrets.values().next() {
-            None => SubjectSecret::None,
-            Some(_) => match self.opened(sender).await {
-                Ok(secret) => SubjectSecret::Value(secret),
-                Err(failure) => SubjectSecret::Unavailable(failure.reply),
-            },
+    /// Ends a suspension. Returns true if the profile was suspended.
+    pub(super) fn end(&mut self, profile: &ProfileName) -> bool {
+        self.by_profile.remove(profile).is_some()
+    }
+
+    /// Returns true if a profile is suspended.
+    pub(super) fn contains(&self, profile: &ProfileName) -> bool {
+        self.by_profile.contains_key(profile)
+    }
+
+    /// Returns the step of a suspension; none if the profile is not suspended.
+    pub(super) fn state(&self, profile: &ProfileName) -> Option<ProbeState> {
+        self.by_profile.get(profile).map(|suspension| suspension.state)
+    }
+
+    /// Returns the reason of a suspension.
+    pub(super) fn reason(&self, profile: &ProfileName) -> Option<&str> {
+        self.by_profile.get(profile).map(|suspension| suspension.record.reason.as_str())
+    }
+
+    /// Begins the probes that are due, and returns their profiles.
+    pub(super) fn start_probes(&mut self, now: Timestamp) -> Vec<ProfileName> {
+        let is_due = |suspension: &&mut Suspension| {
+            suspension.state == ProbeState::Waiting && suspension.record.next_probe_at <= now
         };
-        let (name, profile) = (sender.name.clone(), sender.stored.profile.clone());
-        let verified =
-            verifier.verify(&Subject { name, profile, secret, next: SubjectSecret::None, refused: None }).await;
-        let finding = verified.findings.iter().find(|finding| explains(phase, finding)).cloned();
-        let last = LastVerified::new(sender.stored.verified_digest(), &verified);
-        if let Err(error) = self.store.record_verified(vec![(last, verified)]).await {
-            tracing::warn!(%error, "what verify said of a parked profile could not be kept");
-        }
-        let parked = {
-            let mut board = self.board();
-            let Some(line) = board.parked.get_mut(&sender.name) else { return };
-            line.parked.finding = finding;
-            line.parked.clone()
-        };
-        self.keep(parked, None).await;
+        let due = self.by_profile.values_mut().filter(is_due);
+        due.map(|suspension| {
+            suspension.state = ProbeState::LoggingIn;
+            suspension.record.profile.clone()
+        })
+        .collect()
     }
 
-    /// Tries profiles that were parked for long enough.
-    pub(super) fn probes(self: &Arc<Self>) {
-        let now = self.time.now();
-        let due: Vec<ProfileName> = {
-            let mut board = self.board();
-            let due = board
-                .parked
-                .values_mut()
-                .filter(|line| !line.probing && !line.trial && line.parked.next_probe_at <= now);
-            due.map(|line| {
-                line.probing = true;
-                line.parked.profile.clone()
-            })
-            .collect()
-        };
-        for profile in due {
-            telemetry::spawn(Arc::clone(self).probe(profile));
+    /// Notes that the login of a probe succeeded and that mail waits: one message goes first.
+    pub(super) fn send_one(&mut self, profile: &ProfileName) {
+        if let Some(suspension) = self.by_profile.get_mut(profile) {
+            suspension.state = ProbeState::SendingOne;
         }
     }
 
-    async fn probe(self: Arc<Self>, profile: ProfileName) {
-        let sender = self.board().line(&profile).map(|line| Arc::clone(&line.sender));
-        let Some(sender) = sender else {
-            // It is not live any more.
-            self.let_go(&profile, None).await;
-            return;
-        };
-        match self.try_login(&sender).await {
-            Ok(()) => {
-                let at = self.time.now().as_millisecond();
-                let waits = {
-                    let mut board = self.board();
-                    let own = |name: &Option<ProfileName>| name.as_ref() == Some(&profile);
-                    let waits = board
-                        .lanes
-                        .values()
-                        .any(|line| own(&line.sender) && line.next_due.is_some_and(|due| due <= at));
-                    if let Some(line) = board.parked.get_mut(&profile) {
-                        (line.probing, line.trial) = (false, waits);
-                    }
-                    waits
-                };
-                if waits {
-                    self.wake.notify_one();
-                } else {
-                    self.resume(&sender);
-                }
-            }
-            Err(failure) => drop(self.park(&sender, &failure)),
+    /// Adds the finding that explains a suspension. Returns the record; none if the suspension has ended.
+    pub(super) fn set_finding(&mut self, profile: &ProfileName, finding: Option<Finding>) -> Option<Parked> {
+        let suspension = self.by_profile.get_mut(profile)?;
+        suspension.record.finding = finding;
+        Some(suspension.record.clone())
+    }
+
+    /// Returns the profiles that were changed since they were suspended. `live` are the digests of the current profiles.
+    pub(super) fn changed(&self, live: &HashSet<Digest>) -> Vec<ProfileName> {
+        let changed = self.by_profile.values().filter(|suspension| !live.contains(&suspension.record.of));
+        changed.map(|suspension| suspension.record.profile.clone()).collect()
+    }
+
+    /// Returns when the next probe is due.
+    pub(super) fn next_probe(&self) -> Option<Timestamp> {
+        let waiting = self.by_profile.values().filter(|suspension| suspension.state == ProbeState::Waiting);
+        waiting.map(|suspension| suspension.record.next_probe_at).min()
+    }
+
+    /// Moves all probes by so many milliseconds, because the system clock was set.
+    pub(super) fn shift(&mut self, by: i64) {
+        for suspension in self.by_profile.values_mut() {
+            suspension.record.next_probe_at = moved(suspension.record.next_probe_at, by);
         }
     }
 
-    /// Whether the login works, with no message behind it.
-    async fn try_login(&self, sender: &Sending) -> Result<(), Failure> {
-        self.tokens.forget(&sender.of).await;
-        match &sender.stored.profile.provider {
-            Provider::Smtp(smtp) => {
-                let connection = self.connect(sender, smtp).await?;
-                connection.quit().await;
-                Ok(())
-            }
-            Provider::MicrosoftGraphDirect(direct) => {
-                let endpoints = Endpoints::for_cloud(&direct.cloud)
-                    .map_err(|error| Failure::new("token", error.to_string(), Class::Auth))?;
-                self.graph_token(sender, direct, &endpoints).await.map(drop)
-            }
-            Provider::MicrosoftGraphDelegate(_) => Ok(()),
-        }
-    }
-
-    /// A profile sends again.
-    pub(super) fn resume(self: &Arc<Self>, sender: &Arc<Sending>) {
-        {
-            let mut board = self.board();
-            if !board.parked.contains_key(&sender.name) {
-                return;
-            }
-            board.parked.remove(&sender.name);
-            if let Some(counter) = board.counters.get_mut(&sender.mailbox) {
-                counter.slow_down();
-            }
-        }
-        let (engine, profile, busy) = (Arc::clone(self), sender.name.clone(), self.busy());
-        telemetry::spawn(async move {
-            let _busy = busy;
-            engine.let_go(&profile, Some("the login is accepted again")).await;
-        });
-    }
-
-    /// Forgets that a profile was parked.
-    async fn let_go(&self, profile: &ProfileName, why: Option<&str>) {
-        self.board().parked.remove(profile);
-        let now = self.time.now();
-        let event = why.map(|why| NewEvent {
-            kind: EventKind::Resumed,
-            at: now,
-            message: None,
-            profile: Some(profile.clone()),
-            reason: why.to_owned(),
-        });
-        tracing::info!(%profile, reason = why.unwrap_or("it is not live any more"), "no longer parked");
-        match self.store.set_parked(profile.clone(), None, event).await {
-            Ok(events) => self.tell(events),
-            Err(error) => self.cannot_record(&error),
-        }
-        self.repause().await;
-    }
-
-    /// Profiles that are another by now are tried at once.
-    pub(super) async fn unpark_changed(&self, live: &HashSet<Digest>) {
-        let changed: Vec<ProfileName> = {
-            let board = self.board();
-            board
-                .parked
-                .values()
-                .filter(|line| !live.contains(&line.parked.of))
-                .map(|line| line.parked.profile.clone())
-                .collect()
-        };
-        for profile in changed {
-            self.let_go(&profile, Some("its configuration has changed")).await;
-        }
+    /// Returns the records, sorted by profile.
+    pub(super) fn records(&self) -> Vec<Parked> {
+        let mut records: Vec<Parked> = self.by_profile.values().map(|suspension| suspension.record.clone()).collect();
+        records.sort_by(|a, b| a.profile.cmp(&b.profile));
+        records
     }
 }
 
-/// Why a profile is parked, with what the table of replies knows to do about it.
-fn reason(sender: &Sending, failure: &Failure) -> String {
-    let reason = format!("{}: {}", failure.phase, failure.reply);
-    let Some(remedy) = failure.remedy else { return reason };
-    let profile = &sender.stored.profile;
-    let client = match &profile.provider {
-        Provider::MicrosoftGraphDirect(direct) => &direct.client,
-        Provider::MicrosoftGraphDelegate(delegate) => &delegate.client,
-        Provider::Smtp(smtp) => smtp.oauth.as_ref().map_or("", |oauth| &oauth.client),
-    };
-    let remedy = remedy.replace("{sender}", profile.from_address().unwrap_or_default()).replace("{client}", client);
-    format!("{}. {remedy}", reason.trim_end_matches('.'))
+/// Returns the wait before a probe: doubled with each one before it.
+fn wait_before(probes: u32, first: Duration) -> Duration {
+    first.saturating_mul(1 << probes.min(10)).min(LONGEST.max(first))
 }
 
-/// Returns true if a finding can be why a phase failed: an error of that phase. What else is open has nothing to do with
-/// it, and its remedy would lead astray.
-fn explains(phase: &str, finding: &Finding) -> bool {
-    // Where a secret cannot be opened nothing behind it is checked, and the finding says why.
-    if finding.id == FindingId::VerifySecret {
-        return matches!(phase, "login" | "token") && finding.is_open();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Duration = Duration::from_secs(60);
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
     }
-    let is_of_phase = match phase {
-        "connect" => matches!(finding.id, FindingId::SmtpName | FindingId::SmtpConnect),
-        "greeting" => matches!(finding.id, FindingId::SmtpGreeting),
-        "tls" => matches!(
-            finding.id,
-            FindingId::SmtpTls
-                | FindingId::SmtpStarttls
-                | FindingId::SmtpCertificate
-                | FindingId::SmtpCertificateExpired
-                | FindingId::SmtpCertificateName
-        ),
-        "login" => matches!(finding.id, FindingId::SmtpAuth | FindingId::SmtpLogin),
-        "mail" | "rcpt" | "data" | "dot" => {
-            matches!(
-                finding.id,
-                FindingId::SmtpSender | FindingId::SmtpRecipient | FindingId::SmtpAuth | FindingId::SmtpLogin
-            )
-        }
-        "token" => matches!(
-            finding.id.check(),
-            Some(
-                FindingId::SignIn
-                    | FindingId::CredentialExpiry
-                    | FindingId::Tenant
-                    | FindingId::Cloud
-                    | FindingId::ServicePrincipal
-                    | FindingId::Audience
-                    | FindingId::Assignment
-            )
-        ),
-        "send" | "draft" | "upload" | "look" => matches!(
-            finding.id.check(),
-            Some(
-                FindingId::Permission
-                    | FindingId::MailSend
-                    | FindingId::Mailbox
-                    | FindingId::MailboxLicence
-                    | FindingId::Domain
-                    | FindingId::SignIn
-                    | FindingId::ServicePrincipal
-            )
-        ),
-        _ => false,
-    };
-    // That a server does not relay is no error before mail is refused for it.
-    let weighs = finding.severity == Severity::Error || finding.id == FindingId::SmtpRecipient;
-    is_of_phase && weighs && finding.verdict == Verdict::Fail && !finding.next
-}
 
-fn event(kind: EventKind, parked: &Parked, at: jiff::Timestamp) -> NewEvent {
-    NewEvent { kind, at, message: None, profile: Some(parked.profile.clone()), reason: parked.reason.clone() }
+    fn name() -> ProfileName {
+        "relay".parse().unwrap()
+    }
+
+    fn suspend(suspensions: &mut Suspensions, now: Timestamp) -> (Parked, bool) {
+        let record = || Parked {
+            profile: name(),
+            of: Digest::of_bytes(b"profile"),
+            since: now,
+            reason: "login: 535 refused".to_owned(),
+            finding: None,
+            next_probe_at: now,
+        };
+        suspensions.suspend(&name(), record, now, FIRST)
+    }
+
+    #[test]
+    fn attempts_that_fail_together_suspend_once() {
+        let mut suspensions = Suspensions::default();
+        let (record, is_new) = suspend(&mut suspensions, at(0));
+        assert!(is_new && record.next_probe_at == at(60));
+        let (record, is_new) = suspend(&mut suspensions, at(5));
+        assert!(!is_new && record.next_probe_at == at(60), "the probe is not postponed");
+        assert_eq!(record.since, at(0));
+    }
+
+    #[test]
+    fn probes_back_off_up_to_a_quarter_of_an_hour() {
+        let mut suspensions = Suspensions::default();
+        let mut now = suspend(&mut suspensions, at(0)).0.next_probe_at;
+        let mut waits = Vec::new();
+        for _ in 0..6 {
+            assert_eq!(suspensions.start_probes(now), [name()]);
+            assert!(suspensions.start_probes(now).is_empty(), "it is being probed");
+            let next = suspend(&mut suspensions, now).0.next_probe_at;
+            waits.push(next.as_second() - now.as_second());
+            now = next;
+        }
+        assert_eq!(waits, [120, 240, 480, 900, 900, 900]);
+    }
+
+    #[test]
+    fn after_a_login_one_message_decides() {
+        let mut suspensions = Suspensions::default();
+        suspend(&mut suspensions, at(0));
+        assert_eq!(suspensions.next_probe(), Some(at(60)));
+        suspensions.start_probes(at(60));
+        assert_eq!(suspensions.next_probe(), None);
+        suspensions.send_one(&name());
+        assert_eq!(suspensions.state(&name()), Some(ProbeState::SendingOne));
+        // It is refused as well.
+        let (record, is_new) = suspend(&mut suspensions, at(61));
+        assert!(!is_new && record.next_probe_at == at(61 + 120));
+        assert!(suspensions.end(&name()) && !suspensions.end(&name()));
+    }
+
+    #[test]
+    fn only_a_changed_profile_is_resumed_by_a_change() {
+        let mut suspensions = Suspensions::default();
+        suspend(&mut suspensions, at(0));
+        assert!(suspensions.changed(&HashSet::from([Digest::of_bytes(b"profile")])).is_empty());
+        assert_eq!(suspensions.changed(&HashSet::new()), [name()]);
+    }
 }

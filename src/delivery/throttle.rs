@@ -1,7 +1,7 @@
-//! How much a mailbox may send, counted for all who send through it: at once, in any 60 seconds, in any 24 hours.
+//! Throttle of a mailbox: how many messages at once, in any 60 seconds, and how many recipients in any 24 hours.
 //!
-//! What was sent before a start is counted as the store remembers it, so that a restart cannot be used to send twice as
-//! fast.
+//! All profiles that send through a mailbox share one [`MailboxThrottle`]. Usage before a start is restored from the store,
+//! so that a restart does not double the rate. The caller passes the time.
 
 use std::{
     collections::VecDeque,
@@ -17,33 +17,34 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Minutes of a day.
 const DAY: i64 = 24 * 60;
 
-/// What a mailbox has sent lately.
+/// The recent usage of a mailbox, and its limits.
 #[derive(Debug)]
-pub(super) struct Counter {
+pub(super) struct MailboxThrottle {
     limits: Effective,
-    /// When each message of the last minute began. Only kept where there is a rate.
-    begun: VecDeque<Instant>,
-    /// Recipients of the last day, by minute since 1970, and how many these are.
+    /// When each message of the last minute was started. Only kept if there is a rate.
+    started: VecDeque<Instant>,
+    /// Recipients of the last day, by minute since 1970, and their sum.
     recipients: VecDeque<(i64, u64)>,
     today: u64,
-    /// Recipients of what is under way: they may be counted at any moment.
+    /// Recipients of messages in flight: they may be counted at any moment.
     expected: u64,
-    pub(super) in_flight: u16,
+    in_flight: u16,
     /// Tickets of workers that wait for one of the mailbox's connections, in the order in which they get one.
     queue: VecDeque<u64>,
     /// Wakes the workers of `queue`.
     freed: Arc<Notify>,
-    /// How many at once just now: less than the limit after something went wrong, doubled with each success.
+    /// How many messages at once: 1 after a failure, doubled with each success up to the limit.
     window: u16,
-    /// The other side asked for patience.
-    pub(super) paused_until: Option<Instant>,
+    /// Until when the server asked to wait.
+    paused_until: Option<Instant>,
 }
 
-impl Counter {
+impl MailboxThrottle {
+    /// Creates a throttle without usage.
     pub(super) fn new(limits: Effective) -> Self {
         Self {
             limits,
-            begun: VecDeque::new(),
+            started: VecDeque::new(),
             recipients: VecDeque::new(),
             today: 0,
             expected: 0,
@@ -55,52 +56,53 @@ impl Counter {
         }
     }
 
+    /// Changes the limits.
     pub(super) fn set_limits(&mut self, limits: Effective) {
         self.window = if self.window == self.limits.concurrency { limits.concurrency } else { self.window };
         self.limits = limits;
     }
 
-    /// Remembers what the store counted in a minute, the oldest first. What may lie within the last 60 seconds is taken to
-    /// have been just now.
-    pub(super) fn remember(&mut self, usage: &Usage, minute: i64, now: Instant) {
-        // A clock that was ahead then must not make it last for longer.
+    /// Adds usage that the store counted, the oldest minute first. Messages that may be younger than 60 seconds count as
+    /// started now.
+    pub(super) fn add_usage(&mut self, usage: &Usage, minute: i64, now: Instant) {
+        // If the clock was ahead at that time, the usage must not last for longer.
         self.recipients.push_back((usage.minute.min(minute), usage.recipients));
         self.today += usage.recipients;
         if usage.minute >= minute - 1 {
             let messages = usize::try_from(usage.messages).unwrap_or(usize::MAX).min(100_000);
-            self.begun.extend(std::iter::repeat_n(now, messages));
+            self.started.extend(std::iter::repeat_n(now, messages));
         }
     }
 
-    /// How many messages may begin now. `claimed` wait in memory already.
-    pub(super) fn room(&mut self, now: Instant, minute: i64, claimed: usize) -> usize {
+    /// Returns how many more messages can be claimed to start now; `claimed` are in memory already.
+    pub(super) fn available(&mut self, now: Instant, minute: i64, claimed: usize) -> usize {
         let window = usize::from(self.window.min(self.limits.concurrency));
         let connections = window.saturating_sub(usize::from(self.in_flight) + claimed);
         connections.min(self.allowance(now, minute, claimed))
     }
 
-    /// How many messages the pause, the rate and the daily limit allow now, whatever is under way.
+    /// Returns how many messages the pause, the rate and the daily limit allow now, without regard to connections.
     pub(super) fn allowance(&mut self, now: Instant, minute: i64, claimed: usize) -> usize {
-        if self.paused_until.is_some_and(|until| until > now) {
+        if self.paused_until(now).is_some() {
             return 0;
         }
         if let Some(day) = self.limits.recipients_per_day
-            && self.today(minute) + self.expected >= u64::from(day)
+            && self.recipients_today(minute) + self.expected >= u64::from(day)
         {
             return 0;
         }
         let Some(rate) = self.limits.per_minute else { return usize::MAX };
-        self.forget(now);
-        usize::try_from(rate).unwrap_or(usize::MAX).saturating_sub(self.begun.len() + claimed)
+        self.drop_old(now);
+        usize::try_from(rate).unwrap_or(usize::MAX).saturating_sub(self.started.len() + claimed)
     }
 
     /// Returns true if a worker must wait for a connection: all are taken, or another worker is first in the queue.
-    pub(super) fn must_queue(&self, ticket: u64) -> bool {
+    pub(super) fn must_wait(&self, ticket: u64) -> bool {
         self.in_flight >= self.window.min(self.limits.concurrency)
             || self.queue.front().is_some_and(|first| *first != ticket)
     }
 
-    /// Queues a worker for the next free connection. The returned future ends when it is worth another look.
+    /// Queues a worker for the next free connection. The returned future ends when it should try again.
     pub(super) fn enqueue(&mut self, ticket: u64) -> OwnedNotified {
         if !self.queue.contains(&ticket) {
             self.queue.push_back(ticket);
@@ -108,7 +110,7 @@ impl Counter {
         Arc::clone(&self.freed).notified_owned()
     }
 
-    /// Removes a worker from the queue: it begins, or it has nothing left to send.
+    /// Removes a worker from the queue: it has a connection, or nothing left to send.
     pub(super) fn dequeue(&mut self, ticket: u64) {
         let before = self.queue.len();
         self.queue.retain(|own| *own != ticket);
@@ -117,14 +119,14 @@ impl Counter {
         }
     }
 
-    /// What the mailbox has to wait for, if it is for the clock alone: the time of messages that wait for it does not pass.
-    pub(super) fn waits_for(&self, now: Instant, minute: i64) -> Option<String> {
-        if self.paused_until.is_some_and(|until| until > now) {
-            return Some("the other side asked for patience".to_owned());
+    /// Returns the limit that only time lifts; the lifetime of messages is paused meanwhile.
+    pub(super) fn why_blocked(&self, now: Instant, minute: i64) -> Option<String> {
+        if self.paused_until(now).is_some() {
+            return Some("its server asked to wait".to_owned());
         }
         if let Some(rate) = self.limits.per_minute {
-            let old = self.begun.partition_point(|begun| now.duration_since(*begun) >= MINUTE);
-            if self.begun.len() - old >= usize::try_from(rate).unwrap_or(usize::MAX) {
+            let old = self.started.partition_point(|started| now.duration_since(*started) >= MINUTE);
+            if self.started.len() - old >= usize::try_from(rate).unwrap_or(usize::MAX) {
                 return Some(format!("its mailbox may send {rate} messages a minute"));
             }
         }
@@ -134,40 +136,41 @@ impl Counter {
             .then(|| format!("its mailbox may reach {day} recipients a day"))
     }
 
-    /// Whether there is no rate, so that messages may wait in memory for their turn.
+    /// Returns true if messages may wait in memory for a connection: the mailbox has neither a rate nor a daily limit.
     pub(super) fn may_read_ahead(&self) -> bool {
         self.limits.per_minute.is_none()
             && self.limits.recipients_per_day.is_none()
             && self.window == self.limits.concurrency
     }
 
+    /// Returns how many messages may be in flight at once.
     pub(super) fn concurrency(&self) -> usize {
         usize::from(self.window.min(self.limits.concurrency))
     }
 
-    /// When there may be room again, if the clock alone brings it.
-    pub(super) fn next_room(&mut self, now: Instant) -> Option<Instant> {
-        if let Some(until) = self.paused_until.filter(|until| *until > now) {
+    /// Returns when a message can be started, if that depends on time alone.
+    pub(super) fn next_available(&mut self, now: Instant) -> Option<Instant> {
+        if let Some(until) = self.paused_until(now) {
             return Some(until);
         }
         if self.limits.per_minute.is_some() {
-            self.forget(now);
-            return self.begun.front().map(|first| *first + MINUTE);
+            self.drop_old(now);
+            return self.started.front().map(|first| *first + MINUTE);
         }
         None
     }
 
-    /// A message for so many recipients begins.
-    pub(super) fn begin(&mut self, now: Instant, recipients: u64) {
+    /// Counts a message that a worker starts.
+    pub(super) fn message_started(&mut self, now: Instant, recipients: u64) {
         self.in_flight += 1;
         self.expected += recipients;
         if self.limits.per_minute.is_some() {
-            self.begun.push_back(now);
+            self.started.push_back(now);
         }
     }
 
-    /// Its recipients are counted, now that it leaves.
-    pub(super) fn count(&mut self, minute: i64, recipients: u32) {
+    /// Counts the recipients of a message that is handed to the server.
+    pub(super) fn count_recipients(&mut self, minute: i64, recipients: u32) {
         self.today += u64::from(recipients);
         match self.recipients.back_mut() {
             Some((last, count)) if *last == minute => *count += u64::from(recipients),
@@ -175,35 +178,111 @@ impl Counter {
         }
     }
 
-    /// A message for so many recipients ended; `well` if nothing about the mailbox was wrong.
-    pub(super) fn end(&mut self, well: bool, recipients: u64) {
+    /// Counts a message off. A failure of the mailbox or the server reduces the concurrency to 1.
+    pub(super) fn message_ended(&mut self, is_healthy: bool, recipients: u64) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.expected = self.expected.saturating_sub(recipients);
-        self.window = if well { self.window.saturating_mul(2).clamp(1, self.limits.concurrency) } else { 1 };
+        self.window = if is_healthy { self.window.saturating_mul(2).clamp(1, self.limits.concurrency) } else { 1 };
         self.freed.notify_waiters();
     }
 
-    /// The clock was set, by so many minutes.
-    pub(super) fn follow(&mut self, by: i64) {
+    /// Moves the usage by so many minutes, because the system clock was set.
+    pub(super) fn shift(&mut self, by: i64) {
         self.recipients.iter_mut().for_each(|(minute, _)| *minute += by);
     }
 
-    /// From now on gently.
+    /// Reduces the concurrency to 1.
     pub(super) fn slow_down(&mut self) {
         self.window = 1;
     }
 
-    fn forget(&mut self, now: Instant) {
-        while self.begun.front().is_some_and(|first| now.duration_since(*first) >= MINUTE) {
-            self.begun.pop_front();
+    /// Pauses the mailbox, because its server asked to wait, and reduces the concurrency to 1.
+    pub(super) fn pause(&mut self, until: Instant) {
+        self.paused_until = Some(until);
+        self.slow_down();
+    }
+
+    /// Ends the pause. Returns true if the mailbox was paused.
+    pub(super) fn end_pause(&mut self) -> bool {
+        self.paused_until.take().is_some()
+    }
+
+    /// Returns until when the mailbox is paused, if that is in the future.
+    pub(super) fn paused_until(&self, now: Instant) -> Option<Instant> {
+        self.paused_until.filter(|until| *until > now)
+    }
+
+    fn drop_old(&mut self, now: Instant) {
+        while self.started.front().is_some_and(|first| now.duration_since(*first) >= MINUTE) {
+            self.started.pop_front();
         }
     }
 
-    fn today(&mut self, minute: i64) -> u64 {
+    fn recipients_today(&mut self, minute: i64) -> u64 {
         while let Some((_, count)) = self.recipients.front().filter(|(old, _)| *old <= minute - DAY).copied() {
             self.today -= count;
             self.recipients.pop_front();
         }
         self.today
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(concurrency: u16, per_minute: Option<u32>, recipients_per_day: Option<u32>) -> Effective {
+        Effective { concurrency, per_minute, recipients_per_day, message_size: 0 }
+    }
+
+    #[test]
+    fn the_rate_holds_in_any_sixty_seconds() {
+        let start = Instant::now();
+        let mut throttle = MailboxThrottle::new(limits(10, Some(2), None));
+        for _ in 0..2 {
+            assert_eq!(throttle.allowance(start, 0, 0).min(1), 1);
+            throttle.message_started(start, 1);
+        }
+        assert_eq!(throttle.allowance(start + MINUTE - Duration::from_millis(1), 0, 0), 0);
+        assert_eq!(throttle.next_available(start), Some(start + MINUTE));
+        assert_eq!(throttle.allowance(start + MINUTE, 1, 0), 2);
+    }
+
+    #[test]
+    fn recipients_of_a_day_count_when_started_and_are_forgotten_after_a_day() {
+        let now = Instant::now();
+        let mut throttle = MailboxThrottle::new(limits(10, None, Some(5)));
+        throttle.message_started(now, 5);
+        assert_eq!(throttle.allowance(now, 0, 0), 0, "five are in flight");
+        throttle.count_recipients(0, 5);
+        throttle.message_ended(true, 5);
+        assert_eq!(throttle.allowance(now, DAY - 1, 0), 0);
+        assert!(throttle.allowance(now, DAY, 0) > 0);
+    }
+
+    #[test]
+    fn a_failure_reduces_the_concurrency_and_successes_restore_it() {
+        let now = Instant::now();
+        let mut throttle = MailboxThrottle::new(limits(4, None, None));
+        throttle.message_started(now, 1);
+        throttle.message_ended(false, 1);
+        assert_eq!((throttle.concurrency(), throttle.may_read_ahead()), (1, false));
+        for expected in [2, 4, 4] {
+            throttle.message_started(now, 1);
+            throttle.message_ended(true, 1);
+            assert_eq!(throttle.concurrency(), expected);
+        }
+    }
+
+    #[test]
+    fn a_pause_ends_by_itself_or_at_once() {
+        let now = Instant::now();
+        let until = now + Duration::from_secs(3600);
+        let mut throttle = MailboxThrottle::new(limits(4, None, None));
+        throttle.pause(until);
+        assert_eq!((throttle.allowance(now, 0, 0), throttle.paused_until(now)), (0, Some(until)));
+        assert!(throttle.allowance(until, 0, 0) > 0);
+        assert!(throttle.end_pause() && !throttle.end_pause());
+        assert!(throttle.allowance(now, 0, 0) > 0);
     }
 }

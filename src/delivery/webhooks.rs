@@ -1,6 +1,8 @@
-//! Tells others what happened. Each webhook hears every event that it asked for at least once and in order; how far it
-//! was told is in the store. A call is signed as Standard Webhooks describes (`v1a`, Ed25519): the receiver needs the
-//! public key alone, so there is no secret to keep on either side.
+//! Webhooks: report events to other systems.
+//!
+//! [`Webhooks`] calls every webhook of the settings with each event that it subscribes to, at least once and in order; the
+//! position of each is in the store. Calls are signed as Standard Webhooks describes (`v1a`, Ed25519): a receiver needs only the
+//! public key, so neither side keeps a secret for them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,140 +12,173 @@ use aws_lc_rs::{
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use reqwest::Method;
+use tokio::{sync::Notify, task::AbortHandle};
 
+use super::recorder::Recorder;
 use crate::{
-    delivery::dispatcher::Engine,
     model::delivery::Webhook,
-    net::http_client::{HttpClient, describe_error},
+    net::{http_client::HttpClient, tls::Trust},
     secrets::ServiceIdentity,
     store::outbox::Event,
     telemetry,
+    time::Clock,
 };
 
-/// How many events are read at once.
+/// How many events are read from the store at once.
 const PAGE: u32 = 100;
-/// How long a receiver may take to answer.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// The longest that a receiver which does not answer is left alone.
-const LONGEST: Duration = Duration::from_secs(300);
-/// How often the store is read for events that were not heard of.
-const LOOK_AFTER: Duration = Duration::from_secs(30);
+/// The deadline of a call.
+const CALL_DEADLINE: Duration = Duration::from_secs(15);
+/// The longest back-off of a receiver.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
+/// How often the store is read, should an event have been missed.
+const READ_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The key pair, made from the service's identity: the same after every start.
-fn key_pair(identity: &ServiceIdentity) -> Result<Ed25519KeyPair, String> {
-    let failed = |_| "the webhooks' key could not be made".to_owned();
+/// Derives the key pair from the identity of the service: it is the same after every start.
+fn derive_key_pair(identity: &ServiceIdentity) -> Result<Ed25519KeyPair, String> {
+    let failed = |_| "cannot derive the key of the webhooks".to_owned();
     let mut seed = zeroize::Zeroizing::new([0; 32]);
     let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"mailwright webhooks v1");
     let secret = salt.extract(&identity.seed());
     let expanded = secret.expand(&[b"ed25519"], hkdf::HKDF_SHA256).map_err(failed)?;
     expanded.fill(seed.as_mut_slice()).map_err(failed)?;
-    Ed25519KeyPair::from_seed_unchecked(seed.as_slice()).map_err(|_| "the webhooks' key could not be made".to_owned())
+    Ed25519KeyPair::from_seed_unchecked(seed.as_slice()).map_err(|_| "cannot derive the key of the webhooks".to_owned())
 }
 
-/// The public key, as Standard Webhooks writes it: `whpk_` and base64.
+/// Returns the public key in the notation of Standard Webhooks: `whpk_` and base64.
 pub fn public_key(identity: &ServiceIdentity) -> Result<String, String> {
-    Ok(format!("whpk_{}", BASE64_STANDARD.encode(key_pair(identity)?.public_key().as_ref())))
+    Ok(format!("whpk_{}", BASE64_STANDARD.encode(derive_key_pair(identity)?.public_key().as_ref())))
 }
 
-/// One receiver, as far as it was told.
-struct Receiver {
-    engine: Arc<Engine>,
+/// The webhooks of an environment.
+pub(super) struct Webhooks {
+    recorder: Arc<Recorder>,
     client: HttpClient,
     key: Arc<Ed25519KeyPair>,
+    clock: Clock,
+    /// Notified when the settings have changed.
+    changed: Arc<Notify>,
+}
+
+/// A webhook, called by a task of its own so that a slow receiver delays no other.
+struct Receiver {
+    recorder: Arc<Recorder>,
+    client: HttpClient,
+    key: Arc<Ed25519KeyPair>,
+    clock: Clock,
     webhook: Webhook,
     failures: u32,
 }
 
-/// Sees to it that every webhook of the settings is told, each by a task of its own: one that is slow holds up no other.
-pub(super) async fn run(engine: Arc<Engine>) {
-    let Ok(key) = key_pair(&engine.identity).map(Arc::new) else {
-        tracing::error!("the webhooks' key could not be made; nobody is told");
-        return;
-    };
-    let Ok(tls) = engine.http.trust().client_config() else { return };
-    let client = HttpClient::new(move |builder| builder.timeout(PATIENCE).tls_backend_preconfigured(tls.clone()));
-    let mut tasks: Vec<(Webhook, tokio::task::AbortHandle)> = Vec::new();
-    loop {
-        let wanted = engine.board().routes.state().settings.delivery.webhooks.clone();
-        tasks.retain(|(webhook, task)| {
-            let stays = wanted.contains(webhook);
-            if !stays {
-                task.abort();
+impl Webhooks {
+    /// Creates the webhooks; fails if the key or TLS cannot be set up.
+    pub(super) fn new(
+        recorder: Arc<Recorder>,
+        identity: &ServiceIdentity,
+        trust: &Trust,
+        clock: Clock,
+        changed: Arc<Notify>,
+    ) -> Result<Self, String> {
+        let key = Arc::new(derive_key_pair(identity)?);
+        let tls = trust.client_config()?;
+        let client =
+            HttpClient::new(move |builder| builder.timeout(CALL_DEADLINE).tls_backend_preconfigured(tls.clone()));
+        Ok(Self { recorder, client, key, clock, changed })
+    }
+
+    /// Runs a task for each webhook of the settings.
+    pub(super) async fn run(self) {
+        let mut tasks: Vec<(Webhook, AbortHandle)> = Vec::new();
+        loop {
+            let wanted = self.recorder.scheduler().routes().state().settings.delivery.webhooks.clone();
+            tasks.retain(|(webhook, task)| {
+                let is_wanted = wanted.contains(webhook);
+                if !is_wanted {
+                    task.abort();
+                }
+                is_wanted
+            });
+            for webhook in wanted {
+                if tasks.iter().any(|(known, _)| *known == webhook) {
+                    continue;
+                }
+                let receiver = Receiver {
+                    recorder: Arc::clone(&self.recorder),
+                    client: self.client.clone(),
+                    key: Arc::clone(&self.key),
+                    clock: self.clock.clone(),
+                    webhook: webhook.clone(),
+                    failures: 0,
+                };
+                tasks.push((webhook, telemetry::spawn(receiver.run()).abort_handle()));
             }
-            stays
-        });
-        for webhook in wanted {
-            if tasks.iter().any(|(known, _)| *known == webhook) {
-                continue;
-            }
-            let (engine, client, key) = (Arc::clone(&engine), client.clone(), Arc::clone(&key));
-            let receiver = Receiver { engine, client, key, webhook: webhook.clone(), failures: 0 };
-            tasks.push((webhook, telemetry::spawn(receiver.follow()).abort_handle()));
+            self.changed.notified().await;
         }
-        engine.webhooks.notified().await;
     }
 }
 
 impl Receiver {
-    /// Tells what happens, from where it was told last, for as long as it is wanted.
-    async fn follow(mut self) {
-        let mut events = self.engine.events.subscribe();
-        let mut told = self.begin().await;
+    /// Calls the webhook with all events from its position on.
+    async fn run(mut self) {
+        let mut events = self.recorder.subscribe();
+        let mut position = self.restore_position().await;
         loop {
-            let wait = self.catch_up(&mut told).await;
+            let wait = self.call_with_new_events(&mut position).await;
             if wait > Duration::ZERO {
                 tokio::time::sleep(wait).await;
                 continue;
             }
-            // A receiver that missed some of them reads the store anyway.
+            // A subscriber that missed events reads them from the store.
             tokio::select! {
                 _ = events.recv() => {}
-                () = tokio::time::sleep(LOOK_AFTER) => {}
+                () = tokio::time::sleep(READ_INTERVAL) => {}
             }
         }
     }
 
-    /// How far it was told. A new one hears what happens from now on.
-    async fn begin(&self) -> u64 {
+    /// Returns the number of the last event that the webhook was called with. A new webhook starts with the next event.
+    async fn restore_position(&self) -> u64 {
+        let store = self.recorder.store();
         loop {
-            match self.engine.store.webhook_cursor(&self.webhook.url).await {
-                Ok(Some(told)) => return told,
+            match store.webhook_cursor(&self.webhook.url).await {
+                Ok(Some(position)) => return position,
                 Ok(None) => {
-                    if let Ok(newest) = self.engine.store.newest_event().await
-                        && self.engine.store.set_webhook_cursor(&self.webhook.url, newest).await.is_ok()
+                    if let Ok(newest) = store.newest_event().await
+                        && store.set_webhook_cursor(&self.webhook.url, newest).await.is_ok()
                     {
                         return newest;
                     }
                 }
-                Err(error) => tracing::warn!(%error, "how far a webhook was told could not be read"),
+                Err(error) => tracing::warn!(%error, "cannot read the position of a webhook"),
             }
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
     }
 
-    /// Tells what is new. Says how long the receiver is left alone if it does not listen.
-    async fn catch_up(&mut self, told: &mut u64) -> Duration {
-        let Ok(events) = self.engine.store.events(*told, PAGE).await else { return Duration::from_secs(2) };
-        let before = *told;
+    /// Calls the webhook with new events. Returns the back-off after a failure, and zero otherwise.
+    async fn call_with_new_events(&mut self, position: &mut u64) -> Duration {
+        let store = Arc::clone(self.recorder.store());
+        let Ok(events) = store.events(*position, PAGE).await else { return Duration::from_secs(2) };
+        let before = *position;
         let mut wait = Duration::ZERO;
         for event in events {
-            let wanted = self.webhook.events.is_empty() || self.webhook.events.contains(&event.event.kind);
-            if wanted && !self.call(&event, self.engine.clock.now()).await {
-                self.failures += 1;
-                wait = Duration::from_secs(1 << self.failures.min(9)).min(LONGEST);
+            let is_wanted = self.webhook.events.is_empty() || self.webhook.events.contains(&event.event.kind);
+            if is_wanted && !self.call(&event, self.clock.now()).await {
+                self.failures = self.failures.saturating_add(1);
+                wait = Duration::from_secs(1 << self.failures.min(9)).min(LONGEST_BACK_OFF);
                 break;
             }
             self.failures = 0;
-            *told = event.number;
+            *position = event.number;
         }
-        if *told != before
-            && let Err(error) = self.engine.store.set_webhook_cursor(&self.webhook.url, *told).await
+        if *position != before
+            && let Err(error) = store.set_webhook_cursor(&self.webhook.url, *position).await
         {
-            tracing::warn!(%error, "how far a webhook was told could not be kept");
+            tracing::warn!(%error, "cannot store the position of a webhook");
         }
         wait
     }
 
+    /// Calls the webhook with an event. Returns true if the receiver accepted it.
     async fn call(&self, event: &Event, now: jiff::Timestamp) -> bool {
         let Ok(body) = serde_json::to_string(event) else { return true };
         let (id, at) = (format!("evt_{}", event.number), now.as_second());
@@ -151,7 +186,7 @@ impl Receiver {
         let url = reqwest::Url::parse(&self.webhook.url).ok();
         let request = url.and_then(|url| self.client.request(Method::POST, url).ok());
         let Some(request) = request else {
-            tracing::warn!(event = event.number, "a webhook's address cannot be asked");
+            tracing::warn!(event = event.number, "the address of a webhook cannot be called");
             return false;
         };
         let sent = request
@@ -165,15 +200,11 @@ impl Receiver {
         match sent {
             Ok(answer) if answer.status().is_success() => true,
             Ok(answer) => {
-                tracing::warn!(
-                    status = answer.status().as_u16(),
-                    event = event.number,
-                    "a webhook did not take an event"
-                );
+                tracing::warn!(status = answer.status().as_u16(), event = event.number, "a webhook refused an event");
                 false
             }
             Err(error) => {
-                tracing::warn!(error = describe_error(&error), event = event.number, "a webhook could not be reached");
+                tracing::warn!(error = %error.without_url(), event = event.number, "cannot reach a webhook");
                 false
             }
         }

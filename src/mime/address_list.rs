@@ -1,10 +1,10 @@
 //! The addresses of a header field (RFC 5322, 3.4 and 4.4), read and written.
 //!
-//! [`parse`] knows folding, comments, quoted strings, groups and routes, and takes the display names that programs write
-//! without the quotes that they need. What it cannot read it refuses with the place: a name without an address is never
-//! dropped. [`field`] writes a list so that every reader finds the same addresses in it.
+//! [`parse`] supports folding, comments, quoted strings, groups and routes, and accepts display names without the quotes that
+//! they need. It refuses other text with the place: a name without an address is never dropped. [`field`] writes a list so that
+//! every parser finds the same addresses in it.
 
-use super::field::{Field, decoded_words, encoded_words};
+use super::field::{Field, decode_words, encode_words};
 use crate::model::address::{Address, AddressError, describe, is_atext, quoted};
 
 /// Fields that hold addresses.
@@ -23,8 +23,7 @@ const ADDRESS_FIELDS: [&str; 10] = [
 /// The longest name that is written as a quoted string.
 const QUOTED_LIMIT: usize = 200;
 
-const NAME: &str =
-    "Write an address beside each name: John Doe <john@example.com>; a name with a comma goes in quotes.";
+const NAME: &str = "Write an address after each name: John Doe <john@example.com>; put a name with a comma in quotes.";
 const FORM: &str = "Write it as name@example.com, or John Doe <name@example.com>; separate addresses by commas.";
 
 /// Returns true if a field of this name holds addresses.
@@ -37,22 +36,22 @@ pub fn is_address_field(name: &str) -> bool {
 pub struct Entry {
     /// The display name as it is transmitted: an atom, a quoted string, or encoded words.
     display: Option<String>,
-    /// The display name as people read it.
+    /// The decoded display name.
     pub name: Option<String>,
     /// The address.
     pub address: Address,
 }
 
 impl Entry {
-    /// An entry with a display name as people read it.
+    /// Creates an entry with a decoded display name.
     pub fn new(name: Option<String>, address: Address) -> Self {
         let name = name.filter(|name| !name.trim().is_empty());
-        Self { display: name.as_deref().map(phrase), name, address }
+        Self { display: name.as_deref().map(encode_phrase), name, address }
     }
 
     fn as_transmitted(&self) -> String {
         match &self.display {
-            // An encoded word may have used up the line.
+            // An encoded word may have filled the line.
             Some(display) if display.len() > 60 => format!("{display}\r\n <{}>", self.address),
             Some(display) => format!("{display} <{}>", self.address),
             None => self.address.to_string(),
@@ -63,38 +62,38 @@ impl Entry {
 /// The addresses of a field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AddressList {
-    /// Those of groups among them.
+    /// The addresses, including those in groups.
     pub entries: Vec<Entry>,
-    /// True if it has neither groups, comments nor routes and is ASCII, so that every reader reads it alike.
+    /// True if the list has neither groups, comments nor routes and is ASCII, so that every parser reads it alike.
     pub is_plain: bool,
 }
 
-/// A display name as it is transmitted.
-pub fn phrase(name: &str) -> String {
+/// Encodes a display name for transmission.
+pub fn encode_phrase(name: &str) -> String {
     let is_ascii = name.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
-    // What looks like an encoded word would be read as one.
+    // A text that looks like an encoded word would be decoded.
     if !is_ascii || name.contains("=?") || name.len() > QUOTED_LIMIT {
-        return encoded_words(name);
+        return encode_words(name);
     }
     let is_atoms = name.split(' ').all(|word| !word.is_empty() && word.chars().all(is_atext));
     if is_atoms { name.to_owned() } else { quoted(name) }
 }
 
-/// A field with these addresses, one on a line.
+/// Creates a field with these addresses, one per line.
 pub fn field(name: &str, entries: &[Entry]) -> Field {
     let entries: Vec<String> = entries.iter().map(Entry::as_transmitted).collect();
     Field::new(name, &entries.join(",\r\n "))
 }
 
-/// Reads the value of a field, on one line.
+/// Parses the value of a field, which is on one line.
 pub fn parse(value: &str) -> Result<AddressList, AddressError> {
     let characters = value.char_indices().collect();
     Parser { value, characters, at: 0, is_plain: value.is_ascii() }.list()
 }
 
-/// A word of what may become a display name or a local part.
+/// A word of a display name or of a local part.
 struct Word {
-    /// As it stands there.
+    /// As it is written.
     raw: String,
     /// Without quotes.
     content: String,
@@ -124,7 +123,7 @@ impl Parser<'_> {
         self.characters.get(self.at).map(|(_, c)| *c)
     }
 
-    /// The text between two characters.
+    /// Returns the text between two characters.
     fn between(&self, from: usize, to: usize) -> &str {
         let index = |at: usize| self.characters.get(at).map_or(self.value.len(), |(index, _)| *index);
         &self.value[index(from)..index(to)]
@@ -188,7 +187,7 @@ impl Parser<'_> {
         Ok(AddressList { entries, is_plain: self.is_plain })
     }
 
-    /// Reads what stands behind an address.
+    /// Reads the separator after an address.
     fn separator(&mut self, is_in_group: bool) -> Result<(), AddressError> {
         match self.peek() {
             None => Ok(()),
@@ -197,12 +196,14 @@ impl Parser<'_> {
                 Ok(())
             }
             Some(';') if is_in_group => Ok(()),
-            Some(';') => Err(AddressError::at(self.at, "`;` separates no addresses", "Separate addresses by commas.")),
+            Some(';') => {
+                Err(AddressError::at(self.at, "`;` does not separate addresses", "Separate addresses by commas."))
+            }
             Some(c) => Err(AddressError::at(self.at, format!("{} behind an address", describe(c)), FORM)),
         }
     }
 
-    /// Reads an address; none if it was the beginning of a group.
+    /// Reads an address; returns none at the beginning of a group.
     fn element(&mut self, is_in_group: bool) -> Result<Option<Entry>, AddressError> {
         let begin = self.at;
         let mut words: Vec<Word> = Vec::new();
@@ -214,7 +215,7 @@ impl Parser<'_> {
                 '<' => {
                     let display = self.between(begin, self.at).trim().to_owned();
                     let address = self.angle_address()?;
-                    return Ok(Some(self.named(&words, &display, address)));
+                    return Ok(Some(self.named_entry(&words, &display, address)));
                 }
                 '@' => {
                     let address = self.bare_address(begin, &words)?;
@@ -335,8 +336,8 @@ impl Parser<'_> {
         Address::parse(&text).map_err(|error| error.shifted(from))
     }
 
-    /// An address behind a display name.
-    fn named(&mut self, words: &[Word], display: &str, address: Address) -> Entry {
+    /// Creates the entry of an address after a display name.
+    fn named_entry(&mut self, words: &[Word], display: &str, address: Address) -> Entry {
         if words.is_empty() {
             return Entry { display: None, name: None, address };
         }
@@ -351,14 +352,14 @@ impl Parser<'_> {
         for word in words {
             match word.kind {
                 Kind::Quoted => {
-                    push(&mut name, &decoded_words(&run.join(" ")));
+                    push(&mut name, &decode_words(&run.join(" ")));
                     run.clear();
                     push(&mut name, &word.content);
                 }
                 Kind::Atom | Kind::Dot => run.push(&word.content),
             }
         }
-        push(&mut name, &decoded_words(&run.join(" ")).replace(" .", "."));
+        push(&mut name, &decode_words(&run.join(" ")).replace(" .", "."));
         let is_legal = |word: &Word| match word.kind {
             Kind::Atom => word.raw.is_ascii() && word.raw.chars().all(is_atext),
             Kind::Quoted => word.raw.is_ascii(),

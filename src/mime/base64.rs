@@ -1,4 +1,5 @@
-//! Base64 as programs write it (RFC 2045, 6.8; RFC 4648): with or without line breaks and padding.
+//! Base64 as programs write it (RFC 2045, 6.8; RFC 4648): with or without line breaks and padding. [`decode`] reports the first
+//! character that is malformed.
 
 use std::fmt;
 
@@ -17,7 +18,7 @@ const ENGINE: GeneralPurpose = GeneralPurpose::new(
 pub struct Base64Error {
     /// The reason, with the place.
     pub reason: String,
-    /// What to do about it.
+    /// The remedy.
     pub remedy: &'static str,
 }
 
@@ -49,7 +50,7 @@ pub fn decode(text: &str) -> Result<Vec<u8>, Base64Error> {
             }
             '-' | '_' => return wrong("Use the usual alphabet, with `+` and `/` in place of `-` and `_`."),
             ':' | ',' | ';' if text.starts_with("data:") => {
-                return wrong("Leave out what stands before the contents: `data:...;base64,`.");
+                return wrong("Leave out the prefix of the content: `data:...;base64,`.");
             }
             _ => return wrong("Encode the file's bytes in base64 (RFC 4648)."),
         }

@@ -1,6 +1,6 @@
 //! Fields of a header.
 //!
-//! [`split`] reads a header, [`Field`] is one of its lines with their folding, [`encoded_words`] writes what is not ASCII.
+//! [`split_header`] reads a header, [`Field`] is one of its fields as it was folded, [`encode_words`] writes text that is not ASCII.
 
 use std::fmt::Write as _;
 
@@ -11,9 +11,9 @@ use super::{Malformed, address_list, parameter};
 
 /// How many bytes a header may have.
 const HEADER_LIMIT: usize = 256 * 1024;
-/// How many bytes of a word go into a line of a header without being encoded; a line may have 998.
+/// The longest word in bytes that is written without encoding; a line may have 998.
 const WORD_LIMIT: usize = 900;
-/// How many bytes of text an encoded word carries: with its frame it has 75 characters at most (RFC 2047, 2).
+/// How many bytes of text an encoded word carries: as a whole it has 75 characters at most (RFC 2047, 2).
 const ENCODED_WORD: usize = 45;
 
 /// One field of a header with its line ends, folded as it was.
@@ -21,22 +21,22 @@ const ENCODED_WORD: usize = 45;
 pub struct Field(String);
 
 impl Field {
-    /// A field whose value is ASCII and already folded.
+    /// Creates a field whose value is ASCII and already folded.
     pub fn new(name: &str, value: &str) -> Self {
         Self(format!("{name}: {value}\r\n"))
     }
 
-    /// A field as lettre writes it.
+    /// Creates a field as lettre writes it.
     pub fn encoded(header: impl Header) -> Self {
         let mut headers = Headers::new();
         headers.set(header);
         Self(headers.to_string())
     }
 
-    /// A field of free text: folded, and in encoded words where it is not ASCII or where a word is too long for a line.
+    /// Creates a field of free text: folded, and in encoded words if it is not ASCII or a word is too long for a line.
     pub fn unstructured(name: &str, text: &str) -> Self {
         let is_long = text.split([' ', '\t']).any(|word| word.len() > WORD_LIMIT);
-        // Of two spaces between encoded words lettre leaves none, because a reader drops what stands between such words.
+        // lettre loses two spaces between encoded words, because readers drop blanks between such words.
         let has_gap = !text.is_ascii() && text.contains("  ");
         match HeaderName::new_from_ascii(name.to_owned()) {
             Ok(name) if !is_long && !has_gap => {
@@ -45,26 +45,26 @@ impl Field {
                 headers.insert_raw(value);
                 Self(headers.to_string())
             }
-            _ => Self::new(name, &encoded_words(text)),
+            _ => Self::new(name, &encode_words(text)),
         }
     }
 
-    /// The field as it is transmitted, with its line ends.
+    /// Returns the field as it is transmitted, with its line ends.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The value without the blanks around it; it may be folded.
+    /// Returns the value without the blanks around it; it may be folded.
     pub fn value(&self) -> &str {
         self.0.split_once(':').map_or("", |(_, value)| value.trim())
     }
 
-    /// The value on one line.
+    /// Returns the value on one line.
     pub fn unfolded(&self) -> String {
         self.value().replace("\r\n", "")
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn name(&self) -> &str {
         self.0.split(':').next().unwrap_or_default().trim_end()
     }
@@ -79,13 +79,13 @@ impl Field {
         names.iter().any(|name| self.is(name))
     }
 
-    /// Returns true if its name begins so; `prefix` is in small letters.
+    /// Returns true if the name begins with `prefix`, which is in lower case.
     pub fn starts_with(&self, prefix: &str) -> bool {
         self.name().to_ascii_lowercase().starts_with(prefix)
     }
 
-    /// The same in ASCII. Only a local part beyond ASCII stays: no encoding is defined for it.
-    pub fn in_ascii(self) -> Result<Self, Malformed> {
+    /// Converts the field to ASCII. Only the local part of an address stays: there is not an encoding for it.
+    pub fn into_ascii(self) -> Result<Self, Malformed> {
         if self.0.is_ascii() {
             return Ok(self);
         }
@@ -102,8 +102,8 @@ impl Field {
     }
 }
 
-/// A text in encoded words (RFC 2047), folded between them.
-pub fn encoded_words(text: &str) -> String {
+/// Encodes a text in encoded words (RFC 2047), folded between them.
+pub fn encode_words(text: &str) -> String {
     let mut words = String::new();
     let mut rest = text;
     while !rest.is_empty() {
@@ -119,8 +119,8 @@ pub fn encoded_words(text: &str) -> String {
     words
 }
 
-/// A text without its encoded words.
-pub fn decoded_words(text: &str) -> String {
+/// Decodes the encoded words of a text.
+pub fn decode_words(text: &str) -> String {
     if !text.contains("=?") {
         return text.to_owned();
     }
@@ -130,8 +130,8 @@ pub fn decoded_words(text: &str) -> String {
     parsed.and_then(|header| header.subject().map(str::to_owned)).unwrap_or(line)
 }
 
-/// The fields of a message's header, and where its body begins. The header's line ends become CRLF.
-pub fn split(bytes: &[u8]) -> Result<(Vec<Field>, usize), Malformed> {
+/// Splits the header of a message into fields, with CRLF line ends. Returns the offset of the body as well.
+pub fn split_header(bytes: &[u8]) -> Result<(Vec<Field>, usize), Malformed> {
     let mut fields: Vec<Field> = Vec::new();
     let mut rest = bytes;
     let mut length = 0;
@@ -146,14 +146,14 @@ pub fn split(bytes: &[u8]) -> Result<(Vec<Field>, usize), Malformed> {
         }
         length += line.len() + 2;
         if length > HEADER_LIMIT {
-            return Err(Malformed::new("the message's header is too long"));
+            return Err(Malformed::new("the header of the message is too long"));
         }
         let text = std::str::from_utf8(line).map_err(|_| {
-            Malformed::new("the message's header is not UTF-8")
-                .remedy("Write what is not ASCII as UTF-8 or in encoded words (RFC 2047).")
+            Malformed::new("the header of the message is not UTF-8")
+                .remedy("Write text that is not ASCII as UTF-8 or in encoded words (RFC 2047).")
         })?;
         if text.chars().any(|c| c.is_control() && c != '\t') {
-            return Err(Malformed::new("the message's header has control characters"));
+            return Err(Malformed::new("the header of the message has control characters"));
         }
         if text.starts_with([' ', '\t']) {
             let field = fields.last_mut().ok_or_else(|| Malformed::new("the message begins with a folded line"))?;
@@ -162,7 +162,7 @@ pub fn split(bytes: &[u8]) -> Result<(Vec<Field>, usize), Malformed> {
         }
         let name = text.split_once(':').map(|(name, _)| name.trim_end()).unwrap_or_default();
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(Malformed::new("the message's header has a line that is no field"));
+            return Err(Malformed::new("the header of the message has a line that is not a field"));
         }
         fields.push(Field(format!("{text}\r\n")));
         if rest.is_empty() {
@@ -172,8 +172,8 @@ pub fn split(bytes: &[u8]) -> Result<(Vec<Field>, usize), Malformed> {
     Ok((fields, bytes.len() - rest.len()))
 }
 
-/// The fields as they are transmitted, with the empty line behind them.
-pub fn joined(fields: &[Field]) -> Vec<u8> {
+/// Joins fields as they are transmitted, with the empty line after them.
+pub fn join_fields(fields: &[Field]) -> Vec<u8> {
     let fields: Vec<&str> = fields.iter().map(Field::as_str).chain(["\r\n"]).collect();
     fields.concat().into_bytes()
 }

@@ -1,44 +1,53 @@
-//! Mail on the wire: header fields, address lists, parameters, encodings, and what a signature covers (RFC 5322, RFC 2045
-//! to 2047, RFC 2231, RFC 6376).
+//! Messages as they are transmitted: header fields, addresses, parameters, encodings, composing and reading (RFC 5322,
+//! RFC 2045 to 2047, RFC 2231, RFC 6376).
 //!
-//! | part | what it does |
+//! | part | contents |
 //! | --- | --- |
-//! | [`field`] | one field of a header; a header split into fields; encoded words |
-//! | [`address_list`] | the addresses of a field, and a field made of addresses |
-//! | [`parameter`] | media types, and names of files as `Content-Type` and `Content-Disposition` carry them |
-//! | [`base64`] | base64 as programs write it, with a reason where it is not |
-//! | [`seven_bit`] | a message in ASCII alone, for servers that take nothing else |
-//! | [`dkim`] | which signatures hold after fields were changed |
+//! | [`compose`] | a message in parts becomes a header and a body |
+//! | [`raw_message`] | a message that a program submits as a whole |
+//! | [`content`] | the stored form of both |
+//! | `content_check`, `part_limit` | checks that both pass; a limit for the number of parts |
+//! | [`field`] | one field of a header; splitting a header into fields; encoded words |
+//! | [`address_list`] | the addresses of a field, parsed and written |
+//! | [`parameter`] | media types, and file names in `Content-Type` and `Content-Disposition` |
+//! | [`mod@base64`] | base64 as programs write it, with a reason if it is malformed |
+//! | [`seven_bit`] | conversion to ASCII for servers that accept nothing else |
+//! | [`dkim`] | removal of signatures that a change of the header breaks |
 //!
-//! Everything here is pure, bounded by the size of its input, and quotes no contents in an error. Which message is made or
-//! accepted is decided elsewhere (`delivery::content`).
+//! Everything here is pure, its cost is bounded by the size of its input, and no error quotes content. Which profile sends a
+//! message is decided elsewhere.
 
 pub mod address_list;
 pub mod base64;
+pub mod compose;
+pub mod content;
+mod content_check;
 pub mod dkim;
 pub mod field;
 pub mod parameter;
+mod part_limit;
+pub mod raw_message;
 pub mod seven_bit;
 
 pub use field::Field;
 
-/// The reason why something is not mail, and what to do about it. Says where; never quotes contents.
+/// The reason why a message is malformed, with the place and a remedy. It never quotes content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Malformed {
     /// The reason.
     pub reason: String,
-    /// What to do; none if the reason says it.
+    /// The remedy; none if the reason implies it.
     pub remedy: Option<String>,
 }
 
 impl Malformed {
-    /// An error without a remedy of its own.
+    /// Creates an error without a remedy.
     pub fn new(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), remedy: None }
     }
 
-    /// The same with what to do about it.
+    /// Returns the error with a remedy.
     #[must_use]
     pub fn remedy(self, remedy: impl Into<String>) -> Self {
         Self { remedy: Some(remedy.into()), ..self }

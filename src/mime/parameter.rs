@@ -5,20 +5,20 @@
 
 use std::fmt::Write as _;
 
-use super::field::encoded_words;
+use super::field::encode_words;
 use crate::model::address::quoted;
 
 /// The longest name that is written without being encoded.
 const PLAIN_NAME: usize = 60;
-/// How many characters of a name stand in one section (RFC 2231, 3).
+/// How many characters of a name one section has (RFC 2231, 3).
 const SECTION: usize = 50;
 
 /// A media type with its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MediaType {
-    /// Type and subtype in small letters: `application/pdf`.
+    /// Type and subtype in lower case: `application/pdf`.
     pub essence: String,
-    /// The parameters, names in small letters, values without quotes.
+    /// The parameters: names in lower case, values without quotes.
     pub parameters: Vec<(String, String)>,
 }
 
@@ -39,7 +39,7 @@ impl MediaType {
             let (name, value) = section.split_once('=')?;
             let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
             let value = match value.strip_prefix('"') {
-                Some(rest) => unquoted(rest.strip_suffix('"')?),
+                Some(rest) => unquote(rest.strip_suffix('"')?),
                 None if is_token(value) => value.to_owned(),
                 None => return None,
             };
@@ -51,12 +51,12 @@ impl MediaType {
         Some(Self { essence, parameters })
     }
 
-    /// The value of a parameter.
+    /// Returns the value of a parameter.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 
-    /// The value of `Content-Type` for a file of this name; none for what is not a file.
+    /// Returns the value of `Content-Type`, for a file with its name.
     pub fn content_type(&self, name: Option<&str>) -> String {
         let mut value = self.essence.clone();
         for (own, text) in &self.parameters {
@@ -64,19 +64,19 @@ impl MediaType {
             let _ = write!(value, ";\r\n {own}={text}");
         }
         if let Some(name) = name {
-            let name = if is_plain(name) { quoted(name) } else { format!("\"{}\"", encoded_words(name)) };
+            let name = if is_plain(name) { quoted(name) } else { format!("\"{}\"", encode_words(name)) };
             let _ = write!(value, ";\r\n name={name}");
         }
         value
     }
 }
 
-/// The value of `Content-Disposition` for a file of this name: `attachment` or `inline`.
+/// Returns the value of `Content-Disposition` for a file; `kind` is `attachment` or `inline`.
 pub fn content_disposition(kind: &str, name: &str) -> String {
     if is_plain(name) {
         return format!("{kind};\r\n filename={}", quoted(name));
     }
-    let encoded = percent_encoded(name);
+    let encoded = percent_encode(name);
     if encoded.len() <= SECTION {
         return format!("{kind};\r\n filename*=utf-8''{encoded}");
     }
@@ -85,7 +85,7 @@ pub fn content_disposition(kind: &str, name: &str) -> String {
     let mut number = 0;
     while !rest.is_empty() {
         let mut end = rest.len().min(SECTION);
-        // A character's three (`%C3`) stay together.
+        // The three characters of an encoded byte (`%C3`) stay together.
         if let Some(percent) = rest[..end].rfind('%').filter(|percent| *percent + 3 > end) {
             end = percent;
         }
@@ -98,7 +98,7 @@ pub fn content_disposition(kind: &str, name: &str) -> String {
     value
 }
 
-/// The value of a field with parameters, in ASCII: what is not becomes an encoded word in quotes.
+/// Converts the value of a field with parameters to ASCII: other text becomes an encoded word in quotes.
 pub fn in_ascii(value: &str) -> String {
     let sections: Vec<String> = split_outside_quotes(value)
         .into_iter()
@@ -108,8 +108,8 @@ pub fn in_ascii(value: &str) -> String {
                 let text = text.trim();
                 let text = text
                     .strip_prefix('"')
-                    .map_or_else(|| text.to_owned(), |rest| unquoted(rest.strip_suffix('"').unwrap_or(rest)));
-                format!("{}=\"{}\"", name.trim(), encoded_words(&text))
+                    .map_or_else(|| text.to_owned(), |rest| unquote(rest.strip_suffix('"').unwrap_or(rest)));
+                format!("{}=\"{}\"", name.trim(), encode_words(&text))
             }
             _ => section.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect::<String>().trim().to_owned(),
         })
@@ -117,7 +117,7 @@ pub fn in_ascii(value: &str) -> String {
     sections.join(";\r\n ")
 }
 
-/// Returns true if a name needs no encoding, and nobody could take it for an encoded one.
+/// Returns true if a name needs no encoding and does not look like an encoded one.
 fn is_plain(name: &str) -> bool {
     name.len() <= PLAIN_NAME
         && name.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
@@ -125,7 +125,7 @@ fn is_plain(name: &str) -> bool {
         && !name.contains("=?")
 }
 
-fn percent_encoded(text: &str) -> String {
+fn percent_encode(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -141,7 +141,7 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&byte))
 }
 
-fn unquoted(text: &str) -> String {
+fn unquote(text: &str) -> String {
     let mut content = String::new();
     let mut characters = text.chars();
     while let Some(c) = characters.next() {
@@ -150,7 +150,7 @@ fn unquoted(text: &str) -> String {
     content
 }
 
-/// The sections of a value that semicolons separate.
+/// Splits a value at semicolons that are not within quotes.
 fn split_outside_quotes(text: &str) -> Vec<&str> {
     let (mut is_quoted, mut is_escaped, mut from) = (false, false, 0);
     let mut sections = Vec::new();

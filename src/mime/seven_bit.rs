@@ -1,8 +1,8 @@
-//! A message in ASCII alone, for a server that offers neither 8BITMIME (RFC 6152) nor SMTPUTF8 (RFC 6531).
+//! Conversion of a message to ASCII, for a server that offers neither 8BITMIME (RFC 6152) nor SMTPUTF8 (RFC 6531).
 //!
 //! Text becomes quoted-printable and everything else base64 (RFC 2045, 6), header fields get encoded words, and an address
-//! whose local part is not ASCII becomes an empty group with that name (RFC 6857, 3.2.1). What is signed or encrypted is
-//! not touched: it is refused, because it would arrive broken.
+//! whose local part is not ASCII becomes an empty group with that name (RFC 6857, 3.2.1). Signed and encrypted content is
+//! refused, because it would arrive broken.
 
 use std::fmt::Write as _;
 
@@ -12,37 +12,43 @@ use super::{
     Malformed,
     address_list::{self, is_address_field},
     dkim,
-    field::{Field, encoded_words, joined, split},
+    field::{Field, encode_words, join_fields, split_header},
     parameter::MediaType,
 };
 
-/// How deep parts may lie within parts.
+/// How deep parts may be nested.
 const DEPTH: usize = 50;
 /// The longest line of an encoded body.
 const LINE: usize = 76;
 
-/// Writes a message in ASCII. Its line ends are CRLF, as those of the message are.
+/// Converts a message for a server that lacks SMTPUTF8, or 8BITMIME as well. Fails if the message would arrive broken: signed
+/// content is not re-encoded.
+pub fn downgrade(message: &[u8], offers_eight_bit: bool) -> Result<Vec<u8>, Malformed> {
+    if offers_eight_bit { convert_header(message) } else { convert(message) }
+}
+
+/// Converts a message to ASCII. The line ends of the message must be CRLF.
 pub fn convert(message: &[u8]) -> Result<Vec<u8>, Malformed> {
     if message.is_ascii() {
         return Ok(message.to_vec());
     }
     let mut out = Vec::with_capacity(message.len() + message.len() / 8);
-    entity(message, 0, true, &mut out)?;
+    write_entity(message, 0, true, &mut out)?;
     Ok(out)
 }
 
-/// Returns the header in ASCII without a change to the body: for a server that offers 8BITMIME alone.
+/// Converts only the header to ASCII, for a server that offers 8BITMIME but not SMTPUTF8.
 pub fn convert_header(message: &[u8]) -> Result<Vec<u8>, Malformed> {
-    let (fields, body_at) = split(message)?;
+    let (fields, body_at) = split_header(message)?;
     let mut converted = ascii_fields(fields.clone())?;
     dkim::remove_broken(&mut converted, &fields, false);
-    let mut out = joined(&converted);
+    let mut out = join_fields(&converted);
     out.extend_from_slice(&message[body_at..]);
     Ok(out)
 }
 
 fn ascii_fields(fields: Vec<Field>) -> Result<Vec<Field>, Malformed> {
-    fields.into_iter().map(|field| without_utf8_addresses(field)?.in_ascii()).collect()
+    fields.into_iter().map(|field| without_utf8_addresses(field)?.into_ascii()).collect()
 }
 
 /// Replaces addresses that have no form in ASCII by an empty group (RFC 6857, 3.2.1).
@@ -60,7 +66,7 @@ fn without_utf8_addresses(field: Field) -> Result<Field, Malformed> {
         .iter()
         .map(|entry| {
             if entry.address.needs_smtputf8() {
-                format!("{} :;", encoded_words(entry.address.as_str()))
+                format!("{} :;", encode_words(entry.address.as_str()))
             } else {
                 address_list::field("To", std::slice::from_ref(entry)).value().to_owned()
             }
@@ -70,46 +76,46 @@ fn without_utf8_addresses(field: Field) -> Result<Field, Malformed> {
 }
 
 /// Writes a message, or a part of one.
-fn entity(bytes: &[u8], depth: usize, is_message: bool, out: &mut Vec<u8>) -> Result<(), Malformed> {
+fn write_entity(bytes: &[u8], depth: usize, is_message: bool, out: &mut Vec<u8>) -> Result<(), Malformed> {
     if bytes.is_ascii() {
         out.extend_from_slice(bytes);
         return Ok(());
     }
     if depth > DEPTH {
-        return Err(Malformed::new("the message has parts within parts, too deep to be converted to ASCII"));
+        return Err(Malformed::new("the message has parts that are nested too deeply to be converted to ASCII"));
     }
-    let (fields, body_at) = split(bytes)?;
+    let (fields, body_at) = split_header(bytes)?;
     let body = &bytes[body_at..];
     let mut converted = ascii_fields(fields.clone())?;
     let stated = fields.iter().find(|field| field.is("content-type"));
     let parsed = stated.and_then(|field| MediaType::parse(&field.unfolded()));
     let essence = match (&parsed, stated) {
         (Some(parsed), _) => parsed.essence.clone(),
-        // What cannot be read is bytes; without a type it is text.
+        // A malformed type means bytes; a missing one means text.
         (None, Some(_)) => "application/octet-stream".to_owned(),
         (None, None) => "text/plain".to_owned(),
     };
     if body.is_ascii() {
-        finish(&mut converted, &fields, false, out);
+        write_header(&mut converted, &fields, false, out);
         out.extend_from_slice(body);
         return Ok(());
     }
     if matches!(essence.as_str(), "multipart/signed" | "multipart/encrypted") {
         return Err(Malformed::new(
-            "the message is signed and not ASCII, and the server takes ASCII alone (it does not offer 8BITMIME)",
+            "the message is signed and not ASCII, and the server accepts only ASCII (it does not offer 8BITMIME)",
         )
         .remedy("Sign it in quoted-printable or base64 (RFC 8551, 3.1.2)."));
     }
     if essence.starts_with("multipart/") {
         let boundary = parsed.as_ref().and_then(|parsed| parsed.parameter("boundary")).unwrap_or_default();
         set_encoding(&mut converted, "7bit");
-        finish(&mut converted, &fields, true, out);
-        return parts(body, boundary, depth, out);
+        write_header(&mut converted, &fields, true, out);
+        return write_parts(body, boundary, depth, out);
     }
     if essence == "message/rfc822" || essence == "message/global" {
         set_encoding(&mut converted, "7bit");
-        finish(&mut converted, &fields, true, out);
-        return entity(body, depth + 1, true, out);
+        write_header(&mut converted, &fields, true, out);
+        return write_entity(body, depth + 1, true, out);
     }
     let encoding = fields.iter().find(|field| field.is("content-transfer-encoding"));
     let encoding = encoding.map(|field| field.unfolded().to_ascii_lowercase()).unwrap_or_default();
@@ -125,18 +131,18 @@ fn entity(bytes: &[u8], depth: usize, is_message: bool, out: &mut Vec<u8>) -> Re
     }
     let is_text = essence.starts_with("text/");
     set_encoding(&mut converted, if is_text { "quoted-printable" } else { "base64" });
-    finish(&mut converted, &fields, true, out);
+    write_header(&mut converted, &fields, true, out);
     if is_text {
-        quoted_printable(body, out);
+        write_quoted_printable(body, out);
     } else {
-        base64_lines(body, out);
+        write_base64(body, out);
     }
     Ok(())
 }
 
-fn finish(converted: &mut Vec<Field>, before: &[Field], is_body_changed: bool, out: &mut Vec<u8>) {
+fn write_header(converted: &mut Vec<Field>, before: &[Field], is_body_changed: bool, out: &mut Vec<u8>) {
     dkim::remove_broken(converted, before, is_body_changed);
-    out.extend_from_slice(&joined(converted));
+    out.extend_from_slice(&join_fields(converted));
 }
 
 fn set_encoding(fields: &mut Vec<Field>, encoding: &str) {
@@ -144,8 +150,8 @@ fn set_encoding(fields: &mut Vec<Field>, encoding: &str) {
     fields.push(Field::new("Content-Transfer-Encoding", encoding));
 }
 
-/// Writes the body of a multipart. What stands before the first and behind the last part is seen by nobody.
-fn parts(body: &[u8], boundary: &str, depth: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
+/// Writes the body of a multipart without the text before the first and after the last part, which mail programs do not show.
+fn write_parts(body: &[u8], boundary: &str, depth: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
     if boundary.is_empty() {
         return Err(Malformed::new("a multipart without a boundary cannot be converted to ASCII"));
     }
@@ -160,7 +166,7 @@ fn parts(body: &[u8], boundary: &str, depth: usize, out: &mut Vec<u8>) -> Result
             if let Some(from) = part_from {
                 // The line end before a delimiter belongs to it.
                 let part = &body[from..at];
-                entity(part.strip_suffix(b"\r\n").unwrap_or(part), depth + 1, false, out)?;
+                write_entity(part.strip_suffix(b"\r\n").unwrap_or(part), depth + 1, false, out)?;
                 if !out.ends_with(b"\r\n") || part.ends_with(b"\r\n\r\n") || part == b"\r\n" {
                     out.extend_from_slice(b"\r\n");
                 }
@@ -177,7 +183,7 @@ fn parts(body: &[u8], boundary: &str, depth: usize, out: &mut Vec<u8>) -> Result
     }
     match part_from {
         Some(from) => {
-            entity(&body[from..], depth + 1, false, out)?;
+            write_entity(&body[from..], depth + 1, false, out)?;
             if !out.ends_with(b"\r\n") {
                 out.extend_from_slice(b"\r\n");
             }
@@ -188,7 +194,7 @@ fn parts(body: &[u8], boundary: &str, depth: usize, out: &mut Vec<u8>) -> Result
     }
 }
 
-fn base64_lines(body: &[u8], out: &mut Vec<u8>) {
+fn write_base64(body: &[u8], out: &mut Vec<u8>) {
     for chunk in body.chunks(LINE / 4 * 3) {
         out.extend_from_slice(BASE64_STANDARD.encode(chunk).as_bytes());
         out.extend_from_slice(b"\r\n");
@@ -196,7 +202,7 @@ fn base64_lines(body: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Writes text in quoted-printable (RFC 2045, 6.7).
-fn quoted_printable(body: &[u8], out: &mut Vec<u8>) {
+fn write_quoted_printable(body: &[u8], out: &mut Vec<u8>) {
     let mut text = String::with_capacity(body.len() * 2);
     let mut rest = body;
     while !rest.is_empty() {
@@ -208,7 +214,7 @@ fn quoted_printable(body: &[u8], out: &mut Vec<u8>) {
             let is_plain = match byte {
                 b' ' | b'\t' => !is_last,
                 b'=' => false,
-                // A dot alone on a line has been taken for the end of a mail, `From ` for the beginning of one.
+                // Some programs take a lone dot for the end of a message, and `From ` for the beginning of one.
                 b'.' | b'F' => index > 0,
                 byte => byte.is_ascii_graphic(),
             };

@@ -47,9 +47,9 @@ fn is_default_keep(value: &Keep) -> bool {
 /// A length of time as files write it: `30s`, `5m`, `2h`, `3d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ToSchema)]
 #[schema(value_type = String, example = "2d", pattern = "^[1-9][0-9]{0,5}[smhd]$")]
-pub struct Lapse(u64);
+pub struct HumanDuration(u64);
 
-impl Lapse {
+impl HumanDuration {
     /// The form of a duration, in words.
     pub const RULE: &str = "a length of time is a number and s, m, h or d: 30s, 5m, 2h, 3d";
     const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)];
@@ -70,14 +70,14 @@ impl Lapse {
     }
 }
 
-impl fmt::Display for Lapse {
+impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (unit, size) = Self::UNITS.into_iter().find(|(_, size)| self.0.is_multiple_of(*size)).unwrap_or(('s', 1));
         write!(f, "{}{unit}", self.0 / size)
     }
 }
 
-impl FromStr for Lapse {
+impl FromStr for HumanDuration {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or(Self::RULE)?;
@@ -92,13 +92,13 @@ impl FromStr for Lapse {
     }
 }
 
-impl Serialize for Lapse {
+impl Serialize for HumanDuration {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Lapse {
+impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
@@ -109,14 +109,14 @@ impl<'de> Deserialize<'de> for Lapse {
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Retry {
     /// After the first attempt.
-    pub first: Lapse,
+    pub first: HumanDuration,
     /// No longer than this.
-    pub longest: Lapse,
+    pub longest: HumanDuration,
 }
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { first: Lapse::seconds(60), longest: Lapse::seconds(3600) }
+        Self { first: HumanDuration::seconds(60), longest: HumanDuration::seconds(3600) }
     }
 }
 
@@ -127,7 +127,7 @@ pub struct FunctionDelivery {
     /// How long a message is tried for, 2d unless stated. Time during which a profile is parked or a hold lasts does
     /// not count.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub lifetime: Option<Lapse>,
+    pub lifetime: Option<HumanDuration>,
     /// Handling of attempts with an unknown outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown: Option<Unknown>,
@@ -254,14 +254,14 @@ pub(super) fn is_unseen(c: char) -> bool {
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Keep {
     /// Delivered and cancelled ones.
-    pub delivered: Lapse,
+    pub delivered: HumanDuration,
     /// Failed and unknown ones.
-    pub failed: Lapse,
+    pub failed: HumanDuration,
 }
 
 impl Default for Keep {
     fn default() -> Self {
-        Self { delivered: Lapse::seconds(30 * 86_400), failed: Lapse::seconds(365 * 86_400) }
+        Self { delivered: HumanDuration::seconds(30 * 86_400), failed: HumanDuration::seconds(365 * 86_400) }
     }
 }
 
@@ -320,9 +320,9 @@ impl EventKind {
 
 impl Delivery {
     /// How long a message of a function is tried for.
-    pub fn lifetime(&self, function: Function) -> Lapse {
+    pub fn lifetime(&self, function: Function) -> HumanDuration {
         let own = self.functions.get(&function).and_then(|own| own.lifetime);
-        own.unwrap_or(Lapse::seconds(2 * 86_400))
+        own.unwrap_or(HumanDuration::seconds(2 * 86_400))
     }
 
     /// Returns the handling of unknown outcomes.

@@ -71,7 +71,7 @@ pub use audit::{AuditEntry, AuditOutcome};
 pub use canonical::Digest;
 pub use changeset::{Allowances, Approval, Changeset, ProfileChange};
 pub use code::Code;
-pub use delivery::{Delivery, Lapse, Limits};
+pub use delivery::{Delivery, HumanDuration, Limits};
 pub use function::Function;
 pub use generation::{ChangeSummary, Generation, GenerationDetail};
 pub use hold::{Hold, Lane};

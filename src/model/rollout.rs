@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize, Serializer, de};
 
-use super::{CompanyId, Function, Lapse};
+use super::{CompanyId, Function, HumanDuration};
 
 /// A rollout, as `rollouts/NAME.yaml` says it. Which environments its waves mean depends on the repository.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,10 +56,10 @@ pub struct Terms {
     pub parallel: Option<u16>,
     /// How long one environment may take.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub deadline: Option<Lapse>,
+    pub deadline: Option<HumanDuration>,
     /// How long to wait before the checks.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub soak: Option<Lapse>,
+    pub soak: Option<HumanDuration>,
     /// Checks before the next wave.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checks: Option<Checks>,
@@ -87,8 +87,8 @@ impl Terms {
     }
 
     /// How long one environment may take.
-    pub fn deadline(&self) -> Lapse {
-        self.deadline.unwrap_or(Lapse::seconds(120))
+    pub fn deadline(&self) -> HumanDuration {
+        self.deadline.unwrap_or(HumanDuration::seconds(120))
     }
 
     /// How many may fail, and what then.
@@ -174,12 +174,12 @@ pub struct Probe {
     pub function: Function,
     /// How long it may take.
     #[serde(default = "Probe::default_within")]
-    pub within: Lapse,
+    pub within: HumanDuration,
 }
 
 impl Probe {
-    fn default_within() -> Lapse {
-        Lapse::seconds(120)
+    fn default_within() -> HumanDuration {
+        HumanDuration::seconds(120)
     }
 }
 
@@ -191,12 +191,12 @@ pub struct FailedDeliveries {
     pub below: Share,
     /// How far to look back.
     #[serde(default = "FailedDeliveries::default_over")]
-    pub over: Lapse,
+    pub over: HumanDuration,
 }
 
 impl FailedDeliveries {
-    fn default_over() -> Lapse {
-        Lapse::seconds(900)
+    fn default_over() -> HumanDuration {
+        HumanDuration::seconds(900)
     }
 }
 

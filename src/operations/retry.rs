@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::model::{Code, Lapse, Problem};
+use crate::model::{Code, HumanDuration, Problem};
 
 /// The pause before the first repetition; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -63,7 +63,7 @@ impl Retry {
 
     /// Returns the problem to report when the time limit has passed: the last error, or else that the service is slow, with
     /// the caller's remedy for that.
-    pub fn timed_out(&self, limit: Lapse, remedy: impl Into<String>) -> Problem {
+    pub fn timed_out(&self, limit: HumanDuration, remedy: impl Into<String>) -> Problem {
         let last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner).take();
         match last {
             Some(problem) => Problem { message: format!("{} (repeated for {limit})", problem.message), ..problem },
@@ -81,7 +81,7 @@ mod tests {
 
     use super::*;
 
-    fn limit() -> Lapse {
+    fn limit() -> HumanDuration {
         "10m".parse().unwrap()
     }
 

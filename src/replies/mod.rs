@@ -1,5 +1,8 @@
-//! What a reply means for the message. The table is data (`replies.json`): the first row that fits decides, and a row
-//! fits if everything that it states does. `tests/mail/reply_corpus.rs` holds it against replies of real servers.
+//! Classification of replies of mail servers and of Graph.
+//!
+//! The table is data (`replies.json`): the first row that matches decides, and a row matches if all its conditions do. [`smtp`],
+//! [`graph`] and [`sign_in`] classify; `tests/mail/reply_corpus.rs` tests the table with replies of real servers. Nothing here
+//! acts on a reply.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -16,11 +19,11 @@ use crate::{
 struct Row {
     /// The phase of the conversation, or any of several.
     phase: Option<OneOrMore>,
-    /// The beginning of the reply's three digits.
+    /// The beginning of the reply code.
     reply: Option<String>,
     /// The enhanced code (RFC 3463), or any of several; `5.7.606-649` is a range.
     enhanced: Option<OneOrMore>,
-    /// A part of the text, in whatever case, or any of several.
+    /// A part of the text, in any case, or any of several.
     text: Option<OneOrMore>,
     /// Another part of the text, or any of several.
     with: Option<OneOrMore>,
@@ -28,16 +31,16 @@ struct Row {
     word: Option<OneOrMore>,
     /// The HTTP status.
     http: Option<u16>,
-    /// Graph's code.
+    /// The error code of Graph.
     code: Option<String>,
     class: Class,
     #[serde(default)]
-    about: About,
-    /// How long to wait, in seconds, where the other side does not say and a minute would be too short.
+    about: RefusalScope,
+    /// How long to wait, in seconds, if the server does not state it and a minute would be too short.
     wait: Option<u64>,
-    /// For people.
+    /// The explanation for people.
     why: String,
-    /// For the administrator of a suspended profile.
+    /// The remedy for the administrator of a suspended profile.
     remedy: Option<String>,
 }
 
@@ -57,48 +60,48 @@ impl OneOrMore {
     }
 }
 
-/// Returns true if a row does not state something, or if it fits.
+/// Returns true if a row does not have a condition, or if it matches.
 fn fits(stated: Option<&OneOrMore>, fits: impl Fn(&str) -> bool) -> bool {
     stated.is_none_or(|stated| stated.any(fits))
 }
 
-/// Whom a refusal is about.
+/// The subject of a refusal: what it says about other messages and recipients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum About {
-    /// It does not say.
+pub enum RefusalScope {
+    /// The reply does not state it.
     #[default]
     Unstated,
-    /// This recipient; it says nothing about others.
+    /// One recipient; it says nothing about others.
     Recipient,
-    /// This machine or this login, as long as no other message passes: a server that relays nothing for this machine says
-    /// the same as one that does not relay to this recipient.
+    /// This machine or login, as long as no other message is accepted: a server that relays nothing for this machine replies
+    /// like one that does not relay to this recipient.
     Relay,
-    /// The contents of this message; it says nothing about others.
+    /// The content of one message; it says nothing about others.
     Contents,
-    /// Every message alike: no row of the table, but what several messages in a row were told.
+    /// All messages: not a row of the table, but the same reply to several messages in a row.
     #[serde(skip)]
-    Everyone,
+    AllMessages,
 }
 
-/// What a reply means.
+/// The classification of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meaning {
-    /// For the message.
+    /// The class of the attempt.
     pub class: Class,
-    /// Whom it is about.
-    pub about: About,
-    /// How long to wait, where the table says so.
+    /// The subject of the refusal.
+    pub scope: RefusalScope,
+    /// How long to wait, if the table states it.
     pub wait: Option<Duration>,
-    /// For people.
+    /// The explanation for people.
     pub why: &'static str,
-    /// What an administrator does about it, where the table says so.
+    /// The remedy for an administrator, if the table has one.
     pub remedy: Option<&'static str>,
 }
 
 impl Meaning {
     fn new(class: Class, why: &'static str) -> Self {
-        Self { class, about: About::Unstated, wait: None, why, remedy: None }
+        Self { class, scope: RefusalScope::Unstated, wait: None, why, remedy: None }
     }
 }
 
@@ -106,7 +109,7 @@ impl Row {
     fn meaning(&'static self) -> Meaning {
         Meaning {
             class: self.class,
-            about: self.about,
+            scope: self.about,
             wait: self.wait.map(Duration::from_secs),
             why: &self.why,
             remedy: self.remedy.as_deref(),
@@ -118,11 +121,11 @@ impl Row {
 static TABLE: LazyLock<Vec<Row>> =
     LazyLock::new(|| serde_json::from_str(include_str!("replies.json")).expect("replies.json is well formed"));
 
-/// A reply of a mail server: `550 5.1.1 No such user`.
+/// Classifies a reply of a mail server: `550 5.1.1 No such user`.
 pub fn smtp(phase: &str, reply: &str) -> Meaning {
     let digits: String = reply.chars().take(3).filter(char::is_ascii_digit).collect();
     let enhanced = enhanced(reply);
-    // Addresses are quoted in replies, and may hold any word.
+    // Replies quote addresses, which may contain any word.
     let text = reply.split_whitespace().filter(|word| !word.contains('@')).collect::<Vec<_>>().join(" ").to_lowercase();
     let has_word = |word: &str| text.split(|c: char| !c.is_alphanumeric()).any(|own| own == word);
     let has_part = |part: &str| text.contains(&part.to_lowercase());
@@ -147,7 +150,7 @@ pub fn enhanced_code(text: &str) -> Option<String> {
     enhanced(&format!("550 {code}")).filter(|found| found == code.trim_end_matches([':', ';', ',']))
 }
 
-/// A sign-in that failed: a credential that is wrong suspends the profile, a sign-in host that does not decide does not.
+/// Classifies a failed sign-in: a wrong credential suspends the profile, a sign-in host that does not decide does not.
 pub fn sign_in(error: &SignInError) -> Class {
     match error {
         SignInError::Refused(refusal) if refusal.cause().is_transient() => Class::Transient,
@@ -156,7 +159,7 @@ pub fn sign_in(error: &SignInError) -> Class {
     }
 }
 
-/// Returns true if a code is the one of a row, or within its range of details.
+/// Returns true if a code equals that of a row, or is within its range of details.
 fn covers(row: &str, code: &str) -> bool {
     let Some((first, last)) = row.split_once('-') else { return row == code };
     let (Some((subject, first)), Some((own, detail))) = (first.rsplit_once('.'), code.rsplit_once('.')) else {
@@ -169,22 +172,22 @@ fn covers(row: &str, code: &str) -> bool {
     }
 }
 
-/// A reply of Graph: its status, the codes in it, its text.
+/// Classifies a response of Graph by its status, its error codes and its text.
 pub fn graph(status: u16, codes: &[&str], text: &str) -> Meaning {
     let lower = text.to_lowercase();
     let by_code =
         |row: &Row| row.code.as_deref().is_some_and(|own| codes.iter().any(|code| code.eq_ignore_ascii_case(own)));
-    // A code says more than the status under which it comes.
+    // A code is more specific than the status of the response.
     if let Some(row) = TABLE.iter().find(|row| by_code(row)) {
-        // A code that means "later" does not tell that nothing was sent, where the status leaves that open.
+        // A code that means "later" does not prove that nothing was sent if the status leaves that open.
         let leaves_it_open = matches!(status, 408 | 500 | 502 | 504);
         if !leaves_it_open || !matches!(row.class, Class::Transient | Class::Throttled) {
             return row.meaning();
         }
     }
-    // Graph takes mail with 202 and with nothing else. 200 was seen where nothing was sent.
+    // Graph accepts mail with 202 only. 200 was seen when nothing was sent.
     if (200..300).contains(&status) && status != 202 {
-        return Meaning::new(Class::Unknown, "an answer that does not say whether it was taken");
+        return Meaning::new(Class::Unknown, "a response that does not state whether the message was accepted");
     }
     decide(|row| row.http == Some(status) && fits(row.text.as_ref(), |own| lower.contains(&own.to_lowercase())))
 }
@@ -192,11 +195,11 @@ pub fn graph(status: u16, codes: &[&str], text: &str) -> Meaning {
 fn decide(fits: impl Fn(&Row) -> bool) -> Meaning {
     match TABLE.iter().find(|row| fits(row)) {
         Some(row) => row.meaning(),
-        None => Meaning::new(Class::Transient, "a reply that no row of the table knows"),
+        None => Meaning::new(Class::Transient, "a reply that is not in the table"),
     }
 }
 
-/// The enhanced code in a reply: three numbers with dots, the first 2, 4 or 5.
+/// Returns the enhanced code of a reply: three numbers with dots, the first 2, 4 or 5.
 fn enhanced(reply: &str) -> Option<String> {
     reply.split([' ', '-']).skip(1).find_map(|word| {
         let word = word.trim_end_matches([':', ';', ',']);

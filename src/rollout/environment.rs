@@ -14,7 +14,7 @@ use crate::{
     api::{ChangesetOutcome, Rollback},
     client::Client,
     config::Desired,
-    model::{Allowances, Code, EnvironmentName, Lapse, Problem, State},
+    model::{Allowances, Code, EnvironmentName, HumanDuration, Problem, State},
     operations::{
         ClientPurpose, EnvironmentFiles, LeaseMonitor, MAX_PLANS, Retry, blockers, fetch_generation, fetch_state, gate,
         rollback,
@@ -57,7 +57,7 @@ pub(super) struct EnvironmentTask<'a> {
     /// The lease of the run; none for steps that only read.
     pub(super) lease: Option<&'a LeaseMonitor>,
     /// The time limit of a step.
-    pub(super) deadline: Lapse,
+    pub(super) deadline: HumanDuration,
 }
 
 impl EnvironmentTask<'_> {

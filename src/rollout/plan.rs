@@ -17,7 +17,7 @@ use super::{LoadedRollout, environment::EnvironmentTask};
 use crate::{
     changes::guards::Guard,
     config::Repository,
-    model::{Digest, EnvironmentName, Lapse, Problem, ProfileName, RolloutName, approvals::ApprovalNeed},
+    model::{Digest, EnvironmentName, HumanDuration, Problem, ProfileName, RolloutName, approvals::ApprovalNeed},
     reconcile::{
         Plan,
         plan::{Action, Cause, FieldChange, SecretChangeKind, Summary},
@@ -60,7 +60,7 @@ pub struct PlannedWave {
     pub parallel: usize,
     /// The soak time.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub soak: Option<Lapse>,
+    pub soak: Option<HumanDuration>,
 }
 
 /// Environments with equal changes.

@@ -28,7 +28,7 @@ use super::{
     routes,
 };
 use crate::{
-    delivery::Outgoing,
+    delivery::OutboundOptions,
     model::EnvironmentName,
     net::listener::OpenConnections,
     secrets::ServiceIdentity,
@@ -43,7 +43,7 @@ pub struct SharedResources {
     /// True if the identities are the public ones of the examples.
     pub demo: bool,
     /// Outgoing connections: proxies, certificate authorities, timeouts.
-    pub outgoing: Outgoing,
+    pub outgoing: OutboundOptions,
     /// The clock.
     pub clock: Clock,
     /// The issuers whose identity tokens are accepted, in addition to each environment's own tokens.

@@ -23,7 +23,7 @@ impl Service {
         let message = self.visible_message(caller, id).await?;
         let history = self.store.attempts(id).await?;
         let waits =
-            (message.status == Status::Queued).then(|| self.delivery.blocked(&message.company, message.function));
+            (message.status == Status::Queued).then(|| self.delivery.why_blocked(&message.company, message.function));
         Ok(MessageDetail { message, history, blocked_by: waits.flatten() })
     }
 
@@ -81,7 +81,7 @@ impl Service {
         let code = Arc::new(Mutex::new(Code::InvalidTransition));
         let refused_as = Arc::clone(&code);
         // The scheduler may have claimed it for a later attempt.
-        let taken_out = self.delivery.take_out(id);
+        let taken_out = self.delivery.remove_ready(id);
         let change = move |message: Message| match change(message) {
             Ok(MessageChange { settled, action, detail }) => {
                 Ok((settled, AuditEvent { at, actor, action, outcome: AuditOutcome::Accepted, detail }))
@@ -95,7 +95,7 @@ impl Service {
         drop(moment);
         if taken_out {
             // Schedules it again if it is still queued.
-            self.delivery.submitted(visible.company, visible.function, now);
+            self.delivery.message_due(visible.company, visible.function, now);
         }
         match changed? {
             None => Err(message_not_found()),
@@ -112,9 +112,9 @@ impl Service {
                 Err(HttpProblem::new(code, reason).remedy(remedy))
             }
             Some(Ok((message, events))) => {
-                self.delivery.tell(events);
+                self.delivery.publish(events);
                 if message.status == Status::Queued {
-                    self.delivery.submitted(message.company.clone(), message.function, now);
+                    self.delivery.message_due(message.company.clone(), message.function, now);
                 }
                 Ok(message)
             }

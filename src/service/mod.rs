@@ -35,7 +35,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::{
-    delivery::{Delivery, Outgoing, Setup},
+    delivery::{Delivery, OutboundOptions, Setup},
     model::{AuditOutcome, State, integrity::Restored},
     net::listener::OpenConnections,
     secrets::ServiceIdentity,
@@ -75,7 +75,7 @@ struct Service {
     store: Arc<dyn Store>,
     identity: Arc<ServiceIdentity>,
     demo: bool,
-    outgoing: Outgoing,
+    outgoing: OutboundOptions,
     clock: Clock,
     started_at: Timestamp,
     state: tokio::sync::watch::Sender<Arc<State>>,
@@ -136,7 +136,7 @@ impl Service {
         let delivery = Delivery::start(Setup {
             store: Arc::clone(&store),
             identity: Arc::clone(&identity),
-            outgoing: outgoing.clone(),
+            outbound: outgoing.clone(),
             clock: clock.clone(),
             state: state.subscribe(),
         })

@@ -1,16 +1,19 @@
-//! Time that passes second by second, whatever is done to the machine's clock.
+//! Steady clock: a clock that does not jump when the system clock is set.
 //!
-//! What waits is measured by this. A clock that was set, by hand, by NTP after the start, or while a virtual machine was
-//! suspended, is followed once it has been the same for a while: in one step, with everything that waits
-//! (`Dispatcher::follow`).
+//! Schedules are measured by a [`SteadyClock`]. It starts with the time of the system clock. When that was set, by hand, by NTP
+//! after the start, or because a virtual machine was suspended, the owner of the schedules moves them and the steady clock
+//! together ([`SteadyClock::follow`]).
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{sync::Mutex, time::Clock};
+use crate::time::Clock;
 
-/// The machine's clock as it was, and the time that passed since.
+/// The system clock at the start, and the time that has passed since.
 #[derive(Debug)]
 pub(crate) struct SteadyClock {
     clock: Clock,
@@ -18,12 +21,14 @@ pub(crate) struct SteadyClock {
 }
 
 impl SteadyClock {
+    /// Creates a clock with the time of the system clock.
     pub(crate) fn new(clock: &Clock) -> Self {
         Self { anchor: Mutex::new((clock.now(), Instant::now())), clock: clock.clone() }
     }
 
+    /// Returns the current time.
     pub(crate) fn now(&self) -> Timestamp {
-        let (began, since) = *self.anchor.lock();
+        let (began, since) = *self.anchor.lock().unwrap_or_else(PoisonError::into_inner);
         let passed = i64::try_from(since.elapsed().as_millis()).unwrap_or(i64::MAX);
         moved(began, passed)
     }
@@ -33,14 +38,14 @@ impl SteadyClock {
         later(self.now(), wait)
     }
 
-    /// How far ahead the machine's clock is, in milliseconds.
+    /// Returns how far the system clock is ahead, in milliseconds.
     pub(crate) fn drift(&self) -> i64 {
         self.clock.now().as_millisecond() - self.now().as_millisecond()
     }
 
-    /// Moves by so many milliseconds.
+    /// Moves the clock by so many milliseconds.
     pub(crate) fn follow(&self, by: i64) {
-        let mut anchor = self.anchor.lock();
+        let mut anchor = self.anchor.lock().unwrap_or_else(PoisonError::into_inner);
         anchor.0 = moved(anchor.0, by);
     }
 }
@@ -50,7 +55,7 @@ pub(crate) fn later(at: Timestamp, wait: Duration) -> Timestamp {
     SignedDuration::try_from(wait).ok().and_then(|wait| at.checked_add(wait).ok()).unwrap_or(Timestamp::MAX)
 }
 
-/// A time so many milliseconds later.
+/// Returns the time that is so many milliseconds after `at`.
 pub(crate) fn moved(at: Timestamp, by: i64) -> Timestamp {
     Timestamp::from_millisecond(at.as_millisecond().saturating_add(by)).unwrap_or(at)
 }

@@ -10,7 +10,7 @@ use crate::{
     api::VerifyRequest,
     client::Client,
     model::{
-        Code, EnvironmentName, Lapse, Problem, ProfileName, State, WatchSettings,
+        Code, EnvironmentName, HumanDuration, Problem, ProfileName, State, WatchSettings,
         provenance::SourcePolicy,
         watch_settings::{ApplyMode, DriftMode},
     },
@@ -154,7 +154,7 @@ impl ApplyAttempt<'_> {
     }
 
     async fn verify_and_send(&self, planned: &Planned, request: Option<&VerifyRequest>) -> Outcome {
-        let Ok(limit) = APPLY_LIMIT.parse::<Lapse>() else { return Outcome::Nothing };
+        let Ok(limit) = APPLY_LIMIT.parse::<HumanDuration>() else { return Outcome::Nothing };
         let until = tokio::time::Instant::now() + limit.duration();
         let mut lost = self.lease.lost();
         let retry = Retry::default();

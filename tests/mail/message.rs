@@ -7,10 +7,17 @@ use jiff::Timestamp;
 use mail_parser::{MessageParser, MimeHeaders as _};
 use mailwright::{
     delivery::{
-        content::{self, Parts, Sender},
-        graph_draft::Draft,
+        outgoing::{OutgoingMessage, SendOptions},
+        transport::graph_draft::Draft,
     },
-    mime::{address_list, base64 as lenient, parameter, seven_bit},
+    mime::{
+        Malformed, address_list, base64 as lenient,
+        compose::{FilePart, MessageParts},
+        content::StoredContent,
+        parameter,
+        raw_message::read_raw_message,
+        seven_bit,
+    },
     model::{
         address::{Address, NamedAddress, canonical_pattern},
         delivery::{Attachments, RecipientGuard},
@@ -179,13 +186,13 @@ fn guard(rewrite_to: Option<&str>) -> RecipientGuard {
     RecipientGuard { rewrite_to: rewrite_to.map(str::to_owned), ..RecipientGuard::default() }
 }
 
-fn graph(guard: &RecipientGuard) -> Sender<'_> {
-    Sender { address: "erp@example.com", name: Some("ERP"), guard, header_is_envelope: true }
+fn graph(guard: &RecipientGuard) -> SendOptions<'_> {
+    SendOptions { address: "erp@example.com", name: Some("ERP"), guard, header_is_envelope: true }
 }
 
-fn raw(message: &str, envelope: &[&str]) -> Result<content::Kept, content::Malformed> {
+fn raw(message: &str, envelope: &[&str]) -> Result<StoredContent, Malformed> {
     let envelope: Vec<String> = envelope.iter().map(|one| (*one).to_owned()).collect();
-    content::raw(message.as_bytes(), &envelope, "<1@example.com>", Timestamp::UNIX_EPOCH, &Attachments::default())
+    read_raw_message(message.as_bytes(), &envelope, "<1@example.com>", Timestamp::UNIX_EPOCH, &Attachments::default())
 }
 
 /// The addresses in To, Cc and Bcc, as a parser reads them that is not ours; in the form in which they are compared.
@@ -269,7 +276,7 @@ proptest! {
             let more = b"Resent-To: customer@public.example\r\nBcc: hidden@public.example\r\nTo: other@public.example\r\n";
             drop(content.splice(0..0, more.iter().copied()));
         }
-        let outgoing = graph(&guard).outgoing(content, &waiting).unwrap();
+        let outgoing = OutgoingMessage::build(content, &waiting, &graph(&guard)).unwrap();
         let mut wanted: Vec<String> = waiting.iter().map(|one| one.to_lowercase()).collect();
         if rewrites {
             wanted = vec!["tests@example.com".to_owned()];
@@ -351,11 +358,11 @@ fn a_signature_stays_where_nothing_that_it_covers_was_changed() {
         )
     };
     let plain = guard(None);
-    let smtp = Sender { header_is_envelope: false, ..graph(&plain) };
-    let leaves = |sender: &Sender<'_>, message: &str, waiting: &[&str]| {
+    let smtp = SendOptions { header_is_envelope: false, ..graph(&plain) };
+    let leaves = |sender: &SendOptions<'_>, message: &str, waiting: &[&str]| {
         let kept = raw(message, &[]).unwrap();
         let waiting: Vec<String> = waiting.iter().map(|one| (*one).to_owned()).collect();
-        String::from_utf8(sender.outgoing(kept.content, &waiting).unwrap().bytes.to_vec()).unwrap()
+        String::from_utf8(OutgoingMessage::build(kept.content, &waiting, sender).unwrap().bytes.to_vec()).unwrap()
     };
     let both = ["a@example.org", "b@example.org"];
     let all = "from:to:subject:date:message-id:cc";
@@ -373,9 +380,9 @@ fn a_signature_stays_where_nothing_that_it_covers_was_changed() {
     assert!(!leaves(&graph(&plain), &whole, &["a@example.org"]).contains("DKIM-Signature"));
     assert!(leaves(&graph(&plain), &message("from:subject", ""), &["a@example.org"]).contains("DKIM-Signature"));
     let tagged = RecipientGuard { subject_tag: Some("[TEST]".to_owned()), ..RecipientGuard::default() };
-    let sender = Sender { header_is_envelope: false, ..graph(&tagged) };
+    let sender = SendOptions { header_is_envelope: false, ..graph(&tagged) };
     assert!(!leaves(&sender, &whole, &both).contains("DKIM-Signature"));
-    let other = Sender { address: "other@example.com", name: None, guard: &plain, header_is_envelope: false };
+    let other = SendOptions { address: "other@example.com", name: None, guard: &plain, header_is_envelope: false };
     let moved = leaves(&other, &whole, &both);
     assert!(moved.starts_with("From: other@example.com\r\n") && !moved.contains("DKIM-Signature"), "{moved}");
     // It says that no further `Subject` follows, and none may be added.
@@ -393,7 +400,7 @@ fn a_resent_message_names_its_recipients() {
 }
 
 /// A message with these fields and this body.
-fn drafted(header: &str, body: &str) -> Result<Draft, content::Malformed> {
+fn drafted(header: &str, body: &str) -> Result<Draft, Malformed> {
     let head = "From: erp@example.com\r\nTo: a@example.org\r\nMIME-Version: 1.0\r\n";
     Draft::read(format!("{head}{header}\r\n{body}").as_bytes())
 }
@@ -465,7 +472,9 @@ fn a_draft_shows_what_the_message_shows() {
             multi("related", "r", &[HTML, &IMAGE.replace("Content-ID: <z>", "Content-Location: z.png")]),
             "Content-Location",
         ),
-        (typed("text/plain; charset=hz-gb-2312"), "character set"),
+        (typed("text/plain; charset=x-none"), "character set"),
+        ("Content-Type: text/plain; charset=hz-gb-2312\r\n\r\n~{<:Ky2;~}".to_owned(), "character set"),
+        ("Content-Type: text/plain; charset=iso-2022-jp\r\n\r\n\u{1b}$B@A\u{1b}(B".to_owned(), "character set"),
         (
             "Content-Type: text/plain\r\nContent-Transfer-Encoding: x-uuencode\r\n\r\nbegin 644 a".to_owned(),
             "x-uuencode",
@@ -496,18 +505,18 @@ proptest! {
     ) {
         const TYPES: [&str; 4] = ["application/pdf", "text/csv", "text/html", "application/xml"];
         let wanted: Vec<Vec<u8>> = files.iter().map(|(bytes, ..)| bytes.clone()).collect();
-        let attachments = files.into_iter().enumerate().map(|(index, (bytes, kind, is_inline))| content::Attached {
+        let attachments = files.into_iter().enumerate().map(|(index, (bytes, kind, is_inline))| FilePart {
             name: format!("{index}.bin"),
             media_type: TYPES[kind].to_owned(),
             bytes,
             content_id: (is_inline && html.is_some()).then(|| format!("{index}@x")),
         });
-        let parts = Parts {
+        let parts = MessageParts {
             to: vec!["a@example.org".to_owned()],
             text: text.clone(),
             html: html.clone(),
             attachments: attachments.collect(),
-            ..Parts::default()
+            ..MessageParts::default()
         };
         let kept = parts.compose("<1@example.com>", Timestamp::UNIX_EPOCH, &Attachments::default()).unwrap();
         let draft = Draft::read(&kept.content).unwrap();
@@ -613,15 +622,15 @@ fn a_forbidden_file_is_found_under_every_name_that_becomes_it() {
         assert!(rules.rule_against(name, "text/plain").is_none(), "{name}");
     }
     // What was composed is what counts, and so is every name in a raw message.
-    let file = |name: &str, media_type: &str| Parts {
+    let file = |name: &str, media_type: &str| MessageParts {
         to: vec!["a@example.org".to_owned()],
-        attachments: vec![content::Attached {
+        attachments: vec![FilePart {
             name: name.to_owned(),
             media_type: media_type.to_owned(),
             bytes: b"x".to_vec(),
             content_id: None,
         }],
-        ..Parts::default()
+        ..MessageParts::default()
     };
     for (name, media_type) in [
         ("a.pdf", "application/pdf; name=\"a.exe\""),

@@ -2,7 +2,7 @@
 
 use mailwright::{
     model::message::Class,
-    replies::{self, About},
+    replies::{self, RefusalScope},
 };
 use serde::Deserialize;
 
@@ -74,17 +74,17 @@ fn the_name_of_a_recipient_does_not_matter() {
 #[test]
 fn the_party_that_a_refusal_is_about() {
     for (reply, about) in [
-        ("550 5.1.1 User unknown", About::Recipient),
-        ("550 no such user here", About::Recipient),
-        ("554 5.7.1 <a@example.org>: Relay access denied", About::Relay),
-        ("550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain", About::Relay),
-        ("554 5.7.1 not from you", About::Unstated),
+        ("550 5.1.1 User unknown", RefusalScope::Recipient),
+        ("550 no such user here", RefusalScope::Recipient),
+        ("554 5.7.1 <a@example.org>: Relay access denied", RefusalScope::Relay),
+        ("550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain", RefusalScope::Relay),
+        ("554 5.7.1 not from you", RefusalScope::Unstated),
         // What Postfix says to those who should have logged in.
-        ("554 5.7.1 <a@example.org>: Recipient address rejected: Access denied", About::Unstated),
-        ("550 5.1.1 <a@example.org>: Recipient address rejected: User unknown", About::Recipient),
-        ("550 5.1.0 <a@example.org>: Recipient address rejected: undeliverable address", About::Recipient),
+        ("554 5.7.1 <a@example.org>: Recipient address rejected: Access denied", RefusalScope::Unstated),
+        ("550 5.1.1 <a@example.org>: Recipient address rejected: User unknown", RefusalScope::Recipient),
+        ("550 5.1.0 <a@example.org>: Recipient address rejected: undeliverable address", RefusalScope::Recipient),
     ] {
-        assert_eq!(replies::smtp("rcpt", reply).about, about, "{reply}");
+        assert_eq!(replies::smtp("rcpt", reply).scope, about, "{reply}");
     }
 }
 
@@ -106,6 +106,6 @@ fn a_refusal_of_the_contents_says_so_in_several_languages() {
         "554 Contenido no permitido",
     ] {
         let meaning = replies::smtp("dot", reply);
-        assert_eq!((meaning.class, meaning.about), (Class::Permanent, About::Contents), "{reply}");
+        assert_eq!((meaning.class, meaning.scope), (Class::Permanent, RefusalScope::Contents), "{reply}");
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     cli::CliError,
-    delivery::{Outgoing, smtp::Deadlines},
+    delivery::{OutboundOptions, SmtpDeadlines},
     entra::{FederatedFiles, federated::FederatedFile},
     model::Code,
     smtp::HelloName,
@@ -46,15 +46,15 @@ pub(crate) struct DeliveryOptions {
     connections: OutgoingOptions,
     /// Timeouts of the phases of a delivery, in seconds; one second is added to `data` for every 10 kB
     #[arg(long, value_name = "PHASES", value_parser = parse_deadlines, default_value = "connect=30,command=60,data=60,dot=600")]
-    delivery_deadlines: Deadlines,
+    delivery_deadlines: SmtpDeadlines,
     /// Delay before the first attempt to resume a suspended profile, in seconds
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     probe_after: u64,
 }
 
 /// Parses timeouts: `connect=30,dot=600`. A phase that is not named keeps its default.
-fn parse_deadlines(text: &str) -> Result<Deadlines, String> {
-    let mut deadlines = Deadlines::default();
+fn parse_deadlines(text: &str) -> Result<SmtpDeadlines, String> {
+    let mut deadlines = SmtpDeadlines::default();
     for part in text.split(',') {
         let wrong = || format!("`{part}` is not a phase and seconds, such as dot=600");
         let (phase, seconds) = part.split_once('=').ok_or_else(wrong)?;
@@ -73,10 +73,10 @@ fn parse_deadlines(text: &str) -> Result<Deadlines, String> {
 
 impl DeliveryOptions {
     /// Reads the files and returns the settings.
-    pub(crate) fn outgoing(&self) -> Result<Outgoing, CliError> {
+    pub(crate) fn outgoing(&self) -> Result<OutboundOptions, CliError> {
         let outgoing = self.connections.outgoing()?;
         let probe_after = Duration::from_secs(self.probe_after);
-        Ok(Outgoing { deadlines: self.delivery_deadlines, probe_after, ..outgoing })
+        Ok(OutboundOptions { deadlines: self.delivery_deadlines, probe_after, ..outgoing })
     }
 }
 
@@ -95,15 +95,15 @@ impl OutgoingOptions {
     }
 
     /// Reads the files and returns the settings.
-    pub(crate) fn outgoing(&self) -> Result<Outgoing, CliError> {
+    pub(crate) fn outgoing(&self) -> Result<OutboundOptions, CliError> {
         let authorities = self.outgoing_ca_file.as_deref().map(read_authorities).transpose()?;
-        Ok(Outgoing {
+        Ok(OutboundOptions {
             authorities,
             federated: FederatedFiles::new(self.federated_token_file.clone()),
             dns_server: self.dns_server,
             smtp_timeout: Duration::from_secs(self.smtp_timeout.unwrap_or(10)),
             hello: self.smtp_helo_name.clone().unwrap_or_else(HelloName::from_machine),
-            deadlines: Deadlines::default(),
+            deadlines: SmtpDeadlines::default(),
             probe_after: Duration::from_secs(60),
             pool: BlockingPool::default(),
         })

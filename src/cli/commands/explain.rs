@@ -6,7 +6,7 @@ use crate::{
     config::suggest,
     entra::aadsts::{self, AadstsCode},
     model::{Code, finding_id::FindingId, message::Class},
-    replies::{self, About, Meaning},
+    replies::{self, Meaning, RefusalScope},
     text::shortened,
     verify::graph::reported_as,
 };
@@ -85,13 +85,13 @@ fn explain_reply(code: &str, text: &str) -> String {
         }
     }
     let paragraph = |(names, meaning): &(Vec<&str>, Meaning)| {
-        let consequence = match (meaning.class, meaning.about) {
+        let consequence = match (meaning.class, meaning.scope) {
             (Class::Delivered, _) => "the server has accepted it",
             (Class::Transient, _) => "the attempt is made again later",
             (Class::Throttled, _) => "nothing else leaves through this mailbox until the server accepts mail again",
             (Class::Auth, _) => "the profile is suspended and its mail waits",
             (Class::Size, _) => "the message is too large for this server, and fails",
-            (Class::Permanent, About::Recipient) => "this recipient fails, and the others get the message",
+            (Class::Permanent, RefusalScope::Recipient) => "this recipient fails, and the others get the message",
             (Class::Permanent, _) => "the message fails",
             (Class::Unknown, _) => "the message may have been accepted, and is `unknown`",
         };

@@ -15,7 +15,7 @@ use crate::{
         environment::{self, Environment},
     },
     client::Client,
-    delivery::content,
+    mime::raw_message::strip_byte_order_mark,
     model::{self, Code, CompanyId, Message, Status, address::NamedAddress, message::Document},
     text::printable,
 };
@@ -217,7 +217,7 @@ impl Send {
                 ))
             };
         }
-        let message = content::without_byte_order_mark(message).map_err(|error| {
+        let message = strip_byte_order_mark(message).map_err(|error| {
             let remedy = error.remedy.clone().unwrap_or_default();
             CliError::coded(Code::Encoding, format!("cannot read standard input: {error}")).remedy(remedy)
         })?;

@@ -20,7 +20,7 @@ use crate::{
     },
     config::Selection,
     git::{Follower, GitError},
-    model::{Code, Lapse, Problem},
+    model::{Code, HumanDuration, Problem},
     net::{
         http_client::is_loopback_url,
         listener::{ConnectionLimits, ListenError, Listener, OpenConnections},
@@ -73,10 +73,10 @@ pub(crate) struct Watch {
     data: Option<PathBuf>,
     /// Interval in which each environment is planned, even without changes
     #[arg(long, default_value = "5m", value_name = "TIME")]
-    every: Lapse,
+    every: HumanDuration,
     /// Interval in which the repository is checked for a new commit
     #[arg(long, default_value = "30s", value_name = "TIME")]
-    poll: Lapse,
+    poll: HumanDuration,
     /// Address of health checks, metrics and status; port 0 takes a free port
     #[arg(long, default_value = "127.0.0.1:9470", value_name = "ADDRESS", value_parser = parse_listen_address)]
     listen: SocketAddr,
@@ -100,7 +100,7 @@ pub(crate) struct Watch {
     log_format: Option<LogFormat>,
     /// Interval in which a condition that lasts is reported again
     #[arg(long, default_value = "1d", value_name = "TIME", help_heading = "Reports")]
-    remind: Lapse,
+    remind: HumanDuration,
     /// File with a token of role `sender`, for reports by mail; `{environment}` in its name is replaced
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, help_heading = "Reports")]
     mail_token_file: Option<PathBuf>,

@@ -1,5 +1,5 @@
-//! Whatever is waited for, and in whatever combination, the scheduler claims nothing that cannot begin, and wakes only
-//! when the clock brings something. Time is simulated; the store is a list.
+//! Under any combination of delays the scheduler claims no message that cannot be started, and wakes only when time has
+//! something to bring. Time is simulated; the store is a list.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
 
 use proptest::prelude::*;
@@ -7,7 +7,8 @@ use serde_json::json;
 
 use crate::{
     delivery::scheduler::*,
-    model::{EnvironmentName, ProfileState, Settings, State},
+    model::{Digest, EnvironmentName, ProfileState, Settings, State, StoredProfile},
+    time::steady_clock::moved,
 };
 
 /// Something that happens from outside.
@@ -64,10 +65,10 @@ fn limits() -> impl Strategy<Value = serde_json::Value> {
 }
 
 struct World {
-    board: Board,
+    scheduler: Scheduler,
     now: Timestamp,
     instant: Instant,
-    /// What waits in the store: the lane and when it is due.
+    /// The messages in the store: the queue of each, and when it is due.
     waits: Vec<(Lane, i64)>,
     under_way: Vec<(ProfileName, u64, Lane)>,
     /// Workers that wait for a connection.
@@ -112,7 +113,7 @@ impl World {
             lane("A", "electronic-signatures"),
         ];
         Self {
-            board: Board::new(Arc::new(Routes::new(Arc::new(state)))),
+            scheduler: Scheduler::new(Arc::new(RouteIndex::new(Arc::new(state)))),
             now: Timestamp::from_second(1_800_000_000).unwrap(),
             instant: Instant::now() + Duration::from_secs(100_000),
             waits: Vec::new(),
@@ -136,21 +137,31 @@ impl World {
     }
 
     fn wait_in_store(&mut self, lane: Lane, due: i64) {
-        self.board.due(&lane, due);
+        self.scheduler.message_due(&lane, due);
         self.waits.push((lane, due));
     }
 
-    fn give_back(&mut self, claimed: Vec<Claimed>) {
+    fn release(&mut self, claimed: Vec<Claimed>) {
         let at = self.now.as_millisecond();
         for Claimed { message, .. } in claimed {
             self.wait_in_store(lane_of(&message), at);
         }
     }
 
+    /// Suspends a profile, or notes that its probe failed.
+    fn suspend(&mut self, name: &ProfileName, seconds: i64) {
+        let record = json!({
+            "profile": name, "of": Digest::of_bytes(b"of"), "since": self.now, "reason": "login refused",
+            "nextProbeAt": self.now,
+        });
+        let first = Duration::from_secs(seconds.unsigned_abs());
+        let record = || serde_json::from_value(record).unwrap();
+        self.scheduler.suspensions().suspend(name, record, self.now, first);
+    }
+
     /// One worker, until it sends, waits or ends. True if it sends.
     fn work(&mut self, profile: ProfileName, ticket: u64) -> bool {
-        let minute = self.now.as_second() / 60;
-        match self.board.next(&profile, ticket, minute, self.instant) {
+        match self.scheduler.next_step(&profile, ticket, self.now, self.instant) {
             Step::Send(_, claimed) => {
                 self.under_way.push((profile, ticket, lane_of(&claimed.message)));
                 true
@@ -160,11 +171,8 @@ impl World {
                 false
             }
             Step::End => {
-                self.board.leave(ticket);
-                let line = self.board.lines.get_mut(&profile).unwrap();
-                line.workers -= 1;
-                let left = if line.workers == 0 { line.ready.drain(..).collect() } else { Vec::new() };
-                self.give_back(left);
+                let left = self.scheduler.end_worker(&profile, ticket);
+                self.release(left);
                 false
             }
         }
@@ -187,10 +195,10 @@ impl World {
     fn pass(&mut self) -> (usize, bool) {
         let at = self.now.as_millisecond();
         let (mut transactions, mut sent) = (0, false);
-        for Turn { profile, claims } in self.board.turns(self.now, self.instant) {
+        for Turn { profile, claims } in self.scheduler.next_turns(self.now, self.instant) {
             for (lane, limit) in claims {
                 transactions += 1;
-                self.board.forget_due(&lane);
+                self.scheduler.clear_due(&lane);
                 let mut taken = Vec::new();
                 let mut next_due = None;
                 self.waits.sort_by_key(|(_, due)| *due);
@@ -207,14 +215,13 @@ impl World {
                 }
                 self.waits = left;
                 if let Some(due) = next_due {
-                    self.board.due(&lane, due);
+                    self.scheduler.message_due(&lane, due);
                 }
                 let taken: Vec<Claimed> = taken.iter().map(|lane| self.claimed(lane)).collect();
-                self.board.line(&profile).unwrap().ready.extend(taken);
+                let left = self.scheduler.add_claimed(&profile, taken, self.now);
+                assert!(left.is_empty());
             }
-            for _ in 0..self.board.workers_wanted(&profile) {
-                self.board.line(&profile).unwrap().workers += 1;
-                let ticket = self.board.ticket();
+            for ticket in self.scheduler.start_workers(&profile) {
                 sent |= self.work(profile.clone(), ticket);
             }
         }
@@ -240,17 +247,16 @@ impl World {
         let until = self.instant + time;
         let mut idle = 0;
         loop {
-            let wake = self.board.next_wake(self.now, self.instant);
+            let wake = self.scheduler.next_wake(self.now, self.instant);
             let at = wake.min(until);
             let passed = i64::try_from((at - self.instant).as_millis()).unwrap();
             self.instant = at;
             self.now = moved(self.now, passed);
             let now = self.now;
-            self.board.holds.retain(|hold| hold.until.is_none_or(|until| until > now));
-            // What the engine does about suspended profiles: it tries the login, which is refused again.
-            for parked in self.board.parked.values_mut().filter(|line| !line.trial && line.parked.next_probe_at <= now)
-            {
-                parked.parked.next_probe_at = now + jiff::SignedDuration::from_secs(60);
+            self.scheduler.expire_holds(now);
+            // The dispatcher tries the logins of suspended profiles; here they are refused again.
+            for profile in self.scheduler.suspensions().start_probes(now) {
+                self.suspend(&profile, 60);
             }
             if at == until {
                 return idle;
@@ -275,24 +281,19 @@ impl World {
                     "id": "h", "company": company, "function": function, "reason": "r", "owner": "o",
                     "since": self.now, "until": self.now + jiff::SignedDuration::from_secs(seconds),
                 });
-                self.board.holds.push(serde_json::from_value(hold).unwrap());
-                let back = self.board.take_back(None, self.now);
-                self.give_back(back);
+                let mut holds = self.scheduler.holds(self.now);
+                holds.push(serde_json::from_value(hold).unwrap());
+                let recalled = self.scheduler.set_holds(holds, self.now);
+                self.release(recalled);
             }
             Event::Suspend(profile, seconds) => {
                 let name = self.profiles[profile].clone();
-                let parked = json!({
-                    "profile": name, "of": Digest::of_bytes(b"of"), "since": self.now, "reason": "login refused",
-                    "nextProbeAt": self.now + jiff::SignedDuration::from_secs(seconds),
-                });
-                self.board.park(serde_json::from_value(parked).unwrap());
-                let back = self.board.lines.get_mut(&name).map(|line| line.ready.drain(..).collect());
-                self.give_back(back.unwrap_or_default());
+                self.suspend(&name, seconds);
+                let drained = self.scheduler.drain_ready(&name);
+                self.release(drained);
             }
             Event::Trial(profile) => {
-                if let Some(line) = self.board.parked.get_mut(&self.profiles[profile]) {
-                    line.trial = true;
-                }
+                self.scheduler.suspensions().send_one(&self.profiles[profile]);
             }
             Event::End(which, outcome) => self.end(which, &outcome),
             Event::Wait(seconds) => {
@@ -309,30 +310,27 @@ impl World {
             return;
         }
         let (profile, ticket, lane) = self.under_way.remove(which % self.under_way.len());
-        let mailbox = self.board.lines[&profile].sender.mailbox.clone();
+        let mailbox = self.scheduler.ready[&profile].profile().mailbox.clone();
         let now = self.now;
         match outcome {
             Outcome::Delivered => {
-                self.board.up(&profile);
-                self.board.parked.remove(&profile);
-                let minute = now.as_second() / 60;
-                self.board.counters.get_mut(&mailbox).unwrap().count(minute, 1);
+                self.scheduler.server_answered(&profile);
+                self.scheduler.suspensions().end(&profile);
+                self.scheduler.count_recipients(&mailbox, now, 1);
             }
             Outcome::Transient(seconds) => self.wait_in_store(lane, now.as_millisecond() + seconds * 1000),
             Outcome::Throttled(seconds) => {
-                let counter = self.board.counters.get_mut(&mailbox).unwrap();
-                counter.paused_until = Some(self.instant + Duration::from_secs(*seconds));
-                counter.slow_down();
+                self.scheduler.pause_mailbox(&mailbox, self.instant + Duration::from_secs(*seconds));
                 self.wait_in_store(lane, now.as_millisecond() + 1000);
             }
             Outcome::Down => {
-                let back = self.board.down(&profile, self.instant, 0.5);
-                self.give_back(back);
+                let drained = self.scheduler.back_off(&profile, self.instant, 0.5);
+                self.release(drained);
                 self.wait_in_store(lane, now.as_millisecond() + 1000);
             }
         }
-        let well = matches!(outcome, Outcome::Delivered);
-        self.board.counters.get_mut(&mailbox).unwrap().end(well, 1);
+        let is_healthy = matches!(outcome, Outcome::Delivered);
+        self.scheduler.message_ended(&profile, &mailbox, is_healthy, 1);
         self.work(profile, ticket);
         self.free();
     }
@@ -365,10 +363,10 @@ proptest! {
         for event in events {
             world.happen(event);
         }
-        world.board.holds.clear();
+        world.scheduler.set_holds(Vec::new(), world.now);
         let profiles = world.profiles.clone();
         for profile in &profiles {
-            world.board.parked.remove(profile);
+            world.scheduler.suspensions().end(profile);
         }
         for _ in 0..5000 {
             world.settle();

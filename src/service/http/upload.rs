@@ -115,7 +115,7 @@ impl BodyClasses {
 /// The memory that a body has reserved, until it is dropped. A small body reserves none.
 pub(in crate::service) struct BodyPermit {
     _caller: Option<CallerPermit>,
-    _exclusive: Option<OwnedSemaphorePermit>,
+    exclusive: Option<OwnedSemaphorePermit>,
     _arriving: Option<OwnedSemaphorePermit>,
     _processing: Option<OwnedSemaphorePermit>,
 }
@@ -130,7 +130,7 @@ impl Service {
     ) -> Result<(Vec<u8>, BodyPermit), HttpProblem> {
         let (bytes, permit) = self.bodies.submissions.read(caller, length, body).await?;
         // Processing of a small one is short, so the limit per caller ends here.
-        let is_small = permit._exclusive.is_none();
+        let is_small = permit.exclusive.is_none();
         Ok((bytes, if is_small { BodyPermit { _caller: None, ..permit } } else { permit }))
     }
 }
@@ -191,10 +191,7 @@ impl BodyClass {
             }
             None => None,
         };
-        Ok((
-            bytes,
-            BodyPermit { _caller: Some(permit), _exclusive: exclusive, _arriving: arriving, _processing: processing },
-        ))
+        Ok((bytes, BodyPermit { _caller: Some(permit), exclusive, _arriving: arriving, _processing: processing }))
     }
 }
 

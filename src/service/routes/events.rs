@@ -76,7 +76,7 @@ async fn send_events(
     mut after: u64,
     sender: mpsc::Sender<Result<SseEvent, Infallible>>,
 ) {
-    let mut new_events = service.delivery.events();
+    let mut new_events = service.delivery.subscribe();
     let mut stopping = service.stopping.subscribe();
     let mut tokens = service.token_changes.subscribe();
     loop {

@@ -80,7 +80,7 @@ pub(super) async fn create_hold(
         detail: json!(hold),
     };
     service.store.set_hold(hold.id.clone(), Some(hold.clone()), event).await?;
-    service.delivery.holds_changed().await?;
+    service.delivery.reload_holds().await?;
     Ok((StatusCode::CREATED, Json(hold)).into_response())
 }
 
@@ -103,6 +103,6 @@ pub(super) async fn delete_hold(
         return Err(HttpProblem::not_found("the hold does not exist")
             .remedy(format!("List the holds: mailwright outbox {} holds", service.store.environment())));
     }
-    service.delivery.holds_changed().await?;
+    service.delivery.reload_holds().await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -18,8 +18,7 @@ use crate::{
         IDEMPOTENCY_KEY_HEADER,
         messages::{Action, ActionOptions, MessageDetail, MessagePage, Resolved, Submission},
     },
-    delivery::content,
-    mime::address_list,
+    mime::{address_list, raw_message::strip_byte_order_mark},
     model::{
         Client, Code, CompanyId, Function, Message, Status, address,
         message::{Document, Notify},
@@ -171,7 +170,7 @@ fn read_raw(query: &str, bytes: Vec<u8>) -> Result<(Addressing, SubmissionBody),
         (None, None) => None,
         _ => return Err(HttpProblem::malformed("`documentType` and `documentNumber` must be given together")),
     };
-    let bytes = content::without_byte_order_mark(bytes).map_err(malformed)?;
+    let bytes = strip_byte_order_mark(bytes).map_err(malformed)?;
     let recipients = parameters.recipients.map(|text| parse_envelope(&text)).transpose()?.unwrap_or_default();
     let notify = parameters.notify.map(|wanted| parse_notify(&wanted)).transpose()?;
     let (Some(company), Some(function)) = (parameters.company, parameters.function) else {

@@ -1,7 +1,7 @@
 //! Admission: the checks that a submission must pass before it is accepted.
 
 use crate::{
-    delivery::route_index::Routes,
+    delivery::route_index::RouteIndex,
     model::{
         Code, CompanyId, EnvironmentName, Profile, ProfileName, Provider, Resolution, Settings, StoredProfile,
         delivery::RecipientGuard, resolution::Cell,
@@ -53,13 +53,14 @@ pub(super) fn check_company(settings: &Settings, company: &CompanyId) -> Result<
 
 /// Returns the profile that sends for a company and a function. The service cannot send for a delegate profile.
 pub(super) fn find_sender<'a>(
-    routes: &'a Routes,
+    routes: &'a RouteIndex,
     resolution: &'a Resolution,
     cell: &Cell,
     environment: &EnvironmentName,
 ) -> Result<(&'a ProfileName, &'a StoredProfile), HttpProblem> {
     let Cell { company, function, .. } = cell;
-    let Some((name, stored)) = resolution.profile.as_ref().and_then(|name| Some((name, routes.stored(name)?))) else {
+    let Some((name, stored)) = resolution.profile.as_ref().and_then(|name| Some((name, routes.live_profile(name)?)))
+    else {
         return Err(HttpProblem::new(Code::NoRoute, format!("no profile sends {} for {company}", function.id()))
             .remedy(format!(
                 "`mailwright resolve {environment} {company} {}` shows which profiles were tried.",

@@ -6,8 +6,12 @@ use uuid::Uuid;
 use super::SubmissionBody;
 use crate::{
     api::messages::{File, Submission},
-    delivery::content::{self, Attached, Kept, Malformed, Parts},
-    mime::base64,
+    mime::{
+        Malformed, base64,
+        compose::{FilePart, MessageParts},
+        content::StoredContent,
+        raw_message::read_raw_message,
+    },
     model::{Address, Code, delivery::Attachments, message::Notify},
     service::http::HttpProblem,
 };
@@ -42,7 +46,7 @@ pub(super) fn compose(
             (parts.compose(&message_id, now, attachments).map_err(malformed)?, sender_name, notify)
         }
         SubmissionBody::Raw { bytes, recipients, notify } => {
-            let kept = content::raw(&bytes, &recipients, &message_id, now, attachments).map_err(malformed)?;
+            let kept = read_raw_message(&bytes, &recipients, &message_id, now, attachments).map_err(malformed)?;
             let sender_name = display_name(&kept, from)?;
             (kept, sender_name, notify)
         }
@@ -51,7 +55,7 @@ pub(super) fn compose(
     if sender_name.as_ref().is_some_and(is_invalid) {
         return Err(malformed(Malformed::new("`senderName` has control characters or more than 100 characters")));
     }
-    let Kept { content, message_id, subject, recipients, .. } = kept;
+    let StoredContent { content, message_id, subject, recipients, .. } = kept;
     Ok(Composed { content, message_id, subject, recipients, notify, sender_name })
 }
 
@@ -62,7 +66,7 @@ pub(in crate::service) fn malformed(error: Malformed) -> HttpProblem {
 }
 
 /// Decodes the attachments of a submission.
-fn decode_parts(submission: Submission) -> Result<(Parts, Option<String>, Option<Notify>), HttpProblem> {
+fn decode_parts(submission: Submission) -> Result<(MessageParts, Option<String>, Option<Notify>), HttpProblem> {
     let mut attachments = Vec::new();
     for (index, file) in submission.attachments.into_iter().enumerate() {
         let File { name, media_type, content, content_id } = file;
@@ -70,9 +74,9 @@ fn decode_parts(submission: Submission) -> Result<(Parts, Option<String>, Option
             let reason = format!("`attachments/{index}/content` is not base64: {error}");
             malformed(Malformed::new(reason).remedy(error.remedy))
         })?;
-        attachments.push(Attached { name, media_type, bytes, content_id });
+        attachments.push(FilePart { name, media_type, bytes, content_id });
     }
-    let parts = Parts {
+    let parts = MessageParts {
         to: submission.to,
         cc: submission.cc,
         bcc: submission.bcc,
@@ -88,7 +92,7 @@ fn decode_parts(submission: Submission) -> Result<(Parts, Option<String>, Option
 }
 
 /// Returns the display name in `From` of a raw message. The address must be the profile's.
-fn display_name(kept: &Kept, profile: &str) -> Result<Option<String>, HttpProblem> {
+fn display_name(kept: &StoredContent, profile: &str) -> Result<Option<String>, HttpProblem> {
     let Some((address, name)) = &kept.from else { return Ok(None) };
     if Address::parse(profile).is_ok_and(|own| Address::parse(address).is_ok_and(|address| address == own)) {
         return Ok(name.clone());

@@ -136,7 +136,7 @@ impl Service {
         match accepted? {
             Accepted::Now(document) => {
                 metrics::counter!("mailwright_messages_accepted_total").increment(1);
-                self.delivery.submitted(company, function, now);
+                self.delivery.message_due(company, function, now);
                 Ok(SubmissionReceipt { id, document, is_replayed: false })
             }
             Accepted::Before(message) => SubmissionReceipt::replayed(&message),

@@ -7,7 +7,7 @@ use crate::{
         finding_id::FindingId,
         message::Class,
     },
-    replies::{self, About},
+    replies::{self, RefusalScope},
     smtp::client::{DataDeadlines, DataError, SmtpClient, SmtpError},
 };
 
@@ -58,7 +58,7 @@ impl Session<'_> {
             let advice = advice("rcpt", &error).unwrap_or_else(|| "Ask the server's administrator.".to_owned());
             let mut finding = Finding::fail(FindingId::SmtpRecipient, HOST, message).remedy([advice]);
             // A server for one domain alone relays to no other, and may well be meant for mail to its own.
-            if meaning.about == About::Relay {
+            if meaning.scope == RefusalScope::Relay {
                 finding.message =
                     format!("the server does not relay to {from} for this machine, and perhaps to others neither");
                 finding.severity = Severity::Warning;

@@ -14,7 +14,7 @@ use mailwright::{
     api::NewToken,
     client::{Client, Connections, Options},
     config::Repository,
-    delivery::Outgoing,
+    delivery::OutboundOptions,
     model::{
         AuditOutcome, ChangeKind, EnvironmentName, Generation, State,
         token::{Role, Scope},
@@ -128,13 +128,13 @@ impl RolloutFixture {
                 let bearer = first_token(&store).await;
                 std::fs::write(&token_file, bearer).unwrap();
             }
-            let outgoing = Outgoing {
+            let outgoing = OutboundOptions {
                 authorities: None,
                 federated: mailwright::entra::FederatedFiles::default(),
                 dns_server: None,
                 smtp_timeout: Duration::from_secs(5),
                 hello: mailwright::smtp::HelloName::from_machine(),
-                deadlines: mailwright::delivery::smtp::Deadlines::default(),
+                deadlines: mailwright::delivery::SmtpDeadlines::default(),
                 probe_after: Duration::from_secs(60),
                 pool: mailwright::sync::BlockingPool::default(),
             };

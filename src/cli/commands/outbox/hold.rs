@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::{
     api::messages::NewHold,
     cli::{CliError, environment},
-    model::{Code, Lapse},
+    model::{Code, HumanDuration},
 };
 
 /// The scope, the reason and the duration of a hold.
@@ -25,7 +25,7 @@ pub(super) struct HoldArgs {
     reason: String,
     /// Duration: 30m, 2h, 3d [default: until it is released]
     #[arg(long = "for", value_name = "TIME")]
-    lasting: Option<Lapse>,
+    lasting: Option<HumanDuration>,
 }
 
 impl HoldArgs {

@@ -12,7 +12,7 @@ use crate::{
         environment::{self, Environment},
         ui::table::table,
     },
-    model::{Lapse, LastVerified, ProfileName, State},
+    model::{HumanDuration, LastVerified, ProfileName, State},
     text::printable,
     verify::expiry::{CredentialExpiry as Row, live_credentials},
 };
@@ -34,7 +34,7 @@ pub(super) struct Expiring {
     environments: EnvironmentFilter,
     /// Only credentials that expire within this time, such as 30d
     #[arg(long, value_name = "TIME")]
-    within: Option<Lapse>,
+    within: Option<HumanDuration>,
     /// Exit with code 2 if a credential expires within that time [default: 30d]
     #[arg(long)]
     detailed_exitcode: bool,

@@ -1,10 +1,10 @@
-//! A message as Microsoft Graph's own document: for mail that is too large for one request of MIME.
+//! Conversion of a message to a draft of Microsoft Graph, for messages that are too large for one request as MIME.
 //!
-//! [`Draft::read`] takes a message apart into a document and its files, and refuses what the document has no place for, so
-//! that nothing of a message is lost on the way. What it carries: the texts, files, addresses, `Importance`, `Sensitivity`,
+//! [`Draft::read`] converts a message to a JSON document and files. It refuses a message of which the draft would lose or change
+//! a part. A draft carries the texts, files, addresses, `Importance`, `Sensitivity`,
 //! `In-Reply-To`, `References`, requests for receipts, and up to five `X-` headers. `In-Reply-To`, `References` and
 //! `Sensitivity` have no field of their own and travel as the MAPI properties that Exchange writes these headers from
-//! ([MS-OXCMAIL], 2.1.3.2). It does not connect and does not send.
+//! ([MS-OXCMAIL], 2.1.3.2). Nothing here connects or sends.
 
 use std::collections::HashSet;
 
@@ -17,10 +17,10 @@ use serde_json::{Value, json};
 use crate::mime::{
     Field, Malformed,
     address_list::{self, AddressList},
-    field::{decoded_words, split},
+    field::{decode_words, split_header},
 };
 
-/// How many headers of its own a draft takes (`internetMessageHeaders`), and only `X-` ones.
+/// How many custom headers a draft can have (`internetMessageHeaders`); their names begin with `X-`.
 const CUSTOM_HEADERS: usize = 5;
 
 /// Headers that the document carries in its own fields, or that Exchange writes itself.
@@ -46,13 +46,13 @@ const CARRIED: [&str; 24] = [
     "thread-topic",
     "thread-index",
     "accept-language",
-    // A signature over a header and a body that Exchange writes anew would be broken.
+    // Exchange writes header and body again, which would break a signature.
     "dkim-signature",
     "autocrypt",
     "lines",
 ];
 
-/// Types that a mail program verifies or opens as a whole.
+/// Types of content that only has its meaning as a whole.
 const WHOLE: [(&str, &str); 6] = [
     ("multipart/signed", "signed"),
     ("multipart/encrypted", "encrypted"),
@@ -62,10 +62,10 @@ const WHOLE: [(&str, &str); 6] = [
     ("multipart/report", "a report"),
 ];
 
-/// A message as Graph's document.
+/// A message as a draft.
 #[derive(Debug)]
 pub struct Draft {
-    /// The document, without files.
+    /// The document, without the files.
     pub document: Value,
     /// The files.
     pub attachments: Vec<Attachment>,
@@ -84,26 +84,25 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    /// Takes what was decoded for a part, without a copy where it is not a text. Of a text the bytes count, in whichever
-    /// encoding they are: it is a file.
+    /// Moves the decoded content out of a part. Of a text the bytes are kept in their character set, because it is a file.
     fn take(part: &mut MessagePart<'_>, message: &[u8]) -> Result<Self, Malformed> {
         let bytes = match &mut part.body {
             PartType::Binary(bytes) | PartType::InlineBinary(bytes) => std::mem::take(bytes).into_owned(),
             PartType::Message(message) => message.raw_message().to_vec(),
-            _ => file_bytes(part, message)?,
+            _ => decode_file(part, message)?,
         };
         Ok(Self {
             name: part.attachment_name().unwrap_or("attachment").to_owned(),
             media_type: essence(part).unwrap_or_else(|| "application/octet-stream".to_owned()),
             content_id: part.content_id().map(str::to_owned),
-            // Some programs give every file an id. One that is an attachment is shown with the files all the same.
+            // Some programs give every file an id; an attachment is listed with the files nevertheless.
             is_inline: part.content_id().is_some()
                 && !part.content_disposition().is_some_and(mail_parser::ContentType::is_attachment),
             bytes: bytes.into(),
         })
     }
 
-    /// The fields of `fileAttachment` and `attachmentItem`, without the bytes.
+    /// Returns the fields of `fileAttachment` and `attachmentItem` without the bytes.
     pub fn describe(&self) -> Value {
         let mut document = json!({ "name": self.name, "contentType": self.media_type, "isInline": self.is_inline });
         if let Some(id) = &self.content_id {
@@ -113,8 +112,8 @@ impl Attachment {
     }
 }
 
-/// The bytes of a part of `message` that the parser took for a text.
-fn file_bytes(part: &MessagePart<'_>, message: &[u8]) -> Result<Vec<u8>, Malformed> {
+/// Decodes the bytes of a part of `message` that the parser decoded as text.
+fn decode_file(part: &MessagePart<'_>, message: &[u8]) -> Result<Vec<u8>, Malformed> {
     let broken = || cannot("a file whose transfer encoding is broken");
     let place = |offset: u32| usize::try_from(offset).unwrap_or(usize::MAX);
     let (from, to) = (place(part.raw_body_offset()), place(part.raw_end_offset()));
@@ -126,23 +125,25 @@ fn file_bytes(part: &MessagePart<'_>, message: &[u8]) -> Result<Vec<u8>, Malform
     }
 }
 
+/// Returns the media type of a part in lower case.
 fn essence(part: &MessagePart<'_>) -> Option<String> {
     let kind = part.content_type()?;
     Some(format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or("octet-stream")).to_ascii_lowercase())
 }
 
+/// Returns the error for content that a draft cannot carry.
 fn cannot(what: &str) -> Malformed {
     Malformed::new(format!("the message is too large for one request to Graph, and a draft cannot carry {what}"))
 }
 
 impl Draft {
-    /// Reads a message as it leaves. Fails where the document has no place for something.
+    /// Converts an outgoing message. Fails if the draft cannot carry a part of it.
     pub fn read(bytes: &[u8]) -> Result<Self, Malformed> {
-        let (fields, _) = split(bytes)?;
+        let (fields, _) = split_header(bytes)?;
         let mut message =
-            MessageParser::default().parse(bytes).ok_or_else(|| Malformed::new("the message cannot be taken apart"))?;
+            MessageParser::default().parse(bytes).ok_or_else(|| Malformed::new("the message cannot be parsed"))?;
         check_parts(&message)?;
-        let custom = custom_headers(&fields)?;
+        let custom = convert_headers(&fields)?;
         let mut document = json!({
             "subject": message.subject().unwrap_or_default(),
             "body": body(&message)?,
@@ -150,12 +151,12 @@ impl Draft {
         for (name, key) in
             [("to", "toRecipients"), ("cc", "ccRecipients"), ("bcc", "bccRecipients"), ("reply-to", "replyTo")]
         {
-            document[key] = people(&fields, name)?;
+            document[key] = convert_addresses(&fields, name)?;
         }
         if let Some(id) = message.message_id() {
             document["internetMessageId"] = json!(format!("<{id}>"));
         }
-        if let Some(importance) = importance(&fields)? {
+        if let Some(importance) = convert_importance(&fields)? {
             document["importance"] = json!(importance);
         }
         for (name, key) in [
@@ -166,7 +167,7 @@ impl Draft {
                 document[key] = json!(true);
             }
         }
-        let properties = properties(&fields)?;
+        let properties = convert_properties(&fields)?;
         if !properties.is_empty() {
             document["singleValueExtendedProperties"] = json!(properties);
         }
@@ -191,15 +192,10 @@ fn check_parts(message: &Message<'_>) -> Result<(), Malformed> {
         if let Some(encoding) = unknown_encoding(part) {
             return Err(cannot(&format!("a part in the transfer encoding `{encoding}`")));
         }
-        let essence = essence(part);
-        if files.contains(&index) && !is_declared_file(part) {
-            let kind = essence.unwrap_or_else(|| "text/plain".to_owned());
-            return Err(cannot(&format!("a part of the type {kind} that is neither a text of the message nor a file")));
-        }
         if part.content_location().is_some() && part.content_id().is_none() {
             return Err(cannot("a part that HTML refers to by its address (`Content-Location`)"));
         }
-        let Some(essence) = essence else { continue };
+        let essence = essence(part).unwrap_or_else(|| "text/plain".to_owned());
         if essence == "multipart/related" && starts_elsewhere(message, part) {
             return Err(cannot("a `multipart/related` whose first part is not its `start`"));
         }
@@ -210,9 +206,14 @@ fn check_parts(message: &Message<'_>) -> Result<(), Malformed> {
         if essence == "text/calendar" && method.is_some() {
             return Err(cannot("an invitation: it would arrive as a file"));
         }
-    }
-    if message.parts.iter().any(|part| part.is_encoding_problem) {
-        return Err(cannot("a part whose transfer encoding is broken or whose end is missing"));
+        if part.is_encoding_problem {
+            return Err(cannot("a part whose transfer encoding is broken or whose end is missing"));
+        }
+        if files.contains(&index) && !is_declared_file(part) {
+            return Err(cannot(&format!(
+                "a part of the type {essence} that is neither a text of the message nor a file"
+            )));
+        }
     }
     Ok(())
 }
@@ -239,13 +240,13 @@ fn starts_elsewhere(message: &Message<'_>, part: &MessagePart<'_>) -> bool {
     first.and_then(MessagePart::content_id).map(bare) != Some(bare(start))
 }
 
-/// The body: HTML where there is HTML, else the text. The type of each part decides, and not the list in which the parser
-/// has it: HTML without a text stands in both.
+/// Returns the body: the HTML if there is one, otherwise the text. The type of each part decides, because the parser lists HTML
+/// without a text as both.
 fn body(message: &Message<'_>) -> Result<Value, Malformed> {
     let mut shown: Vec<u32> = message.text_body.iter().chain(&message.html_body).copied().collect();
     shown.sort_unstable();
     shown.dedup();
-    // What is shown between texts and is none itself goes with the files.
+    // Other parts between the texts are listed with the files.
     shown.retain(|part| !message.attachments.contains(part));
     let is_alternative =
         |text: u32, page: u32| !message.html_body.contains(&text) && !message.text_body.contains(&page);
@@ -274,19 +275,27 @@ fn read_text<'a>(part: &MessagePart<'_>, content: &'a str) -> Result<&'a str, Ma
     let charset = part.content_type().and_then(|kind| kind.attribute("charset")).unwrap_or("us-ascii");
     let is_utf8 = charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("utf8");
     let is_known = is_utf8 || charset_decoder(charset.as_bytes()).is_some();
-    // What could not be read became U+FFFD. Text that is UTF-8 may contain that character.
-    if !is_known || content.contains(char::REPLACEMENT_CHARACTER) && !is_utf8 {
+    // Bytes that could not be decoded became U+FFFD. Text that is UTF-8 may contain that character.
+    let is_broken = content.contains(char::REPLACEMENT_CHARACTER) && !is_utf8;
+    if !is_known || is_broken || has_escapes(charset, content) {
         return Err(cannot("a text in an unknown character set"));
     }
     Ok(content)
+}
+
+/// Returns true if a text has the escape sequences of its character set: the parser leaves those of ISO 2022 and HZ as they are.
+fn has_escapes(charset: &str, content: &str) -> bool {
+    let charset = charset.to_ascii_lowercase();
+    let is_iso_2022 = charset.starts_with("iso-2022") || charset.starts_with("csiso2022");
+    is_iso_2022 && content.contains('\u{1b}') || charset.starts_with("hz-") && content.contains('~')
 }
 
 fn field<'a>(fields: &'a [Field], name: &str) -> Option<&'a Field> {
     fields.iter().find(|field| field.is(name))
 }
 
-/// The addresses of every field of this name.
-fn people(fields: &[Field], name: &str) -> Result<Value, Malformed> {
+/// Converts the addresses of every field of this name.
+fn convert_addresses(fields: &[Field], name: &str) -> Result<Value, Malformed> {
     let mut people = Vec::new();
     for field in fields.iter().filter(|field| field.is(name)) {
         let list: AddressList = address_list::parse(&field.unfolded())
@@ -302,8 +311,8 @@ fn people(fields: &[Field], name: &str) -> Result<Value, Malformed> {
     Ok(Value::Array(people))
 }
 
-/// The field `importance`: of `Importance`, or of `Priority` (RFC 2156) where only that is stated.
-fn importance(fields: &[Field]) -> Result<Option<&'static str>, Malformed> {
+/// Converts `Importance`, or `Priority` (RFC 2156) if there is only that.
+fn convert_importance(fields: &[Field]) -> Result<Option<&'static str>, Malformed> {
     let Some(field) = field(fields, "importance").or_else(|| field(fields, "priority")) else { return Ok(None) };
     match field.unfolded().to_ascii_lowercase().as_str() {
         "high" | "urgent" => Ok(Some("high")),
@@ -313,8 +322,8 @@ fn importance(fields: &[Field]) -> Result<Option<&'static str>, Malformed> {
     }
 }
 
-/// What has no field of its own: the MAPI properties from which Exchange writes the header.
-fn properties(fields: &[Field]) -> Result<Vec<Value>, Malformed> {
+/// Converts headers without a field of their own to the MAPI properties from which Exchange writes them.
+fn convert_properties(fields: &[Field]) -> Result<Vec<Value>, Malformed> {
     let mut properties = Vec::new();
     // PidTagInReplyToId and PidTagInternetReferences.
     for (name, id) in [("in-reply-to", "String 0x1042"), ("references", "String 0x1039")] {
@@ -337,14 +346,14 @@ fn properties(fields: &[Field]) -> Result<Vec<Value>, Malformed> {
     Ok(properties)
 }
 
-/// The headers that a draft takes as they are. Everything that it does not carry is refused by name.
-fn custom_headers(fields: &[Field]) -> Result<Vec<Value>, Malformed> {
+/// Converts custom headers, and refuses other headers that a draft cannot carry.
+fn convert_headers(fields: &[Field]) -> Result<Vec<Value>, Malformed> {
     let mut custom: Vec<(String, String)> = Vec::new();
     for field in fields {
         let name = field.name();
         if field.starts_with("x-") {
-            let value = decoded_words(&field.unfolded());
-            // Graph takes each name once.
+            let value = decode_words(&field.unfolded());
+            // Graph accepts each name once.
             match custom.iter_mut().find(|(own, _)| own.eq_ignore_ascii_case(name)) {
                 Some((_, before)) => before.push_str(&format!(", {value}")),
                 None => custom.push((name.to_owned(), value)),
@@ -356,7 +365,7 @@ fn custom_headers(fields: &[Field]) -> Result<Vec<Value>, Malformed> {
     }
     if custom.len() > CUSTOM_HEADERS {
         let count = custom.len();
-        return Err(cannot(&format!("{count} `X-` headers; it takes {CUSTOM_HEADERS}")));
+        return Err(cannot(&format!("{count} `X-` headers; {CUSTOM_HEADERS} are allowed")));
     }
     Ok(custom.into_iter().map(|(name, value)| json!({ "name": name, "value": value })).collect())
 }

@@ -1,0 +1,263 @@
+//! Ready queue: the messages of one profile that were claimed from the store and wait for a worker.
+//!
+//! [`ReadyQueue`] also knows how many workers the profile has, whether its server is unavailable, how the profile is shared
+//! among companies, and what its server refused. [`SendingProfile`] is the part of it that workers hold. Nothing here
+//! connects or reads the store.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::{fair_share::FairShare, refusals::RefusalHistory, transport::smtp::ConnectionPool};
+use crate::{
+    model::{Digest, ProfileName, Provider, StoredProfile, message::RecipientStatus},
+    store::outbox::Claimed,
+};
+
+/// The longest back-off of a profile whose server is unavailable.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
+/// How many KiB of large messages of one profile are in memory at once: two thirds of what all profiles have.
+pub(super) const LARGE_PER_PROFILE: u32 = 64 * 1024;
+
+/// A profile as workers use it. A change of the profile makes a new one.
+pub(super) struct SendingProfile {
+    pub(super) name: ProfileName,
+    pub(super) stored: StoredProfile,
+    /// The digest of the profile with its secrets.
+    pub(super) digest: Digest,
+    /// The generation in which the profile was read.
+    pub(super) generation: u64,
+    /// The mailbox that it sends through; profiles with the same mailbox share its limits.
+    pub(super) mailbox: String,
+    /// Idle connections.
+    pub(super) pool: ConnectionPool,
+    /// Memory for its large messages, in KiB: a server that stalls leaves some of the total to other profiles.
+    pub(super) large: Arc<Semaphore>,
+}
+
+impl SendingProfile {
+    /// Creates the profile that a state describes.
+    pub(super) fn new(name: ProfileName, stored: StoredProfile, generation: u64) -> Self {
+        Self {
+            name,
+            digest: Digest::of_document(&stored),
+            generation,
+            mailbox: mailbox_of(&stored),
+            pool: ConnectionPool::default(),
+            large: Arc::new(Semaphore::new(LARGE_PER_PROFILE as usize)),
+            stored,
+        }
+    }
+
+    /// Returns the same profile without connections.
+    fn without_connections(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            stored: self.stored.clone(),
+            digest: self.digest.clone(),
+            generation: self.generation,
+            mailbox: self.mailbox.clone(),
+            pool: ConnectionPool::default(),
+            large: Arc::clone(&self.large),
+        }
+    }
+
+    /// Returns the address that it sends from; empty if the provider decides it.
+    pub(super) fn sender_address(&self) -> &str {
+        self.stored.profile.from_address().unwrap_or_default()
+    }
+}
+
+/// Returns the mailbox whose limits a profile uses: one login at one server, or one mailbox of one application.
+pub(super) fn mailbox_of(stored: &StoredProfile) -> String {
+    let profile = &stored.profile;
+    let from = profile.from_address().unwrap_or_default().to_lowercase();
+    match &profile.provider {
+        Provider::Smtp(smtp) => {
+            let user = smtp.username.as_deref().unwrap_or(&from).to_lowercase();
+            format!("smtp:{}:{}:{user}", smtp.host.to_lowercase(), smtp.port)
+        }
+        Provider::MicrosoftGraphDirect(direct) => format!("graph:{}:{from}", direct.client.to_lowercase()),
+        Provider::MicrosoftGraphDelegate(delegate) => format!("graph:{}", delegate.client.to_lowercase()),
+    }
+}
+
+/// Returns how many recipients of a claimed message still wait.
+pub(super) fn count_waiting(claimed: &Claimed) -> u64 {
+    claimed.message.recipients.iter().filter(|recipient| recipient.status == RecipientStatus::Waiting).count() as u64
+}
+
+/// The claimed messages of a profile.
+pub(super) struct ReadyQueue {
+    profile: Arc<SendingProfile>,
+    messages: VecDeque<Claimed>,
+    workers: usize,
+    /// The refusals since the profile was last changed.
+    pub(super) refusals: RefusalHistory,
+    /// How room is divided among companies and functions.
+    pub(super) shares: FairShare,
+    backs_off_until: Option<Instant>,
+    failures: u32,
+}
+
+impl ReadyQueue {
+    /// Creates an empty queue.
+    pub(super) fn new(profile: SendingProfile) -> Self {
+        Self {
+            profile: Arc::new(profile),
+            messages: VecDeque::new(),
+            workers: 0,
+            refusals: RefusalHistory::default(),
+            shares: FairShare::default(),
+            backs_off_until: None,
+            failures: 0,
+        }
+    }
+
+    /// Returns the profile.
+    pub(super) fn profile(&self) -> &Arc<SendingProfile> {
+        &self.profile
+    }
+
+    /// Returns how many messages wait for a worker.
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Adds claimed messages.
+    pub(super) fn extend(&mut self, messages: Vec<Claimed>) {
+        self.messages.extend(messages);
+    }
+
+    /// Removes the first message.
+    pub(super) fn pop(&mut self) -> Option<Claimed> {
+        self.messages.pop_front()
+    }
+
+    /// Removes a message, if it is here.
+    pub(super) fn remove(&mut self, id: Uuid) -> Option<Claimed> {
+        let at = self.messages.iter().position(|claimed| claimed.message.id == id)?;
+        self.messages.remove(at)
+    }
+
+    /// Removes all messages.
+    pub(super) fn drain(&mut self) -> Vec<Claimed> {
+        self.messages.drain(..).collect()
+    }
+
+    /// Removes the messages that `stays` rejects.
+    pub(super) fn drain_unless(&mut self, stays: impl Fn(&Claimed) -> bool) -> Vec<Claimed> {
+        let (stay, go): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.messages).into_iter().partition(stays);
+        self.messages = stay;
+        go.into()
+    }
+
+    /// Returns how many workers the profile has.
+    pub(super) fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// Counts a new worker.
+    pub(super) fn worker_started(&mut self) {
+        self.workers += 1;
+    }
+
+    /// Counts a worker off. The last one returns the messages that would wait for nothing.
+    pub(super) fn worker_ended(&mut self) -> Vec<Claimed> {
+        self.workers = self.workers.saturating_sub(1);
+        if self.workers == 0 { self.drain() } else { Vec::new() }
+    }
+
+    /// Returns true if a claim would be welcome: there is less than two messages per worker.
+    pub(super) fn is_low(&self) -> bool {
+        self.messages.len() < 2 * self.workers
+    }
+
+    /// Backs off, because the server is unavailable: 1 to 60 seconds, doubled with each failure in a row and varied by a
+    /// quarter; `random` is between 0 and 1. Failures during a back-off do not lengthen it.
+    pub(super) fn back_off(&mut self, now: Instant, random: f64) {
+        if self.backs_off_until.is_none_or(|until| until <= now) {
+            let wait = Duration::from_secs(1 << self.failures.min(9)).min(LONGEST_BACK_OFF);
+            self.backs_off_until = Some(now + wait.mul_f64(0.75 + random / 2.0));
+            self.failures += 1;
+        }
+    }
+
+    /// Ends the back-off, because the server answered.
+    pub(super) fn server_answered(&mut self) {
+        (self.backs_off_until, self.failures) = (None, 0);
+    }
+
+    /// Returns until when the profile backs off, if that is in the future.
+    pub(super) fn backs_off_until(&self, now: Instant) -> Option<Instant> {
+        self.backs_off_until.filter(|until| *until > now)
+    }
+
+    /// Returns true if the server was unavailable at the last attempt.
+    pub(super) fn is_down(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// Closes all connections, and makes new workers log in again.
+    pub(super) fn renew_connections(&mut self) {
+        self.profile.pool.close_idle(true);
+        self.profile = Arc::new(self.profile.without_connections());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn queue() -> ReadyQueue {
+        let profile = serde_json::from_value(json!({
+            "provider": { "smtp": { "host": "Mail.Example.com", "username": "Mailer", "password": { "secret": "a/b" } } },
+            "from": { "address": "erp@example.com" }, "functions": ["default"], "appliesTo": "system-wide",
+        }));
+        let stored = StoredProfile { profile: profile.unwrap(), secrets: BTreeMap::new(), next: BTreeMap::new() };
+        ReadyQueue::new(SendingProfile::new("relay".parse().unwrap(), stored, 1))
+    }
+
+    #[test]
+    fn the_mailbox_is_the_login_at_the_server() {
+        let queue = queue();
+        assert!(queue.profile().mailbox.starts_with("smtp:mail.example.com:"), "{}", queue.profile().mailbox);
+        assert!(queue.profile().mailbox.ends_with(":mailer"), "{}", queue.profile().mailbox);
+    }
+
+    #[test]
+    fn the_back_off_doubles_up_to_a_minute_and_ends_with_an_answer() {
+        let (mut queue, start) = (queue(), Instant::now());
+        let mut now = start;
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            queue.back_off(now, 0.5);
+            queue.back_off(now, 0.5);
+            let until = queue.backs_off_until(now).unwrap();
+            waits.push((until - now).as_secs());
+            now = until;
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert!(queue.is_down());
+        queue.server_answered();
+        assert!(!queue.is_down() && queue.backs_off_until(start).is_none());
+    }
+
+    #[test]
+    fn renewed_connections_keep_the_memory_of_the_profile() {
+        let mut queue = queue();
+        let before = Arc::clone(queue.profile());
+        queue.renew_connections();
+        assert!(!Arc::ptr_eq(&before, queue.profile()));
+        assert!(Arc::ptr_eq(&before.large, &queue.profile().large));
+    }
+}

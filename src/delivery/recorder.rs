@@ -1,0 +1,256 @@
+//! Recorder: writes the results of delivery to the store, publishes events, and keeps the scheduler in step with the store.
+//!
+//! [`Recorder`] is shared by all parts of delivery. While the store cannot be written, nothing is sent: a result that cannot be
+//! recorded would have to be forgotten or repeated. It does not decide what is recorded.
+
+use std::{
+    sync::{
+        Arc, MutexGuard,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, broadcast};
+use uuid::Uuid;
+
+use super::scheduler::{Scheduler, lane_of};
+use crate::{
+    model::Lane,
+    store::{
+        Store, StoreError,
+        outbox::{Claimed, Event, Settled},
+    },
+    sync::Mutex,
+    telemetry,
+    time::steady_clock::SteadyClock,
+};
+
+/// How many events a slow subscriber may be behind.
+const EVENT_BUFFER: usize = 1024;
+
+/// The writing side of delivery.
+pub(super) struct Recorder {
+    store: Arc<dyn Store>,
+    time: SteadyClock,
+    scheduler: Mutex<Scheduler>,
+    /// Wakes the dispatcher.
+    wake: Notify,
+    events: broadcast::Sender<Event>,
+    /// True while the store can be written.
+    is_store_healthy: AtomicBool,
+    /// Attempts and writes in flight.
+    in_flight: AtomicUsize,
+    /// Held while pauses are written, so that the newest ones are written last.
+    pauses: tokio::sync::Mutex<()>,
+}
+
+/// Work in flight, for as long as this exists.
+pub(super) struct InFlight(Arc<Recorder>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Recorder {
+    /// Creates a recorder.
+    pub(super) fn new(store: Arc<dyn Store>, time: SteadyClock, scheduler: Scheduler) -> Self {
+        let (events, _) = broadcast::channel(EVENT_BUFFER);
+        Self {
+            store,
+            time,
+            scheduler: Mutex::new(scheduler),
+            wake: Notify::new(),
+            events,
+            is_store_healthy: AtomicBool::new(true),
+            in_flight: AtomicUsize::new(0),
+            pauses: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// Returns the store.
+    pub(super) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Returns the time by which everything that waits is measured.
+    pub(super) fn time(&self) -> &SteadyClock {
+        &self.time
+    }
+
+    /// Returns the current time of the steady clock.
+    pub(super) fn now(&self) -> Timestamp {
+        self.time.now()
+    }
+
+    /// Locks the scheduler.
+    pub(super) fn scheduler(&self) -> MutexGuard<'_, Scheduler> {
+        self.scheduler.lock()
+    }
+
+    /// Wakes the dispatcher.
+    pub(super) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Waits until the dispatcher is woken.
+    pub(super) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Counts work in flight until the result is dropped.
+    pub(super) fn start_work(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        InFlight(Arc::clone(self))
+    }
+
+    /// Returns how many attempts and writes are in flight.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
+    // Store health
+
+    /// Returns true if the store can be written, as far as is known.
+    pub(super) fn is_store_healthy(&self) -> bool {
+        self.is_store_healthy.load(Ordering::Acquire)
+    }
+
+    /// Notes that a write failed: nothing is sent until the store can be written again.
+    pub(super) fn store_failed(&self, error: &StoreError) {
+        if self.is_store_healthy.swap(false, Ordering::AcqRel) {
+            tracing::error!(%error, "store writes failing; delivery paused");
+        }
+        self.wake();
+    }
+
+    /// Tests the store after a failure. Returns true if it can be written again. Only the dispatcher calls this.
+    pub(super) async fn test_store(&self) -> bool {
+        let is_healthy = self.store.probe().await.is_ok();
+        if is_healthy {
+            tracing::info!("store writes succeed again; delivery resumed");
+            self.is_store_healthy.store(true, Ordering::Release);
+        }
+        is_healthy
+    }
+
+    /// Waits until the dispatcher has found the store healthy.
+    async fn wait_for_store(&self) {
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            if self.is_store_healthy() {
+                return;
+            }
+        }
+    }
+
+    // Messages
+
+    /// Notes that a message is due at `at`. Returns true if that is sooner than anything known to be due in its queue.
+    pub(super) fn message_due(self: &Arc<Self>, lane: &Lane, at: Timestamp) -> bool {
+        let at = at.as_millisecond();
+        let (is_sooner, is_new) = {
+            let mut scheduler = self.scheduler();
+            (scheduler.next_due(lane).is_none_or(|due| at < due), scheduler.message_due(lane, at))
+        };
+        if is_new {
+            // A hold may cover the queue already; then its lifetime is paused from the start.
+            let recorder = Arc::clone(self);
+            telemetry::spawn(async move { recorder.update_pauses().await });
+        }
+        is_sooner
+    }
+
+    /// Returns claimed messages that were not attempted to the store, where they wait as before.
+    pub(super) fn release(self: &Arc<Self>, claimed: Vec<Claimed>) {
+        if claimed.is_empty() {
+            return;
+        }
+        let (recorder, work) = (Arc::clone(self), self.start_work());
+        telemetry::spawn(async move {
+            let _work = work;
+            let ids: Vec<Uuid> = claimed.iter().map(|claimed| claimed.message.id).collect();
+            while let Err(error) = recorder.store.release(&ids).await {
+                recorder.store_failed(&error);
+                if matches!(error, StoreError::Broken) {
+                    return;
+                }
+                recorder.wait_for_store().await;
+            }
+            // Only now: a claim before the release would not find them, and not be repeated.
+            let now = recorder.now();
+            for Claimed { message, .. } in claimed {
+                recorder.message_due(&lane_of(&message), message.next_attempt_at.unwrap_or(now));
+            }
+            recorder.wake();
+        });
+    }
+
+    /// Writes the result of a message, however long that takes. The caller does not wait for it.
+    pub(super) fn settle(self: &Arc<Self>, settled: Settled) {
+        let (recorder, work) = (Arc::clone(self), self.start_work());
+        telemetry::spawn(async move {
+            let _work = work;
+            let (lane, due) = (lane_of(&settled.message), settled.message.next_attempt_at);
+            loop {
+                match recorder.store.settle(settled.clone()).await {
+                    Ok(events) => {
+                        recorder.publish(events);
+                        break;
+                    }
+                    Err(error) => {
+                        recorder.store_failed(&error);
+                        if matches!(error, StoreError::Broken) {
+                            // A message that was sent and cannot be recorded is `unknown` after the next start.
+                            return;
+                        }
+                        recorder.wait_for_store().await;
+                    }
+                }
+            }
+            if let Some(due) = due {
+                recorder.message_due(&lane, due);
+                recorder.wake();
+            }
+        });
+    }
+
+    // Events
+
+    /// Publishes events that were written to the store.
+    pub(super) fn publish(&self, events: Vec<Event>) {
+        for event in events {
+            let labels = [("type", event.event.kind.id())];
+            metrics::counter!("mailwright_events_total", &labels).increment(1);
+            // Without subscribers this fails, which is not an error.
+            drop(self.events.send(event));
+        }
+    }
+
+    /// Subscribes to events.
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    // Pauses
+
+    /// Pauses and resumes the lifetime of messages, and wakes the dispatcher.
+    pub(super) async fn update_pauses(&self) {
+        self.write_pauses().await;
+        self.wake();
+    }
+
+    /// Pauses and resumes the lifetime of messages.
+    pub(super) async fn write_pauses(&self) {
+        let _one_at_a_time = self.pauses.lock().await;
+        let changed = self.scheduler().update_pauses(self.now());
+        if !changed.is_empty()
+            && let Err(error) = self.store.pause(changed).await
+        {
+            self.store_failed(&error);
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Suspender: suspends profiles that cannot send, probes them, and resumes them.
+//!
+//! [`Suspender`] acts on [`Suspensions`](super::suspension::Suspensions): it records a suspension, sends one alert with the
+//! finding that verification gives, tries the login when a probe is due, and records the end. Messages of a suspended profile
+//! wait, and their lifetime is paused.
+
+use std::{collections::HashSet, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::{
+    OutboundOptions,
+    ready_queue::SendingProfile,
+    recorder::Recorder,
+    rotation::Rotations,
+    transport::{Failure, Transports},
+};
+use crate::{
+    model::{
+        Digest, LastVerified, ProfileName, Provider,
+        delivery::EventKind,
+        finding::{Finding, Severity, Verdict},
+        finding_id::FindingId,
+        suspension::Parked,
+    },
+    store::outbox::NewEvent,
+    telemetry,
+    time::Clock,
+    verify::{NeededPermissions, Subject, SubjectSecret, Verifier, VerifyOptions},
+};
+
+/// Suspends and resumes the profiles of an environment.
+pub(super) struct Suspender {
+    recorder: Arc<Recorder>,
+    transports: Arc<Transports>,
+    rotations: Arc<Rotations>,
+    outbound: OutboundOptions,
+    clock: Clock,
+}
+
+impl Suspender {
+    /// Creates a suspender.
+    pub(super) fn new(
+        recorder: Arc<Recorder>,
+        transports: Arc<Transports>,
+        rotations: Arc<Rotations>,
+        outbound: OutboundOptions,
+        clock: Clock,
+    ) -> Self {
+        Self { recorder, transports, rotations, outbound, clock }
+    }
+
+    /// Suspends a profile, or notes that its probe failed. Returns when it is probed next; none if the profile was changed since
+    /// the failure.
+    pub(super) fn suspend(self: &Arc<Self>, profile: &Arc<SendingProfile>, failure: &Failure) -> Option<Timestamp> {
+        let now = self.recorder.now();
+        let (record, is_new, released) = {
+            let mut scheduler = self.recorder.scheduler();
+            if scheduler.routes().live_profile(&profile.name).is_none_or(|stored| *stored != profile.stored) {
+                return None;
+            }
+            let released = scheduler.drain_ready(&profile.name);
+            scheduler.slow_down(&profile.mailbox);
+            let record = || Parked {
+                profile: profile.name.clone(),
+                of: profile.digest.clone(),
+                since: now,
+                reason: describe_failure(profile, failure),
+                finding: None,
+                next_probe_at: now,
+            };
+            let first = self.outbound.probe_after;
+            let (record, is_new) = scheduler.suspensions().suspend(&profile.name, record, now, first);
+            (record, is_new, released)
+        };
+        self.recorder.release(released);
+        profile.pool.close_idle(true);
+        let next = record.next_probe_at;
+        let (suspender, profile, work) = (Arc::clone(self), Arc::clone(profile), self.recorder.start_work());
+        let (phase, code) = (failure.phase, failure.code());
+        telemetry::spawn(async move {
+            let _work = work;
+            let event = is_new.then(|| NewEvent {
+                kind: EventKind::Parked,
+                at: now,
+                message: None,
+                profile: Some(record.profile.clone()),
+                reason: record.reason.clone(),
+            });
+            suspender.recorder.update_pauses().await;
+            suspender.write(record, event).await;
+            if is_new {
+                tracing::warn!(profile = %profile.name, code = %code, "parked: the profile cannot send until it is fixed");
+                metrics::counter!("mailwright_parked_total").increment(1);
+                suspender.add_finding(&profile, phase).await;
+            }
+        });
+        Some(next)
+    }
+
+    async fn write(&self, record: Parked, event: Option<NewEvent>) {
+        match self.recorder.store().set_parked(record.profile.clone(), Some(record), event).await {
+            Ok(events) => self.recorder.publish(events),
+            Err(error) => self.recorder.store_failed(&error),
+        }
+    }
+
+    /// Verifies a suspended profile, and adds the finding that explains the failed phase, if there is one.
+    async fn add_finding(&self, profile: &SendingProfile, phase: &'static str) {
+        let Some(verifier) = self.verifier() else { return };
+        let secret = if profile.stored.secrets.is_empty() {
+            SubjectSecret::None
+        } else {
+            let version = self.rotations.version_in_use(profile);
+            match self.transports.credentials().secret(profile, version).await {
+                Ok(secret) => SubjectSecret::Value(secret),
+                Err(failure) => SubjectSecret::Unavailable(failure.reply),
+            }
+        };
+        let (name, verified_profile) = (profile.name.clone(), profile.stored.profile.clone());
+        let subject = Subject { name, profile: verified_profile, secret, next: SubjectSecret::None, refused: None };
+        let verified = verifier.verify(&subject).await;
+        let finding = verified.findings.iter().find(|finding| explains(phase, finding)).cloned();
+        let last = LastVerified::new(profile.stored.verified_digest(), &verified);
+        if let Err(error) = self.recorder.store().record_verified(vec![(last, verified)]).await {
+            tracing::warn!(%error, "cannot store the findings of a parked profile");
+        }
+        let record = self.recorder.scheduler().suspensions().set_finding(&profile.name, finding);
+        if let Some(record) = record {
+            self.write(record, None).await;
+        }
+    }
+
+    fn verifier(&self) -> Option<Verifier> {
+        let mut options = VerifyOptions::new(self.recorder.store().environment().clone(), self.clock.now());
+        options.http.authorities.clone_from(&self.outbound.authorities);
+        options.federated.clone_from(&self.outbound.federated);
+        options.smtp_timeout = self.outbound.smtp_timeout;
+        options.hello.clone_from(&self.outbound.hello);
+        options.dns_server = self.outbound.dns_server;
+        let routes = Arc::clone(self.recorder.scheduler().routes());
+        options.needs =
+            NeededPermissions::from_profiles(routes.state().live_stored().map(|(_, stored)| &stored.profile));
+        Verifier::new(options).ok()
+    }
+
+    /// Starts the probes that are due.
+    pub(super) fn start_probes(self: &Arc<Self>) {
+        let due = self.recorder.scheduler().suspensions().start_probes(self.recorder.now());
+        for profile in due {
+            telemetry::spawn(Arc::clone(self).probe(profile));
+        }
+    }
+
+    async fn probe(self: Arc<Self>, name: ProfileName) {
+        let profile = self.recorder.scheduler().ready_queue(&name).map(|queue| Arc::clone(queue.profile()));
+        let Some(profile) = profile else {
+            // The profile is not live any more.
+            self.end(&name, None).await;
+            return;
+        };
+        match self.transports.try_login(&profile).await {
+            Ok(()) => {
+                let has_mail = {
+                    let mut scheduler = self.recorder.scheduler();
+                    let has_mail = scheduler.has_due(&name, self.recorder.now());
+                    if has_mail {
+                        scheduler.suspensions().send_one(&name);
+                    }
+                    has_mail
+                };
+                if has_mail {
+                    self.recorder.wake();
+                } else {
+                    self.resume(&profile);
+                }
+            }
+            Err(failure) => drop(self.suspend(&profile, &failure)),
+        }
+    }
+
+    /// Resumes a profile, if it is suspended.
+    pub(super) fn resume(self: &Arc<Self>, profile: &SendingProfile) {
+        {
+            let mut scheduler = self.recorder.scheduler();
+            if !scheduler.suspensions().end(&profile.name) {
+                return;
+            }
+            scheduler.slow_down(&profile.mailbox);
+        }
+        let (suspender, name, work) = (Arc::clone(self), profile.name.clone(), self.recorder.start_work());
+        telemetry::spawn(async move {
+            let _work = work;
+            suspender.end(&name, Some("the login is accepted again")).await;
+        });
+    }
+
+    /// Ends the suspensions of profiles that were changed. `live` are the digests of the current profiles.
+    pub(super) async fn resume_changed(&self, live: &HashSet<Digest>) {
+        let changed = self.recorder.scheduler().suspensions().changed(live);
+        for profile in changed {
+            self.end(&profile, Some("its configuration has changed")).await;
+        }
+    }
+
+    /// Records the end of a suspension; without a reason, that the profile is not live any more.
+    async fn end(&self, profile: &ProfileName, reason: Option<&str>) {
+        self.recorder.scheduler().suspensions().end(profile);
+        let at = self.recorder.now();
+        let event = reason.map(|reason| NewEvent {
+            kind: EventKind::Resumed,
+            at,
+            message: None,
+            profile: Some(profile.clone()),
+            reason: reason.to_owned(),
+        });
+        tracing::info!(%profile, reason = reason.unwrap_or("it is not live any more"), "no longer parked");
+        match self.recorder.store().set_parked(profile.clone(), None, event).await {
+            Ok(events) => self.recorder.publish(events),
+            Err(error) => self.recorder.store_failed(&error),
+        }
+        self.recorder.update_pauses().await;
+    }
+}
+
+/// Describes the failure that suspends a profile, with the remedy that the table of replies has for it.
+fn describe_failure(profile: &SendingProfile, failure: &Failure) -> String {
+    let reason = format!("{}: {}", failure.phase, failure.reply);
+    let Some(remedy) = failure.remedy else { return reason };
+    let client = match &profile.stored.profile.provider {
+        Provider::MicrosoftGraphDirect(direct) => &direct.client,
+        Provider::MicrosoftGraphDelegate(delegate) => &delegate.client,
+        Provider::Smtp(smtp) => smtp.oauth.as_ref().map_or("", |oauth| &oauth.client),
+    };
+    let remedy = remedy.replace("{sender}", profile.sender_address()).replace("{client}", client);
+    format!("{}. {remedy}", reason.trim_end_matches('.'))
+}
+
+/// Returns true if a finding can be the cause of a failure in a phase. Other findings of the profile and their remedies would
+/// be misleading.
+fn explains(phase: &str, finding: &Finding) -> bool {
+    // Nothing behind a secret that cannot be opened is checked.
+    if finding.id == FindingId::VerifySecret {
+        return matches!(phase, "login" | "token") && finding.is_open();
+    }
+    let is_of_phase = match phase {
+        "connect" => matches!(finding.id, FindingId::SmtpName | FindingId::SmtpConnect),
+        "greeting" => matches!(finding.id, FindingId::SmtpGreeting),
+        "tls" => matches!(
+            finding.id,
+            FindingId::SmtpTls
+                | FindingId::SmtpStarttls
+                | FindingId::SmtpCertificate
+                | FindingId::SmtpCertificateExpired
+                | FindingId::SmtpCertificateName
+        ),
+        "login" => matches!(finding.id, FindingId::SmtpAuth | FindingId::SmtpLogin),
+        "mail" | "rcpt" | "data" | "dot" => {
+            matches!(
+                finding.id,
+                FindingId::SmtpSender | FindingId::SmtpRecipient | FindingId::SmtpAuth | FindingId::SmtpLogin
+            )
+        }
+        "token" => matches!(
+            finding.id.check(),
+            Some(
+                FindingId::SignIn
+                    | FindingId::CredentialExpiry
+                    | FindingId::Tenant
+                    | FindingId::Cloud
+                    | FindingId::ServicePrincipal
+                    | FindingId::Audience
+                    | FindingId::Assignment
+            )
+        ),
+        "send" | "draft" | "upload" | "look" => matches!(
+            finding.id.check(),
+            Some(
+                FindingId::Permission
+                    | FindingId::MailSend
+                    | FindingId::Mailbox
+                    | FindingId::MailboxLicence
+                    | FindingId::Domain
+                    | FindingId::SignIn
+                    | FindingId::ServicePrincipal
+            )
+        ),
+        _ => false,
+    };
+    // A server that does not relay is only an error once mail was refused for it.
+    let is_severe = finding.severity == Severity::Error || finding.id == FindingId::SmtpRecipient;
+    is_of_phase && is_severe && finding.verdict == Verdict::Fail && !finding.next
+}

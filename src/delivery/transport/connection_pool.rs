@@ -1,0 +1,52 @@
+//! Connection pool: idle SMTP connections of one profile.
+
+use std::collections::VecDeque;
+
+use super::{connection::Connection, failure::Failure};
+use crate::sync::Mutex;
+
+/// Connections that are logged in and wait for the next message.
+#[derive(Default)]
+pub(in crate::delivery) struct ConnectionPool {
+    idle: Mutex<VecDeque<Connection>>,
+}
+
+impl ConnectionPool {
+    /// Returns a connection that still answers, or opens a new one.
+    pub(super) async fn connection(
+        &self,
+        open: impl AsyncFnOnce() -> Result<Connection, Failure>,
+    ) -> Result<Connection, Failure> {
+        while let Some(mut connection) = self.take() {
+            if connection.is_usable() && connection.still_answers().await {
+                return Ok(connection);
+            }
+            tokio::spawn(connection.quit());
+        }
+        open().await
+    }
+
+    fn take(&self) -> Option<Connection> {
+        self.idle.lock().pop_back()
+    }
+
+    /// Returns a connection to the pool, or closes it if it cannot carry another message.
+    pub(super) fn put_back(&self, connection: Connection) {
+        if connection.is_usable() {
+            self.idle.lock().push_back(connection);
+        } else {
+            tokio::spawn(connection.quit());
+        }
+    }
+
+    /// Closes connections that were idle for too long, or all of them.
+    pub(in crate::delivery) fn close_idle(&self, all: bool) {
+        let mut idle = self.idle.lock();
+        let (keep, close): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut *idle).into_iter().partition(|connection| !all && connection.is_usable());
+        *idle = keep;
+        for connection in close {
+            tokio::spawn(connection.quit());
+        }
+    }
+}

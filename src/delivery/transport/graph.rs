@@ -1,0 +1,381 @@
+//! Graph transport: sends as an application (app-only).
+//!
+//! A message that fits into one request is sent as MIME in base64, so that Exchange keeps what it does not understand. A
+//! larger one becomes a draft whose large attachments are uploaded in pieces, which also needs the permission
+//! `Mail.ReadWrite`. Graph has no idempotency keys: a request whose response was lost is not repeated here.
+
+use std::time::Duration;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use jiff::Timestamp;
+use reqwest::Url;
+use secrecy::SecretString;
+use serde_json::json;
+
+use super::{
+    RecipientResults, RecordBegin, TransportResult, Transports,
+    failure::Failure,
+    graph_draft::{Attachment, Draft},
+};
+use crate::{
+    delivery::{
+        credentials::TokenRequest,
+        outgoing::OutgoingMessage,
+        ready_queue::SendingProfile,
+        rotation::{LogIn, SecretVersion},
+    },
+    entra::{Endpoints, Http, HttpError, HttpReply, claims::Claims, graph::encoded, http::Request},
+    model::{Message, message::Class, provider::GraphDirect},
+    replies,
+    sync::BlockingPool,
+};
+
+/// The largest message that is sent in one request. Graph accepts 4 MB, and base64 adds a third.
+const ONE_REQUEST: usize = 2_900_000;
+/// From this size on an attachment needs an upload session: its request would have 4 MB in base64.
+const SESSION_FROM: usize = 2_900_000;
+/// Graph's code for an attachment that is too small for an upload session. Microsoft documents 3 MB as the limit, and not
+/// how many bytes these are.
+const TOO_SMALL_FOR_SESSION: &str = "ErrorAttachmentSizeShouldNotBeLessThanMinimumSize";
+/// The size of an uploaded piece: a multiple of 320 KiB, and less than 4 MB.
+const PIECE: usize = 10 * 320 * 1024;
+
+/// The login of a Graph profile.
+pub(super) struct GraphLogin<'a> {
+    transports: &'a Transports,
+    direct: &'a GraphDirect,
+    endpoints: Endpoints,
+}
+
+impl<'a> GraphLogin<'a> {
+    /// Creates the login of a profile; fails if its cloud is unknown.
+    pub(super) fn new(transports: &'a Transports, direct: &'a GraphDirect) -> Result<Self, Failure> {
+        let endpoints = Endpoints::for_cloud(&direct.cloud)
+            .map_err(|error| Failure::new("token", error.to_string(), Class::Auth))?;
+        Ok(Self { transports, direct, endpoints })
+    }
+
+    fn mailbox<'b>(
+        &'b self,
+        profile: &'b SendingProfile,
+        message: &Message,
+        token: &'b SecretString,
+    ) -> GraphMailbox<'b> {
+        GraphMailbox {
+            http: &self.transports.http,
+            pool: &self.transports.outbound.pool,
+            endpoints: &self.endpoints,
+            token,
+            from: profile.sender_address(),
+            request_id: message.id.to_string(),
+        }
+    }
+}
+
+impl LogIn for GraphLogin<'_> {
+    type Session = SecretString;
+
+    async fn log_in(&self, profile: &SendingProfile, secret: SecretVersion) -> Result<SecretString, Failure> {
+        let scope = self.endpoints.graph_scope();
+        let request = TokenRequest {
+            tenant: &self.direct.tenant,
+            client: &self.direct.client,
+            credential: &self.direct.credential,
+            endpoints: &self.endpoints,
+            scope: &scope,
+        };
+        self.transports.credentials.token(profile, secret, &request).await
+    }
+}
+
+/// Sends a message.
+pub(super) async fn send(
+    transports: &Transports,
+    profile: &SendingProfile,
+    direct: &GraphDirect,
+    message: &Message,
+    outgoing: &OutgoingMessage,
+    record: &impl RecordBegin,
+) -> TransportResult {
+    let failed = |server: String, failure| TransportResult { server, outcome: Err(failure) };
+    let login = match GraphLogin::new(transports, direct) {
+        Ok(login) => login,
+        Err(failure) => return failed(String::new(), failure),
+    };
+    let server = login.endpoints.graph.host_str().unwrap_or_default().to_owned();
+    for is_fresh in [false, true] {
+        let token = match transports.rotations.log_in(profile, &login).await {
+            Ok(token) => token,
+            Err(failure) => return failed(server, failure),
+        };
+        match login.mailbox(profile, message, &token).send(&outgoing.bytes, record).await {
+            // The token may have been revoked, or be older than a consent: a new one decides.
+            Err(failure) if !is_fresh && failure.reply.starts_with("HTTP 401") => {
+                transports.credentials.forget_tokens(profile).await;
+            }
+            Err(failure) => {
+                if failure.class == Class::Auth {
+                    transports.credentials.forget_tokens(profile).await;
+                }
+                return failed(server, failure);
+            }
+            Ok(mut reply) => {
+                if outgoing.is_narrowed {
+                    reply.push_str("; `To` and `Cc` named only the recipients of this attempt");
+                }
+                let results = RecipientResults { refused: Vec::new(), reply: Some(reply) };
+                return TransportResult { server, outcome: Ok(results) };
+            }
+        }
+    }
+    failed(server, Failure::new("token", "no token is accepted", Class::Auth))
+}
+
+/// Returns when each message with the same Message-ID in Sent Items was sent.
+pub(super) async fn sent_items(
+    transports: &Transports,
+    profile: &SendingProfile,
+    direct: &GraphDirect,
+    message: &Message,
+) -> Result<Vec<Option<Timestamp>>, Failure> {
+    let login = GraphLogin::new(transports, direct)?;
+    let token = transports.rotations.log_in(profile, &login).await?;
+    let found = login.mailbox(profile, message, &token).sent_items(&message.message_id).await;
+    if found.as_ref().is_err_and(|failure| failure.reply.starts_with("HTTP 401")) {
+        transports.credentials.forget_tokens(profile).await;
+    }
+    found
+}
+
+/// A mailbox of Graph.
+struct GraphMailbox<'a> {
+    http: &'a Http,
+    /// Threads that take large messages apart.
+    pool: &'a BlockingPool,
+    endpoints: &'a Endpoints,
+    token: &'a SecretString,
+    from: &'a str,
+    /// The same in every attempt; Microsoft support finds the requests by it.
+    request_id: String,
+}
+
+impl GraphMailbox<'_> {
+    fn url(&self, rest: &str) -> Result<Url, Failure> {
+        self.endpoints
+            .graph
+            .join(&format!("v1.0/users/{}/{rest}", encoded(self.from)))
+            .map_err(|_| Failure::new("send", "the address of the sender cannot be written in a URL", Class::Auth))
+    }
+
+    /// Sends a message. `record` is called before the request after which it may have been sent.
+    async fn send(&self, bytes: &Bytes, record: &impl RecordBegin) -> Result<String, Failure> {
+        if bytes.len() <= ONE_REQUEST {
+            record.record_begin(Vec::new()).await?;
+            let request = Request::post_text(self.url("sendMail")?, BASE64_STANDARD.encode(bytes))
+                .header("client-request-id", &self.request_id);
+            return self.send_once(request, false).await.map(|answer| describe_acceptance(&answer));
+        }
+        let draft = self.create_draft(bytes).await?;
+        let sent = async {
+            record.record_begin(Vec::new()).await?;
+            let request = Request::post_empty(self.url(&format!("messages/{}/send", encoded(&draft)))?)
+                .header("client-request-id", &self.request_id);
+            self.send_once(request, true).await.map(|answer| describe_acceptance(&answer))
+        };
+        let sent = sent.await;
+        // A draft that may have been sent is kept: if it is still in Drafts, it was not.
+        if sent.as_ref().is_err_and(|failure| failure.class != Class::Unknown) {
+            self.delete_draft(&draft).await;
+        }
+        sent
+    }
+
+    /// Deletes a draft, so that the owner of the mailbox does not find it.
+    async fn delete_draft(&self, draft: &str) {
+        if let Ok(url) = self.url(&format!("messages/{}", encoded(draft))) {
+            drop(self.http.send(Request::delete(url).bearer(self.token)).await);
+        }
+    }
+
+    /// Creates a draft with all attachments, and returns its id. This can be repeated, because a draft is not sent.
+    async fn create_draft(&self, bytes: &Bytes) -> Result<String, Failure> {
+        // A message that a draft cannot carry is refused before Graph is asked.
+        let message = bytes.clone();
+        let draft = self.pool.run(bytes.len(), move || Draft::read(&message)).await;
+        let Draft { document, attachments } =
+            draft.map_err(|error| Failure::new("draft", error.to_string(), Class::Size))?;
+        let answer = self.request("draft", Request::post_json(self.url("messages")?, &document)).await;
+        // Without the permission in the token only large messages fail. With it the refusal concerns the mailbox: an access
+        // policy, or a scope in Exchange.
+        let answer = answer.map_err(|failure| {
+            let may_write =
+                Claims::read(self.token).is_some_and(|claims| claims.roles.iter().any(|role| role == "Mail.ReadWrite"));
+            if failure.reply.starts_with("HTTP 403") && !may_write {
+                let reply = format!(
+                    "{}; a message of this size needs the application permission Mail.ReadWrite",
+                    failure.reply
+                );
+                Failure::new("draft", reply, Class::Size)
+            } else {
+                failure
+            }
+        })?;
+        let id = answer.body["id"].as_str().unwrap_or_default().to_owned();
+        if id.is_empty() {
+            return Err(Failure::new("draft", "Graph created a draft without an id", Class::Transient));
+        }
+        let filled = self.add_attachments(&id, attachments).await;
+        if let Err(failure) = filled {
+            self.delete_draft(&id).await;
+            return Err(failure);
+        }
+        Ok(id)
+    }
+
+    async fn add_attachments(&self, draft: &str, attachments: Vec<Attachment>) -> Result<(), Failure> {
+        for attachment in attachments {
+            if attachment.bytes.len() < SESSION_FROM {
+                self.attach(draft, &attachment).await?;
+            } else {
+                self.upload(draft, &attachment).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds an attachment in one request.
+    async fn attach(&self, draft: &str, attachment: &Attachment) -> Result<(), Failure> {
+        let url = self.url(&format!("messages/{}/attachments", encoded(draft)))?;
+        let mut document = attachment.describe();
+        document["@odata.type"] = json!("#microsoft.graph.fileAttachment");
+        document["contentBytes"] = json!(BASE64_STANDARD.encode(&attachment.bytes));
+        self.request_for_draft(Request::post_json(url, &document)).await.map(drop)
+    }
+
+    async fn upload(&self, draft: &str, attachment: &Attachment) -> Result<(), Failure> {
+        let url = self.url(&format!("messages/{}/attachments/createUploadSession", encoded(draft)))?;
+        let mut item = attachment.describe();
+        item["attachmentType"] = json!("file");
+        item["size"] = json!(attachment.bytes.len());
+        let session = match self.request_for_draft(Request::post_json(url, &json!({ "AttachmentItem": item }))).await {
+            Ok(session) => session,
+            Err(failure) if failure.reply.contains(TOO_SMALL_FOR_SESSION) => {
+                return self.attach(draft, attachment).await;
+            }
+            Err(failure) => return Err(failure),
+        };
+        let address = session.body["uploadUrl"].as_str().and_then(|text| Url::parse(text).ok());
+        // The address carries its own authorisation, so it must not be used without TLS.
+        let Some(address) = address.filter(|url| url.scheme() == "https") else {
+            return Err(Failure::new("upload", "Graph returned no address for the upload", Class::Transient));
+        };
+        let total = attachment.bytes.len();
+        for first in (0..total).step_by(PIECE) {
+            let end = total.min(first + PIECE);
+            let range = format!("bytes {first}-{}/{total}", end - 1);
+            let request =
+                Request::put_bytes(address.clone(), attachment.bytes.slice(first..end)).header("content-range", &range);
+            let answer = self.http.send(request).await.map_err(|error| request_failure("upload", &error, false))?;
+            if !answer.is_success() {
+                return Err(refusal("upload", &answer, true));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns when each message with this Message-ID in Sent Items was sent. A failure says nothing about the message.
+    async fn sent_items(&self, message_id: &str) -> Result<Vec<Option<Timestamp>>, Failure> {
+        let filter = format!("internetMessageId eq '{}'", message_id.replace('\'', "''"));
+        let mut url = self.url("mailFolders/sentitems/messages")?;
+        url.query_pairs_mut()
+            .append_pair("$filter", &filter)
+            .append_pair("$select", "sentDateTime")
+            .append_pair("$top", "50");
+        let answer = self.request("look", Request::get(url)).await?;
+        let items = answer.body["value"]
+            .as_array()
+            .ok_or_else(|| Failure::new("look", "the response of Graph lists no messages", Class::Transient))?;
+        Ok(items.iter().map(|item| item["sentDateTime"].as_str().and_then(|text| text.parse().ok())).collect())
+    }
+
+    async fn request(&self, phase: &'static str, request: Request) -> Result<HttpReply, Failure> {
+        let answer =
+            self.http.send(request.bearer(self.token)).await.map_err(|error| request_failure(phase, &error, false))?;
+        if answer.is_success() { Ok(answer) } else { Err(refusal(phase, &answer, false)) }
+    }
+
+    /// Sends a request about a draft of this attempt.
+    async fn request_for_draft(&self, request: Request) -> Result<HttpReply, Failure> {
+        let answer = self
+            .http
+            .send(request.bearer(self.token))
+            .await
+            .map_err(|error| request_failure("upload", &error, false))?;
+        if answer.is_success() { Ok(answer) } else { Err(refusal("upload", &answer, true)) }
+    }
+
+    /// Sends the request that sends the message, without repetition. `of_draft`: the message is a draft of this attempt.
+    async fn send_once(&self, request: Request, of_draft: bool) -> Result<HttpReply, Failure> {
+        let request = request.bearer(self.token).only_once();
+        let answer = self.http.send(request).await.map_err(|error| request_failure("send", &error, true))?;
+        // Graph documents only 202; 200 was seen when nothing was sent.
+        if answer.status == 202 { Ok(answer) } else { Err(refusal("send", &answer, of_draft)) }
+    }
+}
+
+fn describe_acceptance(answer: &HttpReply) -> String {
+    let id = answer.request_id.as_deref().map_or(String::new(), |id| format!(", request {id}"));
+    format!("HTTP {}: Exchange has taken it{id}", answer.status)
+}
+
+/// Returns the failure for an error response. `of_draft`: the request was about a draft of this attempt.
+fn refusal(phase: &'static str, answer: &HttpReply, of_draft: bool) -> Failure {
+    let error = &answer.body["error"];
+    let mut codes: Vec<&str> = error["code"].as_str().into_iter().collect();
+    let mut inner = &error["innerError"];
+    while let Some(code) = inner["code"].as_str() {
+        codes.push(code);
+        inner = &inner["innerError"];
+    }
+    let text: String =
+        error["message"].as_str().unwrap_or_default().chars().filter(|c| !c.is_control()).take(200).collect();
+    let meaning = replies::graph(answer.status, &codes, &text);
+    // The mailbox existed a moment ago. Unless a code says otherwise, what is not found is the draft or the upload address.
+    let draft_is_gone =
+        of_draft && matches!(answer.status, 404 | 410) && meaning == replies::graph(answer.status, &[], "");
+    // A draft or a piece of it can be created again; only the request that sends leaves a doubt.
+    let class = match meaning.class {
+        _ if draft_is_gone => Class::Transient,
+        Class::Unknown if phase != "send" => Class::Transient,
+        class => class,
+    };
+    let code = codes.first().copied().unwrap_or("without a code");
+    let reply = format!("HTTP {} {code}: {}", answer.status, if text.is_empty() { meaning.why } else { &text });
+    Failure {
+        is_servers: matches!(class, Class::Auth | Class::Throttled),
+        retry_after: answer.retry_after.or(meaning.wait),
+        scope: meaning.scope,
+        remedy: meaning.remedy,
+        ..Failure::new(phase, reply, class)
+    }
+}
+
+/// Returns the failure for a request without a response. `sends`: the message may have been sent by it.
+fn request_failure(phase: &'static str, error: &HttpError, sends: bool) -> Failure {
+    let class = match error {
+        // The request never left.
+        HttpError::Name { .. } | HttpError::Unreachable { .. } | HttpError::Busy { .. } => Class::Transient,
+        HttpError::Tls { .. } => Class::Auth,
+        // A gateway that refuses the size with its own page.
+        HttpError::NotJson { status: 413, .. } => Class::Size,
+        // The response is not from Graph: a proxy on the way refused the request.
+        HttpError::NotJson { status, .. } if (400..500).contains(status) => Class::Transient,
+        _ if sends => Class::Unknown,
+        _ => Class::Transient,
+    };
+    let wait = matches!(error, HttpError::Busy { .. }).then_some(Duration::from_secs(60));
+    // The size concerns the message, whichever server refuses it.
+    let is_servers = class != Class::Size;
+    Failure { is_servers, retry_after: wait, ..Failure::new(phase, error.to_string(), class) }
+}

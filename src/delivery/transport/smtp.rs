@@ -1,0 +1,105 @@
+//! SMTP transport: sends through the mail server of a profile, on a pooled connection where there is one.
+
+pub(in crate::delivery) use super::connection_pool::ConnectionPool;
+use super::{
+    RecordBegin, TransportResult, Transports,
+    connection::{Connection, Envelope, Reach},
+    failure::Failure,
+};
+use crate::{
+    delivery::{
+        credentials::TokenRequest,
+        outgoing::{OutgoingMessage, required_extensions},
+        ready_queue::SendingProfile,
+        rotation::{LogIn, SecretVersion},
+    },
+    entra::Endpoints,
+    model::{Message, message::Class, provider::Smtp},
+    smtp::login::Login,
+};
+
+/// The login of an SMTP profile.
+pub(super) struct SmtpLogin<'a> {
+    pub(super) transports: &'a Transports,
+    pub(super) smtp: &'a Smtp,
+}
+
+impl LogIn for SmtpLogin<'_> {
+    type Session = Connection;
+
+    async fn log_in(&self, profile: &SendingProfile, secret: SecretVersion) -> Result<Connection, Failure> {
+        let (credentials, smtp) = (&self.transports.credentials, self.smtp);
+        let username = smtp.username.clone().unwrap_or_default();
+        let login = match (&smtp.oauth, &smtp.password) {
+            (Some(oauth), _) => {
+                let endpoints = Endpoints::for_cloud(&oauth.cloud)
+                    .map_err(|error| Failure::new("token", error.to_string(), Class::Auth))?;
+                let request = TokenRequest {
+                    tenant: &oauth.tenant,
+                    client: &oauth.client,
+                    credential: &oauth.credential,
+                    endpoints: &endpoints,
+                    scope: endpoints.exchange_scope(),
+                };
+                Login::Token { username, token: credentials.token(profile, secret, &request).await? }
+            }
+            (None, Some(_)) => Login::Password { username, password: credentials.secret(profile, secret).await? },
+            (None, None) => Login::None,
+        };
+        let outbound = &self.transports.outbound;
+        let reach =
+            Reach { trust: self.transports.http.trust(), hello: &outbound.hello, deadlines: outbound.deadlines };
+        let opened = Connection::open(smtp, &login, reach).await;
+        if matches!(login, Login::Token { .. }) && opened.as_ref().is_err_and(|failure| failure.class == Class::Auth) {
+            // The next login begins with a new token.
+            credentials.forget_tokens(profile).await;
+        }
+        opened
+    }
+}
+
+/// Sends a message. A connection that was idle may have been closed by the server, which says nothing about the message: then
+/// a second one is opened.
+pub(super) async fn send(
+    transports: &Transports,
+    profile: &SendingProfile,
+    smtp: &Smtp,
+    message: &Message,
+    outgoing: &OutgoingMessage,
+    record: &impl RecordBegin,
+) -> TransportResult {
+    let from = profile.sender_address();
+    let (utf8, eight_bit) = required_extensions(&outgoing.bytes, &outgoing.recipients, from);
+    let envelope = Envelope {
+        from,
+        recipients: &outgoing.recipients,
+        bytes: &outgoing.bytes,
+        pool: &transports.outbound.pool,
+        utf8,
+        eight_bit,
+        notify: message.notify.as_ref(),
+        id: message.id.to_string(),
+    };
+    let login = SmtpLogin { transports, smtp };
+    let mut server = smtp.host.clone();
+    for _ in 0..2 {
+        let opened = profile.pool.connection(async || transports.rotations.log_in(profile, &login).await).await;
+        let mut connection = match opened {
+            Ok(connection) => connection,
+            Err(failure) => return TransportResult { server, outcome: Err(failure) },
+        };
+        connection.server().clone_into(&mut server);
+        let was_used = connection.is_used();
+        let outcome = connection.send(&envelope, record).await;
+        let is_stale = was_used && !record.has_begun() && outcome.as_ref().is_err_and(|failure| failure.is_servers);
+        match &outcome {
+            Err(failure) if failure.is_servers => drop(tokio::spawn(connection.quit())),
+            _ => profile.pool.put_back(connection),
+        }
+        if !is_stale {
+            return TransportResult { server, outcome };
+        }
+    }
+    let failure = Failure::new("connect", "the connection was closed twice", Class::Transient);
+    TransportResult { server, outcome: Err(failure) }
+}
