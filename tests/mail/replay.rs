@@ -59,7 +59,7 @@ fn delivered_and_cancelled_mail_is_not_sent_again_without_saying_so() {
     assert_eq!((&recipient["address"], &recipient["status"]), (&json!("customer@example.org"), &json!("delivered")));
     assert_eq!(recipient["sent"], true);
     let shown = again(&["--dry-run"]).code(0).stdout;
-    assert!(shown.contains("customer@example.org") && shown.contains("1 had it before"), "{shown}");
+    assert!(shown.contains("customer@example.org") && shown.contains("1 received it before"), "{shown}");
     assert_eq!(sink.received().len(), 3);
     again(&["--yes"]).code(0);
     let message = service.wait_until(&ids[0], "it to be sent again", |message| message["attempts"] == 2);
@@ -91,7 +91,7 @@ fn only_recipients_without_a_copy_get_it() {
     let first = service.wait(&id, "failed");
     sink.on("rcpt", Action::Reply("250 2.1.5 ok"));
     let dry = service.repo.run(&["outbox", "dev", "replay", "--status", "failed", "--dry-run"]).code(0).stdout;
-    assert!(dry.contains("1 message to 1 recipient: 0 had it before"), "{dry}");
+    assert!(dry.contains("1 message to 1 recipient: 0 received it before"), "{dry}");
     service.repo.run(&["outbox", "dev", "replay", "--status", "failed", "--yes"]).code(0);
     let message = service.wait(&id, "delivered");
     assert_eq!(message["acceptedAt"], first["acceptedAt"]);

@@ -801,7 +801,7 @@ fn nothing_seen_is_not_clean_where_that_is_asked_for() {
 
     let stopped = repo.run(&["apply", "dev", "--yes", "--fail-on", "unknown"]).code(1);
     assert!(
-        stopped.stderr.contains("MW0234") && stopped.stderr.contains("what is unknown in documents"),
+        stopped.stderr.contains("MW0234") && stopped.stderr.contains("unknown results in documents"),
         "{}",
         stopped.stderr
     );
