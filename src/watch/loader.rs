@@ -139,10 +139,10 @@ mod tests {
         watch::{ReportOptions, WatchOptions, checkout::Files},
     };
 
-    /// Contents by their id; those of `slow` come when they are let go.
+    /// Contents by id. Those of `slow` are returned when they are released.
     #[derive(Default)]
     struct Disk {
-        /// Whether they are asked for, and whether they may come.
+        /// True if they were requested, and true if they are released.
         state: Mutex<(bool, bool)>,
         changed: Condvar,
     }

@@ -133,7 +133,7 @@ struct StateFolder {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Services")]
 struct Services {
-    /// A file with the bearer token; `{environment}` in it stands for the environment's name [default:
+    /// File with the bearer token; `{environment}` in its name is replaced by the environment's name [default:
     /// `MAILWRIGHT_TOKEN_FILE`; or the token itself in `MAILWRIGHT_TOKEN`]
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     token_file: Option<PathBuf>,
@@ -144,7 +144,7 @@ struct Services {
     /// repeated) [default: `MAILWRIGHT_TOKEN_ORIGINS`]
     #[arg(long, value_name = "ORIGIN")]
     token_origin: Vec<String>,
-    /// A PEM file with the certificate authority to trust, besides the machine's [default: `MAILWRIGHT_CA_FILE`]
+    /// PEM file with the certificate authority to trust, in addition to the system's [default: `MAILWRIGHT_CA_FILE`]
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     ca_file: Option<PathBuf>,
     /// Send tokens over plain http to other machines
