@@ -100,7 +100,7 @@ pub(crate) fn warn_about_source(context: &Context, refusal: &git::GitError) {
 /// Prints the problems of the files, and returns the error that ends the command.
 pub(crate) fn problems(context: &Context, report: &Report) -> CliError {
     context.printer.note(&report.human());
-    CliError::of_files(report.diagnostics.clone())
+    CliError::from_diagnostics(report.diagnostics.clone())
 }
 
 /// Reads the state of a service, which must belong to the environment.

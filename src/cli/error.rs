@@ -46,14 +46,14 @@ impl CliError {
     }
 
     /// An error for a command that has printed its problems itself.
-    pub(crate) fn already_told() -> Self {
+    pub(crate) fn already_printed() -> Self {
         Self { silent: true, ..Self::new("the files have problems; `mailwright validate` lists them") }
     }
 
     /// An error for a command that has printed the problems of the files.
-    pub(crate) fn of_files(diagnostics: Vec<Diagnostic>) -> Self {
+    pub(crate) fn from_diagnostics(diagnostics: Vec<Diagnostic>) -> Self {
         let first = diagnostics.iter().find(|diagnostic| diagnostic.severity == Severity::Error);
-        Self { code: first.map(|diagnostic| diagnostic.code), diagnostics, ..Self::already_told() }
+        Self { code: first.map(|diagnostic| diagnostic.code), diagnostics, ..Self::already_printed() }
     }
 
     pub(crate) fn remedy(mut self, remedy: impl Into<String>) -> Self {

@@ -31,7 +31,7 @@ pub(super) fn report_unreadable(context: &Context, range: &Range, sides: &Revisi
     };
     report(&range.from, &sides.old);
     report(&range.to, &sides.new);
-    CliError::already_told()
+    CliError::already_printed()
 }
 
 /// Returns the environments whose effective configuration differs from that of a revision. Environments that cannot be

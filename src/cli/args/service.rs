@@ -85,7 +85,7 @@ impl TokenSource {
 
 impl ServiceOptions {
     /// Returns an error if the address is that of one service but several environments are selected.
-    pub(crate) fn fit_for_several(&self) -> Result<(), CliError> {
+    pub(crate) fn check_for_several(&self) -> Result<(), CliError> {
         let given = [("--service", self.service.clone()), (variables::SERVICE, variables::read(variables::SERVICE))];
         let named = given.into_iter().find(|(_, address)| address.is_some());
         match named {

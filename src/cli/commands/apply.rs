@@ -13,15 +13,17 @@ use crate::{
     api::{ChangesetOutcome, ChangesetResult, Rollback},
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        args::environments::SelectionArgs,
         args::plan::PlanLimits,
         environment::{self, Environment},
-        fleet::{self, Choice, Ended, Fleet, Outcome, Sheet, Words},
+        fleet::{self, Fleet},
         gate::Gate,
         planning::Planning,
         saved_plan::{read_approvals, read_plan},
+        ui::fleet_report::{FleetReport, Significance, Summary, SummaryLabels, TaskResult},
         ui::{
             confirm::confirm,
-            plan::{PLAN_WORDS, plan_line, plan_outcome, report_rollback},
+            plan::{PLAN_LABELS, plan_line, plan_outcome, report_rollback},
         },
     },
     client::{Client, Progress},
@@ -51,7 +53,7 @@ pub(crate) struct Apply {
     #[arg(value_name = "ENV|PLANFILE", value_hint = clap::ValueHint::AnyPath, required_unless_present_any = ["selector", "since"])]
     what: Vec<String>,
     #[command(flatten)]
-    choice: Choice,
+    selection: SelectionArgs,
     /// Skip the confirmation prompt
     #[arg(long, short = 'y')]
     yes: bool,
@@ -113,22 +115,22 @@ impl Runnable for Apply {
         let mut sources = Vec::new();
         if let [what] = &saved[..]
             && self.what.len() == 1
-            && !self.choice.is_given()
+            && !self.selection.has_filter()
         {
             let (environment, source) = read_saved(&repository, Path::new(what))?;
             return self.apply_single(context, &environment, source);
         }
-        if !patterns.is_empty() || self.choice.is_given() {
+        if !patterns.is_empty() || self.selection.has_filter() {
             let patterns: Vec<String> = patterns.into_iter().cloned().collect();
-            match Fleet::find(context, &repository, &patterns, &self.choice, &self.service)? {
-                Fleet::One(environment) if saved.is_empty() => {
+            match Fleet::find(context, &repository, &patterns, &self.selection, &self.service)? {
+                Fleet::Single(environment) if saved.is_empty() => {
                     return self.apply_single(context, &environment, PlanSource::Files);
                 }
-                Fleet::One(environment) => sources.push((environment, PlanSource::Files)),
-                Fleet::Several(several) if saved.is_empty() && several.tell_nothing(context, self.format) => {
+                Fleet::Single(environment) => sources.push((environment, PlanSource::Files)),
+                Fleet::Many(several) if saved.is_empty() && several.print_if_empty(context, self.format) => {
                     return Ok(Exit::Done);
                 }
-                Fleet::Several(several) => {
+                Fleet::Many(several) => {
                     sources
                         .extend(several.environments.into_iter().map(|environment| (environment, PlanSource::Files)));
                 }
@@ -137,7 +139,7 @@ impl Runnable for Apply {
         for what in saved {
             sources.push(read_saved(&repository, Path::new(what))?);
         }
-        self.service.fit_for_several()?;
+        self.service.check_for_several()?;
         if sources.iter().any(|(_, source)| matches!(source, PlanSource::Saved(saved) if saved.rollback.is_some())) {
             return Err(CliError::coded(Code::Usage, "a saved rollback cannot be applied with other plans")
                 .remedy("Apply the rollback by itself, then the others."));
@@ -192,12 +194,12 @@ impl Apply {
 
     /// Applies to several environments: all plans first, one prompt, then each in a transaction of its own.
     fn apply_many(&self, context: &Context, sources: Vec<(Environment, PlanSource)>) -> Result<Exit, CliError> {
-        let parallel = self.choice.parallel();
+        let parallel = self.selection.parallel();
         let sources = sources.into_iter().map(|source| (source.0.name.clone(), source)).collect();
         let headline = |(ready, refusal): &(PreparedApply, Option<CliError>)| {
             refusal.as_ref().map_or_else(|| plan_line(&ready.plan), CliError::headline)
         };
-        let planned = fleet::side_by_side(context, parallel, sources, headline, |context, (environment, source)| {
+        let planned = fleet::run_parallel(context, parallel, sources, headline, |context, (environment, source)| {
             let mut ready = self.load(context, &environment, source)?;
             let refusal = ready.environment.source_refusal();
             let checked = blockers::check_plan(&ready.plan, refusal.as_ref());
@@ -205,13 +207,13 @@ impl Apply {
             Ok((ready, checked.err()))
         })?;
         let (mut shown, mut to_send, mut done) = (Vec::new(), Vec::new(), Vec::new());
-        for Ended { name, notes, result } in planned {
+        for TaskResult { name, notes, result } in planned {
             // The final result of the environment, unless there is something to send.
-            let word = |result| Ended { name: name.clone(), notes: String::new(), result };
+            let word = |result| TaskResult { name: name.clone(), notes: String::new(), result };
             match result {
                 Err(error) => {
                     done.push(word(Ok(failure_outcome(json!(null), &error))));
-                    shown.push(Ended { name, notes, result: Err(error) });
+                    shown.push(TaskResult { name, notes, result: Err(error) });
                 }
                 Ok((ready, refusal)) => {
                     match &refusal {
@@ -223,18 +225,18 @@ impl Apply {
                     }
                     let outcome = plan_outcome(Format::Human, &ready.plan, refusal);
                     let sends = outcome.refusal.is_none() && !ready.plan.has_nothing_to_send();
-                    shown.push(Ended { name: name.clone(), notes, result: Ok(outcome) });
+                    shown.push(TaskResult { name: name.clone(), notes, result: Ok(outcome) });
                     if sends {
                         to_send.push((name, ready));
                     }
                 }
             }
         }
-        let sheet = Sheet::new(shown);
+        let sheet = FleetReport::new(shown);
         if self.format == Format::Human {
-            sheet.show(context, &PLAN_WORDS);
+            sheet.print_text(context, &PLAN_LABELS);
         } else {
-            sheet.tell_failures(context);
+            sheet.print_failures(context);
         }
         if to_send.is_empty() && self.format == Format::Human {
             return sheet.exit(false);
@@ -246,23 +248,25 @@ impl Apply {
         let headline = |(_, result): &(PreparedApply, Result<ChangesetResult, CliError>)| {
             result.as_ref().map_or_else(CliError::headline, outcome_line)
         };
-        let sent = fleet::side_by_side(context, parallel, to_send, headline, |context, ready| {
+        let sent = fleet::run_parallel(context, parallel, to_send, headline, |context, ready| {
             let result = context.runtime()?.block_on(send(context, &ready.client, &ready.changeset));
             Ok((ready, result))
         })?;
-        for Ended { name, notes, result } in sent {
+        for TaskResult { name, notes, result } in sent {
             let result = result.map(|(ready, result)| match result {
                 Ok(result) => self.apply_outcome(&ready.plan, Some(&result)),
-                Err(error) => Outcome { telling: true, ..failure_outcome(json!(ready.plan), &error) },
+                Err(error) => {
+                    Summary { significance: Significance::Shown, ..failure_outcome(json!(ready.plan), &error) }
+                }
             });
-            done.push(Ended { name, notes, result });
+            done.push(TaskResult { name, notes, result });
         }
         done.sort_by(|a, b| a.name.cmp(&b.name));
-        let words = Words { some: ("applied", "applied"), none: ("unchanged", "without changes") };
+        let labels = SummaryLabels { notable: ("applied", "applied"), quiet: ("unchanged", "without changes") };
         if self.format == Format::Human {
             context.printer.out("");
         }
-        Sheet::new(done).tell(context, self.format, &words)
+        FleetReport::new(done).print(context, self.format, &labels)
     }
 
     /// Loads a plan and everything that is needed to send it.
@@ -337,24 +341,21 @@ impl Apply {
     }
 
     /// The outcome of one of several environments.
-    fn apply_outcome(&self, plan: &Plan, result: Option<&ChangesetResult>) -> Outcome {
+    fn apply_outcome(&self, plan: &Plan, result: Option<&ChangesetResult>) -> Summary {
         let mut text = result.map(|result| warnings(result).join("\n")).unwrap_or_default();
-        let mut telling = !text.is_empty();
         if self.format == Format::Markdown {
             text = format!(
                 "{}\n{text}\n{}",
                 render::render_markdown(plan),
                 result.map(completion_line).unwrap_or_default()
             );
-            telling = result.is_some();
         }
-        Outcome {
+        Summary {
             text,
             document: json!({ "plan": plan, "result": result }),
             line: result.map_or_else(|| "no changes".to_owned(), outcome_line),
             code: 0,
-            telling,
-            counts: result.is_some(),
+            significance: if result.is_some() { Significance::Counted } else { Significance::Quiet },
             refusal: None,
         }
     }
@@ -380,23 +381,22 @@ fn read_saved(repository: &Arc<Repository>, path: &Path) -> Result<(Environment,
 }
 
 /// The outcome of an environment that failed.
-fn failure_outcome(plan: Value, error: &CliError) -> Outcome {
+fn failure_outcome(plan: Value, error: &CliError) -> Summary {
     let mut document = error.to_json();
     if let (Value::Object(map), false) = (&mut document, plan.is_null()) {
         map.insert("plan".to_owned(), plan);
     }
-    Outcome {
+    Summary {
         text: String::new(),
         document,
         line: error.headline(),
         code: 1,
-        telling: false,
-        counts: true,
+        significance: Significance::Quiet,
         refusal: Some(error.clone()),
     }
 }
 
-fn is_failure(ended: &Ended<Outcome>) -> bool {
+fn is_failure(ended: &TaskResult<Summary>) -> bool {
     ended.result.as_ref().is_ok_and(|outcome| outcome.refusal.is_some())
 }
 

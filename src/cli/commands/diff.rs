@@ -82,7 +82,7 @@ impl Runnable for Diff {
             }
         });
         if differences.has_problems() {
-            return Err(CliError { in_json: true, ..CliError::already_told() });
+            return Err(CliError { in_json: true, ..CliError::already_printed() });
         }
         let differs = !differences.all.is_empty();
         Ok(if differs && self.detailed_exitcode { Exit::Code(2) } else { Exit::Done })

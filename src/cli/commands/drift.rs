@@ -5,8 +5,10 @@ use serde_json::json;
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        args::environments::EnvironmentsArgs,
         environment::{self, Environment},
-        fleet::{Environments, Outcome, Words},
+        fleet::Fleet,
+        ui::fleet_report::{Significance, Summary, SummaryLabels},
     },
     model::ProfileName,
     reconcile::render,
@@ -22,7 +24,7 @@ use crate::{
 )]
 pub(crate) struct Drift {
     #[command(flatten)]
-    environments: Environments,
+    environments: EnvironmentsArgs,
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
@@ -36,14 +38,14 @@ impl Runnable for Drift {
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let words = Words { some: ("drifted", "with drift"), none: ("clean", "without drift") };
-        let fleet = self.environments.find(context, &self.service)?;
-        fleet.tell(context, self.format, &words, |context, environment| self.drift(context, environment))
+        let labels = SummaryLabels { notable: ("drifted", "with drift"), quiet: ("clean", "without drift") };
+        let fleet = Fleet::from_args(context, &self.environments, &self.service)?;
+        fleet.run(context, self.format, &labels, |context, environment| self.drift(context, environment))
     }
 }
 
 impl Drift {
-    fn drift(&self, context: &Context, environment: &Environment) -> Result<Outcome, CliError> {
+    fn drift(&self, context: &Context, environment: &Environment) -> Result<Summary, CliError> {
         let client = environment.client(context, &self.service)?;
         let state = context.runtime()?.block_on(environment::state(&client, &environment.name))?;
         let drift = crate::changes::drift::drift(&state);
@@ -71,7 +73,7 @@ impl Drift {
                 environment.name
             )
         };
-        Ok(Outcome {
+        Ok(Summary {
             text: format!("{text}{summary}{next}"),
             document: json!({
                 "environment": environment.name, "generation": state.generation, "drift": drift, "unmanaged": unmanaged,
@@ -82,8 +84,7 @@ impl Drift {
                 count => format!("{count} objects were changed outside Git"),
             },
             code: if drift.is_empty() { 0 } else { 2 },
-            telling: !drift.is_empty(),
-            counts: !drift.is_empty(),
+            significance: if drift.is_empty() { Significance::Quiet } else { Significance::Counted },
             refusal: None,
         })
     }

@@ -8,10 +8,12 @@ use std::{
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        args::environments::EnvironmentsArgs,
         args::plan::PlanLimits,
-        fleet::{Environments, Fleet, Outcome},
+        fleet::Fleet,
         planning::Planning,
-        ui::plan::{PLAN_WORDS, plan_outcome},
+        ui::fleet_report::Summary,
+        ui::plan::{PLAN_LABELS, plan_outcome},
     },
     model::Code,
     reconcile::plan::{Cause, Plan},
@@ -33,7 +35,7 @@ use crate::{
 )]
 pub(crate) struct PlanCommand {
     #[command(flatten)]
-    environments: Environments,
+    environments: EnvironmentsArgs,
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
@@ -61,8 +63,8 @@ impl Runnable for PlanCommand {
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let fleet = self.environments.find(context, &self.service)?;
-        let several = matches!(fleet, Fleet::Several(_));
+        let fleet = Fleet::from_args(context, &self.environments, &self.service)?;
+        let several = matches!(fleet, Fleet::Many(_));
         if several && let Some(folder) = &self.out {
             std::fs::create_dir_all(folder).map_err(|error| {
                 CliError::coded(Code::Unreadable, format!("cannot create the folder `{}`: {error}", folder.display()))
@@ -70,7 +72,7 @@ impl Runnable for PlanCommand {
             })?;
         }
         let saved = Mutex::new(None);
-        let ended = fleet.tell(context, self.format, &PLAN_WORDS, |context, environment| {
+        let ended = fleet.run(context, self.format, &PLAN_LABELS, |context, environment| {
             let mut planning = Planning::start(context, environment, &self.limits, &self.service)?;
             let refusal = planning.try_on_service(context)?;
             let plan = &planning.planned.plan;
@@ -84,7 +86,7 @@ impl Runnable for PlanCommand {
                 *saved = Some((path, needs_approvals));
             }
             let code = if refusal.is_some() { 1 } else { self.code(plan) };
-            Ok(Outcome { code, ..plan_outcome(self.format, plan, refusal) })
+            Ok(Summary { code, ..plan_outcome(self.format, plan, refusal) })
         });
         if let Some((path, needs_approvals)) = saved.into_inner().unwrap_or_else(PoisonError::into_inner) {
             let what = if several { path.with_file_name("*.plan") } else { path };

@@ -5,8 +5,10 @@ use serde_json::json;
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        args::environments::EnvironmentsArgs,
         environment::{self, Environment},
-        fleet::{Environments, Outcome, Words},
+        fleet::Fleet,
+        ui::fleet_report::{Significance, Summary, SummaryLabels},
         ui::{outbox::describe_outbox, table::table, wording::format_time},
     },
     model::{
@@ -25,7 +27,7 @@ use crate::{
     Exit code 1 if the service does not answer, or any of several.")]
 pub(crate) struct Status {
     #[command(flatten)]
-    environments: Environments,
+    environments: EnvironmentsArgs,
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
@@ -39,14 +41,14 @@ impl Runnable for Status {
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let words = Words { some: ("answered", "answered"), none: ("silent", "without an answer") };
-        let fleet = self.environments.find(context, &self.service)?;
-        fleet.tell(context, self.format, &words, |context, environment| self.status(context, environment))
+        let labels = SummaryLabels { notable: ("answered", "answered"), quiet: ("silent", "without an answer") };
+        let fleet = Fleet::from_args(context, &self.environments, &self.service)?;
+        fleet.run(context, self.format, &labels, |context, environment| self.status(context, environment))
     }
 }
 
 impl Status {
-    fn status(&self, context: &Context, environment: &Environment) -> Result<Outcome, CliError> {
+    fn status(&self, context: &Context, environment: &Environment) -> Result<Summary, CliError> {
         let client = environment.client(context, &self.service)?;
         let (info, state, outbox, last) = context.runtime()?.block_on(async {
             let state = environment::state(&client, &environment.name);
@@ -140,6 +142,13 @@ impl Status {
                 lines.push(format!("... and {} more; `--format json` lists all", live.len() - 50));
             }
         }
-        Ok(Outcome { text: lines.join("\n"), document, line, code: 0, telling: true, counts: true, refusal: None })
+        Ok(Summary {
+            text: lines.join("\n"),
+            document,
+            line,
+            code: 0,
+            significance: Significance::Counted,
+            refusal: None,
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! `mailwright validate`: checks the files, without a service.
 
 use crate::{
-    cli::{CliError, Context, ErrorFormat, Exit, Runnable, fleet::Choice},
+    cli::{CliError, Context, ErrorFormat, Exit, Runnable, args::environments::SelectionArgs},
     config::Selection,
 };
 
@@ -20,7 +20,7 @@ pub(crate) struct Validate {
     #[arg(value_name = "ENV")]
     environments: Vec<String>,
     #[command(flatten)]
-    choice: Choice,
+    selection: SelectionArgs,
     /// Output format
     #[arg(long, value_enum, default_value_t = ReportFormat::Human, value_name = "FORMAT")]
     format: ReportFormat,
@@ -45,14 +45,14 @@ impl Runnable for Validate {
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let repository = context.repository()?;
-        let selection = Selection::parse(&self.environments, &self.choice.selector)?;
-        let names = self.choice.names(context, &repository, &selection)?.names;
+        let selection = Selection::parse(&self.environments, &self.selection.selector)?;
+        let names = self.selection.select(context, &repository, &selection)?.names;
         // One report for all environments, so that a problem in a shared layer is reported once.
-        let mut report = match self.choice.parallel {
+        let mut report = match self.selection.parallel {
             Some(parallel) => repository.check_in_parallel(&names, usize::from(parallel)),
             None => repository.check(&names),
         };
-        if self.environments.is_empty() && !self.choice.is_given() {
+        if self.environments.is_empty() && !self.selection.has_filter() {
             report = report.merge(repository.check_rollouts());
         }
         match self.format {
@@ -63,6 +63,10 @@ impl Runnable for Validate {
             }
             ReportFormat::Sarif => context.printer.out(&report.sarif()),
         }
-        if report.has_errors() { Err(CliError { in_json: true, ..CliError::already_told() }) } else { Ok(Exit::Done) }
+        if report.has_errors() {
+            Err(CliError { in_json: true, ..CliError::already_printed() })
+        } else {
+            Ok(Exit::Done)
+        }
     }
 }

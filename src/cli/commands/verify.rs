@@ -13,9 +13,11 @@ use crate::{
     api::{Redacted, VerifyRequest},
     cli::{
         self, CliError, Context, ErrorFormat, Exit, Runnable, ServiceOptions,
+        args::environments::SelectionArgs,
         args::{fail_on::FailOn, identity::IdentityOptions, outbound::OutgoingOptions},
         environment::{self, Environment},
-        fleet::{Choice, Ended, Fleet, Outcome, Several, Sheet, Words},
+        fleet::{EnvironmentSet, Fleet},
+        ui::fleet_report::{FleetReport, Significance, Summary, SummaryLabels, TaskResult},
         variables,
         verification::{VerifyProgress, verify_with_progress},
     },
@@ -66,7 +68,7 @@ pub(crate) struct Verify {
     #[arg(long = "profile", value_name = "NAME")]
     profiles: Vec<String>,
     #[command(flatten)]
-    choice: Choice,
+    choice: SelectionArgs,
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
@@ -136,7 +138,7 @@ impl Runnable for Verify {
         let repository = Arc::new(context.repository()?);
         let (environments, profiles) = self.sort_out(&repository)?;
         match Fleet::find(context, &repository, &environments, &self.choice, &self.service)? {
-            Fleet::One(environment) => {
+            Fleet::Single(environment) => {
                 let report = self.report(context, &environment, &profiles)?;
                 context.printer.out(&match self.format {
                     Format::Human => report.human(self.all),
@@ -148,7 +150,7 @@ impl Runnable for Verify {
                 });
                 Ok(if report.fails_on(self.fail_on.limit()) { Exit::Code(3) } else { Exit::Done })
             }
-            Fleet::Several(several) => self.several(context, several, &profiles),
+            Fleet::Many(several) => self.several(context, several, &profiles),
         }
     }
 }
@@ -217,14 +219,14 @@ impl Verify {
         Ok(report)
     }
 
-    /// Several environments: a part each, or one document for all.
-    fn several(&self, context: &Context, several: Several, profiles: &[String]) -> Result<Exit, CliError> {
+    /// EnvironmentSet environments: a part each, or one document for all.
+    fn several(&self, context: &Context, several: EnvironmentSet, profiles: &[String]) -> Result<Exit, CliError> {
         if self.reader.sign_in.is_some() {
             return Err(CliError::coded(Code::Usage, "one signs in to one tenant, and several environments are meant")
                 .remedy("Name one environment; or give each its own reader under `verify.reader`."));
         }
         if !matches!(self.format, Format::Sarif | Format::Junit | Format::Github)
-            && several.tell_nothing(context, self.sheet_format())
+            && several.print_if_empty(context, self.sheet_format())
         {
             return Ok(Exit::Done);
         }
@@ -236,19 +238,19 @@ impl Verify {
             Format::Junit => Some(joined(&ended).junit()),
             Format::Github => Some(joined(&ended).github()),
         };
-        let outcome = |ended: Ended<Report>| Ended {
+        let outcome = |ended: TaskResult<Report>| TaskResult {
             name: ended.name,
             notes: ended.notes,
             result: ended.result.map(|report| self.outcome(&report)),
         };
-        let sheet = Sheet::new(ended.into_iter().map(outcome).collect());
-        let words = Words { some: ("findings", "with findings"), none: ("clean", "clean") };
+        let sheet = FleetReport::new(ended.into_iter().map(outcome).collect());
+        let words = SummaryLabels { notable: ("findings", "with findings"), quiet: ("clean", "clean") };
         if let Some(joined) = joined {
-            sheet.tell_failures(context);
+            sheet.print_failures(context);
             context.printer.out(&joined);
             return sheet.exit(false);
         }
-        sheet.tell(context, self.sheet_format(), &words)
+        sheet.print(context, self.sheet_format(), &words)
     }
 
     /// How a sheet of several environments is printed.
@@ -260,9 +262,9 @@ impl Verify {
         }
     }
 
-    fn outcome(&self, report: &Report) -> Outcome {
+    fn outcome(&self, report: &Report) -> Summary {
         let open = report.open().next().is_some();
-        Outcome {
+        Summary {
             text: if self.format == Format::Markdown { report.markdown() } else { report.human(self.all) },
             document: serde_json::to_value(report).unwrap_or_default(),
             line: report.summary(),
@@ -629,9 +631,9 @@ fn collect(
 }
 
 /// The reports of several environments, and what kept the others from having one.
-fn joined(ended: &[Ended<Report>]) -> ReportSet<'_> {
+fn joined(ended: &[TaskResult<Report>]) -> ReportSet<'_> {
     let mut joined = ReportSet::default();
-    for Ended { name, result, .. } in ended {
+    for TaskResult { name, result, .. } in ended {
         match result {
             Ok(report) => joined.reports.push(report),
             Err(error) => joined.failed.push((name.as_str(), error.headline())),

@@ -128,7 +128,7 @@ impl Runnable for Watch {
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let selection = Selection::parse(&self.environments, &self.selector)?;
         if selection.single_name().is_none() {
-            self.service.fit_for_several()?;
+            self.service.check_for_several()?;
         }
         self.require_origins(context, &selection)?;
         // The status of one pass is printed; the log adds only what is not in the status.

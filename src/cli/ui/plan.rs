@@ -6,18 +6,18 @@ use crate::{
     api::Changed,
     cli::{
         CliError, Context, Format,
-        fleet::{Outcome, Words},
+        ui::fleet_report::{Significance, Summary, SummaryLabels},
         ui::wording::describe_changes,
     },
     reconcile::{Plan, render},
 };
 
-/// The words of a summary of plans.
-pub(crate) const PLAN_WORDS: Words =
-    Words { some: ("changed", "with changes"), none: ("unchanged", "without changes") };
+/// The labels of a summary of plans.
+pub(crate) const PLAN_LABELS: SummaryLabels =
+    SummaryLabels { notable: ("changed", "with changes"), quiet: ("unchanged", "without changes") };
 
 /// Renders a plan, followed by the reason for which it would be refused.
-pub(crate) fn plan_outcome(format: Format, plan: &Plan, refusal: Option<CliError>) -> Outcome {
+pub(crate) fn plan_outcome(format: Format, plan: &Plan, refusal: Option<CliError>) -> Summary {
     let (mut text, mut document) = (String::new(), Value::Null);
     match format {
         Format::Human => text = render::render_human(plan),
@@ -34,8 +34,12 @@ pub(crate) fn plan_outcome(format: Format, plan: &Plan, refusal: Option<CliError
             }
         }
     }
-    let telling = !plan.is_empty() || !plan.drift.is_empty() || refusal.is_some();
-    Outcome { text, document, line: plan_line(plan), code: 0, telling, counts: !plan.is_empty(), refusal }
+    let significance = match (plan.is_empty(), plan.drift.is_empty() && refusal.is_none()) {
+        (false, _) => Significance::Counted,
+        (true, false) => Significance::Shown,
+        (true, true) => Significance::Quiet,
+    };
+    Summary { text, document, line: plan_line(plan), code: 0, significance, refusal }
 }
 
 /// Describes a plan in one line.

@@ -55,11 +55,7 @@ fn plan_asks_only_the_services_of_what_is_touched() {
     run(&repo, &["apply", "dev", "--yes", "--skip-verify"]).code(0);
     for command in ["plan", "status", "drift", "verify"] {
         let output = run(&repo, &[command, "--since", "HEAD"]).code(0);
-        assert!(
-            output.stdout.starts_with("No environment says anything else than HEAD ("),
-            "{command}: {}",
-            output.stdout
-        );
+        assert!(output.stdout.starts_with("No environment differs from HEAD ("), "{command}: {}", output.stdout);
     }
     let output = run(&repo, &["plan", "--since", "HEAD", "--format", "json"]).code(0);
     assert_eq!(output.json()["environments"], serde_json::json!({}));
@@ -75,7 +71,7 @@ fn plan_asks_only_the_services_of_what_is_touched() {
     assert!(output.stdout.contains("reports@example.org"), "{}", output.stdout);
     std::fs::remove_dir_all(repo.path("environments/test")).unwrap();
     let output = run(&repo, &["plan", "--since", "HEAD"]).code(1);
-    assert!(output.stderr.contains("test is gone since HEAD ("), "{}", output.stderr);
+    assert!(output.stderr.contains("test was removed since HEAD ("), "{}", output.stderr);
     // What is touched is what is applied, and what is checked.
     git(&repo, &["checkout", "--quiet", "."]);
     edit(&repo, declared, "[EDU1]", "[EDU1, EDU3]");

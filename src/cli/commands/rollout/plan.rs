@@ -32,7 +32,7 @@ pub(super) fn show(
         Format::Json => format!("{:#}", serde_json::to_value(&plan).unwrap_or_default()),
         Format::Markdown => format!("```\n{}```", anstream::adapter::strip_str(&render::render_plan(&plan))),
     });
-    if plan.failed.is_empty() { Ok(Exit::Done) } else { Err(CliError::already_told()) }
+    if plan.failed.is_empty() { Ok(Exit::Done) } else { Err(CliError::already_printed()) }
 }
 
 /// Plans the rollout on the runtime of the command.

@@ -98,7 +98,7 @@ impl Runnable for Check {
                 context.printer.out(&format!("Bound to their destination: {}.", bound.join(", ")));
             }
         }
-        if errors > 0 { Err(CliError { in_json: true, ..CliError::already_told() }) } else { Ok(Exit::Done) }
+        if errors > 0 { Err(CliError { in_json: true, ..CliError::already_printed() }) } else { Ok(Exit::Done) }
     }
 }
 

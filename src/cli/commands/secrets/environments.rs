@@ -3,7 +3,12 @@
 use std::sync::Arc;
 
 use crate::{
-    cli::{CliError, Context, environment::Environment, fleet, ui::wording::count_of},
+    cli::{
+        CliError, Context,
+        environment::Environment,
+        fleet,
+        ui::{fleet_report::TaskResult, wording::count_of},
+    },
     config::{Repository, Selection},
     model::EnvironmentName,
 };
@@ -45,18 +50,18 @@ impl EnvironmentFilter {
         &self,
         context: &Context,
         query: impl Fn(&Context, &Environment) -> Result<T, CliError> + Sync,
-    ) -> Result<Vec<fleet::Ended<T>>, CliError> {
+    ) -> Result<Vec<TaskResult<T>>, CliError> {
         let mut environments = self.environments(context)?;
         // A single query needs no progress display.
         if environments.len() == 1
             && let Some(environment) = environments.pop()
         {
             let result = query(context, &environment);
-            return Ok(vec![fleet::Ended { name: environment.name, notes: String::new(), result }]);
+            return Ok(vec![TaskResult { name: environment.name, notes: String::new(), result }]);
         }
         let items = environments.into_iter().map(|environment| (environment.name.clone(), environment)).collect();
         let headline = |_: &T| "queried".to_owned();
-        fleet::side_by_side(context, PARALLEL_QUERIES, items, headline, |context, environment| {
+        fleet::run_parallel(context, PARALLEL_QUERIES, items, headline, |context, environment| {
             query(context, &environment)
         })
     }

@@ -284,7 +284,7 @@ impl RecipientsArgs {
         if failures.is_empty() {
             return Ok(Exit::Done);
         }
-        Err(CliError { in_json: true, ..CliError::already_told() })
+        Err(CliError { in_json: true, ..CliError::already_printed() })
     }
 
     fn prepare(

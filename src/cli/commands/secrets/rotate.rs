@@ -299,7 +299,7 @@ impl Rotate {
         if unreachable.is_empty() {
             Ok(Exit::Done)
         } else {
-            Err(CliError { in_json: true, ..CliError::already_told() })
+            Err(CliError { in_json: true, ..CliError::already_printed() })
         }
     }
 }
