@@ -1,0 +1,93 @@
+//! `mailwright verify --manifest`: checks exported registrations, without the network.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    cli::{
+        CliError, Context,
+        commands::verify::{Verify, run_checks},
+    },
+    config::{Desired, DesiredProfile},
+    model::{Code, ProfileName, finding::Report},
+    text,
+    verify::{self, Subject, SubjectSecret, Verifier},
+};
+
+/// Checks the profiles whose registrations are in the manifests.
+pub(super) fn verify_manifests(
+    command: &Verify,
+    context: &Context,
+    desired: &Desired,
+    profiles: &BTreeMap<&ProfileName, &DesiredProfile>,
+    are_named: bool,
+) -> Result<Report, CliError> {
+    let mut manifests = Vec::new();
+    for path in &command.manifest {
+        let failed = |why: String| CliError::coded(Code::Unreadable, format!("`{}`: {why}", path.display()));
+        let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+        let text = text::try_decode(&bytes).ok_or_else(|| failed("it is neither UTF-8 nor UTF-16 text".to_owned()))?;
+        let document: serde_json::Value = serde_json::from_str(&text).map_err(|error| {
+            failed(format!("it is not JSON: {error}")).remedy(
+                "Export it with `az ad app show --id CLIENT > app.json`, or download the manifest in the portal.",
+            )
+        })?;
+        manifests.push((path, document));
+    }
+    let mut options = command.verify_options(context, desired)?;
+    options.manifests = manifests.iter().map(|(_, document)| document.clone()).collect();
+    let mut verifier = Verifier::new(options).map_err(CliError::new)?;
+    let mut subjects = Vec::new();
+    let mut why = None;
+    let mut others = Vec::new();
+    for (name, profile) in profiles {
+        let Some(client) = verify::client_id(&profile.stored.profile.provider) else {
+            others.push(format!("`{name}` has no registration"));
+            continue;
+        };
+        let mut found = None;
+        for (path, document) in &manifests {
+            match verify::graph::from_export(document, client) {
+                Ok(application) => found = Some(application),
+                Err(error) => why = Some(format!("`{}`: {error}", path.display())),
+            }
+        }
+        if let Some(application) = found {
+            verifier.add_manifest(client, application);
+            let secret = SubjectSecret::None;
+            subjects.push(Subject {
+                name: (*name).clone(),
+                profile: profile.stored.profile.clone(),
+                secret,
+                next: SubjectSecret::None,
+                refused: None,
+            });
+        } else {
+            others.push(format!("`{name}` has the client {client}"));
+        }
+    }
+    // A named profile must be checked; without names, only profiles of the manifests are.
+    if are_named && !others.is_empty() && !subjects.is_empty() {
+        return Err(CliError::coded(
+            Code::NotFound,
+            format!("the manifests do not contain the registrations of all named profiles: {}", others.join("; ")),
+        )
+        .remedy("Pass `--manifest` once per registration, or omit the profile."));
+    }
+    if !others.is_empty() && !subjects.is_empty() {
+        context.printer.note(&format!(
+            "Not checked, because the manifests do not contain their registrations: {}.",
+            others.join("; ")
+        ));
+    }
+    if subjects.is_empty() {
+        let error = CliError::coded(
+            Code::NotFound,
+            "the manifests do not contain the registration of any profile; nothing was checked",
+        );
+        return Err(match why {
+            Some(why) => error.detail(why),
+            None => error,
+        });
+    }
+    run_checks(context, &desired.environment, &Arc::new(verifier), subjects)
+}
