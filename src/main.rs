@@ -1,4 +1,4 @@
-//! Parse, run, exit code. Everything else is in the library.
+//! Entry point: calls [`mailwright::cli::main`] and returns its exit code.
 
 use std::process::ExitCode;
 

@@ -508,7 +508,7 @@ fn an_exported_registration_needs_no_network() {
     assert_eq!(sandbox.get("requests"), json!([]));
     repo.write("app.json", json!({ "appId": DIRECT.replace('d', "f") }).to_string());
     let other = repo.run(&["verify", "dev", "--manifest", "app.json"]).code(1);
-    assert!(other.stderr.contains("no profile's client is in what was exported"));
+    assert!(other.stderr.contains("the manifests do not contain the registration of any profile"));
     // What else has an `appId` is refused as what it is.
     for (document, what) in [
         (
@@ -591,7 +591,11 @@ fn named_profiles_are_checked_and_given_values_are_used() {
     let named = repo.run(&["verify", "dev", "documents", "web", "--manifest", "app.json"]).code(1);
     assert!(named.stderr.contains("MW0214") && named.stderr.contains("`documents` has the client"), "{}", named.stderr);
     let all = repo.run(&["verify", "dev", "--manifest", "app.json"]);
-    assert!(all.stderr.contains("Not checked, since what was exported is not theirs: `documents`"), "{}", all.stderr);
+    assert!(
+        all.stderr.contains("Not checked, because the manifests do not contain their registrations: `documents`"),
+        "{}",
+        all.stderr
+    );
 
     // As PowerShell writes files.
     let wide = |order: fn(u16) -> [u8; 2]| -> Vec<u8> {
@@ -651,10 +655,10 @@ fn a_reader_that_cannot_sign_in_gets_the_reason() {
     let closed = failed(&local(&["desktop", "--sign-in", READER], &dns));
     assert!(closed.contains("--is-fallback-public-client true"), "{closed}");
     let unknown = failed(&local(&["desktop", "--sign-in", "0c0ffee0-0000-4000-8000-0000000000ff"], &dns));
-    assert!(unknown.contains("0c0ffee0-0000-4000-8000-0000000000ff is not known there"), "{unknown}");
+    assert!(unknown.contains("0c0ffee0-0000-4000-8000-0000000000ff does not exist there"), "{unknown}");
     sandbox.fault(&json!({ "at": "/devicecode", "status": 500 }));
     let trouble = failed(&local(&["desktop", "--sign-in", READER], &dns));
-    assert!(trouble.contains("HTTP 500") && trouble.contains("trouble of its own"), "{trouble}");
+    assert!(trouble.contains("HTTP 500") && trouble.contains("busy or failing"), "{trouble}");
 
     // Policies, guests and a busy host: each message names the remedy.
     let refused = |code: u32, word: &str| {
@@ -668,8 +672,11 @@ fn a_reader_that_cannot_sign_in_gets_the_reason() {
         (refused(50_020, "invalid_grant"), "Sign in with an account of contoso.example"),
         (refused(50_105, "invalid_grant"), "Assign the user to the client"),
         (refused(50_076, "interaction_required"), "multifactor"),
-        (refused(50_196, "invalid_grant"), "sign in again in some minutes"),
-        (json!({ "at": "/devicecode", "times": 1, "status": 503, "retryAfter": 600 }), "sign in again in some minutes"),
+        (refused(50_196, "invalid_grant"), "Sign in again in a few minutes"),
+        (
+            json!({ "at": "/devicecode", "times": 1, "status": 503, "retryAfter": 600 }),
+            "Sign in again in a few minutes",
+        ),
         (json!({ "at": "/devicecode", "times": 1, "status": 403, "body": "html" }), "HTTPS_PROXY"),
     ] {
         sandbox.put(&good());
@@ -683,7 +690,7 @@ fn a_reader_that_cannot_sign_in_gets_the_reason() {
     sandbox.put(&good());
     write(&repo, &sandbox, "desktop", &elsewhere);
     let nowhere = failed(&local(&["desktop", "--sign-in", READER], &dns));
-    assert!(nowhere.contains("there is no elsewhere.example in this cloud"), "{nowhere}");
+    assert!(nowhere.contains("elsewhere.example does not exist in this cloud"), "{nowhere}");
 
     let relay = json!({
         "provider": { "smtp": { "host": "localhost", "port": 2525, "encryption": "none" } },
@@ -691,7 +698,7 @@ fn a_reader_that_cannot_sign_in_gets_the_reason() {
     });
     write(&repo, &sandbox, "relay", &relay);
     let mail = failed(&local(&["relay", "--sign-in", READER], &dns));
-    assert!(mail.contains("none of these profiles is at Microsoft"), "{mail}");
+    assert!(mail.contains("none of these profiles uses Microsoft Graph"), "{mail}");
 
     let mut command = repo.command(&local(&["documents"], &dns));
     command.env("MAILWRIGHT_READER_TOKEN", "an-opaque-token");

@@ -15,13 +15,13 @@ use crate::{
         sign_in::{SignIn, SignInError},
     },
     model::{Code, ProfileName, Provider},
-    verify::Options,
+    verify::VerifyOptions,
 };
 
 /// The command that creates a token of a reader.
 const TOKEN_BY_AZ: &str = "az account get-access-token --resource-type ms-graph --query accessToken --output tsv";
 
-const BUSY: &str = "The sign-in host is overloaded, or fails: sign in again in some minutes.";
+const BUSY: &str = "The sign-in host is busy or failing. Sign in again in a few minutes.";
 
 /// Returns the token of a reader of the directory: from the environment, or by a sign-in.
 pub(super) fn reader_token(
