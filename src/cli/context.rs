@@ -16,12 +16,12 @@ pub(crate) struct Context {
     pub(crate) printer: Printer,
     pub(crate) clock: Clock,
     project: Option<PathBuf>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
 }
 
 /// The parts that all clones share.
 #[derive(Debug, Default)]
-struct Shared {
+struct SharedState {
     runtime: OnceLock<Runtime>,
     connections: Connections,
 }

@@ -18,7 +18,7 @@ use crate::{
     reconcile::{self, plan::MovedService},
 };
 
-use super::{CliError, Context, ServiceOptions};
+use super::{CliError, Context, ServiceArgs};
 
 /// An environment of the repository. Several share the repository and its source.
 #[derive(Clone)]
@@ -63,7 +63,7 @@ impl Environment {
     }
 
     /// Creates a client for the service. Only the address is read from the files.
-    pub(crate) fn client(&self, context: &Context, options: &ServiceOptions) -> Result<Client, CliError> {
+    pub(crate) fn client(&self, context: &Context, options: &ServiceArgs) -> Result<Client, CliError> {
         let declared = self.repository.service_address(&self.name);
         options.client(context, &self.name, declared.as_deref())
     }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{
-    CliError, Context, Exit, Format, ServiceOptions,
+    CliError, Context, Exit, Format, ServiceArgs,
     args::environments::{EnvironmentsArgs, SelectedEnvironments, SelectionArgs},
     environment::Environment,
     ui::{
@@ -52,7 +52,7 @@ impl Fleet {
     pub(super) fn from_args(
         context: &Context,
         args: &EnvironmentsArgs,
-        service: &ServiceOptions,
+        service: &ServiceArgs,
     ) -> Result<Self, CliError> {
         let repository = Arc::new(context.repository()?);
         Self::find(context, &repository, &args.environments, &args.selection, service)
@@ -65,7 +65,7 @@ impl Fleet {
         repository: &Arc<Repository>,
         patterns: &[String],
         filters: &SelectionArgs,
-        service: &ServiceOptions,
+        service: &ServiceArgs,
     ) -> Result<Self, CliError> {
         let selection = Selection::parse(patterns, &filters.selector)?;
         let SelectedEnvironments { names, empty_message, mut moved } =

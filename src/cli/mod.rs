@@ -39,7 +39,7 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-pub(crate) use args::service::ServiceOptions;
+pub(crate) use args::service::ServiceArgs;
 use commands::{
     apply, approve, audit, blame, comment, completions, demo, diff, drift, explain, functions, history, import, new,
     outbox, plan, render, resolve, rollback, rollout, sandbox, schema, secrets, send, serve, show, status, token,
@@ -82,7 +82,7 @@ pub(crate) trait Runnable {
     mailwright explain MW0104    the meaning of a problem code")]
 pub(crate) struct Cli {
     #[command(flatten)]
-    global: GlobalOptions,
+    global: GlobalArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -90,7 +90,7 @@ pub(crate) struct Cli {
 /// Options that every command accepts.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Global options")]
-struct GlobalOptions {
+struct GlobalArgs {
     /// Repository: the folder with `environments/` [default: the current folder or the nearest parent that has it]
     #[arg(short = 'C', long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     project: Option<PathBuf>,

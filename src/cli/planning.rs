@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     cli::{
-        CliError, Context, ServiceOptions,
+        CliError, Context, ServiceArgs,
         args::plan::PlanLimits,
         environment::{self, Environment},
         saved_plan::write_plan,
@@ -36,7 +36,7 @@ impl Planning {
         context: &Context,
         environment: &Environment,
         limits: &PlanLimits,
-        service: &ServiceOptions,
+        service: &ServiceArgs,
     ) -> Result<Self, CliError> {
         let runtime = context.runtime()?;
         let client = environment.client(context, service).map(Arc::new);

@@ -10,13 +10,13 @@ use crate::{
 
 /// Arguments that name age identities.
 #[derive(Debug, clap::Args)]
-pub(crate) struct IdentityOptions {
+pub(crate) struct IdentityArgs {
     /// File with age identities or an SSH key (can be repeated)
     #[arg(long, short = 'i', value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     identity: Vec<PathBuf>,
 }
 
-impl IdentityOptions {
+impl IdentityArgs {
     /// Returns true if the command line names none.
     pub(crate) fn is_empty(&self) -> bool {
         self.identity.is_empty()

@@ -18,7 +18,7 @@ use crate::{
 /// Arguments for connections to Microsoft's hosts, mail servers and DNS.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Outgoing connections")]
-pub(crate) struct OutgoingOptions {
+pub(crate) struct OutgoingArgs {
     /// PEM file with certificate authorities to trust in addition to the system's, for Microsoft's hosts and mail
     /// servers; a server's own certificate in it is trusted for its name
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
@@ -41,9 +41,9 @@ pub(crate) struct OutgoingOptions {
 /// Arguments for outgoing connections and delivery of the service.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Outgoing connections")]
-pub(crate) struct DeliveryOptions {
+pub(crate) struct DeliveryArgs {
     #[command(flatten)]
-    connections: OutgoingOptions,
+    connections: OutgoingArgs,
     /// Timeouts of the phases of a delivery, in seconds; one second is added to `data` for every 10 kB
     #[arg(long, value_name = "PHASES", value_parser = parse_deadlines, default_value = "connect=30,command=60,data=60,dot=600")]
     delivery_deadlines: SmtpDeadlines,
@@ -71,7 +71,7 @@ fn parse_deadlines(text: &str) -> Result<SmtpDeadlines, String> {
     Ok(deadlines)
 }
 
-impl DeliveryOptions {
+impl DeliveryArgs {
     /// Reads the files and returns the settings.
     pub(crate) fn outgoing(&self) -> Result<OutboundOptions, CliError> {
         let outgoing = self.connections.outgoing()?;
@@ -80,7 +80,7 @@ impl DeliveryOptions {
     }
 }
 
-impl OutgoingOptions {
+impl OutgoingArgs {
     /// Returns the arguments that were given and that apply only if this process connects. With `signs_in` it connects to
     /// the sign-in host, so the certificate authorities apply in any case.
     pub(crate) fn explicitly_set(&self, signs_in: bool) -> Vec<&'static str> {

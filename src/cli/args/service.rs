@@ -40,7 +40,7 @@ pub(crate) const PLACEHOLDER: &str = "{environment}";
 /// Arguments that select the service and authenticate to it.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Service")]
-pub(crate) struct ServiceOptions {
+pub(crate) struct ServiceArgs {
     /// Address of the service [default: `MAILWRIGHT_SERVICE`, then `service.address` in environment.yaml]
     #[arg(long, value_name = "URL", value_hint = clap::ValueHint::Url)]
     pub(crate) service: Option<String>,
@@ -83,7 +83,7 @@ impl TokenSource {
     }
 }
 
-impl ServiceOptions {
+impl ServiceArgs {
     /// Returns an error if the address is that of one service but several environments are selected.
     pub(crate) fn check_for_several(&self) -> Result<(), CliError> {
         let given = [("--service", self.service.clone()), (variables::SERVICE, variables::read(variables::SERVICE))];

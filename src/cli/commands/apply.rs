@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     api::{ChangesetOutcome, ChangesetResult, Rollback},
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
         args::environments::SelectionArgs,
         args::plan::PlanLimits,
         environment::{self, Environment},
@@ -68,7 +68,7 @@ pub(crate) struct Apply {
     #[command(flatten)]
     gate: Gate,
     #[command(flatten)]
-    service: ServiceOptions,
+    service: ServiceArgs,
 }
 
 /// The source of the plan: the files, or a saved plan.

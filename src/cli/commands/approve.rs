@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{
     approvals::{self, ApprovalText, NAMESPACE, REASON_LIMIT, VALIDITY_LIMIT},
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
         args::values::parse_duration,
         environment::{self, Environment},
         saved_plan::{ApprovalFiles, read_plan},
@@ -60,7 +60,7 @@ pub(crate) struct Approve {
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
-    service: ServiceOptions,
+    service: ServiceArgs,
 }
 
 impl Runnable for Approve {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
         environment::Environment,
         ui::{table::table, wording::format_time},
     },
@@ -46,7 +46,7 @@ enum AuditCommand {
         #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
         format: Format,
         #[command(flatten)]
-        service: ServiceOptions,
+        service: ServiceArgs,
     },
     /// Recompute the hash chain, and compare the store with the digests in the log
     Verify {
@@ -62,7 +62,7 @@ enum AuditCommand {
         #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
         format: Format,
         #[command(flatten)]
-        service: ServiceOptions,
+        service: ServiceArgs,
     },
 }
 
@@ -80,10 +80,10 @@ impl Runnable for Audit {
             }
             AuditCommand::Verify { environment, expect_head, data, format, service } => {
                 let source = match data {
-                    Some(folder) => Source::open(environment, folder)?,
-                    None => {
-                        Source::Service(Box::new(Environment::find(context, environment)?.client(context, service)?))
-                    }
+                    Some(folder) => AuditSource::open(environment, folder)?,
+                    None => AuditSource::Service(Box::new(
+                        Environment::find(context, environment)?.client(context, service)?,
+                    )),
                 };
                 verify(context, &source, expect_head.as_ref(), *format)
             }
@@ -92,12 +92,12 @@ impl Runnable for Audit {
 }
 
 /// The source of the entries.
-enum Source {
+enum AuditSource {
     Service(Box<crate::client::Client>),
     Store(Box<AuditReader>),
 }
 
-impl Source {
+impl AuditSource {
     fn open(environment: &str, folder: &std::path::Path) -> Result<Self, CliError> {
         let failed =
             |why: String| CliError::coded(Code::Unreadable, format!("the store in `{}`: {why}", folder.display()));
@@ -109,21 +109,21 @@ impl Source {
                 .remedy("Pass the data folder of the service or a copy of it: the folder with `store.sqlite`."));
         }
         let store = AuditReader::open(&path, &environment).map_err(|error| failed(error.to_string()))?;
-        Ok(Source::Store(Box::new(store)))
+        Ok(AuditSource::Store(Box::new(store)))
     }
 
     async fn page(&self, after: u64) -> Result<Vec<AuditEntry>, CliError> {
         match self {
-            Source::Service(client) => Ok(client.audit(Some(after), 1000).await?.entries),
-            Source::Store(store) => store.entries(after, 1000).map_err(unreadable),
+            AuditSource::Service(client) => Ok(client.audit(Some(after), 1000).await?.entries),
+            AuditSource::Store(store) => store.entries(after, 1000).map_err(unreadable),
         }
     }
 
     /// Compares the store with the digests in its audit log.
     async fn check(&self) -> Result<StoreCheck, CliError> {
         match self {
-            Source::Service(client) => Ok(client.check_store().await?),
-            Source::Store(store) => store.check().map_err(unreadable),
+            AuditSource::Service(client) => Ok(client.check_store().await?),
+            AuditSource::Store(store) => store.check().map_err(unreadable),
         }
     }
 }
@@ -137,10 +137,10 @@ fn list(
     environment: &str,
     after: u64,
     format: Format,
-    service: &ServiceOptions,
+    service: &ServiceArgs,
 ) -> Result<Exit, CliError> {
     let client = Environment::find(context, environment)?.client(context, service)?;
-    let source = Source::Service(Box::new(client));
+    let source = AuditSource::Service(Box::new(client));
     let runtime = context.runtime()?;
     let mut after = after;
     let mut all = Vec::new();
@@ -209,7 +209,12 @@ fn describe_approvals(entry: &AuditEntry) -> Option<String> {
     Some(format!("approved by {}", signers.collect::<Vec<_>>().join(", ")))
 }
 
-fn verify(context: &Context, source: &Source, expected: Option<&Digest>, format: Format) -> Result<Exit, CliError> {
+fn verify(
+    context: &Context,
+    source: &AuditSource,
+    expected: Option<&Digest>,
+    format: Format,
+) -> Result<Exit, CliError> {
     let runtime = context.runtime()?;
     let mut previous = AuditEntry::genesis();
     let mut count = 0;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
         environment::{self, Environment},
         ui::{
             table::table,
@@ -41,7 +41,7 @@ pub(crate) struct Blame {
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
-    service: ServiceOptions,
+    service: ServiceArgs,
 }
 
 impl Runnable for Blame {

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
         environment::Environment,
         ui::{
             table::table,
@@ -31,7 +31,7 @@ pub(crate) struct History {
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
-    service: ServiceOptions,
+    service: ServiceArgs,
 }
 
 impl Runnable for History {

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
         args::environments::EnvironmentsArgs,
         args::plan::PlanLimits,
         fleet::Fleet,
@@ -48,7 +48,7 @@ pub(crate) struct PlanCommand {
     #[command(flatten)]
     limits: PlanLimits,
     #[command(flatten)]
-    service: ServiceOptions,
+    service: ServiceArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

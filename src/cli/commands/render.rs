@@ -71,18 +71,18 @@ impl Runnable for Render {
         let repository = &environment.repository;
         let report = repository.check(std::slice::from_ref(&environment.name));
         let effective = repository.effective_environment(&environment.name);
-        let profile = self.profile.as_deref().map(|name| profile(&environment, &effective, name)).transpose()?;
+        let profile = self.profile.as_deref().map(|name| find_profile(&environment, &effective, name)).transpose()?;
         let text = match (self.format, &profile) {
-            (Format::Yaml, None) => yaml(&effective),
+            (Format::Yaml, None) => render_yaml(&effective),
             (Format::Yaml, Some((name, sourced))) => {
-                let mut out = format!("# profile {name} of {}\n", layers(&effective));
-                block(&mut out, sourced, 0);
+                let mut out = format!("# profile {name} of {}\n", describe_layers(&effective));
+                write_block(&mut out, sourced, 0);
                 out
             }
-            (Format::Json, None) => document(&environment, &effective),
+            (Format::Json, None) => render_json(&environment, &effective),
             (Format::Json, Some((name, sourced))) => {
                 let mut places = Map::new();
-                collect(sourced, "/value", &mut places);
+                collect_places(sourced, "/value", &mut places);
                 let document = json!({
                     "environment": environment.name, "layers": effective.layers, "profile": name,
                     "value": sourced.to_json(), "places": places,
@@ -100,7 +100,7 @@ impl Runnable for Render {
     }
 }
 
-fn profile<'a>(
+fn find_profile<'a>(
     environment: &Environment,
     effective: &'a EffectiveEnvironment,
     name: &str,
@@ -119,14 +119,14 @@ fn profile<'a>(
 }
 
 /// `prod, over office, over base`
-fn layers(effective: &EffectiveEnvironment) -> String {
+fn describe_layers(effective: &EffectiveEnvironment) -> String {
     let names: Vec<String> = effective.layers.iter().rev().map(ToString::to_string).collect();
     names.join(", over ")
 }
 
-fn yaml(effective: &EffectiveEnvironment) -> String {
-    let mut out = format!("# {}\nenvironment:\n", layers(effective));
-    block(&mut out, &effective.environment, 1);
+fn render_yaml(effective: &EffectiveEnvironment) -> String {
+    let mut out = format!("# {}\nenvironment:\n", describe_layers(effective));
+    write_block(&mut out, &effective.environment, 1);
     if effective.profiles.is_empty() {
         let _ = writeln!(out, "profiles: {{}}");
         return out;
@@ -134,17 +134,17 @@ fn yaml(effective: &EffectiveEnvironment) -> String {
     let _ = writeln!(out, "profiles:");
     for (name, sourced) in &effective.profiles {
         let _ = writeln!(out, "  {}:", write::quote_key(name.as_str()));
-        block(&mut out, sourced, 2);
+        write_block(&mut out, sourced, 2);
     }
     out
 }
 
 /// Writes a map's entries or a list's items, each on its own line.
-fn block(out: &mut String, sourced: &Sourced, depth: usize) {
+fn write_block(out: &mut String, sourced: &Sourced, depth: usize) {
     let indent = "  ".repeat(depth);
     match sourced {
         Sourced::Leaf { value, place, variables } => {
-            line(out, &format!("{indent}{}", write::display_scalar(value)), place, variables);
+            write_line(out, &format!("{indent}{}", write::display_scalar(value)), place, variables);
         }
         Sourced::Map(entries) => {
             // Known keys in the usual order of a file, then the others in the order of the files.
@@ -152,36 +152,36 @@ fn block(out: &mut String, sourced: &Sourced, depth: usize) {
             let mut entries: Vec<&(String, Sourced)> = entries.iter().collect();
             entries.sort_by_key(|(key, _)| rank(key));
             for (key, value) in entries {
-                below(out, &format!("{indent}{}:", write::quote_key(key)), value, depth + 1);
+                write_entry(out, &format!("{indent}{}:", write::quote_key(key)), value, depth + 1);
             }
         }
-        Sourced::List(items) => items.iter().for_each(|item| below(out, &format!("{indent}-"), item, depth + 1)),
+        Sourced::List(items) => items.iter().for_each(|item| write_entry(out, &format!("{indent}-"), item, depth + 1)),
     }
 }
 
 /// Writes the value after a key or a dash.
-fn below(out: &mut String, head: &str, value: &Sourced, depth: usize) {
+fn write_entry(out: &mut String, head: &str, value: &Sourced, depth: usize) {
     match value {
         Sourced::Leaf { value, place, variables } => {
-            line(out, &format!("{head} {}", write::display_scalar(value)), place, variables);
+            write_line(out, &format!("{head} {}", write::display_scalar(value)), place, variables);
         }
         Sourced::Map(entries) if entries.is_empty() => out.push_str(&format!("{head} {{}}\n")),
         Sourced::List(items) if items.is_empty() => out.push_str(&format!("{head} []\n")),
         Sourced::Map(_) if head.ends_with('-') => {
             // The first key is on the line of the dash.
             let mut inner = String::new();
-            block(&mut inner, value, depth);
+            write_block(&mut inner, value, depth);
             out.push_str(&format!("{head} {}", inner.trim_start()));
         }
         _ => {
             out.push_str(&format!("{head}\n"));
-            block(out, value, depth);
+            write_block(out, value, depth);
         }
     }
 }
 
 /// Writes a line with the origin of its value.
-fn line(out: &mut String, text: &str, place: &Place, variables: &[(String, Place)]) {
+fn write_line(out: &mut String, text: &str, place: &Place, variables: &[(String, Place)]) {
     let mut from = format!("{}:{}", place.file, place.line);
     for (name, place) in variables {
         let _ = write!(from, ", ${{{name}}} {}:{}", place.file, place.line);
@@ -191,13 +191,13 @@ fn line(out: &mut String, text: &str, place: &Place, variables: &[(String, Place
     let _ = writeln!(out, "{text}{pad}# {from}");
 }
 
-fn document(environment: &Environment, effective: &EffectiveEnvironment) -> String {
+fn render_json(environment: &Environment, effective: &EffectiveEnvironment) -> String {
     let mut places = Map::new();
-    collect(&effective.environment, "/value", &mut places);
+    collect_places(&effective.environment, "/value", &mut places);
     let profiles: Map<String, Value> =
         effective.profiles.iter().map(|(name, sourced)| (name.to_string(), sourced.to_json())).collect();
     for (name, sourced) in &effective.profiles {
-        collect(sourced, &format!("/profiles/{name}"), &mut places);
+        collect_places(sourced, &format!("/profiles/{name}"), &mut places);
     }
     let document = json!({
         "environment": environment.name, "layers": effective.layers, "value": effective.environment.to_json(),
@@ -207,7 +207,7 @@ fn document(environment: &Environment, effective: &EffectiveEnvironment) -> Stri
 }
 
 /// Collects the places of all values by their JSON pointers in the document.
-fn collect(sourced: &Sourced, pointer: &str, places: &mut Map<String, Value>) {
+fn collect_places(sourced: &Sourced, pointer: &str, places: &mut Map<String, Value>) {
     match sourced {
         Sourced::Leaf { place, variables, .. } => {
             let mut entry = json!(place);
@@ -219,12 +219,12 @@ fn collect(sourced: &Sourced, pointer: &str, places: &mut Map<String, Value>) {
             places.insert(pointer.to_owned(), entry);
         }
         Sourced::List(items) => {
-            items.iter().enumerate().for_each(|(at, item)| collect(item, &format!("{pointer}/{at}"), places));
+            items.iter().enumerate().for_each(|(at, item)| collect_places(item, &format!("{pointer}/{at}"), places));
         }
         Sourced::Map(entries) => {
             for (key, value) in entries {
                 let key = key.replace('~', "~0").replace('/', "~1");
-                collect(value, &format!("{pointer}/{key}"), places);
+                collect_places(value, &format!("{pointer}/{key}"), places);
             }
         }
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{
     api::Rollback as RollbackRequest,
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
         args::plan::parse_allowances,
         environment::{self, Environment},
         saved_plan::write_plan,
@@ -49,7 +49,7 @@ pub(crate) struct Rollback {
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
-    service: ServiceOptions,
+    service: ServiceArgs,
 }
 
 impl Runnable for Rollback {

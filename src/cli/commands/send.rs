@@ -11,7 +11,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use crate::{
     api::messages::{File, SUBMISSION_LIMIT, Submission},
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
         environment::{self, Environment},
     },
     client::Client,
@@ -90,7 +90,7 @@ pub(crate) struct Send {
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
-    service: ServiceOptions,
+    service: ServiceArgs,
 }
 
 /// Query parameters.

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
         args::environments::EnvironmentsArgs,
         environment::{self, Environment},
         fleet::Fleet,
@@ -32,7 +32,7 @@ pub(crate) struct Status {
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
-    service: ServiceOptions,
+    service: ServiceArgs,
 }
 
 impl Runnable for Status {

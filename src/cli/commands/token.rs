@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{
     api::NewToken,
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
         args::values::parse_duration,
         environment::{Environment, check_service},
         ui::{table::table, wording::format_time},
@@ -60,7 +60,7 @@ enum TokenCommand {
         #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
         format: Format,
         #[command(flatten)]
-        service: ServiceOptions,
+        service: ServiceArgs,
     },
     /// List the tokens, without their secrets
     List {
@@ -70,7 +70,7 @@ enum TokenCommand {
         #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
         format: Format,
         #[command(flatten)]
-        service: ServiceOptions,
+        service: ServiceArgs,
     },
     /// Confirm tokens that are suspended after a restore from a backup
     Confirm {
@@ -83,7 +83,7 @@ enum TokenCommand {
         #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
         format: Format,
         #[command(flatten)]
-        service: ServiceOptions,
+        service: ServiceArgs,
     },
     /// Revoke a token; it is refused from then on
     Revoke {
@@ -95,7 +95,7 @@ enum TokenCommand {
         #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
         format: Format,
         #[command(flatten)]
-        service: ServiceOptions,
+        service: ServiceArgs,
     },
 }
 
@@ -150,7 +150,7 @@ fn create(
     environment: &str,
     wanted: &NewToken,
     format: Format,
-    service: &ServiceOptions,
+    service: &ServiceArgs,
 ) -> Result<Exit, CliError> {
     let environment = Environment::find(context, environment)?;
     let client = environment.client(context, service)?;
@@ -181,7 +181,7 @@ fn confirm(
     environment: &str,
     ids: &[String],
     format: Format,
-    service: &ServiceOptions,
+    service: &ServiceArgs,
 ) -> Result<Exit, CliError> {
     let client = Environment::find(context, environment)?.client(context, service)?;
     let runtime = context.runtime()?;
@@ -208,7 +208,7 @@ fn revoke(
     environment: &str,
     id: &str,
     format: Format,
-    service: &ServiceOptions,
+    service: &ServiceArgs,
 ) -> Result<Exit, CliError> {
     let environment = Environment::find(context, environment)?;
     let client = environment.client(context, service)?;
@@ -224,7 +224,7 @@ fn revoke(
     Ok(Exit::Done)
 }
 
-fn list(context: &Context, environment: &str, format: Format, service: &ServiceOptions) -> Result<Exit, CliError> {
+fn list(context: &Context, environment: &str, format: Format, service: &ServiceArgs) -> Result<Exit, CliError> {
     let environment = Environment::find(context, environment)?;
     let client = environment.client(context, service)?;
     let list = context.runtime()?.block_on(async {

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Runnable, ServiceOptions,
+        CliError, Context, ErrorFormat, Exit, Runnable, ServiceArgs,
         args::{outbound, values::parse_listen_address},
         log::{LogFormat, start_log},
         signals::wait_for_stop,
@@ -111,7 +111,7 @@ pub(crate) struct Watch {
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), hide = true)]
     report_tries: u32,
     #[command(flatten)]
-    service: ServiceOptions,
+    service: ServiceArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -259,7 +259,7 @@ impl Watch {
     fn connect(&self, context: &Context) -> Connector {
         let (context, deploy) = (context.clone(), self.service.clone());
         let mail = match &self.mail_token_file {
-            Some(file) => ServiceOptions { token_file: Some(file.clone()), ..deploy.clone() },
+            Some(file) => ServiceArgs { token_file: Some(file.clone()), ..deploy.clone() },
             None => deploy.clone(),
         };
         let known: Arc<std::sync::Mutex<std::collections::BTreeMap<String, String>>> = Arc::default();

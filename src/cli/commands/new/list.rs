@@ -11,7 +11,7 @@ use crate::{
     cli::{
         CliError, Context, Exit, Format,
         commands::new::{
-            Base, EnvironmentArgs, NewEnvironment, check_name, environment_paths, is_from_arguments, missing_secrets,
+            Base, EnvironmentValues, NewEnvironment, check_name, environment_paths, is_from_arguments, missing_secrets,
         },
         list_file::{list_error, read_list_file},
     },
@@ -138,7 +138,7 @@ impl NewEnvironment {
     }
 }
 
-impl EnvironmentArgs {
+impl EnvironmentValues {
     /// Returns the values of a line, with the arguments as defaults.
     fn with_row(&self, row: &EnvironmentRow) -> Self {
         let over = |given: &[(String, String)], own: &BTreeMap<String, String>| {

@@ -25,11 +25,11 @@ use crate::{
     mailwright new environment --help")]
 pub(crate) struct New {
     #[command(subcommand)]
-    what: What,
+    command: NewCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum What {
+enum NewCommand {
     /// Create a folder under `environments/` with an environment.yaml
     Environment(NewEnvironment),
 }
@@ -63,7 +63,7 @@ struct NewEnvironment {
     #[arg(long, value_name = "FILE", conflicts_with = "name", value_hint = clap::ValueHint::FilePath)]
     from_csv: Option<PathBuf>,
     #[command(flatten)]
-    values: EnvironmentArgs,
+    values: EnvironmentValues,
     /// Print the file without writing it
     #[arg(long)]
     dry_run: bool,
@@ -74,7 +74,7 @@ struct NewEnvironment {
 
 /// The contents of the file.
 #[derive(Clone, Debug, clap::Args)]
-struct EnvironmentArgs {
+struct EnvironmentValues {
     /// Environment or abstract layer to extend
     #[arg(long, value_name = "BASE")]
     from: Option<String>,
@@ -116,12 +116,12 @@ fn parse_pair(text: &str) -> Result<(String, String), String> {
 
 impl Runnable for New {
     fn error_format(&self) -> ErrorFormat {
-        let What::Environment(new) = &self.what;
+        let NewCommand::Environment(new) = &self.command;
         new.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let What::Environment(new) = &self.what;
+        let NewCommand::Environment(new) = &self.command;
         match (&new.from_csv, &new.name) {
             (Some(list), _) => new.create_all(context, list),
             (None, name) => new.create(context, name.as_deref().unwrap_or_default()),
@@ -232,7 +232,7 @@ impl Base {
     }
 }
 
-impl EnvironmentArgs {
+impl EnvironmentValues {
     /// Returns the text of the file.
     fn text(&self, name: &EnvironmentName, base: &Base) -> Result<String, CliError> {
         let mut entries: Vec<(&str, Value)> = Vec::new();

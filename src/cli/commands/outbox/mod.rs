@@ -25,7 +25,7 @@ use show::describe_message;
 use crate::{
     api::messages::{Action, ActionOptions},
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
         environment::Environment,
         ui::{
             confirm::confirm,
@@ -61,7 +61,7 @@ pub(crate) struct Outbox {
     #[arg(long, global = true, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
-    service: ServiceOptions,
+    service: ServiceArgs,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -116,12 +116,12 @@ impl Runnable for Outbox {
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let environment = Environment::find(context, &self.environment)?;
         let client = environment.client(context, &self.service)?;
-        context.runtime()?.block_on(self.run_with(context, &client))
+        context.runtime()?.block_on(self.dispatch(context, &client))
     }
 }
 
 impl Outbox {
-    async fn run_with(&self, context: &Context, client: &Client) -> Result<Exit, CliError> {
+    async fn dispatch(&self, context: &Context, client: &Client) -> Result<Exit, CliError> {
         match &self.command {
             OutboxCommand::Status => {
                 let status = client.outbox().await?;

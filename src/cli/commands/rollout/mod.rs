@@ -13,7 +13,7 @@ mod work;
 use std::{path::PathBuf, sync::Arc};
 
 use crate::{
-    cli::{self, CliError, Context, ErrorFormat, Exit, Runnable, ServiceOptions, environment, variables},
+    cli::{self, CliError, Context, ErrorFormat, Exit, Runnable, ServiceArgs, environment, variables},
     config::{Repository, RolloutFile, suggest},
     git,
     model::{Code, InvalidName, Problem, RolloutName},
@@ -186,13 +186,13 @@ impl Runnable for Rollout {
 impl Services {
     /// Creates clients with the address and token of each environment.
     fn connect(&self, context: &Context) -> Connector {
-        let options = |token_file: &Option<PathBuf>| ServiceOptions {
+        let options = |token_file: &Option<PathBuf>| ServiceArgs {
             service: None,
             token_file: token_file.clone(),
             token_origin: self.token_origin.clone(),
             ca_file: self.ca_file.clone(),
             allow_clear_text: self.allow_clear_text,
-            ..ServiceOptions::default()
+            ..ServiceArgs::default()
         };
         let deploy = options(&self.token_file);
         let probe = if self.probe_token_file.is_some() { options(&self.probe_token_file) } else { deploy.clone() };

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable,
-        args::identity::IdentityOptions,
+        args::identity::IdentityArgs,
         commands::secrets::{
             files::{read_age, write_age},
             ownership::{OwnershipCheck, ValueIndex},
@@ -50,7 +50,7 @@ pub(super) struct Edit {
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
-    identities: IdentityOptions,
+    identities: IdentityArgs,
 }
 
 impl Runnable for Edit {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
         commands::secrets::environments::{EnvironmentFilter, nothing_found},
         environment::{self, Environment},
         ui::table::table,
@@ -42,7 +42,7 @@ pub(super) struct Expiring {
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
-    service: ServiceOptions,
+    service: ServiceArgs,
 }
 
 impl Runnable for Expiring {

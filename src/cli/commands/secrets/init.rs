@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
         commands::secrets::recipients_file::{check_not_public, recipients_path},
         environment::Environment,
         ui::age_prompt::AgePrompt,
@@ -40,7 +40,7 @@ pub(super) struct Init {
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
-    service: ServiceOptions,
+    service: ServiceArgs,
 }
 
 impl Runnable for Init {

@@ -12,8 +12,8 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
-        args::identity::IdentityOptions,
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
+        args::identity::IdentityArgs,
         commands::secrets::{
             environments::EnvironmentFilter,
             files::{list_files, read_age},
@@ -89,7 +89,7 @@ struct Remove {
     #[arg(long, value_name = "RECIPIENT")]
     even_the_service: Option<String>,
     #[command(flatten)]
-    service: ServiceOptions,
+    service: ServiceArgs,
     #[command(flatten)]
     options: RecipientsArgs,
 }
@@ -102,7 +102,7 @@ struct RecipientsArgs {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    identities: IdentityOptions,
+    identities: IdentityArgs,
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,

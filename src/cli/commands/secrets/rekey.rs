@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable,
-        args::identity::IdentityOptions,
+        args::identity::IdentityArgs,
         commands::secrets::{
             files::{list_files, read_age, write_age},
             ownership::{OwnershipCheck, ValueIndex},
@@ -51,7 +51,7 @@ pub(super) struct Rekey {
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
-    identities: IdentityOptions,
+    identities: IdentityArgs,
 }
 
 impl Runnable for Rekey {

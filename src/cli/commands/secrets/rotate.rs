@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{
     api::messages::OutboxStatus,
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
         commands::secrets::{
             environments::{EnvironmentFilter, nothing_found},
             files::{check_inside, list_files, read_age},
@@ -69,7 +69,7 @@ pub(super) struct Rotate {
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT", requires = "status")]
     format: Format,
     #[command(flatten)]
-    service: ServiceOptions,
+    service: ServiceArgs,
 }
 
 impl Runnable for Rotate {

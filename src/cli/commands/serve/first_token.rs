@@ -101,7 +101,7 @@ impl FirstToken {
 }
 
 /// Prints the token and the recipient of a new service.
-pub(super) fn introduce(context: &Context, first: &FirstToken) {
+pub(super) fn print_token(context: &Context, first: &FirstToken) {
     let FirstToken { environment, recipient, .. } = first;
     let shown = match &first.file {
         Some(path) => format!("  The administrator's token is in {}.", path.display()),
@@ -129,7 +129,7 @@ pub(super) fn introduce(context: &Context, first: &FirstToken) {
 }
 
 /// Prints the tokens and recipients of several new services.
-pub(super) fn introduce_several(context: &Context, all: &[FirstToken], token_file: Option<&Path>) {
+pub(super) fn print_tokens(context: &Context, all: &[FirstToken], token_file: Option<&Path>) {
     let line = |of: &dyn Fn(&FirstToken) -> String| {
         let width = all.iter().map(|first| first.environment.as_str().len()).max().unwrap_or_default();
         all.iter().map(|first| format!("    {:width$}  {}\n", first.environment, of(first))).collect::<String>()

@@ -12,7 +12,7 @@ use first_token::FirstToken;
 use crate::{
     cli::{
         CliError, Context, Exit, Runnable,
-        args::{outbound::DeliveryOptions, service::PLACEHOLDER, values::parse_listen_address},
+        args::{outbound::DeliveryArgs, service::PLACEHOLDER, values::parse_listen_address},
         log::{LogFormat, start_log},
         signals::wait_for_stop,
     },
@@ -82,7 +82,7 @@ pub(crate) struct Serve {
     #[arg(long, default_value_t = 75, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     idle_timeout: u64,
     #[command(flatten)]
-    outgoing: DeliveryOptions,
+    outgoing: DeliveryArgs,
     /// Stop when standard input ends, because the process that started the service has ended
     #[arg(long, hide = true)]
     stop_at_end_of_input: bool,
@@ -142,7 +142,7 @@ impl Serve {
             (Some(certificate), Some(key)) => Some(Tls { certificate: certificate.clone(), key: key.clone() }),
             _ => None,
         };
-        let server = Server::bind(self.listen, tls).await.map_err(not_listening)?;
+        let server = Server::bind(self.listen, tls).await.map_err(listen_error)?;
         let opened = data.open(self.demo, self.restored)?;
         let connections = OpenConnections::new(connections);
         let shared = SharedResources { demo: self.demo, outgoing, clock: context.clock.clone(), issuers, connections };
@@ -158,8 +158,8 @@ impl Serve {
         // From here on mail is sent.
         let (residents, _locks): (Vec<HostedEnvironment>, Vec<_>) =
             opened.into_iter().map(OpenedData::into_hosted).unzip();
-        let hosting = host(&shared, &data, residents).await?;
-        self.introduce(context, &data, &first, &server.address());
+        let hosting = start_hosting(&shared, &data, residents).await?;
+        self.print_introduction(context, &data, &first, &server.address());
         for first in first {
             first.store().await?;
         }
@@ -192,12 +192,12 @@ impl Serve {
     }
 
     /// Prints what is served at which address, and the tokens of new environments.
-    fn introduce(&self, context: &Context, data: &ServedData, first: &[FirstToken], address: &str) {
+    fn print_introduction(&self, context: &Context, data: &ServedData, first: &[FirstToken], address: &str) {
         match data {
             ServedData::Single(name, _) => {
                 context.printer.out(&format!("mailwright serves {name} at {address}"));
                 if let Some(first) = first.first() {
-                    first_token::introduce(context, first);
+                    first_token::print_token(context, first);
                 }
             }
             ServedData::Multiple(names, _) => {
@@ -205,7 +205,7 @@ impl Serve {
                 let at = format!("{address}/environments/{PLACEHOLDER}");
                 context.printer.out(&format!("mailwright serves {} {noun} at {at}", names.len()));
                 if !first.is_empty() {
-                    first_token::introduce_several(context, first, self.token_file.as_deref());
+                    first_token::print_tokens(context, first, self.token_file.as_deref());
                 }
             }
         }
@@ -213,7 +213,7 @@ impl Serve {
 }
 
 /// Starts the services of the environments.
-async fn host(
+async fn start_hosting(
     shared: &SharedResources,
     data: &ServedData,
     mut residents: Vec<HostedEnvironment>,
@@ -228,7 +228,7 @@ async fn host(
     }
 }
 
-fn not_listening(error: ListenError) -> CliError {
+fn listen_error(error: ListenError) -> CliError {
     let remedy = match &error {
         ListenError::Address { .. } => {
             "Stop the program that uses the port, or pass another `--listen ADDRESS`; port 0 selects a free port."

@@ -10,8 +10,8 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use crate::{
     cli::{
-        self, CliError, Context, ErrorFormat, Exit, Runnable, ServiceOptions,
-        args::{environments::SelectionArgs, fail_on::FailOn, identity::IdentityOptions, outbound::OutgoingOptions},
+        self, CliError, Context, ErrorFormat, Exit, Runnable, ServiceArgs,
+        args::{environments::SelectionArgs, fail_on::FailOn, identity::IdentityArgs, outbound::OutgoingArgs},
         environment::{self, Environment},
         fleet::{EnvironmentSet, Fleet},
         ui::fleet_report::{FleetReport, Significance, Summary, SummaryLabels, TaskResult},
@@ -77,11 +77,11 @@ pub(crate) struct Verify {
     #[command(flatten)]
     reader: ReaderArgs,
     #[command(flatten)]
-    outgoing: OutgoingOptions,
+    outgoing: OutgoingArgs,
     #[command(flatten)]
-    identities: IdentityOptions,
+    identities: IdentityArgs,
     #[command(flatten)]
-    service: ServiceOptions,
+    service: ServiceArgs,
 }
 
 /// Arguments for reading the directory.
