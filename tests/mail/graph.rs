@@ -697,7 +697,7 @@ fn graph_gets_exactly_the_recipients() {
     let answer = send_raw(&service, raw, "&recipients=probe@test.example,second@test.example");
     let message = service.wait(answer.json()["id"].as_str().unwrap(), "delivered");
     assert_eq!(addressed(&sandbox), ["PROBE@test.example", "second@test.example"]);
-    assert!(message["reason"].as_str().unwrap().contains("named only those"), "{message:#}");
+    assert!(message["reason"].as_str().unwrap().contains("named only the recipients"), "{message:#}");
     assert!(!mails(&sandbox)[1].to_string().contains("customer@"), "{:#}", mails(&sandbox)[1]);
 }
 
