@@ -277,7 +277,7 @@ impl FleetReport {
         }
         let message =
             format!("{} of {} environments failed: {}", failed.len(), self.rows.len(), first_names(&failed, ""));
-        Err(CliError { in_json, ..CliError::coded(Code::EnvironmentsFailed, message) })
+        Err(CliError { in_json, ..CliError::coded(Code::SomeEnvironmentsFailed, message) })
     }
 }
 
