@@ -102,7 +102,7 @@ enum Format {
     Json,
     /// SARIF 2.1.0, for code scanning
     Sarif,
-    /// JUnit XML, for programs that show test results
+    /// XML of the kind that test runners write, for programs that show test results
     Junit,
     /// Markdown for a comment on a pull request
     Markdown,
