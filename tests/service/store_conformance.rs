@@ -12,8 +12,8 @@ use mailwright::{
         token::{Role, Token},
     },
     store::{
-        AuditEvent, Commit, CommitError, LeaseTaken, NewSecret, SqliteStore, Store, StoreError, StoredToken,
-        WantedLease,
+        AuditEvent, AuditLog as _, Commit, CommitError, Integrity as _, LeaseTaken, NewSecret, SqliteStore, Store,
+        StoreError, StoredToken, WantedLease,
         outbox::{Accepted, IdempotencyKey, NewEvent, NewMessage, Search, Settled},
     },
 };
@@ -404,7 +404,7 @@ async fn delivers(open: impl Fn() -> Box<dyn Store>) {
         standing,
         since: at(130),
         reason: String::new(),
-        told: false,
+        alerted: false,
         refusals: 0,
         next_try_at: None,
     };

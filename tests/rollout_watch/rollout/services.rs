@@ -69,7 +69,7 @@ fn each_fault_has_its_own_report_and_the_others_go_on() {
         let line = output.stdout.lines().find(|line| line.contains(name) && line.contains("failed")).unwrap();
         assert!(line.contains(code) && line.contains(words), "{line}");
     }
-    assert!(ran.stdout.contains("or raise `deadline` in rollouts/port.yaml"), "{}", ran.stdout);
+    assert!(output.stdout.contains("or raise `deadline` in rollouts/port.yaml"), "{}", output.stdout);
     assert_eq!((fleet.port("c-01"), fleet.port("c-06")), (587, 587));
 
     // All are fixed. A finished run cannot be continued; another run skips the environments that are up to date.

@@ -58,8 +58,8 @@ fn an_expiring_client_secret_is_reported_by_webhook_mail_and_metric() {
     let report = receiver.of("credential-expiring")[0].clone();
     let day = ends.strftime("%Y-%m-%d");
     let expected = format!("the client secret `documents/secret` of `documents` expires on {day}, in 5 days");
-    assert_eq!(told["message"], expected.as_str());
-    assert_eq!(told["remedy"], "Get a new one, then: mailwright secrets rotate one documents/secret");
+    assert_eq!(report["message"], expected.as_str());
+    assert_eq!(report["remedy"], "Get a new one, then: mailwright secrets rotate one documents/secret");
     eventually("mail is sent", || {
         let subject = "[one] a credential expires soon";
         sink.received().iter().any(|taken| taken.header("Subject").as_deref() == Some(subject))
