@@ -126,7 +126,7 @@ async fn run(what: &str, sandbox: &Sandbox, profiles: u32, delegates: bool) {
     let cloud = json!({ "custom": { "signIn": sandbox.address, "graph": sandbox.address } });
     let subjects: Vec<Subject> = (0..profiles)
         .map(|number| {
-            let client = Tenant::made_up_id(number).to_string();
+            let client = Tenant::additional_client_id(number).to_string();
             let profile = if delegates {
                 json!({
                     "provider": { "microsoft-graph-delegate": {

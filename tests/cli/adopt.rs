@@ -68,7 +68,7 @@ fn customer(number: usize) -> LiveEnvironment {
 }
 
 fn assert_proved(sites: &[LiveEnvironment], base: &str) -> mailwright::import::ProposedLayers {
-    let layers = layers(sites, &base.parse().unwrap());
+    let layers = propose_layers(sites, &base.parse().unwrap());
     let nowhere = tempfile::tempdir().unwrap();
     for (name, proof) in prove(&layers, sites, nowhere.path()) {
         assert!(matches!(proof, Proof::Holds), "{name}: {proof:#?}\n{:#?}", layers.files);

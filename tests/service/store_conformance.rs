@@ -786,7 +786,7 @@ fn the_audit_log_is_read_without_a_trace() {
 
 #[tokio::test]
 async fn a_document_with_many_messages_costs_one_look_a_recipient() {
-    use mailwright::store::outbox::{Messages as _, Queues as _};
+    use mailwright::store::outbox::Messages as _;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.sqlite");
     let store = SqliteStore::open(&path, &generated::environment()).unwrap();

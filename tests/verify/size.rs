@@ -46,7 +46,7 @@ fn options(sandbox: &Sandbox) -> http::HttpOptions {
 }
 
 fn subjects(sandbox: &Sandbox) -> Vec<Subject> {
-    let made_up = (0..REGISTRATIONS).map(|number| Tenant::made_up_id(number).to_string());
+    let made_up = (0..REGISTRATIONS).map(|number| Tenant::additional_client_id(number).to_string());
     let clients = made_up.chain([WEB.to_owned()]).enumerate();
     clients
         .map(|(index, client)| {
