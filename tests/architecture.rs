@@ -3,6 +3,8 @@
 //! It reads the sources as text, so that it runs in a moment and names file and line. A new top-level module needs a line in
 //! [`LAYERS`].
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Top-level modules by layer. A module uses modules of lower layers only.

@@ -1,5 +1,7 @@
 //! Style test: counts wording that the style guide in CONTRIBUTING.md avoids. The number may fall, never grow.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -33,10 +35,10 @@ fn places(text: &str, phrases: &[Vec<&str>]) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let comment = line.trim_start().strip_prefix("///").or_else(|| line.trim_start().strip_prefix("//!"));
-        if let Some(first) = comment.and_then(|comment| comment.split_whitespace().next()) {
-            if FIRST_WORDS.contains(&first) {
-                found.push((number + 1, format!("a doc comment that begins with `{first}`")));
-            }
+        if let Some(first) = comment.and_then(|comment| comment.split_whitespace().next())
+            && FIRST_WORDS.contains(&first)
+        {
+            found.push((number + 1, format!("a doc comment that begins with `{first}`")));
         }
         let lower = line.to_lowercase();
         let words: Vec<&str> = lower
@@ -74,7 +76,7 @@ fn avoided_wording_does_not_grow() {
         let text = String::from_utf8_lossy(&fs::read(&file).unwrap()).into_owned();
         for (line, what) in places(&text, &phrases) {
             count += 1;
-            listed.push_str(&format!("{}:{line}: {what}\n", file.strip_prefix(root).unwrap_or(&file).display()));
+            listed += &format!("{}:{line}: {what}\n", file.strip_prefix(root).unwrap_or(&file).display());
         }
     }
     assert!(count <= LIMIT, "{count} places use avoided wording, {LIMIT} may:\n{listed}");

@@ -285,8 +285,10 @@ mod tests {
         let results = RecipientResults { refused: refusals, reply: Some("250 ok".to_owned()) };
         let message = message(&["a@example.org", "b@example.org", "c@example.org"]);
         let settled = after_results(message, attempt(), results, NOW, WAIT);
-        use RecipientStatus::{Delivered, Failed, Waiting};
-        assert_eq!(statuses(&settled.message), [Delivered, Failed, Waiting]);
+        assert_eq!(
+            statuses(&settled.message),
+            [RecipientStatus::Delivered, RecipientStatus::Failed, RecipientStatus::Waiting]
+        );
         assert_eq!(settled.message.status, Status::Queued);
         assert_eq!(settled.message.next_attempt_at, Some(later(NOW, WAIT)));
         // The last one is accepted: the message has failed for one.
@@ -309,8 +311,10 @@ mod tests {
         let kept = refusals_at_begin(&begun);
         assert_eq!(kept.len(), 1, "{kept:?}");
         let settled = leave_unknown(begun, "the service ended", None, &kept, NOW, WAIT);
-        use RecipientStatus::{Failed, Unknown, Waiting};
-        assert_eq!(statuses(&settled.message), [Unknown, Failed, Waiting]);
+        assert_eq!(
+            statuses(&settled.message),
+            [RecipientStatus::Unknown, RecipientStatus::Failed, RecipientStatus::Waiting]
+        );
         assert_eq!(settled.message.status, Status::Queued);
         // When the last one has its result, the message is unknown.
         let settled = give_up(settled.message, "too old".to_owned(), NOW);

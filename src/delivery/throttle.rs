@@ -243,7 +243,7 @@ mod tests {
             assert_eq!(throttle.allowance(start, 0, 0).min(1), 1);
             throttle.message_started(start, 1);
         }
-        assert_eq!(throttle.allowance(start + MINUTE - Duration::from_millis(1), 0, 0), 0);
+        assert_eq!(throttle.allowance(start + MINUTE.saturating_sub(Duration::from_millis(1)), 0, 0), 0);
         assert_eq!(throttle.next_available(start), Some(start + MINUTE));
         assert_eq!(throttle.allowance(start + MINUTE, 1, 0), 2);
     }

@@ -621,7 +621,7 @@ fn a_plan_that_does_something_else_than_it_shows_is_not_signed() {
     repo.write("dev.plan", forged.to_text());
     let output = approve(&repo, "alice").code(1);
     assert!(
-        output.stderr.contains("error[MW0230]") && output.stderr.contains("something else than it shows"),
+        output.stderr.contains("error[MW0230]") && output.stderr.contains("are not the ones that it shows"),
         "{}",
         output.stderr
     );
@@ -655,9 +655,12 @@ fn rules_that_make_no_sense_are_refused_at_their_place() {
     let cases = [
         (
             environment(&repo, &[("alice", ""), ("bob", "")], "    rules:\n      - { count: 3 }\n"),
-            "wants 3 of 2 signers",
+            "requires 3 of 2 signers",
         ),
-        (environment(&repo, &[("alice", "")], "    rules:\n      - { count: 1, signers: [eve] }\n"), "no signer `eve`"),
+        (
+            environment(&repo, &[("alice", "")], "    rules:\n      - { count: 1, signers: [eve] }\n"),
+            "unknown signer `eve`",
+        ),
         (
             environment(&repo, &[("alice", "")], "    rules:\n      - { count: 1, companies: [NONE] }\n"),
             "`NONE` does not exist",

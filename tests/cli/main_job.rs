@@ -298,7 +298,7 @@ fn unmanaged_profiles_are_left_alone_imported_or_pruned() {
     assert_eq!(dry.stdout, "would write environments/dev/profiles/by-hand.yaml\n");
     repo.run(&["import", "dev"]).code(0);
     let planned = repo.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
-    assert!(planned.stdout.contains("No changes.") && planned.stdout.contains("note 1 more"), "{}", planned.stdout);
+    assert!(planned.stdout.contains("No changes.") && planned.stdout.contains("record 1 more"), "{}", planned.stdout);
     applied(&repo);
     assert!(!repo.run(&["plan", "dev"]).code(0).stdout.contains("note"));
     assert_eq!(repo.run(&["import", "dev"]).code(0).stdout, "Nothing to import: every live profile has a file.\n");
@@ -507,7 +507,7 @@ fn a_rollback_is_drift_until_the_files_declare_it() {
     assert!(drift.stdout.contains("web") && drift.stdout.contains("brought back by"), "{}", drift.stdout);
     assert!(drift.stdout.contains("Not in Git, created outside it: manual"), "{}", drift.stdout);
     let plan = repo.run(&["plan", "dev", "--detailed-exitcode"]).code(2);
-    let words = "not declared it, and it was brought back by a rollback of";
+    let words = "no file declares it, and it was brought back by a rollback of";
     assert!(plan.stdout.contains(words) && plan.stdout.contains("1 to destroy"), "{}", plan.stdout);
     let status = repo.run(&["status", "dev"]).code(0).stdout;
     assert!(status.contains("1 not in Git") && status.contains("1 changed outside Git"), "{status}");

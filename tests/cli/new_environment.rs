@@ -286,7 +286,7 @@ fn hundreds_of_customers() {
     repo.write("customers.csv", format!("name,host\n{lines}"));
     let output = repo.run(&["new", "environment", "--from", "base", "--from-csv", "customers.csv"]).code(0);
     assert!(
-        output.stderr.contains("cust-004 and 395 more") && output.stderr.contains("400 environments made"),
+        output.stderr.contains("cust-004 and 395 more") && output.stderr.contains("400 environments created"),
         "{}",
         output.stderr
     );

@@ -1,7 +1,7 @@
 //! Every name that we use in a request to Graph, or read from a response, is in Microsoft's published metadata.
 //!
 //! The metadata itself (CSDL) is in no package of a registry. What is read here is Microsoft's own rendering of it: the
-//! types of `@microsoft/microsoft-graph-types`, generated from the CSDL of v1.0, a property for a property. PermissionNames and ids
+//! types of `@microsoft/microsoft-graph-types`, generated from the CSDL of v1.0, a property for a property. Names and ids
 //! of permissions are those of `fixtures/graph-permissions.json`, taken from the repository and commit that it names.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -203,7 +203,7 @@ fn typed_values_are_hidden_and_asked_for_twice() {
     assert_eq!(operator.value(), CANARY.as_bytes());
     let before = operator.repo.read(FILE);
     let shown = typed(&format!("{CANARY}\nanother\n")).code(1).stdout;
-    assert!(shown.contains("the two differ"), "{shown}");
+    assert!(shown.contains("the two values differ"), "{shown}");
     assert_eq!(operator.repo.read(FILE), before);
 }
 
