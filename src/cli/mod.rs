@@ -1,6 +1,6 @@
 //! Command line: one file or folder per command. The only module that prints.
 //!
-//! A command is a `clap::Args` struct that implements [`Runnable`]. It reads files and calls the service through the
+//! A command is a `clap::Args` struct that implements `Runnable`. It reads files and calls the service through the
 //! library, and gives text to the `Printer`: results go to standard output, messages to standard error. [`main`] turns
 //! the result into an exit code and reports errors. Nothing outside `main.rs` calls this module.
 //!

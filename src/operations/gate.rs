@@ -1,6 +1,6 @@
 //! Verification before an apply: the profiles that the service verifies, and the results that stop the apply.
 //!
-//! [`request`] names what a changeset sets, [`verify`] collects the service's report, [`evaluate`] applies the waivers and
+//! [`request`] names what a changeset sets, `verify` collects the service's report, [`evaluate`] applies the waivers and
 //! returns the profiles that fail. [`check`] does all of it without an operator who could accept findings.
 
 use std::{

@@ -3,7 +3,7 @@
 //! * [`Server`] listens; [`Hosting`] has the environments of a process; `limits` bounds the concurrent work of a process
 //! * `http` has middleware, extractors, bounded request bodies and problem responses
 //! * `authentication` finds the caller of a request, `access` checks its role; `oidc` accepts identity tokens of pipelines
-//! * `routes` has the endpoints, one file per resource: a handler authorizes, calls [`Service`], and answers
+//! * `routes` has the endpoints, one file per resource: a handler authorizes, calls `Service`, and answers
 //! * `changes` decides whether a change is accepted; it is the only module that commits one
 //! * `submissions` accepts mail, `message_actions` changes accepted messages
 //! * `verification` runs the verifier for callers without keys, and decides which secrets it may use

@@ -1,4 +1,4 @@
-//! Time: the [`Clock`] that everything else is given, and a [steady clock](steady_clock) that does not move when the
+//! Time: the [`Clock`] that everything else is given, and a steady clock that does not move when the
 //! system clock is set. No other module reads the system clock.
 
 mod clock;

@@ -1,8 +1,8 @@
 //! Transports: the ways in which a profile sends.
 //!
-//! [`Transports`] sends an [`OutgoingMessage`] with the transport of a profile, tries logins, and searches Sent Items. SMTP and
+//! `Transports` sends an [`OutgoingMessage`] with the transport of a profile, tries logins, and searches Sent Items. SMTP and
 //! Microsoft Graph are implemented here; profiles that send as a signed-in user are not sent by the service. A transport calls
-//! [`RecordBegin`] before the step after which the message may have been accepted. Nothing here decides whether a message is
+//! `RecordBegin` before the step after which the message may have been accepted. Nothing here decides whether a message is
 //! retried.
 
 mod connection;

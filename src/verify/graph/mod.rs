@@ -1,6 +1,6 @@
 //! The checks of the two Graph providers.
 //!
-//! [`GraphCheck`] runs the checks of one profile: `tenant`, then `direct` or `delegate`. These parts send requests, by
+//! `GraphCheck` runs the checks of one profile: `tenant`, then `direct` or `delegate`. These parts send requests, by
 //! `directory_access`, `sign_in` and `probe`; the other parts are pure and evaluate replies: `registration`,
 //! `permission`, `redirect`, `credential`, `mailbox`. An exported registration is evaluated by the same code as one
 //! that was read from Graph.
