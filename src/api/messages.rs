@@ -35,7 +35,7 @@ pub struct Submission {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<Document>,
     /// Send the document even if it was sent before.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, alias = "again", skip_serializing_if = "std::ops::Not::not")]
     pub allow_duplicate: bool,
     /// Recipients: `a@example.com`, or `A Person <a@example.com>`; one address per entry. A name with a comma must be quoted:
     /// `"Doe, John" <john@example.com>`.
@@ -171,7 +171,7 @@ pub enum Action {
 pub struct ActionOptions {
     /// For `replay`: send the message to all recipients, also to those that received it. Without it, a delivered or cancelled
     /// message is refused, and others are sent to the recipients that they did not reach.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(alias = "again", skip_serializing_if = "std::ops::Not::not")]
     pub all_recipients: bool,
 }
 

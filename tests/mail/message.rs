@@ -76,7 +76,7 @@ fn invalid_addresses_are_refused_with_reason_and_place() {
         ("a@example..com", "two dots", Some(11)),
         ("a@example.com.", "ends with a dot", Some(15)),
         ("a@-example.com", "hyphen", Some(3)),
-        ("a@", "behind the `@`", None),
+        ("a@", "after the `@`", None),
         ("@example.com", "before the `@`", Some(1)),
         ("a\u{200b}b@example.com", "invisible character (U+200B)", Some(2)),
         ("a@exam\u{ad}ple.com", "invisible character (U+00AD)", Some(7)),

@@ -75,7 +75,7 @@ pub(crate) struct Send {
     #[arg(long, value_name = "TYPE/NUMBER", value_parser = parse_document)]
     document: Option<Document>,
     /// Send the document even if it was sent before
-    #[arg(long)]
+    #[arg(long, alias = "again")]
     allow_duplicate: bool,
     /// Key that makes the submission safe to repeat [default: a new key]
     #[arg(long, value_name = "KEY")]

@@ -58,6 +58,7 @@ pub(super) struct RawParameters {
     /// For a raw message: the number of the document.
     document_number: Option<String>,
     /// For a raw message: send the document even if it was sent before.
+    #[serde(alias = "again")]
     allow_duplicate: bool,
     /// For a raw message: the recipients of the envelope, separated by commas, if they are not those of the header.
     recipients: Option<String>,

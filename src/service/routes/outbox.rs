@@ -29,6 +29,7 @@ use crate::{
 pub(super) struct StatusParameters {
     /// Also count messages that finished within this number of seconds, at most 30 days.
     #[param(minimum = 1, maximum = 2_592_000)]
+    #[serde(alias = "over")]
     finished_within: Option<u32>,
 }
 

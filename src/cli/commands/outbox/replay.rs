@@ -35,7 +35,7 @@ pub(super) struct Replay {
     #[command(flatten)]
     selection: MessageSelection,
     /// Send to all recipients, including those that it reached, and include delivered and cancelled messages
-    #[arg(long)]
+    #[arg(long, alias = "again")]
     all_recipients: bool,
     /// List the messages and recipients without sending
     #[arg(long, conflicts_with = "yes")]
