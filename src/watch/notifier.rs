@@ -110,7 +110,7 @@ fn render_text(report: &Report) -> String {
     let remedy = if report.remedy.is_empty() { String::new() } else { format!("\nWhat to do: {}\n", report.remedy) };
     let still = if report.reminder { "This was reported before, and lasts.\n" } else { "" };
     format!(
-        "Environment: {}\n{}{code}\n{remedy}\n{still}FilesVersion at {} by mailwright watch.\n",
+        "Environment: {}\n{}{code}\n{remedy}\n{still}Seen at {} by mailwright watch.\n",
         report.environment,
         report.message,
         report.at.strftime("%Y-%m-%d %H:%M:%S UTC")

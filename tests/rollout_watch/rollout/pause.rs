@@ -16,9 +16,13 @@ fn paused_it_waits_and_the_soak_goes_on() {
     fleet.wait_for("port", is("soakStarted"));
     let begun = Instant::now();
     let paused = fleet.run(&["rollout", "pause", "port"]).code(0);
-    assert!(paused.stdout.contains("Paused: ann@") && paused.stdout.contains("resume port"), "{}", paused.stdout);
+    assert!(
+        paused.stdout.contains("Paused: requested by ann@") && paused.stdout.contains("resume port"),
+        "{}",
+        paused.stdout
+    );
     let output = end(child).code(3);
-    assert!(output.stdout.contains("Paused: ann@"), "{}", output.stdout);
+    assert!(output.stdout.contains("Paused: requested by ann@"), "{}", output.stdout);
     assert_eq!(fleet.ports(), [587, 25, 25]);
     std::thread::sleep(Duration::from_secs(3));
     fleet.run(&["rollout", "resume", "port"]).code(0);
@@ -62,7 +66,7 @@ fn aborted_from_another_terminal_it_takes_everything_back() {
     fleet.wait_for("port", is("soakStarted"));
     assert_eq!(fleet.ports(), [587, 587, 25]);
     let asked = fleet.run(&["rollout", "abort", "port", "--take-back", "--yes"]).code(0);
-    assert!(asked.stdout.contains("2 taken back"), "{}", asked.stdout);
+    assert!(asked.stdout.contains("2 rolled back"), "{}", asked.stdout);
     end(child).code(0);
     assert_eq!(fleet.ports(), [25; 3]);
     assert_eq!(fleet.generations("c-03").len(), 1, "what was not begun is not touched");

@@ -34,7 +34,7 @@ fn drift_is_reported_by_mail_through_the_service_itself() {
     assert_eq!(taken[1].header("Subject").as_deref(), Some("[one] changed outside Git"));
     let text = taken[1].content.replace("=\r\n", "");
     assert!(text.contains("`relay` was changed outside Git by `first-admin` (generation 2)"), "{text}");
-    assert!(text.contains("What to do: `mailwright drift one` shows it."), "{text}");
+    assert!(text.contains("What to do: `mailwright drift one` shows the change."), "{text}");
     assert!(watch.log().contains("\"event\":\"drift-found\""), "{}", watch.log());
     watch.terminate();
     assert_eq!(watch.wait(20), Some(0));

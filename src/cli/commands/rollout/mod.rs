@@ -102,7 +102,7 @@ enum RolloutCommand {
         #[arg(long)]
         take_back: bool,
         /// With `--take-back`: empty the environments that were empty before
-        #[arg(long, requires = "take_back")]
+        #[arg(long = "to-nothing", requires = "take_back")]
         to_empty: bool,
         /// Skip the confirmation prompt
         #[arg(long, short = 'y')]
