@@ -51,7 +51,7 @@ fn the_exit_code_reflects_the_findings() {
     sandbox.put(&good());
     let clean = run(&[]).code(0);
     assert!(clean.stdout.contains("level 2 of 4: credential"), "{}", clean.stdout);
-    assert!(clean.stdout.contains("What is unknown was not seen, and is not clean"), "{}", clean.stdout);
+    assert!(clean.stdout.contains("An unknown check was not completed and is not a pass"), "{}", clean.stdout);
     run(&["--fail-on", "warning"]).code(0);
     assert!(
         clean.stdout.lines().any(|line| line.contains(" unknown, ") && line.contains(" in 1 profile;")),
@@ -523,7 +523,7 @@ fn an_exported_registration_needs_no_network() {
             json!({ "appId": WEB, "displayName": "Web", "password": "canary-of-a-password", "tenant": "contoso.example" }),
             "this is a credential",
         ),
-        (json!({ "appId": WEB, "displayName": "Web" }), "nothing of what a registration holds"),
+        (json!({ "appId": WEB, "displayName": "Web" }), "no other property of a registration"),
     ] {
         repo.write("app.json", document.to_string());
         let refused = repo.run(&["verify", "dev", "web", "--manifest", "app.json"]).code(1).stderr;
@@ -803,7 +803,7 @@ fn nothing_seen_is_not_clean_where_that_is_asked_for() {
     sandbox.fault(&json!({ "at": "openid-configuration", "body": "html" }));
     let seen = repo.run(&["verify", "dev"]).code(0).stdout;
     assert!(seen.contains("1 unknown in 1 profile;"), "{seen}");
-    assert!(seen.contains("What is unknown was not seen, and is not clean"), "{seen}");
+    assert!(seen.contains("An unknown check was not completed and is not a pass"), "{seen}");
     repo.run(&["verify", "dev", "--fail-on", "unknown"]).code(3);
 
     let stopped = repo.run(&["apply", "dev", "--yes", "--fail-on", "unknown"]).code(1);

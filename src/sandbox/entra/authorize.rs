@@ -46,7 +46,7 @@ pub(in crate::sandbox) async fn authorize(
     let redirect = field("redirect_uri");
     let all = [&application.redirects.web, &application.redirects.spa, &application.redirects.public_client];
     if all.iter().all(|uris| uris.is_empty()) {
-        return page(900_971, "OAuthError reply address provided.");
+        return page(900_971, "No reply address provided.");
     }
     if !all.iter().any(|uris| uris.iter().any(|uri| same_redirect(uri, redirect))) {
         return page(

@@ -186,7 +186,7 @@ fn by_federation(application: &Application, assertion: &str) -> Result<Proved, O
             "invalid_client",
             70_021,
             format!(
-                "OAuthError matching federated identity record found for presented assertion. Assertion Issuer: '{issuer}'. Assertion Subject: '{subject}'. Assertion Audience: '{audience}'."
+                "No matching federated identity record found for presented assertion. Assertion Issuer: '{issuer}'. Assertion Subject: '{subject}'. Assertion Audience: '{audience}'."
             ),
         ));
     }
@@ -195,9 +195,7 @@ fn by_federation(application: &Application, assertion: &str) -> Result<Proved, O
             401,
             "invalid_client",
             700_212,
-            format!(
-                "OAuthError matching federated identity record found for presented assertion audience '{audience}'."
-            ),
+            format!("No matching federated identity record found for presented assertion audience '{audience}'."),
         ));
     }
     if !application.federated.iter().any(|known| known.issuer == issuer) {
@@ -205,7 +203,7 @@ fn by_federation(application: &Application, assertion: &str) -> Result<Proved, O
             401,
             "invalid_client",
             700_211,
-            format!("OAuthError matching federated identity record found for presented assertion issuer '{issuer}'."),
+            format!("No matching federated identity record found for presented assertion issuer '{issuer}'."),
         ));
     }
     if !application.federated.iter().any(|known| known.issuer == issuer && known.subject == subject) {
@@ -214,7 +212,7 @@ fn by_federation(application: &Application, assertion: &str) -> Result<Proved, O
             "invalid_client",
             700_213,
             format!(
-                "OAuthError matching federated identity record found for presented assertion subject '{subject}'. Check your federated identity credential Subject, Audience and Issuer against the presented assertion."
+                "No matching federated identity record found for presented assertion subject '{subject}'. Check your federated identity credential Subject, Audience and Issuer against the presented assertion."
             ),
         ));
     }
