@@ -170,7 +170,7 @@ fn the_command_line_sends_parts_and_whole_messages() {
             .unwrap()
             .to_owned();
     let shown = service.repo.run(&["outbox", "dev", "show", &id]).code(0).stdout;
-    for part in ["because    default for EDU1: nobody; default system-wide: relay", "permanent", "127.0.0.1"] {
+    for part in ["because    default for EDU1: none; default system-wide: relay", "permanent", "127.0.0.1"] {
         assert!(shown.contains(part), "{part}:\n{shown}");
     }
     let exported = service.repo.run(&["outbox", "dev", "export", &id]).code(0).stdout;

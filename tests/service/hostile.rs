@@ -115,7 +115,7 @@ fn an_age_file_that_cannot_be_taken_is_named_and_changes_nothing() {
     assert_eq!(send(5, &digest(b"plain"), Some(&base64(b"plain"))), (422, "MW0034".to_owned()));
     assert_eq!(send(6, &digest(&good), Some("not base64!")), (400, "MW0212".to_owned()));
     let large = vec![b'x'; 100_000];
-    assert_eq!(send(7, &digest(&large), Some(&base64(&large))), (422, "MW0213".to_owned()));
+    assert_eq!(send(7, &digest(&large), Some(&base64(&large))), (413, "MW0213".to_owned()));
     let masked = repo.pipe(&["secrets", "set", "dev", "relay/password"], b"*****").code(1);
     assert!(masked.stderr.contains("MW0032"), "{}", masked.stderr);
     // A mask that another program sealed is refused by the service.

@@ -815,7 +815,7 @@ fn nothing_seen_is_not_clean_where_that_is_asked_for() {
     assert_eq!(repo.state()["generation"], 0);
     let done = repo.run(&["apply", "dev", "--yes"]).code(0);
     assert!(done.stderr.contains("Verify: 1 unknown in 1 profile;"), "{}", done.stderr);
-    assert!(done.stderr.contains("`--fail-on unknown` stops there"), "{}", done.stderr);
+    assert!(done.stderr.contains("`--fail-on unknown` stops the apply"), "{}", done.stderr);
 }
 
 /// Every way in which something was written down while profiles were verified.

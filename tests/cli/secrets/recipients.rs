@@ -177,7 +177,7 @@ fn the_services_own_recipient_and_the_last_one_stay() {
     fleet.run(&["remove", &service, "-i", "key.txt", "--even-the-service", &service]).code(0);
     let operator = fleet.operator.recipient();
     let last = fleet.run(&["remove", &operator, "-i", "key.txt", "--even-the-service", &operator]).code(1);
-    assert!(last.stderr.contains("MW0364") && last.stderr.contains("the only one"), "{}", last.stderr);
+    assert!(last.stderr.contains("MW0364") && last.stderr.contains("the only recipient"), "{}", last.stderr);
     // A private key is refused, and not echoed.
     let secret = fleet.new.to_file().expose_secret().lines().last().unwrap().to_owned();
     let output = fleet.run(&["add", &secret, "-i", "key.txt"]).code(1);

@@ -190,7 +190,7 @@ fn back_to_nothing_only_where_that_is_said() {
     let other = fleet.run(&["rollback", "c-01", "--to", "0", "--yes"]).code(1);
     assert!(other.stderr.contains("MW0218") && other.stderr.contains("--allow-deletes"), "{}", other.stderr);
     let output = fleet.run(&["rollout", "abort", "port", "--take-back", "--to-nothing", "--yes"]).code(0);
-    assert!(output.stdout.contains("3 taken back"), "{}", output.stdout);
+    assert!(output.stdout.contains("3 rolled back"), "{}", output.stdout);
     for name in fleet.names() {
         let state = fleet.state(&name);
         assert_eq!((state.generation, state.live_stored().count()), (2, 0), "{name}");
