@@ -24,6 +24,7 @@ use crate::{
         ui::{
             confirm::confirm,
             plan::{PLAN_LABELS, plan_line, plan_outcome, report_rollback},
+            wording::count_of,
         },
     },
     client::{Client, Progress},
@@ -401,11 +402,11 @@ fn is_failure(ended: &TaskResult<Summary>) -> bool {
 }
 
 fn question(changing: usize, failed: usize) -> String {
-    let noun = |count: usize| if count == 1 { "1 environment".to_owned() } else { format!("{count} environments") };
+    let environments = count_of(changing, "environment");
     match failed {
-        0 => format!("Apply this to {}?", noun(changing)),
-        1 => format!("Apply this to {}, and leave out the one that failed?", noun(changing)),
-        failed => format!("Apply this to {}, and leave out the {failed} that failed?", noun(changing)),
+        0 => format!("Apply this to {environments}?"),
+        1 => format!("Apply this to {environments}, and leave out the one that failed?"),
+        failed => format!("Apply this to {environments}, and leave out the {failed} that failed?"),
     }
 }
 

@@ -8,8 +8,12 @@ use crate::{
         args::environments::EnvironmentsArgs,
         environment::{self, Environment},
         fleet::Fleet,
-        ui::fleet_report::{Significance, Summary, SummaryLabels},
-        ui::{outbox::describe_outbox, table::table, wording::format_time},
+        ui::{
+            fleet_report::{Significance, Summary, SummaryLabels},
+            outbox::describe_outbox,
+            table::table,
+            wording::{count_of, format_time},
+        },
     },
     model::{
         Function,
@@ -71,10 +75,9 @@ impl Status {
             "companies": state.settings.companies, "unserved": unserved, "outbox": outbox,
         });
         let line = format!(
-            "generation {}, {} profile{}, {}",
+            "generation {}, {}, {}",
             state.generation,
-            live.len(),
-            if live.len() == 1 { "" } else { "s" },
+            count_of(live.len(), "profile"),
             if drift == 0 { "no drift".to_owned() } else { format!("{drift} changed outside Git") }
         );
         let mut lines = vec![

@@ -81,16 +81,12 @@ impl Runnable for Check {
                 let word = if f.code.severity() == Severity::Error { "error" } else { "warning" };
                 context.printer.out(&format!("{}: {word}[{}]: {}\n  help: {}", f.file, f.code, f.message, f.remedy));
             }
-            let s = |count: usize| if count == 1 { "" } else { "s" };
             context.printer.out(&format!(
-                "{} secret{} in {} environment{} checked, {errors} error{}, {} warning{}.",
-                checked,
-                s(checked),
-                names.len(),
-                s(names.len()),
-                s(errors),
-                found.len() - errors,
-                s(found.len() - errors)
+                "{} in {} checked, {}, {}.",
+                count_of(checked, "secret"),
+                count_of(names.len(), "environment"),
+                count_of(errors, "error"),
+                count_of(found.len() - errors, "warning")
             ));
             let bound = bindings.iter().filter(|(_, count)| **count > 0);
             let bound: Vec<String> = bound.map(|(kind, count)| format!("{count} by {}", kind.describe())).collect();

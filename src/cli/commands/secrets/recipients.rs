@@ -24,8 +24,7 @@ use crate::{
             sealing::{open_error, seal_error},
         },
         environment::Environment,
-        ui::age_prompt::AgePrompt,
-        ui::table::table,
+        ui::{age_prompt::AgePrompt, table::table, wording::count_of},
     },
     config::Repository,
     fs::write_all,
@@ -388,13 +387,11 @@ impl RecipientsArgs {
                     .render(),
             );
         }
-        let s = |count: usize| if count == 1 { "" } else { "s" };
         let would = if self.dry_run { "would be " } else { "" };
         printer.note(&format!(
-            "{total} file{} {would}changed in {} environment{}{}.",
-            s(total),
-            changed.len(),
-            s(changed.len()),
+            "{} {would}changed in {}{}.",
+            count_of(total, "file"),
+            count_of(changed.len(), "environment"),
             if failures.is_empty() { String::new() } else { format!("; {} failed", failures.len()) }
         ));
         if action == "remove" && total > 0 {

@@ -14,6 +14,7 @@ use crate::{
             value,
         },
         environment::Environment,
+        ui::wording::count_of,
     },
     config::Repository,
     model::{Destination, EnvironmentName, SecretReference},
@@ -89,10 +90,10 @@ pub(super) fn describe_sealed(
     destination: &Destination,
     environment: &EnvironmentName,
 ) -> String {
-    let s = if recipients == 1 { "" } else { "s" };
     format!(
-        "sealed {} to {recipients} recipient{s}, {}",
+        "sealed {} to {}, {}",
         path.display(),
+        count_of(recipients, "recipient"),
         describe_destination(destination, environment)
     )
 }

@@ -15,6 +15,7 @@ use crate::{
         args::{outbound::DeliveryArgs, service::PLACEHOLDER, values::parse_listen_address},
         log::{LogFormat, start_log},
         signals::wait_for_stop,
+        ui::wording::count_of,
     },
     model::{Code, EnvironmentName},
     net::listener::{self, ConnectionLimits, ListenError, OpenConnections, Tls},
@@ -201,9 +202,8 @@ impl Serve {
                 }
             }
             ServedData::Multiple(names, _) => {
-                let noun = if names.len() == 1 { "environment" } else { "environments" };
-                let at = format!("{address}/environments/{PLACEHOLDER}");
-                context.printer.out(&format!("mailwright serves {} {noun} at {at}", names.len()));
+                let environments = count_of(names.len(), "environment");
+                context.printer.out(&format!("mailwright serves {environments} at {address}/environments/{PLACEHOLDER}"));
                 if !first.is_empty() {
                     first_token::print_tokens(context, first, self.token_file.as_deref());
                 }
