@@ -43,10 +43,14 @@ impl Environment {
 
     /// Finds an environment by name. The error for an unknown name suggests a similar one.
     pub(crate) fn find(context: &Context, name: &str) -> Result<Self, CliError> {
-        let repository = context.repository()?;
+        Self::find_in(&Arc::new(context.repository()?), name)
+    }
+
+    /// Finds an environment in a repository that is open already.
+    pub(crate) fn find_in(repository: &Arc<Repository>, name: &str) -> Result<Self, CliError> {
         let names = repository.environments();
         if let Some(known) = names.iter().find(|known| known.as_str() == name) {
-            Ok(Self::new(known.clone(), Arc::new(repository)))
+            Ok(Self::new(known.clone(), Arc::clone(repository)))
         } else {
             let error = CliError::coded(Code::UnknownEnvironment, format!("unknown environment `{name}`"));
             let known = names.iter().map(EnvironmentName::as_str);

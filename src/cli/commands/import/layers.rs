@@ -22,14 +22,14 @@ const AT_ONCE: usize = 8;
 
 impl Import {
     pub(super) fn import_layers(&self, context: &Context, base: &EnvironmentName) -> Result<Exit, CliError> {
-        let repository = context.repository()?;
+        let repository = Arc::new(context.repository()?);
         let root = repository.root().to_owned();
         if repository.environments().contains(base) {
             return Err(CliError::coded(Code::InvalidName, format!("the environment `{base}` already exists"))
                 .remedy("Name a new folder: `--layers customers`."));
         }
         let names = self.select_bare(&repository)?;
-        let states = context.runtime()?.block_on(self.states(context, &names))?;
+        let states = context.runtime()?.block_on(self.states(context, &repository, &names))?;
         let sites: Vec<LiveEnvironment> = names
             .into_iter()
             .zip(states)
@@ -55,8 +55,7 @@ impl Import {
                     if selection.is_empty() { Selection::parse(&["*".to_owned()], &[]) } else { Ok(selection) }
                 },
             )
-            .and_then(|selection| repository.select(&selection))
-            .map_err(|error| CliError::coded(error.code, error.message).remedy(error.remedy))?;
+            .and_then(|selection| repository.select(&selection))?;
         for name in &names {
             let extends = repository.own_document(name).is_some_and(|own| own.get("extends").is_some());
             if extends || !repository.profile_names(name).is_empty() {
@@ -70,11 +69,16 @@ impl Import {
         Ok(names)
     }
 
-    async fn states(&self, context: &Context, names: &[EnvironmentName]) -> Result<Vec<State>, CliError> {
+    async fn states(
+        &self,
+        context: &Context,
+        repository: &Arc<Repository>,
+        names: &[EnvironmentName],
+    ) -> Result<Vec<State>, CliError> {
         let places = Arc::new(Semaphore::new(AT_ONCE));
         let mut requests = JoinSet::new();
         for (index, name) in names.iter().enumerate() {
-            let client = Environment::find(context, name.as_str())?.client(context, &self.service)?;
+            let client = Environment::new(name.clone(), Arc::clone(repository)).client(context, &self.service)?;
             let (places, name) = (Arc::clone(&places), name.clone());
             requests.spawn(async move {
                 let _place = places.acquire_owned().await;

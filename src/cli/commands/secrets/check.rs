@@ -1,6 +1,6 @@
 //! `mailwright secrets check`: checks that every file parses and is encrypted to all recipients.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -50,13 +50,14 @@ impl Runnable for Check {
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let all = context.repository()?;
+        let repository = Arc::new(context.repository()?);
         let names: Vec<String> = if self.environments.is_empty() {
             let has_secrets = |name: &EnvironmentName| {
-                !all.is_abstract(name)
-                    && (all.root().join("secrets").join(name.as_str()).exists() || !all.used_secrets(name).is_empty())
+                !repository.is_abstract(name)
+                    && (repository.root().join("secrets").join(name.as_str()).exists()
+                        || !repository.used_secrets(name).is_empty())
             };
-            all.environments().iter().filter(|name| has_secrets(name)).map(ToString::to_string).collect()
+            repository.environments().iter().filter(|name| has_secrets(name)).map(ToString::to_string).collect()
         } else {
             self.environments.clone()
         };
@@ -65,7 +66,7 @@ impl Runnable for Check {
             BTreeMap::from([Binding::Destination, Binding::ValueId, Binding::File].map(|kind| (kind, 0)));
         let mut checked = 0;
         for name in &names {
-            checked += check_environment(&Environment::find(context, name)?, &mut found, &mut bindings)?;
+            checked += check_environment(&Environment::find_in(&repository, name)?, &mut found, &mut bindings)?;
         }
         let errors = found.iter().filter(|found| found.code.severity() == Severity::Error).count();
         if self.format == Format::Json {
