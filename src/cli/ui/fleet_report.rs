@@ -11,6 +11,7 @@ use crate::{
     },
     model::{Code, EnvironmentName},
     text::{
+        enumerate,
         markdown::{code_block, escape_inline},
         printable,
     },
@@ -294,9 +295,7 @@ fn heading(names: &[&str]) -> String {
 
 /// Returns the first names, and the number of others.
 fn first_names(names: &[&str], quote: &str) -> String {
-    let shown: Vec<String> = names.iter().take(NAMES).map(|name| format!("{quote}{name}{quote}")).collect();
-    let more = names.len().saturating_sub(NAMES);
-    if more > 0 { format!("{} and {more} more", shown.join(", ")) } else { shown.join(", ") }
+    enumerate(names.iter().map(|name| format!("{quote}{name}{quote}")), NAMES)
 }
 
 #[cfg(test)]

@@ -22,7 +22,11 @@ use crate::{
         spreadsheet::TableProblem,
     },
     model::{Code, EnvironmentName},
+    text::enumerate,
 };
+
+/// The number of names in a list.
+const NAMES: usize = 5;
 
 /// An environment to create.
 struct NewFile {
@@ -120,10 +124,10 @@ impl NewEnvironment {
         let (no_service, no_secrets) = (without(|(_, service)| *service), without(|(secrets, _)| !secrets.is_empty()));
         let mut steps = Vec::new();
         if !no_service.is_empty() {
-            steps.push(format!("service: {{ address: https://... }}          in {}", first_names(&no_service)));
+            steps.push(format!("service: {{ address: https://... }}          in {}", enumerate(no_service, NAMES)));
         }
         if !no_secrets.is_empty() {
-            steps.push(format!("secrets of {}; mailwright secrets list ENV lists them", first_names(&no_secrets)));
+            steps.push(format!("secrets of {}; mailwright secrets list ENV lists them", enumerate(no_secrets, NAMES)));
             steps.push("mailwright secrets init ENV RECIPIENT...".to_owned());
             steps.push("mailwright secrets set ENV SECRET".to_owned());
         }
@@ -213,12 +217,6 @@ fn find_column<'a>(list: &'a EnvironmentList, text: &str, problem: &Diagnostic) 
         }
     }
     list.name_column()
-}
-
-/// Lists the first five names, and the number of others.
-fn first_names(names: &[&str]) -> String {
-    let more = if names.len() > 5 { format!(" and {} more", names.len() - 5) } else { String::new() };
-    format!("{}{more}", names.iter().take(5).copied().collect::<Vec<_>>().join(", "))
 }
 
 /// Writes all files. After an error none is left.

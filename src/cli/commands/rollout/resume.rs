@@ -14,6 +14,7 @@ use crate::{
         folder::LockedFolder,
         journal::{self, JournalContents, RolloutSpec},
     },
+    text::enumerate,
 };
 
 pub(super) fn resume(context: &Context, name: &str, accept_changes: bool, work: &Work) -> Result<Exit, CliError> {
@@ -57,9 +58,8 @@ fn describe_difference(before: &RolloutSpec, present: &RolloutSpec) -> Option<St
     let differing: std::collections::BTreeSet<_> =
         old.keys().chain(new.keys()).filter(|name| old.get(*name) != new.get(*name)).collect();
     if !differing.is_empty() {
-        let names = differing.iter().take(5).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        let more = if differing.len() > 5 { format!(" and {} more", differing.len() - 5) } else { String::new() };
-        return Some(format!("the files of {names}{more} changed"));
+        let names = enumerate(differing.iter().map(|name| format!("`{name}`")), 5);
+        return Some(format!("the files of {names} changed"));
     }
     (before.file != present.file).then(|| "the rollout's own file changed".to_owned())
 }

@@ -203,7 +203,9 @@ impl Serve {
             }
             ServedData::Multiple(names, _) => {
                 let environments = count_of(names.len(), "environment");
-                context.printer.out(&format!("mailwright serves {environments} at {address}/environments/{PLACEHOLDER}"));
+                context
+                    .printer
+                    .out(&format!("mailwright serves {environments} at {address}/environments/{PLACEHOLDER}"));
                 if !first.is_empty() {
                     first_token::print_tokens(context, first, self.token_file.as_deref());
                 }
