@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
 
@@ -72,19 +72,10 @@ impl Environment {
         options.client(context, &self.name, declared.as_deref())
     }
 
-    /// Returns the commit, branch and author of the files. The branch is the given one, or the one that is checked out, or that of
-    /// the CI system. If Git refuses to answer, a warning is printed.
+    /// Returns the commit, branch and author of the files, as [`read_source`] reads them.
     pub(crate) fn source(&self, context: &Context, branch: Option<&str>) -> Provenance {
-        let read = || {
-            let mut source = git::read_provenance(self.repository.root(), branch.map(str::to_owned));
-            source.provenance.branch = source.provenance.branch.or_else(super::variables::branch);
-            // The warning is printed once for all environments of a repository.
-            if let Some(refusal) = &source.refusal {
-                warn_about_source(context, refusal);
-            }
-            source
-        };
-        self.source.get_or_init(read).provenance.clone()
+        // Read once for all environments of a repository, so that the warning is printed once.
+        self.source.get_or_init(|| read_source(context, self.repository.root(), branch)).provenance.clone()
     }
 
     /// The reason for which Git did not name the source of the files, if it was asked and refused.
@@ -93,12 +84,18 @@ impl Environment {
     }
 }
 
-/// Warns that commit, branch and author of the files are not recorded, because Git refuses to answer.
-pub(crate) fn warn_about_source(context: &Context, refusal: &git::GitError) {
-    context.printer.note(&format!(
-        "warning[{}]: commit, branch and author cannot be recorded: {}\n  {}",
-        refusal.code, refusal.message, refusal.remedy
-    ));
+/// Reads the commit, branch and author of the files. The branch is the given one, or the one that is checked out, or that of the
+/// CI system. If Git refuses to answer, a warning is printed.
+pub(crate) fn read_source(context: &Context, root: &Path, branch: Option<&str>) -> git::WorkTreeProvenance {
+    let mut source = git::read_provenance(root, branch.map(str::to_owned));
+    source.provenance.branch = source.provenance.branch.or_else(super::variables::branch);
+    if let Some(refusal) = &source.refusal {
+        context.printer.note(&format!(
+            "warning[{}]: commit, branch and author cannot be recorded: {}\n  {}",
+            refusal.code, refusal.message, refusal.remedy
+        ));
+    }
+    source
 }
 
 /// Prints the problems of the files, and returns the error that ends the command.

@@ -15,7 +15,7 @@ use std::{path::PathBuf, sync::Arc};
 use crate::{
     cli::{self, CliError, Context, ErrorFormat, Exit, Runnable, ServiceArgs, environment, variables},
     config::{Repository, RolloutFile, suggest},
-    git,
+    git::WorkTreeProvenance,
     model::{Code, InvalidName, Problem, RolloutName},
     operations::{ClientPurpose, Connector},
     rollout::{
@@ -278,12 +278,8 @@ fn load_rollout(
     services: &Services,
 ) -> Result<LoadedRollout, CliError> {
     let file = file(context, repository, name)?;
-    let git::WorkTreeProvenance { provenance: mut source, refusal } = git::read_provenance(repository.root(), None);
-    if let Some(refusal) = &refusal {
-        environment::warn_about_source(context, refusal);
-    }
-    source.branch = source.branch.or_else(crate::cli::variables::branch);
-    LoadedRollout::load(repository, file, (source, refusal.map(Problem::from)), services.connect(context))
+    let WorkTreeProvenance { provenance, refusal } = environment::read_source(context, repository.root(), None);
+    LoadedRollout::load(repository, file, (provenance, refusal.map(Problem::from)), services.connect(context))
         .map_err(|report| environment::problems(context, &report))
 }
 
