@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::runtime::Runtime;
-
 use crate::{
     cli::{
         CliError, Context, Exit, Format,
@@ -26,7 +24,7 @@ pub(super) fn show(
 ) -> Result<Exit, CliError> {
     let repository = context.repository()?;
     let rollout = load_rollout(context, &repository, &rollout_name(name)?, services)?;
-    let plan = plan_with_runtime(context, context.runtime()?, &repository, Arc::new(rollout), parallel);
+    let plan = plan(context, &repository, Arc::new(rollout), parallel)?;
     context.printer.out(&match format {
         Format::Human => render::render_plan(&plan),
         Format::Json => format!("{:#}", serde_json::to_value(&plan).unwrap_or_default()),
@@ -35,13 +33,12 @@ pub(super) fn show(
     if plan.failed.is_empty() { Ok(Exit::Done) } else { Err(CliError::already_printed()) }
 }
 
-/// Plans the rollout on the runtime of the command.
-pub(super) fn plan_with_runtime(
+/// Plans the rollout.
+pub(super) fn plan(
     context: &Context,
-    runtime: &Runtime,
     repository: &Repository,
     rollout: Arc<LoadedRollout>,
     parallel: usize,
-) -> RolloutPlan {
-    runtime.block_on(plan_rollout(rollout, repository, &context.clock, parallel, |_, _| {}))
+) -> Result<RolloutPlan, CliError> {
+    Ok(context.runtime()?.block_on(plan_rollout(rollout, repository, &context.clock, parallel, |_, _| {})))
 }

@@ -43,7 +43,7 @@ pub(super) fn resume(context: &Context, name: &str, accept_changes: bool, work: 
     }
     let by = current_operator();
     let first = Event::Resumed { by: by.clone(), spec: changed.map(|_| present) };
-    work.work(context, context.runtime()?, Session { locked, contents, first, rollout, by })
+    work.work(context, Session { locked, contents, first, rollout, by })
 }
 
 /// Describes the difference of two versions of the files; none if there is none.

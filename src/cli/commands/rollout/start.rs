@@ -7,7 +7,7 @@ use crate::{
         CliError, Context, Exit,
         commands::rollout::{
             current_operator, load_rollout,
-            plan::plan_with_runtime,
+            plan::plan,
             rollout_name,
             work::{Session, Work, rollout_spec},
         },
@@ -34,11 +34,9 @@ pub(super) fn start(context: &Context, name: &str, yes: bool, work: &Work) -> Re
             "`mailwright rollout status {name}` shows its state; then `mailwright rollout resume {name}`, or `mailwright rollout abort {name}`."
         )));
     }
-    // Plan and work share a runtime, since connections that are kept open belong to it.
-    let runtime = context.runtime()?;
     if !yes {
         let shared = Arc::new(rollout);
-        let plan = plan_with_runtime(context, runtime, &repository, Arc::clone(&shared), 16);
+        let plan = plan(context, &repository, Arc::clone(&shared), 16)?;
         context.printer.note(&render::render_plan(&plan));
         let count = shared.file.environments().count();
         let question = format!("Roll this out to {count} environments in {} waves?", shared.file.waves.len());
@@ -58,5 +56,5 @@ pub(super) fn start(context: &Context, name: &str, yes: bool, work: &Work) -> Re
         by: by.clone(),
         spec: rollout_spec(&rollout),
     };
-    work.work(context, runtime, Session { locked, contents, first, rollout, by })
+    work.work(context, Session { locked, contents, first, rollout, by })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::{runtime::Runtime, sync::watch};
+use tokio::sync::watch;
 
 use crate::{
     cli::{
@@ -79,9 +79,9 @@ pub(super) enum Task {
 }
 
 impl Work {
-    pub(super) fn work(&self, context: &Context, runtime: &Runtime, session: Session) -> Result<Exit, CliError> {
+    pub(super) fn work(&self, context: &Context, session: Session) -> Result<Exit, CliError> {
         let name = session.rollout.file.name.clone();
-        let result = runtime.block_on(self.run_with_lease(context, session, Task::Work));
+        let result = context.runtime()?.block_on(self.run_with_lease(context, session, Task::Work));
         let run = result.map_err(|error| CliError {
             remedy: error.remedy.map(|r| r.replace(" NAME", &format!(" {name}"))),
             ..error
