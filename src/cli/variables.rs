@@ -102,11 +102,6 @@ fn is_service_link(name: &str, value: &str) -> bool {
     name.ends_with("_PORT") && is_address(value)
 }
 
-/// Returns a variable that a CI system sets for its jobs.
-pub(crate) fn read_ci(name: &str) -> Option<String> {
-    read(name)
-}
-
 /// Returns the address at which GitHub Actions issues identity tokens, and the request token. Both are set if the job has
 /// the permission.
 pub(crate) fn github_identity() -> Option<(String, secrecy::SecretString)> {

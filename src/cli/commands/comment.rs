@@ -48,7 +48,7 @@ impl Runnable for Comment {
             return Err(CliError::coded(Code::EmptyFile, "cannot post a comment: the text is empty")
                 .remedy("Pass the output of a command with `--format markdown`, and check why it is empty."));
         }
-        let request = match PullRequest::of_job(variables::read_ci, |path| read_event(Path::new(path))) {
+        let request = match PullRequest::of_job(variables::read, |path| read_event(Path::new(path))) {
             Ok(request) => request,
             Err(ForgeError::NoPullRequest) => {
                 context.printer.note("This job does not belong to a pull request: nothing to comment on.");
