@@ -28,7 +28,7 @@ use crate::{
     },
     config::Repository,
     model::Code,
-    secrets::{Header, VALUE_LIMIT, open, seal_for},
+    secrets::{Header, open, seal_for},
 };
 
 /// Open a secret in an editor, and seal the result
@@ -126,8 +126,7 @@ fn edit_text(context: &Context, before: &SecretSlice<u8>, scratch: &Scratch) -> 
     if !status.success() {
         return Err(CliError::new("the editor ended with an error; nothing was sealed"));
     }
-    // Room for a byte order mark and a line break.
-    scratch.read(VALUE_LIMIT + 6).map_err(failed)
+    scratch.read(value::GIVEN_LIMIT).map_err(failed)
 }
 
 /// Returns the command for the editor. As in Git, the shell splits VISUAL and EDITOR.

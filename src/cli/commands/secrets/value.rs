@@ -12,8 +12,8 @@ use crate::{
     secrets::VALUE_LIMIT,
 };
 
-/// Room for a byte order mark and a line break, in bytes.
-const MARGIN: usize = 6;
+/// The largest value with a byte order mark and a line break, in bytes.
+pub(super) const GIVEN_LIMIT: usize = VALUE_LIMIT + 6;
 
 /// Reads a value: asks on a terminal, otherwise reads standard input.
 pub(super) fn read_value(
@@ -78,11 +78,10 @@ fn prompt_value(name: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
 
 /// Reads standard input up to the size limit.
 fn read_stdin() -> Result<Zeroizing<Vec<u8>>, CliError> {
-    let limit = VALUE_LIMIT + MARGIN;
-    let mut buffer = Zeroizing::new(Vec::with_capacity(limit));
+    let mut buffer = Zeroizing::new(Vec::with_capacity(GIVEN_LIMIT));
     std::io::stdin()
         .lock()
-        .take(limit as u64)
+        .take(GIVEN_LIMIT as u64)
         .read_to_end(&mut buffer)
         .map_err(|error| CliError::new(format!("cannot read standard input: {error}")))?;
     Ok(buffer)
