@@ -66,6 +66,11 @@ impl CliError {
         self
     }
 
+    /// Returns the code, the message and the remedy. `otherwise` is the code of an error without one.
+    pub(crate) fn into_problem(self, otherwise: Code) -> Problem {
+        Problem::new(self.code.unwrap_or(otherwise), self.message).remedy(self.remedy.unwrap_or_default())
+    }
+
     /// Reports the error: as text to standard error, and in a command's JSON format to standard output as well.
     pub(crate) fn report(&self, printer: &Printer, format: ErrorFormat) {
         match format {

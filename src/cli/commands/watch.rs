@@ -19,7 +19,7 @@ use crate::{
         variables,
     },
     config::Selection,
-    git::{Follower, GitError},
+    git::Follower,
     model::{Code, HumanDuration, Problem},
     net::{
         http_client::is_loopback_url,
@@ -239,8 +239,7 @@ impl Watch {
         Ok(status)
     }
 
-    fn files(&self, context: &Context, data: &std::path::Path) -> Result<Files, CliError> {
-        let failed = |error: GitError| CliError::coded(error.code, error.message).remedy(error.remedy);
+    fn files(&self, context: &Context, data: &Path) -> Result<Files, CliError> {
         let Some(repository) = &self.repository else {
             if self.branch.is_some() {
                 return Err(CliError::coded(Code::Usage, "`--branch` needs `--repository`")
@@ -253,7 +252,7 @@ impl Watch {
             return Ok(Files::folder(path));
         }
         let branch = self.branch.clone().unwrap_or_else(|| "main".to_owned());
-        Follower::open(data.join("clone"), repository.clone(), branch).map(Files::branch).map_err(failed)
+        Ok(Files::branch(Follower::open(data.join("clone"), repository.clone(), branch)?))
     }
 
     fn connect(&self, context: &Context) -> Connector {
@@ -268,10 +267,9 @@ impl Watch {
             // A report is sent through the last known service of the environment.
             let declared = declared.map(str::to_owned).or_else(|| known.get(name.as_str()).cloned());
             let options = if purpose == ClientPurpose::SendMail { &mail } else { &deploy };
-            let client = options.client(&context, name, declared.as_deref()).map_err(|error| {
-                Problem::new(error.code.unwrap_or(Code::TokenMissing), error.message)
-                    .remedy(error.remedy.unwrap_or_default())
-            })?;
+            let client = options
+                .client(&context, name, declared.as_deref())
+                .map_err(|error| error.into_problem(Code::TokenMissing))?;
             known.insert(name.to_string(), client.address().to_owned());
             Ok(client)
         })

@@ -206,10 +206,7 @@ impl Services {
                 ));
             };
             let options = if purpose == ClientPurpose::SendMail { &probe } else { &deploy };
-            options.client_at(&context, name, address).map_err(|error| {
-                Problem::new(error.code.unwrap_or(Code::TokenMissing), error.message)
-                    .remedy(error.remedy.unwrap_or_default())
-            })
+            options.client_at(&context, name, address).map_err(|error| error.into_problem(Code::TokenMissing))
         })
     }
 }
