@@ -22,6 +22,11 @@ pub(crate) fn cut(text: &str, length: usize) -> String {
     shortened(&printable(text), length).into_owned()
 }
 
+/// Returns the name of a status or a class as JSON documents write it.
+pub(crate) fn wire_name(value: impl serde::Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
 /// Returns the first characters of a commit's hash, with a plus sign if there were uncommitted changes. The client that
 /// applied the generation sent it.
 pub(crate) fn short_commit(provenance: &Provenance) -> String {

@@ -10,7 +10,7 @@ use crate::{
         ui::{
             confirm::confirm,
             table::table,
-            wording::{count_of, cut},
+            wording::{count_of, cut, wire_name},
         },
     },
     client::Client,
@@ -142,14 +142,12 @@ fn replay_table(planned: &[PlannedReplay<'_>], all: bool) -> String {
     let rows = planned.iter().take(shown).flat_map(|message| {
         message.recipients.iter().enumerate().map(|(index, PlannedRecipient { last, sent })| {
             let first = |text: String| if index == 0 { text } else { String::new() };
-            let status = serde_json::to_value(last.status).ok();
-            let status = status.and_then(|status| status.as_str().map(str::to_owned)).unwrap_or_default();
             vec![
                 first(message.id.to_string()),
                 first(message.status.id().to_owned()),
                 cut(&last.address, 40),
                 if *sent { "yes" } else { "no" }.to_owned(),
-                status,
+                wire_name(last.status),
                 cut(&last.reply, 60),
                 first(cut(message.subject, 30)),
             ]

@@ -4,7 +4,7 @@ use crate::{
     api::messages::MessageDetail,
     cli::ui::{
         table::table,
-        wording::{cut, format_time},
+        wording::{cut, format_time, wire_name},
     },
     text::printable,
 };
@@ -48,15 +48,12 @@ pub(super) fn describe_message(detail: &MessageDetail) -> String {
     }
     lines.push(String::new());
     let rows = message.recipients.iter().map(|recipient| {
-        let status = serde_json::to_value(recipient.status).ok();
-        let status = status.and_then(|status| status.as_str().map(str::to_owned)).unwrap_or_default();
-        vec![printable(&recipient.address).into_owned(), status, cut(&recipient.reply, 80)]
+        vec![printable(&recipient.address).into_owned(), wire_name(recipient.status), cut(&recipient.reply, 80)]
     });
     lines.push(table(&["recipient", "status", "reply"], rows));
     if !detail.history.is_empty() {
         lines.push(String::new());
         let rows = detail.history.iter().map(|attempt| {
-            let class = serde_json::to_value(attempt.class).ok();
             vec![
                 attempt.number.to_string(),
                 format_time(attempt.at),
@@ -64,7 +61,7 @@ pub(super) fn describe_message(detail: &MessageDetail) -> String {
                 attempt.profile.to_string(),
                 cut(&attempt.server, 40),
                 attempt.phase.clone(),
-                class.and_then(|class| class.as_str().map(str::to_owned)).unwrap_or_default(),
+                wire_name(attempt.class),
                 cut(&attempt.reply, 80),
                 attempt.next_attempt_at.map(format_time).unwrap_or_default(),
             ]
