@@ -210,17 +210,17 @@ impl Apply {
         let (mut shown, mut to_send, mut done) = (Vec::new(), Vec::new(), Vec::new());
         for TaskResult { name, notes, result } in planned {
             // The final result of the environment, unless there is something to send.
-            let word = |result| TaskResult { name: name.clone(), notes: String::new(), result };
+            let ended = |result| TaskResult { name: name.clone(), notes: String::new(), result };
             match result {
                 Err(error) => {
-                    done.push(word(Ok(failure_outcome(json!(null), &error))));
+                    done.push(ended(Ok(failure_outcome(json!(null), &error))));
                     shown.push(TaskResult { name, notes, result: Err(error) });
                 }
                 Ok((ready, refusal)) => {
                     match &refusal {
-                        Some(error) => done.push(word(Ok(failure_outcome(json!(ready.plan), error)))),
+                        Some(error) => done.push(ended(Ok(failure_outcome(json!(ready.plan), error)))),
                         None if ready.plan.has_nothing_to_send() => {
-                            done.push(word(Ok(self.apply_outcome(&ready.plan, None))));
+                            done.push(ended(Ok(self.apply_outcome(&ready.plan, None))));
                         }
                         None => {}
                     }
@@ -233,14 +233,14 @@ impl Apply {
                 }
             }
         }
-        let sheet = FleetReport::new(shown);
+        let plans = FleetReport::new(shown);
         if self.format == Format::Human {
-            sheet.print_text(context, &PLAN_LABELS);
+            plans.print_text(context, &PLAN_LABELS);
         } else {
-            sheet.print_failures(context);
+            plans.print_failures(context);
         }
         if to_send.is_empty() && self.format == Format::Human {
-            return sheet.exit(false);
+            return plans.exit(false);
         }
         let changing = to_send.iter().filter(|(_, ready)| !ready.plan.is_empty()).count();
         if changing > 0 {

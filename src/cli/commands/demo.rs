@@ -257,14 +257,14 @@ impl Running {
         let mut running = Self { program, project, service, address: String::new(), token_file };
         running.address = address?;
         context.printer.out(&format!("It listens at {}.\n", running.address));
-        context.printer.out(&format!(
-            "$ export {}={} {}={}\n",
-            variables::SERVICE,
-            running.address,
-            variables::TOKEN_FILE,
-            running.token_file.display()
-        ));
+        context.printer.out(&format!("$ {}\n", running.export()));
         Ok(running)
+    }
+
+    /// Returns the shell command that sets the variables for the service.
+    fn export(&self) -> String {
+        let token_file = self.token_file.display();
+        format!("export {}={} {}={token_file}", variables::SERVICE, self.address, variables::TOKEN_FILE)
     }
 
     fn step(&self, context: &Context, title: &str, arguments: &[&str]) -> Result<(), CliError> {
@@ -296,13 +296,7 @@ impl Running {
     }
 
     fn keep_running(mut self, context: &Context, environment: &str) {
-        let export = format!(
-            "export {}={} {}={}",
-            variables::SERVICE,
-            self.address,
-            variables::TOKEN_FILE,
-            self.token_file.display()
-        );
+        let export = self.export();
         context.printer.out(&format!(
             "The service runs until Ctrl-C. In another terminal:\n\n  {export}\n\n\
              Change something by hand, show the drift, revert it:\n\n  \

@@ -90,8 +90,8 @@ impl Runnable for Rollback {
         let question = format!("Roll {} back to generation {}?", environment.name, self.to);
         confirm(context, self.yes, &question, "Pass `--yes` to skip the prompt.")?;
         let allowances = Allowances { break_glass: self.break_glass.clone(), ..allowances };
-        let order = RollbackRequest { to: self.to, base: state.generation, allowances, approvals: Vec::new() };
-        let changed = runtime.block_on(client.roll_back(&order))?;
+        let request = RollbackRequest { to: self.to, base: state.generation, allowances, approvals: Vec::new() };
+        let changed = runtime.block_on(client.roll_back(&request))?;
         report_rollback(context, self.format, shown, self.to, &changed);
         Ok(Exit::Done)
     }

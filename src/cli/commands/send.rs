@@ -203,13 +203,17 @@ impl Send {
         Ok(submission)
     }
 
+    /// Returns true if the command line names recipients.
+    fn has_recipients(&self) -> bool {
+        !(self.to.is_empty() && self.cc.is_empty() && self.bcc.is_empty())
+    }
+
     /// Reads a complete message from standard input. Returns none if the options give the parts of the message.
     fn complete_message(&self) -> Result<Option<Vec<u8>>, CliError> {
-        let has_recipients = !(self.to.is_empty() && self.cc.is_empty() && self.bcc.is_empty());
         let has_body = self.text.is_some() || self.html.is_some() || !self.attach.is_empty();
         let message = if has_body { Vec::new() } else { read_stdin()? };
         if message.is_empty() {
-            return if has_recipients {
+            return if self.has_recipients() {
                 Ok(None)
             } else {
                 Err(CliError::coded(Code::Usage, "no recipient is given").remedy(
@@ -238,8 +242,7 @@ impl Send {
 
     /// Returns a note about recipients on the command line: they replace those in the header.
     fn envelope_note(&self) -> Option<&'static str> {
-        let has_recipients = !(self.to.is_empty() && self.cc.is_empty() && self.bcc.is_empty());
-        has_recipients.then_some(
+        self.has_recipients().then_some(
             "The message is sent only to the addresses of `--to`, `--cc` and `--bcc`; its `To` and `Cc` fields are not changed and not used.",
         )
     }

@@ -71,13 +71,7 @@ impl Import {
                 )
                 .remedy("Omit the environment from the command, or remove the column from the list."));
             }
-            (None, _) => self.single_environment()?.to_owned(),
-            (Some(_), _) => {
-                return Err(self
-                    .single_environment()
-                    .err()
-                    .unwrap_or_else(|| CliError::new("exactly one environment is required")));
-            }
+            _ => self.single_environment()?.to_owned(),
         };
         known.iter().find(|known| known.as_str() == name).cloned().ok_or_else(|| {
             let error = CliError::coded(
