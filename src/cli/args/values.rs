@@ -1,4 +1,4 @@
-//! Parsers of argument values that several commands take.
+//! Parsers of argument values that several commands accept.
 
 use std::{
     net::{SocketAddr, ToSocketAddrs as _},

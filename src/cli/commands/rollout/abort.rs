@@ -32,7 +32,7 @@ pub(super) fn abort(
     let folder = work.state.folder(context, &name)?;
     let question = match rollback {
         Some(RollbackScope::IncludingEmpty) => {
-            format!("Abort `{name}`, and roll every environment back, those that were empty too?")
+            format!("Abort `{name}`, and roll every environment back, including those that were empty?")
         }
         Some(RollbackScope::PreviousGenerations) => format!("Abort `{name}`, and roll every environment back?"),
         None => format!("Abort `{name}`? Changes that were applied stay."),
