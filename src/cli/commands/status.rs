@@ -121,7 +121,7 @@ impl Status {
                 cells.len()
             ));
         }
-        lines.push(describe_outbox(&outbox));
+        lines.push(describe_outbox(&outbox, environment.name.as_str()));
         if !live.is_empty() {
             lines.push(String::new());
             let rows = live.iter().map(|(name, profile)| {

@@ -14,8 +14,8 @@ use crate::{
     text::printable,
 };
 
-/// Describes the state of delivery.
-pub(crate) fn describe_outbox(status: &OutboxStatus) -> String {
+/// Describes the state of delivery in an environment.
+pub(crate) fn describe_outbox(status: &OutboxStatus, environment: &str) -> String {
     let counts: Vec<String> = status
         .messages
         .iter()
@@ -28,7 +28,7 @@ pub(crate) fn describe_outbox(status: &OutboxStatus) -> String {
         lines.push("store        writes are failing; delivery is paused".to_owned());
     }
     if let Some(restored) = &status.restored {
-        lines.extend(restored_lines(restored, "ENV"));
+        lines.extend(restored_lines(restored, environment));
     }
     for parked in &status.parked {
         lines.push(format!(

@@ -125,7 +125,7 @@ impl Outbox {
         match &self.command {
             OutboxCommand::Status => {
                 let status = client.outbox().await?;
-                self.print(context, &status, || describe_outbox(&status));
+                self.print(context, &status, || describe_outbox(&status, &self.environment));
             }
             OutboxCommand::List(list) => {
                 let page = client.messages(&list.query()?).await?;
