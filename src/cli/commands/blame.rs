@@ -108,7 +108,7 @@ impl Blame {
                 0 | 1 => None,
                 _ => Some(client.generation(number - 1).await?),
             };
-            walk.visit_generation(&after.generation.clone(), before.as_ref(), &after);
+            walk.visit_generation(&after.generation, before.as_ref(), &after);
             match before {
                 Some(before) if !walk.is_done() => (number, after) = (number - 1, before),
                 _ => break,

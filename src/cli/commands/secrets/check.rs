@@ -216,7 +216,7 @@ fn recipient_problems(header: &Header, recipients: &Recipients) -> Vec<String> {
     };
     let lacking = recipients.texts().filter(|text| !named.contains(&fingerprint(text)));
     let mut messages: Vec<String> =
-        lacking.map(|text| format!("it is not encrypted to {}", shorten_recipient(text))).collect();
+        lacking.map(|text| format!("it is not encrypted to {}", recipient_prefix(text))).collect();
     let stale = named.iter().filter(|print| !recipients.fingerprints().any(|own| own == print.as_str())).count();
     if stale > 0 {
         messages.push(format!(
@@ -276,7 +276,7 @@ fn check_unexpected(
 }
 
 /// Returns the first 24 characters of a recipient.
-fn shorten_recipient(recipient: &str) -> String {
+fn recipient_prefix(recipient: &str) -> String {
     let cut: String = recipient.chars().take(24).collect();
     if recipient.chars().count() > 24 { format!("{cut}...") } else { cut }
 }

@@ -257,7 +257,7 @@ impl Verify {
         }
     }
 
-    /// Returns the options of checks from this machine.
+    /// Returns the options of checks and of a sign-in from this machine.
     fn verify_options(&self, context: &Context, desired: &Desired) -> Result<VerifyOptions, CliError> {
         let mut options = VerifyOptions::new(desired.environment.clone(), context.clock.now());
         options.credential_days = desired.verify.credential_days;
