@@ -28,9 +28,9 @@ use crate::{
     `mailwright drift` reports the difference and `mailwright plan` would undo the rollback."
 )]
 pub(crate) struct Rollback {
-    /// The environment
+    /// Environment
     environment: String,
-    /// The generation to return to
+    /// Generation to return to
     #[arg(long, value_name = "GENERATION")]
     to: u64,
     /// Skip the confirmation prompt

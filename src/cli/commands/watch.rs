@@ -56,7 +56,7 @@ const MONITORS: usize = 64;
     Without --once: 0 after SIGTERM or Ctrl-C."
 )]
 pub(crate) struct Watch {
-    /// The environments: names, or patterns such as 'prod-*' [default: all]
+    /// Environments: names, or patterns such as 'prod-*' [default: all]
     #[arg(value_name = "ENV")]
     environments: Vec<String>,
     /// Only environments with these labels

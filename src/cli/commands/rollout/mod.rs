@@ -46,10 +46,10 @@ pub(crate) struct Rollout {
 enum RolloutCommand {
     /// Show the changes of a rollout, equal ones grouped
     Plan {
-        /// The rollout
+        /// Rollout
         name: String,
         /// Maximum number of environments planned in parallel
-        #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+        #[arg(long, default_value_t = PARALLEL, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
         parallel: u16,
         /// Output format
         #[arg(long, value_enum, default_value_t = cli::Format::Human, value_name = "FORMAT")]
@@ -59,7 +59,7 @@ enum RolloutCommand {
     },
     /// Start a run, and work through the waves
     Start {
-        /// The rollout
+        /// Rollout
         name: String,
         /// Skip the plan and the confirmation prompt
         #[arg(long, short = 'y')]
@@ -69,7 +69,7 @@ enum RolloutCommand {
     },
     /// Resume a run that was paused, stopped or killed
     Resume {
-        /// The rollout
+        /// Rollout
         name: String,
         /// Apply the present files to environments that are not done, though the files changed
         #[arg(long)]
@@ -79,7 +79,7 @@ enum RolloutCommand {
     },
     /// Show the state of a run, or of all runs
     Status {
-        /// The rollout
+        /// Rollout
         name: Option<String>,
         /// Output format
         #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
@@ -89,14 +89,14 @@ enum RolloutCommand {
     },
     /// Pause a run; steps that have started are finished
     Pause {
-        /// The rollout
+        /// Rollout
         name: String,
         #[command(flatten)]
         state: StateFolder,
     },
     /// Abort a run; changes that were applied stay unless they are rolled back
     Abort {
-        /// The rollout
+        /// Rollout
         name: String,
         /// Roll every environment back to the generation that it had
         #[arg(long)]
@@ -111,6 +111,9 @@ enum RolloutCommand {
         work: Work,
     },
 }
+
+/// The default number of environments that are planned in parallel.
+const PARALLEL: u16 = 16;
 
 /// The output format of progress and runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -137,7 +140,7 @@ struct Services {
     /// `MAILWRIGHT_TOKEN_FILE`; or the token itself in `MAILWRIGHT_TOKEN`]
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     token_file: Option<PathBuf>,
-    /// The same for the mail of `checks.probe`, which needs the role `sender` or `admin` [default: the other token]
+    /// File with the token for the mail of `checks.probe`, of role `sender` or `admin` [default: that of `--token-file`]
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     probe_token_file: Option<PathBuf>,
     /// An origin that the tokens may be sent to: `https://mail.example.com`, or `ENV=https://...` for one environment (can be
@@ -147,7 +150,7 @@ struct Services {
     /// PEM file with the certificate authority to trust, in addition to the system's [default: `MAILWRIGHT_CA_FILE`]
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     ca_file: Option<PathBuf>,
-    /// Send tokens over plain http to other machines
+    /// Send tokens over unencrypted HTTP to other machines
     #[arg(long)]
     allow_clear_text: bool,
 }

@@ -6,7 +6,7 @@ use crate::{
     cli::{
         CliError, Context, Exit,
         commands::rollout::{
-            current_operator, load_rollout,
+            PARALLEL, current_operator, load_rollout,
             plan::plan,
             rollout_name,
             work::{Session, Work, rollout_spec},
@@ -36,7 +36,7 @@ pub(super) fn start(context: &Context, name: &str, yes: bool, work: &Work) -> Re
     }
     if !yes {
         let shared = Arc::new(rollout);
-        let plan = plan(context, &repository, Arc::clone(&shared), 16)?;
+        let plan = plan(context, &repository, Arc::clone(&shared), PARALLEL.into())?;
         context.printer.note(&render::render_plan(&plan));
         let count = shared.file.environments().count();
         let question = format!("Roll this out to {count} environments in {} waves?", shared.file.waves.len());
