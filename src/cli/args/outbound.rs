@@ -112,12 +112,14 @@ impl OutgoingArgs {
 
 /// Reads certificate authorities that are trusted in addition to the system's.
 pub(crate) fn read_authorities(path: &Path) -> Result<Vec<u8>, CliError> {
+    read_pem(path, "certificate authorities", "`--outgoing-ca-file`")
+}
+
+/// Reads a PEM file. `contents` and `setting` name its contents and the option or variable that names it, for the error.
+pub(crate) fn read_pem(path: &Path, contents: &str, setting: &str) -> Result<Vec<u8>, CliError> {
     let bytes = std::fs::read(path).map_err(|error| {
-        CliError::coded(
-            Code::Unreadable,
-            format!("cannot read the certificate authorities `{}`: {error}", path.display()),
-        )
-        .remedy("Correct `--outgoing-ca-file`; it is a PEM file.")
+        CliError::coded(Code::Unreadable, format!("cannot read the {contents} `{}`: {error}", path.display()))
+            .remedy(format!("Correct {setting}; it is a PEM file."))
     })?;
     // PEM is text; editors on Windows write a byte order mark.
     Ok(crate::text::try_decode(&bytes).map_or(bytes, String::into_bytes))

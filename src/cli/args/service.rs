@@ -19,7 +19,7 @@ use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
-    cli::{CliError, Context, identity_token, variables},
+    cli::{CliError, Context, args::outbound::read_pem, identity_token, variables},
     client::{
         Client, Options, TokenOrigins,
         origin::{audience_origin, audience_origins, origin_of},
@@ -171,20 +171,8 @@ impl ServiceArgs {
         };
         let ca_file = self.ca_file.clone().or_else(|| variables::read(variables::CA_FILE).map(PathBuf::from));
         let ca_file = ca_file.map(|path| expand_environment(path, environment));
-        let authority = match ca_file {
-            None => None,
-            Some(path) => {
-                let bytes = std::fs::read(&path).map_err(|error| {
-                    CliError::coded(
-                        Code::Unreadable,
-                        format!("cannot read the certificate authority `{}`: {error}", path.display()),
-                    )
-                    .remedy("Correct `--ca-file` or MAILWRIGHT_CA_FILE; it is a PEM file.")
-                })?;
-                // PEM is text; editors on Windows write a byte order mark.
-                Some(crate::text::try_decode(&bytes).map_or(bytes, String::into_bytes))
-            }
-        };
+        let read = |path: PathBuf| read_pem(&path, "certificate authority", "`--ca-file` or MAILWRIGHT_CA_FILE");
+        let authority = ca_file.map(read).transpose()?;
         let options = Options {
             authority: authority.as_deref(),
             allow_clear_text: self.allow_clear_text,
