@@ -1,9 +1,8 @@
 //! A comment on the pull request that a CI job runs for: GitHub, GitLab and Azure DevOps.
 //!
-//! The job's own variables say where it runs; they are handed in by name, so nothing here reads the environment. There is
-//! one comment for each marker (a plan's Markdown begins with one): if it is there, it is replaced, so that ten pushes
-//! leave one comment with the last plan. Answers are read within bounds, redirects are not followed, and the job's token
-//! goes to the forge's own address alone.
+//! [`PullRequest::of_job`] finds it by the variables of the job, which the caller reads, and [`PullRequest::comment`] posts.
+//! Each marker has one comment: an earlier one is replaced, so that ten pushes leave one comment with the last plan.
+//! Answers are read within limits, redirects are not followed, and the job's token is sent only to the address of the forge.
 
 use std::time::Duration;
 
@@ -13,23 +12,23 @@ use serde_json::{Value, json};
 
 use crate::net::http_client::{HttpClient, describe_error};
 
-/// How many pages of comments are looked through.
+/// The maximum number of pages of comments that are searched.
 const PAGES: u32 = 30;
-/// Comments a page.
+/// The number of comments per page.
 const PAGE: usize = 100;
 /// The largest answer that is read, in bytes: a page of the largest comments that GitHub has.
 const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
 
-/// Where a comment goes.
+/// The pull request of a job.
 pub struct PullRequest {
     forge: Forge,
-    /// Where its comments are.
+    /// The address of its comments.
     comments: Url,
     token: SecretString,
     http: HttpClient,
 }
 
-/// The kinds of forge.
+/// A kind of forge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forge {
     /// GitHub, or GitHub Enterprise.
@@ -40,41 +39,41 @@ pub enum Forge {
     Azure,
 }
 
-/// What became of a comment.
+/// The outcome of posting a comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Posted {
-    /// It is new.
+    /// The comment is new.
     Created,
-    /// It replaced an older one.
+    /// The comment replaced an earlier one.
     Replaced,
 }
 
-/// Why there is no comment.
+/// The reason why no comment was posted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ForgeError {
-    /// The variables are of no CI that is known.
+    /// The variables belong to no known CI system.
     #[error("this does not run in GitHub Actions, GitLab CI or Azure Pipelines")]
     Nowhere,
-    /// The job is for no pull request.
-    #[error("this job runs for no pull request")]
+    /// The job does not belong to a pull request.
+    #[error("this job does not belong to a pull request")]
     NoPullRequest,
-    /// A variable is missing or makes no sense.
-    #[error("the variable {0} is missing, or makes no sense")]
+    /// A variable is missing or invalid.
+    #[error("the variable {0} is missing or invalid")]
     Variable(&'static str),
-    /// The token has no such right.
+    /// The token lacks a permission.
     #[error("{forge} does not let the job's token write comments (HTTP {status})")]
     Refused {
-        /// Who.
+        /// The forge.
         forge: &'static str,
         /// The HTTP status.
         status: u16,
     },
-    /// The forge did not answer as it should.
+    /// The forge could not be reached, or its answer is unusable.
     #[error("{forge} cannot be asked: {why}")]
     Unanswered {
-        /// Who.
+        /// The forge.
         forge: &'static str,
-        /// Why.
+        /// The cause.
         why: String,
     },
 }
@@ -88,7 +87,7 @@ impl Forge {
         }
     }
 
-    /// The longest comment, in characters, with some room.
+    /// The maximum length of a comment, in characters, with some reserve.
     ///
     /// Sources: GitHub answers 422 "body is too long (maximum is 65536 characters)"; GitLab, "Instance limits": 1,000,000
     /// characters; Azure DevOps, "Git limits": 150,000 characters.
@@ -100,7 +99,7 @@ impl Forge {
         }
     }
 
-    /// What lets a job's token write comments.
+    /// Returns the way to let the token of a job write comments.
     pub fn remedy(self) -> &'static str {
         match self {
             Forge::GitHub => {
@@ -118,8 +117,8 @@ impl Forge {
 }
 
 impl PullRequest {
-    /// The pull request that a job runs for. `variable` gives the value of a variable of the job, `event` the document
-    /// of GitHub's event.
+    /// Returns the pull request that a job runs for. `variable` returns a variable of the job, `event` the document of
+    /// GitHub's event at a path.
     pub fn of_job(
         variable: impl Fn(&str) -> Option<String>,
         event: impl Fn(&str) -> Option<Value>,
@@ -156,15 +155,15 @@ impl PullRequest {
         Ok(Self { forge, comments, token: token.into(), http })
     }
 
-    /// Which forge it is.
+    /// Returns the forge.
     pub fn forge(&self) -> Forge {
         self.forge
     }
 
-    /// Writes the comment of a marker, over the one that is there if there is one. A text that is too long is cut at the
-    /// end of a line, and says so.
+    /// Posts the comment of a marker, or replaces the earlier one. A text that is too long is cut at the end of a line, with
+    /// a note.
     pub async fn comment(&self, marker: &str, text: &str) -> Result<Posted, ForgeError> {
-        let text = shortened(text, self.forge.limit());
+        let text = cut_at_line_end(text, self.forge.limit());
         let body = match self.forge {
             Forge::GitHub | Forge::GitLab => json!({ "body": text }),
             Forge::Azure => json!({ "content": text }),
@@ -176,7 +175,7 @@ impl PullRequest {
         }
         let new = match self.forge {
             Forge::GitHub | Forge::GitLab => body,
-            // A comment begins a thread; a closed one does not keep anybody from merging.
+            // A comment begins a thread; a closed one does not block the merge.
             Forge::Azure => json!({
                 "comments": [{ "parentCommentId": 0, "content": text, "commentType": 1 }],
                 "status": "closed",
@@ -186,7 +185,7 @@ impl PullRequest {
         Ok(Posted::Created)
     }
 
-    /// Where the comment with the marker is.
+    /// Returns the address of the comment with the marker, if there is one.
     async fn find(&self, marker: &str) -> Result<Option<Url>, ForgeError> {
         let begins = |text: &Value| text.as_str().is_some_and(|text| text.trim_start().starts_with(marker));
         for page in 1..=PAGES {
@@ -225,7 +224,7 @@ impl PullRequest {
         Ok(None)
     }
 
-    /// GitHub lists the comments of an issue, and changes those of a repository.
+    /// Returns the address of a comment: GitHub lists comments below their issue, and changes them below the repository.
     fn comments_of_repository(&self, id: Option<u64>) -> Option<Url> {
         let mut address = self.comments.clone();
         // .../issues/NUMBER/comments becomes .../issues/comments/ID.
@@ -259,7 +258,7 @@ impl PullRequest {
         }
         let mut response = request.send().await.map_err(|error| unanswered(describe_error(&error)))?;
         let status = response.status();
-        // Azure DevOps answers 203 with a page to sign in at where a token is no good.
+        // Azure DevOps answers 203 with a sign-in page if it does not accept a token.
         let is_refusal = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND);
         if is_refusal || status == StatusCode::NON_AUTHORITATIVE_INFORMATION || status.is_redirection() {
             return Err(ForgeError::Refused { forge, status: status.as_u16() });
@@ -274,11 +273,11 @@ impl PullRequest {
             }
             bytes.extend_from_slice(&chunk);
         }
-        serde_json::from_slice(&bytes).map_err(|_| unanswered("its answer is no JSON".to_owned()))
+        serde_json::from_slice(&bytes).map_err(|_| unanswered("its answer is not JSON".to_owned()))
     }
 }
 
-/// An address with more segments in its path, each encoded.
+/// Returns an address with more segments in its path, each encoded.
 fn below(base: &str, path: &[String]) -> Option<Url> {
     let mut url = Url::parse(base).ok().filter(|url| matches!(url.scheme(), "https" | "http"))?;
     url.path_segments_mut().ok()?.pop_if_empty().extend(path);
@@ -289,15 +288,15 @@ fn below_id(base: &Url, id: Option<u64>) -> Option<Url> {
     below(base.as_str(), &[id?.to_string()])
 }
 
-/// The text, cut at the end of a line if it is longer than that many characters.
-fn shortened(text: &str, limit: usize) -> String {
+/// Cuts a text of more than `limit` characters at the end of a line, with a note.
+fn cut_at_line_end(text: &str, limit: usize) -> String {
     const CUT: &str = "\n\n_Cut here: the job's log has all of it._\n";
     if text.chars().count() <= limit {
         return text.to_owned();
     }
     let kept: String = text.chars().take(limit - CUT.len()).collect();
     let kept = kept.rsplit_once('\n').map_or(kept.as_str(), |(kept, _)| kept);
-    // What is cut inside a folded part or a fenced block must not swallow the rest.
+    // A folded part or a fenced block that is cut is closed, so that the note is outside of it.
     let fence = if kept.matches("\n```").count() % 2 == 1 { "\n```" } else { "" };
     let open = kept.matches("<details").count().saturating_sub(kept.matches("</details>").count());
     format!("{kept}{fence}{}{CUT}", "\n</details>".repeat(open))
