@@ -15,33 +15,33 @@
 //! | 0 | [`time`] | the clock and the steady clock |
 //! | 0 | [`fs`] | files written atomically |
 //! | 0 | [`vfs`] | files of a folder or of a Git revision behind one interface |
-//! | 0 | [`net`] | HTTP client, connection listener, host lookup, TLS trust |
 //! | 1 | [`model`] | profile, provider, function, company, state, changeset, and the rules that they must satisfy |
+//! | 2 | [`net`] | HTTP client, connection listener, host lookup, TLS trust |
 //! | 2 | [`credential`] | checks that a value can be a password, a client secret or a certificate |
 //! | 2 | [`secrets`] | age encryption: recipients, identities, sealing, opening, re-encryption, headers |
-//! | 2 | [`entra`] | Microsoft sign-in and Graph: clouds, tokens, permission names, directory reads |
 //! | 2 | [`telemetry`] | log span and metrics of each environment in a process |
 //! | 2 | [`mime`] | header fields, address lists, transfer encodings, DKIM coverage |
-//! | 2 | [`smtp`] | SMTP client, tolerant of real servers; used by delivery and verify |
 //! | 2 | [`changes`] | drift, guards and reverts: pure rules about changes that the plan and the service share |
 //! | 2 | [`approvals`] | the text that an approver signs, and evaluation of signatures |
+//! | 3 | [`entra`] | Microsoft sign-in and Graph: clouds, tokens, permission names, directory reads |
+//! | 3 | [`smtp`] | SMTP client, tolerant of real servers; used by delivery and verify |
 //! | 3 | [`api`] | documents of the HTTP API: problem details, service information, tokens |
-//! | 3 | [`config`] | files to desired state: discovery, parsing with positions, layers, interpolation, validation |
-//! | 3 | [`git`] | revisions, comparisons and commit information; the only module that runs `git` |
-//! | 4 | [`reconcile`] | plans from desired, live and last applied state; renderers; the changeset |
-//! | 4 | [`verify`] | pre-flight checks of registrations, permissions, redirect URIs and mail servers |
-//! | 3 | [`replies`] | meaning of replies of mail servers, sign-in and Graph: transient or permanent, and what they concern |
-//! | 4 | [`store`] | the `Store` and `Outbox` traits and the `SQLite` store |
-//! | 4 | [`client`] | typed HTTP client of the service |
-//! | 5 | [`delivery`] | mail delivery: scheduling, SMTP and Graph transports, retries, suspension, webhooks |
-//! | 5 | [`operations`] | one environment: load, plan, check, verify, apply, roll back; retry and lease |
-//! | 6 | [`service`] | the HTTP API: authentication, authorization, validation, audit, metrics |
-//! | 6 | [`rollout`] | rolls a change out to many environments in waves; journal, resume, rollback |
-//! | 6 | [`watch`] | follows the files: plans on change and on a timer, applies where allowed, reports drift |
-//! | 6 | [`import`] | writes files for existing profiles: shared layers of live environments, lists of profiles |
-//! | 6 | [`pull_request`] | comments on the pull request that a CI job runs for |
-//! | 7 | [`sandbox`] | local stand-ins for Entra, Graph, DNS and an SMTP server; no other module uses it |
-//! | 8 | [`cli`] | command line: commands, arguments, terminal output; the only module that prints |
+//! | 4 | [`config`] | files to desired state: discovery, parsing with positions, layers, interpolation, validation |
+//! | 4 | [`git`] | revisions, comparisons and commit information; the only module that runs `git` |
+//! | 4 | [`replies`] | meaning of replies of mail servers, sign-in and Graph: transient or permanent, and what they concern |
+//! | 5 | [`reconcile`] | plans from desired, live and last applied state; renderers; the changeset |
+//! | 5 | [`verify`] | pre-flight checks of registrations, permissions, redirect URIs and mail servers |
+//! | 5 | [`store`] | the `Store` and `Outbox` traits and the `SQLite` store |
+//! | 5 | [`client`] | typed HTTP client of the service |
+//! | 6 | [`delivery`] | mail delivery: scheduling, SMTP and Graph transports, retries, suspension, webhooks |
+//! | 6 | [`operations`] | one environment: load, plan, check, verify, apply, roll back; retry and lease |
+//! | 7 | [`service`] | the HTTP API: authentication, authorization, validation, audit, metrics |
+//! | 7 | [`rollout`] | rolls a change out to many environments in waves; journal, resume, rollback |
+//! | 7 | [`watch`] | follows the files: plans on change and on a timer, applies where allowed, reports drift |
+//! | 7 | [`import`] | writes files for existing profiles: shared layers of live environments, lists of profiles |
+//! | 7 | [`pull_request`] | comments on the pull request that a CI job runs for |
+//! | 8 | [`sandbox`] | local stand-ins for Entra, Graph, DNS and an SMTP server; no other module uses it |
+//! | 9 | [`cli`] | command line: commands, arguments, terminal output; the only module that prints |
 //!
 //! `main.rs` calls [`cli::main`] and returns its exit code.
 
