@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     config::suggest,
-    import::spreadsheet::{self, Sheet, TableProblem},
+    import::spreadsheet::{self, Sheet, TableProblem, normalize},
 };
 
 /// The meaning of a column.
@@ -125,10 +125,6 @@ pub fn read_environments(
         problems.push(TableProblem::of_list("the list has no environments", remedy));
     }
     if problems.is_empty() { Ok(list) } else { Err(problems) }
-}
-
-fn normalize(name: &str) -> String {
-    name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
 }
 
 /// Returns the meaning of a well-known column name.

@@ -33,6 +33,11 @@ impl TableProblem {
     }
 }
 
+/// Returns a word of a list in lower case and without separators, for comparison with known words.
+pub(super) fn normalize(word: &str) -> String {
+    word.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
+}
+
 /// Decodes a list in any of the usual encodings.
 pub(super) fn decode(bytes: &[u8]) -> Result<String, Vec<TableProblem>> {
     if bytes.len() > SIZE_LIMIT {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     config::suggest,
-    import::spreadsheet::{self, ROW_LIMIT, Sheet, TableProblem},
+    import::spreadsheet::{self, ROW_LIMIT, Sheet, TableProblem, normalize},
     model::{EnvironmentName, Function, InvalidName, ProfileName},
 };
 
@@ -183,12 +183,7 @@ fn from_csv(text: &str) -> Result<Vec<ProfileRow>, Vec<TableProblem>> {
 }
 
 fn from_json(text: &str) -> Result<Vec<ProfileRow>, Vec<TableProblem>> {
-    let at = |line: usize, message: String, remedy: &str| TableProblem {
-        line,
-        column: String::new(),
-        message,
-        remedy: remedy.to_owned(),
-    };
+    let at = TableProblem::of_line;
     let document: Value = serde_json::from_str(text).map_err(|error| {
         vec![at(error.line(), "this is not well-formed JSON".to_owned(), "Write a list of objects, one per profile.")]
     })?;
@@ -259,7 +254,7 @@ fn parse_columns<'a>(names: impl Iterator<Item = &'a str>) -> Result<Vec<Column>
         let mut report = |message: String, remedy: String| {
             problems.push(TableProblem { line: 1, column: name.to_owned(), message, remedy });
         };
-        let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+        let plain = normalize(name);
         match COLUMNS.iter().find(|(_, words)| words.contains(&plain.as_str())) {
             Some((Column::Secret, _)) => report(
                 format!("the column `{}` holds secrets", name.escape_debug()),
@@ -337,7 +332,7 @@ impl RowParser<'_> {
     /// Parses a cell as one of some words, and returns its meaning.
     fn parse_word(&mut self, column: Column, known: &[(&[&str], &'static str)]) -> Option<&'static str> {
         let text = self.text(column)?;
-        let plain: String = text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+        let plain = normalize(&text);
         let found = known.iter().find(|(words, _)| words.contains(&plain.as_str())).map(|(_, meant)| *meant);
         if found.is_none() {
             let all = known.iter().map(|(_, meant)| *meant).collect::<Vec<_>>().join(", ");
@@ -565,7 +560,7 @@ enum Scope {
 
 impl Scope {
     fn parse(text: &str) -> Self {
-        let plain: String = text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+        let plain = normalize(text);
         match plain.as_str() {
             "" if text != "*" => Scope::Unsaid,
             "" | "systemwide" | "system" | "all" | "allcompanies" | "everycompany" => Scope::All,
