@@ -170,20 +170,14 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Planned, PlanError> {
     let settings = if only.is_empty() || *with_settings { plan_settings(&comparison) } else { None };
     let (changes, operations): (Vec<PlannedChange>, Vec<ProfileChange>) = pairs.into_iter().unzip();
 
-    let after = state_after(state, settings.is_some().then_some(&desired.settings), &operations)?;
-    let provenance = Provenance { mailwright: Some(env!("CARGO_PKG_VERSION").to_owned()), ..source.clone() };
     let brought = settings.is_some().then_some(&desired.settings);
+    let after = state_after(state, brought, &operations)?;
+    let provenance = Provenance { mailwright: Some(env!("CARGO_PKG_VERSION").to_owned()), ..source.clone() };
     let is_nothing = changes.is_empty() && settings.is_none();
     let needs = approvals::find_needs(state, &after, &operations);
     let plan = Plan {
         approvals: (!needs.is_empty()).then(|| PlanApprovals {
-            digest: approvals::digest(
-                &state.environment,
-                state.generation,
-                SignedAction::Apply,
-                settings.is_some().then_some(&desired.settings),
-                &operations,
-            ),
+            digest: approvals::digest(&state.environment, state.generation, SignedAction::Apply, brought, &operations),
             needs,
         }),
         format_version: FORMAT_VERSION,
@@ -210,7 +204,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Planned, PlanError> {
         id: Uuid::nil(),
         environment: desired.environment.clone(),
         base: state.generation,
-        settings: plan.settings.is_some().then(|| desired.settings.clone()),
+        settings: brought.cloned(),
         changes: operations,
         secrets: BTreeMap::new(),
         allowances: allowances.clone(),

@@ -10,10 +10,7 @@ use super::{human, markdown};
 use crate::{
     config::Report,
     model::ProfileName,
-    reconcile::{
-        file_diff::{DiffKind, Difference},
-        plan::Summary,
-    },
+    reconcile::file_diff::{DiffKind, Difference},
     text::{enumerate, markdown::escape_inline, printable},
 };
 
@@ -92,7 +89,7 @@ impl Differences {
         match &difference.kind {
             DiffKind::Changed { plan } => {
                 let mut text = human::render_changes(plan);
-                let _ = writeln!(text, "  {}", summarize_counts(&plan.summary));
+                let _ = writeln!(text, "  {}", plan.summary_counts());
                 text
             }
             DiffKind::Added { profiles, contents_of } => {
@@ -227,13 +224,6 @@ fn describe_profiles(profiles: &[ProfileName]) -> String {
 
 fn describe_rename(from: &crate::model::EnvironmentName) -> String {
     format!("The contents are those of `{from}`, which is gone. A service belongs to one environment, by its name.")
-}
-
-/// Returns the counts of a plan, such as `1 to add, 1 to change, 0 to destroy`.
-fn summarize_counts(summary: &Summary) -> String {
-    let Summary { add, change, destroy, rename, .. } = summary;
-    let rename = if *rename > 0 { format!(", {rename} to rename") } else { String::new() };
-    format!("{add} to add, {change} to change, {destroy} to destroy{rename}")
 }
 
 fn problem_list(report: &Report) -> String {
