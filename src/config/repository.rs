@@ -199,15 +199,14 @@ impl Repository {
     /// Returns the desired state, all problems, and the number of files of its layers.
     fn load_with_problems(&self, name: &EnvironmentName) -> (Loaded, usize) {
         let stack = self.layer_stack(name);
+        let load = |stack| Loader::new(EffectiveDocuments::new(name, stack, &self.files, &self.reporter)).load();
         if stack.is_complete() {
             let layers = stack.layers.clone();
-            let documents = EffectiveDocuments::new(name, stack, &self.files, &self.reporter);
-            let loaded = Loader::new(documents).load();
-            return (loaded, layers.iter().map(|layer| layer.files()).sum());
+            return (load(stack), layers.iter().map(|layer| layer.files()).sum());
         }
         // A layer is missing: the environment's own files are checked as far as that is possible without it.
         let mut problems = stack.problems.clone();
-        let loaded = Loader::new(self.readable_documents(name)).load();
+        let loaded = load(stack.into_own());
         problems.extend(loaded.problems);
         (Loaded { problems, ..loaded }, self.count_files())
     }
