@@ -1,10 +1,6 @@
 //! A rollout that is loaded: its file, the desired state of its environments, and the way to their services.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use rayon::prelude::*;
 
@@ -42,6 +38,7 @@ impl LoadedRollout {
         connect: Connector,
     ) -> Result<Self, Report> {
         let names: Vec<EnvironmentName> = file.environments().cloned().collect();
+        repository.read_ahead(&names);
         let loaded: Vec<_> = names.into_par_iter().map(|name| (repository.load(&name), name)).collect();
         let mut desired = BTreeMap::new();
         let mut failed = Vec::new();
@@ -80,11 +77,6 @@ impl LoadedRollout {
     /// Returns a digest of the desired state of each environment.
     pub fn digests(&self) -> BTreeMap<EnvironmentName, String> {
         self.desired.par_iter().map(|(name, desired)| (name.clone(), digest(desired))).collect()
-    }
-
-    /// The folder of the repository.
-    pub fn root(&self) -> &Path {
-        &self.root
     }
 }
 
