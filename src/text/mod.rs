@@ -23,7 +23,7 @@ pub fn detect_encoding(bytes: &[u8]) -> Option<&'static str> {
     is_wide.then_some("UTF-16 without a byte order mark")
 }
 
-/// The text of a file as [`try_decode`] returns it, or the problem with its encoding, as words that follow "it is".
+/// Returns the text of a file as [`try_decode`] does, or the problem with its encoding, as words that follow "it is".
 pub fn decode(bytes: &[u8]) -> Result<String, String> {
     match (try_decode(bytes), detect_encoding(bytes)) {
         (Some(text), None | Some("UTF-16")) => Ok(text),

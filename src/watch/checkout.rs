@@ -146,10 +146,9 @@ fn open(root: &Path, source: WorkTreeProvenance, revision: u64) -> Result<Snapsh
 }
 
 impl Snapshot {
-    /// The environments that are selected.
+    /// Returns the environments that are selected.
     fn names(&self, selection: &Selection) -> Result<BTreeSet<EnvironmentName>, Problem> {
-        let names = self.repository.select(selection);
-        let names = names.map_err(|error| Problem::new(error.code, error.message).remedy(error.remedy))?;
+        let names = self.repository.select(selection)?;
         Ok(names.into_iter().filter(|name| !self.repository.is_abstract(name)).collect())
     }
 }
