@@ -237,7 +237,7 @@ mod tests {
         let read = tokio::time::timeout(limit, quick.load(&shared)).await.unwrap();
         assert!(read.1.is_ok_and(|files| files.snapshot.revision == 2));
         assert!(!loading.is_finished());
-        // What was read of files that were replaced meanwhile is read again.
+        // Files that were replaced while they were read are read again.
         disk.set(|(_, free)| *free = true);
         assert_eq!(tokio::time::timeout(limit, loading).await.unwrap().unwrap().ok(), Some(2));
     }

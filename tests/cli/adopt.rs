@@ -157,7 +157,7 @@ fn a_whole_service_is_imported_and_the_plan_is_empty() {
     repo.run(&["validate"]).code(0);
     let plan = repo.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
     assert!(plan.stdout.contains("No changes."), "{}", plan.stdout);
-    // What has files already is not overwritten.
+    // An environment that has files already is not overwritten.
     let again = repo.run(&["import", "dev", "--layers", "other"]).code(1);
     assert!(again.stderr.contains("`dev` already has layers or profiles"), "{}", again.stderr);
     let taken = repo.run(&["import", "dev", "--layers", "shared"]).code(1);

@@ -440,7 +440,7 @@ fn copy_approvals(repo: &TestRepository, from: &str, to: &str) {
 #[test]
 fn the_rules_are_changed_by_the_signers_that_there_are() {
     let repo = create_repo();
-    // Who takes the rules away needs the approvals that they want; so does who adds himself.
+    // Removing the rules needs the approvals that they require; so does adding a signer.
     for environment in [
         "companies: [EDU1, EDU2]\n".to_owned(),
         environment(&repo, &[("alice", ""), ("bob", ""), ("mallory", "")], "    rules:\n      - { count: 1 }\n"),

@@ -102,7 +102,7 @@ fn a_secret_is_nowhere_but_in_its_age_file() {
             check(&repo.run(&[&["outbox", "dev"], what, &["--format", format]].concat()).code(0), "outbox");
         }
     }
-    // What was made by hand is written into files, its secret as a name.
+    // A profile that was made by hand is written into files, with its secret as a name.
     let relay = repo.state()["profiles"]["relay"]["live"]["profile"].clone();
     let mut by_hand = relay;
     by_hand["enabled"] = json!(false);

@@ -52,7 +52,7 @@ struct CiFixture {
     planner: String,
     deployer: String,
     clones: tempfile::TempDir,
-    /// Whose identity tokens the service takes; then no job has a token of the service's.
+    /// The issuer whose identity tokens the service accepts; with one, no job has a token of the service.
     issuer: Option<(Issuer, Key)>,
 }
 
@@ -405,7 +405,7 @@ fn the_whole_way(kind: &str) {
     let (all, _) = fixture.pipeline(kind, "push", GONE);
     assert_eq!((codes(&all), fixture.generation()), (vec![("apply", 0)], 3), "{}", transcript(&all));
 
-    // What verify finds fails the job, with its report.
+    // A finding of verify fails the job, with its report.
     let mut scenario = good();
     scenario["tenants"][0]["applications"][0]["granted"] = json!([]);
     fixture.sandbox.put(&scenario);
@@ -415,7 +415,7 @@ fn the_whole_way(kind: &str) {
     assert!(results(&folder).iter().any(|result| result["ruleId"] == "GRAPH-CONSENT"));
     assert_eq!(fixture.forge.comments.lock().unwrap().len(), 1);
 
-    // What is wrong in the files stops it before anything else.
+    // An error in the files stops the pipeline before anything else.
     fixture.topic("all-documents", "all-documnets");
     let (all, _) = fixture.pipeline(kind, request, ZEROS);
     assert_eq!(codes(&all), [("validate", 1)], "{}", transcript(&all));
@@ -513,7 +513,7 @@ fn gitlabs_rules_choose_the_right_jobs() {
     git(&clone, &["push", "--quiet", "origin", "main"]);
     git(&clone, &["remote", "set-head", "origin", "main"]);
     let (request, push) = ("CI_PIPELINE_SOURCE=merge_request_event", "CI_PIPELINE_SOURCE=push");
-    // What has nothing to do with mail starts nothing.
+    // A change of other files starts nothing.
     commit("README.md", "two");
     assert_eq!(chosen(&clone, &[push]), [""; 0]);
     git(&clone, &["checkout", "--quiet", "-b", "topic"]);
@@ -526,7 +526,7 @@ fn gitlabs_rules_choose_the_right_jobs() {
         git(&clone, &["checkout", "--quiet", "-B", "main", "topic"]);
         assert_eq!(chosen(&clone, &[push]), ["apply"], "{file}");
     }
-    // Who starts a pipeline by hand or by the clock, or pushes a topic, changes nothing.
+    // A pipeline that is started by hand or by a schedule, or for a topic branch, changes nothing.
     for source in ["web", "schedule"] {
         assert_eq!(chosen(&clone, &[&format!("CI_PIPELINE_SOURCE={source}")]), [""; 0], "{source}");
     }

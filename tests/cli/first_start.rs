@@ -93,7 +93,7 @@ fn the_data_folder_is_private_if_the_service_creates_it_and_unchanged_otherwise(
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
     repo.kill();
-    // Where everybody may write, anybody could put a key of theirs.
+    // In a folder that every user may write to, another user could place a key.
     set_mode(&repo.path(".data"), 0o1777);
     let refused = fails(&repo, &["--demo", "--listen", "127.0.0.1:0"]);
     assert!(refused.contains("mode 1777") && refused.contains("chmod 700 .data"), "{refused}");

@@ -89,7 +89,7 @@ fn the_files_alone_do_not_choose_where_a_token_goes() {
     let given = [("MAILWRIGHT_SERVICE", "http://given.example.com")];
     ask(&repo, &proxy, &["status", "dev", "--allow-clear-text"], &given).code(1);
     assert!(proxy.seen().len() > before.len() && proxy.seen().contains("given.example.com"));
-    // What is not an origin is said before anything else.
+    // A text that is not an origin is reported before anything else.
     for origins in ["mail.example.com", "https://*", "https://{environment}"] {
         let output = ask(&repo, &proxy, &["status", "dev"], &[("MAILWRIGHT_TOKEN_ORIGINS", origins)]).code(1);
         assert!(output.stderr.contains("MW0251") && output.stderr.contains("is not an origin"), "{}", output.stderr);

@@ -120,7 +120,7 @@ fn another_host_kind_tenant_client_cloud_or_provider_is_another_destination() {
         }
         assert!(!one.matches(&environment("dev"), &one.digest(&prod)), "{one}");
     }
-    // Where no secret is sent, none may be.
+    // A destination without a secret admits none.
     let none = graph(global(), "t", "c1", "federatedTokenFile");
     assert!(none.kind().is_none() && !none.admits(&none) && !none.matches(&prod, &none.digest(&prod)));
 }

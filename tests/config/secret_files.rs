@@ -191,7 +191,7 @@ fn size_and_length_are_bounded() {
     assert!(matches!(seal(&value(&vec![b'a'; VALUE_LIMIT + 1]), &to, &id(1)), Err(SealError::TooLong)));
     assert!(matches!(seal(&value(b""), &to, &id(1)), Err(SealError::Empty)));
 
-    // What another program sealed is measured when it is opened.
+    // The length of a value that another program sealed is checked when it is opened.
     let theirs = |bytes: &[u8]| {
         let recipient: age::x25519::Recipient = service.recipient().parse().expect("a recipient");
         age::encrypt_and_armor(&recipient, bytes).expect("sealed").into_bytes()

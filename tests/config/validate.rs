@@ -384,7 +384,7 @@ fn the_spot_is_underlined_where_it_is_and_only_secrets_are_masked() {
         underlined(&format!("provider: {{ smtp: {{ password: hunter2, host: a.example, prot: 25 }} }}\n{rest}"));
     assert_eq!(line, "provider: { smtp: { password: *****, host: a.example, prot: 25 } }");
     assert!(["*****", "prot"].contains(&spot.as_str()), "{spot}");
-    // What is less clear is masked to the end of the line.
+    // A value whose end is not certain is masked to the end of the line.
     for secret in ["hunter2, horse", "hunter2} horse", "hunter2 # horse", "\"hunter2, horse: x\""] {
         let (line, _) =
             underlined(&format!("provider: {{ smtp: {{ prot: 25, password: {secret}, host: a }} }}\n{rest}"));
@@ -520,7 +520,7 @@ fn names_that_windows_reserves_are_refused_wherever_a_name_is_that_of_a_file() {
             assert!(set.stderr.contains("MW0106"), "{reference}: {}", set.stderr);
         }
     }
-    // What only looks like one.
+    // Names that only resemble a reserved one are accepted.
     let repo = TestRepository::small();
     for name in ["console", "com10", "nul-1", "a.con"] {
         repo.write(&format!("environments/dev/profiles/{name}.yaml"), "null\n");
@@ -630,7 +630,7 @@ fn encodings_of_windows_are_read_or_named_at_every_door() {
             assert!(output.stdout.contains(named.trim_end()), "{path}: {}", output.stdout);
         }
     }
-    // Who secrets are sealed to.
+    // The recipients of secrets.
     let repo = TestRepository::small();
     let login = "host: smtp.example.com\n    username: erp\n    password: { secret: relay/password }";
     repo.write("environments/dev/profiles/relay.yaml", SMALL_PROFILE.replace("host: smtp.example.com", login));

@@ -114,7 +114,7 @@ fn nothing_crosses() {
         let answer = host.http("GET", path, &foreign, b"");
         assert_eq!(answer.status, 404, "{path}: {}", answer.body);
     }
-    // What is counted, written down and kept of one is not the other's.
+    // Metrics, audit log and secrets of one environment are not those of the other.
     let metrics = host.request("acme", "GET", "/metrics", b"").body;
     assert!(metrics.contains("mailwright_generations_total{environment=\"acme\"} 1"), "{metrics}");
     assert!(
@@ -399,7 +399,7 @@ fn first_tokens_of_many_go_to_a_file_each_or_are_shown_in_a_table() {
     assert!(refused.contains("MW0251") && refused.contains("'tokens/{environment}.token'"), "{refused}");
     let refused = fails(&repo, &[&arguments[..3], &["nowhere/{environment}"], &arguments[4..]].concat());
     assert!(refused.contains("MW0332") && refused.contains("`nowhere/customer-01`"), "{refused}");
-    // What failed is the first start again the next time, and without files each is shown.
+    // An environment whose start failed has its first start the next time, and without files each is listed.
     let stopped =
         [&["serve", "--listen", "127.0.0.1:0", "--stop-at-end-of-input"], &arguments[..2], &arguments[4..]].concat();
     let output = repo.run(&stopped).code(0);
@@ -473,7 +473,7 @@ fn a_folder_of_one_kind_is_not_taken_for_the_other() {
         assert!(refused.contains("MW0335") && refused.contains("mv OLD DIR/NAME"), "{refused}");
     }
     assert!(!repo.path(".data/a").exists() && !repo.path(".data/dev").exists());
-    // What the remedy says works.
+    // The remedy works.
     std::fs::create_dir(repo.path("many")).unwrap();
     std::fs::rename(repo.path(".data"), repo.path("many/dev")).unwrap();
     let stopped = ["serve", "--listen", "127.0.0.1:0", "--stop-at-end-of-input", "--demo"];

@@ -255,7 +255,7 @@ async fn leases(open: impl Fn() -> Box<dyn Store>) {
     let again = held(take(&*store, wanted("b", "b", None, 6)).await);
     assert!(held(take(&*store, wanted("b", "b", None, 6)).await).token > again.token);
 
-    // Once it has lapsed anybody may, and the number is another one, also for who had it before.
+    // After it has expired, every client may acquire it, with another token, the earlier holder as well.
     let next = held(take(&*store, wanted("a", "next", None, 15)).await);
     assert!(next.token > renewed.token);
     assert!(!store.release_lease("a", renewed.token, event("lease.release")).await.unwrap());
@@ -425,7 +425,7 @@ async fn delivers(open: impl Fn() -> Box<dyn Store>) {
     store.set_rotation(of, None, None).await.unwrap();
     assert!(store.rotations().await.unwrap().is_empty());
 
-    // What is old goes, a message and an event; what waits never does, and the last event stays.
+    // An old message and an old event are removed; a waiting message is kept, and so is the last event.
     assert_eq!(store.purge(at(131).as_millisecond(), 0, 0).await.unwrap(), 2);
     assert_eq!(store.purge(at(200).as_millisecond(), 0, 0).await.unwrap(), 0);
     assert_eq!(store.events(0, 10).await.unwrap().iter().map(|event| event.number).collect::<Vec<_>>(), [2]);
@@ -764,7 +764,7 @@ fn the_audit_log_is_read_without_a_trace() {
         files.sort();
         files
     };
-    // What a killed service left in its log of changes counts; a copy without it is read as it is.
+    // Changes in the write-ahead log of a killed service count; a copy without it is read as it is.
     repo.run(&["audit", "verify", "dev", "--data", &data]).code(0);
     raw(&repo.path(".data/store.sqlite"), "PRAGMA wal_checkpoint(TRUNCATE)");
     let before = files(&repo);

@@ -13,7 +13,7 @@ pub(crate) mod repository;
 pub(crate) mod sandbox;
 pub(crate) mod tools;
 
-/// The functions whose mail leaves without anybody signing in: all but one, in the catalogue's order.
+/// The functions whose mail is sent without a user who signs in: all but one, in the catalogue's order.
 pub(crate) fn functions() -> impl Iterator<Item = &'static str> {
     use mailwright::model::Function;
     Function::all().filter(|function| *function != Function::user_interface()).map(Function::id)

@@ -35,7 +35,7 @@ impl ServiceProcess {
     /// Ends it at once, and what it started: `strace` would leave the service running.
     fn end(&mut self) {
         let killed = Command::new("pkill").args(["-KILL", "-P", &self.child.id().to_string()]).status();
-        // What runs under another program is gone when that one has seen it go.
+        // A process below another program ends only when that program has waited for it.
         let until = Instant::now() + Duration::from_secs(5);
         while killed.as_ref().is_ok_and(std::process::ExitStatus::success)
             && Instant::now() < until

@@ -67,7 +67,7 @@ fn every_way_to_name_two_sides() {
     assert_eq!(touched(&repo, &["...topic"]), "dev changed");
     assert_eq!(touched(&repo, &["HEAD~1"]), "prod changed", "one revision, and the work tree");
     assert_eq!(touched(&repo, &[]), "", "HEAD, and the work tree");
-    // What is not committed, what is not tracked, and what Git ignores is all in the work tree.
+    // The work tree includes uncommitted, untracked and ignored files.
     repo.write(".gitignore", "two.yaml\n");
     repo.write("environments/test/profiles/two.yaml", SMALL_PROFILE.replace("[default]", "[all-documents]"));
     edit(&repo, "environments/dev/environment.yaml", "[EDU1]", "[EDU4]");

@@ -65,7 +65,7 @@ fn links_are_followed_inside_and_nowhere_else() {
     git(&repo, &["add", "shared"]);
     commit(&repo, "a link inside");
     assert_eq!(touched(&repo, &["HEAD~1.."]), "", "it says what the base says");
-    // What a link leads to is what changes.
+    // A change of a link's target is a change of the environment.
     edit(&repo, "shared/relay.yaml", "smtp.example.com", "linked.example.com");
     assert_eq!(touched(&repo, &[]), "prod changed", "in the work tree");
     git(&repo, &["commit", "--quiet", "-am", "what it leads to"]);
@@ -453,7 +453,7 @@ fn a_clone_that_is_followed_starts_nothing() {
     assert_eq!(canaries.started(), BTreeSet::new());
     let checked_out = std::fs::read(repo.path(".clone/secrets/README.md")).unwrap();
     assert_eq!(checked_out, b"Sealed.\n", "as its bytes are in the commit");
-    // What was written into the clone's configuration is gone when it is opened again.
+    // Opening the clone removes settings that were written into its configuration.
     open();
     let config = std::fs::read_to_string(repo.path(".clone/.git/config")).unwrap();
     assert!(!config.contains("canary"), "{config}");

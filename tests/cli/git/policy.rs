@@ -163,7 +163,7 @@ fn only_commits_that_gnupg_finds_good() {
     gpg.run(&["--import-ownertrust"], &format!("{key}:2:\n"));
     refused(&repo, "not good (unknown-key)");
     gpg.run(&["--import-ownertrust"], &format!("{key}:6:\n"));
-    // GnuPG makes the certificate with the key, and a colon in it keeps anybody from using it by mistake.
+    // GnuPG makes the certificate with the key, and a colon in it prevents its use by mistake.
     let revocation = repo.read(&format!(".gnupg/openpgp-revocs.d/{key}.rev")).replace(":-----BEGIN", "-----BEGIN");
     gpg.run(&["--import"], &revocation);
     refused(&repo, "not good (revoked)");

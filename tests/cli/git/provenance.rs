@@ -214,7 +214,7 @@ fn dirty_means_different_from_the_commit_whatever_the_index_says() {
     git(&repo, &["replace", "-d", &one]);
     git(&repo, &["checkout", "--quiet", "--force", &one]);
     assert_eq!(dirty(), false);
-    // What a sparse checkout leaves out is not missing.
+    // Files that a sparse checkout leaves out are not missing.
     git(&repo, &["sparse-checkout", "set", "--no-cone", "/environments/dev/", "/environments/base/"]);
     assert!(!repo.path("environments/prod").exists());
     assert_eq!(dirty(), false);

@@ -72,7 +72,7 @@ fn plan_asks_only_the_services_of_what_is_touched() {
     std::fs::remove_dir_all(repo.path("environments/test")).unwrap();
     let output = run(&repo, &["plan", "--since", "HEAD"]).code(1);
     assert!(output.stderr.contains("test was removed since HEAD ("), "{}", output.stderr);
-    // What is touched is what is applied, and what is checked.
+    // The environments that changed are applied and checked, and no others.
     git(&repo, &["checkout", "--quiet", "."]);
     edit(&repo, declared, "[EDU1]", "[EDU1, EDU3]");
     run(&repo, &["apply", "--since", "HEAD", "--yes", "--skip-verify"]).code(0);

@@ -144,7 +144,7 @@ fn set_seals_what_is_piped_without_its_line_end() {
     let mode = |path: &str| fs::metadata(operator.repo.path(path)).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(FILE), mode("key.txt"));
     assert_eq!(fs::read_dir(operator.repo.path("secrets/dev/relay")).unwrap().count(), 1);
-    // What no profile names cannot be sealed for any destination, nor what two send to different ones.
+    // A secret that no profile names has no destination to be sealed for, and neither has one that two profiles send to different ones.
     let output = operator.set("relay/other", CANARY.as_bytes()).code(1);
     assert!(output.stderr.contains("MW0040") && output.stderr.contains("{ secret: relay/other }"), "{}", output.stderr);
     operator.name("relay/password", "elsewhere.example.com");
@@ -463,7 +463,7 @@ fn keys_are_found_where_they_are_kept() {
     for place in ["home/.config/age/keys.txt", "home/.config/sops/age/keys.txt"] {
         operator.repo.write(place, &key);
         rekey(None).code(0);
-        // What is named goes before what is found.
+        // A named identity takes precedence over one that is found.
         rekey(Some(("MAILWRIGHT_AGE_IDENTITY_FILE", "missing"))).code(1);
         operator.repo.remove(place);
     }

@@ -82,7 +82,7 @@ fn apply(repo: &TestRepository) {
     repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
 }
 
-/// That neither the plan nor the service lets the secret go, and that nothing was changed.
+/// Checks that plan and service refuse to send the secret, and that nothing was changed.
 fn refused(repo: &TestRepository, what: &str) {
     let generation = repo.state()["generation"].clone();
     let plan = repo.run(&["plan", "dev"]);
@@ -130,7 +130,7 @@ fn a_file_written_in_another_way_is_the_same_secret() {
         apply(&repo);
         let original = fs::read(repo.path(FILE)).unwrap();
         for (what, form) in forms(&original) {
-            // What is refused as an age file goes nowhere either.
+            // A file that is refused as an age file is not sent either.
             if Header::read(&form).is_err() {
                 continue;
             }

@@ -125,7 +125,7 @@ fn whitespace_around_a_piped_value_is_removed() {
     // The same in a file of the stock program: it is taken, and means the value.
     seal(&repo, b"\xef\xbb\xbfs3cret\r\n");
     repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
-    // What nothing names yet has no destination to be sealed for.
+    // A secret that no profile names yet has no destination to be sealed for.
     let unnamed = repo.pipe(&["secrets", "set", "dev", "other/value"], KEY.as_bytes()).code(1);
     assert!(unnamed.stderr.contains("MW0040"), "{}", unnamed.stderr);
 }

@@ -89,7 +89,7 @@ fn the_share_of_failed_deliveries_counts_from_the_change_on() {
             message.status
         })
     };
-    // What failed before the change says nothing of it.
+    // Deliveries that failed before the change do not count.
     sink.on("rcpt", Action::Reply("550 5.1.1 no such user"));
     assert_eq!(send("c-01", "before@example.org"), Status::Failed);
     sink.on("rcpt", Action::Usual);

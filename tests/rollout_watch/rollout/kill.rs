@@ -24,7 +24,7 @@ fn nothing_is_applied_twice_and_nothing_is_left_out() {
     fleet.rollout("port", ROLLOUT);
     let mut whole = Duration::from_millis(600);
     let (mut killed, mut rounds, mut port) = (0, 0, 1000);
-    // Where the blows fell: before the first entry, between an intent and its outcome, elsewhere.
+    // The number of kills before the first entry, and between an intent and its outcome.
     let (mut before, mut between) = (0, 0);
     while killed < kills {
         port += 1;

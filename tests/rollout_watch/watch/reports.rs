@@ -139,7 +139,7 @@ fn a_webhook_of_an_authority_of_ones_own_needs_its_certificate() {
     watch.terminate();
     assert_eq!(watch.wait(20), Some(0));
     let _trusting = fixture.watch_with("data", &["--outgoing-ca-file", "authority.pem"]);
-    // What was not taken before the end is sent after the next start.
+    // A report that was not accepted before the end is sent after the next start.
     assert_eq!(heard.recv_timeout(Duration::from_secs(40)).unwrap(), "apply-done");
 
     fixture.fleet.repo.write("nothing.pem", "nothing");

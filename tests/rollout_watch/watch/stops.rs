@@ -86,7 +86,7 @@ fn each_says_why_and_the_others_go_on() {
     assert_eq!(receiver.count("apply-refused"), 0);
     assert_eq!(generations(), [1, 2, 1, 1, 1]);
 
-    // What a person does ends it.
+    // An apply by an operator ends it.
     fixture.fleet.run(&["apply", "guard", "--yes", "--allow-deletes", "reports"]).code(0);
     eventually("the guard waits no more", || watch.of("guard")["waiting"].is_null());
 }
@@ -109,7 +109,7 @@ fn a_change_in_git_and_by_hand_waits_whole() {
         "one: applied: 0 to add, 1 to change, 0 to destroy (generation 3)\none: changed outside Git: relay\n";
     assert!(once.stdout.starts_with(expected), "{}", once.stdout);
     assert_eq!(fixture.state()["profiles"]["relay"]["live"]["profile"]["description"], "by hand");
-    // What both changed keeps all of the commit back: a commit is applied whole or not at all.
+    // A profile that was changed in Git and outside it holds back the whole commit: a commit is applied whole or not at all.
     fixture.from("git@example.com");
     fixture.fleet.repo.write("environments/one/profiles/reports.yaml", second.replace("a@", "c@"));
     fixture.push("both");
