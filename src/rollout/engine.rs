@@ -265,7 +265,10 @@ impl Engine {
                     Code::LeaseLost,
                     "the lease could not be renewed in time, so another process may start; nothing new was started",
                 )
-                .remedy("When the service of the coordinator answers again: `mailwright rollout resume NAME`.");
+                .remedy(format!(
+                    "When the service of the coordinator answers again: `mailwright rollout resume {}`.",
+                    self.shared.rollout.file.name
+                ));
                 Event::Paused { reason: "the lease was lost".to_owned(), problem: Some(problem) }
             }
         };
@@ -297,9 +300,10 @@ impl Engine {
                 wave.name
             ),
         )
-        .remedy(
-            "Fix the cause, then `mailwright rollout resume NAME`; or `mailwright rollout abort NAME --take-back`.",
-        );
+        .remedy(format!(
+            "Fix the cause, then `mailwright rollout resume {name}`; or `mailwright rollout abort {name} --take-back`.",
+            name = self.shared.rollout.file.name
+        ));
         if failures.then == Then::Stop {
             self.shared.write(Event::Stopped { problem }).await?;
             return Ok(true);
