@@ -20,7 +20,15 @@ const MAY: [&str; 3] = [
 
 /// The SQL in the source, as the program has it.
 fn statements() -> Vec<String> {
-    let source = include_str!("../../src/store/sqlite/outbox.rs");
+    let source = concat!(
+        include_str!("../../src/store/sqlite/messages.rs"),
+        include_str!("../../src/store/sqlite/queues.rs"),
+        include_str!("../../src/store/sqlite/holds.rs"),
+        include_str!("../../src/store/sqlite/suspensions.rs"),
+        include_str!("../../src/store/sqlite/rotations.rs"),
+        include_str!("../../src/store/sqlite/mailbox_usage.rs"),
+        include_str!("../../src/store/sqlite/events.rs"),
+    );
     let texts = source.split('"').skip(1).step_by(2).map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "));
     texts
         .filter(|text| ["SELECT ", "UPDATE ", "DELETE ", "INSERT "].iter().any(|verb| text.starts_with(verb)))

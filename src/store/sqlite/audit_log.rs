@@ -7,10 +7,11 @@
 //!
 //! This module does not know what entries state about the store; `digests` does.
 
+use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 
-use super::{AuditEvent, StoreError, document, failed, number, set_value, text, value};
+use super::{AuditEvent, AuditLog, SqliteStore, StoreError, document, failed, number, set_value, text, value};
 use crate::model::{AuditEntry, AuditOutcome, Digest};
 
 /// The key in the table `store` under which the head is kept.
@@ -33,6 +34,25 @@ impl Head {
 
     fn of(entry: AuditEntry) -> Self {
         Self { sequence: entry.sequence, hash: entry.hash }
+    }
+}
+
+#[async_trait]
+impl AuditLog for SqliteStore {
+    async fn record(&self, event: AuditEvent) -> Result<AuditEntry, StoreError> {
+        self.write_plainly(move |transaction| append(transaction, &event)).await
+    }
+
+    async fn audit(&self, after: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        self.read_at_length(move |transaction| {
+            let mut statement = transaction
+                .prepare_cached("SELECT entry FROM audit WHERE sequence > ?1 ORDER BY sequence LIMIT ?2")
+                .map_err(failed)?;
+            let rows =
+                statement.query_map(params![number(after), limit], |row| row.get::<_, String>(0)).map_err(failed)?;
+            rows.map(|row| document(&row.map_err(failed)?)).collect()
+        })
+        .await
     }
 }
 

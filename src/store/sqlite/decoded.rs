@@ -120,7 +120,7 @@ fn rewrite_secrets(
                 params![old, record.digest.as_str(), text],
             )
             .map_err(failed)?;
-        super::bind(transaction, record.value_id.as_deref().unwrap_or_default(), &record.destination)?;
+        super::secrets::bind(transaction, record.value_id.as_deref().unwrap_or_default(), &record.destination)?;
     }
     Ok(renamed)
 }

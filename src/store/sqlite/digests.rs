@@ -17,7 +17,9 @@ use sha2::{Digest as _, Sha256};
 use super::{
     AuditEvent, StoreError, append,
     audit_log::{self, ALTERED, Head},
-    document, failed, number,
+    document, failed,
+    generations::newest,
+    number,
     position::Position,
     schema, set_value, value,
 };
@@ -150,7 +152,7 @@ pub(super) fn append_with_statement(
         }
         None => state_digest(transaction, Trust::Columns)?,
     };
-    let (generation, tokens) = (super::newest(transaction)?, tokens_digest(transaction)?);
+    let (generation, tokens) = (newest(transaction)?, tokens_digest(transaction)?);
     let statement = Statement { generation, state, tokens, history };
     event.detail[KEY] = serde_json::to_value(&statement).map_err(|error| StoreError::Corrupt(error.to_string()))?;
     let entry = append(transaction, &event)?;
@@ -216,7 +218,7 @@ enum Trust {
 
 fn state_now(connection: &Connection, trust: Trust) -> Result<Statement, StoreError> {
     Ok(Statement {
-        generation: super::newest(connection)?,
+        generation: newest(connection)?,
         state: state_digest(connection, trust)?,
         tokens: tokens_digest(connection)?,
         history: None,

@@ -1,20 +1,36 @@
 //! Leases: taken, renewed and given back, each in one step.
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::json;
 
-use super::{AuditEvent, LeaseTaken, StoreError, WantedLease, append, document, failed, set_value, text, value};
+use super::{
+    AuditEvent, LeaseTaken, Leases, SqliteStore, StoreError, WantedLease, append, document, failed, set_value, text,
+    value,
+};
 use crate::{model::Lease, store::LEASES};
 
 /// The key of the number of the newest holding. It only grows, also if rows are removed.
 const NEWEST: &str = "leaseToken";
 
-pub(super) fn take(
-    transaction: &Connection,
-    wanted: WantedLease,
-    mut event: AuditEvent,
-) -> Result<LeaseTaken, StoreError> {
+#[async_trait]
+impl Leases for SqliteStore {
+    async fn take_lease(&self, wanted: WantedLease, event: AuditEvent) -> Result<LeaseTaken, StoreError> {
+        self.write_plainly(move |transaction| take(transaction, wanted, event)).await
+    }
+
+    async fn release_lease(&self, name: &str, token: u64, event: AuditEvent) -> Result<bool, StoreError> {
+        let name = name.to_owned();
+        self.write_plainly(move |transaction| release(transaction, &name, token, &event)).await
+    }
+
+    async fn leases(&self, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
+        self.read(move |transaction| lasting(transaction, now)).await
+    }
+}
+
+fn take(transaction: &Connection, wanted: WantedLease, mut event: AuditEvent) -> Result<LeaseTaken, StoreError> {
     transaction.execute("DELETE FROM lease WHERE until <= ?1", [wanted.now.as_millisecond()]).map_err(failed)?;
     let held = find(transaction, &wanted.name)?;
     let (token, since, renewed) = match held {
@@ -53,12 +69,7 @@ pub(super) fn take(
     Ok(LeaseTaken::Held(lease))
 }
 
-pub(super) fn release(
-    transaction: &Connection,
-    name: &str,
-    token: u64,
-    event: &AuditEvent,
-) -> Result<bool, StoreError> {
+fn release(transaction: &Connection, name: &str, token: u64, event: &AuditEvent) -> Result<bool, StoreError> {
     if find(transaction, name)?.is_none_or(|held| held.token != token) {
         return Ok(false);
     }
@@ -67,7 +78,7 @@ pub(super) fn release(
     Ok(true)
 }
 
-pub(super) fn lasting(transaction: &Connection, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
+fn lasting(transaction: &Connection, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
     let mut statement =
         transaction.prepare_cached("SELECT record FROM lease WHERE until > ?1 ORDER BY name").map_err(failed)?;
     let rows = statement.query_map([now.as_millisecond()], |row| row.get::<_, String>(0)).map_err(failed)?;

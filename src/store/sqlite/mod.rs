@@ -4,16 +4,27 @@ mod audit_log;
 mod audit_reader;
 mod decoded;
 mod digests;
+mod events;
+mod generations;
+mod holds;
+mod integrity;
 mod leases;
+mod mailbox_usage;
+mod messages;
 mod migrate;
-mod outbox;
 mod position;
+mod queues;
 mod restore;
+mod rotations;
 mod schema;
+mod secrets;
+mod suspensions;
+mod tokens;
+mod verifications;
 mod writer;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::HashSet,
     fs::{OpenOptions, Permissions},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
@@ -24,34 +35,20 @@ use std::{
 };
 
 use async_trait::async_trait;
-use jiff::Timestamp;
-use rayon::prelude::*;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, config::DbConfig, params};
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::value::RawValue;
 
 use super::{
     AuditEvent, AuditLog, Commit, CommitError, Generations, Integrity, LeaseTaken, Leases, Secrets, Store, StoreError,
     StoredToken, Tokens, Verifications, WantedLease,
 };
-use crate::model::{
-    AuditEntry, AuditOutcome, ChangeRecord, Destination, Digest, EnvironmentName, Generation, GenerationDetail,
-    LastVerified, Lease, ProfileName, ProfileState, SecretRecord, Settings, State, StoredProfile,
-    finding::{Level, Verified},
-    integrity::{Restored, StoreCheck},
-    token::Token,
-};
+use crate::model::{EnvironmentName, ProfileName};
 
 use audit_log::append;
 pub use audit_reader::AuditReader;
 
 /// How many connections read what is short, in addition to the writer and the reader of long queries.
 const READERS: usize = 3;
-
-/// How many settings of one profile have a proof kept: those that are live, and those of plans.
-const PROOFS_OF_PROFILE: i64 = 4;
-/// How many proofs are kept together.
-const PROOFS: i64 = 20_000;
 
 /// A store in one `SQLite` file.
 #[derive(Clone)]
@@ -172,33 +169,6 @@ impl SqliteStore {
     ) -> Result<T, StoreError> {
         let searcher = Arc::clone(&self.searcher);
         blocking(move || snapshot(&searcher, work)).await
-    }
-
-    /// Changes a token, and writes that into the audit log if `change` says that it did.
-    async fn change_token(
-        &self,
-        id: &str,
-        event: AuditEvent,
-        change: impl FnOnce(&mut Token) -> Result<bool, StoreError> + Send + 'static,
-    ) -> Result<Option<Token>, StoreError> {
-        let id = id.to_owned();
-        self.write_plainly(move |transaction| {
-            let found: Option<String> = transaction
-                .query_row("SELECT document FROM token WHERE id = ?1", [&id], |row| row.get(0))
-                .optional()
-                .map_err(failed)?;
-            let Some(found) = found else { return Ok(None) };
-            let mut token: Token = document(&found)?;
-            digests::record_alteration(transaction, event.at)?;
-            if change(&mut token)? {
-                transaction
-                    .execute("UPDATE token SET document = ?2 WHERE id = ?1", params![id, text(&token)?])
-                    .map_err(failed)?;
-                digests::append_with_statement(transaction, &event, None)?;
-            }
-            Ok(Some(token))
-        })
-        .await
     }
 
     /// Reads from one consistent snapshot.
@@ -403,320 +373,14 @@ fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn newest(transaction: &Connection) -> Result<u64, StoreError> {
-    transaction
-        .prepare_cached("SELECT coalesce(max(number), 0) FROM generation")
-        .and_then(|mut statement| statement.query_row([], |row| row.get::<_, i64>(0)))
-        .map(i64::unsigned_abs)
-        .map_err(failed)
+fn records<T: DeserializeOwned>(connection: &Connection, query: &str) -> Result<Vec<T>, StoreError> {
+    let mut statement = connection.prepare_cached(query).map_err(failed)?;
+    let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
+    rows.map(|row| document(&row.map_err(failed)?)).collect()
 }
 
-#[async_trait]
-impl Generations for SqliteStore {
-    async fn state(&self) -> Result<State, StoreError> {
-        let environment = self.environment.clone();
-        self.read(move |transaction| read_state(transaction, environment)).await
-    }
-
-    async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
-        self.write(move |transaction| take(transaction, &commit)).await
-    }
-
-    async fn changeset(&self, id: uuid::Uuid) -> Result<Option<(Digest, Generation)>, StoreError> {
-        self.read(move |transaction| find_changeset(transaction, id)).await
-    }
-
-    async fn generations(&self, before: Option<u64>, limit: u32) -> Result<Vec<Generation>, StoreError> {
-        self.read_at_length(move |transaction| {
-            let mut statement = transaction
-                .prepare_cached("SELECT document FROM generation WHERE number < ?1 ORDER BY number DESC LIMIT ?2")
-                .map_err(failed)?;
-            let before = before.map_or(i64::MAX, number);
-            let rows = statement.query_map(params![before, limit], |row| row.get::<_, String>(0)).map_err(failed)?;
-            rows.map(|row| document(&row.map_err(failed)?)).collect()
-        })
-        .await
-    }
-
-    async fn generation(&self, wanted: u64) -> Result<Option<GenerationDetail>, StoreError> {
-        self.read_at_length(move |transaction| {
-            let found: Option<(String, String)> = transaction
-                .prepare_cached("SELECT document, settings FROM generation WHERE number = ?1")
-                .and_then(|mut statement| {
-                    statement.query_row([number(wanted)], |row| Ok((row.get(0)?, row.get(1)?))).optional()
-                })
-                .map_err(failed)?;
-            let Some((generation, settings)) = found else { return Ok(None) };
-            let mut statement = transaction
-                .prepare_cached(
-                    "SELECT name, live FROM profile_history AS h
-                     WHERE live IS NOT NULL AND generation = (
-                         SELECT max(generation) FROM profile_history WHERE name = h.name AND generation <= ?1
-                     )",
-                )
-                .map_err(failed)?;
-            let rows = statement
-                .query_map([number(wanted)], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
-                .map_err(failed)?;
-            let mut profiles: BTreeMap<ProfileName, StoredProfile> = BTreeMap::new();
-            for row in rows {
-                let (name, live) = row.map_err(failed)?;
-                profiles.insert(profile_name(&name)?, document(&live)?);
-            }
-            Ok(Some(GenerationDetail { generation: document(&generation)?, settings: document(&settings)?, profiles }))
-        })
-        .await
-    }
-}
-
-#[async_trait]
-impl Secrets for SqliteStore {
-    async fn secrets(&self, digests: Vec<Digest>) -> Result<Vec<SecretRecord>, StoreError> {
-        self.read(move |transaction| {
-            digests.iter().filter_map(|digest| secret(transaction, digest).transpose()).collect()
-        })
-        .await
-    }
-
-    async fn destinations(&self, value_ids: Vec<String>) -> Result<BTreeMap<String, Destination>, StoreError> {
-        self.read(move |transaction| {
-            let found = value_ids.into_iter().map(|id| Ok(destination(transaction, &id)?.map(|found| (id, found))));
-            found.filter_map(Result::transpose).collect()
-        })
-        .await
-    }
-
-    async fn bind(&self, value_id: String, to: Destination) -> Result<Destination, StoreError> {
-        self.write_plainly(move |transaction| {
-            bind(transaction, &value_id, &to)?;
-            Ok(destination(transaction, &value_id)?.unwrap_or(to))
-        })
-        .await
-    }
-
-    async fn age_file(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
-        let digest = digest.clone();
-        self.read(move |transaction| {
-            transaction
-                .prepare_cached("SELECT age_file FROM secret WHERE digest = ?1")
-                .and_then(|mut statement| statement.query_row([digest.as_str()], |row| row.get(0)).optional())
-                .map_err(failed)
-        })
-        .await
-    }
-}
-
-#[async_trait]
-impl AuditLog for SqliteStore {
-    async fn record(&self, event: AuditEvent) -> Result<AuditEntry, StoreError> {
-        self.write_plainly(move |transaction| append(transaction, &event)).await
-    }
-
-    async fn audit(&self, after: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
-        self.read_at_length(move |transaction| {
-            let mut statement = transaction
-                .prepare_cached("SELECT entry FROM audit WHERE sequence > ?1 ORDER BY sequence LIMIT ?2")
-                .map_err(failed)?;
-            let rows =
-                statement.query_map(params![number(after), limit], |row| row.get::<_, String>(0)).map_err(failed)?;
-            rows.map(|row| document(&row.map_err(failed)?)).collect()
-        })
-        .await
-    }
-}
-
-#[async_trait]
-impl Tokens for SqliteStore {
-    async fn create_token(&self, token: StoredToken, event: AuditEvent) -> Result<(), StoreError> {
-        let mut event = event;
-        // The entry that a token must have.
-        event.detail["id"] = serde_json::json!(token.token.id);
-        self.write_plainly(move |transaction| {
-            digests::record_alteration(transaction, event.at)?;
-            refuse_taken_name(transaction, &token.token, event.at)?;
-            transaction
-                .execute(
-                    "INSERT INTO token (id, document, hash, created_at) VALUES (?1, ?2, ?3, ?4)",
-                    params![
-                        token.token.id,
-                        text(&token.token)?,
-                        token.hash.as_str(),
-                        token.token.created_at.as_millisecond()
-                    ],
-                )
-                .map_err(failed)?;
-            digests::append_with_statement(transaction, &event, None).map(drop)
-        })
-        .await
-    }
-
-    async fn token(&self, id: &str) -> Result<Option<StoredToken>, StoreError> {
-        let id = id.to_owned();
-        self.read(move |transaction| {
-            let found: Option<(String, String)> = transaction
-                .prepare_cached("SELECT document, hash FROM token WHERE id = ?1")
-                .and_then(|mut statement| statement.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional())
-                .map_err(failed)?;
-            let Some((token, hash)) = found else { return Ok(None) };
-            let hash = hash.parse().map_err(StoreError::Corrupt)?;
-            Ok(Some(StoredToken { token: document(&token)?, hash }))
-        })
-        .await
-    }
-
-    async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
-        self.read(|transaction| {
-            let mut statement =
-                transaction.prepare_cached("SELECT document FROM token ORDER BY created_at, id").map_err(failed)?;
-            let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
-            rows.map(|row| document(&row.map_err(failed)?)).collect()
-        })
-        .await
-    }
-
-    async fn revoke_token(&self, id: &str, at: Timestamp, event: AuditEvent) -> Result<Option<Token>, StoreError> {
-        let path = self.path.clone();
-        self.change_token(id, event, move |token| {
-            if token.revoked_at.is_some() {
-                return Ok(false);
-            }
-            // First where a restored database cannot take it back.
-            position::add_revoked(&path, &token.id)
-                .map_err(|error| StoreError::Database(format!("cannot write down that a token is revoked: {error}")))?;
-            token.revoked_at = Some(at);
-            Ok(true)
-        })
-        .await
-    }
-
-    async fn confirm_token(&self, id: &str, event: AuditEvent) -> Result<Option<Token>, StoreError> {
-        self.change_token(id, event, |token| Ok(token.suspended_at.take().is_some())).await
-    }
-}
-
-#[async_trait]
-impl Integrity for SqliteStore {
-    async fn check(&self) -> Result<StoreCheck, StoreError> {
-        let path = self.path.clone();
-        // Before the snapshot: the file is never ahead of it then.
-        let noted = blocking(move || position::read(&path).map_err(|error| unreadable_position(&error))).await?;
-        self.read(move |transaction| digests::check(transaction, true, noted.as_ref())).await
-    }
-
-    async fn state_contents(&self, at: Timestamp) -> Result<(), StoreError> {
-        self.write_plainly(move |transaction| {
-            // A store with nothing in it has nothing to state.
-            if digests::is_stated(transaction)? || newest(transaction)? == 0 {
-                return Ok(());
-            }
-            let event = AuditEvent {
-                at,
-                actor: "(service)".to_owned(),
-                action: "store.upgrade",
-                outcome: AuditOutcome::Accepted,
-                detail: serde_json::json!({}),
-            };
-            digests::append_with_statement(transaction, &event, None).map(drop)
-        })
-        .await
-    }
-
-    async fn settle_restore(&self, now: Timestamp) -> Result<Option<Restored>, StoreError> {
-        let path = self.path.clone();
-        let revoked = blocking(move || {
-            position::revoked(&path)
-                .map_err(|error| StoreError::Database(format!("the list of revoked tokens: {error}")))
-        })
-        .await?;
-        self.write_plainly(move |transaction| restore::revoke_again(transaction, &revoked, now)).await?;
-        while self.write_plainly(move |transaction| restore::settle_messages(transaction, now)).await? {}
-        self.write_plainly(move |transaction| restore::finish(transaction, now)).await
-    }
-
-    async fn confirm_restore(&self, event: AuditEvent) -> Result<bool, StoreError> {
-        self.write_plainly(move |transaction| restore::confirm(transaction, &event)).await
-    }
-}
-
-#[async_trait]
-impl Verifications for SqliteStore {
-    async fn proofs(&self, of: BTreeMap<ProfileName, Digest>) -> Result<BTreeMap<ProfileName, Verified>, StoreError> {
-        self.read(move |transaction| {
-            let mut found = BTreeMap::new();
-            for (name, of) in of {
-                let proof = proof(transaction, &name, &of)?;
-                found.extend(proof.map(|proof| (name, proof)));
-            }
-            Ok(found)
-        })
-        .await
-    }
-
-    async fn record_verified(&self, results: Vec<(LastVerified, Verified)>) -> Result<(), StoreError> {
-        self.write_plainly(move |transaction| {
-            let mut upsert = transaction
-                .prepare_cached(
-                    "INSERT INTO verification (name, summary, document) VALUES (?1, ?2, ?3)
-                     ON CONFLICT (name) DO UPDATE SET summary = excluded.summary, document = excluded.document",
-                )
-                .map_err(failed)?;
-            for (last, verified) in results {
-                let of = last.of;
-                let verified = match proof(transaction, &verified.profile, &of)? {
-                    Some(earlier) => verified.with_earlier(&earlier),
-                    None => verified,
-                };
-                let last = LastVerified::new(of.clone(), &verified);
-                upsert.execute(params![verified.profile.as_str(), text(&last)?, text(&verified)?]).map_err(failed)?;
-                keep_proof(transaction, &of, &verified)?;
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    async fn last_verified(&self) -> Result<BTreeMap<ProfileName, LastVerified>, StoreError> {
-        self.read_at_length(|transaction| {
-            let mut statement = transaction.prepare_cached("SELECT name, summary FROM verification").map_err(failed)?;
-            let rows = statement
-                .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
-                .map_err(failed)?;
-            rows.map(|row| {
-                let (name, last) = row.map_err(failed)?;
-                Ok((profile_name(&name)?, document(&last)?))
-            })
-            .collect()
-        })
-        .await
-    }
-
-    async fn verified(&self, name: &ProfileName) -> Result<Option<Verified>, StoreError> {
-        let name = name.clone();
-        self.read(move |transaction| {
-            let found: Option<String> = transaction
-                .prepare_cached("SELECT document FROM verification WHERE name = ?1")
-                .and_then(|mut statement| statement.query_row([name.as_str()], |row| row.get(0)).optional())
-                .map_err(failed)?;
-            found.map(|text| document(&text)).transpose()
-        })
-        .await
-    }
-}
-
-#[async_trait]
-impl Leases for SqliteStore {
-    async fn take_lease(&self, wanted: WantedLease, event: AuditEvent) -> Result<LeaseTaken, StoreError> {
-        self.write_plainly(move |transaction| leases::take(transaction, wanted, event)).await
-    }
-
-    async fn release_lease(&self, name: &str, token: u64, event: AuditEvent) -> Result<bool, StoreError> {
-        let name = name.to_owned();
-        self.write_plainly(move |transaction| leases::release(transaction, &name, token, &event)).await
-    }
-
-    async fn leases(&self, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
-        self.read(move |transaction| leases::lasting(transaction, now)).await
-    }
+fn profile_name(text: &str) -> Result<ProfileName, StoreError> {
+    text.parse().map_err(|_| StoreError::Corrupt("a profile's name".to_owned()))
 }
 
 #[async_trait]
@@ -738,255 +402,4 @@ impl Store for SqliteStore {
         })
         .await
     }
-}
-
-/// What was proved of a profile with exactly these settings.
-fn proof(transaction: &Connection, name: &ProfileName, of: &Digest) -> Result<Option<Verified>, StoreError> {
-    let found: Option<String> = transaction
-        .prepare_cached("SELECT document FROM proof WHERE name = ?1 AND of = ?2")
-        .and_then(|mut statement| statement.query_row(params![name.as_str(), of.as_str()], |row| row.get(0)).optional())
-        .map_err(failed)?;
-    found.map(|text| document(&text)).transpose()
-}
-
-/// Keeps a result that took a credential or a reader: what anybody may see can be seen again at any time.
-fn keep_proof(transaction: &Connection, of: &Digest, verified: &Verified) -> Result<(), StoreError> {
-    if verified.reached < Level::Credential {
-        return Ok(());
-    }
-    let (name, at) = (verified.profile.as_str(), verified.at.as_millisecond());
-    let run = |statement: &str, parameters: &[&dyn rusqlite::ToSql]| {
-        let done = transaction.prepare_cached(statement).and_then(|mut statement| statement.execute(parameters));
-        done.map(drop).map_err(failed)
-    };
-    run(
-        "INSERT INTO proof (name, of, at, document) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (name, of) DO UPDATE SET at = excluded.at, document = excluded.document",
-        &[&name, &of.as_str(), &at, &text(verified)?],
-    )?;
-    run(
-        "DELETE FROM proof WHERE name = ?1 AND of NOT IN (
-             SELECT of FROM proof WHERE name = ?1 ORDER BY at DESC LIMIT ?2
-         )",
-        &[&name, &PROOFS_OF_PROFILE],
-    )?;
-    let forgotten = i64::try_from(crate::model::verified_merge::REMEMBERED.as_millis()).unwrap_or(i64::MAX);
-    run("DELETE FROM proof WHERE at < ?1", &[&(at - forgotten)])?;
-    run(
-        "DELETE FROM proof WHERE (name, of) IN (SELECT name, of FROM proof ORDER BY at DESC LIMIT -1 OFFSET ?1)",
-        &[&PROOFS],
-    )
-}
-
-fn profile_name(text: &str) -> Result<ProfileName, StoreError> {
-    text.parse().map_err(|_| StoreError::Corrupt("a profile's name".to_owned()))
-}
-
-/// A name belongs to one token at a time, or to one and those that it replaces.
-fn refuse_taken_name(transaction: &Connection, token: &Token, now: Timestamp) -> Result<(), StoreError> {
-    let mut statement = transaction.prepare_cached("SELECT document FROM token").map_err(failed)?;
-    let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
-    let name = token.name.to_lowercase();
-    for row in rows {
-        let other: Token = document(&row.map_err(failed)?)?;
-        let is_in_use = other.revoked_at.is_none() && other.expires_at.is_none_or(|end| end > now);
-        if is_in_use && other.name.to_lowercase() == name && other.owner() != token.owner() {
-            return Err(StoreError::TokenNameTaken(other.name));
-        }
-    }
-    Ok(())
-}
-
-fn read_state(transaction: &Connection, environment: EnvironmentName) -> Result<State, StoreError> {
-    let generation = newest(transaction)?;
-    let settings: Option<Settings> = value(transaction, "settings")?;
-    let mut profiles: BTreeMap<ProfileName, ProfileState> = BTreeMap::new();
-    {
-        let mut statement = transaction.prepare_cached("SELECT name, state FROM profile").map_err(failed)?;
-        let rows =
-            statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))).map_err(failed)?;
-        for row in rows {
-            let (name, state) = row.map_err(failed)?;
-            profiles.insert(profile_name(&name)?, document(&state)?);
-        }
-    }
-    let mut state = State {
-        environment,
-        generation,
-        settings: settings.unwrap_or_default(),
-        applied_settings: value::<Option<Settings>>(transaction, "appliedSettings")?.flatten(),
-        settings_changed: value::<Option<ChangeRecord>>(transaction, "settingsChanged")?.flatten(),
-        profiles,
-        secrets: BTreeMap::new(),
-    };
-    let used: BTreeSet<Digest> = state.used_digests().cloned().collect();
-    for digest in used {
-        let record = secret(transaction, &digest)?
-            .ok_or_else(|| StoreError::Corrupt(format!("the age file {} is missing", digest.short())))?;
-        state.secrets.insert(digest, record);
-    }
-    Ok(state)
-}
-
-fn secret(transaction: &Connection, digest: &Digest) -> Result<Option<SecretRecord>, StoreError> {
-    let found: Option<String> = transaction
-        .prepare_cached("SELECT record FROM secret WHERE digest = ?1")
-        .and_then(|mut statement| statement.query_row([digest.as_str()], |row| row.get(0)).optional())
-        .map_err(failed)?;
-    found.map(|text| document(&text)).transpose()
-}
-
-/// Where a value was first accepted for.
-fn destination(transaction: &Connection, value_id: &str) -> Result<Option<Destination>, StoreError> {
-    let found: Option<String> = transaction
-        .prepare_cached("SELECT destination FROM secret_value WHERE value_id = ?1")
-        .and_then(|mut statement| statement.query_row([value_id], |row| row.get(0)).optional())
-        .map_err(failed)?;
-    found.map(|text| document(&text)).transpose()
-}
-
-/// Records where a value was accepted for, if it is the first time.
-fn bind(transaction: &Connection, value_id: &str, to: &Destination) -> Result<(), StoreError> {
-    let to = text(to)?;
-    transaction
-        .prepare_cached(
-            "INSERT INTO secret_value (value_id, destination) VALUES (?1, ?2) ON CONFLICT (value_id) DO NOTHING",
-        )
-        .and_then(|mut statement| statement.execute(params![value_id, to]))
-        .map_err(failed)?;
-    Ok(())
-}
-
-fn find_changeset(transaction: &Connection, id: uuid::Uuid) -> Result<Option<(Digest, Generation)>, StoreError> {
-    let found: Option<(String, String)> = transaction
-        .prepare_cached("SELECT changeset_digest, document FROM generation WHERE changeset = ?1")
-        .and_then(|mut statement| {
-            statement.query_row([id.to_string()], |row| Ok((row.get(0)?, row.get(1)?))).optional()
-        })
-        .map_err(failed)?;
-    let Some((digest, generation)) = found else { return Ok(None) };
-    Ok(Some((digest.parse().map_err(StoreError::Corrupt)?, document(&generation)?)))
-}
-
-/// The whole commit, inside a transaction that its caller ends.
-fn take(transaction: &Connection, commit: &Commit) -> Result<(), CommitError> {
-    if let Some(id) = commit.generation.changeset
-        && let Some((digest, generation)) = find_changeset(transaction, id)?
-    {
-        return Err(CommitError::Taken { generation: generation.number, digest });
-    }
-    let newest = newest(transaction)?;
-    if newest != commit.base || commit.generation.number != newest + 1 {
-        return Err(CommitError::Stale(newest));
-    }
-    digests::record_alteration(transaction, commit.event.at)?;
-    let generation = number(commit.generation.number);
-    let mut history = digests::History {
-        generation: vec![
-            Some(text(&commit.generation)?),
-            Some(text(&commit.after.settings)?),
-            commit.generation.changeset.map(|id| id.to_string()),
-            commit.changeset.as_ref().map(|digest| digest.as_str().to_owned()),
-        ],
-        ..digests::History::default()
-    };
-    transaction
-        .execute(
-            "INSERT INTO generation (number, document, settings, changeset, changeset_digest) VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![
-                generation,
-                history.generation[0],
-                history.generation[1],
-                history.generation[2],
-                history.generation[3],
-            ],
-        )
-        .map_err(failed)?;
-    set_value(transaction, "settings", &commit.after.settings)?;
-    set_value(transaction, "appliedSettings", &commit.after.applied_settings)?;
-    set_value(transaction, "settingsChanged", &commit.after.settings_changed)?;
-    write_profiles(transaction, generation, commit, &mut history)?;
-    let mut insert = transaction
-        .prepare_cached("INSERT INTO secret (digest, record, age_file, generation) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (digest) DO NOTHING")
-        .map_err(failed)?;
-    for new in &commit.secrets {
-        let record = text(&new.record)?;
-        let inserted =
-            insert.execute(params![new.record.digest.as_str(), record, new.age_file, generation]).map_err(failed)?;
-        if inserted > 0 {
-            let digest = new.record.digest.as_str().to_owned();
-            history.secrets.push((digest, record, digests::hash_bytes(&new.age_file)));
-        }
-        if let Some(value_id) = &new.record.value_id {
-            bind(transaction, value_id, &new.record.destination)?;
-        }
-    }
-    // What was verified and did not come into existence is forgotten.
-    transaction.execute("DELETE FROM verification WHERE name NOT IN (SELECT name FROM profile)", []).map_err(failed)?;
-    digests::append_with_statement(transaction, &commit.event, Some(history))?;
-    Ok(())
-}
-
-/// A touched profile as the store keeps it: its name, its state, what of it is live, and the hash of each.
-type Row<'a> = (&'a ProfileName, Option<(String, digests::Hash)>, Option<(String, digests::Hash)>);
-
-/// A [`ProfileState`] whose live profile is written already: the text is wanted twice.
-#[derive(Serialize)]
-struct Written<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    live: Option<&'a RawValue>,
-    applied: &'a RawValue,
-    changed: &'a RawValue,
-}
-
-fn raw(document: &impl Serialize) -> Result<Box<RawValue>, StoreError> {
-    serde_json::value::to_raw_value(document).map_err(|error| StoreError::Corrupt(error.to_string()))
-}
-
-/// Writes the touched profiles, and what is to be stated of them.
-fn write_profiles(
-    transaction: &Connection,
-    generation: i64,
-    commit: &Commit,
-    stated: &mut digests::History,
-) -> Result<(), StoreError> {
-    let rows: Vec<Result<Row<'_>, StoreError>> = commit
-        .touched
-        .par_iter()
-        .map(|name| {
-            let Some(state) = commit.after.profiles.get(name) else { return Ok((name, None, None)) };
-            let live = state.live.as_ref().map(raw).transpose()?;
-            let (applied, changed) = (raw(&state.applied)?, raw(&state.changed)?);
-            let whole = text(&Written { live: live.as_deref(), applied: &applied, changed: &changed })?;
-            let live = live.map(|live| (digests::hash_text(live.get()), Box::<str>::from(live).into_string()));
-            let hash = digests::hash_profile(live.as_ref().map(|(hash, _)| hash), applied.get(), changed.get());
-            Ok((name, Some((whole, hash)), live.map(|(hash, live)| (live, hash))))
-        })
-        .collect();
-    let mut upsert = transaction
-        .prepare_cached(
-            "INSERT INTO profile (name, state, digest) VALUES (?1, ?2, ?3)
-             ON CONFLICT (name) DO UPDATE SET state = excluded.state, digest = excluded.digest",
-        )
-        .map_err(failed)?;
-    let mut delete = transaction.prepare_cached("DELETE FROM profile WHERE name = ?1").map_err(failed)?;
-    let mut history = transaction
-        .prepare_cached("INSERT INTO profile_history (name, generation, live) VALUES (?1, ?2, ?3)")
-        .map_err(failed)?;
-    let wrote_all = commit.after.profiles.keys().all(|name| commit.touched.contains(name));
-    let mut written = Vec::new();
-    for row in rows {
-        let (name, state, live) = row?;
-        match &state {
-            Some((state, hash)) => upsert.execute(params![name.as_str(), state, hash]),
-            None => delete.execute([name.as_str()]),
-        }
-        .map_err(failed)?;
-        written.extend(state.filter(|_| wrote_all).map(|(_, hash)| (name.to_string(), hash)));
-        let (live, hash) = live.unzip();
-        history.execute(params![name.as_str(), generation, live]).map_err(failed)?;
-        stated.profiles.push((name.to_string(), hash));
-    }
-    stated.rows = wrote_all.then_some(written);
-    Ok(())
 }

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    AuditEvent, StoreError, digests, document, failed, leases, outbox, position::Restore, set_value, text, value,
+    AuditEvent, StoreError, digests, document, events, failed, leases, messages, position::Restore, set_value, text,
+    value,
 };
 use crate::{
     model::{
@@ -77,7 +78,7 @@ pub(super) fn settle_messages(transaction: &Connection, now: Timestamp) -> Resul
     let rows = statement.query_map([AT_ONCE], |row| row.get::<_, String>(0)).map_err(failed)?;
     let waited: Vec<Message> = rows.map(|row| document(&row.map_err(failed)?)).collect::<Result<_, StoreError>>()?;
     for message in &waited {
-        outbox::settle(transaction, &doubted(message.clone(), now))?;
+        messages::settle(transaction, &doubted(message.clone(), now))?;
     }
     noted.messages += waited.len() as u64;
     set_value(transaction, KEY, &noted)?;
@@ -109,7 +110,7 @@ pub(super) fn finish(transaction: &Connection, now: Timestamp) -> Result<Option<
         leases::skip(transaction, GAP)?;
         let event =
             NewEvent { kind: EventKind::Restored, at: now, message: None, profile: None, reason: noted.why.clone() };
-        outbox::insert_event_after(transaction, &event, GAP)?;
+        events::insert_event_after(transaction, &event, GAP)?;
         (noted.is_settled, noted.noticed_at) = (true, Some(now));
         set_value(transaction, KEY, &noted)?;
         let event = AuditEvent {

@@ -1,42 +1,25 @@
-//! The outbox in `SQLite`. Whatever is asked for often has an index of its own, so its cost does not grow with what waits.
-
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
-};
+//! Messages of the outbox in `SQLite`. Frequent queries have an index of their own, so their cost does not grow with the
+//! backlog.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params, types::Value};
 use uuid::Uuid;
 
-use super::{SqliteStore, append, document, failed, number, text};
+use super::{SqliteStore, append, document, events::insert_event, failed, number, queues::find_lane, text};
 use crate::{
     model::{
-        Attempt, Digest, Hold, Lane, Message, ProfileName, Status,
+        Attempt, Lane, Message, Status,
         message::{Recipient, RecipientStatus},
-        rotation::Rotation,
-        suspension::Parked,
     },
     store::{
         AuditEvent, StoreError,
-        outbox::{
-            Accepted, Claim, Claimed, Event, Events, Holds, IdempotencyKey, LaneState, MailboxUsage, Messages,
-            NewEvent, NewMessage, Queues, Rotations, Search, Settled, Suspensions, Usage,
-        },
+        outbox::{Accepted, Event, IdempotencyKey, Messages, NewMessage, Search, Settled},
     },
 };
 
-/// Contents up to this size come with a claim; larger ones are read when their turn has come.
-const SMALL: u64 = 64 * 1024;
 /// How many messages one purge removes.
 const PURGED_AT_ONCE: u32 = 500;
-
-impl SqliteStore {
-    fn with_claimed<T>(&self, work: impl FnOnce(&mut HashSet<i64>) -> T) -> T {
-        work(&mut self.claimed.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
 
 #[async_trait]
 impl Messages for SqliteStore {
@@ -200,378 +183,12 @@ impl Messages for SqliteStore {
     }
 }
 
-#[async_trait]
-impl Queues for SqliteStore {
-    async fn lanes(&self) -> Result<Vec<LaneState>, StoreError> {
-        self.read(|connection| {
-            let mut statement = connection
-                .prepare_cached(
-                    "SELECT company, function, paused_since, paused_total,
-                        (SELECT min(due) FROM message WHERE lane = l.id AND due IS NOT NULL)
-                     FROM lane AS l",
-                )
-                .map_err(failed)?;
-            let rows = statement
-                .query_map([], |row| {
-                    Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
-                })
-                .map_err(failed)?;
-            rows.map(|row| {
-                let (company, function, paused_since, paused_total, next_due) = row.map_err(failed)?;
-                let wrong = || StoreError::Corrupt("a lane".to_owned());
-                let lane = Lane {
-                    company: company.parse().map_err(|_| wrong())?,
-                    function: function.parse().map_err(|_| wrong())?,
-                };
-                Ok(LaneState { lane, next_due, paused_since, paused_total })
-            })
-            .collect()
-        })
-        .await
-    }
-
-    async fn claim(&self, lane: &Lane, now: i64, limit: usize) -> Result<Claim, StoreError> {
-        let (lane, store) = (lane.clone(), self.clone());
-        let mine = Arc::new(Mutex::new(Vec::new()));
-        let taken = Arc::clone(&mine);
-        // The writer reads: a reader's snapshot could be older than the end of a worker's attempt.
-        let claim = self
-            .write_plainly(move |connection| {
-                let taken = &taken;
-                claim(connection, &lane, now, limit, |number| {
-                    let is_free = store.with_claimed(|claimed| claimed.insert(number));
-                    if is_free {
-                        taken.lock().unwrap_or_else(PoisonError::into_inner).push(number);
-                    }
-                    is_free
-                })
-            })
-            .await;
-        if claim.is_err() {
-            let mine = mine.lock().unwrap_or_else(PoisonError::into_inner);
-            self.with_claimed(|claimed| claimed.retain(|number| !mine.contains(number)));
-        }
-        claim
-    }
-
-    async fn release(&self, messages: &[Uuid]) -> Result<(), StoreError> {
-        let store = self.clone();
-        let ids: Vec<String> = messages.iter().map(ToString::to_string).collect();
-        // Done by the writer, so that it comes after everything that was written about them.
-        self.write_plainly(move |connection| {
-            for id in &ids {
-                if let Some((message, ..)) = find(connection, id)? {
-                    store.with_claimed(|claimed| claimed.remove(&message));
-                }
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    async fn begin(&self, message: &Message, mailbox: &str, recipients: u32, at: Timestamp) -> Result<(), StoreError> {
-        let (message, mailbox) = (message.clone(), mailbox.to_owned());
-        self.write_plainly(move |connection| {
-            let record = text(&message)?;
-            connection
-                .prepare_cached("UPDATE message SET status = ?2, record = ?3, due = NULL WHERE id = ?1")
-                .and_then(|mut statement| {
-                    statement.execute(params![message.id.to_string(), message.status.id(), record])
-                })
-                .map_err(failed)?;
-            connection
-                .prepare_cached(
-                    "INSERT INTO mailbox_usage (mailbox, minute, messages, recipients) VALUES (?1, ?2, 1, ?3)
-                     ON CONFLICT (mailbox, minute)
-                     DO UPDATE SET messages = messages + 1, recipients = recipients + excluded.recipients",
-                )
-                .and_then(|mut statement| statement.execute(params![mailbox, at.as_second() / 60, recipients]))
-                .map_err(failed)?;
-            Ok(())
-        })
-        .await
-    }
-
-    async fn settle(&self, settled: Settled) -> Result<Vec<Event>, StoreError> {
-        let store = self.clone();
-        let (events, message) = self.write_plainly(move |connection| settle(connection, &settled)).await?;
-        store.with_claimed(|claimed| claimed.remove(&message));
-        Ok(events)
-    }
-
-    async fn interrupted(&self) -> Result<Vec<Message>, StoreError> {
-        self.read(|connection| {
-            let mut statement = connection
-                .prepare_cached("SELECT record FROM message WHERE status = 'sending' ORDER BY number")
-                .map_err(failed)?;
-            let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
-            rows.map(|row| document(&row.map_err(failed)?)).collect()
-        })
-        .await
-    }
-
-    async fn pause(&self, lanes: Vec<LaneState>) -> Result<(), StoreError> {
-        self.write_plainly(move |connection| {
-            let mut update = connection
-                .prepare_cached(
-                    "UPDATE lane SET paused_since = ?3, paused_total = ?4 WHERE company = ?1 AND function = ?2",
-                )
-                .map_err(failed)?;
-            for state in &lanes {
-                let LaneState { lane, paused_since, paused_total, .. } = state;
-                update
-                    .execute(params![lane.company.as_str(), lane.function.id(), paused_since, paused_total])
-                    .map_err(failed)?;
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    async fn retime(&self, by: i64, latest: i64) -> Result<(), StoreError> {
-        self.write_plainly(move |connection| {
-            if by == 0 {
-                let late = "UPDATE message SET due = ?1 WHERE due IS NOT NULL AND due > ?1";
-                return connection.execute(late, [latest]).map_err(failed).map(drop);
-            }
-            connection
-                .execute("UPDATE message SET due = min(due + ?1, ?2) WHERE due IS NOT NULL", [by, latest])
-                .map_err(failed)?;
-            connection
-                .execute("UPDATE lane SET paused_since = paused_since + ?1, paused_total = paused_total + ?1", [by])
-                .map_err(failed)
-                .map(drop)
-        })
-        .await
-    }
-}
-
-#[async_trait]
-impl Holds for SqliteStore {
-    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
-        self.read(|connection| records(connection, "SELECT record FROM hold ORDER BY id")).await
-    }
-
-    async fn set_hold(&self, id: String, hold: Option<Hold>, event: AuditEvent) -> Result<bool, StoreError> {
-        self.write_plainly(move |connection| {
-            let changed = match &hold {
-                Some(hold) => connection.execute(
-                    "INSERT INTO hold (id, record) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET record = excluded.record",
-                    params![id, text(hold)?],
-                ),
-                None => connection.execute("DELETE FROM hold WHERE id = ?1", [&id]),
-            }
-            .map_err(failed)?;
-            if changed > 0 {
-                append(connection, &event)?;
-            }
-            Ok(changed > 0)
-        })
-        .await
-    }
-}
-
-#[async_trait]
-impl Suspensions for SqliteStore {
-    async fn parked(&self) -> Result<Vec<Parked>, StoreError> {
-        self.read(|connection| records(connection, "SELECT record FROM parked ORDER BY profile")).await
-    }
-
-    async fn set_parked(
-        &self,
-        profile: ProfileName,
-        parked: Option<Parked>,
-        event: Option<NewEvent>,
-    ) -> Result<Vec<Event>, StoreError> {
-        self.write_plainly(move |connection| {
-            match &parked {
-                Some(parked) => connection.execute(
-                    "INSERT INTO parked (profile, record) VALUES (?1, ?2)
-                     ON CONFLICT (profile) DO UPDATE SET record = excluded.record",
-                    params![profile.as_str(), text(parked)?],
-                ),
-                None => connection.execute("DELETE FROM parked WHERE profile = ?1", [profile.as_str()]),
-            }
-            .map_err(failed)?;
-            event.into_iter().map(|event| insert_event(connection, &event)).collect()
-        })
-        .await
-    }
-}
-
-#[async_trait]
-impl Rotations for SqliteStore {
-    async fn rotations(&self) -> Result<Vec<Rotation>, StoreError> {
-        self.read(|connection| records(connection, "SELECT record FROM rotation ORDER BY of")).await
-    }
-
-    async fn set_rotation(
-        &self,
-        of: Digest,
-        rotation: Option<Rotation>,
-        event: Option<NewEvent>,
-    ) -> Result<Vec<Event>, StoreError> {
-        self.write_plainly(move |connection| {
-            match &rotation {
-                Some(rotation) => connection.execute(
-                    "INSERT INTO rotation (of, record) VALUES (?1, ?2)
-                     ON CONFLICT (of) DO UPDATE SET record = excluded.record",
-                    params![of.as_str(), text(rotation)?],
-                ),
-                None => connection.execute("DELETE FROM rotation WHERE of = ?1", [of.as_str()]),
-            }
-            .map_err(failed)?;
-            event.into_iter().map(|event| insert_event(connection, &event)).collect()
-        })
-        .await
-    }
-}
-
-#[async_trait]
-impl MailboxUsage for SqliteStore {
-    async fn usage(&self, since_minute: i64) -> Result<Vec<Usage>, StoreError> {
-        self.read(move |connection| {
-            let mut statement = connection
-                .prepare_cached(
-                    "SELECT mailbox, minute, messages, recipients FROM mailbox_usage WHERE minute >= ?1 ORDER BY minute",
-                )
-                .map_err(failed)?;
-            let rows = statement
-                .query_map([since_minute], |row| {
-                    Ok(Usage {
-                        mailbox: row.get(0)?,
-                        minute: row.get(1)?,
-                        messages: row.get::<_, i64>(2)?.unsigned_abs(),
-                        recipients: row.get::<_, i64>(3)?.unsigned_abs(),
-                    })
-                })
-                .map_err(failed)?;
-            rows.map(|row| row.map_err(failed)).collect()
-        })
-        .await
-    }
-}
-
-#[async_trait]
-impl Events for SqliteStore {
-    async fn events(&self, after: u64, limit: u32) -> Result<Vec<Event>, StoreError> {
-        self.read(move |connection| {
-            let mut statement = connection
-                .prepare_cached("SELECT number, record FROM event WHERE number > ?1 ORDER BY number LIMIT ?2")
-                .map_err(failed)?;
-            let rows = statement
-                .query_map(params![number(after), limit], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))
-                .map_err(failed)?;
-            rows.map(|row| {
-                let (number, record) = row.map_err(failed)?;
-                Ok(Event { number: number.unsigned_abs(), event: document(&record)? })
-            })
-            .collect()
-        })
-        .await
-    }
-
-    async fn newest_event(&self) -> Result<u64, StoreError> {
-        self.read(|connection| {
-            connection
-                .query_row("SELECT coalesce(max(number), 0) FROM event", [], |row| row.get::<_, i64>(0))
-                .map(i64::unsigned_abs)
-                .map_err(failed)
-        })
-        .await
-    }
-
-    async fn webhook_cursor(&self, url: &str) -> Result<Option<u64>, StoreError> {
-        let url = url.to_owned();
-        self.read(move |connection| {
-            connection
-                .query_row("SELECT event FROM webhook WHERE url = ?1", [url], |row| row.get::<_, i64>(0))
-                .optional()
-                .map(|found| found.map(i64::unsigned_abs))
-                .map_err(failed)
-        })
-        .await
-    }
-
-    async fn set_webhook_cursor(&self, url: &str, event: u64) -> Result<(), StoreError> {
-        let url = url.to_owned();
-        self.write_plainly(move |connection| {
-            connection
-                .execute(
-                    "INSERT INTO webhook (url, event) VALUES (?1, ?2) ON CONFLICT (url) DO UPDATE SET event = excluded.event",
-                    params![url, number(event)],
-                )
-                .map_err(failed)
-                .map(drop)
-        })
-        .await
-    }
-}
-
-fn claim(
-    connection: &Connection,
-    lane: &Lane,
-    now: i64,
-    limit: usize,
-    take: impl Fn(i64) -> bool,
-) -> Result<Claim, StoreError> {
-    let Some((lane, _)) = find_lane(connection, lane)? else { return Ok(Claim::default()) };
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT m.number, m.record, m.paused_before, m.due,
-                (SELECT bytes FROM content WHERE message = m.number AND length(bytes) <= ?2)
-             FROM message AS m WHERE m.lane = ?1 AND m.due IS NOT NULL ORDER BY m.due, m.number",
-        )
-        .map_err(failed)?;
-    let mut rows = statement.query(params![lane, number(SMALL)]).map_err(failed)?;
-    let mut claim = Claim::default();
-    while let Some(row) = rows.next().map_err(failed)? {
-        let (message, due): (i64, i64) = (row.get(0).map_err(failed)?, row.get(3).map_err(failed)?);
-        if due > now || claim.messages.len() == limit {
-            claim.next_due = Some(due);
-            break;
-        }
-        // What others work on is looked at again when that is settled.
-        if take(message) {
-            claim.messages.push(Claimed {
-                message: document(&row.get::<_, String>(1).map_err(failed)?)?,
-                paused_before: row.get(2).map_err(failed)?,
-                content: row.get(4).map_err(failed)?,
-            });
-        }
-    }
-    Ok(claim)
-}
-
-fn records<T: serde::de::DeserializeOwned>(connection: &Connection, query: &str) -> Result<Vec<T>, StoreError> {
-    let mut statement = connection.prepare_cached(query).map_err(failed)?;
-    let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
-    rows.map(|row| document(&row.map_err(failed)?)).collect()
-}
-
-fn find(connection: &Connection, id: &str) -> Result<Option<(i64, Message)>, StoreError> {
+pub(super) fn find(connection: &Connection, id: &str) -> Result<Option<(i64, Message)>, StoreError> {
     let found: Option<(i64, String)> = connection
         .prepare_cached("SELECT number, record FROM message WHERE id = ?1")
         .and_then(|mut statement| statement.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional())
         .map_err(failed)?;
     found.map(|(number, record)| Ok((number, document(&record)?))).transpose()
-}
-
-/// The time since which a lane's clock is paused, and earlier pauses in total.
-type PausedTime = (Option<i64>, i64);
-
-/// The lane's number, and the state of its clock.
-fn find_lane(connection: &Connection, lane: &Lane) -> Result<Option<(i64, PausedTime)>, StoreError> {
-    connection
-        .prepare_cached("SELECT id, paused_since, paused_total FROM lane WHERE company = ?1 AND function = ?2")
-        .and_then(|mut statement| {
-            statement
-                .query_row(params![lane.company.as_str(), lane.function.id()], |row: &Row<'_>| {
-                    Ok((row.get(0)?, (row.get(1)?, row.get(2)?)))
-                })
-                .optional()
-        })
-        .map_err(failed)
 }
 
 fn replayed(connection: &Connection, sender: &str, key: &IdempotencyKey) -> Result<Option<Accepted>, StoreError> {
@@ -753,27 +370,6 @@ pub(super) fn settle(connection: &Connection, settled: &Settled) -> Result<(Vec<
     }
     let events = settled.events.iter().map(|event| insert_event(connection, event)).collect::<Result<_, _>>()?;
     Ok((events, number))
-}
-
-/// Tells an event with a number that lies so far after the newest one.
-pub(super) fn insert_event_after(connection: &Connection, event: &NewEvent, gap: u64) -> Result<(), StoreError> {
-    connection
-        .execute(
-            "INSERT INTO event (number, at, record)
-             VALUES ((SELECT coalesce(max(number), 0) FROM event) + ?1, ?2, ?3)",
-            params![number(gap), event.at.as_millisecond(), text(event)?],
-        )
-        .map_err(failed)
-        .map(drop)
-}
-
-fn insert_event(connection: &Connection, event: &NewEvent) -> Result<Event, StoreError> {
-    let record = text(event)?;
-    connection
-        .prepare_cached("INSERT INTO event (at, record) VALUES (?1, ?2)")
-        .and_then(|mut statement| statement.execute(params![event.at.as_millisecond(), record]))
-        .map_err(failed)?;
-    Ok(Event { number: connection.last_insert_rowid().unsigned_abs(), event: event.clone() })
 }
 
 fn find_many(connection: &Connection, search: &Search, limit: u32) -> Result<Vec<(u64, Message)>, StoreError> {

@@ -1,0 +1,231 @@
+//! Queues of the outbox in `SQLite`: lanes and claims.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use uuid::Uuid;
+
+use super::{
+    SqliteStore, document, failed,
+    messages::{find, settle},
+    number, text,
+};
+use crate::{
+    model::{Lane, Message},
+    store::{
+        StoreError,
+        outbox::{Claim, Claimed, Event, LaneState, Queues, Settled},
+    },
+};
+
+/// Contents up to this size come with a claim; larger ones are read when their turn has come.
+const SMALL: u64 = 64 * 1024;
+
+impl SqliteStore {
+    pub(super) fn with_claimed<T>(&self, work: impl FnOnce(&mut HashSet<i64>) -> T) -> T {
+        work(&mut self.claimed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[async_trait]
+impl Queues for SqliteStore {
+    async fn lanes(&self) -> Result<Vec<LaneState>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection
+                .prepare_cached(
+                    "SELECT company, function, paused_since, paused_total,
+                        (SELECT min(due) FROM message WHERE lane = l.id AND due IS NOT NULL)
+                     FROM lane AS l",
+                )
+                .map_err(failed)?;
+            let rows = statement
+                .query_map([], |row| {
+                    Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+                })
+                .map_err(failed)?;
+            rows.map(|row| {
+                let (company, function, paused_since, paused_total, next_due) = row.map_err(failed)?;
+                let wrong = || StoreError::Corrupt("a lane".to_owned());
+                let lane = Lane {
+                    company: company.parse().map_err(|_| wrong())?,
+                    function: function.parse().map_err(|_| wrong())?,
+                };
+                Ok(LaneState { lane, next_due, paused_since, paused_total })
+            })
+            .collect()
+        })
+        .await
+    }
+
+    async fn claim(&self, lane: &Lane, now: i64, limit: usize) -> Result<Claim, StoreError> {
+        let (lane, store) = (lane.clone(), self.clone());
+        let mine = Arc::new(Mutex::new(Vec::new()));
+        let taken = Arc::clone(&mine);
+        // The writer reads: a reader's snapshot could be older than the end of a worker's attempt.
+        let claim = self
+            .write_plainly(move |connection| {
+                let taken = &taken;
+                claim(connection, &lane, now, limit, |number| {
+                    let is_free = store.with_claimed(|claimed| claimed.insert(number));
+                    if is_free {
+                        taken.lock().unwrap_or_else(PoisonError::into_inner).push(number);
+                    }
+                    is_free
+                })
+            })
+            .await;
+        if claim.is_err() {
+            let mine = mine.lock().unwrap_or_else(PoisonError::into_inner);
+            self.with_claimed(|claimed| claimed.retain(|number| !mine.contains(number)));
+        }
+        claim
+    }
+
+    async fn release(&self, messages: &[Uuid]) -> Result<(), StoreError> {
+        let store = self.clone();
+        let ids: Vec<String> = messages.iter().map(ToString::to_string).collect();
+        // Done by the writer, so that it comes after everything that was written about them.
+        self.write_plainly(move |connection| {
+            for id in &ids {
+                if let Some((message, ..)) = find(connection, id)? {
+                    store.with_claimed(|claimed| claimed.remove(&message));
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn begin(&self, message: &Message, mailbox: &str, recipients: u32, at: Timestamp) -> Result<(), StoreError> {
+        let (message, mailbox) = (message.clone(), mailbox.to_owned());
+        self.write_plainly(move |connection| {
+            let record = text(&message)?;
+            connection
+                .prepare_cached("UPDATE message SET status = ?2, record = ?3, due = NULL WHERE id = ?1")
+                .and_then(|mut statement| {
+                    statement.execute(params![message.id.to_string(), message.status.id(), record])
+                })
+                .map_err(failed)?;
+            connection
+                .prepare_cached(
+                    "INSERT INTO mailbox_usage (mailbox, minute, messages, recipients) VALUES (?1, ?2, 1, ?3)
+                     ON CONFLICT (mailbox, minute)
+                     DO UPDATE SET messages = messages + 1, recipients = recipients + excluded.recipients",
+                )
+                .and_then(|mut statement| statement.execute(params![mailbox, at.as_second() / 60, recipients]))
+                .map_err(failed)?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn settle(&self, settled: Settled) -> Result<Vec<Event>, StoreError> {
+        let store = self.clone();
+        let (events, message) = self.write_plainly(move |connection| settle(connection, &settled)).await?;
+        store.with_claimed(|claimed| claimed.remove(&message));
+        Ok(events)
+    }
+
+    async fn interrupted(&self) -> Result<Vec<Message>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection
+                .prepare_cached("SELECT record FROM message WHERE status = 'sending' ORDER BY number")
+                .map_err(failed)?;
+            let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
+            rows.map(|row| document(&row.map_err(failed)?)).collect()
+        })
+        .await
+    }
+
+    async fn pause(&self, lanes: Vec<LaneState>) -> Result<(), StoreError> {
+        self.write_plainly(move |connection| {
+            let mut update = connection
+                .prepare_cached(
+                    "UPDATE lane SET paused_since = ?3, paused_total = ?4 WHERE company = ?1 AND function = ?2",
+                )
+                .map_err(failed)?;
+            for state in &lanes {
+                let LaneState { lane, paused_since, paused_total, .. } = state;
+                update
+                    .execute(params![lane.company.as_str(), lane.function.id(), paused_since, paused_total])
+                    .map_err(failed)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn retime(&self, by: i64, latest: i64) -> Result<(), StoreError> {
+        self.write_plainly(move |connection| {
+            if by == 0 {
+                let late = "UPDATE message SET due = ?1 WHERE due IS NOT NULL AND due > ?1";
+                return connection.execute(late, [latest]).map_err(failed).map(drop);
+            }
+            connection
+                .execute("UPDATE message SET due = min(due + ?1, ?2) WHERE due IS NOT NULL", [by, latest])
+                .map_err(failed)?;
+            connection
+                .execute("UPDATE lane SET paused_since = paused_since + ?1, paused_total = paused_total + ?1", [by])
+                .map_err(failed)
+                .map(drop)
+        })
+        .await
+    }
+}
+
+fn claim(
+    connection: &Connection,
+    lane: &Lane,
+    now: i64,
+    limit: usize,
+    take: impl Fn(i64) -> bool,
+) -> Result<Claim, StoreError> {
+    let Some((lane, _)) = find_lane(connection, lane)? else { return Ok(Claim::default()) };
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT m.number, m.record, m.paused_before, m.due,
+                (SELECT bytes FROM content WHERE message = m.number AND length(bytes) <= ?2)
+             FROM message AS m WHERE m.lane = ?1 AND m.due IS NOT NULL ORDER BY m.due, m.number",
+        )
+        .map_err(failed)?;
+    let mut rows = statement.query(params![lane, number(SMALL)]).map_err(failed)?;
+    let mut claim = Claim::default();
+    while let Some(row) = rows.next().map_err(failed)? {
+        let (message, due): (i64, i64) = (row.get(0).map_err(failed)?, row.get(3).map_err(failed)?);
+        if due > now || claim.messages.len() == limit {
+            claim.next_due = Some(due);
+            break;
+        }
+        // What others work on is looked at again when that is settled.
+        if take(message) {
+            claim.messages.push(Claimed {
+                message: document(&row.get::<_, String>(1).map_err(failed)?)?,
+                paused_before: row.get(2).map_err(failed)?,
+                content: row.get(4).map_err(failed)?,
+            });
+        }
+    }
+    Ok(claim)
+}
+
+/// The time since which a lane's clock is paused, and earlier pauses in total.
+pub(super) type PausedTime = (Option<i64>, i64);
+
+/// The lane's number, and the state of its clock.
+pub(super) fn find_lane(connection: &Connection, lane: &Lane) -> Result<Option<(i64, PausedTime)>, StoreError> {
+    connection
+        .prepare_cached("SELECT id, paused_since, paused_total FROM lane WHERE company = ?1 AND function = ?2")
+        .and_then(|mut statement| {
+            statement
+                .query_row(params![lane.company.as_str(), lane.function.id()], |row: &Row<'_>| {
+                    Ok((row.get(0)?, (row.get(1)?, row.get(2)?)))
+                })
+                .optional()
+        })
+        .map_err(failed)
+}

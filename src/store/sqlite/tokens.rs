@@ -1,0 +1,121 @@
+//! API tokens in `SQLite`.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::{AuditEvent, SqliteStore, StoreError, StoredToken, Tokens, digests, document, failed, position, text};
+use crate::model::token::Token;
+
+impl SqliteStore {
+    /// Changes a token, and writes that into the audit log if `change` says that it did.
+    async fn change_token(
+        &self,
+        id: &str,
+        event: AuditEvent,
+        change: impl FnOnce(&mut Token) -> Result<bool, StoreError> + Send + 'static,
+    ) -> Result<Option<Token>, StoreError> {
+        let id = id.to_owned();
+        self.write_plainly(move |transaction| {
+            let found: Option<String> = transaction
+                .query_row("SELECT document FROM token WHERE id = ?1", [&id], |row| row.get(0))
+                .optional()
+                .map_err(failed)?;
+            let Some(found) = found else { return Ok(None) };
+            let mut token: Token = document(&found)?;
+            digests::record_alteration(transaction, event.at)?;
+            if change(&mut token)? {
+                transaction
+                    .execute("UPDATE token SET document = ?2 WHERE id = ?1", params![id, text(&token)?])
+                    .map_err(failed)?;
+                digests::append_with_statement(transaction, &event, None)?;
+            }
+            Ok(Some(token))
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Tokens for SqliteStore {
+    async fn create_token(&self, token: StoredToken, event: AuditEvent) -> Result<(), StoreError> {
+        let mut event = event;
+        // The entry that a token must have.
+        event.detail["id"] = serde_json::json!(token.token.id);
+        self.write_plainly(move |transaction| {
+            digests::record_alteration(transaction, event.at)?;
+            refuse_taken_name(transaction, &token.token, event.at)?;
+            transaction
+                .execute(
+                    "INSERT INTO token (id, document, hash, created_at) VALUES (?1, ?2, ?3, ?4)",
+                    params![
+                        token.token.id,
+                        text(&token.token)?,
+                        token.hash.as_str(),
+                        token.token.created_at.as_millisecond()
+                    ],
+                )
+                .map_err(failed)?;
+            digests::append_with_statement(transaction, &event, None).map(drop)
+        })
+        .await
+    }
+
+    async fn token(&self, id: &str) -> Result<Option<StoredToken>, StoreError> {
+        let id = id.to_owned();
+        self.read(move |transaction| {
+            let found: Option<(String, String)> = transaction
+                .prepare_cached("SELECT document, hash FROM token WHERE id = ?1")
+                .and_then(|mut statement| statement.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional())
+                .map_err(failed)?;
+            let Some((token, hash)) = found else { return Ok(None) };
+            let hash = hash.parse().map_err(StoreError::Corrupt)?;
+            Ok(Some(StoredToken { token: document(&token)?, hash }))
+        })
+        .await
+    }
+
+    async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
+        self.read(|transaction| {
+            let mut statement =
+                transaction.prepare_cached("SELECT document FROM token ORDER BY created_at, id").map_err(failed)?;
+            let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
+            rows.map(|row| document(&row.map_err(failed)?)).collect()
+        })
+        .await
+    }
+
+    async fn revoke_token(&self, id: &str, at: Timestamp, event: AuditEvent) -> Result<Option<Token>, StoreError> {
+        let path = self.path.clone();
+        self.change_token(id, event, move |token| {
+            if token.revoked_at.is_some() {
+                return Ok(false);
+            }
+            // First where a restored database cannot take it back.
+            position::add_revoked(&path, &token.id)
+                .map_err(|error| StoreError::Database(format!("cannot write down that a token is revoked: {error}")))?;
+            token.revoked_at = Some(at);
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn confirm_token(&self, id: &str, event: AuditEvent) -> Result<Option<Token>, StoreError> {
+        self.change_token(id, event, |token| Ok(token.suspended_at.take().is_some())).await
+    }
+}
+
+/// A name belongs to one token at a time, or to one and those that it replaces.
+fn refuse_taken_name(transaction: &Connection, token: &Token, now: Timestamp) -> Result<(), StoreError> {
+    let mut statement = transaction.prepare_cached("SELECT document FROM token").map_err(failed)?;
+    let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
+    let name = token.name.to_lowercase();
+    for row in rows {
+        let other: Token = document(&row.map_err(failed)?)?;
+        let is_in_use = other.revoked_at.is_none() && other.expires_at.is_none_or(|end| end > now);
+        if is_in_use && other.name.to_lowercase() == name && other.owner() != token.owner() {
+            return Err(StoreError::TokenNameTaken(other.name));
+        }
+    }
+    Ok(())
+}
