@@ -8,10 +8,10 @@
 //! This module does not know what entries state about the store; `digests` does.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
-use super::{AuditEvent, AuditLog, SqliteStore, StoreError, document, failed, number, set_value, text, value};
+use super::{AuditEvent, AuditLog, SqliteStore, StoreError, failed, number, record, records, set_value, text, value};
 use crate::model::{AuditEntry, AuditOutcome, Digest};
 
 /// The key in the table `store` under which the head is kept.
@@ -44,16 +44,14 @@ impl AuditLog for SqliteStore {
     }
 
     async fn audit(&self, after: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
-        self.read_at_length(move |transaction| {
-            let mut statement = transaction
-                .prepare_cached("SELECT entry FROM audit WHERE sequence > ?1 ORDER BY sequence LIMIT ?2")
-                .map_err(failed)?;
-            let rows =
-                statement.query_map(params![number(after), limit], |row| row.get::<_, String>(0)).map_err(failed)?;
-            rows.map(|row| document(&row.map_err(failed)?)).collect()
-        })
-        .await
+        self.read_at_length(move |transaction| entries(transaction, after, limit)).await
     }
+}
+
+/// Returns the oldest entries after `after`.
+pub(super) fn entries(connection: &Connection, after: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+    let query = "SELECT entry FROM audit WHERE sequence > ?1 ORDER BY sequence LIMIT ?2";
+    records(connection, query, params![number(after), limit])
 }
 
 /// Returns the head that the table `store` holds; none before the first entry.
@@ -62,11 +60,7 @@ pub(super) fn read_head(connection: &Connection) -> Result<Option<Head>, StoreEr
 }
 
 fn newest_entry(connection: &Connection) -> Result<Option<Head>, StoreError> {
-    let last: Option<String> = connection
-        .prepare_cached("SELECT entry FROM audit ORDER BY sequence DESC LIMIT 1")
-        .and_then(|mut statement| statement.query_row([], |row| row.get(0)).optional())
-        .map_err(failed)?;
-    last.map(|last| document(&last).map(Head::of)).transpose()
+    Ok(record(connection, "SELECT entry FROM audit ORDER BY sequence DESC LIMIT 1", [])?.map(Head::of))
 }
 
 /// Returns the difference between the newest entry of a log and its head; none if they agree.
@@ -99,11 +93,8 @@ pub(super) fn adopt_head(transaction: &Connection, noted: &Head) -> Result<(), S
     if noted.sequence == 0 {
         return Ok(());
     }
-    let found: Option<String> = transaction
-        .prepare_cached("SELECT entry FROM audit WHERE sequence = ?1")
-        .and_then(|mut statement| statement.query_row([number(noted.sequence)], |row| row.get(0)).optional())
-        .map_err(failed)?;
-    let found = found.map(|entry| document(&entry).map(Head::of)).transpose()?;
+    let query = "SELECT entry FROM audit WHERE sequence = ?1";
+    let found = record(transaction, query, [number(noted.sequence)])?.map(Head::of);
     let is_higher = read_head(transaction)?.is_some_and(|head| head.sequence > noted.sequence);
     if found.as_ref() == Some(noted) || (found.is_none() && is_higher) {
         return Ok(());

@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{
-    StoreError, digests, document, failed, migrate, number, other_environment, position, unreadable_position, value,
-};
+use super::{StoreError, audit_log, digests, failed, migrate, other_environment, position, unreadable_position, value};
 use crate::model::{AuditEntry, EnvironmentName, integrity::StoreCheck};
 
 /// The audit log of a store, read only.
@@ -47,14 +45,7 @@ impl AuditReader {
 
     /// The oldest entries after `after`.
     pub fn entries(&self, after: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT entry FROM audit WHERE sequence > ?1 ORDER BY sequence LIMIT ?2")
-            .map_err(failed)?;
-        let rows = statement
-            .query_map(rusqlite::params![number(after), limit], |row| row.get::<_, String>(0))
-            .map_err(failed)?;
-        rows.map(|row| document(&row.map_err(failed)?)).collect()
+        audit_log::entries(&self.connection, after, limit)
     }
 
     /// Compares the whole store with its audit log.

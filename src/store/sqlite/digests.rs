@@ -21,7 +21,7 @@ use super::{
     generations::newest,
     number,
     position::Position,
-    schema, set_value, value,
+    record, records, schema, set_value, value,
 };
 use crate::model::{
     AuditEntry, AuditOutcome, Digest,
@@ -183,12 +183,9 @@ pub(super) fn is_stated(connection: &Connection) -> Result<bool, StoreError> {
 
 fn newest_statement(connection: &Connection) -> Result<Option<Statement>, StoreError> {
     let Some(sequence) = value::<u64>(connection, NEWEST)? else { return Ok(None) };
-    let entry: Option<String> = connection
-        .prepare_cached("SELECT entry FROM audit WHERE sequence = ?1")
-        .and_then(|mut statement| statement.query_row([number(sequence)], |row| row.get(0)).optional())
-        .map_err(failed)?;
-    let Some(entry) = entry else { return Ok(None) };
-    Ok(statement_of(&document(&entry)?))
+    let entry: Option<AuditEntry> =
+        record(connection, "SELECT entry FROM audit WHERE sequence = ?1", [number(sequence)])?;
+    Ok(entry.as_ref().and_then(statement_of))
 }
 
 fn statement_of(entry: &AuditEntry) -> Option<Statement> {
@@ -500,11 +497,8 @@ fn altered_profiles(connection: &Connection) -> Result<Vec<String>, StoreError> 
 
 /// Tokens that the log says were revoked, and that open the service.
 fn live_although_revoked(connection: &Connection, revoked: &BTreeMap<String, u64>) -> Result<Vec<String>, StoreError> {
-    let mut statement = connection.prepare("SELECT document FROM token ORDER BY id").map_err(failed)?;
-    let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
     let mut found = Vec::new();
-    for row in rows {
-        let token: Token = document(&row.map_err(failed)?)?;
+    for token in records::<Token>(connection, "SELECT document FROM token ORDER BY id", [])? {
         if let Some(entry) = revoked.get(&token.id).filter(|_| token.revoked_at.is_none()) {
             found.push(format!("token {} was revoked by entry {entry}, and is not any more", token.id));
         }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Commit, CommitError, Generations, SqliteStore, StoreError, digests, document, failed, number, profile_name,
-    secrets, set_value, text, value,
+    records, secrets, set_value, text, value,
 };
 use crate::model::{
     ChangeRecord, Digest, EnvironmentName, Generation, GenerationDetail, ProfileName, ProfileState, Settings, State,
@@ -34,12 +34,12 @@ impl Generations for SqliteStore {
 
     async fn generations(&self, before: Option<u64>, limit: u32) -> Result<Vec<Generation>, StoreError> {
         self.read_at_length(move |transaction| {
-            let mut statement = transaction
-                .prepare_cached("SELECT document FROM generation WHERE number < ?1 ORDER BY number DESC LIMIT ?2")
-                .map_err(failed)?;
             let before = before.map_or(i64::MAX, number);
-            let rows = statement.query_map(params![before, limit], |row| row.get::<_, String>(0)).map_err(failed)?;
-            rows.map(|row| document(&row.map_err(failed)?)).collect()
+            records(
+                transaction,
+                "SELECT document FROM generation WHERE number < ?1 ORDER BY number DESC LIMIT ?2",
+                params![before, limit],
+            )
         })
         .await
     }

@@ -12,7 +12,7 @@ use crate::{
 #[async_trait]
 impl Holds for SqliteStore {
     async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
-        self.read(|connection| records(connection, "SELECT record FROM hold ORDER BY id")).await
+        self.read(|connection| records(connection, "SELECT record FROM hold ORDER BY id", [])).await
     }
 
     async fn set_hold(&self, id: String, hold: Option<Hold>, event: AuditEvent) -> Result<bool, StoreError> {

@@ -2,12 +2,12 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 use serde_json::json;
 
 use super::{
-    AuditEvent, LeaseTaken, Leases, SqliteStore, StoreError, WantedLease, append, document, failed, set_value, text,
-    value,
+    AuditEvent, LeaseTaken, Leases, SqliteStore, StoreError, WantedLease, append, failed, record, records, set_value,
+    text, value,
 };
 use crate::{model::Lease, store::LEASES};
 
@@ -79,10 +79,7 @@ fn release(transaction: &Connection, name: &str, token: u64, event: &AuditEvent)
 }
 
 fn lasting(transaction: &Connection, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
-    let mut statement =
-        transaction.prepare_cached("SELECT record FROM lease WHERE until > ?1 ORDER BY name").map_err(failed)?;
-    let rows = statement.query_map([now.as_millisecond()], |row| row.get::<_, String>(0)).map_err(failed)?;
-    rows.map(|row| document(&row.map_err(failed)?)).collect()
+    records(transaction, "SELECT record FROM lease WHERE until > ?1 ORDER BY name", [now.as_millisecond()])
 }
 
 /// Moves on the number of the next holding: numbers that were given out since a backup are not given out again.
@@ -92,9 +89,5 @@ pub(super) fn skip(transaction: &Connection, by: u64) -> Result<(), StoreError> 
 }
 
 fn find(transaction: &Connection, name: &str) -> Result<Option<Lease>, StoreError> {
-    let found: Option<String> = transaction
-        .query_row("SELECT record FROM lease WHERE name = ?1", [name], |row| row.get(0))
-        .optional()
-        .map_err(failed)?;
-    found.map(|text| document(&text)).transpose()
+    record(transaction, "SELECT record FROM lease WHERE name = ?1", [name])
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params, types::Value};
 use uuid::Uuid;
 
-use super::{SqliteStore, append, document, events::insert_event, failed, number, queues::find_lane, text};
+use super::{SqliteStore, append, document, events::insert_event, failed, number, queues::find_lane, records, text};
 use crate::{
     model::{
         Attempt, Lane, Message, Status,
@@ -72,14 +72,12 @@ impl Messages for SqliteStore {
 
     async fn attempts(&self, id: Uuid) -> Result<Vec<Attempt>, StoreError> {
         self.read(move |connection| {
-            let mut statement = connection
-                .prepare_cached(
-                    "SELECT a.record FROM attempt AS a JOIN message AS m ON m.number = a.message
+            records(
+                connection,
+                "SELECT a.record FROM attempt AS a JOIN message AS m ON m.number = a.message
                      WHERE m.id = ?1 ORDER BY a.number",
-                )
-                .map_err(failed)?;
-            let rows = statement.query_map([id.to_string()], |row| row.get::<_, String>(0)).map_err(failed)?;
-            rows.map(|row| document(&row.map_err(failed)?)).collect()
+                [id.to_string()],
+            )
         })
         .await
     }

@@ -350,11 +350,7 @@ fn document<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
 }
 
 fn value<T: DeserializeOwned>(transaction: &Connection, key: &str) -> Result<Option<T>, StoreError> {
-    let found: Option<String> = transaction
-        .prepare_cached("SELECT value FROM store WHERE key = ?1")
-        .and_then(|mut statement| statement.query_row([key], |row| row.get(0)).optional())
-        .map_err(failed)?;
-    found.map(|text| document(&text)).transpose()
+    record(transaction, "SELECT value FROM store WHERE key = ?1", [key])
 }
 
 fn set_value(transaction: &Connection, key: &str, value: &impl Serialize) -> Result<(), StoreError> {
@@ -373,10 +369,28 @@ fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn records<T: DeserializeOwned>(connection: &Connection, query: &str) -> Result<Vec<T>, StoreError> {
+/// Returns the documents in the only column of a query, in order.
+fn records<T: DeserializeOwned>(
+    connection: &Connection,
+    query: &str,
+    parameters: impl rusqlite::Params,
+) -> Result<Vec<T>, StoreError> {
     let mut statement = connection.prepare_cached(query).map_err(failed)?;
-    let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
+    let rows = statement.query_map(parameters, |row| row.get::<_, String>(0)).map_err(failed)?;
     rows.map(|row| document(&row.map_err(failed)?)).collect()
+}
+
+/// Returns the document in the only column of the first row of a query; none if there is no row.
+fn record<T: DeserializeOwned>(
+    connection: &Connection,
+    query: &str,
+    parameters: impl rusqlite::Params,
+) -> Result<Option<T>, StoreError> {
+    let found: Option<String> = connection
+        .prepare_cached(query)
+        .and_then(|mut statement| statement.query_row(parameters, |row| row.get(0)).optional())
+        .map_err(failed)?;
+    found.map(|text| document(&text)).transpose()
 }
 
 fn profile_name(text: &str) -> Result<ProfileName, StoreError> {

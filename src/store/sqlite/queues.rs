@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{
     SqliteStore, document, failed,
     messages::{find, settle},
-    number, text,
+    number, records, text,
 };
 use crate::{
     model::{Lane, Message},
@@ -133,11 +133,7 @@ impl Queues for SqliteStore {
 
     async fn interrupted(&self) -> Result<Vec<Message>, StoreError> {
         self.read(|connection| {
-            let mut statement = connection
-                .prepare_cached("SELECT record FROM message WHERE status = 'sending' ORDER BY number")
-                .map_err(failed)?;
-            let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
-            rows.map(|row| document(&row.map_err(failed)?)).collect()
+            records(connection, "SELECT record FROM message WHERE status = 'sending' ORDER BY number", [])
         })
         .await
     }

@@ -6,13 +6,13 @@
 //! start that is interrupted is followed by one that goes on.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    AuditEvent, StoreError, digests, document, events, failed, leases, messages, position::Restore, set_value, text,
-    value,
+    AuditEvent, StoreError, digests, events, failed, leases, messages, position::Restore, record, records, set_value,
+    text, value,
 };
 use crate::{
     model::{
@@ -72,11 +72,8 @@ fn unsettled(transaction: &Connection) -> Result<Option<Noted>, StoreError> {
 /// Makes messages that waited `unknown`, a few at a time. False if none is left.
 pub(super) fn settle_messages(transaction: &Connection, now: Timestamp) -> Result<bool, StoreError> {
     let Some(mut noted) = unsettled(transaction)? else { return Ok(false) };
-    let mut statement = transaction
-        .prepare_cached("SELECT record FROM message WHERE status IN ('queued', 'sending') LIMIT ?1")
-        .map_err(failed)?;
-    let rows = statement.query_map([AT_ONCE], |row| row.get::<_, String>(0)).map_err(failed)?;
-    let waited: Vec<Message> = rows.map(|row| document(&row.map_err(failed)?)).collect::<Result<_, StoreError>>()?;
+    let query = "SELECT record FROM message WHERE status IN ('queued', 'sending') LIMIT ?1";
+    let waited: Vec<Message> = records(transaction, query, [AT_ONCE])?;
     for message in &waited {
         messages::settle(transaction, &doubted(message.clone(), now))?;
     }
@@ -155,11 +152,7 @@ pub(super) fn revoke_again(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let is_live = |id: &str| -> Result<bool, StoreError> {
-        let found: Option<String> = transaction
-            .prepare_cached("SELECT document FROM token WHERE id = ?1")
-            .and_then(|mut statement| statement.query_row([id], |row| row.get(0)).optional())
-            .map_err(failed)?;
-        let token: Option<Token> = found.map(|text| document(&text)).transpose()?;
+        let token: Option<Token> = record(transaction, "SELECT document FROM token WHERE id = ?1", [id])?;
         Ok(token.is_some_and(|token| token.revoked_at.is_none()))
     };
     let mut any = false;
@@ -195,11 +188,7 @@ fn change_tokens(
     transaction: &Connection,
     mut change: impl FnMut(&mut Token) -> bool,
 ) -> Result<Vec<String>, StoreError> {
-    let tokens: Vec<Token> = {
-        let mut statement = transaction.prepare_cached("SELECT document FROM token ORDER BY id").map_err(failed)?;
-        let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
-        rows.map(|row| document(&row.map_err(failed)?)).collect::<Result<_, StoreError>>()?
-    };
+    let tokens: Vec<Token> = records(transaction, "SELECT document FROM token ORDER BY id", [])?;
     let mut changed = Vec::new();
     for mut token in tokens {
         if change(&mut token) {

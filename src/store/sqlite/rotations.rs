@@ -15,7 +15,7 @@ use crate::{
 #[async_trait]
 impl Rotations for SqliteStore {
     async fn rotations(&self) -> Result<Vec<Rotation>, StoreError> {
-        self.read(|connection| records(connection, "SELECT record FROM rotation ORDER BY of")).await
+        self.read(|connection| records(connection, "SELECT record FROM rotation ORDER BY of", [])).await
     }
 
     async fn set_rotation(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::{Secrets, SqliteStore, StoreError, document, failed, text};
+use super::{Secrets, SqliteStore, StoreError, failed, record, text};
 use crate::model::{Destination, Digest, SecretRecord};
 
 #[async_trait]
@@ -46,20 +46,12 @@ impl Secrets for SqliteStore {
 }
 
 pub(super) fn find(transaction: &Connection, digest: &Digest) -> Result<Option<SecretRecord>, StoreError> {
-    let found: Option<String> = transaction
-        .prepare_cached("SELECT record FROM secret WHERE digest = ?1")
-        .and_then(|mut statement| statement.query_row([digest.as_str()], |row| row.get(0)).optional())
-        .map_err(failed)?;
-    found.map(|text| document(&text)).transpose()
+    record(transaction, "SELECT record FROM secret WHERE digest = ?1", [digest.as_str()])
 }
 
 /// Where a value was first accepted for.
 fn destination(transaction: &Connection, value_id: &str) -> Result<Option<Destination>, StoreError> {
-    let found: Option<String> = transaction
-        .prepare_cached("SELECT destination FROM secret_value WHERE value_id = ?1")
-        .and_then(|mut statement| statement.query_row([value_id], |row| row.get(0)).optional())
-        .map_err(failed)?;
-    found.map(|text| document(&text)).transpose()
+    record(transaction, "SELECT destination FROM secret_value WHERE value_id = ?1", [value_id])
 }
 
 /// Records where a value was accepted for, if it is the first time.

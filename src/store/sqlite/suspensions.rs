@@ -15,7 +15,7 @@ use crate::{
 #[async_trait]
 impl Suspensions for SqliteStore {
     async fn parked(&self) -> Result<Vec<Parked>, StoreError> {
-        self.read(|connection| records(connection, "SELECT record FROM parked ORDER BY profile")).await
+        self.read(|connection| records(connection, "SELECT record FROM parked ORDER BY profile", [])).await
     }
 
     async fn set_parked(

@@ -4,7 +4,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::{AuditEvent, SqliteStore, StoreError, StoredToken, Tokens, digests, document, failed, position, text};
+use super::{
+    AuditEvent, SqliteStore, StoreError, StoredToken, Tokens, digests, document, failed, position, record, records,
+    text,
+};
 use crate::model::token::Token;
 
 impl SqliteStore {
@@ -17,12 +20,8 @@ impl SqliteStore {
     ) -> Result<Option<Token>, StoreError> {
         let id = id.to_owned();
         self.write_plainly(move |transaction| {
-            let found: Option<String> = transaction
-                .query_row("SELECT document FROM token WHERE id = ?1", [&id], |row| row.get(0))
-                .optional()
-                .map_err(failed)?;
-            let Some(found) = found else { return Ok(None) };
-            let mut token: Token = document(&found)?;
+            let found: Option<Token> = record(transaction, "SELECT document FROM token WHERE id = ?1", [&id])?;
+            let Some(mut token) = found else { return Ok(None) };
             digests::record_alteration(transaction, event.at)?;
             if change(&mut token)? {
                 transaction
@@ -76,13 +75,7 @@ impl Tokens for SqliteStore {
     }
 
     async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
-        self.read(|transaction| {
-            let mut statement =
-                transaction.prepare_cached("SELECT document FROM token ORDER BY created_at, id").map_err(failed)?;
-            let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
-            rows.map(|row| document(&row.map_err(failed)?)).collect()
-        })
-        .await
+        self.read(|transaction| records(transaction, "SELECT document FROM token ORDER BY created_at, id", [])).await
     }
 
     async fn revoke_token(&self, id: &str, at: Timestamp, event: AuditEvent) -> Result<Option<Token>, StoreError> {
@@ -107,11 +100,8 @@ impl Tokens for SqliteStore {
 
 /// A name belongs to one token at a time, or to one and those that it replaces.
 fn refuse_taken_name(transaction: &Connection, token: &Token, now: Timestamp) -> Result<(), StoreError> {
-    let mut statement = transaction.prepare_cached("SELECT document FROM token").map_err(failed)?;
-    let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
     let name = token.name.to_lowercase();
-    for row in rows {
-        let other: Token = document(&row.map_err(failed)?)?;
+    for other in records::<Token>(transaction, "SELECT document FROM token", [])? {
         let is_in_use = other.revoked_at.is_none() && other.expires_at.is_none_or(|end| end > now);
         if is_in_use && other.name.to_lowercase() == name && other.owner() != token.owner() {
             return Err(StoreError::TokenNameTaken(other.name));

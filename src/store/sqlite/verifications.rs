@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
-use super::{SqliteStore, StoreError, Verifications, document, failed, profile_name, text};
+use super::{SqliteStore, StoreError, Verifications, document, failed, profile_name, record, text};
 use crate::model::{
     Digest, LastVerified, ProfileName,
     finding::{Level, Verified},
@@ -71,11 +71,7 @@ impl Verifications for SqliteStore {
     async fn verified(&self, name: &ProfileName) -> Result<Option<Verified>, StoreError> {
         let name = name.clone();
         self.read(move |transaction| {
-            let found: Option<String> = transaction
-                .prepare_cached("SELECT document FROM verification WHERE name = ?1")
-                .and_then(|mut statement| statement.query_row([name.as_str()], |row| row.get(0)).optional())
-                .map_err(failed)?;
-            found.map(|text| document(&text)).transpose()
+            record(transaction, "SELECT document FROM verification WHERE name = ?1", [name.as_str()])
         })
         .await
     }
@@ -83,11 +79,7 @@ impl Verifications for SqliteStore {
 
 /// What was proved of a profile with exactly these settings.
 fn proof(transaction: &Connection, name: &ProfileName, of: &Digest) -> Result<Option<Verified>, StoreError> {
-    let found: Option<String> = transaction
-        .prepare_cached("SELECT document FROM proof WHERE name = ?1 AND of = ?2")
-        .and_then(|mut statement| statement.query_row(params![name.as_str(), of.as_str()], |row| row.get(0)).optional())
-        .map_err(failed)?;
-    found.map(|text| document(&text)).transpose()
+    record(transaction, "SELECT document FROM proof WHERE name = ?1 AND of = ?2", params![name.as_str(), of.as_str()])
 }
 
 /// Keeps a result that took a credential or a reader: what anybody may see can be seen again at any time.
