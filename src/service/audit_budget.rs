@@ -6,7 +6,6 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -14,7 +13,10 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::Service;
-use crate::store::{AuditEvent, StoreError};
+use crate::{
+    store::{AuditEvent, StoreError},
+    sync::Mutex,
+};
 
 /// Entries that a caller can cause in a burst.
 const BURST: u32 = 20;
@@ -67,7 +69,7 @@ pub(super) enum Due {
 impl AuditBudget {
     /// Returns the event if it must be written now. An event beyond the budget is counted.
     fn spend(&self, event: AuditEvent, now: Instant) -> Option<AuditEvent> {
-        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut callers = self.callers.lock();
         let has_room = callers.len() < CALLERS || callers.contains_key(&event.actor);
         let event = if has_room { event } else { AuditEvent { actor: OTHERS.to_owned(), ..event } };
         let fresh = || Budget { left: BURST, refilled: now, sums: Vec::new() };
@@ -89,7 +91,7 @@ impl AuditBudget {
 
     /// Removes and returns the sums to write.
     fn take(&self, due: Due, now: Instant) -> Vec<AuditEvent> {
-        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut callers = self.callers.lock();
         let mut events = Vec::new();
         callers.retain(|_, budget| {
             budget.refill(now);
@@ -180,7 +182,7 @@ mod tests {
         assert_eq!(times, [("access", 20), ("verify", 20)]);
         // A caller that was silent for long is forgotten.
         assert!(budget.take(Due::Old, start + REFILL * 21).is_empty());
-        assert!(budget.callers.lock().unwrap().is_empty());
+        assert!(budget.callers.lock().is_empty());
     }
 
     #[test]
@@ -189,6 +191,6 @@ mod tests {
         for number in 0..CALLERS + 100 {
             budget.spend(event(&format!("caller {number}"), "access"), start);
         }
-        assert_eq!(budget.callers.lock().unwrap().len(), CALLERS + 1);
+        assert_eq!(budget.callers.lock().len(), CALLERS + 1);
     }
 }

@@ -8,7 +8,7 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -17,7 +17,7 @@ use http_body::{Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{caller::Caller, http::HttpProblem};
-use crate::model::Code;
+use crate::{model::Code, sync::Mutex};
 
 /// Number of bytes of a [`CountedBody`] that are sent at once.
 const FRAME_SIZE: usize = 64 * 1024;
@@ -50,7 +50,7 @@ impl CallerLimit {
 
     /// Counts a request of a caller, or refuses it.
     pub(super) fn acquire(self: &Arc<Self>, caller: &Caller) -> Result<CallerPermit, HttpProblem> {
-        let mut by_caller = self.by_caller.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_caller = self.by_caller.lock();
         let fresh = || Entry { count: 0, serial: Arc::new(Semaphore::new(1)) };
         let entry = by_caller.entry(caller.name.clone()).or_insert_with(fresh);
         if entry.count >= self.most {
@@ -77,7 +77,7 @@ impl CallerPermit {
 
 impl Drop for CallerPermit {
     fn drop(&mut self) {
-        let mut by_caller = self.limit.by_caller.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_caller = self.limit.by_caller.lock();
         if let Some(entry) = by_caller.get_mut(&self.caller) {
             entry.count -= 1;
             if entry.count == 0 {
@@ -198,7 +198,7 @@ mod tests {
             let (own, order) = (Arc::clone(&queue), Arc::clone(&order));
             tasks.push(tokio::spawn(async move {
                 let permit = own.acquire(&caller(name)).await.unwrap();
-                order.lock().unwrap().push(name);
+                order.lock().push(name);
                 drop(permit);
             }));
             tokio::task::yield_now().await;
@@ -208,7 +208,7 @@ mod tests {
         for task in tasks {
             task.await.unwrap();
         }
-        assert_eq!(*order.lock().unwrap(), ["other", "greedy", "greedy"]);
-        assert!(queue.limit.by_caller.lock().unwrap().is_empty());
+        assert_eq!(*order.lock(), ["other", "greedy", "greedy"]);
+        assert!(queue.limit.by_caller.lock().is_empty());
     }
 }

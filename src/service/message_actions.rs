@@ -2,7 +2,7 @@
 //!
 //! The pure functions at the end decide what an action does; the methods of [`Service`] apply it and record it in the audit log.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -15,6 +15,7 @@ use crate::{
         AuditEvent,
         outbox::{NewEvent, Settled},
     },
+    sync::Mutex,
 };
 
 impl Service {
@@ -87,7 +88,7 @@ impl Service {
                 Ok((settled, AuditEvent { at, actor, action, outcome: AuditOutcome::Accepted, detail }))
             }
             Err(RefusedAction { code, reason }) => {
-                *refused_as.lock().unwrap_or_else(PoisonError::into_inner) = code;
+                *refused_as.lock() = code;
                 Err(reason)
             }
         };
@@ -100,7 +101,7 @@ impl Service {
         match changed? {
             None => Err(message_not_found()),
             Some(Err(reason)) => {
-                let code = *code.lock().unwrap_or_else(PoisonError::into_inner);
+                let code = *code.lock();
                 let environment = self.store.environment();
                 let remedy = if code == Code::MessageAlreadySent {
                     format!(

@@ -40,6 +40,7 @@ use crate::{
     net::listener::OpenConnections,
     secrets::ServiceIdentity,
     store::{AuditEvent, Store, StoreError, StoredToken},
+    sync::Mutex,
     telemetry::{self, EnvironmentContext},
     time::Clock,
 };
@@ -97,9 +98,9 @@ struct Service {
     /// Held while a change is checked and committed, so that two changes are not checked against the same state.
     changing: tokio::sync::Mutex<()>,
     /// A restore from a backup that no administrator has confirmed. No mail is accepted until then.
-    restored: std::sync::Mutex<Option<Restored>>,
+    restored: Mutex<Option<Restored>>,
     /// Differences between the store and its audit log, as found at the start.
-    store_differences: std::sync::Mutex<Vec<String>>,
+    store_differences: Mutex<Vec<String>>,
     /// The path prefix of every endpoint; empty at the root.
     base: String,
     limits: Limits,
@@ -161,8 +162,8 @@ impl Service {
             audit_budget: AuditBudget::default(),
             token_changes: tokio::sync::watch::Sender::new(()),
             changing: tokio::sync::Mutex::new(()),
-            restored: std::sync::Mutex::new(restored),
-            store_differences: std::sync::Mutex::default(),
+            restored: Mutex::new(restored),
+            store_differences: Mutex::default(),
             base,
             limits,
             connections,
@@ -198,17 +199,17 @@ impl Service {
         if let Err(error) = self.store.record(event).await {
             tracing::error!(%error, "cannot write the audit log");
         }
-        *self.store_differences.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = differences;
+        *self.store_differences.lock() = differences;
     }
 
     /// Returns the restore from a backup that no administrator has confirmed.
     fn restored(&self) -> Option<Restored> {
-        self.restored.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.restored.lock().clone()
     }
 
     /// Returns the differences between the store and its audit log.
     fn store_differences(&self) -> Vec<String> {
-        self.store_differences.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.store_differences.lock().clone()
     }
 
     /// Returns the issuers whose identity tokens are accepted.

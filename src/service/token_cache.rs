@@ -3,12 +3,9 @@
 //! [`TokenCache::invalidate`] forgets all tokens whenever one is created, revoked or confirmed. Tokens that were read before
 //! that are not cached afterwards: one of them may have been revoked in between.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::MutexGuard};
 
-use crate::store::StoredToken;
+use crate::{store::StoredToken, sync::Mutex};
 
 /// Maximum number of tokens in the cache.
 const CAPACITY: usize = 10_000;
@@ -54,6 +51,6 @@ impl TokenCache {
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use super::{CLOSE_DEADLINE, HEADER_DEADLINE};
+use crate::sync::Mutex;
 
 /// Time that a client has to read the next part of its answer.
 const READ_DEADLINE: Duration = Duration::from_secs(30);
@@ -135,12 +136,8 @@ impl Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        lock(&self.connections.0.open).connections.remove(&self.id);
+        self.connections.0.open.lock().connections.remove(&self.id);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The part of an address that one client can hardly choose: all of IPv4, the first 64 bits of IPv6.
@@ -167,7 +164,7 @@ impl OpenConnections {
     /// Returns the current counts.
     pub fn counts(&self) -> ConnectionCounts {
         ConnectionCounts {
-            open: lock(&self.0.open).connections.len(),
+            open: self.0.open.lock().connections.len(),
             limit: self.0.limits.connections,
             evicted: self.0.evicted.load(Ordering::Relaxed),
             refused: self.0.refused.load(Ordering::Relaxed),
@@ -189,7 +186,7 @@ impl OpenConnections {
             return None;
         };
         let activity = Arc::new(Activity::new(peer));
-        let mut open = lock(&self.0.open);
+        let mut open = self.0.open.lock();
         let id = open.next;
         open.next += 1;
         open.connections.insert(id, Arc::clone(&activity));
@@ -199,7 +196,7 @@ impl OpenConnections {
 
     /// Closes the oldest idle connection of the peer with the most connections; returns false if none is idle.
     pub(super) fn evict(&self) -> bool {
-        let open = lock(&self.0.open);
+        let open = self.0.open.lock();
         let mut by_network: HashMap<IpAddr, usize> = HashMap::new();
         for activity in open.connections.values() {
             *by_network.entry(activity.network).or_default() += 1;
@@ -209,7 +206,7 @@ impl OpenConnections {
         let victim =
             idle.max_by_key(|(activity, since)| (by_network.get(&activity.network), std::cmp::Reverse(*since)));
         let Some((victim, _)) = victim else { return false };
-        lock(&victim.state).evicted = true;
+        victim.state.lock().evicted = true;
         victim.evicted.notify_one();
         drop(open);
         self.0.evicted.fetch_add(1, Ordering::Relaxed);
@@ -220,7 +217,7 @@ impl OpenConnections {
     /// Logs a warning, at most one per kind and minute.
     pub(super) fn warn(&self, message: &'static str) {
         let now = Instant::now();
-        let mut warned = lock(&self.0.warned);
+        let mut warned = self.0.warned.lock();
         if warned.get(message).is_some_and(|last| now.duration_since(*last) < WARN_EVERY) {
             return;
         }
@@ -249,7 +246,7 @@ impl Activity {
     /// Returns the time since which the connection is idle, or waits only for a client that does not read. None while a request is
     /// in progress, or if the connection is already being closed.
     fn idle_since(&self, now: Instant) -> Option<Instant> {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         if state.evicted {
             return None;
         }
@@ -260,7 +257,7 @@ impl Activity {
 
     /// Returns the time at which the connection is closed if nothing happens before.
     fn deadline(&self, limits: &ConnectionLimits) -> Option<Instant> {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         if state.requests.is_empty() {
             let time = if state.requested { limits.idle } else { limits.first_request() };
             return Some(state.idle_since + time);
@@ -281,7 +278,7 @@ impl Activity {
     }
 
     pub(super) fn begin(self: &Arc<Self>) -> InProgress {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.requested = true;
         let id = state.next;
         state.next += 1;
@@ -300,7 +297,7 @@ impl InProgress {
     /// Records whether the service waits for the client to read.
     pub(super) fn awaits_client(&self, awaits: bool) {
         let now = awaits.then(Instant::now);
-        if let Some(since) = lock(&self.activity.state).requests.get_mut(&self.id) {
+        if let Some(since) = self.activity.state.lock().requests.get_mut(&self.id) {
             *since = now;
         }
     }
@@ -308,7 +305,7 @@ impl InProgress {
 
 impl Drop for InProgress {
     fn drop(&mut self) {
-        let mut state = lock(&self.activity.state);
+        let mut state = self.activity.state.lock();
         state.requests.remove(&self.id);
         state.idle_since = Instant::now();
     }
@@ -349,7 +346,7 @@ mod tests {
         let mut waiting = pin!(connections.admit(peer("192.0.2.2:1")));
         assert!(poll_once(&mut waiting).await.is_none(), "it waits until the evicted one is closed");
         assert_eq!(connections.counts().evicted, 1);
-        let is_evicted = |admission: &Admission| lock(&admission.activity.state).evicted;
+        let is_evicted = |admission: &Admission| admission.activity.state.lock().evicted;
         assert_eq!([&other, &oldest, &newer].map(is_evicted), [false, true, false]);
         drop(oldest);
         assert!(waiting.await.is_some());
@@ -371,7 +368,7 @@ mod tests {
     fn a_connection_is_overdue_when_it_is_silent_idle_or_does_not_read() {
         let limits = ConnectionLimits::default();
         let activity = Arc::new(Activity::new(peer("192.0.2.1:1")));
-        let idle_since = || lock(&activity.state).idle_since;
+        let idle_since = || activity.state.lock().idle_since;
         assert_eq!(activity.deadline(&limits), Some(idle_since() + HEADER_DEADLINE));
         let short = ConnectionLimits { idle: Duration::from_secs(1), ..limits };
         assert_eq!(activity.deadline(&short), Some(idle_since() + short.idle));

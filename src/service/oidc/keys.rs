@@ -3,7 +3,7 @@
 //! [`IssuerKeys::refresh`] fetches, one request at a time; [`KeySet`] is a copy of the known keys. An issuer that does not
 //! answer does not invalidate keys that are known: they stay usable for a day.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{
@@ -14,7 +14,10 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::safe_url;
-use crate::entra::http::{Http, Request};
+use crate::{
+    entra::http::{Http, Request},
+    sync::Mutex,
+};
 
 /// Maximum number of keys that are kept per issuer.
 const KEYS: usize = 50;
@@ -47,12 +50,12 @@ pub(super) struct KeySet {
 impl IssuerKeys {
     /// Returns a copy of the known keys.
     pub(super) fn known(&self) -> KeySet {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.known.lock().clone()
     }
 
     /// Replaces the known keys.
     pub(super) fn set(&self, keys: KeySet) {
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = keys;
+        *self.known.lock() = keys;
     }
 
     /// Returns true while a request fetches the keys.
@@ -67,7 +70,7 @@ impl IssuerKeys {
             return;
         }
         let fetched = fetch(http, issuer).await;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         known.tried = Some(now);
         known.last_fetch_failed = fetched.is_err();
         match fetched {

@@ -1,9 +1,6 @@
 //! Endpoints of the outbox: status, and confirmation of a restore.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
@@ -85,7 +82,7 @@ pub(super) async fn confirm_restore(
         detail: json!({ "why": restored.why, "noticedAt": restored.noticed_at }),
     };
     service.store.confirm_restore(event).await?;
-    *service.restored.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    *service.restored.lock() = None;
     tracing::info!("restore confirmed; mail is accepted again");
     Ok(StatusCode::NO_CONTENT)
 }

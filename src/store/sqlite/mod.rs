@@ -29,7 +29,7 @@ use std::{
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -42,7 +42,10 @@ use super::{
     AuditEvent, AuditLog, Commit, CommitError, Generations, Integrity, LeaseTaken, Leases, Secrets, Store, StoreError,
     StoredToken, Tokens, Verifications, WantedLease,
 };
-use crate::model::{EnvironmentName, ProfileName};
+use crate::{
+    model::{EnvironmentName, ProfileName},
+    sync::Mutex,
+};
 
 use audit_log::append;
 pub use audit_reader::AuditReader;
@@ -186,7 +189,7 @@ fn snapshot<T>(
     connection: &Mutex<Connection>,
     work: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    let mut connection = connection.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut connection = connection.lock();
     let snapshot = connection.transaction_with_behavior(TransactionBehavior::Deferred).map_err(failed)?;
     work(&snapshot)
 }

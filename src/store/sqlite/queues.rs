@@ -1,9 +1,6 @@
 //! Queues of the outbox in `SQLite`: lanes and claims.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -21,6 +18,7 @@ use crate::{
         StoreError,
         outbox::{Claim, Claimed, Event, LaneState, Queues, Settled},
     },
+    sync::Mutex,
 };
 
 /// Contents up to this size come with a claim; larger ones are read when their turn has come.
@@ -28,7 +26,7 @@ const SMALL: u64 = 64 * 1024;
 
 impl SqliteStore {
     pub(super) fn with_claimed<T>(&self, work: impl FnOnce(&mut HashSet<i64>) -> T) -> T {
-        work(&mut self.claimed.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.claimed.lock())
     }
 }
 
@@ -73,14 +71,14 @@ impl Queues for SqliteStore {
                 claim(connection, &lane, now, limit, |number| {
                     let is_free = store.with_claimed(|claimed| claimed.insert(number));
                     if is_free {
-                        taken.lock().unwrap_or_else(PoisonError::into_inner).push(number);
+                        taken.lock().push(number);
                     }
                     is_free
                 })
             })
             .await;
         if claim.is_err() {
-            let mine = mine.lock().unwrap_or_else(PoisonError::into_inner);
+            let mine = mine.lock();
             self.with_claimed(|claimed| claimed.retain(|number| !mine.contains(number)));
         }
         claim
