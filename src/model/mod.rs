@@ -1,12 +1,12 @@
-//! The nouns: what a profile, a function, a company, a state and a changeset are, and the rules about them.
+//! Model: profiles, functions, companies, states and changesets, and the rules about them.
 //!
-//! Everything here is pure: no file, no clock, no network, no other module of the house. The same code
-//! decides in `validate`, in the plan, in the service and in `resolve`, so that they cannot disagree.
+//! Everything here is pure: no file, no clock, no network, and no other module but `text`. The same code decides in `validate`,
+//! in the plan, in the service and in `resolve`, so that they cannot disagree.
 //!
 //! * [`address`]: e-mail addresses
-//! * [`name`]: names that were checked when they were made
+//! * [`name`]: names, checked when they are created
 //! * [`function`]: the catalogue of functions, from `functions.json`
-//! * [`profile`] and [`provider`]: what a profile says
+//! * [`profile`] and [`provider`]: the contents of a profile
 //! * [`settings`] and [`delivery`]: settings of an environment
 //! * [`generation`], [`audit`], [`token`], [`lease`], [`integrity`]: documents of the service that other sides read
 //! * [`hold`], [`suspension`], [`rotation`]: why mail of a profile waits, and which secret it uses
@@ -15,16 +15,17 @@
 //! * [`place`]: a line and column of a file
 //! * [`message`]: messages, recipients and attempts
 //! * [`secret`]: references, digests and destinations; never a value
-//! * [`verify_settings`]: how an environment wants to be judged by verify
+//! * [`host`]: host names and loopback addresses
+//! * [`verify_settings`] and [`watch_settings`]: the sections `verify` and `watch` of an environment file
 //! * [`resolution`]: which profile sends for a company and a function, and why
-//! * [`rollout`]: in which order environments get a change, and what must hold in between
+//! * [`rollout`]: the order in which environments get a change, and the checks in between
 //! * [`rules`]: everything that must hold between profiles and settings
 //! * [`strings`]: every string of a document, with its position
 //! * [`secret_detection`]: detection of keys, tokens and masks in plain text
-//! * [`state`] and [`changeset`]: what the service holds, and what changes it
-//! * [`provenance`]: where a change comes from, and which sources an environment allows
-//! * [`approvals`]: whose approval a change needs
-//! * [`problem`] and [`code`]: why something failed, and the catalogue of problem codes that `explain` reads from
+//! * [`state`] and [`changeset`]: the state of the service, and the document that changes it
+//! * [`provenance`]: the source of a change, and the sources that an environment allows
+//! * [`approvals`]: the approvals that a change needs
+//! * [`problem`] and [`code`]: failures, and the catalogue of problem codes that `explain` prints from
 //! * [`canonical`]: the one way to write a value so that equal values have equal digests
 
 pub mod address;

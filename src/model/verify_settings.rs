@@ -1,4 +1,4 @@
-//! How an environment wants to be judged by `verify`: what it knows and accepts, and until when.
+//! Settings of `verify` in an environment file: findings that are accepted for a time, and the reader of the directory.
 
 use serde::{Deserialize, Serialize};
 

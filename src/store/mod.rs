@@ -1,7 +1,7 @@
 //! The `Store` trait and `SQLite` behind it.
 //!
-//! A store keeps an environment's name, every generation with all that was live at it, the age files, where each
-//! value was first accepted for, the tokens (hashed) and the audit log. It decides nothing: the service has checked what
+//! A store keeps an environment's name, every generation with all that was live at it, the age files, the destination that
+//! each value was first accepted for, the tokens (hashed) and the audit log. It decides nothing: the service has checked what
 //! it is handed. What it does guarantee is that a [`Commit`] is taken as a whole or not at all, that it is taken
 //! only on the generation that it was computed from, that a changeset is taken once, and that the audit log is a
 //! chain without gaps. `tests/service/store_conformance.rs` holds every store to that.
@@ -73,9 +73,9 @@ impl std::fmt::Debug for NewSecret {
 /// An entry for the audit log; the store adds sequence and hashes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuditEvent {
-    /// When.
+    /// The time.
     pub at: Timestamp,
-    /// Who.
+    /// The name of the caller.
     pub actor: String,
     /// The requested action.
     pub action: &'static str,
@@ -159,7 +159,7 @@ pub enum StoreError {
 pub struct WantedLease {
     /// The name.
     pub name: String,
-    /// Who wants it.
+    /// The holder, as the client names itself.
     pub holder: String,
     /// The name of the token that was used.
     pub by: String,
@@ -167,7 +167,7 @@ pub struct WantedLease {
     pub token: Option<u64>,
     /// The present moment.
     pub now: Timestamp,
-    /// Until when.
+    /// Its end.
     pub until: Timestamp,
 }
 
@@ -177,12 +177,12 @@ pub enum LeaseTaken {
     /// The caller holds it.
     Held(Lease),
     /// Another client holds it.
-    HeldBySomebody(Lease),
+    HeldByAnother(Lease),
     /// More are held than are kept.
     TooMany,
 }
 
-/// How many leases last at once.
+/// Maximum number of leases at once.
 pub const LEASES: usize = 1000;
 
 /// Generations of the configuration, and the live state.
@@ -207,14 +207,15 @@ pub trait Generations: Send + Sync {
 /// Age files, and the destinations that their values are bound to.
 #[async_trait]
 pub trait Secrets: Send + Sync {
-    /// What is known of these age files; those that were never accepted are left out.
+    /// Returns the records of these age files; those that were never accepted are left out.
     async fn secrets(&self, digests: Vec<Digest>) -> Result<Vec<SecretRecord>, StoreError>;
 
-    /// Where values were first accepted for, by the ids that they are bound under; those that never were are left out.
+    /// Returns the destinations that values were first accepted for, by the ids of the values; values that never were are left
+    /// out.
     async fn destinations(&self, value_ids: Vec<String>) -> Result<BTreeMap<String, Destination>, StoreError>;
 
-    /// Records where a value is accepted for, if it is the first time, and gives where it was first accepted for. A commit
-    /// does the same for its secrets.
+    /// Records the destination that a value is accepted for, if it is the first one, and returns the first one. A commit does
+    /// the same for its secrets.
     async fn bind(&self, value_id: String, to: Destination) -> Result<Destination, StoreError>;
 
     /// An age file, as it is.
@@ -234,8 +235,7 @@ pub trait AuditLog: Send + Sync {
 /// API tokens.
 #[async_trait]
 pub trait Tokens: Send + Sync {
-    /// Keeps a token. Its name is that of no other token that is in use, whatever the case of its letters, but of those
-    /// that it replaces.
+    /// Stores a token. Refuses a name that another token in use has, regardless of case, except for those that it replaces.
     async fn create_token(&self, token: StoredToken, event: AuditEvent) -> Result<(), StoreError>;
 
     /// A token by its id.
@@ -275,14 +275,14 @@ pub trait Verifications: Send + Sync {
     /// Returns what was proved of profiles with exactly these settings and secrets, by the digest of each, in the last days.
     async fn proofs(&self, of: BTreeMap<ProfileName, Digest>) -> Result<BTreeMap<ProfileName, Verified>, StoreError>;
 
-    /// Keeps what the verifier said of profiles, in the place of what it said before; joined with what was proved of the
-    /// same settings earlier, where the new result could not see it.
+    /// Replaces the last results of profiles. Adds what was proved of the same settings earlier, where the new result could
+    /// not see it.
     async fn record_verified(&self, results: Vec<(LastVerified, Verified)>) -> Result<(), StoreError>;
 
-    /// What the verifier last said of each profile, in short.
+    /// Returns the last result of each profile, in short form.
     async fn last_verified(&self) -> Result<BTreeMap<ProfileName, LastVerified>, StoreError>;
 
-    /// What the verifier last said of a profile.
+    /// Returns the last result of a profile.
     async fn verified(&self, name: &ProfileName) -> Result<Option<Verified>, StoreError>;
 }
 

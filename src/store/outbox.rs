@@ -22,7 +22,7 @@ use crate::model::{
 pub struct LaneState {
     /// The lane.
     pub lane: Lane,
-    /// When the next message is due, in milliseconds since 1970; none if nothing waits.
+    /// The time at which the next message is due, in milliseconds since 1970; none if nothing waits.
     pub next_due: Option<i64>,
     /// The time since which its clock is paused.
     pub paused_since: Option<i64>,
@@ -30,7 +30,7 @@ pub struct LaneState {
     pub paused_total: i64,
 }
 
-/// A message to be taken.
+/// A message to be accepted.
 pub struct NewMessage {
     /// The message.
     pub message: Message,
@@ -39,7 +39,7 @@ pub struct NewMessage {
     /// The key that makes the submission safe to repeat.
     pub key: Option<IdempotencyKey>,
     /// True if a document may be sent although it was sent before.
-    pub again: bool,
+    pub allow_duplicate: bool,
 }
 
 /// A key that makes a submission safe to repeat.
@@ -185,13 +185,13 @@ pub struct Event {
 /// Use of a mailbox in one minute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Usage {
-    /// Which mailbox.
+    /// The mailbox.
     pub mailbox: String,
     /// Minutes since 1970.
     pub minute: i64,
-    /// How many messages were begun.
+    /// Number of messages whose sending began.
     pub messages: u64,
-    /// How many recipients they had.
+    /// Number of their recipients.
     pub recipients: u64,
 }
 
@@ -200,7 +200,7 @@ pub struct Usage {
 pub struct Search {
     /// The status.
     pub status: Option<Status>,
-    /// Whose mail.
+    /// The company.
     pub company: Option<CompanyId>,
     /// The function.
     pub function: Option<Function>,
@@ -219,7 +219,7 @@ pub struct Search {
 /// Accepted messages with their attempts and contents.
 #[async_trait]
 pub trait Messages: Send + Sync {
-    /// Takes a message. With a key that was used before, it is the message of then or a refusal.
+    /// Accepts a message. With a key that was used before, returns the earlier message or a refusal.
     async fn accept(&self, new: NewMessage) -> Result<Accepted, StoreError>;
 
     /// Returns the earlier acceptance under a key.
@@ -246,13 +246,14 @@ pub trait Messages: Send + Sync {
     /// Messages, newest first, with their place in the order of acceptance.
     async fn search(&self, search: Search, limit: u32) -> Result<Vec<(u64, Message)>, StoreError>;
 
-    /// How many messages there are of each status.
+    /// Returns the number of messages of each status.
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError>;
 
-    /// How many messages came to their end since a moment, in milliseconds since 1970, by status.
+    /// Returns the number of messages that finished since a time (milliseconds since 1970), by status.
     async fn ended_since(&self, since: i64) -> Result<Vec<(Status, u64)>, StoreError>;
 
-    /// Removes what is older than it need be; a few at a time. Says how much went; nothing means that nothing is left.
+    /// Removes some messages, keys, events and usage that are older than the given times. Returns the number of removed rows; 0
+    /// means that nothing is left to remove.
     async fn purge(&self, delivered_before: i64, failed_before: i64, keys_before: i64) -> Result<usize, StoreError>;
 }
 
@@ -298,10 +299,10 @@ pub trait Holds: Send + Sync {
 /// Suspended profiles.
 #[async_trait]
 pub trait Suspensions: Send + Sync {
-    /// Profiles that are parked.
+    /// Returns the suspended profiles.
     async fn parked(&self) -> Result<Vec<Parked>, StoreError>;
 
-    /// Parks a profile, or lets it go.
+    /// Suspends a profile, or ends its suspension.
     async fn set_parked(
         &self,
         profile: ProfileName,
@@ -313,7 +314,7 @@ pub trait Suspensions: Send + Sync {
 /// States of rotations.
 #[async_trait]
 pub trait Rotations: Send + Sync {
-    /// How rotations stand.
+    /// Returns the states of rotations.
     async fn rotations(&self) -> Result<Vec<Rotation>, StoreError>;
 
     /// Records the state of a rotation, or removes it. `of` identifies it.
@@ -328,7 +329,7 @@ pub trait Rotations: Send + Sync {
 /// Use of mailboxes, for their limits.
 #[async_trait]
 pub trait MailboxUsage: Send + Sync {
-    /// How much each mailbox sent, by minute, since a minute.
+    /// Returns the use of each mailbox by minute, since a minute.
     async fn usage(&self, since_minute: i64) -> Result<Vec<Usage>, StoreError>;
 }
 

@@ -1,12 +1,12 @@
-//! The one place that asks what time it is.
+//! Clock: the only place that reads the system clock.
 //!
-//! Everything else is handed a [`Clock`], so that a test can say what time it is.
+//! Everything else is given a [`Clock`], so that a test can set the time.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-/// Tells the time. Cheap to clone and to share.
+/// A source of the current time. Cloning is cheap.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
@@ -17,12 +17,12 @@ impl Clock {
         Self(Arc::new(Timestamp::now))
     }
 
-    /// A clock that answers whatever `tell` says.
-    pub fn from_fn(tell: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self(Arc::new(tell))
+    /// A clock that returns what `now` returns.
+    pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
     }
 
-    /// The present moment, to the millisecond: what the store keeps is what was told.
+    /// Returns the current time, in whole milliseconds: the store keeps no fraction of them.
     pub fn now(&self) -> Timestamp {
         let now = (self.0)();
         Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)

@@ -233,8 +233,8 @@ async fn leases(open: impl Fn() -> Box<dyn Store>) {
     let (first, second) =
         tokio::join!(take(&*one, wanted("a", "one", None, 0)), take(&*other, wanted("a", "other", None, 0)));
     let (lease, refused) = match (first, second) {
-        (LeaseTaken::Held(lease), LeaseTaken::HeldBySomebody(by))
-        | (LeaseTaken::HeldBySomebody(by), LeaseTaken::Held(lease)) => (lease, by),
+        (LeaseTaken::Held(lease), LeaseTaken::HeldByAnother(by))
+        | (LeaseTaken::HeldByAnother(by), LeaseTaken::Held(lease)) => (lease, by),
         both => panic!("{both:?}"),
     };
     assert_eq!(lease, refused);
@@ -245,7 +245,7 @@ async fn leases(open: impl Fn() -> Box<dyn Store>) {
     let renewed = held(take(&*store, wanted("a", &lease.holder, Some(lease.token), 5)).await);
     assert_eq!((renewed.token, renewed.since, renewed.until), (lease.token, at(0), at(15)));
     for (holder, token) in [("another", None), ("another", Some(lease.token)), (&lease.holder, Some(99))] {
-        assert_eq!(take(&*store, wanted("a", holder, token, 6)).await, LeaseTaken::HeldBySomebody(renewed.clone()));
+        assert_eq!(take(&*store, wanted("a", holder, token, 6)).await, LeaseTaken::HeldByAnother(renewed.clone()));
     }
     assert_eq!(lines(&*store).await, 1);
     assert_eq!(open().leases(at(14)).await.unwrap(), std::slice::from_ref(&renewed), "it outlives the process");
@@ -296,7 +296,12 @@ fn message(number: u128, to: &str) -> NewMessage {
         "resolution": { "cell": { "company": lane.company, "function": lane.function }, "profile": "relay", "steps": [] },
         "attempts": 0, "nextAttemptAt": at(1),
     });
-    NewMessage { message: serde_json::from_value(message).unwrap(), content: b"body".to_vec(), key: None, again: false }
+    NewMessage {
+        message: serde_json::from_value(message).unwrap(),
+        content: b"body".to_vec(),
+        key: None,
+        allow_duplicate: false,
+    }
 }
 
 fn lane() -> Lane {
@@ -318,7 +323,7 @@ async fn delivers(open: impl Fn() -> Box<dyn Store>) {
     assert_eq!(store.replayed("sender", &key("k", "b")).await.unwrap(), Some(Accepted::KeyReused));
     assert_eq!(store.replayed("another client", &key("k", "a")).await.unwrap(), None);
     let same = |again| NewMessage {
-        again,
+        allow_duplicate: again,
         message: mailwright::model::Message { id: uuid::Uuid::from_u128(3), ..message(1, "A@example.org").message },
         ..message(1, "a@example.org")
     };
@@ -791,7 +796,7 @@ async fn a_document_with_many_messages_costs_one_look_a_recipient() {
     let path = folder.path().join("store.sqlite");
     let store = SqliteStore::open(&path, &generated::environment()).unwrap();
     let of_one = |number: u128, to: &str, again| NewMessage {
-        again,
+        allow_duplicate: again,
         message: mailwright::model::Message {
             id: Uuid::from_u128(number),
             document: message(7, to).message.document,

@@ -65,7 +65,7 @@ pub(super) async fn acquire_lease(
     let wanted = WantedLease { name, holder: wanted.holder, by: caller.name, token: wanted.token, now, until };
     match service.store.take_lease(wanted, event).await? {
         LeaseTaken::Held(lease) => Ok(Json(lease)),
-        LeaseTaken::HeldBySomebody(lease) => Err(HttpProblem::new(
+        LeaseTaken::HeldByAnother(lease) => Err(HttpProblem::new(
             Code::LeaseHeld,
             format!(
                 "`{}` is held by {} (token `{}`) until {}",

@@ -130,8 +130,7 @@ impl Service {
             notify: composed.notify,
             sender_name: composed.sender_name,
         };
-        let accepted =
-            self.store.accept(NewMessage { message, content: composed.content, key, again: allow_duplicate }).await;
+        let accepted = self.store.accept(NewMessage { message, content: composed.content, key, allow_duplicate }).await;
         drop(moment);
         match accepted? {
             Accepted::Now(document) => {

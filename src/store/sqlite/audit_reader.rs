@@ -35,7 +35,7 @@ impl AuditReader {
         connection.busy_timeout(std::time::Duration::from_secs(10)).map_err(failed)?;
         connection.pragma_update(None, "trusted_schema", "off").map_err(failed)?;
         connection.pragma_update(None, "query_only", "on").map_err(failed)?;
-        migrate::look(&connection)?;
+        migrate::check_version(&connection)?;
         let is_current = migrate::is_current(&connection)?;
         match value::<EnvironmentName>(&connection, "environment")? {
             Some(found) if found != *environment => Err(other_environment(environment, &found)),

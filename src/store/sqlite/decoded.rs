@@ -15,7 +15,7 @@ use crate::{
     secrets::{Header, ValueId},
 };
 
-/// How long the text of a digest is.
+/// Length of a digest's text.
 const DIGEST_LENGTH: usize = 71;
 
 /// Rewrites what earlier versions recorded.

@@ -31,14 +31,14 @@ use crate::model::{
 
 /// The key under which an entry's detail has its statement.
 const KEY: &str = "store";
-/// Where the sequence of the newest entry with a statement is kept.
+/// The key of the sequence of the newest entry with a statement.
 const NEWEST: &str = "statedBy";
 /// The most generations or tokens that one problem names.
 const SHOWN: usize = 10;
 /// The settings, as the table `store` names them.
 const SETTINGS: [&str; 3] = ["settings", "appliedSettings", "settingsChanged"];
 
-/// What an audit entry states about the store after it.
+/// The statement of an audit entry about the store after it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Statement {
@@ -222,7 +222,7 @@ fn state_now(connection: &Connection, trust: Trust) -> Result<Statement, StoreEr
     })
 }
 
-/// What the digest of a state begins with.
+/// Returns the first part of the input of a state's digest: the settings.
 fn settings_digest(connection: &Connection) -> Result<Vec<u8>, StoreError> {
     let mut bytes = Vec::new();
     for key in SETTINGS {
@@ -235,7 +235,7 @@ fn settings_digest(connection: &Connection) -> Result<Vec<u8>, StoreError> {
     Ok(bytes)
 }
 
-/// A profile's part of what a state is the digest of. They come by name.
+/// Adds a profile to the input of a state's digest. Profiles are added in the order of their names.
 fn add_profile(bytes: &mut Vec<u8>, name: &str, hash: &[u8]) {
     bytes.extend_from_slice(name.as_bytes());
     bytes.push(b'\n');
@@ -275,7 +275,7 @@ fn tokens_digest(connection: &Connection) -> Result<Digest, StoreError> {
     Ok(Digest::of_document(&tokens))
 }
 
-/// What a generation left in the history, read again.
+/// Returns the digest of a generation's rows in the history, read again.
 fn history_digest(connection: &Connection, generation: u64) -> Result<Option<Digest>, StoreError> {
     let found: Option<Vec<Option<String>>> = connection
         .prepare_cached("SELECT document, settings, changeset, changeset_digest FROM generation WHERE number = ?1")

@@ -65,7 +65,7 @@ impl Events for SqliteStore {
     }
 }
 
-/// Tells an event with a number that lies so far after the newest one.
+/// Records an event whose number is `gap` after that of the newest one.
 pub(super) fn insert_event_after(connection: &Connection, event: &NewEvent, gap: u64) -> Result<(), StoreError> {
     connection
         .execute(

@@ -39,7 +39,7 @@ fn take(transaction: &Connection, wanted: WantedLease, mut event: AuditEvent) ->
         }
         // A holder that was killed before it could write its number down begins a new holding.
         Some(held) if wanted.token.is_some() || held.holder != wanted.holder => {
-            return Ok(LeaseTaken::HeldBySomebody(held));
+            return Ok(LeaseTaken::HeldByAnother(held));
         }
         // A holding that expired is not renewed: another client may have held the name since.
         _ => {

@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// How many messages one purge removes.
+/// Maximum number of messages of one status that a purge removes.
 const PURGED_AT_ONCE: u32 = 500;
 
 #[async_trait]
@@ -216,7 +216,7 @@ fn accept(connection: &Connection, new: &NewMessage, record: String) -> Result<A
     {
         return Ok(before);
     }
-    if !new.again
+    if !new.allow_duplicate
         && let Some(sent) = sent_before(connection, message)?
     {
         return Ok(Accepted::DocumentSent(sent));

@@ -25,7 +25,7 @@ pub(super) const VERSIONS: &[&str] = &[
 const DECODED: u32 = 10;
 
 /// Refuses a database of a newer version than any that is known.
-pub(super) fn look(connection: &Connection) -> Result<(), StoreError> {
+pub(super) fn check_version(connection: &Connection) -> Result<(), StoreError> {
     let found: u32 = connection
         .query_row("SELECT coalesce(max(version), 0) FROM schema_version", [], |row| row.get(0))
         .map_err(failed)?;
@@ -50,7 +50,7 @@ pub(super) fn migrate(connection: &mut Connection, target: usize) -> Result<(), 
             ) STRICT",
         )
         .map_err(failed)?;
-    look(&transaction)?;
+    check_version(&transaction)?;
     for (version, text) in (1_u32..).zip(VERSIONS).take(target) {
         let digest = Digest::of_bytes(text.as_bytes());
         let taken: Option<String> = transaction

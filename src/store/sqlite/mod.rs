@@ -50,18 +50,18 @@ use crate::{
 use audit_log::append;
 pub use audit_reader::AuditReader;
 
-/// How many connections read what is short, in addition to the writer and the reader of long queries.
+/// Connections for short reads, in addition to the writer and the reader of long queries.
 const READERS: usize = 3;
 
 /// A store in one `SQLite` file.
 #[derive(Clone)]
 pub struct SqliteStore {
     environment: EnvironmentName,
-    /// Where the database is.
+    /// Path of the database.
     path: PathBuf,
     writer: writer::Writer,
     readers: Arc<[Mutex<Connection>]>,
-    /// Reads what takes long: a search goes through every message, and must not hold up a submission.
+    /// For long reads: a search goes through every message, and must not delay a submission.
     searcher: Arc<Mutex<Connection>>,
     next_reader: Arc<AtomicUsize>,
     /// Messages that are claimed. One process has the store, so this need not be on disk.
@@ -75,7 +75,7 @@ impl SqliteStore {
         Self::open_as(path, environment, false)
     }
 
-    /// Opens a store of which an operator says that it was restored from a backup.
+    /// Opens a store that, by an operator's word, was restored from a backup.
     pub fn open_restored(path: &Path, environment: &EnvironmentName) -> Result<Self, StoreError> {
         Self::open_as(path, environment, true)
     }
@@ -88,7 +88,7 @@ impl SqliteStore {
         if !differences.is_empty() {
             return Err(StoreError::Corrupt(differences.join("; ")));
         }
-        let is_new = claim(&mut writer, environment)?;
+        let is_new = claim_for_environment(&mut writer, environment)?;
         let position = find_position(&mut writer, path, is_new, restored)?;
         let readers: Vec<Mutex<Connection>> =
             (0..READERS).map(|_| connect(path, true).map(Mutex::new)).collect::<Result<_, _>>()?;
@@ -103,8 +103,8 @@ impl SqliteStore {
         })
     }
 
-    /// Sees whether [`SqliteStore::open`] would refuse a store that is there. Changes nothing, and makes none.
-    pub fn look(path: &Path, environment: &EnvironmentName) -> Result<(), StoreError> {
+    /// Checks that [`SqliteStore::open`] would not refuse an existing store. Changes nothing, and creates none.
+    pub fn check_openable(path: &Path, environment: &EnvironmentName) -> Result<(), StoreError> {
         if std::fs::metadata(path).map_or(0, |found| found.len()) == 0 {
             return Ok(());
         }
@@ -113,7 +113,7 @@ impl SqliteStore {
         if !connection.table_exists(None, "schema_version").map_err(failed)? {
             return Ok(());
         }
-        migrate::look(&connection)?;
+        migrate::check_version(&connection)?;
         match value::<EnvironmentName>(&connection, "environment")? {
             Some(found) if found != *environment => Err(other_environment(environment, &found)),
             _ => Ok(()),
@@ -121,7 +121,7 @@ impl SqliteStore {
     }
 
     /// Binds the store to the recipient that its secrets are sealed to. A store of another one is refused.
-    pub fn bind(path: &Path, recipient: &str) -> Result<(), StoreError> {
+    pub fn bind_recipient(path: &Path, recipient: &str) -> Result<(), StoreError> {
         let mut connection = connect(path, false)?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         if same_recipient(&transaction, recipient)? {
@@ -131,8 +131,8 @@ impl SqliteStore {
         transaction.commit().map_err(failed)
     }
 
-    /// Sees whether [`SqliteStore::bind`] would refuse a store that is there. Changes nothing, and makes none.
-    pub fn look_for(path: &Path, recipient: &str) -> Result<(), StoreError> {
+    /// Checks that [`SqliteStore::bind_recipient`] would not refuse an existing store. Changes nothing, and creates none.
+    pub fn check_recipient(path: &Path, recipient: &str) -> Result<(), StoreError> {
         if std::fs::metadata(path).map_or(0, |found| found.len()) == 0 {
             return Ok(());
         }
@@ -303,7 +303,7 @@ fn write_position(transaction: &Connection, position: &position::Position) -> Re
 }
 
 /// Writes the environment's name into a new store, and compares it with an old one's. True if it is new.
-fn claim(connection: &mut Connection, environment: &EnvironmentName) -> Result<bool, StoreError> {
+fn claim_for_environment(connection: &mut Connection, environment: &EnvironmentName) -> Result<bool, StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     match value::<EnvironmentName>(&transaction, "environment")? {
         Some(found) if found == *environment => Ok(false),

@@ -1,4 +1,5 @@
-//! How far the store has come, kept outside of the database too: the file `store.position` next to it.
+//! Position: the number of transactions of the store, which is kept outside of the database too, in the file
+//! `store.position` next to it.
 //!
 //! A database that is put back from a backup is sound and knows nothing of that. The file does: it names the incarnation
 //! of the database and a count of transactions that is on disk. A database that is behind the count, or is another
@@ -25,7 +26,7 @@ use std::{
 use super::audit_log::Head;
 use crate::model::Digest;
 
-/// How often the file is written.
+/// Shortest time between two writes of the file.
 const EVERY: Duration = Duration::from_millis(500);
 /// Bytes of each of the two places.
 const PLACE: usize = 256;
@@ -45,13 +46,13 @@ pub(super) struct Position {
 /// The extent of a database after a transaction.
 #[derive(Clone, Debug)]
 pub(super) struct Extent {
-    /// How many transactions it has seen.
+    /// Number of transactions so far.
     pub(super) commits: u64,
     /// The head of its audit log.
     pub(super) head: Option<Head>,
 }
 
-/// How it was noticed that the database was put back.
+/// The sign by which a restore was noticed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Restore {
     /// The database has fewer transactions than it had.
@@ -203,7 +204,7 @@ impl Keeper {
         }
     }
 
-    /// How long until the file is to be written; none if it is up to date.
+    /// Returns the time until the file is to be written; none if it is up to date.
     pub(super) fn due(&self) -> Option<Duration> {
         if self.file.is_none() || self.written == self.position.commits {
             return None;

@@ -23,9 +23,9 @@ use crate::{
 
 /// The key of a restore that is not confirmed yet.
 const KEY: &str = "restore";
-/// How many messages become `unknown` in one transaction.
+/// Maximum number of messages that become `unknown` in one transaction.
 const AT_ONCE: u32 = 500;
-/// How far numbers move on: whatever was numbered since the backup is not numbered again.
+/// Gap in the numbers after a restore, so that a number that was used since the backup is not used again.
 pub(super) const GAP: u64 = 1 << 32;
 
 /// A restore that is not confirmed yet.

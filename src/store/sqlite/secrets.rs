@@ -49,12 +49,12 @@ pub(super) fn find(transaction: &Connection, digest: &Digest) -> Result<Option<S
     record(transaction, "SELECT record FROM secret WHERE digest = ?1", [digest.as_str()])
 }
 
-/// Where a value was first accepted for.
+/// Returns the destination that a value was first accepted for.
 fn destination(transaction: &Connection, value_id: &str) -> Result<Option<Destination>, StoreError> {
     record(transaction, "SELECT destination FROM secret_value WHERE value_id = ?1", [value_id])
 }
 
-/// Records where a value was accepted for, if it is the first time.
+/// Records the destination that a value is accepted for, if it is the first one.
 pub(super) fn bind(transaction: &Connection, value_id: &str, to: &Destination) -> Result<(), StoreError> {
     let to = text(to)?;
     transaction

@@ -11,9 +11,9 @@ use crate::model::{
     finding::{Level, Verified},
 };
 
-/// How many settings of one profile have a proof kept: those that are live, and those of plans.
+/// Maximum number of proofs per profile: of the live settings, and of those of plans.
 const PROOFS_OF_PROFILE: i64 = 4;
-/// How many proofs are kept together.
+/// Maximum number of proofs of all profiles.
 const PROOFS: i64 = 20_000;
 
 #[async_trait]
@@ -77,7 +77,7 @@ impl Verifications for SqliteStore {
     }
 }
 
-/// What was proved of a profile with exactly these settings.
+/// Returns what was proved of a profile with exactly these settings.
 fn proof(transaction: &Connection, name: &ProfileName, of: &Digest) -> Result<Option<Verified>, StoreError> {
     record(transaction, "SELECT document FROM proof WHERE name = ?1 AND of = ?2", params![name.as_str(), of.as_str()])
 }

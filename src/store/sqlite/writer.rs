@@ -21,9 +21,9 @@ use super::{
 };
 use crate::telemetry::EnvironmentContext;
 
-/// How many jobs share a transaction.
+/// Maximum number of jobs in one transaction.
 const TOGETHER: usize = 512;
-/// How long a transaction is added to.
+/// Maximum time for which jobs are added to a transaction.
 const GATHER: Duration = Duration::from_millis(20);
 
 /// Sends the outcome of the transaction to the caller.
@@ -159,7 +159,7 @@ fn undoable<T, E: From<StoreError>>(
     result
 }
 
-/// Runs one of the statements that stand around every job: compiled once.
+/// Runs one of the statements around every job. They are compiled once.
 fn run_cached(connection: &Connection, statement: &str) -> Result<(), rusqlite::Error> {
     connection.prepare_cached(statement)?.execute([]).map(drop)
 }

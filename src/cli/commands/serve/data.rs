@@ -127,7 +127,7 @@ impl ServedData {
                 let identity = folder.identity(demo)?;
                 let open = if restored { SqliteStore::open_restored } else { SqliteStore::open };
                 let store = context.in_scope(|| open(&folder.store(), &name)).map_err(store_error)?;
-                SqliteStore::bind(&folder.store(), &identity.recipient()).map_err(store_error)?;
+                SqliteStore::bind_recipient(&folder.store(), &identity.recipient()).map_err(store_error)?;
                 Ok((folder, identity, store))
             };
             let (folder, identity, store) = self.with_environment(&name, open())?;
@@ -160,8 +160,8 @@ impl ServedData {
 fn check_existing(name: &EnvironmentName, path: &Path, demo: bool) -> Result<DataFolder, CliError> {
     let folder = DataFolder::open(path)?;
     let identity = folder.identity(demo)?;
-    SqliteStore::look(&folder.store(), name).map_err(store_error)?;
-    SqliteStore::look_for(&folder.store(), &identity.recipient()).map_err(store_error)?;
+    SqliteStore::check_openable(&folder.store(), name).map_err(store_error)?;
+    SqliteStore::check_recipient(&folder.store(), &identity.recipient()).map_err(store_error)?;
     Ok(folder)
 }
 
