@@ -7,7 +7,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Service, caller::Caller, http::HttpProblem};
+use super::{
+    Service,
+    caller::Caller,
+    http::{HttpProblem, extract::check_reason},
+};
 use crate::{
     api::messages::{Action, ActionOptions, MessageDetail, Resolved, ResolvedOutcome},
     model::{AuditOutcome, Code, Message, Status, delivery::EventKind, message::RecipientStatus},
@@ -60,10 +64,7 @@ impl Service {
         id: Uuid,
         resolved: Resolved,
     ) -> Result<Message, HttpProblem> {
-        let reason = resolved.reason.trim().to_owned();
-        if reason.is_empty() || reason.chars().count() > 200 || reason.chars().any(char::is_control) {
-            return Err(HttpProblem::malformed("`reason` must have 1 to 200 characters and no control characters"));
-        }
+        let reason = check_reason(&resolved.reason)?.to_owned();
         let (now, by) = (self.delivery.now(), caller.name.clone());
         self.change_message(caller, id, move |message| resolve(message, resolved.outcome, &reason, now, &by)).await
     }

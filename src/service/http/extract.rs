@@ -96,6 +96,15 @@ fn bounded_path(path: &str) -> String {
     path.chars().filter(char::is_ascii_graphic).take(200).collect()
 }
 
+/// Checks the reason in a request of an operator, and returns it without surrounding spaces.
+pub(in crate::service) fn check_reason(text: &str) -> Result<&str, HttpProblem> {
+    let reason = text.trim();
+    if reason.is_empty() || reason.chars().count() > 200 || reason.chars().any(char::is_control) {
+        return Err(HttpProblem::malformed("`reason` must have 1 to 200 characters and no control characters"));
+    }
+    Ok(reason)
+}
+
 /// The query parameters of a request.
 pub(in crate::service) struct Parameters<T>(pub(in crate::service) T);
 

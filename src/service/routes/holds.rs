@@ -19,7 +19,7 @@ use crate::{
         access::{Authorized, Deployer, Viewer},
         http::{
             AnyProblem, HttpProblem,
-            extract::{Body, Segment},
+            extract::{Body, Segment, check_reason},
         },
     },
     store::AuditEvent,
@@ -42,10 +42,7 @@ pub(super) async fn create_hold(
     State(service): State<Arc<Service>>,
     Body(wanted, _permit): Body<NewHold>,
 ) -> Result<Response, HttpProblem> {
-    let reason = wanted.reason.trim();
-    if reason.is_empty() || reason.chars().count() > 200 || reason.chars().any(char::is_control) {
-        return Err(HttpProblem::malformed("`reason` must have 1 to 200 characters and no control characters"));
-    }
+    let reason = check_reason(&wanted.reason)?;
     let now = service.delivery.now();
     if wanted.until.is_some_and(|until| until <= now) {
         return Err(HttpProblem::malformed("`until` is in the past"));
