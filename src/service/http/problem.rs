@@ -183,6 +183,7 @@ impl IntoResponses for AnyProblem {
             (415, "The body is not JSON."),
             (422, "The request is well formed, but a rule or a guard refuses it, or a secret cannot be accepted."),
             (428, "The request has no precondition (`If-Match` or `If-None-Match`)."),
+            (429, "The caller has too many requests of this kind in progress."),
             (500, "The service failed."),
             (503, "The service is busy, or cannot write to its store."),
         ];
