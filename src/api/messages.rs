@@ -181,7 +181,7 @@ pub struct ActionOptions {
 pub struct Resolved {
     /// The outcome.
     pub outcome: ResolvedOutcome,
-    /// How the operator knows.
+    /// The reason, such as the log that the operator read.
     #[schema(min_length = 1, max_length = 200)]
     pub reason: String,
 }

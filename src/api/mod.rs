@@ -51,7 +51,7 @@ pub struct ProblemDetails {
     pub status: u16,
     /// The cause.
     pub detail: String,
-    /// How to fix it.
+    /// The remedy.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub remedy: String,
     /// The current generation of the service, if the request was for another one.

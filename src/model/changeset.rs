@@ -36,7 +36,7 @@ pub struct Changeset {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 20)]
     pub approvals: Vec<Approval>,
-    /// Where it comes from.
+    /// Its source.
     #[serde(default)]
     pub provenance: Provenance,
 }

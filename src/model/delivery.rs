@@ -15,7 +15,7 @@ use super::{
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Delivery {
-    /// How long to wait between attempts.
+    /// Waiting times between attempts.
     #[serde(skip_serializing_if = "is_default")]
     pub retry: Retry,
     /// Settings of single functions.
@@ -28,7 +28,7 @@ pub struct Delivery {
     /// Attachments that are forbidden.
     #[serde(skip_serializing_if = "is_default")]
     pub attachments: Attachments,
-    /// How long messages that are done with are kept.
+    /// Time for which finished messages are kept.
     #[serde(skip_serializing_if = "is_default_keep")]
     pub keep: Keep,
     /// Receivers of events.
@@ -104,7 +104,7 @@ impl<'de> Deserialize<'de> for HumanDuration {
     }
 }
 
-/// How long to wait between attempts: doubled each time, with a share of chance.
+/// Waiting times between attempts: doubled each time, with random jitter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Retry {
@@ -124,7 +124,7 @@ impl Default for Retry {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct FunctionDelivery {
-    /// How long a message is tried for, 2d unless stated. Time during which a profile is parked or a hold lasts does
+    /// Time for which a message is tried, 2d by default. Time during which its profile is suspended or a hold lasts does
     /// not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<HumanDuration>,
@@ -142,7 +142,7 @@ pub enum Unknown {
     Hold,
     /// It is sent again, marked as a possible duplicate.
     Retry,
-    /// Where the provider can look it up (Microsoft Graph, with `Mail.ReadBasic.All`), Sent Items are searched for its
+    /// If the provider can look it up (Microsoft Graph, with `Mail.ReadBasic.All`), Sent Items are searched for its
     /// Message-ID: found is delivered, not found is sent again. Elsewhere it waits for an operator.
     Look,
 }
@@ -249,7 +249,7 @@ pub(super) fn is_unseen(c: char) -> bool {
             | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// How long messages that are done with are kept, with their contents.
+/// Time for which finished messages are kept, with their contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Keep {
@@ -272,7 +272,7 @@ pub struct Webhook {
     /// An `https://` address; `http://` on this machine alone.
     #[schema(min_length = 8, max_length = 500)]
     pub url: String,
-    /// Which events; none named means all.
+    /// The kinds of events; all if the list is empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<EventKind>,
 }
@@ -319,7 +319,7 @@ impl EventKind {
 }
 
 impl Delivery {
-    /// How long a message of a function is tried for.
+    /// Returns the time for which a message of a function is tried.
     pub fn lifetime(&self, function: Function) -> HumanDuration {
         let own = self.functions.get(&function).and_then(|own| own.lifetime);
         own.unwrap_or(HumanDuration::seconds(2 * 86_400))
@@ -331,7 +331,7 @@ impl Delivery {
     }
 }
 
-/// How much a mailbox may send. What is not stated is the preset's.
+/// Limits of a mailbox. Those that are not set are the preset's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Limits {

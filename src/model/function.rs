@@ -20,7 +20,7 @@ pub struct Entry {
     pub name: String,
     /// The mail that it covers.
     pub covers: String,
-    /// Where a request goes when no profile claims the function.
+    /// The function that a request falls back to if no profile claims this one.
     pub falls_back_to: Option<String>,
 }
 
@@ -70,7 +70,7 @@ impl Function {
         &self.entry().id
     }
 
-    /// Where a request goes when no profile claims this function.
+    /// Returns the function that a request falls back to if no profile claims this one.
     pub fn falls_back_to(self) -> Option<Function> {
         CATALOGUE[usize::from(self.0)].1
     }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::model::{Allowances, ChangeKind, ProfileName, Provenance, Settings, StoredProfile, approvals::Approved};
 
-/// How many profiles a generation made, changed, and so on.
+/// Number of profiles that a generation changed, by kind of change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ChangeSummary {
@@ -40,7 +40,7 @@ pub struct Generation {
     pub at: Timestamp,
     /// The name of the token that was used.
     pub by: String,
-    /// How it came about.
+    /// The kind of change.
     pub kind: ChangeKind,
     /// The changeset, for an apply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,7 +49,7 @@ pub struct Generation {
     /// The generation that was gone back to, for a rollback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolled_back_to: Option<u64>,
-    /// Where it came from.
+    /// The source of the change.
     pub provenance: Provenance,
     /// Guards that were lifted.
     #[serde(default, skip_serializing_if = "Allowances::is_none")]
@@ -59,7 +59,7 @@ pub struct Generation {
     pub approvals: Vec<Approved>,
     /// A summary of its changes.
     pub summary: ChangeSummary,
-    /// The live profiles that were not in Git's care at it; the first 200 of them.
+    /// The live profiles that Git did not manage at it; the first 200 of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub unmanaged: Vec<ProfileName>,

@@ -9,7 +9,7 @@ use crate::model::{CompanyId, Function, ProfileName};
 /// A company and a function: messages of one wait in one line.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lane {
-    /// Whose mail.
+    /// The company.
     pub company: CompanyId,
     /// The function.
     pub function: Function,
@@ -21,7 +21,7 @@ pub struct Lane {
 pub struct Hold {
     /// Its id.
     pub id: String,
-    /// The profile that sends nothing; none means whichever.
+    /// The profile whose mail waits; none means every one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub profile: Option<ProfileName>,
@@ -33,7 +33,7 @@ pub struct Hold {
     pub function: Option<Function>,
     /// Why.
     pub reason: String,
-    /// Who wants it.
+    /// The operator who created it.
     pub owner: String,
     /// Since when.
     #[schema(value_type = String, format = DateTime)]

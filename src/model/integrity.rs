@@ -13,7 +13,7 @@ pub const PROBLEM_LIMIT: usize = 100;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StoreCheck {
-    /// How many entries the audit log has.
+    /// Number of entries of the audit log.
     pub entries: u64,
     /// The hash of the newest entry.
     pub head: Digest,
@@ -32,13 +32,13 @@ pub struct StoreCheck {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Restored {
-    /// When that was noticed.
+    /// The time when that was noticed.
     #[schema(value_type = String, format = DateTime)]
     pub noticed_at: Timestamp,
-    /// How it was noticed.
+    /// The sign by which it was noticed.
     pub why: String,
-    /// How many messages waited in the backup and are `unknown` now.
+    /// Number of messages that waited in the backup and are `unknown` now.
     pub messages: u64,
-    /// How many tokens are suspended until an administrator confirms them.
+    /// Number of tokens that are suspended until an administrator confirms them.
     pub suspended_tokens: u64,
 }

@@ -18,29 +18,29 @@ pub struct LastVerified {
     /// When.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
-    /// How far the verifier got.
+    /// The highest level that the verifier reached.
     pub reached: Level,
-    /// How many things are wrong so that mail will not leave.
+    /// Number of failed checks with the severity `error`.
     pub errors: u32,
-    /// How many things are wrong otherwise.
+    /// Number of failed checks with the severity `warning`.
     pub warnings: u32,
-    /// How many could not be seen.
+    /// Number of checks that could not be completed.
     pub unknown: u32,
-    /// How many are as they must be.
+    /// Number of checks that passed.
     pub passed: u32,
-    /// When the credentials end that it saw: the current one first, then the next one of a rotation.
+    /// The ends of the credentials that it saw: the current one first, then the next one of a rotation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<CredentialEnd>,
 }
 
-/// When a credential ends.
+/// The end of a credential.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CredentialEnd {
     /// When.
     #[schema(value_type = String, format = DateTime)]
     pub ends: Timestamp,
-    /// Which one it is where it is registered: its name and id, or its thumbprint.
+    /// Its name and id in its registration, or its thumbprint.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// True if it is the next value of a rotation.

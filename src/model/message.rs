@@ -69,7 +69,7 @@ pub struct Message {
     pub id: Uuid,
     /// The status.
     pub status: Status,
-    /// Whose mail it is.
+    /// The company whose mail it is.
     pub company: CompanyId,
     /// The function.
     pub function: Function,
@@ -104,7 +104,7 @@ pub struct Message {
     pub profile: ProfileName,
     /// Why that one.
     pub resolution: Resolution,
-    /// How many attempts were made; one that suspended its profile is listed and does not count.
+    /// Number of attempts; one that suspended its profile is listed and does not count.
     pub attempts: u32,
     /// When the next one is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -181,7 +181,7 @@ pub struct Document {
     pub number: String,
 }
 
-/// Which delivery status notifications are asked of the mail server (RFC 3461). Only SMTP can carry them.
+/// The delivery status notifications to request from the mail server (RFC 3461). Only SMTP can carry them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Notify {
@@ -199,21 +199,21 @@ pub struct Notify {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Attempt {
-    /// Its place among the message's attempts: 1, 2, 3, ...
+    /// Its number among the message's attempts, from 1.
     pub number: u32,
     /// When it began.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
-    /// How long it took.
+    /// Its duration.
     pub milliseconds: u64,
     /// The profile that it was sent by.
     #[schema(value_type = String)]
     pub profile: ProfileName,
     /// The generation of that profile.
     pub generation: u64,
-    /// The server that was spoken with.
+    /// The server.
     pub server: String,
-    /// How far it came: `connect`, `tls`, `login`, `mail`, `rcpt`, `data`, `dot`, `token`, `send`, `upload`.
+    /// The phase that it reached: `connect`, `tls`, `login`, `mail`, `rcpt`, `data`, `dot`, `token`, `send`, `upload`.
     pub phase: String,
     /// The reply, or the error that ended the connection.
     pub reply: String,

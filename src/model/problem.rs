@@ -27,7 +27,7 @@ pub struct Problem {
     /// Further facts, one per line: places and causes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<String>,
-    /// How to fix it, in the imperative; can be empty.
+    /// The remedy, in the imperative; can be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub remedy: String,
 }

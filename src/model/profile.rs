@@ -22,9 +22,9 @@ pub struct Profile {
     #[serde(default = "Profile::default_enabled")]
     #[schema(default = true)]
     pub enabled: bool,
-    /// How it sends.
+    /// The way in which it sends.
     pub provider: Provider,
-    /// Who the mail comes from. A delegate sends as the user who signed in, and needs none.
+    /// The sender of its mail. A delegate sends as the signed-in user, and needs none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Mailbox>,
     /// The functions that it claims.
@@ -32,7 +32,7 @@ pub struct Profile {
     pub functions: BTreeSet<Function>,
     /// The companies that it applies to.
     pub applies_to: AppliesTo,
-    /// How much its mailbox may send.
+    /// Limits of its mailbox.
     #[serde(default, skip_serializing_if = "is_usual")]
     pub limits: Limits,
 }
@@ -46,7 +46,7 @@ impl Profile {
         true
     }
 
-    /// How much its mailbox may send, with what is not stated filled in.
+    /// Returns the limits of its mailbox, with the preset for those that are not set.
     pub fn limits(&self) -> Effective {
         let usual = match &self.provider {
             Provider::Smtp(smtp) if smtp.is_exchange_online() => Preset::ExchangeOnlineSmtp,
@@ -113,7 +113,7 @@ impl StoredProfile {
         self.secrets.iter().chain(&self.next)
     }
 
-    /// What the files of its secrets are called, those of the next values too.
+    /// Returns the names of the files of its secrets, next values included.
     pub fn file_names(&self) -> impl Iterator<Item = SecretReference> {
         self.secrets.keys().cloned().chain(self.next.keys().map(SecretReference::next))
     }

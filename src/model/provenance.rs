@@ -19,13 +19,13 @@ pub struct Provenance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 250)]
     pub branch: Option<String>,
-    /// Who wrote the commit, by its own words.
+    /// The author of the commit, as the commit names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<Author>,
     /// Git's verdict on the commit's signature; absent if it was not checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<Signature>,
-    /// Who signed it, as Git names them.
+    /// The signer, as Git names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 250)]
     pub signer: Option<String>,
@@ -41,7 +41,7 @@ pub struct Provenance {
     pub mailwright: Option<String>,
 }
 
-/// Who wrote a commit, by its own words.
+/// The author of a commit, as the commit names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Author {
@@ -128,7 +128,7 @@ impl Provenance {
     }
 }
 
-/// Which source an environment may be applied from. Nothing asked for allows all.
+/// The sources that an environment may be applied from. Without a requirement, all are allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct SourcePolicy {

@@ -38,7 +38,7 @@ pub struct Smtp {
     #[serde(default = "Smtp::default_port")]
     #[schema(minimum = 1, maximum = 65535, default = 587)]
     pub port: u16,
-    /// How the connection is encrypted.
+    /// Encryption of the connection.
     #[serde(default)]
     pub encryption: Encryption,
     /// User name for the login; goes with `password`.
@@ -86,7 +86,7 @@ impl Smtp {
     }
 }
 
-/// How an SMTP connection is encrypted. Never downgraded.
+/// Encryption of an SMTP connection. It is never downgraded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Encryption {
@@ -121,10 +121,10 @@ pub enum Cloud {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct CustomCloud {
-    /// Where applications sign in: an `https://` address without a path.
+    /// The sign-in host: an `https://` address without a path.
     #[schema(min_length = 9, max_length = 300)]
     pub sign_in: String,
-    /// Where its Graph is: an `https://` address without a path.
+    /// The host of Microsoft Graph: an `https://` address without a path.
     #[schema(min_length = 9, max_length = 300)]
     pub graph: String,
 }

@@ -1,4 +1,4 @@
-//! Which profile sends for a company and a function, and why. One total order, in one pure function.
+//! Resolution: the profile that sends for a company and a function, and why. One total order, in one pure function.
 //!
 //! Try the function, then what it falls back to, to the end; at each step a profile that names the company beats
 //! a system-wide one; disabled profiles do not exist. A delegate serves only requests that name its client, so
@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::{AppliesTo, Client, CompanyId, Function, Profile, ProfileName};
 
-/// Who is asked about: one cell of the table that a plan shows.
+/// One cell of the routing table: a company, a function and a client.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Cell {
@@ -130,7 +130,7 @@ impl<'a> Resolver<'a> {
         Self { claims }
     }
 
-    /// Which profile sends for the cell; without the steps, for tables of many cells.
+    /// Returns the profile that sends for the cell; without the steps, for tables of many cells.
     pub fn sender(&self, cell: &Cell) -> Option<(&'a ProfileName, &'a Profile)> {
         cell.function.chain().find_map(|function| {
             [Some(&cell.company), None].into_iter().find_map(|company| {
@@ -142,7 +142,7 @@ impl<'a> Resolver<'a> {
         })
     }
 
-    /// Which profile sends for the cell, step by step.
+    /// Returns the profile that sends for the cell, and the steps of the resolution.
     pub fn explain(&self, cell: &Cell) -> Resolution {
         let mut steps = Vec::new();
         for function in cell.function.chain() {

@@ -47,23 +47,23 @@ pub struct Wave {
     pub terms: Terms,
 }
 
-/// How a wave is worked through. What a wave does not say, the rollout says; what that does not say has a default.
+/// Settings of a wave. A setting that a wave does not have is the rollout's; one that neither has is the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Terms {
-    /// How many environments are worked on at once.
+    /// Number of environments that are changed at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parallel: Option<u16>,
-    /// How long one environment may take.
+    /// Maximum time for one environment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline: Option<HumanDuration>,
-    /// How long to wait before the checks.
+    /// Time to wait before the checks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub soak: Option<HumanDuration>,
     /// Checks before the next wave.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checks: Option<Checks>,
-    /// How many may fail, and what then.
+    /// The number of failures that is tolerated, and what happens beyond it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failures: Option<Failures>,
 }
@@ -81,23 +81,23 @@ impl Terms {
         }
     }
 
-    /// How many environments are worked on at once.
+    /// Number of environments that are changed at once.
     pub fn parallel(&self) -> usize {
         self.parallel.unwrap_or(8).max(1).into()
     }
 
-    /// How long one environment may take.
+    /// Maximum time for one environment.
     pub fn deadline(&self) -> HumanDuration {
         self.deadline.unwrap_or(HumanDuration::seconds(120))
     }
 
-    /// How many may fail, and what then.
+    /// The number of failures that is tolerated, and what happens beyond it.
     pub fn failures(&self) -> Failures {
         self.failures.unwrap_or_default()
     }
 }
 
-/// How many environments of a wave may fail, and what happens where more do.
+/// The number of failed environments that a wave tolerates, and what happens if more fail.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Failures {
@@ -166,13 +166,13 @@ pub struct Probe {
     /// The recipient.
     #[serde(deserialize_with = "super::address::deserialize")]
     pub to: String,
-    /// Whose mail it is; the environment's first company unless stated.
+    /// The company whose mail it is; by default the environment's first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub company: Option<CompanyId>,
     /// The function.
     #[serde(default = "Function::default_function")]
     pub function: Function,
-    /// How long it may take.
+    /// Maximum time until it is delivered.
     #[serde(default = "Probe::default_within")]
     pub within: HumanDuration,
 }
@@ -189,7 +189,7 @@ impl Probe {
 pub struct FailedDeliveries {
     /// Fewer than this.
     pub below: Share,
-    /// How far to look back.
+    /// The period that is looked at.
     #[serde(default = "FailedDeliveries::default_over")]
     pub over: HumanDuration,
 }

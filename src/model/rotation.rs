@@ -33,7 +33,7 @@ pub struct Rotation {
     /// profile is suspended.
     #[serde(default, alias = "told", skip_serializing_if = "std::ops::Not::not")]
     pub alerted: bool,
-    /// How often it was refused.
+    /// Number of refusals.
     #[serde(default)]
     pub refusals: u32,
     /// When it is tried again; none if it was accepted.

@@ -76,7 +76,7 @@ pub enum Destination {
         host: String,
         /// TCP port.
         port: u16,
-        /// How the connection is encrypted.
+        /// Encryption of the connection.
         encryption: Encryption,
     },
     /// An application in a tenant, whose token logs in to a mail server.
@@ -85,7 +85,7 @@ pub enum Destination {
         host: String,
         /// TCP port.
         port: u16,
-        /// How the connection is encrypted.
+        /// Encryption of the connection.
         encryption: Encryption,
         /// The cloud.
         cloud: Cloud,
@@ -268,6 +268,6 @@ pub struct SecretRecord {
     /// The digest of the destination that it was sealed for; absent in files that carry none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed_for: Option<Digest>,
-    /// Where the value was first accepted for.
+    /// The destination that the value was first accepted for.
     pub destination: Destination,
 }

@@ -20,7 +20,7 @@ pub struct Settings {
     /// Limits that an apply must keep.
     #[serde(default)]
     pub policy: Policy,
-    /// How mail is delivered.
+    /// Settings of delivery.
     #[serde(default, skip_serializing_if = "is_usual")]
     pub delivery: Delivery,
     /// The application that reads the directory for `verify`. Its secret goes to a host that the files choose, so it is
@@ -95,15 +95,15 @@ pub struct Policy {
     /// Handling of profiles that the reconciler did not create.
     #[serde(default)]
     pub prune: Prune,
-    /// Which source it may be applied from.
+    /// The sources that it may be applied from.
     #[serde(default, skip_serializing_if = "SourcePolicy::is_open")]
     pub source: SourcePolicy,
-    /// Which changes need whose approval.
+    /// The approvals that changes need.
     #[serde(default, skip_serializing_if = "Approvals::is_empty")]
     pub approvals: Approvals,
 }
 
-/// How many profiles one plan may delete: the share, in whole profiles, but at least the floor. Never all of them.
+/// Maximum number of profiles that one plan may delete: the share, in whole profiles, but at least the floor. Never all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct DeleteLimit {

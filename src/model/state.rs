@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::{Digest, EnvironmentName, Profile, ProfileChange, ProfileName, SecretRecord, Settings, StoredProfile};
 
-/// How many names of unmanaged profiles a generation keeps. A rollback takes those beyond for managed ones, so that a
+/// Maximum number of names of unmanaged profiles that a generation keeps. A rollback treats further ones as managed, so that a
 /// plan would remove them again, which the guard against deletions holds up.
 const UNMANAGED_KEPT: usize = 200;
 
@@ -26,7 +26,7 @@ pub struct State {
     /// The settings as the last apply left them; none before the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied_settings: Option<Settings>,
-    /// Who changed the settings last.
+    /// The last change of the settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings_changed: Option<ChangeRecord>,
     /// Every profile that is live, or that the last apply left and that was removed since.
@@ -46,11 +46,11 @@ pub struct ProfileState {
     pub live: Option<StoredProfile>,
     /// The profile that the last apply left.
     pub applied: Applied,
-    /// Who changed the live profile last.
+    /// The last change of the live profile.
     pub changed: ChangeRecord,
 }
 
-/// What the last apply left of a profile. `same` is the usual case, and keeps the document small.
+/// The profile as the last apply left it. `same` is the usual case, and keeps the document small.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 #[expect(clippy::large_enum_variant, reason = "drift is rare, and one more box buys nothing")]
@@ -65,7 +65,7 @@ pub enum Applied {
     Different(StoredProfile),
 }
 
-/// Who changed something, when, and how.
+/// A change: author, time and kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ChangeRecord {
@@ -76,11 +76,11 @@ pub struct ChangeRecord {
     pub at: Timestamp,
     /// The name of the token that was used.
     pub by: String,
-    /// How.
+    /// The kind of change.
     pub kind: ChangeKind,
 }
 
-/// How a generation came about.
+/// The kind of change that created a generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChangeKind {

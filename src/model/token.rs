@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::model::{CompanyId, Function};
 
-/// What a token may do. `viewer`, `planner`, `deployer` and `admin` each may do what those before may; `sender` submits
+/// The role of a token. `viewer`, `planner`, `deployer` and `admin` each may do what those before may; `sender` submits
 /// mail and follows what it submitted, and an `admin` may as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -101,7 +101,7 @@ impl Scope {
 pub struct Token {
     /// Its id; also the part of the token before the second underscore.
     pub id: String,
-    /// Whose it is; the audit log and the drift report say this.
+    /// Its name, which the audit log and the drift report show.
     pub name: String,
     /// The role.
     pub role: Role,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{GraphDirect, ProfileName};
 
-/// What the environment file says under `verify`. The service does not hold it.
+/// The section `verify` of an environment file. The service does not have it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct VerifySettings {

@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{CompanyId, Function};
 
-/// What the environment file says under `watch`. The service does not hold it.
+/// The section `watch` of an environment file. The service does not have it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct WatchSettings {
-    /// How changes of the files are handled.
+    /// Handling of changes of the files.
     pub apply: ApplyMode,
     /// Handling of changes outside Git.
     pub drift: DriftMode,
@@ -16,7 +16,7 @@ pub struct WatchSettings {
     pub notify: Notify,
 }
 
-/// How changes of the files are handled.
+/// Handling of changes of the files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ApplyMode {

@@ -150,7 +150,7 @@ pub struct EventMessage {
     pub id: Uuid,
     /// Its `Message-ID`.
     pub message_id: String,
-    /// Whose mail it is.
+    /// The company whose mail it is.
     pub company: CompanyId,
     /// The function.
     pub function: Function,
