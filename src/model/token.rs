@@ -131,6 +131,11 @@ pub struct Token {
 }
 
 impl Token {
+    /// Returns true if it is neither revoked nor expired.
+    pub fn is_in_effect(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| end > now)
+    }
+
     /// The owner of mail that it submits and of its idempotency keys: the token itself, or the first that it replaces.
     pub fn owner(&self) -> String {
         format!("token:{}", self.succeeds.as_ref().unwrap_or(&self.id))

@@ -139,7 +139,7 @@ fn inactive_reason(token: &Token, now: Timestamp) -> Option<&'static str> {
     if token.revoked_at.is_some() {
         return Some("the token was revoked");
     }
-    token.expires_at.is_some_and(|end| end <= now).then_some("the token has expired")
+    (!token.is_in_effect(now)).then_some("the token has expired")
 }
 
 impl Service {
@@ -148,7 +148,7 @@ impl Service {
         let now = self.clock.now();
         match &caller.credential {
             Credential::Token(id) => {
-                matches!(self.find_token(id).await, Ok(Some(stored)) if inactive_reason(&stored.token, now).is_none())
+                matches!(self.find_token(id).await, Ok(Some(stored)) if stored.token.is_in_effect(now))
             }
             Credential::Identity { ends, version } => {
                 *ends > now && self.trusted_issuers().is_some_and(|issuers| issuers.version() == *version)

@@ -8,7 +8,6 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
@@ -79,7 +78,7 @@ pub(super) async fn create_token(
     let _one_at_a_time = service.changing.lock().await;
     let tokens = service.store.tokens().await?;
     let is_taken = |token: &&Token| {
-        is_in_effect(token, now)
+        token.is_in_effect(now)
             && token.name.to_lowercase() == wanted.name.to_lowercase()
             && token.succeeds.as_ref().or(Some(&token.id)) != succeeds.as_ref()
     };
@@ -148,11 +147,6 @@ pub(super) async fn confirm_token(
     confirmed?.map(Json).ok_or_else(missing)
 }
 
-/// Returns true if a token is in effect.
-fn is_in_effect(token: &Token, now: Timestamp) -> bool {
-    token.revoked_at.is_none() && token.expires_at.is_none_or(|end| end > now)
-}
-
 /// Revoke a token
 ///
 /// The last token with the role `admin` cannot be revoked.
@@ -170,7 +164,7 @@ pub(super) async fn revoke_token(
         || HttpProblem::not_found("the token does not exist").remedy("`mailwright token list` lists the tokens.");
     let tokens = service.store.tokens().await?;
     let is_admin =
-        |token: &&Token| token.role == Role::Admin && token.suspended_at.is_none() && is_in_effect(token, now);
+        |token: &&Token| token.role == Role::Admin && token.suspended_at.is_none() && token.is_in_effect(now);
     let mut admins = tokens.iter().filter(is_admin);
     let last_admin = match (admins.next(), admins.next()) {
         (Some(only), None) => only.id == id,

@@ -102,8 +102,7 @@ impl Tokens for SqliteStore {
 fn refuse_taken_name(transaction: &Connection, token: &Token, now: Timestamp) -> Result<(), StoreError> {
     let name = token.name.to_lowercase();
     for other in records::<Token>(transaction, "SELECT document FROM token", [])? {
-        let is_in_use = other.revoked_at.is_none() && other.expires_at.is_none_or(|end| end > now);
-        if is_in_use && other.name.to_lowercase() == name && other.owner() != token.owner() {
+        if other.is_in_effect(now) && other.name.to_lowercase() == name && other.owner() != token.owner() {
             return Err(StoreError::TokenNameTaken(other.name));
         }
     }
