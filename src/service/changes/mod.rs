@@ -236,6 +236,11 @@ impl Service {
         }
     }
 
+    pub(super) fn generation_not_found(&self, number: u64) -> HttpProblem {
+        HttpProblem::not_found(format!("generation {number} does not exist"))
+            .remedy(format!("`mailwright history {}` lists the generations.", self.store.environment()))
+    }
+
     /// Computes the change that returns to an earlier generation; none if the state is the same.
     async fn rollback_change(&self, state: &State, request: Rollback) -> Result<Option<Change>, HttpProblem> {
         if request.base != state.generation {
@@ -251,8 +256,7 @@ impl Service {
                 .map(|found| (found.settings, found.profiles, found.generation.unmanaged)),
         };
         let Some((settings, profiles, unmanaged)) = target else {
-            return Err(HttpProblem::not_found(format!("generation {} does not exist", request.to))
-                .remedy("`mailwright history` lists the generations."));
+            return Err(self.generation_not_found(request.to));
         };
         let changes = revert_changes(state, &profiles);
         let settings = state.settings.going_back_to(&settings);

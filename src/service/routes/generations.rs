@@ -74,10 +74,7 @@ pub(super) async fn get_generation(
 ) -> Result<Json<GenerationDetail>, HttpProblem> {
     let store = Arc::clone(&service.store);
     let found = service.search(&caller, async move { store.generation(number).await }).await?;
-    found.map(Json).ok_or_else(|| {
-        HttpProblem::not_found(format!("generation {number} does not exist"))
-            .remedy("`mailwright history` lists the generations.")
-    })
+    found.map(Json).ok_or_else(|| service.generation_not_found(number))
 }
 
 /// Roll back to an earlier generation

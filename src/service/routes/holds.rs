@@ -49,8 +49,10 @@ pub(super) async fn create_hold(
     }
     let state = service.state();
     let missing = |message: String| {
-        HttpProblem::new(Code::HoldTargetMissing, message)
-            .remedy("Correct the name. `mailwright resolve ENV` shows companies, functions and profiles.")
+        HttpProblem::new(Code::HoldTargetMissing, message).remedy(format!(
+            "Correct the name. `mailwright resolve {}` shows companies, functions and profiles.",
+            state.environment
+        ))
     };
     if let Some(company) = wanted.company.as_ref().filter(|company| !state.settings.companies.contains(*company)) {
         return Err(missing(format!("the environment has no company `{company}`")));

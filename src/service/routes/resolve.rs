@@ -46,7 +46,7 @@ pub(super) async fn resolve_profile(
     let state = service.state();
     if !state.settings.companies.contains(&company) {
         return Err(HttpProblem::not_found(format!("the environment has no company `{company}`"))
-            .remedy("`mailwright status` lists the companies."));
+            .remedy(format!("`mailwright status {}` lists the companies.", state.environment)));
     }
     Ok(Json(Resolver::new(state.live()).explain(&Cell { company, function, client })))
 }

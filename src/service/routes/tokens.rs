@@ -112,15 +112,17 @@ pub(super) async fn create_token(
 
 /// Returns the id of the first token in the row of replacements that the new token continues.
 async fn find_predecessor(service: &Service, wanted: &NewToken, id: &str) -> Result<String, HttpProblem> {
-    let missing = || {
-        HttpProblem::not_found("the token to replace does not exist")
-            .remedy("`mailwright token list` lists the tokens.")
-    };
+    let missing = || token_not_found(service, "the token to replace does not exist");
     let StoredToken { token: old, .. } = service.store.token(id).await?.ok_or_else(missing)?;
     if old.name.to_lowercase() != wanted.name.to_lowercase() || old.role != wanted.role {
         return Err(HttpProblem::malformed("a token must have the name and the role of the token that it replaces"));
     }
     Ok(old.succeeds.unwrap_or(old.id))
+}
+
+fn token_not_found(service: &Service, message: &str) -> HttpProblem {
+    HttpProblem::not_found(message)
+        .remedy(format!("`mailwright token list {}` lists the tokens.", service.store.environment()))
 }
 
 /// Confirm a token
@@ -142,9 +144,7 @@ pub(super) async fn confirm_token(
     };
     let confirmed = service.store.confirm_token(&id, event).await;
     service.tokens_changed();
-    let missing =
-        || HttpProblem::not_found("the token does not exist").remedy("`mailwright token list` lists the tokens.");
-    confirmed?.map(Json).ok_or_else(missing)
+    confirmed?.map(Json).ok_or_else(|| token_not_found(&service, "the token does not exist"))
 }
 
 /// Revoke a token
@@ -160,8 +160,6 @@ pub(super) async fn revoke_token(
     // Two administrators must not revoke each other at the same time.
     let _one_at_a_time = service.changing.lock().await;
     let now = service.clock.now();
-    let missing =
-        || HttpProblem::not_found("the token does not exist").remedy("`mailwright token list` lists the tokens.");
     let tokens = service.store.tokens().await?;
     let is_admin =
         |token: &&Token| token.role == Role::Admin && token.suspended_at.is_none() && token.is_in_effect(now);
@@ -186,5 +184,5 @@ pub(super) async fn revoke_token(
     let revoked = service.store.revoke_token(&id, now, event).await;
     // Also after a failure: the outcome in the store is unknown.
     service.tokens_changed();
-    revoked?.map(Json).ok_or_else(missing)
+    revoked?.map(Json).ok_or_else(|| token_not_found(&service, "the token does not exist"))
 }
