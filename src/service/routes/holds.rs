@@ -50,7 +50,7 @@ pub(super) async fn create_hold(
     let state = service.state();
     let missing = |message: String| {
         HttpProblem::new(Code::HoldTargetMissing, message).remedy(format!(
-            "Correct the name. `mailwright resolve {}` shows companies, functions and profiles.",
+            "Correct the name. `mailwright status {}` lists companies and profiles.",
             state.environment
         ))
     };
