@@ -74,7 +74,8 @@ impl SigningKey {
             }
             let question = format!("Passphrase of {}: ", self.path.display()).replace(char::is_control, " ");
             let passphrase = Zeroizing::new(
-                rpassword::prompt_password(question).map_err(|error| CliError::new(format!("cannot ask: {error}")))?,
+                rpassword::prompt_password(question)
+                    .map_err(|error| CliError::new(format!("cannot ask for the passphrase: {error}")))?,
             );
             opened = private
                 .decrypt(passphrase.as_bytes())

@@ -99,10 +99,12 @@ enum AuditSource {
 
 impl AuditSource {
     fn open(environment: &str, folder: &std::path::Path) -> Result<Self, CliError> {
-        let failed =
-            |why: String| CliError::coded(Code::Unreadable, format!("the store in `{}`: {why}", folder.display()));
-        let environment: EnvironmentName =
-            environment.parse().map_err(|_| failed("this is not an environment's name".to_owned()))?;
+        let failed = |why: String| {
+            CliError::coded(Code::Unreadable, format!("cannot read the store in `{}`: {why}", folder.display()))
+        };
+        let environment: EnvironmentName = environment
+            .parse()
+            .map_err(|_| failed(format!("`{}` is not an environment's name", environment.escape_debug())))?;
         let path = folder.join("store.sqlite");
         if !path.is_file() {
             return Err(CliError::coded(Code::NotFound, format!("`{}` does not contain a store", folder.display()))

@@ -300,7 +300,7 @@ fn read_stdin() -> Result<Vec<u8>, CliError> {
         std::io::stdin()
             .take(SUBMISSION_LIMIT as u64 + 1)
             .read_to_end(&mut bytes)
-            .map_err(|error| CliError::coded(Code::Unreadable, format!("standard input: {error}")))?;
+            .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot read standard input: {error}")))?;
     }
     Ok(bytes)
 }

@@ -145,8 +145,10 @@ impl Outbox {
             OutboxCommand::Resolve(resolve) => return resolve.run(self, context, client).await,
             OutboxCommand::Export { id, output } => {
                 let content = client.content(*id).await?;
+                let shown =
+                    output.as_ref().map_or("standard output".to_owned(), |path| format!("`{}`", path.display()));
                 let failed =
-                    |error: std::io::Error| CliError::coded(Code::Unwritable, format!("cannot write: {error}"));
+                    |error: std::io::Error| CliError::coded(Code::Unwritable, format!("cannot write {shown}: {error}"));
                 match output {
                     Some(path) => crate::fs::write_atomically(path, &content).map_err(failed)?,
                     // Control characters in mail are escaped on a terminal; a pipe gets the bytes unchanged.
