@@ -71,7 +71,7 @@ impl Client {
 
     /// `POST /v1/changesets`.
     pub async fn apply(&self, changeset: &Changeset, dry_run: bool) -> Result<ChangesetResult, Problem> {
-        let body = written(changeset)?;
+        let body = encode_changeset(changeset)?;
         self.transport
             .send(reqwest::Method::POST, &format!("/v1/changesets?dryRun={dry_run}"), Some(body))
             .await
@@ -80,7 +80,7 @@ impl Client {
 
     /// `POST /v1/changesets`, and updates the progress meanwhile.
     pub async fn apply_watched(&self, changeset: &Changeset, progress: &Progress) -> Result<ChangesetResult, Problem> {
-        let body = written(changeset)?;
+        let body = encode_changeset(changeset)?;
         self.transport.post_watched("/v1/changesets?dryRun=false", body, progress).await.map_err(unchanged)
     }
 
@@ -118,19 +118,18 @@ impl Client {
 
     /// `DELETE /v1/tokens/{id}`.
     pub async fn revoke_token(&self, id: &str) -> Result<Token, Problem> {
-        let id: String = id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
-        self.delete(&format!("/v1/tokens/{id}")).await
+        self.delete(&format!("/v1/tokens/{}", token_id(id))).await
     }
 
     /// `POST /v1/tokens/{id}/confirm`.
     pub async fn confirm_token(&self, id: &str) -> Result<Token, Problem> {
-        let id: String = id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
-        self.transport.send(reqwest::Method::POST, &format!("/v1/tokens/{id}/confirm"), None).await
+        let path = format!("/v1/tokens/{}/confirm", token_id(id));
+        self.transport.send(reqwest::Method::POST, &path, None).await
     }
 
     /// `POST /v1/outbox/confirm-restore`.
     pub async fn confirm_restore(&self) -> Result<(), Problem> {
-        self.transport.nothing(reqwest::Method::POST, "/v1/outbox/confirm-restore").await
+        self.transport.send_and_discard(reqwest::Method::POST, "/v1/outbox/confirm-restore").await
     }
 
     /// `GET /v1/audit/check`.
@@ -241,7 +240,7 @@ impl Client {
     /// `DELETE /v1/leases/{name}`.
     pub async fn release_lease(&self, name: &str, token: u64) -> Result<(), Problem> {
         let path = format!("/v1/leases/{}?token={token}", lease_name(name));
-        self.transport.nothing(reqwest::Method::DELETE, &path).await
+        self.transport.send_and_discard(reqwest::Method::DELETE, &path).await
     }
 
     /// `GET /v1/leases`.
@@ -257,7 +256,7 @@ impl Client {
     /// `DELETE /v1/holds/{id}`.
     pub async fn release(&self, id: &str) -> Result<(), Problem> {
         let id: String = id.chars().filter(char::is_ascii_alphanumeric).collect();
-        self.transport.nothing(reqwest::Method::DELETE, &format!("/v1/holds/{id}")).await
+        self.transport.send_and_discard(reqwest::Method::DELETE, &format!("/v1/holds/{id}")).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Problem> {
@@ -279,8 +278,8 @@ fn unchanged(problem: Problem) -> Problem {
     if (400..500).contains(&problem.status()) { problem.detail("No changes were made.") } else { problem }
 }
 
-/// Returns the body of a changeset. Fails if it is larger than the service reads.
-fn written(changeset: &Changeset) -> Result<Vec<u8>, Problem> {
+/// Returns a changeset as the body of a request. Fails if it is larger than the service reads.
+fn encode_changeset(changeset: &Changeset) -> Result<Vec<u8>, Problem> {
     let body = serde_json::to_vec(changeset).map_err(|error| transport::unreadable(&error))?;
     if body.len() <= BODY_LIMIT {
         return Ok(body);
@@ -302,6 +301,11 @@ fn written(changeset: &Changeset) -> Result<Vec<u8>, Problem> {
         "Apply in parts of about {fit} profiles: `mailwright apply {} --only NAME`; `--only` can be repeated, and accepts patterns such as `--only 'EDU1-*'`. The first part needs the settings of the environment: `--with-settings`.",
         changeset.environment
     )))
+}
+
+/// Removes the characters that no id of a token has.
+fn token_id(id: &str) -> String {
+    id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect()
 }
 
 /// Removes the characters of a lease's name that are not allowed in a path.

@@ -165,8 +165,8 @@ impl Transport {
         self.exchange(self.request(Method::GET, path, None)?).await
     }
 
-    /// Sends a request whose answer has no body.
-    pub(super) async fn nothing(&self, method: Method, path: &str) -> Result<(), Problem> {
+    /// Sends a request, and ignores the body of the answer.
+    pub(super) async fn send_and_discard(&self, method: Method, path: &str) -> Result<(), Problem> {
         self.exchange(self.request(method, path, None)?).await.map(drop)
     }
 
