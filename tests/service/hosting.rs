@@ -463,6 +463,8 @@ fn if_one_environment_cannot_be_served_none_is_and_nothing_is_created() {
 fn a_folder_of_one_kind_is_not_taken_for_the_other() {
     let mut repo = TestRepository::small();
     repo.serve();
+    // The first token is stored before the service answers.
+    repo.run(&["status"]).code(0);
     repo.kill();
     for arguments in [
         &["--environment", "a", "--environment", "b", "--data", ".data"][..],
