@@ -149,7 +149,7 @@ impl AttemptRunner {
                 return true;
             }
         };
-        if message.look_first {
+        if message.search_first {
             match search_sent_items(&self.recorder, &self.transports, &profile, &message).await {
                 Ok(SentItemsResult::Sent) => {
                     let settled = outcome::found_in_sent_items(message, &profile.name, self.recorder.now());
@@ -157,9 +157,9 @@ impl AttemptRunner {
                     return true;
                 }
                 // It may still appear in Sent Items, so this attempt may be a duplicate.
-                Ok(SentItemsResult::NotSent) => (message.look_first, message.possible_duplicate) = (false, true),
+                Ok(SentItemsResult::NotSent) => (message.search_first, message.possible_duplicate) = (false, true),
                 Ok(SentItemsResult::Unclear(reason)) => {
-                    let reason = format!("cannot find out whether it was sent: {reason}");
+                    let reason = format!("cannot determine whether it was sent: {reason}");
                     self.recorder.settle(self.leave_unknown(message, &reason, None, &[]));
                     return true;
                 }
@@ -178,7 +178,7 @@ impl AttemptRunner {
             has_begun: AtomicBool::new(false),
         };
         let mut result = self.transports.send(&profile, &message, &outgoing, &mark).await;
-        // The result of the one address that replaced all recipients is theirs. The settings of this attempt count; they may
+        // All recipients get the result of the one address that replaced them. The settings of this attempt count; they may
         // have changed in the meantime.
         if outgoing.is_rewritten
             && let Ok(results) = &mut result.outcome
@@ -200,8 +200,8 @@ impl AttemptRunner {
         }
         let last = if message.reason.is_empty() { String::new() } else { format!("; last: {}", message.reason) };
         let message = message.clone();
-        if message.look_first {
-            let reason = format!("cannot find out within {lifetime} whether it was sent{last}");
+        if message.search_first {
+            let reason = format!("cannot determine within {lifetime} whether it was sent{last}");
             return Some(self.leave_unknown(message, &reason, None, &[]));
         }
         Some(outcome::give_up(message, format!("it could not be delivered within {lifetime}{last}"), now))
@@ -302,7 +302,7 @@ impl AttemptRunner {
                 drop(scheduler);
                 Ok(results)
             }
-            // Replies of Graph state what they concern.
+            // Replies of Graph state their subject.
             Err(failure) if matches!(failure.phase, "mail" | "data" | "dot") => {
                 Err(self.reclassify(profile, message, failure).1)
             }
@@ -319,12 +319,12 @@ impl AttemptRunner {
     ) -> Option<Failure> {
         if let Some(failure) = results.refusal_of_profile() {
             let (attribution, failure) = self.reclassify(profile, message, failure.clone());
-            let is_messages = attribution == Attribution::Message && failure.class != Class::Throttled;
-            return (!is_messages).then_some(failure);
+            let concerns_message = attribution == Attribution::Message && failure.class != Class::Throttled;
+            return (!concerns_message).then_some(failure);
         }
         // All recipients were refused, without a word about any of them.
         let is_alike = |(_, failure): &Refusal| {
-            failure.class == Class::Permanent && failure.scope == RefusalScope::Unstated && !failure.is_servers
+            failure.class == Class::Permanent && failure.scope == RefusalScope::Unstated && !failure.concerns_server
         };
         let (_, first) = results.refused.first().filter(|_| results.refused.iter().all(is_alike))?;
         let (attribution, failure) = self.reclassify(profile, message, first.clone());
@@ -336,8 +336,8 @@ impl AttemptRunner {
     fn reclassify(&self, profile: &SendingProfile, message: &Message, failure: Failure) -> (Attribution, Failure) {
         let mut scheduler = self.recorder.scheduler();
         let Some(queue) = scheduler.ready_queue(&profile.name) else {
-            let is_profiles = failure.class == Class::Auth;
-            return (if is_profiles { Attribution::Profile } else { Attribution::Message }, failure);
+            let concerns_profile = failure.class == Class::Auth;
+            return (if concerns_profile { Attribution::Profile } else { Attribution::Message }, failure);
         };
         let attribution = queue.refusals.message_refused(message.id, &failure, Instant::now());
         let failure = match (failure.class, attribution) {
@@ -418,13 +418,13 @@ impl AttemptRunner {
             }
             Class::Transient => {
                 // A server that refuses MAIL for now refuses it for all messages.
-                let is_servers = failure.is_servers || failure.phase == "mail";
-                if is_servers {
+                let concerns_server = failure.concerns_server || failure.phase == "mail";
+                if concerns_server {
                     self.back_off_profile(profile);
                 }
                 let due = later(now, failure.retry_after.unwrap_or_default().max(wait));
                 self.recorder.settle(outcome::retry(message, attempt, due));
-                !is_servers
+                !concerns_server
             }
             Class::Unknown => {
                 // The next message may end in doubt as well: nothing else is sent until one has a reply.
@@ -501,11 +501,11 @@ impl AttemptRunner {
         let wait = match policy {
             Unknown::Retry => self.back_off(message.attempts.max(1)),
             // Sent Items say nothing about recipients that the server refused for now.
-            Unknown::Look if has_sent_items && refused.is_empty() => SENT_ITEMS_DELAY,
-            Unknown::Look | Unknown::Hold => return self.leave_unknown(message, reply, attempt, refused),
+            Unknown::SearchSentItems if has_sent_items && refused.is_empty() => SENT_ITEMS_DELAY,
+            Unknown::SearchSentItems | Unknown::Hold => return self.leave_unknown(message, reply, attempt, refused),
         };
         let due = self.recorder.time().after(wait);
-        message.look_first = policy == Unknown::Look;
+        message.search_first = policy == Unknown::SearchSentItems;
         message.possible_duplicate |= policy == Unknown::Retry;
         message.status = Status::Queued;
         message.next_attempt_at = Some(due);

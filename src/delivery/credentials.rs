@@ -105,7 +105,7 @@ impl Credentials {
                 let destination = profile.stored.profile.provider.destination();
                 let token = self.federated.read(path, self.store.environment(), &destination);
                 ClientAuthentication::Federated(
-                    token.map_err(|reason| refused(format!("the federated token: {reason}")))?,
+                    token.map_err(|reason| refused(format!("cannot use the federated token: {reason}")))?,
                 )
             }
             Credential::ClientSecret(_) => ClientAuthentication::Secret(self.secret(profile, version).await?),

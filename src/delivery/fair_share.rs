@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn little_room_goes_round() {
+    fn the_companies_take_turns_when_there_is_room_for_one() {
         let waiting = lanes(&[("A", "default"), ("B", "default"), ("C", "default")]);
         let mut share = FairShare::default();
         let mut order = Vec::new();

@@ -154,7 +154,7 @@ pub(super) fn found_in_sent_items(mut message: Message, profile: &ProfileName, n
         "found in Sent Items".clone_into(&mut recipient.reply);
     }
     let (status, kind) = final_status(&message);
-    message.look_first = false;
+    message.search_first = false;
     message.reason = format!("found in Sent Items of `{profile}`");
     finish(message, status, kind, None, now)
 }
@@ -169,7 +169,7 @@ pub(super) fn leave_unknown(
     now: Timestamp,
     wait: Duration,
 ) -> Settled {
-    message.look_first = false;
+    message.search_first = false;
     for recipient in accepted_recipients(&mut message, refused) {
         recipient.status = RecipientStatus::Unknown;
         reason.clone_into(&mut recipient.reply);

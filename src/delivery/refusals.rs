@@ -4,9 +4,9 @@
 //!
 //! - A server that refuses all recipients of several messages in a row in the same words refuses the sender: the profile
 //!   is suspended before all waiting messages fail.
-//! - A server that does not relay, or does not accept the sender or this machine, says so about the profile, until another
-//!   message passes: then the reply was about the recipients, whose own server it may quote, and the same words are
-//!   excused for a time.
+//! - A server that does not relay, or does not accept the sender or this machine, refuses the profile, until another message
+//!   passes: then the reply was about the recipients, whose own server it may quote, and the same words are excused for a
+//!   time.
 //! - Excused words do not prove anything while no message passes. A message refused in such words waits until another one
 //!   passes, and is then refused; or until several messages in a row have got the same words, which suspends the profile.
 
@@ -32,7 +32,7 @@ const EXCUSED_FOR: Duration = Duration::from_secs(15 * 60);
 pub(super) enum Attribution {
     /// The profile: its messages wait.
     Profile,
-    /// The message: it counts against that alone.
+    /// The message: the refusal counts against it alone.
     Message,
     /// Not known until another message passes: this one waits.
     Undecided,
@@ -83,7 +83,7 @@ impl RefusalHistory {
                 if !self.is_excused(&words, now) {
                     return Attribution::Profile;
                 }
-                if self.is_streak(message, words.clone()) {
+                if self.extend_streak(message, words.clone()) {
                     self.excused.remove(&words);
                     return Attribution::Profile;
                 }
@@ -92,7 +92,7 @@ impl RefusalHistory {
             (Class::Auth, _) => Attribution::Profile,
             // A reply without a code is an error of this machine, not of the server.
             (Class::Permanent, RefusalScope::Unstated) if failure.reply.starts_with(|c: char| c.is_ascii_digit()) => {
-                if self.is_streak(message, normalize_reply(&failure.reply)) {
+                if self.extend_streak(message, normalize_reply(&failure.reply)) {
                     Attribution::Profile
                 } else {
                     Attribution::Message
@@ -116,7 +116,7 @@ impl RefusalHistory {
     }
 
     /// Adds a message to those that were refused in the same words in a row. Returns true if they are enough.
-    fn is_streak(&mut self, message: Uuid, words: String) -> bool {
+    fn extend_streak(&mut self, message: Uuid, words: String) -> bool {
         let mut messages =
             self.streak.take().filter(|(last, _)| *last == words).map(|(_, messages)| messages).unwrap_or_default();
         if messages.len() < IN_A_ROW && !messages.contains(&message) {
@@ -134,7 +134,7 @@ pub(super) fn may_concern_message(failure: &Failure) -> bool {
     failure.scope == RefusalScope::Relay || matches!(failure.phase, "rcpt" | "data" | "dot")
 }
 
-/// The words of a reply without what differs between two messages: addresses, numbers, names of queues and machines.
+/// Returns the words of a reply without the parts that differ between two messages: addresses, numbers, names of queues and machines.
 fn normalize_reply(reply: &str) -> String {
     let (code, text) = reply.split_once(' ').unwrap_or((reply, ""));
     let is_word = |word: &&str| {

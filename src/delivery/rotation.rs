@@ -195,8 +195,8 @@ impl Rotations {
         };
         let outcome = login.log_in(profile, SecretVersion::Current).await;
         match &outcome {
-            Ok(_) => self.refuse(profile, &refused, true).await,
-            Err(failure) if failure.is_refused_credential() => self.refuse(profile, &refused, false).await,
+            Ok(_) => self.record_refusal(profile, &refused, true).await,
+            Err(failure) if failure.is_refused_credential() => self.record_refusal(profile, &refused, false).await,
             // The server is unavailable; the next login shows which secret is wrong.
             Err(_) => {}
         }
@@ -226,7 +226,7 @@ impl Rotations {
                 Ok(session)
             }
             Err(failure) if failure.is_refused_credential() => {
-                self.refuse(profile, &failure, false).await;
+                self.record_refusal(profile, &failure, false).await;
                 Err(with_next(refused, &failure))
             }
             Err(_) => Err(refused),
@@ -254,7 +254,7 @@ impl Rotations {
     }
 
     /// Records that the next secret was refused. One alert is sent, if the current one works.
-    async fn refuse(&self, profile: &SendingProfile, failure: &Failure, current_works: bool) {
+    async fn record_refusal(&self, profile: &SendingProfile, failure: &Failure, current_works: bool) {
         let Some(next) = NextSecret::of_profile(&profile.stored) else { return };
         let known = self.states.lock().rotations.get(&next.subject).cloned();
         if known.as_ref().is_some_and(|known| known.standing == Standing::Promoted) {
@@ -356,7 +356,7 @@ impl Rotations {
             Err(failure) => {
                 // The profile is not suspended, so the current secret works as far as is known.
                 if failure.is_refused_credential() {
-                    self.refuse(profile, &failure, true).await;
+                    self.record_refusal(profile, &failure, true).await;
                 }
                 None
             }

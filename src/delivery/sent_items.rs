@@ -1,6 +1,6 @@
-//! Sent Items: finds out whether a message was sent whose attempt ended in doubt.
+//! Sent Items: decides whether a message was sent whose attempt has an unknown outcome.
 //!
-//! Only Graph profiles have Sent Items that the service can search. A message with the same Message-ID proves nothing if
+//! [`search_sent_items`] searches and compares; it does not send and does not change a message. Only Graph profiles have Sent Items that the service can search. A message with the same Message-ID proves nothing if
 //! another sending may have left it there; then an operator decides.
 
 use jiff::SignedDuration;
@@ -27,7 +27,7 @@ pub(super) enum SentItemsResult {
     Sent,
     /// The message is not there.
     NotSent,
-    /// Nothing follows, for this reason.
+    /// The search proves nothing, for this reason.
     Unclear(String),
 }
 
@@ -42,18 +42,18 @@ pub(super) async fn search_sent_items(
     let Some(host) = Transports::graph_host(profile) else {
         return unclear(format!("`{}` has no Sent Items", profile.name));
     };
-    let unread = |error: StoreError| Failure::new("look", error.to_string(), Class::Transient);
-    let history = recorder.store().attempts(message.id).await.map_err(unread)?;
+    let read_failure = |error: StoreError| Failure::new("sent-items", error.to_string(), Class::Transient);
+    let history = recorder.store().attempts(message.id).await.map_err(read_failure)?;
     if let Some(other) = attempt_elsewhere(&history, profile, &host) {
         return unclear(format!(
-            "attempt {other} was made by another route, which Sent Items of `{}` do not show",
+            "attempt {other} was made by another route, which does not leave mail in Sent Items of `{}`",
             profile.name
         ));
     }
     match transports.sent_items(profile, message).await {
         Ok(items) if items.is_empty() => Ok(SentItemsResult::NotSent),
         Ok(items) => {
-            if let Some(earlier) = earlier_sending(recorder, message).await.map_err(unread)? {
+            if let Some(earlier) = earlier_sending(recorder, message).await.map_err(read_failure)? {
                 return unclear(format!("Sent Items have a message with this Message-ID, and {earlier}"));
             }
             let earliest = message.accepted_at.checked_sub(CLOCK_DIFFERENCE).unwrap_or(message.accepted_at);
@@ -64,9 +64,10 @@ pub(super) async fn search_sent_items(
         }
         Err(failure) if failure.reply.starts_with("HTTP 401") => Err(failure),
         // A missing consent for reading does not concern sending: the profile is not suspended.
-        Err(failure) if failure.reply.starts_with("HTTP 403") => {
-            unclear(format!("{}; reading Sent Items takes Mail.ReadBasic.All", failure.reply))
-        }
+        Err(failure) if failure.reply.starts_with("HTTP 403") => unclear(format!(
+            "{}; reading Sent Items needs the application permission Mail.ReadBasic.All",
+            failure.reply
+        )),
         Err(failure) if matches!(failure.class, Class::Transient | Class::Throttled | Class::Auth) => Err(failure),
         Err(failure) => unclear(failure.reply),
     }
@@ -108,7 +109,7 @@ fn own_earlier_sending(message: &Message) -> Option<&'static str> {
 /// Returns true if a message was sent, or may have been.
 fn may_be_sent(message: &Message) -> bool {
     matches!(message.status, Status::Sending | Status::Delivered | Status::Unknown)
-        || message.look_first
+        || message.search_first
         || message.possible_duplicate
         || message.sent_again
         || has_reached_some(message)

@@ -273,7 +273,7 @@ fn explains(phase: &str, finding: &Finding) -> bool {
                     | FindingId::Assignment
             )
         ),
-        "send" | "draft" | "upload" | "look" => matches!(
+        "send" | "draft" | "upload" | "sent-items" => matches!(
             finding.id.check(),
             Some(
                 FindingId::Permission

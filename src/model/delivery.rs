@@ -142,9 +142,9 @@ pub enum Unknown {
     Hold,
     /// It is sent again, marked as a possible duplicate.
     Retry,
-    /// If the provider can look it up (Microsoft Graph, with `Mail.ReadBasic.All`), Sent Items are searched for its
-    /// Message-ID: found is delivered, not found is sent again. Elsewhere it waits for an operator.
-    Look,
+    /// If the provider permits it (Microsoft Graph, with `Mail.ReadBasic.All`), Sent Items are searched for its Message-ID:
+    /// a message that is found counts as delivered, another one is sent again. With other providers it waits for an operator.
+    SearchSentItems,
 }
 
 /// Recipients that an environment may write to, so that a copy of production cannot write to customers.

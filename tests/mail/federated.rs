@@ -253,7 +253,10 @@ fn a_token_that_is_missing_or_not_trusted_parks_until_the_file_is_right() {
     let id = service.send(json!({}));
     let outbox = service.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "documents");
     assert!(
-        outbox["parked"][0]["reason"].as_str().unwrap().contains("the federated token: cannot be read"),
+        outbox["parked"][0]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("cannot use the federated token: cannot read the file"),
         "{outbox:#}"
     );
     renew(&service, "another subject");

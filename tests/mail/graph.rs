@@ -79,7 +79,7 @@ fn a_message_arrives_as_it_was_and_one_token_serves_many() {
     for id in &ids {
         let message = service.wait(id, "delivered");
         assert!(
-            message["recipients"][0]["reply"].as_str().unwrap().starts_with("HTTP 202: Exchange has taken it"),
+            message["recipients"][0]["reply"].as_str().unwrap().starts_with("HTTP 202: accepted by Exchange"),
             "{message:#}"
         );
     }
@@ -275,7 +275,7 @@ fn a_504_that_had_sent_is_looked_up_before_anything_is_sent_again() {
     let mut scenario = good();
     scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadBasic.All"]);
     let sandbox = Sandbox::start(scenario);
-    let look = format!("{QUICK}  functions: {{ default: {{ unknown: look }} }}\n");
+    let look = format!("{QUICK}  functions: {{ default: {{ unknown: search-sent-items }} }}\n");
     let service = start_service(&sandbox, &look);
     // It was sent, and the answer got lost.
     sandbox.fault(&json!({ "at": "/sendMail", "status": 504, "after": true, "times": 1 }));
@@ -298,7 +298,8 @@ fn what_an_earlier_sending_left_in_sent_items_proves_nothing() {
     let mut scenario = good();
     scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadBasic.All"]);
     let sandbox = Sandbox::start(scenario);
-    let service = start_service(&sandbox, &format!("{QUICK}  functions: {{ default: {{ unknown: look }} }}\n"));
+    let service =
+        start_service(&sandbox, &format!("{QUICK}  functions: {{ default: {{ unknown: search-sent-items }} }}\n"));
     let not_sent = json!({ "at": "/sendMail", "status": 504, "times": 1 });
     // Two messages with one Message-ID: the second one was never sent.
     let raw = "From: documents@contoso.example\nSubject: Invoice\nMessage-ID: <4711@erp.example.com>\n\nhello\n";
@@ -341,7 +342,8 @@ fn a_long_pause_is_bounded_and_shown_and_retry_ends_it() {
 #[test]
 fn without_permission_to_search_it_waits_for_an_operator() {
     let sandbox = Sandbox::start(good());
-    let service = start_service(&sandbox, &format!("{QUICK}  functions: {{ default: {{ unknown: look }} }}\n"));
+    let service =
+        start_service(&sandbox, &format!("{QUICK}  functions: {{ default: {{ unknown: search-sent-items }} }}\n"));
     sandbox.fault(&json!({ "at": "/sendMail", "status": 504, "after": true, "times": 1 }));
     let id = service.send(json!({}));
     let message = service.wait(&id, "unknown");
@@ -506,14 +508,15 @@ fn looking_into_sent_items_is_tried_again_where_it_does_not_succeed() {
     let mut scenario = good();
     scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadBasic.All"]);
     let sandbox = Sandbox::start(scenario);
-    let service = start_service(&sandbox, &format!("{QUICK}  functions: {{ default: {{ unknown: look }} }}\n"));
+    let service =
+        start_service(&sandbox, &format!("{QUICK}  functions: {{ default: {{ unknown: search-sent-items }} }}\n"));
     sandbox.fault(&json!({ "at": "/sendMail", "status": 504, "after": true, "times": 1 }));
     sandbox.fault(&json!({ "at": "/mailFolders/", "reset": true, "times": 1 }));
     let id = service.send(json!({}));
     let message = service.wait_until(&id, "a look", |message| message["history"][1].is_object());
     assert_eq!(
         (&message["history"][1]["phase"], &message["history"][1]["class"]),
-        (&json!("look"), &json!("transient")),
+        (&json!("sent-items"), &json!("transient")),
         "{message:#}"
     );
     let message = service.wait(&id, "delivered");

@@ -1,5 +1,5 @@
-//! Under any combination of delays the scheduler claims no message that cannot be started, and wakes only when time has
-//! something to bring. Time is simulated; the store is a list.
+//! Property tests of the scheduler: under any combination of delays it claims no message that cannot be started, and wakes
+//! only when something is due. [`Simulation`] stands for the dispatcher: its time is simulated, and its store is a list.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
 
 use proptest::prelude::*;
@@ -11,10 +11,10 @@ use crate::{
     time::steady_clock::moved,
 };
 
-/// Something that happens from outside.
+/// A change from outside the scheduler.
 #[derive(Clone, Debug)]
 enum Event {
-    /// One of the attempts that are under way ends.
+    /// One of the attempts in flight ends.
     End(usize, Outcome),
     /// Mail is submitted for a lane.
     Submit(usize, usize),
@@ -24,7 +24,7 @@ enum Event {
     Suspend(usize, i64),
     /// The login of a suspended profile works again: one message goes first.
     Trial(usize),
-    /// Time passes; the scheduler wakes whenever it asked to.
+    /// Time passes; the scheduler wakes at the times that it asked for.
     Wait(u64),
 }
 
@@ -64,21 +64,21 @@ fn limits() -> impl Strategy<Value = serde_json::Value> {
     ]
 }
 
-struct World {
+struct Simulation {
     scheduler: Scheduler,
     now: Timestamp,
     instant: Instant,
     /// The messages in the store: the queue of each, and when it is due.
-    waits: Vec<(Lane, i64)>,
-    under_way: Vec<(ProfileName, u64, Lane)>,
+    stored: Vec<(Lane, i64)>,
+    in_flight: Vec<(ProfileName, u64, Lane)>,
     /// Workers that wait for a connection.
     queued: Vec<(ProfileName, u64)>,
     lanes: Vec<Lane>,
     profiles: Vec<ProfileName>,
 }
 
-impl World {
-    /// Three profiles, of which the first two use one mailbox if `shared`; four lanes.
+impl Simulation {
+    /// Creates three profiles, of which the first two use one mailbox if `shared`, and four lanes.
     fn new(shared: bool, limits: [serde_json::Value; 3]) -> Self {
         let environment: EnvironmentName = "simulated".parse().unwrap();
         let mut state = State::empty(environment);
@@ -116,8 +116,8 @@ impl World {
             scheduler: Scheduler::new(Arc::new(RouteIndex::new(Arc::new(state)))),
             now: Timestamp::from_second(1_800_000_000).unwrap(),
             instant: Instant::now() + Duration::from_secs(100_000),
-            waits: Vec::new(),
-            under_way: Vec::new(),
+            stored: Vec::new(),
+            in_flight: Vec::new(),
             queued: Vec::new(),
             lanes,
             profiles,
@@ -138,7 +138,7 @@ impl World {
 
     fn wait_in_store(&mut self, lane: Lane, due: i64) {
         self.scheduler.message_due(&lane, due);
-        self.waits.push((lane, due));
+        self.stored.push((lane, due));
     }
 
     fn release(&mut self, claimed: Vec<Claimed>) {
@@ -159,11 +159,11 @@ impl World {
         self.scheduler.suspensions().suspend(name, record, self.now, first);
     }
 
-    /// One worker, until it sends, waits or ends. True if it sends.
-    fn work(&mut self, profile: ProfileName, ticket: u64) -> bool {
+    /// Runs a worker until it sends, stored or ends. Returns true if it sends.
+    fn run_worker(&mut self, profile: ProfileName, ticket: u64) -> bool {
         match self.scheduler.next_step(&profile, ticket, self.now, self.instant) {
             Step::Send(_, claimed) => {
-                self.under_way.push((profile, ticket, lane_of(&claimed.message)));
+                self.in_flight.push((profile, ticket, lane_of(&claimed.message)));
                 true
             }
             Step::Wait(_) => {
@@ -178,12 +178,13 @@ impl World {
         }
     }
 
-    /// Wakes those that wait for a connection.
-    fn free(&mut self) -> bool {
+    /// Wakes the workers that wait for a connection. Returns true if one of them sends.
+    fn wake_waiting(&mut self) -> bool {
         let mut any = false;
         loop {
             let queued = std::mem::take(&mut self.queued);
-            let sent = queued.into_iter().fold(false, |sent, (profile, ticket)| self.work(profile, ticket) || sent);
+            let sent =
+                queued.into_iter().fold(false, |sent, (profile, ticket)| self.run_worker(profile, ticket) || sent);
             any |= sent;
             if !sent {
                 return any;
@@ -191,8 +192,8 @@ impl World {
         }
     }
 
-    /// One pass of the scheduler. Says how many transactions it cost, and whether anything began.
-    fn pass(&mut self) -> (usize, bool) {
+    /// Runs one pass of the scheduler. Returns the number of store transactions, and true if an attempt began.
+    fn run_pass(&mut self) -> (usize, bool) {
         let at = self.now.as_millisecond();
         let (mut transactions, mut sent) = (0, false);
         for Turn { profile, claims } in self.scheduler.next_turns(self.now, self.instant) {
@@ -201,9 +202,9 @@ impl World {
                 self.scheduler.clear_due(&lane);
                 let mut taken = Vec::new();
                 let mut next_due = None;
-                self.waits.sort_by_key(|(_, due)| *due);
+                self.stored.sort_by_key(|(_, due)| *due);
                 let mut left = Vec::new();
-                for (own, due) in std::mem::take(&mut self.waits) {
+                for (own, due) in std::mem::take(&mut self.stored) {
                     if own == lane && due <= at && taken.len() < limit {
                         taken.push(own);
                     } else {
@@ -213,7 +214,7 @@ impl World {
                         left.push((own, due));
                     }
                 }
-                self.waits = left;
+                self.stored = left;
                 if let Some(due) = next_due {
                     self.scheduler.message_due(&lane, due);
                 }
@@ -222,27 +223,27 @@ impl World {
                 assert!(left.is_empty());
             }
             for ticket in self.scheduler.start_workers(&profile) {
-                sent |= self.work(profile.clone(), ticket);
+                sent |= self.run_worker(profile.clone(), ticket);
             }
         }
-        sent |= self.free();
+        sent |= self.wake_waiting();
         (transactions, sent)
     }
 
-    /// Passes until nothing is claimed any more.
+    /// Runs passes until nothing is claimed any more.
     fn settle(&mut self) {
         let mut idle = 0;
         loop {
-            let (transactions, sent) = self.pass();
+            let (transactions, sent) = self.run_pass();
             if transactions == 0 {
                 break;
             }
             idle = if sent { 0 } else { idle + 1 };
-            assert!(idle < 4, "it claims, and nothing may begin: it would do so for ever");
+            assert!(idle < 4, "the scheduler claims messages that cannot begin, in an endless loop");
         }
     }
 
-    /// Time passes. Says how often the scheduler woke for nothing.
+    /// Lets time pass. Returns how often the scheduler woke without starting an attempt.
     fn wait(&mut self, time: Duration) -> usize {
         let until = self.instant + time;
         let mut idle = 0;
@@ -261,14 +262,15 @@ impl World {
             if at == until {
                 return idle;
             }
-            let before = self.under_way.len();
+            let before = self.in_flight.len();
             self.settle();
-            idle += usize::from(self.under_way.len() == before);
-            assert!(idle < 1000, "it wakes for nothing, again and again");
+            idle += usize::from(self.in_flight.len() == before);
+            assert!(idle < 1000, "the scheduler wakes again and again without a reason");
         }
     }
 
-    fn happen(&mut self, event: Event) {
+    /// Applies a change, and runs passes until the scheduler is idle.
+    fn apply(&mut self, event: Event) {
         let at = self.now.as_millisecond();
         match event {
             Event::Submit(lane, count) => {
@@ -295,21 +297,25 @@ impl World {
             Event::Trial(profile) => {
                 self.scheduler.suspensions().send_one(&self.profiles[profile]);
             }
-            Event::End(which, outcome) => self.end(which, &outcome),
+            Event::End(which, outcome) => self.end_attempt(which, &outcome),
             Event::Wait(seconds) => {
                 let idle = self.wait(Duration::from_secs(seconds));
-                // Each thing that the clock brings may wake it once; nothing may wake it all the time.
-                assert!(idle <= 30 + usize::try_from(seconds).unwrap(), "woke {idle} times for nothing in {seconds} s");
+                // Each time that is due may wake it once; nothing may wake it all the time.
+                assert!(
+                    idle <= 30 + usize::try_from(seconds).unwrap(),
+                    "woke {idle} times without a reason in {seconds} s"
+                );
             }
         }
         self.settle();
     }
 
-    fn end(&mut self, which: usize, outcome: &Outcome) {
-        if self.under_way.is_empty() {
+    /// Ends one of the attempts in flight.
+    fn end_attempt(&mut self, which: usize, outcome: &Outcome) {
+        if self.in_flight.is_empty() {
             return;
         }
-        let (profile, ticket, lane) = self.under_way.remove(which % self.under_way.len());
+        let (profile, ticket, lane) = self.in_flight.remove(which % self.in_flight.len());
         let mailbox = self.scheduler.ready[&profile].profile().mailbox.clone();
         let now = self.now;
         match outcome {
@@ -331,8 +337,8 @@ impl World {
         }
         let is_healthy = matches!(outcome, Outcome::Delivered);
         self.scheduler.message_ended(&profile, &mailbox, is_healthy, 1);
-        self.work(profile, ticket);
-        self.free();
+        self.run_worker(profile, ticket);
+        self.wake_waiting();
     }
 }
 
@@ -340,61 +346,61 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_is_claimed_that_cannot_begin_and_nothing_wakes_without_a_reason(
+    fn only_messages_that_can_begin_are_claimed_and_each_wake_has_a_reason(
         shared in any::<bool>(),
         limits in [limits(), limits(), limits()],
         events in prop::collection::vec(event(), 1..60),
     ) {
-        let mut world = World::new(shared, limits);
+        let mut simulation = Simulation::new(shared, limits);
         for event in events {
-            world.happen(event);
+            simulation.apply(event);
         }
     }
 
-    /// Profiles that share a mailbox all get their turn, and nothing that may leave is forgotten.
+    /// Profiles that share a mailbox all get their turn, and no message that may be sent is forgotten.
     #[test]
-    fn all_of_it_leaves_in_the_end(
+    fn every_message_is_sent_once_all_delays_end(
         shared in any::<bool>(),
         at_once in 1..4_u16,
         events in prop::collection::vec(event(), 1..40),
     ) {
         let limits = json!({ "concurrency": at_once });
-        let mut world = World::new(shared, [limits.clone(), limits.clone(), limits]);
+        let mut simulation = Simulation::new(shared, [limits.clone(), limits.clone(), limits]);
         for event in events {
-            world.happen(event);
+            simulation.apply(event);
         }
-        world.scheduler.set_holds(Vec::new(), world.now);
-        let profiles = world.profiles.clone();
+        simulation.scheduler.set_holds(Vec::new(), simulation.now);
+        let profiles = simulation.profiles.clone();
         for profile in &profiles {
-            world.scheduler.suspensions().end(profile);
+            simulation.scheduler.suspensions().end(profile);
         }
         for _ in 0..5000 {
-            world.settle();
-            if world.waits.is_empty() && world.under_way.is_empty() {
+            simulation.settle();
+            if simulation.stored.is_empty() && simulation.in_flight.is_empty() {
                 break;
             }
-            if world.under_way.is_empty() {
-                world.wait(Duration::from_secs(2));
+            if simulation.in_flight.is_empty() {
+                simulation.wait(Duration::from_secs(2));
             } else {
-                world.end(0, &Outcome::Delivered);
+                simulation.end_attempt(0, &Outcome::Delivered);
             }
         }
-        prop_assert!(world.waits.is_empty() && world.under_way.is_empty() && world.queued.is_empty(), "{:?}", world.waits);
+        prop_assert!(simulation.stored.is_empty() && simulation.in_flight.is_empty() && simulation.queued.is_empty(), "{:?}", simulation.stored);
     }
 }
 
 #[test]
-fn a_server_that_failed_and_a_mailbox_that_must_wait_are_waited_for_together() {
-    let mut world = World::new(false, [json!({}), json!({}), json!({})]);
-    world.happen(Event::Submit(0, 1));
-    world.happen(Event::End(0, Outcome::Down));
-    world.happen(Event::Submit(0, 3));
-    world.wait(Duration::from_secs(2));
-    assert_eq!(world.under_way.len(), 1, "one goes first");
-    world.happen(Event::End(0, Outcome::Throttled(60)));
-    assert_eq!(world.pass(), (0, false));
-    assert!(world.wait(Duration::from_secs(59)) <= 10);
-    assert!(world.under_way.is_empty());
-    world.wait(Duration::from_secs(10));
-    assert_eq!(world.under_way.len(), 1);
+fn a_back_off_and_a_pause_delay_for_the_longer_of_the_two() {
+    let mut simulation = Simulation::new(false, [json!({}), json!({}), json!({})]);
+    simulation.apply(Event::Submit(0, 1));
+    simulation.apply(Event::End(0, Outcome::Down));
+    simulation.apply(Event::Submit(0, 3));
+    simulation.wait(Duration::from_secs(2));
+    assert_eq!(simulation.in_flight.len(), 1, "one goes first");
+    simulation.apply(Event::End(0, Outcome::Throttled(60)));
+    assert_eq!(simulation.run_pass(), (0, false));
+    assert!(simulation.wait(Duration::from_secs(59)) <= 10);
+    assert!(simulation.in_flight.is_empty());
+    simulation.wait(Duration::from_secs(10));
+    assert_eq!(simulation.in_flight.len(), 1);
 }

@@ -1,8 +1,8 @@
-//! SMTP connection: a conversation with a mail server that has a deadline for every phase, a result for every recipient, and
-//! keeps apart whether the final dot was sent.
+//! SMTP connection: a conversation with a mail server, with a deadline for every phase and a result for every recipient.
 //!
-//! Before the dot a message cannot have been accepted; after it that is unknown until the server replies. `SmtpClient`
-//! reports which of the two is the case. Nothing here retries a message.
+//! [`Connection`] is opened, sends messages and is returned to the pool. Before the final dot a message cannot have been
+//! accepted; after it that is unknown until the server replies. `SmtpClient` reports if the dot was sent. Nothing here retries
+//! a message.
 
 use std::{
     net::SocketAddr,
@@ -37,20 +37,20 @@ use crate::{
 };
 
 /// The slowest acceptable transfer, in bytes per second.
-const SLOWEST: usize = 10_000;
+const MIN_BYTES_PER_SECOND: usize = 10_000;
 /// How long an idle connection is kept open.
-const IDLE: Duration = Duration::from_secs(20);
+const MAX_IDLE: Duration = Duration::from_secs(20);
 /// How many messages a connection carries at most.
-const USES: u32 = 500;
+const MAX_USES: u32 = 500;
 /// The idle time after which a connection is tested with NOOP before it is used.
-const DOUBTFUL: Duration = Duration::from_secs(5);
+const TEST_AFTER_IDLE: Duration = Duration::from_secs(5);
 /// How many RCPT commands are sent at once to a server that offers PIPELINING: they and their replies fit into the buffers of
 /// both sides, so that neither waits for the other to read.
-const AT_ONCE: usize = 20;
+const PIPELINED_RECIPIENTS: usize = 20;
 
 /// The parameters of a connection that do not depend on the profile.
 #[derive(Clone, Copy)]
-pub(super) struct Reach<'a> {
+pub(super) struct ConnectionOptions<'a> {
     pub(super) trust: &'a Trust,
     pub(super) hello: &'a HelloName,
     pub(super) deadlines: SmtpDeadlines,
@@ -72,7 +72,7 @@ pub(super) struct Envelope<'a> {
     pub(super) from: &'a str,
     pub(super) recipients: &'a [String],
     pub(super) bytes: &'a Bytes,
-    /// Threads that convert large letters.
+    /// Threads that convert large messages.
     pub(super) pool: &'a BlockingPool,
     /// True if addresses or the header need `SMTPUTF8`.
     pub(super) utf8: bool,
@@ -104,10 +104,10 @@ impl Envelope<'_> {
 
 impl Connection {
     /// Connects, encrypts at least as the profile states, and logs in.
-    pub(super) async fn open(smtp: &Smtp, login: &Login, reach: Reach<'_>) -> Result<Self, Failure> {
+    pub(super) async fn open(smtp: &Smtp, login: &Login, options: ConnectionOptions<'_>) -> Result<Self, Failure> {
         let unreachable = |reply: String| Failure::new("connect", reply, Class::Transient).of_server();
         let host = smtp.host.trim_matches(['[', ']']);
-        let found = timeout(reach.deadlines.connect, resolve(host, smtp.port)).await;
+        let found = timeout(options.deadlines.connect, resolve(host, smtp.port)).await;
         let addresses: Vec<SocketAddr> = match found {
             Ok(Ok(addresses)) => addresses.into_iter().take(4).collect(),
             Ok(Err(error)) => return Err(unreachable(format!("the name {host} does not resolve: {error}"))),
@@ -115,7 +115,7 @@ impl Connection {
         };
         let mut last = unreachable(format!("the name {host} has no address"));
         for address in addresses {
-            match Self::greet(address, smtp, login, reach).await {
+            match Self::greet(address, smtp, login, options).await {
                 Ok(mut connection) => {
                     connection.log_in(login).await?;
                     return Ok(connection);
@@ -128,8 +128,13 @@ impl Connection {
         Err(last)
     }
 
-    async fn greet(address: SocketAddr, smtp: &Smtp, login: &Login, reach: Reach<'_>) -> Result<Self, Failure> {
-        let Reach { trust, hello, deadlines } = reach;
+    async fn greet(
+        address: SocketAddr,
+        smtp: &Smtp,
+        login: &Login,
+        options: ConnectionOptions<'_>,
+    ) -> Result<Self, Failure> {
+        let ConnectionOptions { trust, hello, deadlines } = options;
         let settings = || {
             let config = trust.client_config().map_err(|why| Failure::new("tls", why, Class::Auth).of_server())?;
             Ok(TlsSettings { config: Arc::new(config), host: smtp.host.clone() })
@@ -179,12 +184,12 @@ impl Connection {
 
     /// Returns true if the connection can carry another message.
     pub(super) fn is_usable(&self) -> bool {
-        !self.client.is_broken() && self.uses < USES && self.idle_since.elapsed() < IDLE
+        !self.client.is_broken() && self.uses < MAX_USES && self.idle_since.elapsed() < MAX_IDLE
     }
 
     /// Returns true if the server still answers. A connection that was used recently is not tested.
     pub(super) async fn still_answers(&mut self) -> bool {
-        if self.idle_since.elapsed() < DOUBTFUL {
+        if self.idle_since.elapsed() < TEST_AFTER_IDLE {
             return true;
         }
         self.client.command("NOOP", Duration::from_secs(5)).await.is_ok_and(|reply| reply.is_success())
@@ -301,7 +306,7 @@ impl Connection {
     /// Sends RCPT for each recipient, and returns those that were refused.
     async fn send_recipients(&mut self, envelope: &Envelope<'_>) -> Result<Vec<Refusal>, Failure> {
         let options = self.rcpt_parameters(envelope.notify);
-        let at_once = if self.offers("PIPELINING") { AT_ONCE } else { 1 };
+        let at_once = if self.offers("PIPELINING") { PIPELINED_RECIPIENTS } else { 1 };
         let mut refused = Vec::new();
         let mut throttled: Option<Failure> = None;
         for group in envelope.recipients.chunks(at_once) {
@@ -332,7 +337,7 @@ impl Connection {
                 match self.expect_success("rcpt").await {
                     Ok(()) => {}
                     // The connection is lost, or the server is about to close it.
-                    Err(failure) if failure.is_servers => return Err(failure),
+                    Err(failure) if failure.concerns_server => return Err(failure),
                     Err(failure) => {
                         if failure.class == Class::Throttled {
                             throttled.get_or_insert_with(|| failure.clone());
@@ -362,7 +367,8 @@ impl Connection {
         }
         if let Some(limit) = self.client.capabilities().size() {
             if limit > 0 && envelope.bytes.len() as u64 > limit {
-                let why = format!("{} bytes, and the server takes {limit} (SIZE)", envelope.bytes.len());
+                let why =
+                    format!("the message has {} bytes, and the server accepts {limit} (SIZE)", envelope.bytes.len());
                 return Err(Failure::new("mail", why, Class::Size));
             }
             if !self.omits_parameters {
@@ -402,7 +408,7 @@ impl Connection {
 
     /// Resets the transaction unless the connection failed.
     async fn reset(&mut self, failure: &Failure) {
-        if !failure.is_servers {
+        if !failure.concerns_server {
             self.reset_transaction().await;
         }
     }
@@ -415,7 +421,7 @@ impl Connection {
 
     /// Makes the connection unusable for another message.
     fn retire(&mut self) {
-        self.uses = USES;
+        self.uses = MAX_USES;
     }
 
     /// Closes the connection with QUIT, and does not wait long for the reply.
@@ -426,7 +432,7 @@ impl Connection {
 
 /// Returns how long a transfer may take.
 fn transfer_time(bytes: usize) -> Duration {
-    Duration::from_secs((bytes / SLOWEST) as u64)
+    Duration::from_secs((bytes / MIN_BYTES_PER_SECOND) as u64)
 }
 
 /// Explains why an extension is missing: a server that refuses EHLO offers none.
@@ -443,7 +449,7 @@ fn refuses_parameters(failure: &Failure) -> bool {
     let mut words = failure.reply.split([' ', '-']);
     let code = words.next().unwrap_or_default();
     let enhanced = words.next().filter(|word| word.starts_with("5.") && word.matches('.').count() == 2);
-    !failure.is_servers
+    !failure.concerns_server
         && match enhanced {
             Some(enhanced) => enhanced.starts_with("5.5.") && code.starts_with('5'),
             None => matches!(code, "501" | "504" | "555"),

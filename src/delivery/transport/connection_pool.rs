@@ -1,4 +1,7 @@
 //! Connection pool: idle SMTP connections of one profile.
+//!
+//! [`ConnectionPool::connection`] lends a connection that still answers, [`ConnectionPool::put_back`] returns it. The number of
+//! connections is limited by the throttle of the mailbox, not here.
 
 use std::collections::VecDeque;
 

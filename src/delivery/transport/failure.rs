@@ -1,4 +1,4 @@
-//! Failure: the phase in which an attempt ended, and what that means.
+//! Failure: the phase in which an attempt ended without success, the reply, and its class.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(in crate::delivery) struct Failure {
     /// The remedy for an administrator, if the table of replies has one.
     pub(in crate::delivery) remedy: Option<&'static str>,
     /// True if the failure concerns the server or the connection and not the message.
-    pub(in crate::delivery) is_servers: bool,
+    pub(in crate::delivery) concerns_server: bool,
     /// For how long the server asks to wait.
     pub(in crate::delivery) retry_after: Option<Duration>,
     /// Recipients that were refused on their own before the rest failed.
@@ -35,7 +35,7 @@ impl Failure {
             class,
             scope: RefusalScope::Unstated,
             remedy: None,
-            is_servers: false,
+            concerns_server: false,
             retry_after: None,
             refused: Vec::new(),
         }
@@ -43,7 +43,7 @@ impl Failure {
 
     /// Returns the same failure as one that concerns the server.
     pub(in crate::delivery) fn of_server(self) -> Self {
-        Self { is_servers: true, ..self }
+        Self { concerns_server: true, ..self }
     }
 
     /// Returns true if a credential was refused, and not the server or its certificate.

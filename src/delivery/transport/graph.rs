@@ -25,7 +25,7 @@ use crate::{
         ready_queue::SendingProfile,
         rotation::{LogIn, SecretVersion},
     },
-    entra::{Endpoints, Http, HttpError, HttpReply, claims::Claims, graph::encoded, http::Request},
+    entra::{Endpoints, Http, HttpError, HttpReply, claims::Claims, graph::percent_encode, http::Request},
     model::{Message, message::Class, provider::GraphDirect},
     replies,
     sync::BlockingPool,
@@ -151,7 +151,7 @@ pub(super) async fn sent_items(
 /// A mailbox of Graph.
 struct GraphMailbox<'a> {
     http: &'a Http,
-    /// Threads that take large messages apart.
+    /// Threads that parse large messages.
     pool: &'a BlockingPool,
     endpoints: &'a Endpoints,
     token: &'a SecretString,
@@ -164,7 +164,7 @@ impl GraphMailbox<'_> {
     fn url(&self, rest: &str) -> Result<Url, Failure> {
         self.endpoints
             .graph
-            .join(&format!("v1.0/users/{}/{rest}", encoded(self.from)))
+            .join(&format!("v1.0/users/{}/{rest}", percent_encode(self.from)))
             .map_err(|_| Failure::new("send", "the address of the sender cannot be written in a URL", Class::Auth))
     }
 
@@ -179,7 +179,7 @@ impl GraphMailbox<'_> {
         let draft = self.create_draft(bytes).await?;
         let sent = async {
             record.record_begin(Vec::new()).await?;
-            let request = Request::post_empty(self.url(&format!("messages/{}/send", encoded(&draft)))?)
+            let request = Request::post_empty(self.url(&format!("messages/{}/send", percent_encode(&draft)))?)
                 .header("client-request-id", &self.request_id);
             self.send_once(request, true).await.map(|answer| describe_acceptance(&answer))
         };
@@ -193,7 +193,7 @@ impl GraphMailbox<'_> {
 
     /// Deletes a draft, so that the owner of the mailbox does not find it.
     async fn delete_draft(&self, draft: &str) {
-        if let Ok(url) = self.url(&format!("messages/{}", encoded(draft))) {
+        if let Ok(url) = self.url(&format!("messages/{}", percent_encode(draft))) {
             drop(self.http.send(Request::delete(url).bearer(self.token)).await);
         }
     }
@@ -246,7 +246,7 @@ impl GraphMailbox<'_> {
 
     /// Adds an attachment in one request.
     async fn attach(&self, draft: &str, attachment: &Attachment) -> Result<(), Failure> {
-        let url = self.url(&format!("messages/{}/attachments", encoded(draft)))?;
+        let url = self.url(&format!("messages/{}/attachments", percent_encode(draft)))?;
         let mut document = attachment.describe();
         document["@odata.type"] = json!("#microsoft.graph.fileAttachment");
         document["contentBytes"] = json!(BASE64_STANDARD.encode(&attachment.bytes));
@@ -254,7 +254,7 @@ impl GraphMailbox<'_> {
     }
 
     async fn upload(&self, draft: &str, attachment: &Attachment) -> Result<(), Failure> {
-        let url = self.url(&format!("messages/{}/attachments/createUploadSession", encoded(draft)))?;
+        let url = self.url(&format!("messages/{}/attachments/createUploadSession", percent_encode(draft)))?;
         let mut item = attachment.describe();
         item["attachmentType"] = json!("file");
         item["size"] = json!(attachment.bytes.len());
@@ -292,10 +292,10 @@ impl GraphMailbox<'_> {
             .append_pair("$filter", &filter)
             .append_pair("$select", "sentDateTime")
             .append_pair("$top", "50");
-        let answer = self.request("look", Request::get(url)).await?;
-        let items = answer.body["value"]
-            .as_array()
-            .ok_or_else(|| Failure::new("look", "the response of Graph lists no messages", Class::Transient))?;
+        let answer = self.request("sent-items", Request::get(url)).await?;
+        let items = answer.body["value"].as_array().ok_or_else(|| {
+            Failure::new("sent-items", "the response of Graph has no list of messages", Class::Transient)
+        })?;
         Ok(items.iter().map(|item| item["sentDateTime"].as_str().and_then(|text| text.parse().ok())).collect())
     }
 
@@ -326,7 +326,7 @@ impl GraphMailbox<'_> {
 
 fn describe_acceptance(answer: &HttpReply) -> String {
     let id = answer.request_id.as_deref().map_or(String::new(), |id| format!(", request {id}"));
-    format!("HTTP {}: Exchange has taken it{id}", answer.status)
+    format!("HTTP {}: accepted by Exchange{id}", answer.status)
 }
 
 /// Returns the failure for an error response. `of_draft`: the request was about a draft of this attempt.
@@ -353,7 +353,7 @@ fn refusal(phase: &'static str, answer: &HttpReply, of_draft: bool) -> Failure {
     let code = codes.first().copied().unwrap_or("without a code");
     let reply = format!("HTTP {} {code}: {}", answer.status, if text.is_empty() { meaning.why } else { &text });
     Failure {
-        is_servers: matches!(class, Class::Auth | Class::Throttled),
+        concerns_server: matches!(class, Class::Auth | Class::Throttled),
         retry_after: answer.retry_after.or(meaning.wait),
         scope: meaning.scope,
         remedy: meaning.remedy,
@@ -376,6 +376,6 @@ fn request_failure(phase: &'static str, error: &HttpError, sends: bool) -> Failu
     };
     let wait = matches!(error, HttpError::Busy { .. }).then_some(Duration::from_secs(60));
     // The size concerns the message, whichever server refuses it.
-    let is_servers = class != Class::Size;
-    Failure { is_servers, retry_after: wait, ..Failure::new(phase, error.to_string(), class) }
+    let concerns_server = class != Class::Size;
+    Failure { concerns_server, retry_after: wait, ..Failure::new(phase, error.to_string(), class) }
 }

@@ -52,13 +52,13 @@ const CARRIED: [&str; 24] = [
     "lines",
 ];
 
-/// Types of content that only has its meaning as a whole.
+/// Types of content that must not be split into parts, each with its description.
 const WHOLE: [(&str, &str); 6] = [
-    ("multipart/signed", "signed"),
-    ("multipart/encrypted", "encrypted"),
-    ("application/pkcs7-mime", "signed or encrypted (S/MIME)"),
-    ("application/x-pkcs7-mime", "signed or encrypted (S/MIME)"),
-    ("application/pgp-encrypted", "encrypted (PGP)"),
+    ("multipart/signed", "a signed message"),
+    ("multipart/encrypted", "an encrypted message"),
+    ("application/pkcs7-mime", "a signed or encrypted message (S/MIME)"),
+    ("application/x-pkcs7-mime", "a signed or encrypted message (S/MIME)"),
+    ("application/pgp-encrypted", "an encrypted message (PGP)"),
     ("multipart/report", "a report"),
 ];
 
@@ -184,7 +184,7 @@ impl Draft {
     }
 }
 
-/// Refuses what would be taken apart or shown in another way: signed and encrypted messages, reports, invitations, and
+/// Refuses content that would be split or shown in another way: signed and encrypted messages, reports, invitations, and
 /// parts that a reader of the message would see as text while the draft has them as files.
 fn check_parts(message: &Message<'_>) -> Result<(), Malformed> {
     let files: HashSet<usize> = message.attachments.iter().filter_map(|index| usize::try_from(*index).ok()).collect();
@@ -200,7 +200,7 @@ fn check_parts(message: &Message<'_>) -> Result<(), Malformed> {
             return Err(cannot("a `multipart/related` whose first part is not its `start`"));
         }
         if let Some((_, what)) = WHOLE.iter().find(|(own, _)| *own == essence) {
-            return Err(cannot(&format!("what is {what}: it would arrive taken apart")));
+            return Err(cannot(&format!("{what}: it would arrive split into parts")));
         }
         let method = part.content_type().and_then(|kind| kind.attribute("method"));
         if essence == "text/calendar" && method.is_some() {
@@ -218,12 +218,12 @@ fn check_parts(message: &Message<'_>) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// Returns true for a part that says that it is a file, or to which HTML refers: by its disposition, name or id.
+/// Returns true if a part declares that it is a file, or HTML refers to it: by its disposition, name or id.
 fn is_declared_file(part: &MessagePart<'_>) -> bool {
     part.content_disposition().is_some() || part.attachment_name().is_some() || part.content_id().is_some()
 }
 
-/// The transfer encoding of a part, if the parser does not know it and so takes the encoded text for the content.
+/// Returns the transfer encoding of a part, if the parser does not know it and so returns the encoded text as the content.
 fn unknown_encoding(part: &MessagePart<'_>) -> Option<String> {
     let stated = part.content_transfer_encoding()?.trim();
     let is_known = ["7bit", "8bit", "binary", "base64", "quoted-printable"];
@@ -270,7 +270,7 @@ fn body(message: &Message<'_>) -> Result<Value, Malformed> {
     }
 }
 
-/// Refuses a text in a character set that the parser does not know: it reads such a text as UTF-8.
+/// Returns the text of a part. Refuses character sets that the parser does not know, because it reads such a text as UTF-8.
 fn read_text<'a>(part: &MessagePart<'_>, content: &'a str) -> Result<&'a str, Malformed> {
     let charset = part.content_type().and_then(|kind| kind.attribute("charset")).unwrap_or("us-ascii");
     let is_utf8 = charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("utf8");
@@ -296,7 +296,7 @@ fn field<'a>(fields: &'a [Field], name: &str) -> Option<&'a Field> {
 
 /// Converts the addresses of every field of this name.
 fn convert_addresses(fields: &[Field], name: &str) -> Result<Value, Malformed> {
-    let mut people = Vec::new();
+    let mut addresses = Vec::new();
     for field in fields.iter().filter(|field| field.is(name)) {
         let list: AddressList = address_list::parse(&field.unfolded())
             .map_err(|error| Malformed::new(format!("`{}` cannot be read: {error}", field.name())))?;
@@ -305,10 +305,10 @@ fn convert_addresses(fields: &[Field], name: &str) -> Result<Value, Malformed> {
             if let Some(name) = entry.name {
                 address["name"] = json!(name);
             }
-            people.push(json!({ "emailAddress": address }));
+            addresses.push(json!({ "emailAddress": address }));
         }
     }
-    Ok(Value::Array(people))
+    Ok(Value::Array(addresses))
 }
 
 /// Converts `Importance`, or `Priority` (RFC 2156) if there is only that.

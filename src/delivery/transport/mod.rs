@@ -101,7 +101,7 @@ impl Transports {
                 graph::send(self, profile, direct, message, outgoing, record).await
             }
             Provider::MicrosoftGraphDelegate(_) => {
-                let failure = Failure::new("connect", "a delegate sends as a signed-in user", Class::Transient);
+                let failure = Failure::new("connect", "the service cannot send as a signed-in user", Class::Transient);
                 TransportResult { server: String::new(), outcome: Err(failure) }
             }
         }

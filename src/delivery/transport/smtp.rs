@@ -1,9 +1,11 @@
-//! SMTP transport: sends through the mail server of a profile, on a pooled connection where there is one.
+//! SMTP transport: sends through the mail server of a profile.
+//!
+//! [`send`] takes a connection of the pool or opens one with [`SmtpLogin`]. It does not decide if a message is retried.
 
 pub(in crate::delivery) use super::connection_pool::ConnectionPool;
 use super::{
     RecordBegin, TransportResult, Transports,
-    connection::{Connection, Envelope, Reach},
+    connection::{Connection, ConnectionOptions, Envelope},
     failure::Failure,
 };
 use crate::{
@@ -47,9 +49,12 @@ impl LogIn for SmtpLogin<'_> {
             (None, None) => Login::None,
         };
         let outbound = &self.transports.outbound;
-        let reach =
-            Reach { trust: self.transports.http.trust(), hello: &outbound.hello, deadlines: outbound.deadlines };
-        let opened = Connection::open(smtp, &login, reach).await;
+        let options = ConnectionOptions {
+            trust: self.transports.http.trust(),
+            hello: &outbound.hello,
+            deadlines: outbound.deadlines,
+        };
+        let opened = Connection::open(smtp, &login, options).await;
         if matches!(login, Login::Token { .. }) && opened.as_ref().is_err_and(|failure| failure.class == Class::Auth) {
             // The next login begins with a new token.
             credentials.forget_tokens(profile).await;
@@ -91,15 +96,16 @@ pub(super) async fn send(
         connection.server().clone_into(&mut server);
         let was_used = connection.is_used();
         let outcome = connection.send(&envelope, record).await;
-        let is_stale = was_used && !record.has_begun() && outcome.as_ref().is_err_and(|failure| failure.is_servers);
+        let is_stale =
+            was_used && !record.has_begun() && outcome.as_ref().is_err_and(|failure| failure.concerns_server);
         match &outcome {
-            Err(failure) if failure.is_servers => drop(tokio::spawn(connection.quit())),
+            Err(failure) if failure.concerns_server => drop(tokio::spawn(connection.quit())),
             _ => profile.pool.put_back(connection),
         }
         if !is_stale {
             return TransportResult { server, outcome };
         }
     }
-    let failure = Failure::new("connect", "the connection was closed twice", Class::Transient);
+    let failure = Failure::new("connect", "the server closed two connections in a row", Class::Transient);
     TransportResult { server, outcome: Err(failure) }
 }

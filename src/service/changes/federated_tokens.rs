@@ -11,7 +11,7 @@ use crate::{
 pub(super) fn check(environment: &EnvironmentName, change: &Change, files: &FederatedFiles) -> Result<(), HttpProblem> {
     let profiles = change.changes.iter().filter_map(|profile_change| {
         let provider = &profile_change.profile()?.profile.provider;
-        let path = federated::file_of(provider)?;
+        let path = federated::token_file(provider)?;
         Some((format!("profile `{}`", profile_change.name()), path, provider.destination()))
     });
     let reader = change.settings.iter().filter_map(|settings| {
@@ -27,7 +27,7 @@ pub(super) fn check(environment: &EnvironmentName, change: &Change, files: &Fede
         )
         .remedy(format!(
             "If this is intended, let the operator restart the service with: {}",
-            federated::option(path, environment, &destination)
+            federated::format_option(path, environment, &destination)
         )));
     }
     Ok(())

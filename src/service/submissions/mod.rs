@@ -125,7 +125,7 @@ impl Service {
             finished_at: None,
             possible_duplicate: false,
             sent_again: false,
-            look_first: false,
+            search_first: false,
             reason: String::new(),
             notify: composed.notify,
             sender_name: composed.sender_name,

@@ -92,7 +92,7 @@ fn doubted(mut message: Message, now: Timestamp) -> Settled {
     why.clone_into(&mut message.reason);
     message.finished_at = Some(now);
     message.next_attempt_at = None;
-    message.look_first = false;
+    message.search_first = false;
     let events = vec![NewEvent::about(EventKind::Unknown, &message, now)];
     Settled { message, attempt: None, events }
 }
