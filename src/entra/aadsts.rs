@@ -136,7 +136,7 @@ pub fn parse(text: &str) -> Option<u32> {
 }
 
 /// Returns every code that a text names, in order.
-pub fn named_in(text: &str) -> Vec<u32> {
+pub fn find_codes(text: &str) -> Vec<u32> {
     text.match_indices("AADSTS").filter_map(|(at, _)| parse(&text[at..])).collect()
 }
 
@@ -170,6 +170,6 @@ mod tests {
             assert_eq!(parse(text), None, "{text}");
         }
         let both = "AADSTS70002: Error validating credentials. AADSTS50012: Invalid client secret is provided.";
-        assert_eq!(named_in(both), [70_002, 50_012]);
+        assert_eq!(find_codes(both), [70_002, 50_012]);
     }
 }

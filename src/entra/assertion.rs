@@ -1,5 +1,7 @@
 //! Client assertions: a JWT that an application signs with the key of its certificate (RFC 7523).
 //!
+//! [`Certificate`] parses the PEM file and signs. The key never leaves it.
+//!
 //! Source: Microsoft's page "Certificate credentials": PS256, `x5t#S256`, the token endpoint as audience.
 
 use aws_lc_rs::digest;

@@ -1,4 +1,6 @@
-//! The hosts of Microsoft's clouds.
+//! Clouds: the sign-in host, the Graph host and the portal of each of Microsoft's clouds.
+//!
+//! [`Endpoints::for_cloud`] is the only way from a cloud to its hosts. Nothing here connects.
 //!
 //! Source: Microsoft's pages "National clouds" (authentication endpoints) and "National cloud deployments" of Graph.
 
@@ -25,11 +27,11 @@ pub struct Endpoints {
 /// An invalid address of a custom cloud.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not an https:// address without a path")]
-pub struct NoEndpoints(String);
+pub struct InvalidEndpoint(String);
 
 impl Endpoints {
     /// Returns the hosts of a cloud. Fails for a custom cloud only, if an address is invalid.
-    pub fn for_cloud(cloud: &Cloud) -> Result<Self, NoEndpoints> {
+    pub fn for_cloud(cloud: &Cloud) -> Result<Self, InvalidEndpoint> {
         let (sign_in, graph, portal, az_name) = match cloud {
             Cloud::Global => {
                 ("https://login.microsoftonline.com", GLOBAL_GRAPH, "https://entra.microsoft.com", Some("AzureCloud"))
@@ -90,8 +92,8 @@ impl Endpoints {
 }
 
 /// Parses the address of a host: `https://`, without user, path, query and fragment.
-pub(super) fn host(address: &str) -> Result<Url, NoEndpoints> {
-    let wrong = || NoEndpoints(address.escape_debug().to_string());
+pub(super) fn host(address: &str) -> Result<Url, InvalidEndpoint> {
+    let wrong = || InvalidEndpoint(address.escape_debug().to_string());
     let url = Url::parse(address).map_err(|_| wrong())?;
     let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
     let is_without_user = url.username().is_empty() && url.password().is_none();

@@ -32,15 +32,15 @@ pub struct FederatedFiles(Vec<FederatedFile>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FederatedFile {
     path: PathBuf,
-    bound: Bound,
+    bound: BoundDestination,
 }
 
 /// The destination of a federated token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Bound {
+struct BoundDestination {
     environment: EnvironmentName,
     sign_in: Url,
-    /// The Graph host; none means the one that belongs to the sign-in host ([`belongs`]).
+    /// The Graph host; none means the one that belongs to the sign-in host ([`is_default_graph`]).
     graph: Option<Url>,
     tenant: String,
     client: String,
@@ -51,11 +51,11 @@ struct Bound {
 impl FromStr for FederatedFile {
     type Err = String;
 
-    /// `FILE=ENV,tenant=TENANT,client=CLIENT[,sign-in=HOST][,graph=HOST][,server=HOST]`.
+    /// Parses `FILE=ENV,tenant=TENANT,client=CLIENT[,sign-in=HOST][,graph=HOST][,server=HOST]`.
     fn from_str(text: &str) -> Result<Self, String> {
         let Some((path, words)) = text.split_once('=') else {
             return Err(format!(
-                "it does not say where the token may be sent. Write: --federated-token-file \
+                "the destination of the token is missing. Write: --federated-token-file \
                  '{text}=ENV,tenant=TENANT,client=CLIENT', with `,sign-in=HOST` where it is not \
                  login.microsoftonline.com, `,graph=HOST` where it is not the Graph of that cloud, and `,server=HOST` \
                  for a mail server"
@@ -81,13 +81,13 @@ impl FromStr for FederatedFile {
                 "graph" => graph = Some(host(value)?),
                 _ => {
                     return Err(format!(
-                        "`{key}` means nothing here: there are environment, tenant, client, sign-in, graph and server"
+                        "unknown key `{key}`; the keys are environment, tenant, client, sign-in, graph and server"
                     ));
                 }
             }
         }
-        let missing = |what: &str| format!("it does not say for which {what}: FILE=ENV,tenant=TENANT,client=CLIENT");
-        let bound = Bound {
+        let missing = |what: &str| format!("the {what} is missing: FILE=ENV,tenant=TENANT,client=CLIENT");
+        let bound = BoundDestination {
             environment: environment.ok_or_else(|| missing("environment"))?,
             sign_in,
             graph,
@@ -107,7 +107,7 @@ fn host(text: &str) -> Result<Url, String> {
 
 /// Returns true if the option need not name a Graph host next to a sign-in host: it is the sign-in host itself, or the
 /// Graph of a named cloud that signs in there.
-fn belongs(graph: &Url, sign_in: &Url) -> bool {
+fn is_default_graph(graph: &Url, sign_in: &Url) -> bool {
     let is_same = |one: &Url, other: &Url| one.origin() == other.origin();
     is_same(graph, sign_in)
         || NAMED_CLOUDS
@@ -116,8 +116,9 @@ fn belongs(graph: &Url, sign_in: &Url) -> bool {
             .any(|own| is_same(&own.sign_in, sign_in) && is_same(&own.graph, graph))
 }
 
-impl Bound {
-    fn fits(&self, environment: &EnvironmentName, destination: &Destination) -> bool {
+impl BoundDestination {
+    /// Returns true if the token may be used for a destination of an environment.
+    fn matches(&self, environment: &EnvironmentName, destination: &Destination) -> bool {
         let (cloud, tenant, client, server) = match destination {
             Destination::MicrosoftGraph { cloud, tenant, client, .. } => (cloud, tenant, client, None),
             Destination::SmtpOauth { host, cloud, tenant, client, .. } => (cloud, tenant, client, Some(host)),
@@ -127,7 +128,7 @@ impl Bound {
             endpoints.sign_in.origin() == self.sign_in.origin()
                 && match &self.graph {
                     Some(graph) => endpoints.graph.origin() == graph.origin(),
-                    None => belongs(&endpoints.graph, &endpoints.sign_in),
+                    None => is_default_graph(&endpoints.graph, &endpoints.sign_in),
                 }
         });
         self.environment == *environment
@@ -138,7 +139,7 @@ impl Bound {
     }
 }
 
-impl std::fmt::Display for Bound {
+impl std::fmt::Display for BoundDestination {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { environment, sign_in, graph, tenant, client, server } = self;
         write!(f, "client {client} in tenant {tenant} at {}", sign_in.origin().ascii_serialization())?;
@@ -164,13 +165,13 @@ impl FederatedFiles {
         let Some(first) = named.first() else {
             return Some("this file was not allowed to be read as a federated token".to_owned());
         };
-        if named.iter().any(|file| file.bound.fits(environment, destination)) {
+        if named.iter().any(|file| file.bound.matches(environment, destination)) {
             return None;
         }
         Some(format!(
             "the file is for {}, and would be used for {destination}{}",
             first.bound,
-            hosts_of(destination).map(|hosts| format!(" at {hosts}")).unwrap_or_default()
+            custom_hosts(destination).map(|hosts| format!(" at {hosts}")).unwrap_or_default()
         ))
     }
 
@@ -188,7 +189,7 @@ impl FederatedFiles {
         let mut bytes = zeroize::Zeroizing::new(Vec::new());
         std::fs::File::open(path)
             .and_then(|file| file.take(TOKEN_LIMIT).read_to_end(&mut bytes))
-            .map_err(|error| format!("cannot be read: {error}"))?;
+            .map_err(|error| format!("cannot read the file: {error}"))?;
         let text = std::str::from_utf8(credential::trim(&bytes).value).unwrap_or_default();
         let token = text.trim();
         let is_base64 =
@@ -196,13 +197,13 @@ impl FederatedFiles {
         if token.split('.').count() == 3 && token.split('.').all(is_base64) {
             Ok(SecretString::from(token))
         } else {
-            Err("it holds no JWT".to_owned())
+            Err("the file is not a JWT".to_owned())
         }
     }
 }
 
 /// Returns the option that allows a file for a destination.
-pub fn option(path: &str, environment: &EnvironmentName, destination: &Destination) -> String {
+pub fn format_option(path: &str, environment: &EnvironmentName, destination: &Destination) -> String {
     let (cloud, tenant, client, server) = match destination {
         Destination::MicrosoftGraph { cloud, tenant, client, .. } => (cloud, tenant, client, String::new()),
         Destination::SmtpOauth { host, cloud, tenant, client, .. } => {
@@ -216,7 +217,7 @@ pub fn option(path: &str, environment: &EnvironmentName, destination: &Destinati
     let mut hosts = String::new();
     if let (false, Ok(endpoints)) = (*cloud == Cloud::Global, Endpoints::for_cloud(cloud)) {
         hosts = format!(",sign-in={}", endpoints.sign_in.origin().ascii_serialization());
-        if !belongs(&endpoints.graph, &endpoints.sign_in) {
+        if !is_default_graph(&endpoints.graph, &endpoints.sign_in) {
             hosts.push_str(&format!(",graph={}", endpoints.graph.origin().ascii_serialization()));
         }
     }
@@ -224,7 +225,7 @@ pub fn option(path: &str, environment: &EnvironmentName, destination: &Destinati
 }
 
 /// Returns the hosts of a custom cloud, which the text of a destination does not contain.
-fn hosts_of(destination: &Destination) -> Option<String> {
+fn custom_hosts(destination: &Destination) -> Option<String> {
     let (Destination::MicrosoftGraph { cloud, .. } | Destination::SmtpOauth { cloud, .. }) = destination else {
         return None;
     };
@@ -233,7 +234,7 @@ fn hosts_of(destination: &Destination) -> Option<String> {
 }
 
 /// Returns the file that a provider signs in with, if it does.
-pub fn file_of(provider: &Provider) -> Option<&str> {
+pub fn token_file(provider: &Provider) -> Option<&str> {
     let credential = match provider {
         Provider::Smtp(smtp) => &smtp.oauth.as_ref()?.credential,
         Provider::MicrosoftGraphDirect(direct) => &direct.credential,
@@ -276,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_for_what_the_option_says_and_for_nothing_else() {
+    fn a_file_is_used_for_the_destination_of_its_option_only() {
         let own = files(&[
             &format!("/t=prod,tenant=Contoso.example,client={}", CLIENT.to_ascii_uppercase()),
             &format!("/t=prod,tenant=contoso.example,client={CLIENT},server=smtp.office365.com"),
@@ -311,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn the_graph_host_is_part_of_whom_a_file_is_for() {
+    fn the_graph_host_is_part_of_the_destination() {
         let dev: EnvironmentName = "dev".parse().unwrap();
         let to = |sign_in: &str, at: &str| {
             let cloud = CustomCloud { sign_in: sign_in.to_owned(), graph: at.to_owned() };
@@ -340,17 +341,17 @@ mod tests {
         for to in
             [to("https://login.test", "https://graph.test:8443"), to(login, evil), graph(Cloud::China, "a", CLIENT)]
         {
-            let text = option("/t", &dev, &to);
+            let text = format_option("/t", &dev, &to);
             let file: FederatedFile = text.split('\'').nth(1).unwrap().parse().unwrap();
             assert_eq!(FederatedFiles::new(vec![file]).refusal("/t", &dev, &to), None, "{text}");
         }
-        let text = option("/t", &dev, &smtp("mail.example"));
+        let text = format_option("/t", &dev, &smtp("mail.example"));
         let file: FederatedFile = text.split('\'').nth(1).unwrap().parse().unwrap();
         assert_eq!(FederatedFiles::new(vec![file]).refusal("/t", &dev, &smtp("mail.example")), None, "{text}");
     }
 
     #[test]
-    fn an_option_that_says_too_little_is_refused() {
+    fn an_incomplete_option_is_refused() {
         for option in [
             "/t",
             "/t=",

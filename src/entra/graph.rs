@@ -4,7 +4,7 @@
 //! up to twenty. A request that is throttled inside a batch is repeated after the time that it names. Lists are
 //! followed page by page, on the same host and no further than a limit.
 //!
-//! Names of fields are those of Graph's published metadata (v1.0); a test compares.
+//! Names of fields are those of Graph's published metadata (v1.0); a test compares them. Nothing here judges what was read.
 
 use std::{
     sync::{Arc, Mutex},
@@ -103,7 +103,7 @@ pub struct PasswordCredential {
     pub display_name: Option<String>,
     /// The first three characters of the value.
     pub hint: Option<String>,
-    #[serde(deserialize_with = "time")]
+    #[serde(deserialize_with = "time_or_none")]
     pub end_date_time: Option<jiff::Timestamp>,
 }
 
@@ -116,7 +116,7 @@ pub struct KeyCredential {
     pub display_name: Option<String>,
     /// SHA-1 of the certificate, in base64 or hexadecimal.
     pub custom_key_identifier: Option<String>,
-    #[serde(deserialize_with = "time")]
+    #[serde(deserialize_with = "time_or_none")]
     pub end_date_time: Option<jiff::Timestamp>,
 }
 
@@ -254,7 +254,7 @@ fn or_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(d
 }
 
 /// Reads a time; none if it cannot be read.
-fn time<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<jiff::Timestamp>, D::Error> {
+fn time_or_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<jiff::Timestamp>, D::Error> {
     Ok(Option::<String>::deserialize(deserializer)?.and_then(|text| text.parse().ok()))
 }
 
@@ -275,12 +275,12 @@ pub enum GraphError {
     #[error(transparent)]
     Http(#[from] HttpError),
     /// The reply is JSON of another form than expected.
-    #[error("Graph answered in a form that is not known")]
+    #[error("the response of Graph has an unknown form")]
     Unknown,
 }
 
 impl GraphError {
-    fn of(status: u16, body: &Value) -> Self {
+    fn from_response(status: u16, body: &Value) -> Self {
         let text = |key: &str| {
             let text = body["error"][key].as_str().unwrap_or_default();
             text.chars().filter(|c| !c.is_control()).take(300).collect::<String>()
@@ -309,7 +309,8 @@ impl GraphError {
     }
 }
 
-type Asked = (String, oneshot::Sender<Result<Value, GraphError>>);
+/// A path, and the receiver of its result.
+type PendingRead = (String, oneshot::Sender<Result<Value, GraphError>>);
 
 /// A client of Graph with one token. Cheap to clone; clones share their batches.
 #[derive(Clone, Debug)]
@@ -317,7 +318,7 @@ pub struct Graph {
     http: Http,
     base: Url,
     token: SecretString,
-    waiting: Arc<Mutex<Vec<Asked>>>,
+    waiting: Arc<Mutex<Vec<PendingRead>>>,
 }
 
 impl Graph {
@@ -330,13 +331,13 @@ impl Graph {
 
     /// Reads one object. `path` is relative to `/v1.0` and begins with a slash.
     pub async fn get<T: DeserializeOwned>(&self, path: impl Into<String>) -> Result<T, GraphError> {
-        let value = self.value(path.into()).await?;
+        let value = self.read_in_batch(path.into()).await?;
         T::deserialize(value).map_err(|_| GraphError::Unknown)
     }
 
     /// Reads a list to its end.
     pub async fn list<T: DeserializeOwned>(&self, path: impl Into<String>) -> Result<Vec<T>, GraphError> {
-        let mut page = self.value(path.into()).await?;
+        let mut page = self.read_in_batch(path.into()).await?;
         let mut items = Vec::new();
         for _ in 0..PAGES {
             let Value::Array(values) = page["value"].take() else { return Err(GraphError::Unknown) };
@@ -351,7 +352,7 @@ impl Graph {
                 return Err(HttpError::Redirect { host, to }.into());
             }
             let answer = self.http.send(Request::get(next).bearer(&self.token)).await?;
-            page = body(answer)?;
+            page = success_body(answer)?;
         }
         Err(GraphError::Unknown)
     }
@@ -361,18 +362,18 @@ impl Graph {
         let url = self.base.join(path.trim_start_matches('/')).map_err(|_| GraphError::Unknown)?;
         let answer = self.http.send(Request::post_json(url, document).bearer(&self.token).only_once()).await?;
         let status = answer.status;
-        body(answer).map(|_| status)
+        success_body(answer).map(|_| status)
     }
 
     /// Adds a request to the next batch. The first caller waits a moment, and sends the requests that have been added.
-    async fn value(&self, path: String) -> Result<Value, GraphError> {
+    async fn read_in_batch(&self, path: String) -> Result<Value, GraphError> {
         let (answer, wait) = oneshot::channel();
-        let gathers = {
+        let is_first = {
             let mut waiting = self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             waiting.push((path, answer));
             waiting.len() == 1
         };
-        if gathers {
+        if is_first {
             let this = self.clone();
             tokio::spawn(async move { this.gather().await });
         }
@@ -385,35 +386,35 @@ impl Graph {
         let mut asked = asked.into_iter();
         let mut batches = tokio::task::JoinSet::new();
         loop {
-            let part: Vec<Asked> = asked.by_ref().take(BATCH).collect();
+            let part: Vec<PendingRead> = asked.by_ref().take(BATCH).collect();
             if part.is_empty() {
                 break;
             }
             let this = self.clone();
-            batches.spawn(async move { this.batch(part).await });
+            batches.spawn(async move { this.answer_all(part).await });
         }
         while batches.join_next().await.is_some() {}
     }
 
-    async fn batch(&self, asked: Vec<Asked>) {
+    async fn answer_all(&self, asked: Vec<PendingRead>) {
         if let [_] = asked.as_slice() {
             for (path, answer) in asked {
-                drop(answer.send(self.alone(&path).await));
+                drop(answer.send(self.read_single(&path).await));
             }
             return;
         }
         let (paths, answers): (Vec<String>, Vec<_>) = asked.into_iter().unzip();
-        for (result, answer) in self.batched(&paths).await.into_iter().zip(answers) {
+        for (result, answer) in self.read_batch(&paths).await.into_iter().zip(answers) {
             drop(answer.send(result));
         }
     }
 
-    async fn alone(&self, path: &str) -> Result<Value, GraphError> {
+    async fn read_single(&self, path: &str) -> Result<Value, GraphError> {
         let url = self.base.join(path.trim_start_matches('/')).map_err(|_| GraphError::Unknown)?;
-        body(self.http.send(Request::get(url).bearer(&self.token)).await?)
+        success_body(self.http.send(Request::get(url).bearer(&self.token)).await?)
     }
 
-    async fn batched(&self, paths: &[String]) -> Vec<Result<Value, GraphError>> {
+    async fn read_batch(&self, paths: &[String]) -> Vec<Result<Value, GraphError>> {
         let mut results: Vec<Option<Result<Value, GraphError>>> = paths.iter().map(|_| None).collect();
         for round in 0..ROUNDS {
             let open: Vec<usize> = (0..paths.len()).filter(|index| results[*index].is_none()).collect();
@@ -428,7 +429,7 @@ impl Graph {
                 Ok(url) => {
                     let request = Request::post_json(url, &json!({ "requests": requests })).bearer(&self.token);
                     let answer = self.http.send(request).await.map_err(GraphError::from);
-                    answer.and_then(|answer| Ok((answer.date, body(answer)?)))
+                    answer.and_then(|answer| Ok((answer.date, success_body(answer)?)))
                 }
                 Err(_) => Err(GraphError::Unknown),
             };
@@ -454,7 +455,7 @@ impl Graph {
                 *slot = Some(if (200..300).contains(&status) {
                     Ok(response["body"].clone())
                 } else {
-                    Err(GraphError::of(status, &response["body"]))
+                    Err(GraphError::from_response(status, &response["body"]))
                 });
             }
             if wait.is_zero() {
@@ -466,17 +467,17 @@ impl Graph {
     }
 }
 
-fn body(answer: HttpReply) -> Result<Value, GraphError> {
-    if answer.is_success() { Ok(answer.body) } else { Err(GraphError::of(answer.status, &answer.body)) }
+fn success_body(answer: HttpReply) -> Result<Value, GraphError> {
+    if answer.is_success() { Ok(answer.body) } else { Err(GraphError::from_response(answer.status, &answer.body)) }
 }
 
-/// Encodes a text for the inside of quotes in an `OData` address: quotes are doubled, reserved characters encoded.
-pub fn quoted(text: &str) -> String {
-    encoded(&text.replace('\'', "''"))
+/// Encodes a text for the inside of quotes in an `OData` address: doubles quotes, and percent-encodes reserved characters.
+pub fn quote_odata(text: &str) -> String {
+    percent_encode(&text.replace('\'', "''"))
 }
 
-/// Encodes a text for an address.
-pub fn encoded(text: &str) -> String {
+/// Percent-encodes a text for a path segment or a query value.
+pub fn percent_encode(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~@'".contains(&byte) {

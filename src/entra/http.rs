@@ -26,9 +26,9 @@ use crate::net::{
 };
 
 /// The largest reply, in bytes. A page of a directory has a few hundred thousand.
-const ANSWER_LIMIT: usize = 8 * 1024 * 1024;
+const REPLY_LIMIT: usize = 8 * 1024 * 1024;
 /// The largest number of attempts of a request.
-const TRIES: u32 = 5;
+const MAX_ATTEMPTS: u32 = 5;
 /// The longest wait that `Retry-After` can ask for. Exchange asks for minutes; years are a fault of a proxy.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
@@ -56,7 +56,7 @@ impl Default for HttpOptions {
 pub struct Http {
     client: HttpClient,
     trust: Trust,
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     sent: Arc<AtomicU64>,
     timeout: Duration,
     patience: Duration,
@@ -70,7 +70,7 @@ pub struct Request {
     bearer: Option<SecretString>,
     body: Body,
     headers: Vec<(&'static str, String)>,
-    again: bool,
+    is_repeatable: bool,
 }
 
 #[derive(Debug)]
@@ -124,7 +124,7 @@ pub enum HttpError {
     },
     /// The deadline passed.
     #[error("`{host}` did not answer within {seconds} s")]
-    Slow {
+    Timeout {
         /// The host.
         host: String,
         /// The deadline.
@@ -137,7 +137,7 @@ pub enum HttpError {
         host: String,
     },
     /// The reply exceeds the size limit.
-    #[error("the reply of `{host}` is larger than {} MiB", ANSWER_LIMIT / 1024 / 1024)]
+    #[error("the reply of `{host}` is larger than {} MiB", REPLY_LIMIT / 1024 / 1024)]
     Huge {
         /// The host.
         host: String,
@@ -161,7 +161,7 @@ pub enum HttpError {
         what: String,
     },
     /// The host stayed busy for longer than the caller allows.
-    #[error("{}", busy(host, *status, *asked, *tries))]
+    #[error("{}", describe_busy(host, *status, *asked, *tries))]
     Busy {
         /// The host.
         host: String,
@@ -174,7 +174,7 @@ pub enum HttpError {
     },
 }
 
-fn busy(host: &str, status: u16, asked: Option<u64>, tries: u32) -> String {
+fn describe_busy(host: &str, status: u16, asked: Option<u64>, tries: u32) -> String {
     let what = if status == 429 { "is throttling" } else { "is busy or not available" };
     let times = if tries == 1 { "once".to_owned() } else { format!("{tries} times") };
     match asked {
@@ -183,7 +183,7 @@ fn busy(host: &str, status: u16, asked: Option<u64>, tries: u32) -> String {
     }
 }
 
-/// Returns the remedy for a fault of TLS with a host of Microsoft. Its own certificates are good: another program
+/// Repermits the remedy for a fault of TLS with a host of Microsoft. Its own certificates are good: another program
 /// answers, or this machine is at fault.
 pub fn tls_remedy(fault: &HandshakeFault) -> &'static str {
     match fault {
@@ -202,7 +202,7 @@ pub fn tls_remedy(fault: &HandshakeFault) -> &'static str {
 
 impl Request {
     fn new(method: Method, url: Url, body: Body) -> Self {
-        Self { method, url, bearer: None, body, headers: Vec::new(), again: true }
+        Self { method, url, bearer: None, body, headers: Vec::new(), is_repeatable: true }
     }
 
     /// Creates a GET request.
@@ -257,13 +257,13 @@ impl Request {
     /// Forbids to repeat the request, for effects that must not occur twice.
     #[must_use]
     pub fn only_once(mut self) -> Self {
-        self.again = false;
+        self.is_repeatable = false;
         self
     }
 }
 
 impl HttpReply {
-    /// Returns true if the status is a success.
+    /// Repermits true if the status is a success.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
@@ -290,19 +290,19 @@ impl Http {
         Ok(Self {
             client,
             trust,
-            turns: Arc::new(Semaphore::new(options.connections.max(1))),
+            permits: Arc::new(Semaphore::new(options.connections.max(1))),
             sent: Arc::new(AtomicU64::new(0)),
             timeout: options.timeout,
             patience: options.patience,
         })
     }
 
-    /// Returns the trust in servers.
+    /// Repermits the trust in servers.
     pub(crate) fn trust(&self) -> &Trust {
         &self.trust
     }
 
-    /// Returns the number of requests that were sent; each attempt counts.
+    /// Repermits the number of requests that were sent; each attempt counts.
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
@@ -315,16 +315,16 @@ impl Http {
         loop {
             tries += 1;
             let (answer, retry_after) = {
-                let _turn = self.turns.acquire().await;
-                self.once(&request, &host).await?
+                let _permit = self.permits.acquire().await;
+                self.send_once(&request, &host).await?
             };
-            if !is_worth_another_try(answer.status) || !request.again {
+            if !asks_to_repeat(answer.status) || !request.is_repeatable {
                 return Ok(answer);
             }
             // If the reply names no time: 1, 2, 4, ... seconds.
             let wait = retry_after.unwrap_or(Duration::from_secs(1 << tries.min(5) >> 1));
-            if tries >= TRIES || waited + wait > self.patience {
-                let asked = retry_after.filter(|_| tries < TRIES).map(|wait| wait.as_secs());
+            if tries >= MAX_ATTEMPTS || waited + wait > self.patience {
+                let asked = retry_after.filter(|_| tries < MAX_ATTEMPTS).map(|wait| wait.as_secs());
                 return Err(HttpError::Busy { host, status: answer.status, asked, tries });
             }
             waited += wait;
@@ -332,7 +332,7 @@ impl Http {
         }
     }
 
-    async fn once(&self, request: &Request, host: &str) -> Result<(HttpReply, Option<Duration>), HttpError> {
+    async fn send_once(&self, request: &Request, host: &str) -> Result<(HttpReply, Option<Duration>), HttpError> {
         self.sent.fetch_add(1, Ordering::Relaxed);
         let sending = self.client.request(request.method.clone(), request.url.clone());
         let unprepared =
@@ -355,7 +355,7 @@ impl Http {
                 .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
                 .body(form.expose_secret().to_owned()),
         };
-        let mut response = sending.send().await.map_err(|error| self.failed(&error, host))?;
+        let mut response = sending.send().await.map_err(|error| self.classify_error(&error, host))?;
         let status = response.status().as_u16();
         let heading =
             |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -369,8 +369,8 @@ impl Http {
             return Err(HttpError::Redirect { host: host.to_owned(), to });
         }
         let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(&error, host))? {
-            if bytes.len() + chunk.len() > ANSWER_LIMIT {
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.classify_error(&error, host))? {
+            if bytes.len() + chunk.len() > REPLY_LIMIT {
                 return Err(HttpError::Huge { host: host.to_owned() });
             }
             bytes.extend_from_slice(&chunk);
@@ -379,22 +379,22 @@ impl Http {
             Value::Null
         } else if let Ok(body) = serde_json::from_slice(&bytes) {
             body
-        } else if is_worth_another_try(status) {
+        } else if asks_to_repeat(status) {
             Value::Null
         } else {
             let what = media_type.split(';').next().unwrap_or_default().trim();
-            let what = if what.is_empty() { "something unnamed" } else { what };
+            let what = if what.is_empty() { "a body without a content type" } else { what };
             let what = what.chars().filter(char::is_ascii_graphic).take(60).collect();
             return Err(HttpError::NotJson { host: host.to_owned(), status, what });
         };
         Ok((HttpReply { status, body, date, request_id, retry_after }, retry_after))
     }
 
-    fn failed(&self, error: &reqwest::Error, host: &str) -> HttpError {
+    fn classify_error(&self, error: &reqwest::Error, host: &str) -> HttpError {
         let host = host.to_owned();
-        // A connection that was not established is another fault than a missing reply.
+        // A connection that was not established is a different fault from a missing reply.
         if error.is_timeout() && !error.is_connect() {
-            return HttpError::Slow { host, seconds: self.timeout.as_secs() };
+            return HttpError::Timeout { host, seconds: self.timeout.as_secs() };
         }
         if let Some(fault) = HandshakeFault::find(error) {
             return if fault.is_lasting() {
@@ -416,7 +416,7 @@ impl Http {
     }
 }
 
-fn is_worth_another_try(status: u16) -> bool {
+fn asks_to_repeat(status: u16) -> bool {
     matches!(status, 429 | 502 | 503 | 504)
 }
 
@@ -425,7 +425,7 @@ fn is_worth_another_try(status: u16) -> bool {
 pub(super) fn retry_after(text: &str, now: Option<Timestamp>) -> Option<Duration> {
     let text = text.trim();
     let seconds = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // A number that is too large is a long wait all the same.
+        // A number that is too large still means a long wait.
         text.parse::<u64>().unwrap_or(u64::MAX)
     } else {
         let wait = http_date(text)?.as_second().saturating_sub(now?.as_second());

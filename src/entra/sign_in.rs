@@ -101,8 +101,8 @@ pub struct Refusal {
     pub status: u16,
 }
 
-/// The OAuth error words that Entra is seen to use, those of RFC 6749 and RFC 8628 among them.
-const WORDS: [&str; 19] = [
+/// The OAuth errors that Entra uses, including those of RFC 6749 and RFC 8628.
+const OAUTH_ERRORS: [&str; 19] = [
     "access_denied",
     "authorization_declined",
     "authorization_pending",
@@ -129,7 +129,7 @@ fn text_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D:
     Ok(Value::deserialize(deserializer)?.as_str().unwrap_or_default().to_owned())
 }
 
-/// Numbers, written as numbers or as texts; what is neither is left out.
+/// Reads numbers that are written as numbers or as texts; other elements are skipped.
 fn codes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u32>, D::Error> {
     let Value::Array(items) = Value::deserialize(deserializer)? else { return Ok(Vec::new()) };
     let number = |item: &Value| match item {
@@ -151,14 +151,14 @@ impl Refusal {
 
     /// Returns the kind of cause.
     pub fn cause(&self) -> Cause {
-        // What the service says of itself goes before the number: numbers of that kind are many, and not all are known.
+        // A failure of the service itself takes precedence over the code: there are many such codes, and not all are known.
         if self.status >= 500 || matches!(self.error.as_str(), "server_error" | "temporarily_unavailable") {
             return Cause::Service;
         }
         if let Some(entry) = self.entry() {
             return entry.cause;
         }
-        // Entra numbers what Conditional Access answers in one family.
+        // Conditional Access has its own ranges of codes.
         if self.error_codes.iter().any(|code| matches!(code, 53_000..=53_099 | 530_000..=530_999)) {
             return Cause::ConditionalAccess;
         }
@@ -169,21 +169,21 @@ impl Refusal {
         }
     }
 
-    /// Returns true if it is formed as Entra forms a refusal. A proxy's own JSON may have an `error` as well.
-    pub fn is_entras(&self) -> bool {
+    /// Returns true if it has the form of a refusal of Entra. The JSON of a proxy may have an `error` as well.
+    pub fn is_from_entra(&self) -> bool {
         !self.error_codes.is_empty()
             || self.error_description.contains("AADSTS")
-            || WORDS.contains(&self.error.as_str())
+            || OAUTH_ERRORS.contains(&self.error.as_str())
     }
 
-    /// The text's first line, cut, and without the proof should a strange server have sent it back.
+    /// Shortens the text to its first line, and removes the credential in case another server returned it.
     fn tidy(mut self, proof: Option<&SecretString>) -> Self {
         let mut text = self.error_description.lines().next().unwrap_or_default().to_owned();
-        // What follows is for Microsoft's support, and another each time.
+        // The rest is for Microsoft's support and differs each time.
         text.truncate(text.find(" Trace ID:").unwrap_or(text.len()));
         // Some refusals have codes in the text only.
         if self.error_codes.is_empty() {
-            self.error_codes = aadsts::named_in(&text);
+            self.error_codes = aadsts::find_codes(&text);
         }
         for secret in proof.iter().map(|proof| proof.expose_secret()).filter(|secret| secret.len() > 3) {
             text = text.replace(secret, "…");
@@ -202,7 +202,7 @@ type Entra = oauth2::Client<
     oauth2::basic::BasicRevocationErrorResponse,
 >;
 
-/// Signs in to one cloud.
+/// The sign-in service of one cloud.
 #[derive(Clone, Debug)]
 pub struct SignIn {
     http: Http,
@@ -210,7 +210,7 @@ pub struct SignIn {
 }
 
 impl SignIn {
-    /// For one cloud.
+    /// Creates a sign-in for one cloud.
     pub fn new(http: Http, endpoints: Endpoints) -> Self {
         Self { http, endpoints }
     }
@@ -226,7 +226,7 @@ impl SignIn {
         let url = self.url(tenant, "v2.0/.well-known/openid-configuration").ok_or(SignInError::Unknown(0))?;
         let answer = self.http.send(Request::get(url)).await?;
         if !answer.is_success() {
-            return Err(refused(&answer, None));
+            return Err(reply_error(&answer, None));
         }
         let discovery: Discovery = answer.read().ok_or(SignInError::Unknown(answer.status))?;
         if discovery.issuer.is_empty() {
@@ -270,7 +270,7 @@ impl SignIn {
             _ => assertion.as_ref(),
         };
         let answer = request.request_async(self).await;
-        answer.map(|token| Self::token(&token)).map_err(|error| failed(error, sent))
+        answer.map(|token| Self::token(&token)).map_err(|error| convert_error(error, sent))
     }
 
     /// Begins a sign-in by device code. The caller shows the user where to go, then waits with
@@ -286,7 +286,7 @@ impl SignIn {
             .set_device_authorization_url(DeviceAuthorizationUrl::from_url(url));
         let request =
             entra.exchange_device_code().add_scopes(scope.split(' ').map(|scope| Scope::new(scope.to_owned())));
-        request.request_async(self).await.map_err(|error| failed(error, None))
+        request.request_async(self).await.map_err(|error| convert_error(error, None))
     }
 
     /// Waits until the user has signed in, or the code has expired.
@@ -300,15 +300,15 @@ impl SignIn {
         let entra = Entra::new(ClientId::new(client.to_owned())).set_token_uri(TokenUrl::from_url(url));
         let wait = entra.exchange_device_access_token(begun).request_async(self, tokio::time::sleep, None).await;
         wait.map(|token| Self::token(&token)).map_err(|error| match error {
-            RequestTokenError::ServerResponse(no) => {
+            RequestTokenError::ServerResponse(response) => {
                 let refusal = Refusal {
-                    error: no.error().to_string(),
-                    error_description: no.error_description().cloned().unwrap_or_default(),
+                    error: response.error().to_string(),
+                    error_description: response.error_description().cloned().unwrap_or_default(),
                     ..Refusal::default()
                 };
                 SignInError::Refused(refusal.tidy(None))
             }
-            RequestTokenError::Request(Carried(error)) => tidied(error, None),
+            RequestTokenError::Request(RequestError(error)) => tidy_error(error, None),
             _ => SignInError::Unknown(200),
         })
     }
@@ -318,29 +318,29 @@ impl SignIn {
     }
 }
 
-/// Carries a request of the `oauth2` crate over our own client, with its limits.
+/// Sends the requests of the `oauth2` crate with the client of this program and its limits.
 impl<'c> oauth2::AsyncHttpClient<'c> for SignIn {
-    type Error = Carried;
-    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, Carried>> + Send + 'c>>;
+    type Error = RequestError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, RequestError>> + Send + 'c>>;
 
     fn call(&'c self, request: HttpRequest) -> Self::Future {
         Box::pin(async move {
             let host = || self.endpoints.sign_in.host_str().unwrap_or_default().to_owned();
-            let url =
-                Url::parse(&request.uri().to_string()).map_err(|_| Carried(HttpError::Name { host: host() }.into()))?;
+            let url = Url::parse(&request.uri().to_string())
+                .map_err(|_| RequestError(HttpError::Name { host: host() }.into()))?;
             let form = String::from_utf8(request.into_body()).unwrap_or_default();
             let waits_for_a_user = form.contains("device_code=");
             let sent = self.http.send(Request::post_form(url, form.into())).await;
-            let mut answer = sent.map_err(|error| Carried(error.into()))?;
+            let mut answer = sent.map_err(|error| RequestError(error.into()))?;
             if !answer.is_success() {
-                let refusal = read_refusal(&answer).ok_or(Carried(SignInError::Unknown(answer.status)))?;
-                // The crate forgets the status. While it waits for a user, it decides by the word when to ask again.
+                let refusal = read_refusal(&answer).ok_or(RequestError(SignInError::Unknown(answer.status)))?;
+                // The crate drops the status. While it waits for a user, it decides by the OAuth error when to repeat the request.
                 if !waits_for_a_user {
-                    return Err(Carried(SignInError::Refused(refusal)));
+                    return Err(RequestError(SignInError::Refused(refusal)));
                 }
             }
             for key in ["expires_in", "interval"] {
-                make_number(&mut answer.body, key);
+                normalize_number(&mut answer.body, key);
             }
             let mut response = HttpResponse::new(answer.body.to_string().into_bytes());
             if let Ok(status) = oauth2::http::StatusCode::from_u16(answer.status) {
@@ -351,38 +351,38 @@ impl<'c> oauth2::AsyncHttpClient<'c> for SignIn {
     }
 }
 
-/// An error of the HTTP client, or a reply that is not from Entra.
+/// The error of a request that the `oauth2` crate makes: of the HTTP client, or a reply that is not from Entra.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct Carried(SignInError);
+pub struct RequestError(SignInError);
 
-/// Reads a refusal of Entra's; none if the answer is something else.
+/// Reads a refusal of Entra; none if the reply is something else.
 fn read_refusal(answer: &HttpReply) -> Option<Refusal> {
-    let refusal = answer.read::<Refusal>().filter(Refusal::is_entras)?;
+    let refusal = answer.read::<Refusal>().filter(Refusal::is_from_entra)?;
     Some(Refusal { status: answer.status, ..refusal })
 }
 
-fn refused(answer: &HttpReply, proof: Option<&SecretString>) -> SignInError {
+fn reply_error(answer: &HttpReply, proof: Option<&SecretString>) -> SignInError {
     match read_refusal(answer) {
         Some(refusal) => SignInError::Refused(refusal.tidy(proof)),
         None => SignInError::Unknown(answer.status),
     }
 }
 
-fn tidied(error: SignInError, proof: Option<&SecretString>) -> SignInError {
+fn tidy_error(error: SignInError, proof: Option<&SecretString>) -> SignInError {
     match error {
         SignInError::Refused(refusal) => SignInError::Refused(refusal.tidy(proof)),
         other => other,
     }
 }
 
-/// Makes a number of one that is written as a text (`"3599"`), as the older endpoint and proxies write it. What is no
-/// number at all is left out: a token whose lifetime is not known is a token all the same.
-fn make_number(body: &mut Value, key: &str) {
+/// Converts a number that is written as a text (`"3599"`), as the older endpoint and proxies write it. A value that is not a
+/// number is removed: a token whose lifetime is not known is still a token.
+fn normalize_number(body: &mut Value, key: &str) {
     let Some(value) = body.get_mut(key) else { return };
     let seconds = match value {
-        Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?)),
-        Value::String(text) => text.trim().parse().ok().or_else(|| whole(text.trim().parse().ok()?)),
+        Value::Number(number) => number.as_u64().or_else(|| truncate_seconds(number.as_f64()?)),
+        Value::String(text) => text.trim().parse().ok().or_else(|| truncate_seconds(text.trim().parse().ok()?)),
         _ => None,
     };
     match (seconds, body.as_object_mut()) {
@@ -392,16 +392,16 @@ fn make_number(body: &mut Value, key: &str) {
     }
 }
 
-/// A number of seconds without its fraction.
-fn whole(seconds: f64) -> Option<u64> {
+/// Truncates a number of seconds to whole seconds.
+fn truncate_seconds(seconds: f64) -> Option<u64> {
     let duration = Duration::try_from_secs_f64(seconds).ok()?;
     Some(duration.as_secs())
 }
 
-fn failed(error: RequestTokenError<Carried, Refusal>, proof: Option<&SecretString>) -> SignInError {
+fn convert_error(error: RequestTokenError<RequestError, Refusal>, proof: Option<&SecretString>) -> SignInError {
     match error {
         RequestTokenError::ServerResponse(refusal) => SignInError::Refused(refusal.tidy(proof)),
-        RequestTokenError::Request(Carried(error)) => tidied(error, proof),
+        RequestTokenError::Request(RequestError(error)) => tidy_error(error, proof),
         RequestTokenError::Parse(..) | RequestTokenError::Other(_) => SignInError::Unknown(200),
     }
 }

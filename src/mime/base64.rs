@@ -1,5 +1,6 @@
-//! Base64 as programs write it (RFC 2045, 6.8; RFC 4648): with or without line breaks and padding. [`decode`] reports the first
-//! character that is malformed.
+//! Base64 as programs write it (RFC 2045, 6.8; RFC 4648): with or without line breaks and padding.
+//!
+//! [`decode`] reports the first character that is malformed, and never the content.
 
 use std::fmt;
 

@@ -1,11 +1,13 @@
-//! DKIM signatures (RFC 6376) of a message whose header was changed: the ones that still hold stay, the others go, because
-//! a broken one counts against the message.
+//! DKIM signatures (RFC 6376) of a message whose header was changed.
+//!
+//! [`remove_broken`] keeps the signatures that are still valid and removes the others, because a broken one counts against the
+//! message. It does not verify a signature cryptographically.
 
 use std::collections::{HashMap, HashSet};
 
 use super::Field;
 
-/// Removes the signatures that what was changed breaks. `before` is the header that was signed; line ends and folding of
+/// Removes the signatures that a change of the message breaks. `before` is the header that was signed; line ends and folding of
 /// a field count as a change of it.
 ///
 /// The cost grows with the length of both headers alone, however many names a signature lists.
@@ -56,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_goes_if_a_field_that_it_covers_was_changed_added_or_removed() {
+    fn a_signature_is_removed_if_a_field_that_it_covers_was_changed_added_or_removed() {
         let kept = signature("from : subject:TO");
         let before = [Field::new("From", "a"), Field::new("Subject", "x"), Field::new("X-Other", "1"), kept.clone()];
         let after = |change: &dyn Fn(&mut Vec<Field>)| {

@@ -84,7 +84,7 @@ impl Field {
         self.name().to_ascii_lowercase().starts_with(prefix)
     }
 
-    /// Converts the field to ASCII. Only the local part of an address stays: there is not an encoding for it.
+    /// Converts the field to ASCII. Only the local part of an address stays: no encoding exists for it.
     pub fn into_ascii(self) -> Result<Self, Malformed> {
         if self.0.is_ascii() {
             return Ok(self);

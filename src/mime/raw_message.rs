@@ -100,7 +100,7 @@ pub fn read_raw_message(
 }
 
 /// Removes the byte order mark of a raw message, and converts UTF-16, which PowerShell writes when it redirects output, to
-/// UTF-8. UTF-16 with characters beyond ASCII is refused: the character sets that the message declares are no longer true.
+/// UTF-8. UTF-16 with characters beyond ASCII is refused, because the message then declares wrong character sets.
 pub fn strip_byte_order_mark(mut bytes: Vec<u8>) -> Result<Vec<u8>, Malformed> {
     if bytes.starts_with(&[0xef, 0xbb, 0xbf]) {
         bytes.drain(..3);

@@ -45,7 +45,7 @@ use crate::{
         Endpoints, FederatedFiles, Http,
         claims::Claims,
         cloud::GLOBAL_GRAPH,
-        graph::{Application, Graph, ServicePrincipal, quoted},
+        graph::{Application, Graph, ServicePrincipal, quote_odata},
         http,
         permissions::{GRAPH_APP_ID, PermissionKind, PermissionNames},
         sign_in::{Discovery, SignIn, SignInError},
@@ -374,7 +374,7 @@ impl Verifier {
         let ask = || async {
             let path = format!(
                 "/servicePrincipals(appId='{}')?$select={}",
-                quoted(GRAPH_APP_ID),
+                quote_odata(GRAPH_APP_ID),
                 ServicePrincipal::SELECT_PERMISSIONS
             );
             let principal = graph.get::<ServicePrincipal>(path).await;

@@ -285,7 +285,7 @@ impl VerifyCase {
         (self.options)(&mut options);
         if let Some(path) = &self.federated {
             let provider = &profile.provider;
-            let option = mailwright::entra::federated::option(
+            let option = mailwright::entra::federated::format_option(
                 path.to_str().unwrap(),
                 &options.environment,
                 &provider.destination(),

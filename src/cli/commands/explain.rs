@@ -34,7 +34,7 @@ fn complete_code(text: &str) -> String {
 /// four digits.
 fn parse_aadsts(text: &str) -> Option<u32> {
     let bare = || text.trim().parse().ok().filter(|number| *number > 9_999);
-    aadsts::parse(text).or_else(|| aadsts::named_in(text).first().copied()).or_else(bare)
+    aadsts::parse(text).or_else(|| aadsts::find_codes(text).first().copied()).or_else(bare)
 }
 
 /// Explains an AADSTS code.

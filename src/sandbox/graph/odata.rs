@@ -195,7 +195,7 @@ impl Query {
                 ("$filter", self.filter.clone()),
             ] {
                 if let Some(value) = value {
-                    next = format!("{next}&{key}={}", crate::entra::graph::encoded(&value));
+                    next = format!("{next}&{key}={}", crate::entra::graph::percent_encode(&value));
                 }
             }
             answer["@odata.nextLink"] = json!(next);

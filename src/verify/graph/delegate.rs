@@ -11,7 +11,7 @@ use super::{
 use crate::{
     entra::{
         Endpoints,
-        graph::{Application, Graph, GraphError, OAuth2PermissionGrant, ServicePrincipal, quoted},
+        graph::{Application, Graph, GraphError, OAuth2PermissionGrant, ServicePrincipal, quote_odata},
         permissions::{PermissionKind, PermissionNames},
     },
     model::{
@@ -124,7 +124,7 @@ impl DelegateApplication {
 
 impl Installed {
     async fn read(access: &DirectoryAccess, client: &str) -> Self {
-        let path = |rest: &str| format!("/servicePrincipals(appId='{}'){rest}", quoted(client));
+        let path = |rest: &str| format!("/servicePrincipals(appId='{}'){rest}", quote_odata(client));
         // One assignment proves that there are some.
         let (grants_path, assigned_path) = (path("/oauth2PermissionGrants"), path("/appRoleAssignedTo?$top=1"));
         let (principal, grants, assigned) = tokio::join!(

@@ -18,7 +18,7 @@ use crate::{
         claims::Claims,
         graph::{
             AppRoleAssignment, Application, Graph, GraphError, Organization, ServicePrincipal, User, UserPurpose,
-            encoded, quoted,
+            percent_encode, quote_odata,
         },
         permissions::{PermissionKind, PermissionNames},
         sign_in::{ClientAuthentication, SignIn},
@@ -276,8 +276,8 @@ impl DirectoryReply {
     ) -> Self {
         let roles: BTreeSet<String> = claims.map(|claims| claims.roles.iter().cloned().collect()).unwrap_or_default();
         let reads_all = access.reads_all_applications(&roles);
-        let user_path = format!("/users/{}?$select={}", quoted(from), User::SELECT);
-        let purpose_path = format!("/users/{}/mailboxSettings/userPurpose", quoted(from));
+        let user_path = format!("/users/{}?$select={}", quote_odata(from), User::SELECT);
+        let purpose_path = format!("/users/{}/mailboxSettings/userPurpose", quote_odata(from));
         let names = async {
             if reads_all {
                 verifier.names(access.reader.as_ref().ok().or(access.own.as_ref()), &direct.tenant).await
@@ -290,7 +290,7 @@ impl DirectoryReply {
             if claims.is_some() || !reads_all {
                 return None;
             }
-            let path = format!("/servicePrincipals(appId='{}')/appRoleAssignments", quoted(&direct.client));
+            let path = format!("/servicePrincipals(appId='{}')/appRoleAssignments", quote_odata(&direct.client));
             Some(access.list::<AppRoleAssignment>(&path).await)
         };
         let (application, principal, user, purpose, organization, names, assigned) = tokio::join!(
@@ -308,7 +308,7 @@ impl DirectoryReply {
         let user = without_level(user);
         let by_address = if user.as_ref().is_err_and(GraphError::is_absent) {
             let filter = format!("mail eq '{0}' or proxyAddresses/any(p:p eq 'smtp:{0}')", from.replace('\'', "''"));
-            let path = format!("/users?$filter={}&$select=id,userPrincipalName,mail", encoded(&filter));
+            let path = format!("/users?$filter={}&$select=id,userPrincipalName,mail", percent_encode(&filter));
             Some(access.list::<User>(&path).await)
         } else {
             None

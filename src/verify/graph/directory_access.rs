@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     entra::{
         HttpError,
-        graph::{Application, Graph, GraphError, ServicePrincipal, quoted},
+        graph::{Application, Graph, GraphError, ServicePrincipal, quote_odata},
         http::tls_remedy,
     },
     model::{
@@ -53,12 +53,12 @@ pub(super) struct DirectoryAccess {
 impl DirectoryAccess {
     /// Reads a registration.
     pub(super) async fn application(&self, client: &str) -> Result<(Application, Level), GraphError> {
-        self.select(&format!("/applications(appId='{}')", quoted(client)), Application::SELECT).await
+        self.select(&format!("/applications(appId='{}')", quote_odata(client)), Application::SELECT).await
     }
 
     /// Reads a client's service principal.
     pub(super) async fn principal(&self, client: &str) -> Result<(ServicePrincipal, Level), GraphError> {
-        self.select(&format!("/servicePrincipals(appId='{}')", quoted(client)), ServicePrincipal::SELECT).await
+        self.select(&format!("/servicePrincipals(appId='{}')", quote_odata(client)), ServicePrincipal::SELECT).await
     }
 
     async fn select<T: DeserializeOwned>(&self, path: &str, select: &str) -> Result<(T, Level), GraphError> {

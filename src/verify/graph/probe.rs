@@ -1,7 +1,7 @@
 //! The probe: a mail from the sender to itself, if the options ask for it.
 
 use crate::{
-    entra::graph::{Graph, GraphError, quoted},
+    entra::graph::{Graph, GraphError, quote_odata},
     model::{
         finding::{Finding, Severity},
         finding_id::FindingId,
@@ -26,7 +26,7 @@ pub(super) async fn probe(graph: &Graph, from: &str, remedies: &Remedies<'_>) ->
         },
         "saveToSentItems": false,
     });
-    match graph.post_once(&format!("/users/{}/sendMail", quoted(from)), &message).await {
+    match graph.post_once(&format!("/users/{}/sendMail", quote_odata(from)), &message).await {
         Ok(202) => Finding::pass(
             FindingId::GraphProbe,
             "/from/address",

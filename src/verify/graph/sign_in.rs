@@ -44,7 +44,7 @@ pub(super) fn client_authentication(
                     .expected("a JWT in the file that the profile names")
                     .remedy([format!(
                         "If that is intended, allow it where the check runs, for `mailwright serve` or with `--local`: {}",
-                        federated::option(path, verifier.environment(), destination)
+                        federated::format_option(path, verifier.environment(), destination)
                     )]),
             )
         })?;
