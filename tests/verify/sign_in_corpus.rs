@@ -38,7 +38,7 @@ fn replies() -> Vec<Reply> {
 /// The part of a reply that delivery sees.
 fn error_of(reply: &Reply) -> SignInError {
     match serde_json::from_value::<Refusal>(reply.body.clone()) {
-        Ok(refusal) if refusal.is_entras() => SignInError::Refused(Refusal { status: reply.status, ..refusal }),
+        Ok(refusal) if refusal.is_from_entra() => SignInError::Refused(Refusal { status: reply.status, ..refusal }),
         _ => SignInError::Unknown(reply.status),
     }
 }
