@@ -51,7 +51,7 @@ fn main() {
     }
 }
 
-fn row(what: &str, messages: usize, ours: &str, with: &str, theirs: &str, ratio: f64) {
+fn print_row(what: &str, messages: usize, ours: &str, with: &str, theirs: &str, ratio: f64) {
     println!("| {what} | {messages} | {ours} | {with} | {theirs} | {ratio:.2} |");
 }
 
@@ -124,7 +124,7 @@ fn submit(repo: &TestRepository, messages: usize, clients: usize, rate: Option<f
                     }
                     let asked = Instant::now();
                     stream.write_all(request.as_bytes()).unwrap();
-                    accepted(&mut stream);
+                    read_accepted_reply(&mut stream);
                     own.push(asked.elapsed());
                 }
                 times.lock().unwrap().extend(own);
@@ -137,7 +137,7 @@ fn submit(repo: &TestRepository, messages: usize, clients: usize, rate: Option<f
 }
 
 /// Reads an answer to its end; it must be a 202.
-fn accepted(stream: &mut TcpStream) {
+fn read_accepted_reply(stream: &mut TcpStream) {
     let mut answer = Vec::with_capacity(4096);
     let mut buffer = [0; 4096];
     loop {
@@ -170,7 +170,7 @@ fn acceptance() {
         let (after, syncs) = (counts(), f64::midpoint(syncs, syncs_a_second(repo.folder.path())));
         let batch = (after[1] - before[1]) / (after[0] - before[0]);
         usual = MESSAGES as f64 / took.as_secs_f64();
-        row(
+        print_row(
             &format!("accepted durably, a second; clients: {clients}"),
             MESSAGES,
             &format!("{usual:.0}"),
@@ -181,7 +181,7 @@ fn acceptance() {
     }
     let (_, times) = submit(&repo, MESSAGES / 2, 64, Some(usual / 2.0));
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
-    row(
+    print_row(
         "p99 of acceptance at half load",
         MESSAGES / 2,
         &format!("{:.1} ms", at(0.99)),
@@ -243,7 +243,7 @@ fn against_postfix() {
     end.wait().unwrap();
     let theirs = MESSAGES as f64 / began.elapsed().as_secs_f64();
     drop(postfix);
-    row(
+    print_row(
         "submitted and delivered, a second",
         MESSAGES,
         &format!("{ours:.0}"),
@@ -258,15 +258,9 @@ fn backlog(size: usize) {
     let port = free_port();
     let repo = service(port, "limits: { concurrency: 20 }\n");
     let (took, _) = submit(&repo, size, CLIENTS, None);
-    let pid = repo.service.as_ref().unwrap().child.id();
-    let resident = || {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap().to_owned();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
-    };
-    let waiting = resident();
+    let waiting = repo.peak_memory();
     let mut end = sink(port, size);
-    // A server that was away is tried again within a minute. What that takes is no cost of a message, so the clock
+    // A server that was away is tried again within a minute. That wait is not measured: the clock
     // starts with the first arrival.
     let arrived = || repo.http("GET", "/v1/outbox", &[], b"").json()["messages"]["delivered"].as_u64().unwrap_or(0);
     let first = loop {
@@ -278,7 +272,7 @@ fn backlog(size: usize) {
     let began = Instant::now();
     end.wait().unwrap();
     let drained = began.elapsed().mul_f64(size as f64 / size.saturating_sub(first).max(1) as f64);
-    row(
+    print_row(
         "a message accepted, while nothing leaves",
         size,
         &format!("{:.2} ms", took.as_secs_f64() * 1000.0 / size as f64),
@@ -288,7 +282,7 @@ fn backlog(size: usize) {
     );
     println!(
         "| memory at the most, MiB | {size} | {waiting} while they wait | {} once they have left | | |",
-        resident()
+        repo.peak_memory()
     );
 }
 

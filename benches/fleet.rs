@@ -26,7 +26,7 @@ use mailwright::{
     model::EnvironmentName,
     reconcile::{self, PlanRequest},
 };
-use shared::{best, head, row, timed, written_out};
+use shared::{best, print_head, print_row, timed, written_out};
 use support::functions;
 
 /// The number of environments of a process.
@@ -36,16 +36,16 @@ const AT_ONCE: usize = 16;
 
 fn main() {
     let largest: usize = std::env::var("LARGEST").ok().and_then(|text| text.parse().ok()).unwrap_or(1000);
-    head("environments");
+    print_head("environments");
     let mut plan = Duration::ZERO;
     for count in [10, 100, 1000].into_iter().filter(|count| *count <= largest) {
-        plan = of(count);
+        plan = measure(count);
     }
-    others(plan, largest);
+    compare_with_other_programs(plan, largest);
 }
 
 /// Runs everything with a number of environments. Returns the time of a plan of all.
-fn of(count: usize) -> Duration {
+fn measure(count: usize) -> Duration {
     let fleet = RolloutFixture::hosted(count, HOSTED);
     for function in functions().skip(1).take(9) {
         fleet.repo.write(
@@ -61,29 +61,29 @@ fn of(count: usize) -> Duration {
 
     let files = fleet.repo.path("environments");
     let validate = best(3, || drop(fleet.run(&["validate"]).code(0)));
-    row("validate", count, validate, "reading the files", best(3, || read_all(&files)));
+    print_row("validate", count, validate, "reading the files", best(3, || read_all(&files)));
     fleet.change_port(26);
     commit(&root);
     let diff = best(3, || drop(fleet.run(&["diff", "HEAD~1..HEAD"]).code(0)));
-    row("diff HEAD~1..HEAD, a base profile", count, diff, "validate", validate);
+    print_row("diff HEAD~1..HEAD, a base profile", count, diff, "validate", validate);
 
     let asked = ask_all(&fleet);
     let planned = best(2, || drop(fleet.run(&["plan", "*", "--format", "json"]).code(0)));
-    row("plan '*', a change in each", count, planned, "two bare requests a service", asked);
+    print_row("plan '*', a change in each", count, planned, "two bare requests a service", asked);
 
     fleet.rollout("all", "gate: false\nparallel: 16\nwaves: [{ name: all, environments: ['*'] }]\n");
     let rollout = timed(|| drop(fleet.run(&["rollout", "start", "all", "--yes"]).code(0)));
     fleet.change_port(27);
     commit(&root);
     let bare = apply_all(&fleet);
-    row("rollout start", count, rollout, "the same requests, without journal and files", bare);
+    print_row("rollout start", count, rollout, "the same requests, without journal and files", bare);
     let each = rollout.saturating_sub(bare) / u32::try_from(count).unwrap();
     println!(
         "| rollout, beyond its requests, an environment | {count} | {:.2} ms | | | |",
         each.as_secs_f64() * 1000.0
     );
     let unchanged = best(2, || drop(fleet.run(&["plan", "*", "--format", "json"]).code(0)));
-    row("plan '*' without changes", count, unchanged, "two bare requests a service", asked);
+    print_row("plan '*' without changes", count, unchanged, "two bare requests a service", asked);
     planned
 }
 
@@ -148,14 +148,14 @@ fn apply_all(fleet: &RolloutFixture) -> Duration {
 }
 
 /// Runs `octodns-sync` and `terraform plan` over the same number of objects.
-fn others(plan: Duration, environments: usize) {
+fn compare_with_other_programs(plan: Duration, environments: usize) {
     let objects = environments * 10;
     if let Some(theirs) = shared::octodns(environments, 10, 1) {
         let other = format!("octodns-sync, {objects} records in {environments} zones");
-        row("plan '*'", environments, plan, &other, theirs);
+        print_row("plan '*'", environments, plan, &other, theirs);
     }
     if let Some(theirs) = shared::terraform(&written_out(objects), |_| {}) {
-        row("plan '*'", environments, plan, &format!("terraform plan, {objects} resources written out"), theirs);
+        print_row("plan '*'", environments, plan, &format!("terraform plan, {objects} resources written out"), theirs);
     }
 }
 

@@ -24,14 +24,14 @@ use mailwright::{
     reconcile::{self, PlanRequest, attachments},
     store::SqliteStore,
 };
-use shared::{best, head, optional_tool, row, written_out};
+use shared::{best, optional_tool, print_head, print_row, written_out};
 use support::{
     functions,
     repository::{PROGRAM, TestRepository},
 };
 
 fn main() {
-    head("size");
+    print_head("size");
     cold_start();
     for environments in [10, 100, 1000] {
         validate(environments);
@@ -49,7 +49,7 @@ fn cold_start() {
             assert!(ended.success());
         })
     };
-    row("mailwright --version", "-", time(PROGRAM, "--version"), "/bin/true", time("/bin/true", "--version"));
+    print_row("mailwright --version", "-", time(PROGRAM, "--version"), "/bin/true", time("/bin/true", "--version"));
 }
 
 fn profile(company: &str, function: &str, more: &str) -> String {
@@ -82,9 +82,9 @@ fn validate(environments: usize) {
         }
     });
     let size = format!("{} profiles, {} files", environments * 10, files.len());
-    row("validate", &size, ours, "reading and parsing the files, one thread", plain);
+    print_row("validate", &size, ours, "reading and parsing the files, one thread", plain);
     let alone = best(3, || assert_eq!(repo.run(&["validate", "--threads", "1"]).code, 0));
-    row("validate, one thread", &size, alone, "reading and parsing the files, one thread", plain);
+    print_row("validate, one thread", &size, alone, "reading and parsing the files, one thread", plain);
     if environments == 1000 {
         check_jsonschema(&repo, ours / u32::try_from(files.len()).unwrap());
     }
@@ -107,7 +107,7 @@ fn check_jsonschema(repo: &TestRepository, ours: Duration) {
             .unwrap();
         assert!(ended.success());
     });
-    row("validate, a file", "11,000 files against 500", ours, "check-jsonschema, a file", theirs / 500);
+    print_row("validate, a file", "11,000 files against 500", ours, "check-jsonschema, a file", theirs / 500);
 }
 
 fn plan_and_apply(profiles: usize) {
@@ -139,9 +139,9 @@ fn plan_and_apply(profiles: usize) {
         .unwrap_or_default();
     let size = format!("{profiles} profiles");
     let rows = insert_the_same_rows(&repo);
-    row("apply, the request", &size, request, "the same rows into SQLite, one transaction", rows);
+    print_row("apply, the request", &size, request, "the same rows into SQLite, one transaction", rows);
     let ours = best(5, || assert_eq!(repo.run(&["plan", "dev", "--detailed-exitcode"]).code, 0));
-    row("plan without changes", &size, ours, "apply, the request", request);
+    print_row("plan without changes", &size, ours, "apply, the request", request);
     if profiles == 10_000 {
         octodns(ours);
         terraform(ours);
@@ -216,7 +216,7 @@ fn insert_the_same_rows(repo: &TestRepository) -> Duration {
 
 fn octodns(ours: Duration) {
     if let Some(theirs) = shared::octodns(100, 100, 2) {
-        row("plan without changes", "10,000 profiles", ours, "octodns-sync, 10,000 records in 100 zones", theirs);
+        print_row("plan without changes", "10,000 profiles", ours, "octodns-sync, 10,000 records in 100 zones", theirs);
     }
 }
 
@@ -243,7 +243,7 @@ fn terraform(ours: Duration) {
             }
         };
         if let Some(theirs) = shared::terraform(&main, files) {
-            row("plan without changes, a profile", "10,000 against 2,000", ours / 10_000, what, theirs / 2000);
+            print_row("plan without changes, a profile", "10,000 against 2,000", ours / 10_000, what, theirs / 2000);
         }
     }
 }

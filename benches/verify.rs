@@ -135,7 +135,7 @@ async fn run(what: &str, sandbox: &Sandbox, profiles: u32, delegates: bool) {
                     "functions": ["user-interface"], "appliesTo": "system-wide",
                 })
             } else {
-                // Without a From there are no DNS queries, which are not measured here.
+                // DNS queries are not measured here. Without a From, none is sent.
                 json!({
                     "provider": { "microsoft-graph-direct": {
                         "cloud": cloud, "tenant": TENANT, "client": client,

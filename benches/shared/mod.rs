@@ -10,11 +10,11 @@ use std::{
 
 use crate::support::repository::TestRepository;
 
-pub(crate) fn head(size: &str) {
+pub(crate) fn print_head(size: &str) {
     println!("| what | {size} | ours | compared with | theirs | ratio |\n| --- | --- | --- | --- | --- | --- |");
 }
 
-pub(crate) fn row(what: &str, size: impl Display, ours: Duration, other: &str, theirs: Duration) {
+pub(crate) fn print_row(what: &str, size: impl Display, ours: Duration, other: &str, theirs: Duration) {
     let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1000.0);
     println!(
         "| {what} | {size} | {} | {other} | {} | {:.2} |",

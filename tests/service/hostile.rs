@@ -12,14 +12,6 @@ use crate::support::{
 };
 use serde_json::{Value, json};
 
-/// Resident memory of the service, in MiB.
-fn resident(repo: &TestRepository) -> u64 {
-    let id = repo.service.as_ref().unwrap().child.id();
-    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
-}
-
 fn post(repo: &TestRepository, changeset: &Value) -> (u16, String) {
     let answer = repo.http("POST", "/v1/changesets", &[], changeset.to_string().as_bytes());
     let code = if answer.status < 300 { String::new() } else { answer.json()["code"].as_str().unwrap().to_owned() };
@@ -189,11 +181,11 @@ fn changesets_that_make_no_sense() {
 fn bodies_that_break_off_lie_or_never_end() {
     let mut repo = TestRepository::small();
     repo.serve();
-    let before = resident(&repo);
+    let before = repo.peak_memory();
     let huge = format!("{{\"id\":\"{}\"}}", "x".repeat(50 * 1024 * 1024));
     let answer = repo.http("POST", "/v1/changesets", &[], huge.as_bytes());
     assert_eq!((answer.status, &answer.json()["code"]), (413, &json!("MW0213")));
-    assert!(resident(&repo) < before + 100, "{} MiB", resident(&repo));
+    assert!(repo.peak_memory() < before + 100, "{} MiB", repo.peak_memory());
     for body in ["", "{", "[]", "null", "{\"id\":", "\u{0}", "{} {}"] {
         let answer = repo.http("POST", "/v1/changesets", &[("Content-Type", "application/json")], body.as_bytes());
         assert_eq!((answer.status, &answer.json()["code"]), (400, &json!("MW0212")), "{body:?}");
@@ -292,7 +284,7 @@ fn ten_thousand_profiles_go_through_in_bounded_memory() {
         &output.stdout[output.stdout.len() - 200..]
     );
     assert!(repo.run(&["plan", "dev"]).code(0).stdout.contains("No changes."));
-    assert!(resident(&repo) < 400, "{} MiB", resident(&repo));
+    assert!(repo.peak_memory() < 400, "{} MiB", repo.peak_memory());
 }
 
 #[test]

@@ -50,14 +50,6 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Peak memory of the service, in MiB.
-fn peak(repo: &TestRepository) -> u64 {
-    let id = repo.service.as_ref().unwrap().child.id();
-    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
-}
-
 fn metric(repo: &TestRepository, name: &str) -> f64 {
     let metrics = repo.http("GET", "/metrics", &[], b"").body;
     let line = metrics.lines().find(|line| line.split_whitespace().next() == Some(name));
@@ -249,7 +241,7 @@ fn many_large_bodies_at_once_take_bounded_memory() {
     let mut repo = TestRepository::small();
     repo.serve();
     let planner = token(&repo, "pull-requests", "planner");
-    let before = peak(&repo);
+    let before = repo.peak_memory();
     let filler = "x".repeat(31 * 1024 * 1024);
     let changeset =
         json!({ "id": "018f3a2e-0000-7000-8000-000000000001", "environment": "dev", "base": 7, "changes": [],
@@ -273,7 +265,7 @@ fn many_large_bodies_at_once_take_bounded_memory() {
         }
     });
     // One large body of each kind at a time, with what is made of it.
-    assert!(peak(&repo) < before + 200, "{} MiB, before {before}", peak(&repo));
+    assert!(repo.peak_memory() < before + 200, "{} MiB, before {before}", repo.peak_memory());
 }
 
 #[test]

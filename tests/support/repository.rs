@@ -269,6 +269,23 @@ impl TestRepository {
         send_request(self.address().trim_start_matches("http://"), method, path, headers, body)
     }
 
+    /// Returns the resident memory of the service, in MiB.
+    pub(crate) fn resident_memory(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// Returns the largest resident memory of the service so far, in MiB.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, field: &str) -> u64 {
+        let pid = self.service.as_ref().unwrap().child.id();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let kib = status.lines().find_map(|line| line.strip_prefix(field)).unwrap().trim().trim_end_matches(" kB");
+        kib.parse::<u64>().unwrap() / 1024
+    }
+
     /// Returns the state, as the service reports it.
     pub(crate) fn state(&self) -> Value {
         self.http("GET", "/v1/state", &[], b"").json()
