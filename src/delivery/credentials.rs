@@ -137,5 +137,5 @@ impl Credentials {
 /// Returns the failure for a sign-in that was refused.
 fn sign_in_failure(error: &SignInError) -> Failure {
     let text: String = error.to_string().chars().take(300).collect();
-    Failure::new("token", text, replies::sign_in(error)).of_server()
+    Failure::new("token", text, replies::classify_sign_in(error)).of_server()
 }

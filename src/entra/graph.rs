@@ -17,9 +17,12 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::entra::{
-    Endpoints, Http, HttpError,
-    http::{HttpReply, Request, retry_after},
+use crate::{
+    entra::{
+        Endpoints, Http, HttpError,
+        http::{HttpReply, Request, retry_after},
+    },
+    text,
 };
 
 /// The number of requests in a `$batch` (Microsoft's limit).
@@ -478,13 +481,5 @@ pub fn quote_odata(text: &str) -> String {
 
 /// Percent-encodes a text for a path segment or a query value.
 pub fn percent_encode(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~@'".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
+    text::percent_encode(text.as_bytes(), b"-._~@'")
 }

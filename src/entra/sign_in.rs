@@ -77,7 +77,7 @@ pub enum SignInError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// The reply is JSON of an unknown form.
-    #[error("the sign-in host answered HTTP {0} in a form that is not known")]
+    #[error("the reply of the sign-in host (HTTP {0}) has an unknown form")]
     Unknown(u16),
 }
 

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use super::field::encode_words;
-use crate::model::address::quoted;
+use crate::{model::address::quoted, text};
 
 /// The longest name that is written without being encoded.
 const PLAIN_NAME: usize = 60;
@@ -76,7 +76,7 @@ pub fn content_disposition(kind: &str, name: &str) -> String {
     if is_plain(name) {
         return format!("{kind};\r\n filename={}", quoted(name));
     }
-    let encoded = percent_encode(name);
+    let encoded = text::percent_encode(name.as_bytes(), b"-._~");
     if encoded.len() <= SECTION {
         return format!("{kind};\r\n filename*=utf-8''{encoded}");
     }
@@ -123,18 +123,6 @@ fn is_plain(name: &str) -> bool {
         && name.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
         && !name.contains(['"', '\\'])
         && !name.contains("=?")
-}
-
-fn percent_encode(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
 }
 
 fn is_token(text: &str) -> bool {

@@ -5,6 +5,7 @@
 use mail_parser::{Message, MessagePart};
 
 use super::Malformed;
+use crate::text;
 
 /// How many parts a message may have, those of messages within it included.
 pub(super) const PARTS: usize = 1000;
@@ -122,22 +123,10 @@ fn parameter_value(text: &[u8]) -> Option<Vec<u8>> {
     }
     if mark.last() == Some(&b'*') {
         let text = value.splitn(3, |byte| *byte == b'\'').nth(2).unwrap_or(&value);
-        value = percent_decoded(text);
+        value = text::percent_decode(text);
     }
     value.truncate(BOUNDARY);
     Some(value)
-}
-
-fn percent_decoded(text: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((first, behind)) = rest.split_first() {
-        let hex = (*first == b'%').then(|| behind.get(..2)).flatten();
-        let byte = hex.and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        decoded.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { &behind[2..] } else { behind };
-    }
-    decoded
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::{
     Function,
     address::{self, Address},
 };
+use crate::text::percent_decode;
 
 /// The section `delivery` of an environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -196,7 +197,9 @@ impl Attachments {
         }
         let visible: String = name.chars().filter(|c| !is_unseen(*c)).map(narrow).collect();
         let mut extensions: Vec<String> = Vec::new();
-        for text in [percent_decoded(&visible), visible] {
+        // Some programs decode a name that is not declared as percent-encoded.
+        let decoded = String::from_utf8_lossy(&percent_decode(visible.as_bytes())).into_owned();
+        for text in [decoded, visible] {
             let base = text.rsplit(['/', '\\']).next().unwrap_or_default();
             for name in [base, base.split(':').next().unwrap_or_default()] {
                 let name = name.trim_end_matches(|c: char| matches!(c, '.' | '"' | '\'') || c.is_whitespace());
@@ -215,7 +218,7 @@ impl Attachments {
     }
 }
 
-/// Full-width forms and the dots of other scripts as the character that they look like, and become on the way.
+/// Returns the ASCII character for a full-width form or a dot of another script, to which programs convert it.
 fn narrow(c: char) -> char {
     match c {
         '\u{3002}' | '\u{ff61}' | '\u{2024}' => '.',
@@ -224,24 +227,7 @@ fn narrow(c: char) -> char {
     }
 }
 
-/// A name without percent encoding, which some programs read where it is not meant.
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, behind @ ..] = rest {
-        let code = behind.get(..2).filter(|_| *first == b'%').and_then(|code| std::str::from_utf8(code).ok());
-        if let Some(byte) = code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
-            bytes.push(byte);
-            rest = &behind[2..];
-        } else {
-            bytes.push(*first);
-            rest = behind;
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// Characters that take no room when a name is shown: controls, joiners, marks of direction, and the like.
+/// Returns true for characters that take no room when a name is shown: controls, joiners, marks of direction, and the like.
 pub(super) fn is_unseen(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'

@@ -70,7 +70,7 @@ findings! {
     "GRAPH-CONSENT-SOME" Warning ConsentSome "only some users have consented";
     "GRAPH-CONSENT-FIRST" Warning ConsentFirst "the first sign-in must be approved by an administrator";
     "GRAPH-PERMISSION-EXCESS" Warning PermissionExcess "the application has more permissions than needed";
-    "GRAPH-MAIL-SEND-UNSCOPED" Info MailSendUnscoped "the application may send as everybody in the tenant";
+    "GRAPH-MAIL-SEND-UNSCOPED" Info MailSendUnscoped "the application may send as any user of the tenant";
     "GRAPH-MAILBOX" Error Mailbox "the sender's mailbox exists";
     "GRAPH-MAILBOX-LICENCE" Error MailboxLicence "the sender has a mailbox in Exchange Online";
     "GRAPH-MAILBOX-SEEN" Info MailboxSeen "the sender's mailbox could be seen";

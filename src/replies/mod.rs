@@ -1,7 +1,7 @@
 //! Classification of replies of mail servers and of Graph.
 //!
-//! The table is data (`replies.json`): the first row that matches decides, and a row matches if all its conditions do. [`smtp`],
-//! [`graph`] and [`sign_in`] classify; `tests/mail/reply_corpus.rs` tests the table with replies of real servers. Nothing here
+//! The table is data (`replies.json`): the first row that matches decides, and a row matches if all its conditions do. [`classify_smtp`],
+//! [`classify_graph`] and [`classify_sign_in`] use it; `tests/mail/reply_corpus.rs` tests the table with replies of real servers. Nothing here
 //! acts on a reply.
 
 use std::{sync::LazyLock, time::Duration};
@@ -52,17 +52,17 @@ enum OneOrMore {
 }
 
 impl OneOrMore {
-    fn any(&self, fits: impl Fn(&str) -> bool) -> bool {
+    fn any(&self, matches: impl Fn(&str) -> bool) -> bool {
         match self {
-            Self::One(one) => fits(one),
-            Self::More(more) => more.iter().any(|one| fits(one)),
+            Self::One(one) => matches(one),
+            Self::More(more) => more.iter().any(|one| matches(one)),
         }
     }
 }
 
 /// Returns true if a row does not have a condition, or if it matches.
-fn fits(stated: Option<&OneOrMore>, fits: impl Fn(&str) -> bool) -> bool {
-    stated.is_none_or(|stated| stated.any(fits))
+fn matches_condition(stated: Option<&OneOrMore>, matches: impl Fn(&str) -> bool) -> bool {
+    stated.is_none_or(|stated| stated.any(matches))
 }
 
 /// The subject of a refusal: what it says about other messages and recipients.
@@ -122,22 +122,22 @@ static TABLE: LazyLock<Vec<Row>> =
     LazyLock::new(|| serde_json::from_str(include_str!("replies.json")).expect("replies.json is well formed"));
 
 /// Classifies a reply of a mail server: `550 5.1.1 No such user`.
-pub fn smtp(phase: &str, reply: &str) -> Meaning {
+pub fn classify_smtp(phase: &str, reply: &str) -> Meaning {
     let digits: String = reply.chars().take(3).filter(char::is_ascii_digit).collect();
-    let enhanced = enhanced(reply);
+    let enhanced = find_enhanced(reply);
     // Replies quote addresses, which may contain any word.
     let text = reply.split_whitespace().filter(|word| !word.contains('@')).collect::<Vec<_>>().join(" ").to_lowercase();
     let has_word = |word: &str| text.split(|c: char| !c.is_alphanumeric()).any(|own| own == word);
     let has_part = |part: &str| text.contains(&part.to_lowercase());
-    decide(|row| {
+    classify_by(|row| {
         row.http.is_none()
             && row.code.is_none()
-            && fits(row.phase.as_ref(), |own| own == phase)
+            && matches_condition(row.phase.as_ref(), |own| own == phase)
             && row.reply.as_deref().is_none_or(|own| digits.starts_with(own))
-            && fits(row.enhanced.as_ref(), |own| enhanced.as_deref().is_some_and(|code| covers(own, code)))
-            && fits(row.word.as_ref(), has_word)
-            && fits(row.text.as_ref(), has_part)
-            && fits(row.with.as_ref(), has_part)
+            && matches_condition(row.enhanced.as_ref(), |own| enhanced.as_deref().is_some_and(|code| covers(own, code)))
+            && matches_condition(row.word.as_ref(), has_word)
+            && matches_condition(row.text.as_ref(), has_part)
+            && matches_condition(row.with.as_ref(), has_part)
     })
 }
 
@@ -147,11 +147,11 @@ pub fn enhanced_code(text: &str) -> Option<String> {
     let has_reply_code = text.len() > 4 && text.bytes().take(3).all(|b| b.is_ascii_digit());
     let code = if has_reply_code { text.get(4..)? } else { text };
     let code = code.split_whitespace().next()?;
-    enhanced(&format!("550 {code}")).filter(|found| found == code.trim_end_matches([':', ';', ',']))
+    find_enhanced(&format!("550 {code}")).filter(|found| found == code.trim_end_matches([':', ';', ',']))
 }
 
 /// Classifies a failed sign-in: a wrong credential suspends the profile, a sign-in host that does not decide does not.
-pub fn sign_in(error: &SignInError) -> Class {
+pub fn classify_sign_in(error: &SignInError) -> Class {
     match error {
         SignInError::Refused(refusal) if refusal.cause().is_transient() => Class::Transient,
         SignInError::Refused(_) | SignInError::Certificate(_) | SignInError::Http(HttpError::Tls { .. }) => Class::Auth,
@@ -173,7 +173,7 @@ fn covers(row: &str, code: &str) -> bool {
 }
 
 /// Classifies a response of Graph by its status, its error codes and its text.
-pub fn graph(status: u16, codes: &[&str], text: &str) -> Meaning {
+pub fn classify_graph(status: u16, codes: &[&str], text: &str) -> Meaning {
     let lower = text.to_lowercase();
     let by_code =
         |row: &Row| row.code.as_deref().is_some_and(|own| codes.iter().any(|code| code.eq_ignore_ascii_case(own)));
@@ -189,24 +189,27 @@ pub fn graph(status: u16, codes: &[&str], text: &str) -> Meaning {
     if (200..300).contains(&status) && status != 202 {
         return Meaning::new(Class::Unknown, "a response that does not state whether the message was accepted");
     }
-    decide(|row| row.http == Some(status) && fits(row.text.as_ref(), |own| lower.contains(&own.to_lowercase())))
+    classify_by(|row| {
+        row.http == Some(status) && matches_condition(row.text.as_ref(), |own| lower.contains(&own.to_lowercase()))
+    })
 }
 
-fn decide(fits: impl Fn(&Row) -> bool) -> Meaning {
-    match TABLE.iter().find(|row| fits(row)) {
+fn classify_by(matches: impl Fn(&Row) -> bool) -> Meaning {
+    match TABLE.iter().find(|row| matches(row)) {
         Some(row) => row.meaning(),
         None => Meaning::new(Class::Transient, "a reply that is not in the table"),
     }
 }
 
 /// Returns the enhanced code of a reply: three numbers with dots, the first 2, 4 or 5.
-fn enhanced(reply: &str) -> Option<String> {
+fn find_enhanced(reply: &str) -> Option<String> {
     reply.split([' ', '-']).skip(1).find_map(|word| {
         let word = word.trim_end_matches([':', ';', ',']);
         let mut numbers = word.split('.');
         let (class, subject, detail) = (numbers.next()?, numbers.next()?, numbers.next()?);
         let digits = |text: &str| (1..=3).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
-        let good = ["2", "4", "5"].contains(&class) && digits(subject) && digits(detail) && numbers.next().is_none();
-        good.then(|| word.to_owned())
+        let is_enhanced =
+            ["2", "4", "5"].contains(&class) && digits(subject) && digits(detail) && numbers.next().is_none();
+        is_enhanced.then(|| word.to_owned())
     })
 }

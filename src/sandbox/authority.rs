@@ -14,8 +14,9 @@ pub(super) struct Authority {
 }
 
 impl Authority {
+    /// Creates an authority, and a certificate of a server with these names.
     pub(super) fn new(hosts: &[String]) -> Result<Self, String> {
-        let failed = |error: rcgen::Error| format!("cannot make a certificate: {error}");
+        let failed = |error: rcgen::Error| format!("cannot create a certificate: {error}");
         let mut authority = CertificateParams::default();
         authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         authority.distinguished_name.push(DnType::CommonName, "Mailwright sandbox");

@@ -1,4 +1,4 @@
-//! The stand-in for a name server: text records of the scenario, by UDP.
+//! The stand-in for a name server: text records of the scenario, over UDP.
 
 use std::sync::Arc;
 

@@ -1,4 +1,7 @@
-//! Faults that a scenario injects into replies.
+//! Faults that a scenario injects into replies: status codes, delays, resets and other bodies.
+//!
+//! [`Fault`] is an entry of the scenario. It selects requests by their path and counts those that it changed; `Sandbox` applies
+//! it.
 
 use std::time::Duration;
 
@@ -52,7 +55,7 @@ pub enum Body {
     Strange,
     /// A token that is not a JWT.
     OpaqueToken,
-    /// Nothing.
+    /// No body.
     Empty,
 }
 
@@ -75,8 +78,8 @@ impl Fault {
     /// Returns true if the fault applies to a path, and counts it.
     pub(super) fn applies_to(&mut self, path: &str) -> bool {
         // A fault of every reply of Entra and Graph does not apply to the name server.
-        let is_meant = path.contains(&self.at) && path.starts_with("dns/") == self.at.starts_with("dns/");
-        if !is_meant || self.times == Some(0) {
+        let is_target = path.contains(&self.at) && path.starts_with("dns/") == self.at.starts_with("dns/");
+        if !is_target || self.times == Some(0) {
             return false;
         }
         if let Some(times) = &mut self.times {

@@ -53,7 +53,7 @@ use tokio::{
 use crate::time::Clock;
 
 /// The number of mails and requests that are kept.
-const REMEMBERED: usize = 10_000;
+const KEPT: usize = 10_000;
 
 /// Ports of the sandbox. Port 0 means any free one.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +92,7 @@ pub(crate) struct Sandbox {
     clock: Clock,
     scenario: RwLock<Arc<Scenario>>,
     tokens: tokens::Tokens,
-    agreements: Mutex<HashMap<String, entra::UserConsent>>,
+    user_consents: Mutex<HashMap<String, entra::UserConsent>>,
     refresh_tokens: Mutex<HashMap<String, entra::UserConsent>>,
     devices: Mutex<HashMap<String, entra::DeviceSignIn>>,
     drafts: Mutex<HashMap<String, (String, Value)>>,
@@ -137,9 +137,10 @@ impl Sandbox {
         found
     }
 
-    async fn sent(&self, sent: SentMail) {
+    /// Keeps a mail that was accepted; the oldest one is dropped.
+    async fn record_mail(&self, sent: SentMail) {
         let mut mail = self.mail.lock().await;
-        if mail.len() >= REMEMBERED {
+        if mail.len() >= KEPT {
             mail.pop_front();
         }
         mail.push_back(sent);
@@ -165,15 +166,16 @@ impl SandboxServer {
     /// Starts everything on 127.0.0.1.
     pub async fn start(scenario: Scenario, ports: Ports) -> Result<Self, String> {
         let authority = authority::Authority::new(&["localhost".to_owned(), "127.0.0.1".to_owned()])?;
-        let taken =
+        let listen_error =
             |what: &str, port: u16, error: &std::io::Error| format!("cannot listen for {what} on port {port}: {error}");
         let listen = async |what: &str, port: u16| {
-            TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| taken(what, port, &error))
+            TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| listen_error(what, port, &error))
         };
         let https = listen("HTTPS", ports.https).await?;
         let smtp = listen("SMTP", ports.smtp).await?;
         let smtps = listen("SMTP over TLS", ports.smtps).await?;
-        let dns = UdpSocket::bind(("127.0.0.1", ports.dns)).await.map_err(|error| taken("DNS", ports.dns, &error))?;
+        let dns =
+            UdpSocket::bind(("127.0.0.1", ports.dns)).await.map_err(|error| listen_error("DNS", ports.dns, &error))?;
         let place = |address: std::io::Result<SocketAddr>| address.map_err(|error| error.to_string());
         let address = format!("https://localhost:{}", place(https.local_addr())?.port());
         let sandbox = Arc::new(Sandbox {
@@ -181,7 +183,7 @@ impl SandboxServer {
             clock: Clock::system(),
             scenario: RwLock::new(Arc::new(scenario)),
             tokens: tokens::Tokens::new()?,
-            agreements: Mutex::default(),
+            user_consents: Mutex::default(),
             refresh_tokens: Mutex::default(),
             devices: Mutex::default(),
             drafts: Mutex::default(),
@@ -259,7 +261,7 @@ async fn inject_faults(State(sandbox): State<Arc<Sandbox>>, request: Request, ne
         response.headers_mut().insert(header::DATE, date);
     }
     let mut requests = sandbox.requests.lock().await;
-    if requests.len() >= REMEMBERED {
+    if requests.len() >= KEPT {
         requests.pop_front();
     }
     requests.push_back(RequestRecord { method, path, status: response.status().as_u16() });

@@ -98,7 +98,7 @@ pub enum Mailbox {
     Shared,
     /// The mailbox of a room, whose account is disabled.
     Room,
-    /// None.
+    /// No mailbox.
     None,
 }
 
@@ -138,11 +138,11 @@ pub struct Application {
     pub assigned: Vec<String>,
     /// Application permissions that are granted.
     pub granted: Vec<String>,
-    /// Delegated permissions that are consented to for everybody.
+    /// Delegated permissions that are consented to for all users.
     pub consented: Vec<String>,
     /// Delegated permissions that a user consented to.
     pub consented_by: BTreeMap<String, Vec<String>>,
-    /// Delegated permissions on other resources than Graph that are consented to for everybody, by the resource's
+    /// Delegated permissions on other resources than Graph that are consented to for all users, by the resource's
     /// application id.
     pub consented_on: BTreeMap<Uuid, Vec<String>>,
     /// Mailboxes that Exchange lets it send as (RBAC for Applications).

@@ -27,22 +27,30 @@ pub(super) async fn serve(sandbox: Arc<Sandbox>, listener: TcpListener, tls: Tls
                 tokio::time::sleep(std::time::Duration::from_secs(600)).await;
                 return;
             }
-            // A peer that goes away ends its own connection and nothing else.
-            drop(visit(&sandbox, stream, &tls, implicit).await);
+            // An error of a connection ends only that connection.
+            drop(serve_connection(&sandbox, stream, &tls, implicit).await);
         });
     }
 }
 
-async fn visit(sandbox: &Sandbox, stream: TcpStream, tls: &TlsAcceptor, implicit: bool) -> std::io::Result<()> {
+async fn serve_connection(
+    sandbox: &Sandbox,
+    stream: TcpStream,
+    tls: &TlsAcceptor,
+    implicit: bool,
+) -> std::io::Result<()> {
     if implicit {
-        return Session::new(sandbox, true).talk(BufReader::new(tls.accept(stream).await?), true).await.map(drop);
+        return Session::new(sandbox, true)
+            .serve_commands(BufReader::new(tls.accept(stream).await?), true)
+            .await
+            .map(drop);
     }
     let mut session = Session::new(sandbox, false);
-    if let Some(plain) = session.talk(BufReader::new(stream), true).await? {
+    if let Some(plain) = session.serve_commands(BufReader::new(stream), true).await? {
         session.encrypted = true;
         session.user = None;
         let encrypted = tls.accept(plain.into_inner()).await?;
-        session.talk(BufReader::new(encrypted), false).await?;
+        session.serve_commands(BufReader::new(encrypted), false).await?;
     }
     Ok(())
 }
@@ -61,7 +69,7 @@ impl<'a> Session<'a> {
     }
 
     /// Serves a connection until its end, or until STARTTLS: then the stream is returned.
-    async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
+    async fn serve_commands<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         mut stream: BufReader<S>,
         greets: bool,
@@ -138,7 +146,9 @@ impl<'a> Session<'a> {
                     let Some(mail) = read_mail(&mut stream).await? else { return Ok(None) };
                     let mail = json!({ "mime": mail, "to": std::mem::take(&mut self.to), "user": self.user });
                     let from = self.from.take().unwrap_or_default();
-                    self.sandbox.sent(SentMail { by: "smtp".to_owned(), from, at: self.sandbox.now(), mail }).await;
+                    self.sandbox
+                        .record_mail(SentMail { by: "smtp".to_owned(), from, at: self.sandbox.now(), mail })
+                        .await;
                     reply(&mut stream, "250 2.6.0 Queued mail for delivery").await?;
                 }
                 "RSET" => {
@@ -190,7 +200,7 @@ impl<'a> Session<'a> {
                     reply(stream, "334 ").await?;
                     read_line(stream).await?.unwrap_or_default()
                 };
-                return self.by_token(stream, &decode(&first)).await;
+                return self.auth_xoauth2(stream, &decode(&first)).await;
             }
             _ => return reply(stream, "504 5.7.4 Unrecognized authentication type").await,
         };
@@ -206,13 +216,14 @@ impl<'a> Session<'a> {
 }
 
 impl Session<'_> {
-    /// `user=a@b ^A auth=Bearer TOKEN ^A ^A`. The token must be for Exchange, and its application allowed to send.
-    async fn by_token<S: AsyncRead + AsyncWrite + Unpin>(
+    /// Logs in with `user=a@b ^A auth=Bearer TOKEN ^A ^A`. The token must be for Exchange, and its application must be allowed to
+    /// send.
+    async fn auth_xoauth2<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         stream: &mut BufReader<S>,
-        said: &str,
+        response: &str,
     ) -> std::io::Result<()> {
-        let part = |name: &str| said.split('\u{1}').find_map(|part| part.strip_prefix(name));
+        let part = |name: &str| response.split('\u{1}').find_map(|part| part.strip_prefix(name));
         let (user, token) = (part("user="), part("auth=Bearer "));
         let scenario = self.sandbox.scenario();
         let claims = token.and_then(|token| self.sandbox.tokens.read(token));

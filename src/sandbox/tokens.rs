@@ -7,7 +7,7 @@ use jsonwebtoken::{
 use rcgen::{KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use serde_json::{Value, json};
 
-/// Signs and reads tokens.
+/// The key pair of the sandbox, which signs and verifies tokens.
 pub(super) struct Tokens {
     signing: EncodingKey,
     reading: DecodingKey,
@@ -19,15 +19,14 @@ const KEY_ID: &str = "mailwright-sandbox";
 impl Tokens {
     pub(super) fn new() -> Result<Self, String> {
         let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)
-            .map_err(|error| format!("cannot make a key: {error}"))?;
+            .map_err(|error| format!("cannot create a key: {error}"))?;
         let signing = EncodingKey::from_rsa_pem(key.serialize_pem().as_bytes())
             .map_err(|error| format!("cannot use the key: {error}"))?;
         let mut jwk = Jwk::from_encoding_key(&signing, Algorithm::RS256)
             .map_err(|error| format!("cannot publish the key: {error}"))?;
         jwk.common.key_id = Some(KEY_ID.to_owned());
         let reading = DecodingKey::from_jwk(&jwk).map_err(|error| format!("cannot use the key: {error}"))?;
-        let published = serde_json::to_value(JwkSet { keys: vec![jwk] }).unwrap_or_default();
-        let mut published = published;
+        let mut published = serde_json::to_value(JwkSet { keys: vec![jwk] }).unwrap_or_default();
         published["keys"][0]["use"] = json!("sig");
         Ok(Self { signing, reading, published })
     }

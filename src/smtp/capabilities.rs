@@ -1,12 +1,13 @@
-//! Extensions that a mail server offers in its reply to EHLO (RFC 5321, section 4.1.1.1). Keywords are read in any
-//! case.
+//! Extensions that a mail server offers in its reply to EHLO (RFC 5321, section 4.1.1.1).
+//!
+//! [`Capabilities::from_reply`] parses the reply, with keywords in any case. Nothing here decides if an extension is needed.
 
 use super::reply::Reply;
 
 /// The extensions that a server offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
-    /// The name by which the server calls itself.
+    /// The name that the server states.
     domain: String,
     /// Keywords in upper case, with their parameters.
     keywords: Vec<(String, Vec<String>)>,
@@ -53,7 +54,7 @@ impl Capabilities {
         }
     }
 
-    /// Returns the name by which the server calls itself.
+    /// Returns the name that the server states.
     pub fn domain(&self) -> &str {
         &self.domain
     }
@@ -68,7 +69,7 @@ impl Capabilities {
         &self.mechanisms
     }
 
-    /// Returns the size of a message that the server accepts: `Some(0)` for no limit, none if it does not say.
+    /// Returns the size of a message that the server accepts: `Some(0)` for no limit, none if it does not state it.
     pub fn size(&self) -> Option<u64> {
         let (_, parameters) = self.keywords.iter().find(|(own, _)| own == "SIZE")?;
         // A number that does not fit means no limit.

@@ -44,7 +44,7 @@ enum Stream {
     Plain(TcpStream),
     Encrypted(Box<TlsStream<TcpStream>>),
     /// During the TLS handshake, and after it failed.
-    Gone,
+    Closed,
 }
 
 /// Settings for TLS with one server.
@@ -78,7 +78,7 @@ impl fmt::Display for SmtpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(reply) => reply.fmt(f),
-            Self::Timeout(after) => write!(f, "nothing for {} s", after.as_secs().max(1)),
+            Self::Timeout(after) => write!(f, "no response within {} s", after.as_secs().max(1)),
             Self::ConnectionLost(why) => f.write_str(why),
             Self::Malformed(malformed) => malformed.fmt(f),
             Self::Tls(fault) => fault.fmt(f),
@@ -176,7 +176,7 @@ impl SmtpClient {
                 self.capabilities = Capabilities::from_helo(&plain, extended);
                 Ok(())
             }
-            // Where the command is unknown, the reply to the other one says what is wrong.
+            // If EHLO is unknown, the reply to HELO states the reason.
             Ok(plain) if matches!(extended.code(), 500 | 502) => Err(SmtpError::Refused(plain)),
             _ => Err(SmtpError::Refused(extended)),
         }
@@ -209,7 +209,7 @@ impl SmtpClient {
         let Ok(name) = ServerName::try_from(host) else {
             return Err(SmtpError::ConnectionLost("the host is not a name that a certificate could be for".to_owned()));
         };
-        let Stream::Plain(stream) = std::mem::replace(&mut self.stream, Stream::Gone) else {
+        let Stream::Plain(stream) = std::mem::replace(&mut self.stream, Stream::Closed) else {
             return Err(SmtpError::ConnectionLost("the connection is encrypted already".to_owned()));
         };
         let connecting = TlsConnector::from(Arc::clone(&tls.config)).connect(name, stream);
@@ -257,7 +257,7 @@ impl SmtpClient {
         let stream = match &self.stream {
             Stream::Plain(stream) => stream,
             Stream::Encrypted(stream) => stream.get_ref().0,
-            Stream::Gone => return None,
+            Stream::Closed => return None,
         };
         stream.local_addr().ok().map(|address| address.ip())
     }
@@ -310,7 +310,7 @@ impl SmtpClient {
             let read = match &mut self.stream {
                 Stream::Plain(stream) => timeout_at(until, stream.read(&mut buffer)).await,
                 Stream::Encrypted(stream) => timeout_at(until, stream.read(&mut buffer)).await,
-                Stream::Gone => Ok(Ok(0)),
+                Stream::Closed => Ok(Ok(0)),
             };
             match read {
                 Err(_) => {
@@ -361,9 +361,9 @@ impl SmtpClient {
                 }
                 // A server that aborts the transmission sends a reply before it closes the connection.
                 Err(error) => {
-                    let said = self.reply(FINAL_REPLY_TIMEOUT).await;
+                    let reply = self.reply(FINAL_REPLY_TIMEOUT).await;
                     self.is_broken = true;
-                    return Err(DataError::Incomplete(match said {
+                    return Err(DataError::Incomplete(match reply {
                         Ok(reply) if !reply.is_success() && !reply.is_intermediate() => SmtpError::Refused(reply),
                         _ => error,
                     }));
@@ -388,7 +388,7 @@ impl SmtpClient {
         let written = match &mut self.stream {
             Stream::Plain(stream) => timeout_at(until, write_all(stream, bytes)).await,
             Stream::Encrypted(stream) => timeout_at(until, write_all(stream, bytes)).await,
-            Stream::Gone => Ok(Err(std::io::ErrorKind::NotConnected.into())),
+            Stream::Closed => Ok(Err(std::io::ErrorKind::NotConnected.into())),
         };
         match written {
             Ok(Ok(())) => Ok(()),

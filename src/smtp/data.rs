@@ -1,5 +1,7 @@
-//! Encoding of contents for transmission: transparency for lines that begin with a dot (RFC 5321, section
-//! 4.5.2), and no line end but CRLF, so that no server can interpret a part of the contents as their end.
+//! Encoding of contents for transmission.
+//!
+//! [`DataEncoder`] doubles the dot of lines that begin with one (RFC 5321, section 4.5.2) and writes no line end but CRLF, so
+//! that no server can interpret a part of the contents as their end. It changes nothing else.
 
 /// Encodes contents part by part.
 #[derive(Debug)]

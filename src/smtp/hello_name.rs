@@ -1,4 +1,6 @@
 //! The name by which this machine greets mail servers.
+//!
+//! [`HelloName`] is parsed from an option or derived from the machine. It does not look names up in DNS.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
@@ -7,7 +9,7 @@ use std::{fmt, net::IpAddr, str::FromStr};
 pub struct HelloName(Option<String>);
 
 impl HelloName {
-    /// Uses the full name of this machine if it has one; otherwise the address of each connection.
+    /// Creates the name from the full name of this machine; without one, the address of each connection is used.
     pub fn from_machine() -> Self {
         let read = |path| std::fs::read_to_string(path).ok();
         let name = read("/proc/sys/kernel/hostname").or_else(|| read("/etc/hostname")).unwrap_or_default();

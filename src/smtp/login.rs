@@ -90,9 +90,9 @@ impl SmtpClient {
         let mut last = None;
         for mechanism in mechanisms {
             let response = Zeroizing::new(match mechanism {
-                Mechanism::Plain => encoded(&format!("\0{username}\0{secret}")),
-                Mechanism::Login => encoded(secret),
-                Mechanism::Xoauth2 => encoded(&format!("user={username}\u{1}auth=Bearer {secret}\u{1}\u{1}")),
+                Mechanism::Plain => encode_base64(&format!("\0{username}\0{secret}")),
+                Mechanism::Login => encode_base64(secret),
+                Mechanism::Xoauth2 => encode_base64(&format!("user={username}\u{1}auth=Bearer {secret}\u{1}\u{1}")),
             });
             let reply = match mechanism {
                 Mechanism::Plain => self.auth_plain(&response, wait).await,
@@ -126,7 +126,7 @@ impl SmtpClient {
 
     async fn auth_login(&mut self, username: &str, response: &str, wait: Duration) -> Result<Reply, SmtpError> {
         let mut reply = self.command("AUTH LOGIN", wait).await?;
-        for answer in [&encoded(username), response] {
+        for answer in [&encode_base64(username), response] {
             if reply.code() != 334 {
                 return Ok(reply);
             }
@@ -162,6 +162,6 @@ fn challenge(reply: &Reply) -> &str {
     reply.lines().next().unwrap_or_default()
 }
 
-fn encoded(text: &str) -> String {
+fn encode_base64(text: &str) -> String {
     BASE64_STANDARD.encode(text)
 }

@@ -1,7 +1,7 @@
 //! Replies of a mail server (RFC 5321, section 4.2), read as bytes.
 //!
-//! [`ReplyParser`] receives bytes and returns a [`Reply`] when it is complete. Its code decides what a reply
-//! means; its text is for people, in any encoding, and is made printable. Lines end with CRLF or LF.
+//! [`ReplyParser`] receives bytes and returns a [`Reply`] when it is complete. The code of a reply has the meaning; its text
+//! is for people, may have any encoding, and is made printable. Lines end with CRLF or LF.
 //!
 //! Nothing here connects, waits or interprets a reply.
 
@@ -36,7 +36,7 @@ pub enum MalformedReply {
     NoCode(String),
     /// The reply exceeds the size limit.
     #[error("a reply of more than {} KiB", REPLY_LIMIT / 1024)]
-    Endless,
+    TooLong,
 }
 
 /// Parses replies from a stream of bytes.
@@ -146,7 +146,7 @@ impl ReplyParser {
                 if let Some(reply) = self.end_line(true).ok().flatten() {
                     return Ok((at + 1, Some(reply)));
                 }
-                return Err(MalformedReply::Endless);
+                return Err(MalformedReply::TooLong);
             }
         }
         Ok((bytes.len(), None))
@@ -166,22 +166,22 @@ impl ReplyParser {
         let line = std::mem::take(&mut self.line);
         match read_line(&line) {
             Line::Last(code, text) => {
-                self.keep(text);
+                self.keep_line(text);
                 let mut lines = std::mem::take(&mut self.lines);
                 self.redaction.apply(&mut lines);
-                self.note(code);
+                self.record_code(code);
                 let is_mixed = std::mem::take(&mut self.is_mixed);
                 (self.first_code, self.total) = (None, 0);
                 Ok(Some(Reply { code, lines, is_cut, is_mixed }))
             }
             Line::Continued(code, text) => {
-                self.note(code);
-                self.keep(text);
+                self.record_code(code);
+                self.keep_line(text);
                 Ok(None)
             }
             // Some servers break long texts without repeating the code.
             Line::Bare(text) if self.first_code.is_some() => {
-                self.keep(text);
+                self.keep_line(text);
                 Ok(None)
             }
             Line::Bare(text) => {
@@ -194,12 +194,12 @@ impl ReplyParser {
         }
     }
 
-    fn note(&mut self, code: u16) {
+    fn record_code(&mut self, code: u16) {
         let first = *self.first_code.get_or_insert(code);
         self.is_mixed |= first / 100 != code / 100;
     }
 
-    fn keep(&mut self, line: String) {
+    fn keep_line(&mut self, line: String) {
         if self.lines.len() < LINES_KEPT {
             self.lines.push(line);
         }

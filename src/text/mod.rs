@@ -4,6 +4,7 @@
 //! * [`printable`], [`printable_lines`], [`printable_paragraph`], [`printable_log_line`]: text with terminal control characters
 //!   and invisible characters escaped. The printer, the log and Markdown use them, so that no command needs to
 //! * [`enumerate`], [`shortened`]: bounded lists and texts for messages
+//! * [`percent_encode`], [`percent_decode`]: the encoding of URLs and of MIME parameters
 
 pub mod markdown;
 
@@ -94,6 +95,32 @@ pub fn shortened(text: &str, limit: usize) -> Cow<'_, str> {
         None => Cow::Borrowed(text),
         Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
     }
+}
+
+/// Percent-encodes all bytes but ASCII letters, digits and those in `unreserved` (RFC 3986, section 2.1).
+pub fn percent_encode(bytes: &[u8], unreserved: &[u8]) -> String {
+    let mut encoded = String::with_capacity(bytes.len());
+    for byte in bytes {
+        if byte.is_ascii_alphanumeric() || unreserved.contains(byte) {
+            encoded.push(char::from(*byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+/// Decodes percent-encoded bytes. A percent sign without two hexadecimal digits stays as it is.
+pub fn percent_decode(bytes: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((first, behind)) = rest.split_first() {
+        let hex = (*first == b'%').then(|| behind.get(..2)).flatten();
+        let byte = hex.and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        decoded.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &behind[2..] } else { behind };
+    }
+    decoded
 }
 
 /// Returns true for a character that is invisible or that changes the display of the text around it: control characters,

@@ -1,4 +1,7 @@
-//! The checks of SPF, DKIM and DMARC of a sender's domain. Without a resolver there is one finding, and no conclusion.
+//! The checks of SPF, DKIM and DMARC of a sender's domain.
+//!
+//! [`Resolver::check`] reads the records and evaluates them. Without a resolver there is one finding, with the verdict
+//! `unknown`. Nothing here sends mail.
 //!
 //! Sources: RFC 7208 (SPF), RFC 6376 (DKIM), RFC 9989 and its predecessor RFC 7489 (DMARC).
 
@@ -136,11 +139,11 @@ impl Resolver {
                 Finding::unknown(
                     FindingId::DnsResolver,
                     POINTER,
-                    format!("SPF, DKIM and DMARC of {domain} were not checked: DNS could not be asked"),
+                    format!("SPF, DKIM and DMARC of {domain} were not checked: no DNS server replied"),
                 )
                 .seen(why)
                 .expected("an answer of the resolver")
-                .remedy(["Run the check where DNS can be asked, or name a server: `--dns-server ADDRESS`."]),
+                .remedy(["Run the check where DNS is available, or name a server: `--dns-server ADDRESS`."]),
             );
         }
         findings.into_iter().map(|finding| Finding { level: Level::Anonymous, ..finding }).collect()
@@ -167,8 +170,7 @@ fn not_readable(id: FindingId, pointer: &str, name: &str, why: String) -> Findin
         .expected("a text record, or that there is none")
         .remedy([
             format!("dig TXT {name}"),
-            "The domain's own name servers are wrong or away (DNSSEC that does not hold looks like this as well)."
-                .to_owned(),
+            "Check the domain's own name servers; a failed DNSSEC validation has the same effect.".to_owned(),
         ])
 }
 
@@ -194,10 +196,10 @@ fn evaluate_spf(domain: &str, texts: &[String]) -> Finding {
     let records: Vec<String> = texts.iter().filter(|text| has_version(text, "v=spf1")).cloned().collect();
     match records.as_slice() {
         [record] if record.split_whitespace().any(|term| matches!(term, "+all" | "all")) => {
-            Finding::fail(FindingId::DnsSpf, POINTER, format!("the SPF record of {domain} lets everybody send as it"))
+            Finding::fail(FindingId::DnsSpf, POINTER, format!("the SPF record of {domain} lets any host send as it"))
                 .seen(shown(&records))
                 .expected("a record that ends with -all or ~all")
-                .remedy(["Have it end with -all (or ~all while trying)."])
+                .remedy(["End the record with -all, or with ~all for a trial."])
         }
         [_] => Finding::pass(FindingId::DnsSpf, POINTER, format!("{domain} has an SPF record")).seen(shown(&records)),
         [] => Finding::fail(
@@ -218,7 +220,7 @@ fn evaluate_spf(domain: &str, texts: &[String]) -> Finding {
         )
         .seen(shown(&records))
         .expected("one")
-        .remedy(["Put them together into one."]),
+        .remedy(["Merge them into one record."]),
     }
 }
 

@@ -1,4 +1,6 @@
-//! The expiry of client secrets and certificates, as the last runs of `verify` saw it.
+//! The expiry of client secrets and certificates, as the last runs of `verify` found it.
+//!
+//! [`live_credentials`] lists it for the live profiles. It reads stored results and contacts no host.
 
 use std::collections::BTreeMap;
 

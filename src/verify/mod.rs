@@ -60,7 +60,7 @@ use crate::{
 };
 
 /// The number of profiles that are checked concurrently. Requests have a narrower limit of their own.
-const AT_ONCE: usize = 64;
+const CONCURRENCY: usize = 64;
 /// The difference of clocks, in seconds, above which there is a finding.
 const CLOCK_TOLERANCE: i64 = 120;
 
@@ -229,14 +229,14 @@ impl Verifier {
 
     /// Checks many profiles concurrently, and returns each result when it is complete.
     pub fn run(self: Arc<Self>, subjects: Vec<Subject>) -> mpsc::Receiver<Verified> {
-        let (done, receiver) = mpsc::channel(AT_ONCE);
+        let (done, receiver) = mpsc::channel(CONCURRENCY);
         tokio::spawn(async move {
-            let turns = Arc::new(Semaphore::new(AT_ONCE));
+            let permits = Arc::new(Semaphore::new(CONCURRENCY));
             for subject in subjects {
                 if done.is_closed() {
                     break;
                 }
-                let Ok(turn) = Arc::clone(&turns).acquire_owned().await else { break };
+                let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
                 let (this, done) = (Arc::clone(&self), done.clone());
                 tokio::spawn(async move {
                     // When the receiver is dropped, running checks are cancelled.
@@ -246,7 +246,7 @@ impl Verifier {
                     };
                     // The next check starts only after the result was received.
                     drop(done.send(verified).await);
-                    drop(turn);
+                    drop(permit);
                 });
             }
         });
@@ -451,7 +451,7 @@ impl Verifier {
         let provider = &subject.profile.provider;
         let (kind, (reference, pointer)) = CredentialKind::from_provider(provider).zip(provider.secret())?;
         let seal_command = secret::seal_command(self.environment(), reference, is_next);
-        let finding = opened.fitting(kind, &format!("/provider{pointer}"), &seal_command).err()?;
+        let finding = opened.value_for(kind, &format!("/provider{pointer}"), &seal_command).err()?;
         let is_known = known.iter().any(|other| other.id == finding.id && other.verdict == finding.verdict);
         (finding.verdict == Verdict::Fail && !is_known).then_some(*finding)
     }

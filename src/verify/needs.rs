@@ -1,5 +1,7 @@
-//! Permissions that the profiles of an environment need of each application. Several profiles may share one
-//! application; a permission that another profile needs is not excessive.
+//! Permissions that the profiles of an environment need of each application.
+//!
+//! [`NeededPermissions`] collects them: several profiles may share one application, and a permission that another profile needs
+//! is not excessive. It reads settings only.
 
 use std::collections::{BTreeSet, HashMap};
 

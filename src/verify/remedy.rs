@@ -1,7 +1,6 @@
-//! Remedies for findings at Microsoft: portal paths, `az` commands, consent addresses, and PowerShell for Exchange,
-//! with
-
-//! real names filled in.
+//! Remedies for findings at Microsoft: portal paths, `az` commands, consent addresses, and PowerShell for Exchange.
+//!
+//! [`Remedies`] fills in the real names of one application. Nothing here decides if a remedy applies.
 
 use crate::entra::{
     Endpoints,
@@ -36,7 +35,7 @@ impl Remedies<'_> {
         let sign_in = endpoints.sign_in.as_str().trim_end_matches('/');
         let address = match redirect {
             Some(redirect) => {
-                let query = serde_urlencoded(&[
+                let query = encode_query(&[
                     ("client_id", client),
                     ("scope", &endpoints.graph_scope()),
                     ("redirect_uri", redirect),
@@ -44,7 +43,7 @@ impl Remedies<'_> {
                 ]);
                 format!("{sign_in}/{tenant}/v2.0/adminconsent?{query}")
             }
-            None => format!("{sign_in}/{tenant}/adminconsent?{}", serde_urlencoded(&[("client_id", client)])),
+            None => format!("{sign_in}/{tenant}/adminconsent?{}", encode_query(&[("client_id", client)])),
         };
         format!("A Privileged Role Administrator consents at: {address}")
     }
@@ -183,7 +182,7 @@ impl Remedies<'_> {
     /// Returns the commands that show if Exchange lets the application send, which Graph cannot see.
     pub(super) fn ask_exchange(&self, from: &str) -> Vec<String> {
         vec![
-            "What decides it, in PowerShell (Connect-ExchangeOnline first):".to_owned(),
+            "To decide it, run in PowerShell (Connect-ExchangeOnline first):".to_owned(),
             format!("Test-ServicePrincipalAuthorization -Identity {} -Resource {from}", self.client),
             format!("Test-ApplicationAccessPolicy -AppId {} -Identity {from}", self.client),
             format!("Or send a mail to the sender itself: {} --probe", self.verify_command),
@@ -210,8 +209,8 @@ impl Remedies<'_> {
     }
 }
 
-/// Encodes a query.
-fn serde_urlencoded(pairs: &[(&str, &str)]) -> String {
+/// Encodes the query of an address.
+fn encode_query(pairs: &[(&str, &str)]) -> String {
     let mut url = reqwest::Url::parse("https://query.invalid/").ok();
     if let Some(url) = &mut url {
         url.query_pairs_mut().extend_pairs(pairs);

@@ -1,4 +1,6 @@
 //! Secrets of the profiles that are checked: decrypted, or the reason why not; and the findings about them.
+//!
+//! [`SubjectSecret`] is part of a `Subject`. Nothing here decrypts, and no finding contains a value.
 
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -37,7 +39,7 @@ impl SubjectSecret {
 
     /// Returns the value if it is valid for its field; none if the profile has no secret. `seal` is the command that
     /// seals another one.
-    pub(super) fn fitting(
+    pub(super) fn value_for(
         &self,
         kind: CredentialKind,
         pointer: &str,
@@ -83,12 +85,12 @@ fn unusable(error: &CredentialError, pointer: &str, seal: &str) -> Finding {
         CredentialError::Certificate(_) => {
             (FindingId::Certificate, "a PEM file with a certificate and its RSA private key")
         }
-        _ => (FindingId::VerifySecret, "a value that the field can need"),
+        _ => (FindingId::VerifySecret, "a value that is valid for the field"),
     };
     Finding {
         severity: Severity::Error,
         ..Finding::fail(id, pointer, format!("the sealed value cannot work: {error}"))
-            .seen("the value itself, opened; nothing was sent")
+            .seen("the decrypted value; nothing was sent")
             .expected(expected)
             .remedy([error.remedy(), seal.to_owned()])
     }

@@ -34,7 +34,7 @@ fn start(service: &mut MailService) {
 }
 
 #[test]
-fn a_clock_that_jumps_changes_nothing_about_what_waits() {
+fn a_clock_that_jumps_does_not_change_the_schedule() {
     let sink = Sink::start();
     let (service, offset) = start_service(&sink, QUICK, "+0");
     sink.on("rcpt", Action::Reply("451 4.3.0 not now"));
@@ -59,7 +59,7 @@ fn a_clock_that_jumps_changes_nothing_about_what_waits() {
 }
 
 #[test]
-fn a_restart_under_an_earlier_clock_holds_up_nothing() {
+fn a_restart_under_an_earlier_clock_delays_nothing() {
     let sink = Sink::start();
     sink.on("mail", Action::Reply("451 4.3.0 not now"));
     let (mut service, offset) = start_service(&sink, QUICK, "+2d");
@@ -74,7 +74,7 @@ fn a_restart_under_an_earlier_clock_holds_up_nothing() {
 }
 
 #[test]
-fn a_clock_that_was_set_for_good_is_followed_and_takes_along_what_waits() {
+fn a_clock_that_was_set_is_adopted_and_the_schedule_moves_with_it() {
     let sink = Sink::start();
     sink.on("rcpt", Action::Reply("451 4.3.0 not now"));
     // Before NTP had its say, it was ten days behind.

@@ -17,7 +17,7 @@ fn strace<'a>(program: &'a str, options: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[test]
-fn it_is_synced_before_it_is_accepted() {
+fn a_message_is_synced_before_it_is_accepted() {
     let sink = Sink::start();
     let mut service = MailService::unapplied(sink.port, QUICK, "");
     let program = tool("strace");
@@ -48,7 +48,7 @@ fn it_is_synced_before_it_is_accepted() {
 }
 
 #[test]
-fn a_disk_that_fails_takes_no_more_promises() {
+fn nothing_is_accepted_after_the_disk_failed() {
     let sink = Sink::start();
     let mut service = MailService::unapplied(sink.port, QUICK, "");
     let program = tool("strace");
@@ -85,7 +85,7 @@ fn a_disk_that_fails_takes_no_more_promises() {
 }
 
 #[test]
-fn a_full_disk_refuses_holds_still_and_goes_on_when_there_is_room() {
+fn a_full_disk_refuses_and_pauses_and_resumes_when_there_is_room() {
     let sink = PostfixSink::start(&[]);
     let mut service = MailService::unapplied(sink.port, QUICK, "");
     let data = service.repo.path(".data");

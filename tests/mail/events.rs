@@ -67,7 +67,7 @@ fn a_sender_follows_its_own_messages_and_nothing_else() {
 }
 
 #[test]
-fn missed_events_arrive_without_a_new_one() {
+fn missed_events_arrive_without_a_new_event() {
     use std::io::{BufRead as _, BufReader, Write as _};
     let sink = Sink::start();
     let service = MailService::new(sink.port, QUICK, "");
@@ -87,7 +87,7 @@ fn missed_events_arrive_without_a_new_one() {
 }
 
 #[test]
-fn a_sender_hears_of_it_as_it_happens() {
+fn a_sender_gets_events_as_they_happen() {
     use std::io::{BufRead as _, BufReader, Write as _};
     let sink = Sink::start();
     let service = MailService::new(sink.port, QUICK, "");

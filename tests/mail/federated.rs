@@ -39,18 +39,18 @@ fn file(service: &MailService) -> PathBuf {
 
 /// A service whose one profile signs in with the file, which is for that profile.
 fn start_service(sandbox: &Sandbox) -> MailService {
-    let service = started(sandbox, &[], |file| format!("{file}{}", bound(sandbox, "")));
+    let service = start_with_token_file(sandbox, &[], |file| format!("{file}{}", token_binding(sandbox, "")));
     service.apply();
     service
 }
 
 /// The value of the option for a file that belongs to the profile of these scenarios.
-fn bound(sandbox: &Sandbox, more: &str) -> String {
+fn token_binding(sandbox: &Sandbox, more: &str) -> String {
     format!("=dev,tenant={TENANT},client={DIRECT},sign-in={}{more}", sandbox.running.address)
 }
 
 /// The same, with the option that `option` makes of the file, and nothing applied. The `others` are trusted as well.
-fn started(sandbox: &Sandbox, others: &[&Sandbox], option: impl Fn(&str) -> String) -> MailService {
+fn start_with_token_file(sandbox: &Sandbox, others: &[&Sandbox], option: impl Fn(&str) -> String) -> MailService {
     let repo = TestRepository::examples();
     for old in ["environments", "secrets/prod", "secrets/dev/relay", "secrets/dev/documents"] {
         drop(std::fs::remove_dir_all(repo.path(old)));
@@ -81,14 +81,14 @@ fn edit(service: &MailService, change: impl FnOnce(&mut Value)) -> String {
 }
 
 /// The provider that has a mail server take the token.
-fn by_smtp(provider: &Value, host: &str) -> Value {
+fn smtp_provider(provider: &Value, host: &str) -> Value {
     let mut oauth = provider["microsoft-graph-direct"].clone();
     oauth.as_object_mut().unwrap().remove("addressBook");
     json!({ "smtp": { "host": host, "port": 587, "username": "documents@contoso.example", "oauth": oauth } })
 }
 
 /// An apply and a verify that the service refuses to use the token for.
-fn refused(service: &MailService, sandbox: &Sandbox, why: &str) {
+fn assert_refused(service: &MailService, sandbox: &Sandbox, why: &str) {
     let (tokens, generation) = (requests(sandbox, "/oauth2/v2.0/token"), service.repo.state()["generation"].clone());
     let apply = service.repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(1);
     assert!(apply.stderr.contains("MW0385") && apply.stderr.contains(why), "{}", apply.stderr);
@@ -106,7 +106,7 @@ fn refused(service: &MailService, sandbox: &Sandbox, why: &str) {
 fn a_file_in_use_goes_nowhere_else_that_a_merge_names() {
     type Change = Box<dyn FnOnce(&mut Value)>;
     let (sandbox, other) = (Sandbox::start(trusting("one")), Sandbox::start(trusting("one")));
-    let service = started(&sandbox, &[&other], |file| format!("{file}{}", bound(&sandbox, "")));
+    let service = start_with_token_file(&sandbox, &[&other], |file| format!("{file}{}", token_binding(&sandbox, "")));
     service.apply();
     renew(&service, "one");
     let id = service.send(json!({}));
@@ -125,14 +125,14 @@ fn a_file_in_use_goes_nowhere_else_that_a_merge_names() {
         direct("tenant", json!("evil.example")),
         direct("client", json!("0c0ffee0-0000-4000-8000-0000000000ff")),
         // The same application, whose token a mail server would get: at its own sign-in host and at another one.
-        Box::new(|provider: &mut Value| *provider = by_smtp(provider, "localhost")),
+        Box::new(|provider: &mut Value| *provider = smtp_provider(provider, "localhost")),
         Box::new(|provider: &mut Value| {
-            *provider = by_smtp(provider, "localhost");
+            *provider = smtp_provider(provider, "localhost");
             provider["smtp"]["oauth"]["cloud"] = elsewhere;
         }),
     ] {
         let before = edit(&service, change);
-        refused(&service, &sandbox, "the file is for client");
+        assert_refused(&service, &sandbox, "the file is for client");
         service.repo.write("environments/dev/profiles/documents.json", before);
     }
     // Nor does another profile.
@@ -147,7 +147,7 @@ fn a_file_in_use_goes_nowhere_else_that_a_merge_names() {
 #[test]
 fn a_reader_uses_a_file_only_where_the_option_says_so() {
     let (sandbox, other) = (Sandbox::start(trusting("one")), Sandbox::start(trusting("one")));
-    let service = started(&sandbox, &[&other], |file| format!("{file}{}", bound(&sandbox, "")));
+    let service = start_with_token_file(&sandbox, &[&other], |file| format!("{file}{}", token_binding(&sandbox, "")));
     service.apply();
     renew(&service, "one");
     let (own, address) = (sandbox.running.address.clone(), other.running.address.clone());
@@ -189,14 +189,14 @@ fn a_reader_uses_a_file_only_where_the_option_says_so() {
 #[test]
 fn an_option_names_the_profile_that_a_file_belongs_to() {
     let sandbox = Sandbox::start(trusting("one"));
-    let service = started(&sandbox, &[], |file| format!("{file}{}", bound(&sandbox, "")));
+    let service = start_with_token_file(&sandbox, &[], |file| format!("{file}{}", token_binding(&sandbox, "")));
     renew(&service, "one");
     let before = edit(&service, |provider| provider["microsoft-graph-direct"]["tenant"] = json!("evil.example"));
-    refused(&service, &sandbox, "the file is for client");
+    assert_refused(&service, &sandbox, "the file is for client");
     service.repo.write("environments/dev/profiles/documents.json", before);
     // The token of an application for Graph is not one that a mail server gets.
-    let before = edit(&service, |provider| *provider = by_smtp(provider, "evil.example"));
-    refused(&service, &sandbox, "the file is for client");
+    let before = edit(&service, |provider| *provider = smtp_provider(provider, "evil.example"));
+    assert_refused(&service, &sandbox, "the file is for client");
     service.repo.write("environments/dev/profiles/documents.json", before);
     service.apply();
     let id = service.send(json!({}));
@@ -207,13 +207,14 @@ fn an_option_names_the_profile_that_a_file_belongs_to() {
 #[test]
 fn a_mail_server_gets_the_token_only_where_the_option_names_it() {
     let sandbox = Sandbox::start(trusting("one"));
-    let service = started(&sandbox, &[], |file| format!("{file}{}", bound(&sandbox, ",server=localhost")));
+    let service =
+        start_with_token_file(&sandbox, &[], |file| format!("{file}{}", token_binding(&sandbox, ",server=localhost")));
     renew(&service, "one");
-    refused(&service, &sandbox, "the file is for client");
-    let before = edit(&service, |provider| *provider = by_smtp(provider, "mail.evil.example"));
-    refused(&service, &sandbox, "for the mail server localhost");
+    assert_refused(&service, &sandbox, "the file is for client");
+    let before = edit(&service, |provider| *provider = smtp_provider(provider, "mail.evil.example"));
+    assert_refused(&service, &sandbox, "for the mail server localhost");
     service.repo.write("environments/dev/profiles/documents.json", before);
-    edit(&service, |provider| *provider = by_smtp(provider, "localhost"));
+    edit(&service, |provider| *provider = smtp_provider(provider, "localhost"));
     service.apply();
 }
 

@@ -68,7 +68,7 @@ fn requests(sandbox: &Sandbox, part: &str) -> usize {
 }
 
 #[test]
-fn a_message_arrives_as_it_was_and_one_token_serves_many() {
+fn a_message_arrives_unchanged_and_one_token_serves_many() {
     let sandbox = Sandbox::start(good());
     let service = start_service(&sandbox, QUICK);
     let ids: Vec<String> = (0..20)
@@ -184,7 +184,7 @@ fn permanent_errors_fail_and_errors_of_the_profile_suspend_it() {
 }
 
 #[test]
-fn an_expired_secret_parks_and_a_new_one_resumes() {
+fn an_expired_secret_suspends_the_profile_and_a_new_one_resumes_it() {
     let mut expired = good();
     expired["tenants"][0]["applications"][0]["secrets"] =
         json!([{ "value": SECRET, "expires": "2026-01-01T00:00:00Z" }]);
@@ -242,7 +242,7 @@ fn permissions_of_another_profile_are_no_excess_for_a_suspended_one() {
 }
 
 #[test]
-fn a_parked_profile_carries_no_finding_that_has_nothing_to_do_with_it() {
+fn a_suspended_profile_shows_only_findings_about_its_cause() {
     // More permission than needed, and no SPF record: open, and not why Exchange refuses.
     let mut scenario = good();
     scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadWrite"]);
@@ -271,7 +271,7 @@ fn a_parked_profile_carries_no_finding_that_has_nothing_to_do_with_it() {
 }
 
 #[test]
-fn a_504_that_had_sent_is_looked_up_before_anything_is_sent_again() {
+fn after_a_504_sent_items_are_searched_before_anything_is_sent_again() {
     let mut scenario = good();
     scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadBasic.All"]);
     let sandbox = Sandbox::start(scenario);
@@ -294,7 +294,7 @@ fn a_504_that_had_sent_is_looked_up_before_anything_is_sent_again() {
 }
 
 #[test]
-fn what_an_earlier_sending_left_in_sent_items_proves_nothing() {
+fn a_copy_of_an_earlier_sending_in_sent_items_proves_nothing() {
     let mut scenario = good();
     scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadBasic.All"]);
     let sandbox = Sandbox::start(scenario);
@@ -340,7 +340,7 @@ fn a_long_pause_is_bounded_and_shown_and_retry_ends_it() {
 }
 
 #[test]
-fn without_permission_to_search_it_waits_for_an_operator() {
+fn without_permission_to_search_a_message_waits_for_an_operator() {
     let sandbox = Sandbox::start(good());
     let service =
         start_service(&sandbox, &format!("{QUICK}  functions: {{ default: {{ unknown: search-sent-items }} }}\n"));
@@ -352,7 +352,7 @@ fn without_permission_to_search_it_waits_for_an_operator() {
 }
 
 #[test]
-fn a_large_message_goes_up_in_pieces() {
+fn a_large_message_is_uploaded_in_pieces() {
     let mut scenario = good();
     scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadWrite"]);
     let sandbox = Sandbox::start(scenario);
@@ -488,7 +488,7 @@ fn a_rejected_token_is_fetched_again_within_the_attempt() {
 }
 
 #[test]
-fn a_mailbox_that_is_not_there_or_may_not_be_used_parks_the_profile() {
+fn a_mailbox_that_does_not_exist_or_may_not_be_used_suspends_the_profile() {
     for (status, code) in [(404, "ErrorInvalidUser"), (403, "ErrorAccessDenied")] {
         let sandbox = Sandbox::start(good());
         let service = start_service(&sandbox, QUICK);
@@ -504,7 +504,7 @@ fn a_mailbox_that_is_not_there_or_may_not_be_used_parks_the_profile() {
 }
 
 #[test]
-fn looking_into_sent_items_is_tried_again_where_it_does_not_succeed() {
+fn a_search_of_sent_items_that_fails_is_tried_again() {
     let mut scenario = good();
     scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadBasic.All"]);
     let sandbox = Sandbox::start(scenario);
@@ -569,7 +569,7 @@ fn a_certificate_sends_as_well_as_a_secret() {
 }
 
 #[test]
-fn an_answer_other_than_202_leaves_open_whether_it_was_sent() {
+fn after_a_success_other_than_202_the_outcome_is_unknown() {
     let sandbox = Sandbox::start(good());
     let service = start_service(&sandbox, QUICK);
     for status in [200, 201, 204] {
@@ -596,7 +596,7 @@ fn a_gateways_page_about_the_size_is_about_the_size() {
 }
 
 #[test]
-fn a_draft_that_vanishes_is_made_again() {
+fn a_draft_that_disappears_is_created_again() {
     let mut scenario = good();
     scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadWrite"]);
     let sandbox = Sandbox::start(scenario);
@@ -672,7 +672,7 @@ fn a_sign_in_host_that_does_not_decide_suspends_no_profile() {
 }
 
 /// The addresses in To, Cc and Bcc of what Graph got as MIME, as a parser reads them that is not ours.
-fn addressed(sandbox: &Sandbox) -> Vec<String> {
+fn recipients_of(sandbox: &Sandbox) -> Vec<String> {
     let mails = mails(sandbox);
     let mime = mails.last().unwrap()["mail"]["mime"].as_str().unwrap();
     let message = mail_parser::MessageParser::default().parse_headers(mime.as_bytes()).unwrap();
@@ -693,19 +693,19 @@ fn graph_gets_exactly_the_recipients() {
     // An address that is part of another one's.
     let id = service.send(json!({ "to": ["jim.bob@test.example"], "bcc": ["bob@test.example"] }));
     service.wait(&id, "delivered");
-    assert_eq!(addressed(&sandbox), ["jim.bob@test.example", "bob@test.example"]);
+    assert_eq!(recipients_of(&sandbox), ["jim.bob@test.example", "bob@test.example"]);
     // The header names a customer, the envelope does not.
     let raw = "To: Customer <customer@real.example>\nCc: \"Probe, the\" <PROBE@test.example>\nSubject: x\n\nhi\n";
     assert_eq!(send_raw(&service, raw, "").json()["code"], "MW0263");
     let answer = send_raw(&service, raw, "&recipients=probe@test.example,second@test.example");
     let message = service.wait(answer.json()["id"].as_str().unwrap(), "delivered");
-    assert_eq!(addressed(&sandbox), ["PROBE@test.example", "second@test.example"]);
+    assert_eq!(recipients_of(&sandbox), ["PROBE@test.example", "second@test.example"]);
     assert!(message["reason"].as_str().unwrap().contains("named only the recipients"), "{message:#}");
     assert!(!mails(&sandbox)[1].to_string().contains("customer@"), "{:#}", mails(&sandbox)[1]);
 }
 
 #[test]
-fn a_guard_that_came_later_holds_for_graph_as_well() {
+fn a_guard_that_is_added_later_applies_to_graph_as_well() {
     let sandbox = Sandbox::start(good());
     let service = start_service(&sandbox, QUICK);
     let hold = service.repo.run(&["outbox", "dev", "hold", "--company", "EDU1", "--reason", "x", "--format", "json"]);
@@ -720,7 +720,7 @@ fn a_guard_that_came_later_holds_for_graph_as_well() {
     let message = service.wait(&id, "failed");
     assert_eq!(message["recipients"][0]["reply"], "the environment may not write to it");
     assert_eq!(message["recipients"][1]["status"], "delivered");
-    assert_eq!(addressed(&sandbox), ["tester@test.example"]);
+    assert_eq!(recipients_of(&sandbox), ["tester@test.example"]);
     service.wait(&instead, "failed");
     assert_eq!(mails(&sandbox).len(), 1);
     crate::mail_service::environment(
@@ -730,7 +730,7 @@ fn a_guard_that_came_later_holds_for_graph_as_well() {
     service.apply();
     let id = service.send(json!({ "to": ["customer@real.example"], "cc": ["other@real.example"] }));
     service.wait(&id, "delivered");
-    assert_eq!(addressed(&sandbox), ["tester@test.example"]);
+    assert_eq!(recipients_of(&sandbox), ["tester@test.example"]);
 }
 
 #[test]
@@ -750,7 +750,7 @@ fn a_recipient_that_smtp_served_is_not_served_again_by_graph() {
     std::fs::write(&path, by_graph).unwrap();
     service.apply();
     service.wait(&id, "delivered");
-    assert_eq!(addressed(&sandbox), ["450=second@example.org"]);
+    assert_eq!(recipients_of(&sandbox), ["450=second@example.org"]);
     assert_eq!(sink.received()[0].to, ["first@example.org"]);
 }
 

@@ -57,7 +57,7 @@ fn everything_can_go_to_one_address_instead() {
 }
 
 #[test]
-fn a_tag_that_is_not_ascii_keeps_its_distance() {
+fn a_tag_that_is_not_ascii_stays_separated_from_the_subject() {
     let sink = Sink::start();
     let service = MailService::new(sink.port, &format!("{QUICK}  recipients: {{ subjectTag: \"[PRÜFUNG]\" }}\n"), "");
     let ids: Vec<String> =
@@ -78,7 +78,7 @@ fn a_tag_that_is_not_ascii_keeps_its_distance() {
 }
 
 #[test]
-fn a_refusal_of_the_one_address_is_everybodys() {
+fn a_refusal_of_the_rewritten_address_counts_for_every_recipient() {
     let sink = Sink::start();
     let service =
         MailService::new(sink.port, &format!("{QUICK}  recipients: {{ rewriteTo: 550=tests@example.com }}\n"), "");

@@ -70,7 +70,7 @@ fn queued_messages_can_be_cancelled() {
 }
 
 /// A service with forty messages, of which two at a time are under way.
-fn under_way(sink: &Sink) -> (MailService, Vec<String>) {
+fn messages_in_delivery(sink: &Sink) -> (MailService, Vec<String>) {
     sink.on("dot", Action::Slowly(25));
     let service = MailService::new(sink.port, QUICK, "limits: { concurrency: 2 }\n");
     let ids = (0..40).map(|_| service.send(json!({}))).collect();
@@ -79,9 +79,9 @@ fn under_way(sink: &Sink) -> (MailService, Vec<String>) {
 }
 
 #[test]
-fn a_hold_reaches_what_was_read_ahead() {
+fn a_hold_applies_to_prefetched_messages() {
     let sink = Sink::start();
-    let (service, ids) = under_way(&sink);
+    let (service, ids) = messages_in_delivery(&sink);
     let hold = service.repo.run(&["outbox", "dev", "hold", "--company", "EDU1", "--reason", "x", "--format", "json"]);
     let begun = sink.seen("mail");
     std::thread::sleep(Duration::from_secs(3));
@@ -100,7 +100,7 @@ fn a_hold_reaches_what_was_read_ahead() {
 #[test]
 fn prefetched_messages_can_be_cancelled() {
     let sink = Sink::start();
-    let (service, ids) = under_way(&sink);
+    let (service, ids) = messages_in_delivery(&sink);
     let status: Vec<u16> = ids.iter().map(|id| service.act(id, "cancel").status).collect();
     let outbox = service.wait_empty();
     // What was delivered or under way by then is not called back.

@@ -17,7 +17,7 @@ fn transactions(service: &MailService) -> u64 {
 }
 
 /// Asserts that nothing happens from here on: fewer than one transaction a second, after what was under way has ended.
-fn is_idle(service: &MailService, what: &str) {
+fn assert_idle(service: &MailService, what: &str) {
     std::thread::sleep(Duration::from_millis(1500));
     let before = transactions(service);
     std::thread::sleep(Duration::from_secs(5));
@@ -32,7 +32,7 @@ fn hold(service: &MailService, function: &str) {
 }
 
 #[test]
-fn a_server_that_was_away_and_then_asks_for_patience() {
+fn idle_after_an_outage_and_a_throttling_reply() {
     let sink = Sink::start();
     sink.on("connect", Action::ReplyTimes(1, "421 4.3.2 shutting down"));
     sink.on("mail", Action::Reply("432 4.3.2 concurrent connections limit exceeded"));
@@ -41,16 +41,16 @@ fn a_server_that_was_away_and_then_asks_for_patience() {
     sink.wait_for("connect", 1);
     let ids: Vec<String> = (0..3).map(|_| service.send(json!({ "subject": "b" }))).collect();
     sink.wait_for("mail", 1);
-    is_idle(&service, "down, then throttled");
+    assert_idle(&service, "down, then throttled");
     service.send(json!({ "subject": "c" }));
     hold(&service, "all-reports");
     service.send(json!({ "function": "all-reports" }));
-    is_idle(&service, "and more mail, some of it held");
+    assert_idle(&service, "and more mail, some of it held");
     assert!(ids.iter().all(|id| service.message(id)["status"] == "queued"));
 }
 
 #[test]
-fn a_suspended_profile_whose_mailbox_has_reached_its_limit() {
+fn idle_with_a_suspended_profile_whose_mailbox_has_reached_its_limit() {
     let sink = Sink::start();
     sink.users(&[("mailer", "right-password")]);
     let service = MailService::guarded(sink.port, "", "none", true);
@@ -64,13 +64,13 @@ fn a_suspended_profile_whose_mailbox_has_reached_its_limit() {
     for _ in 0..3 {
         service.send(json!({}));
     }
-    is_idle(&service, "the limit of the day");
+    assert_idle(&service, "the limit of the day");
     sink.users(&[("mailer", "right-password")]);
-    is_idle(&service, "the login works again");
+    assert_idle(&service, "the login works again");
 }
 
 #[test]
-fn two_profiles_with_one_mailbox_whose_server_is_slow() {
+fn idle_with_two_profiles_of_one_mailbox_whose_server_is_slow() {
     let sink = Sink::start();
     sink.on("dot", Action::Held);
     let service = MailService::unapplied(sink.port, QUICK, "limits: { concurrency: 1 }\n");
@@ -83,7 +83,7 @@ fn two_profiles_with_one_mailbox_whose_server_is_slow() {
         .map(|n| service.send(json!({ "function": if n % 2 == 0 { "default" } else { "all-reports" } })))
         .collect();
     sink.wait_for("dot", 1);
-    is_idle(&service, "one connection for two profiles");
+    assert_idle(&service, "one connection for two profiles");
     // Both get their turn, and neither more than the mailbox may have.
     sink.on("dot", Action::Usual);
     for id in &ids {
@@ -94,7 +94,7 @@ fn two_profiles_with_one_mailbox_whose_server_is_slow() {
 }
 
 #[test]
-fn a_rate_and_a_refused_next_secret_and_a_server_that_is_gone() {
+fn idle_with_a_rate_a_refused_next_secret_and_an_unreachable_server() {
     let sink = Sink::start();
     let gone = Sink::start();
     gone.on("connect", Action::HangUp);
@@ -109,5 +109,5 @@ fn a_rate_and_a_refused_next_secret_and_a_server_that_is_gone() {
     }
     sink.wait_received(2);
     gone.wait_for("connect", 3);
-    is_idle(&service, "a rate, and a server that hangs up");
+    assert_idle(&service, "a rate, and a server that hangs up");
 }

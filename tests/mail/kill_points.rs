@@ -12,7 +12,7 @@ use crate::{
 const HOLDS: &str = "  functions: { default: { unknown: hold } }\n";
 
 #[test]
-fn after_it_was_accepted() {
+fn killed_after_a_message_was_accepted() {
     let sink = Sink::start();
     sink.on("connect", Action::Silent);
     let mut service = MailService::new(sink.port, QUICK, "");
@@ -26,7 +26,7 @@ fn after_it_was_accepted() {
 }
 
 #[test]
-fn while_the_envelope_is_agreed_upon() {
+fn killed_during_the_envelope() {
     let sink = Sink::start();
     sink.on("rcpt", Action::Silent);
     let mut service = MailService::new(sink.port, QUICK, "");
@@ -60,7 +60,7 @@ fn recipients_that_were_refused_keep_their_result() {
 }
 
 #[test]
-fn after_the_dot_and_before_the_answer() {
+fn killed_after_the_dot_and_before_the_final_reply() {
     let sink = Sink::start();
     sink.on("dot", Action::Silent);
     let mut service = MailService::new(sink.port, &format!("{QUICK}{HOLDS}"), "");
@@ -83,7 +83,7 @@ fn after_the_dot_and_before_the_answer() {
 }
 
 #[test]
-fn after_it_was_marked_and_before_the_dot() {
+fn killed_after_a_message_was_marked_and_before_the_dot() {
     let sink = Sink::start();
     sink.stall_after(Some(20_000));
     let mut service = MailService::new(sink.port, &format!("{QUICK}{HOLDS}"), "");
@@ -105,7 +105,7 @@ fn after_it_was_marked_and_before_the_dot() {
 }
 
 #[test]
-fn after_the_answer_and_before_it_was_written_down() {
+fn killed_after_the_final_reply_and_before_it_was_recorded() {
     let sink = Sink::start();
     sink.on("dot", Action::Held);
     let mut service = MailService::new(sink.port, &format!("{QUICK}{HOLDS}"), "");

@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[test]
-fn no_minute_has_more_than_its_share_whatever_is_restarted() {
+fn the_limit_of_a_minute_holds_over_restarts() {
     let sink = Sink::start();
     let mut service = MailService::new(sink.port, QUICK, "limits: { perMinute: 8, concurrency: 3 }\n");
     for _ in 0..30 {
@@ -36,7 +36,7 @@ fn no_minute_has_more_than_its_share_whatever_is_restarted() {
 }
 
 #[test]
-fn no_more_at_once_than_stated() {
+fn the_limit_of_concurrent_deliveries_holds() {
     let sink = Sink::start();
     sink.on("dot", Action::Slowly(20));
     let service = MailService::new(sink.port, QUICK, "limits: { concurrency: 3 }\n");
@@ -65,7 +65,7 @@ fn recipients_of_a_day_are_counted_over_restarts() {
 }
 
 #[test]
-fn one_approval_is_not_held_up_by_a_thousand_statements() {
+fn an_approval_is_not_delayed_by_a_thousand_statements() {
     let sink = Sink::start();
     sink.on("dot", Action::Slowly(3));
     let service = MailService::new(sink.port, QUICK, "limits: { concurrency: 2 }\n");
@@ -95,7 +95,7 @@ fn flood(service: &MailService, company: &str, functions: &[&str], each: usize) 
 }
 
 #[test]
-fn a_company_with_many_functions_has_no_more_than_one_with_one() {
+fn a_company_with_many_functions_gets_no_larger_share() {
     let many: Vec<&str> = functions().collect();
     assert_eq!(many.len(), 12);
     let sink = Sink::start();
@@ -117,7 +117,7 @@ fn a_company_with_many_functions_has_no_more_than_one_with_one() {
 }
 
 #[test]
-fn a_server_that_asks_for_patience_gets_it() {
+fn a_throttling_reply_pauses_the_mailbox() {
     let sink = Sink::start();
     sink.on(
         "mail",

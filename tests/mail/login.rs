@@ -16,7 +16,7 @@ fn start_service(sink: &Sink, delivery: &str) -> MailService {
 }
 
 #[test]
-fn the_profile_is_parked_and_the_mail_waits() {
+fn a_refused_login_suspends_the_profile_and_its_messages_wait() {
     let sink = Sink::start();
     sink.users(&[("mailer", "right-password")]);
     sink.on("auth", Action::Reply("535 5.7.8 authentication failed"));
@@ -116,7 +116,7 @@ fn nothing_is_sent_without_the_login_that_the_profile_states() {
 }
 
 #[test]
-fn a_parked_profile_stays_parked_after_a_restart() {
+fn a_suspended_profile_stays_suspended_after_a_restart() {
     let sink = Sink::start();
     sink.users(&[("mailer", "another")]);
     let mut service = start_service(&sink, QUICK);
@@ -150,7 +150,7 @@ pub(crate) fn events_as(service: &MailService, token: &str) -> Vec<serde_json::V
 }
 
 #[test]
-fn a_login_that_is_wanted_at_the_recipient_parks_as_well() {
+fn a_login_that_is_required_at_the_recipient_suspends_as_well() {
     let sink = Sink::start();
     sink.users(&[("mailer", "right-password")]);
     sink.on("rcpt", Action::Reply("530 5.7.0 Authentication required"));

@@ -24,25 +24,17 @@ const BODY: usize = 50_000_000;
 /// three wait), `WORK` for what is being made of one of them, what the store copies of one when it writes it, and some
 /// for everything else.
 const SUBMITTED: u64 = 256 + 64 + 48 + 24;
-/// The memory that deliveries may use, in MiB: `LARGE_AT_ONCE` of `src/delivery/dispatcher.rs`, which is one of these and
-/// a second copy while it is read or taken apart, and some for everything else.
+/// The memory that deliveries may use, in MiB: `LARGE_IN_MEMORY` of `src/delivery/attempt.rs`, which admits one of these
+/// messages and its second copy while it is read or converted, and some for everything else.
 const DELIVERED: u64 = 96 + 40;
 
-/// Resident memory of the service, in MiB.
-fn resident(service: &MailService) -> u64 {
-    let pid = service.repo.service.as_ref().unwrap().child.id();
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap().to_owned();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
-}
-
-/// The most that is resident while something is done: looked at every few milliseconds, and a large body lives longer.
-fn most_during(service: &MailService, work: impl FnOnce()) -> u64 {
+/// Returns the largest resident memory during some work. It is read every few milliseconds; a large body exists for longer.
+fn peak_during(service: &MailService, work: impl FnOnce()) -> u64 {
     let (done, most) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Acquire) {
-                most.fetch_max(resident(service), Ordering::AcqRel);
+                most.fetch_max(service.repo.resident_memory(), Ordering::AcqRel);
                 std::thread::sleep(Duration::from_millis(3));
             }
         });
@@ -74,19 +66,19 @@ fn send_whole(service: &MailService, whole: &[u8]) {
 }
 
 /// Submits so many at once while nothing may leave, then lets them leave.
-fn stays_within_bounds(service: &MailService, submit: impl Fn(usize) + Sync) {
+fn assert_within_bounds(service: &MailService, submit: impl Fn(usize) + Sync) {
     let hold = br#"{ "function": "default", "reason": "until all is there" }"#;
     let hold = service.repo.http("POST", "/v1/holds", &[], hold).json()["id"].as_str().unwrap().to_owned();
-    let before = resident(service);
+    let before = service.repo.resident_memory();
     let number = AtomicUsize::new(0);
-    let submitted = most_during(service, || {
+    let submitted = peak_during(service, || {
         std::thread::scope(|scope| {
             for _ in 0..AT_ONCE {
                 scope.spawn(|| submit(number.fetch_add(1, Ordering::Relaxed)));
             }
         });
     }) - before;
-    let delivered = most_during(service, || {
+    let delivered = peak_during(service, || {
         assert_eq!(service.repo.http("DELETE", &format!("/v1/holds/{hold}"), &[], b"").status, 204);
         let outbox = service.wait_empty_for(Duration::from_secs(200));
         assert_eq!(count(&outbox, "delivered"), AT_ONCE as u64, "{outbox:#}");
@@ -95,24 +87,24 @@ fn stays_within_bounds(service: &MailService, submit: impl Fn(usize) + Sync) {
     assert!(submitted <= SUBMITTED, "{submitted} MiB to submit them");
     assert!(delivered <= DELIVERED, "{delivered} MiB to deliver them");
     // What is large is given back, and not kept for the next time.
-    let after = resident(service);
+    let after = service.repo.resident_memory();
     assert!(after < before + 40, "{after} MiB afterwards, {before} before");
 }
 
 #[test]
-fn large_bodies_by_smtp_take_what_is_set_aside_for_them() {
+fn large_messages_by_smtp_stay_within_the_memory_limit() {
     let sink = Sink::start();
     sink.extensions(&["8BITMIME", "SIZE 100000000"]);
     let service = MailService::new(sink.port, QUICK, "limits: { messageSize: 60000000 }\n");
     let whole = whole();
-    stays_within_bounds(&service, |number| match number % 2 {
+    assert_within_bounds(&service, |number| match number % 2 {
         0 => drop(service.send(in_parts())),
         _ => send_whole(&service, &whole),
     });
 }
 
 #[test]
-fn large_bodies_by_graph_take_what_is_set_aside_for_them() {
+fn large_messages_by_graph_stay_within_the_memory_limit() {
     let mut scenario = good();
     scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadWrite"]);
     let sandbox = Sandbox::start(scenario);
@@ -121,7 +113,7 @@ fn large_bodies_by_graph_take_what_is_set_aside_for_them() {
     profile["limits"] = json!({ "messageSize": 60_000_000 });
     let service = post_with(&sandbox, QUICK, &profile, "documents/secret", SECRET);
     let whole = whole();
-    stays_within_bounds(&service, |_| send_whole(&service, &whole));
+    assert_within_bounds(&service, |_| send_whole(&service, &whole));
     let uploads = sandbox.get("requests");
     let uploads =
         uploads.as_array().unwrap().iter().filter(|request| request["path"].as_str().unwrap().contains("/upload/"));

@@ -60,7 +60,7 @@ fn addresses_are_read_and_written_in_the_form_in_which_they_are_transmitted() {
 }
 
 #[test]
-fn invalid_addresses_are_refused_with_reason_and_place() {
+fn invalid_addresses_are_refused_with_reason_and_position() {
     for (text, reason, position) in [
         ("", "it is empty", None),
         ("a b", "no `@`", None),
@@ -127,7 +127,7 @@ fn a_name_next_to_an_address_is_unambiguous_or_refused() {
 }
 
 #[test]
-fn headers_are_read_as_the_standard_says_and_as_programs_write_them() {
+fn headers_are_parsed_by_the_standard_and_as_programs_write_them() {
     let read = |value: &str| {
         let list = address_list::parse(value).unwrap_or_else(|error| panic!("{value}: {error}"));
         list.entries.iter().map(|entry| (entry.name.clone().unwrap_or_default(), entry.address.to_string())).collect()
@@ -290,7 +290,7 @@ proptest! {
 
     /// Nothing that comes from outside ends in a panic, and what is written is read as the same.
     #[test]
-    fn an_address_that_was_read_is_read_as_the_same(text in "\\PC{0,40}", tail in "[a-z@.\"\\\\<>(),;: \\[\\]äß-]{0,30}") {
+    fn a_parsed_address_parses_to_itself(text in "\\PC{0,40}", tail in "[a-z@.\"\\\\<>(),;: \\[\\]äß-]{0,30}") {
         for text in [&text, &tail, &format!("{text}@{tail}"), &format!("{tail} <{tail}@example.com>")] {
             if let Ok(address) = Address::parse(text) {
                 let again = Address::parse(address.as_str()).unwrap();
@@ -327,7 +327,7 @@ proptest! {
 
     /// A message in ASCII says what it said before.
     #[test]
-    fn a_message_in_ascii_says_the_same(
+    fn a_message_converted_to_ascii_has_the_same_contents(
         text in "[a-zäöü€.=F \t\n]{0,300}", subject in "[a-zäöü€ ]{1,60}", file in prop::collection::vec(any::<u8>(), 1..300),
     ) {
         let text = text.replace('\n', "\r\n");
@@ -593,7 +593,7 @@ fn a_draft_carries_everything_or_is_refused() {
 }
 
 #[test]
-fn a_forbidden_file_is_found_under_every_name_that_becomes_it() {
+fn a_forbidden_file_is_found_under_every_spelling_of_its_name() {
     let rules =
         Attachments { forbidden: vec!["exe".to_owned(), ".JS".to_owned(), "application/x-msdownload".to_owned()] };
     for name in [
@@ -654,7 +654,7 @@ fn a_forbidden_file_is_found_under_every_name_that_becomes_it() {
 }
 
 #[test]
-fn base64_that_is_none_is_refused_with_the_character_and_its_place() {
+fn invalid_base64_is_refused_with_the_character_and_its_position() {
     for (text, reason) in [
         ("JVBERi0...", "`.` at character 8"),
         ("aGV\u{e4}", "U+00E4"),

@@ -52,7 +52,7 @@ fn parsed(program: &std::path::Path, script: &str, extension: &str, mail: &str) 
 }
 
 #[test]
-fn python_and_node_read_what_was_asked_for() {
+fn python_and_node_parse_composed_messages() {
     let sink = Sink::start();
     let service =
         MailService::new(sink.port, QUICK, "from: { address: erp@example.com, name: \"Müller, Öl & Söhne\" }\n");

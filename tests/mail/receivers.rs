@@ -117,14 +117,14 @@ fn delivers(receiver: &MailReceiver) {
 }
 
 #[test]
-fn exim_takes_what_is_sent() {
+fn exim_accepts_every_message() {
     let configuration = "primary_hostname = receiver.example.org\nspool_directory = {place}/spool\nlog_file_path = {place}/log/%slog\nexim_user = nobody\nexim_group = nogroup\nnever_users =\ndomainlist local_domains = example.org\nacl_smtp_rcpt = rcpt\nlocal_interfaces = 127.0.0.1\ndaemon_smtp_ports = {port}\ntls_advertise_hosts =\nbegin acl\nrcpt:\n  accept domains = +local_domains\n  deny message = relay not permitted\nbegin routers\nall:\n  driver = accept\n  transport = file\nbegin transports\nfile:\n  driver = appendfile\n  file = {place}/mail/inbox\n  user = nobody\n  group = nogroup\n  create_file = anywhere\nbegin retry\n* * F,1h,1m\n";
     let receiver = MailReceiver::start("exim", configuration, "exim4 -C {place}/conf -bdf -q1m");
     delivers(&receiver);
 }
 
 #[test]
-fn opensmtpd_takes_what_is_sent() {
+fn opensmtpd_accepts_every_message() {
     let configuration = "listen on 127.0.0.1 port {port}\ntable users { \"@example.org\" = \"nobody\" }\naction \"keep\" maildir \"{place}/mail\" virtual <users>\nmatch from any for domain \"example.org\" action \"keep\"\n";
     let receiver = MailReceiver::start("opensmtpd", configuration, "smtpd -d -f {place}/conf");
     delivers(&receiver);

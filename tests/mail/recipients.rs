@@ -28,7 +28,7 @@ fn each_recipient_has_its_own_result() {
 }
 
 #[test]
-fn only_those_who_wait_are_tried_again() {
+fn only_waiting_recipients_are_tried_again() {
     let sink = Sink::start();
     let service = MailService::new(sink.port, QUICK, "");
     let id = service.send(json!({ "to": ["one@example.org", "450=later@example.org"] }));
@@ -95,7 +95,7 @@ fn an_unknown_outcome_leaves_refused_recipients_refused() {
 }
 
 #[test]
-fn a_refusal_of_the_contents_is_about_those_who_were_accepted() {
+fn a_refusal_of_the_contents_concerns_the_accepted_recipients() {
     for (place, reply, code) in [
         ("dot", "554 5.6.0 not this", "554"),
         ("data", "554 5.6.0 not this", "554"),
@@ -121,7 +121,7 @@ fn a_refusal_of_the_contents_is_about_those_who_were_accepted() {
 }
 
 #[test]
-fn a_refusal_for_now_leaves_what_is_refused_for_good() {
+fn a_temporary_refusal_keeps_permanently_refused_recipients() {
     let sink = Sink::start();
     let service = held(&sink);
     sink.on("dot", Action::ReplyTimes(2, "451 4.3.0 later"));

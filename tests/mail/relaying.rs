@@ -41,7 +41,7 @@ fn unknown_recipients_suspend_nothing() {
 }
 
 #[test]
-fn addresses_that_the_server_cannot_take_suspend_nothing() {
+fn addresses_that_the_server_does_not_support_suspend_nothing() {
     let sink = Sink::start();
     sink.extensions(&["8BITMIME"]);
     let service = MailService::new(sink.port, QUICK, "");
@@ -53,7 +53,7 @@ fn addresses_that_the_server_cannot_take_suspend_nothing() {
 }
 
 #[test]
-fn a_recipient_that_is_not_relayed_to_holds_up_no_other() {
+fn a_recipient_without_relaying_delays_no_other() {
     let sink = Sink::start();
     let service = MailService::new(sink.port, QUICK, "");
     let outside: Vec<String> =
@@ -76,7 +76,7 @@ fn a_recipient_that_is_not_relayed_to_holds_up_no_other() {
 }
 
 #[test]
-fn a_recipient_that_is_not_relayed_to_costs_the_others_of_its_message_nothing() {
+fn a_recipient_without_relaying_does_not_affect_the_others_of_its_message() {
     let sink = Sink::start();
     let service = MailService::new(sink.port, QUICK, "");
     let id = service.send(json!({ "to": ["relay=1@example.org", "a@example.com"] }));
@@ -86,7 +86,7 @@ fn a_recipient_that_is_not_relayed_to_costs_the_others_of_its_message_nothing() 
 }
 
 #[test]
-fn refused_contents_hold_up_no_other_message() {
+fn refused_contents_delay_no_other_message() {
     let sink = Sink::start();
     sink.on("dot", Action::Reply("554 5.7.1 Message rejected, virus found"));
     let service = MailService::new(sink.port, QUICK, "");
@@ -98,7 +98,7 @@ fn refused_contents_hold_up_no_other_message() {
 }
 
 #[test]
-fn a_recipient_whose_server_refuses_the_sender_ends_and_holds_up_no_other() {
+fn a_recipient_whose_server_refuses_the_sender_fails_and_delays_no_other() {
     let sink = Sink::start();
     sink.on("rcpt", Action::Reply("550 5.7.1 Sender rejected by this user"));
     let service = MailService::new(sink.port, QUICK, "");

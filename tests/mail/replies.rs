@@ -51,7 +51,7 @@ fn permanent_replies_are_not_retried_and_can_be_replayed() {
 }
 
 #[test]
-fn a_server_that_postfix_wrote_says_no() {
+fn postfix_refuses_a_recipient() {
     // smtp-sink's own faults: `-r` answers 4xx, `-f` 5xx, `-q` hangs up.
     for (options, status, class) in [
         (["-f", "RCPT"], "failed", "permanent"),
@@ -71,7 +71,7 @@ fn a_server_that_postfix_wrote_says_no() {
 }
 
 #[test]
-fn a_server_that_says_not_now_to_everybody_is_not_asked_by_each() {
+fn a_temporary_refusal_of_the_sender_is_not_repeated_for_each_message() {
     let sink = Sink::start();
     sink.on("mail", Action::Reply("451 4.3.0 not now"));
     let service = MailService::new(sink.port, QUICK, "limits: { concurrency: 4 }\n");
@@ -101,7 +101,7 @@ fn post_for(verb: &str, sink: &Sink) -> MailService {
 }
 
 #[test]
-fn not_now_at_the_login_and_at_starttls_is_tried_again() {
+fn a_temporary_refusal_of_login_or_starttls_is_tried_again() {
     for verb in ["auth", "starttls"] {
         let sink = Sink::start();
         let service = post_for(verb, &sink);
@@ -118,7 +118,7 @@ fn not_now_at_the_login_and_at_starttls_is_tried_again() {
 }
 
 #[test]
-fn never_before_there_is_a_recipient_is_not_the_messages_fault() {
+fn a_permanent_refusal_before_any_recipient_fails_no_message() {
     for (verb, reply) in [
         ("connect", "554 5.7.1 no service for you"),
         ("ehlo", "550 5.7.1 no service for you"),

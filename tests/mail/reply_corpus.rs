@@ -20,16 +20,16 @@ struct Case {
 }
 
 #[test]
-fn each_reply_means_what_it_says() {
+fn each_reply_is_classified_as_documented() {
     let cases: Vec<Case> = serde_json::from_str(include_str!("../fixtures/replies.json")).unwrap();
     let wrong: Vec<String> = cases
         .iter()
         .filter_map(|case| {
             let meaning = match (&case.phase, &case.reply, case.http) {
-                (Some(phase), Some(reply), None) => replies::smtp(phase, reply),
+                (Some(phase), Some(reply), None) => replies::classify_smtp(phase, reply),
                 (None, None, Some(status)) => {
                     let codes: Vec<&str> = case.codes.iter().map(String::as_str).collect();
-                    replies::graph(status, &codes, &case.text)
+                    replies::classify_graph(status, &codes, &case.text)
                 }
                 _ => return Some(format!("{}: neither one nor the other", case.from)),
             };
@@ -44,15 +44,15 @@ fn each_reply_means_what_it_says() {
 }
 
 #[test]
-fn a_refusal_is_never_taken_for_a_delivery() {
+fn a_refusal_is_never_classified_as_delivered() {
     for phase in ["greeting", "tls", "login", "mail", "rcpt", "data", "dot"] {
         for code in 400..600 {
-            let class = replies::smtp(phase, &format!("{code} whatever it says")).class;
+            let class = replies::classify_smtp(phase, &format!("{code} whatever it says")).class;
             assert!(class != Class::Delivered && class != Class::Unknown, "{phase} {code}: {class:?}");
         }
     }
     for status in (300..600).filter(|status| *status != 304) {
-        let class = replies::graph(status, &[], "").class;
+        let class = replies::classify_graph(status, &[], "").class;
         assert!(class != Class::Delivered, "{status}: {class:?}");
     }
 }
@@ -65,14 +65,14 @@ fn the_name_of_a_recipient_does_not_matter() {
     {
         let address = format!("<{}@example.org>", name.replace(' ', "."));
         for (code, class) in [("550 5.1.1", Class::Permanent), ("450 4.2.1", Class::Transient)] {
-            let meaning = replies::smtp("rcpt", &format!("{code} {address}: User unknown"));
+            let meaning = replies::classify_smtp("rcpt", &format!("{code} {address}: User unknown"));
             assert_eq!(meaning.class, class, "{address}: {}", meaning.why);
         }
     }
 }
 
 #[test]
-fn the_party_that_a_refusal_is_about() {
+fn a_refusal_has_the_scope_of_its_subject() {
     for (reply, about) in [
         ("550 5.1.1 User unknown", RefusalScope::Recipient),
         ("550 no such user here", RefusalScope::Recipient),
@@ -84,20 +84,20 @@ fn the_party_that_a_refusal_is_about() {
         ("550 5.1.1 <a@example.org>: Recipient address rejected: User unknown", RefusalScope::Recipient),
         ("550 5.1.0 <a@example.org>: Recipient address rejected: undeliverable address", RefusalScope::Recipient),
     ] {
-        assert_eq!(replies::smtp("rcpt", reply).scope, about, "{reply}");
+        assert_eq!(replies::classify_smtp("rcpt", reply).scope, about, "{reply}");
     }
 }
 
 #[test]
-fn a_server_that_wants_encryption_differs_from_one_that_wants_a_login() {
+fn required_encryption_differs_from_a_required_login() {
     for reply in ["530 5.7.0 Must issue a STARTTLS command first", "550 5.7.1 STARTTLS required"] {
-        let remedy = replies::smtp("mail", reply).remedy.unwrap();
+        let remedy = replies::classify_smtp("mail", reply).remedy.unwrap();
         assert!(remedy.contains("encryption: starttls"), "{reply}: {remedy}");
     }
 }
 
 #[test]
-fn a_refusal_of_the_contents_says_so_in_several_languages() {
+fn a_refusal_of_the_contents_is_recognized_in_several_languages() {
     for reply in [
         "554 5.7.1 Message contains a virus",
         "552 5.7.0 This message was blocked because its content presents a potential security issue",
@@ -105,7 +105,7 @@ fn a_refusal_of_the_contents_says_so_in_several_languages() {
         "550 Pièce jointe refusée",
         "554 Contenido no permitido",
     ] {
-        let meaning = replies::smtp("dot", reply);
+        let meaning = replies::classify_smtp("dot", reply);
         assert_eq!((meaning.class, meaning.scope), (Class::Permanent, RefusalScope::Contents), "{reply}");
     }
 }

@@ -18,7 +18,7 @@ fn back_up(service: &MailService, name: &str) {
 }
 
 /// Puts the database back, with the service stopped.
-fn put_back(service: &MailService, name: &str) {
+fn restore_folder(service: &MailService, name: &str) {
     let data = service.repo.path(".data");
     // A service that was stopped leaves nothing in the log of changes that would find its way into another database.
     let log = std::fs::metadata(data.join("store.sqlite-wal")).map_or(0, |found| found.len());
@@ -97,7 +97,7 @@ fn queued_messages_of_a_backup_are_not_sent_automatically() {
     let newest = service.outbox();
     assert_eq!(count(&newest, "delivered"), 4);
     stop(&mut service);
-    put_back(&service, "backup.sqlite");
+    restore_folder(&service, "backup.sqlite");
     serve(&mut service, &[]);
 
     assert!(service.log().contains("the store was restored from a backup"), "{}", service.log());
@@ -136,13 +136,13 @@ fn queued_messages_of_a_backup_are_not_sent_automatically() {
 
     // The same backup once more.
     stop(&mut service);
-    put_back(&service, "backup.sqlite");
+    restore_folder(&service, "backup.sqlite");
     serve(&mut service, &[]);
     assert!(service.outbox()["restored"]["why"].is_string());
 }
 
 #[test]
-fn a_folder_that_was_put_back_is_said_to_be_and_tokens_wait_to_be_confirmed() {
+fn a_restored_folder_is_reported_and_its_tokens_wait_for_confirmation() {
     let sink = Sink::start();
     let mut service = MailService::new(sink.port, QUICK, "");
     let (id, sender) = new_token(&service, "erp", "viewer");

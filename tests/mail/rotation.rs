@@ -66,7 +66,7 @@ fn send_all(service: &MailService, count: usize) {
 }
 
 /// Asserts that no value is in the responses, the log or the events.
-fn nothing_leaks(service: &MailService) {
+fn assert_no_secret_leaks(service: &MailService) {
     let log = service.repo.service.as_ref().unwrap().log.lock().unwrap().clone();
     let answers = ["/v1/state", "/v1/outbox", "/v1/verify", "/v1/audit"]
         .map(|path| service.repo.http("GET", path, &[], b"").body);
@@ -98,7 +98,7 @@ fn the_next_value_is_used_once_it_is_accepted() {
     assert!(status.contains("promoted") && status.contains("rotate dev relay/login --finish"), "{status}");
     assert!(service.repo.run(&["status", "dev"]).code(0).stdout.contains("has been in use since"));
     service.repo.run(&["drift", "dev"]).code(0);
-    nothing_leaks(&service);
+    assert_no_secret_leaks(&service);
 
     // Also after kill -9.
     let before = sink.logins().len();
@@ -174,7 +174,7 @@ fn while_the_next_value_is_refused_the_current_one_is_used() {
     let no = finish(&service).code(1);
     assert!(no.stderr.contains("MW0363") && no.stderr.contains("has been refused since"), "{}", no.stderr);
     assert!(service.repo.path("secrets/dev/relay/login.next.age").exists());
-    nothing_leaks(&service);
+    assert_no_secret_leaks(&service);
 
     // The password is changed at the server: no message waits, and nothing is parked.
     sink.users(&[("mailer", NEW)]);
@@ -228,7 +228,7 @@ fn with_both_refused_the_profile_is_parked() {
 }
 
 #[test]
-fn killed_between_the_promotion_and_its_use() {
+fn a_kill_between_promotion_and_use_loses_nothing() {
     let sink = Sink::start();
     sink.users(&[("mailer", OLD), ("mailer", NEW)]);
     let mut service = start_service(&sink);
@@ -436,7 +436,7 @@ fn while_a_next_certificate_is_refused_the_current_one_signs() {
 }
 
 #[test]
-fn a_next_certificate_without_its_key_harms_nothing() {
+fn a_next_certificate_without_its_key_changes_nothing() {
     let (old, new) = (SigningCertificate::new(), SigningCertificate::new());
     let (_sandbox, service) = by_certificate(&[&old, &new], &old);
     let refused = service.repo.pipe(&["secrets", "rotate", "dev", "documents/key"], new.certificate.as_bytes()).code(1);

@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[test]
-fn a_hundred_at_once_are_one_message() {
+fn a_hundred_simultaneous_submissions_are_one_message() {
     let sink = Sink::start();
     let mut service = MailService::new(sink.port, QUICK, "");
     let answers: Vec<_> = std::thread::scope(|scope| {
@@ -96,7 +96,7 @@ fn a_recipient_with_a_copy_gets_no_other_when_another_recipient_failed() {
 }
 
 #[test]
-fn a_crash_amid_a_hundred_leaves_one_message() {
+fn a_crash_during_a_hundred_submissions_leaves_one_message() {
     let sink = Sink::start();
     let mut service = MailService::new(sink.port, QUICK, "");
     let ids = std::sync::Mutex::new(std::collections::BTreeSet::new());

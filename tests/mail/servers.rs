@@ -13,7 +13,7 @@ fn first_attempt(service: &MailService, id: &str) -> serde_json::Value {
 }
 
 #[test]
-fn three_digits_decide_in_whatever_encoding_and_form() {
+fn three_digits_decide_in_any_encoding_and_form() {
     for (verb, reply, status) in [
         ("connect", &b"220 \xd3\xca\xbc\xfe ESMTP\r\n"[..], "delivered"),
         ("connect", b"220-first\n220\n", "delivered"),
@@ -42,7 +42,7 @@ fn three_digits_decide_in_whatever_encoding_and_form() {
 }
 
 #[test]
-fn a_reply_before_its_time_is_not_taken_for_the_one_to_the_contents() {
+fn an_early_reply_is_not_taken_as_the_reply_to_the_contents() {
     let sink = Sink::start();
     sink.on("data", Action::Bytes(b"354 go ahead\r\n250 2.0.0 taken already\r\n"));
     let service = MailService::new(sink.port, QUICK, "");
@@ -56,7 +56,7 @@ fn a_reply_before_its_time_is_not_taken_for_the_one_to_the_contents() {
 }
 
 #[test]
-fn offers_in_any_case_are_offers() {
+fn extensions_are_recognized_in_any_case() {
     let sink = Sink::start();
     sink.extensions(&["8BitMime", "smtputf8", "size 20000", "dsn"]);
     let service = MailService::new(sink.port, QUICK, "");
@@ -69,7 +69,7 @@ fn offers_in_any_case_are_offers() {
 }
 
 #[test]
-fn many_recipients_are_named_at_once_where_the_server_offers_that() {
+fn recipients_are_pipelined_where_the_server_offers_it() {
     let sink = Sink::start();
     sink.extensions(&["pipelining", "8BITMIME"]);
     let service = MailService::new(sink.port, QUICK, "");
@@ -86,7 +86,7 @@ fn many_recipients_are_named_at_once_where_the_server_offers_that() {
 }
 
 #[test]
-fn a_server_that_knows_no_ehlo_gets_helo() {
+fn a_server_without_ehlo_gets_helo() {
     for refusal in [&b"500 what\r\n"[..], b"502 5.5.1 not implemented\r\n", b"550 no\r\n"] {
         let sink = Sink::start();
         sink.on("ehlo", Action::Bytes(refusal));
@@ -136,7 +136,7 @@ fn challenges_are_answered_by_their_order() {
 }
 
 #[test]
-fn a_mechanism_that_is_offered_and_unknown_gives_way_to_the_next() {
+fn after_an_unsupported_mechanism_the_next_is_tried() {
     let sink = Sink::start();
     sink.users(&[("mailer", "right-password")]);
     sink.on("auth", Action::ReplyTimes(1, "504 5.5.4 Unrecognized authentication type"));
@@ -256,7 +256,7 @@ fn verify_names_the_sender_as_a_recipient_and_sends_nothing() {
 }
 
 #[test]
-fn the_name_to_greet_with_can_be_stated() {
+fn the_helo_name_can_be_set() {
     let sink = Sink::start();
     let mut service = MailService::unapplied(sink.port, QUICK, "");
     let options = ["--demo", "--smtp-helo-name", "mail.example.com"];
@@ -302,7 +302,7 @@ fn one_bad_server_does_not_delay_others() {
 }
 
 #[test]
-fn a_server_that_answers_oddly_for_some_recipients_takes_the_others() {
+fn malformed_replies_for_some_recipients_do_not_affect_the_others() {
     let sink = Sink::start();
     let service = MailService::new(sink.port, QUICK, "");
     let odd: Vec<String> =

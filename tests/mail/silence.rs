@@ -24,7 +24,7 @@ fn first_attempt(verb: &'static str, act: Action) -> (String, String, String, Du
 }
 
 #[test]
-fn silence_ends_at_the_deadline_of_its_phase() {
+fn silence_times_out_at_the_deadline_of_its_phase() {
     let cases = [("connect", "greeting"), ("ehlo", "greeting"), ("mail", "mail"), ("rcpt", "rcpt"), ("data", "data")];
     let threads: Vec<_> = cases
         .into_iter()
@@ -42,21 +42,21 @@ fn silence_ends_at_the_deadline_of_its_phase() {
 }
 
 #[test]
-fn silence_after_the_dot_leaves_a_doubt() {
+fn after_silence_after_the_dot_the_outcome_is_unknown() {
     let (phase, class, reply, took) = first_attempt("dot", Action::Silent);
     assert_eq!((phase.as_str(), class.as_str()), ("dot", "unknown"), "{reply}");
     assert!(took >= Duration::from_secs(3), "{took:?}");
 }
 
 #[test]
-fn a_byte_at_a_time_is_silence_too() {
+fn a_reply_of_single_bytes_times_out() {
     // 13 bytes at 400 ms each: the deadline is for the whole answer.
     let (phase, class, reply, _) = first_attempt("mail", Action::Slowly(400));
     assert_eq!((phase.as_str(), class.as_str()), ("mail", "transient"), "{reply}");
 }
 
 #[test]
-fn a_connection_cut_within_the_contents_leaves_no_doubt() {
+fn after_a_connection_cut_within_the_contents_the_outcome_is_known() {
     let sink = Sink::start();
     sink.cut_after(Some(20_000));
     let service = MailService::new(sink.port, QUICK, "");
@@ -70,7 +70,7 @@ fn a_connection_cut_within_the_contents_leaves_no_doubt() {
 }
 
 #[test]
-fn a_connection_cut_after_the_dot_leaves_one() {
+fn after_a_connection_cut_after_the_dot_the_outcome_is_unknown() {
     let sink = Sink::start();
     sink.on("dot", Action::HangUpTimes(1));
     let retry = "  functions: { default: { unknown: retry } }\n";
@@ -83,7 +83,7 @@ fn a_connection_cut_after_the_dot_leaves_one() {
 }
 
 #[test]
-fn a_server_that_cuts_after_the_dot_takes_no_more_in_doubt_than_it_must() {
+fn a_server_that_cuts_after_the_dot_makes_as_few_outcomes_unknown_as_possible() {
     let sink = Sink::start();
     sink.on("dot", Action::HangUp);
     let service = MailService::new(sink.port, QUICK, "limits: { concurrency: 4 }\n");
@@ -102,7 +102,7 @@ fn a_server_that_cuts_after_the_dot_takes_no_more_in_doubt_than_it_must() {
 }
 
 #[test]
-fn silence_at_the_login_and_within_tls_ends_as_well() {
+fn silence_at_the_login_and_within_tls_times_out() {
     for (verb, phase, encryption) in
         [("auth", "login", "none"), ("starttls", "tls", "starttls"), ("handshake", "tls", "starttls")]
     {
@@ -121,7 +121,7 @@ fn silence_at_the_login_and_within_tls_ends_as_well() {
 }
 
 #[test]
-fn a_byte_at_a_time_is_silence_at_each_verb() {
+fn a_reply_of_single_bytes_times_out_at_each_verb() {
     let cases = [("connect", "greeting"), ("ehlo", "greeting"), ("rcpt", "rcpt"), ("data", "data")];
     let threads: Vec<_> = cases
         .into_iter()

@@ -111,7 +111,7 @@ impl Sink {
                         state.connections
                     });
                     // A peer that goes away ends its own connection and nothing else.
-                    drop(server.talk(stream, connection));
+                    drop(server.serve_connection(stream, connection));
                     server.with(|state| state.open -= 1);
                 });
             }
@@ -279,7 +279,7 @@ impl Sink {
         }
     }
 
-    fn talk(&self, mut stream: TcpStream, connection: usize) -> std::io::Result<()> {
+    fn serve_connection(&self, mut stream: TcpStream, connection: usize) -> std::io::Result<()> {
         stream.set_nodelay(true)?;
         if !self.answer(&mut stream, "connect", "220 sink ESMTP")? {
             return Ok(());

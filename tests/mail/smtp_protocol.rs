@@ -31,7 +31,7 @@ fn one(bytes: &[u8]) -> Reply {
 }
 
 #[test]
-fn three_digits_decide_whatever_follows() {
+fn the_three_digits_decide() {
     for (bytes, code, text) in [
         (&b"250 ok\r\n"[..], 250, "250 ok"),
         (b"250 ok\n", 250, "250 ok"),
@@ -69,7 +69,7 @@ fn a_malformed_reply_is_an_error() {
 }
 
 #[test]
-fn long_lines_are_cut_and_still_say_what_they_say() {
+fn long_lines_are_cut_without_changing_their_meaning() {
     let long = [b"250 ".to_vec(), vec![b'x'; 20_000], b"\r\n354 next\r\n".to_vec()].concat();
     let (replies, failed) = read(&long, 1000);
     assert!(!failed);
@@ -82,7 +82,7 @@ fn long_lines_are_cut_and_still_say_what_they_say() {
 }
 
 #[test]
-fn offers_are_read_in_whatever_case() {
+fn extensions_are_read_in_any_case() {
     let reply = one(
         b"250-mail.example.com at your service\r\n250-auth plain LOGIN\r\n250-AUTH=PLAIN Login XOAUTH2\r\n250-StartTLS\r\n250-size 20480000\r\n250-8BitMime\r\n250-smtputf8\r\n250 dsn  \r\n",
     );
@@ -105,7 +105,7 @@ fn offers_are_read_in_whatever_case() {
 }
 
 #[test]
-fn names_to_greet_with() {
+fn helo_names_are_validated() {
     for good in ["mail.example.com", "relay", "[192.0.2.1]", "[IPv6:2001:db8::1]", "a-1.example"] {
         assert_eq!(good.parse::<HelloName>().map(|name| name.to_string()).as_deref(), Ok(good));
     }
@@ -153,12 +153,12 @@ fn decoded(bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
 
 proptest! {
     #[test]
-    fn replies_are_the_same_in_whatever_pieces(bytes in prop::collection::vec(any::<u8>(), 0..600), piece in 1_usize..50) {
+    fn replies_are_the_same_in_any_pieces(bytes in prop::collection::vec(any::<u8>(), 0..600), piece in 1_usize..50) {
         prop_assert_eq!(read(&bytes, piece), read(&bytes, bytes.len()));
     }
 
     #[test]
-    fn lines_that_look_like_replies_never_panic(
+    fn reply_like_lines_never_panic(
         lines in prop::collection::vec("[2-5][0-9]{2}[- a\t][ -~\u{e4}\u{4e2d}]{0,80}\r?\n", 0..20),
         piece in 1_usize..50,
     ) {

@@ -178,7 +178,7 @@ fn the_command_line_sends_parts_and_whole_messages() {
 }
 
 #[test]
-fn a_forbidden_file_is_found_whatever_it_is_called_and_wherever_it_is() {
+fn a_forbidden_file_is_found_under_any_name_and_in_any_part() {
     let sink = Sink::start();
     let delivery = format!("{QUICK}  attachments: {{ forbidden: [exe, application/x-msdownload] }}\n");
     let service = MailService::new(sink.port, &delivery, "");
@@ -320,7 +320,7 @@ fn piped_messages_are_sent_or_refused_and_never_dropped() {
 }
 
 #[test]
-fn a_message_that_is_costly_to_read_stops_nothing() {
+fn a_message_that_is_slow_to_parse_delays_no_other() {
     let sink = Sink::start();
     let service = MailService::new(sink.port, &format!("{QUICK}  attachments: {{ forbidden: [exe] }}\n"), "");
     let send = |message: &str| {
@@ -352,7 +352,7 @@ fn a_message_that_is_costly_to_read_stops_nothing() {
 }
 
 #[test]
-fn line_ends_become_crlf_and_millions_of_them_cost_nothing() {
+fn line_ends_become_crlf_and_millions_of_them_are_fast() {
     let sink = Sink::start();
     let service = MailService::new(sink.port, QUICK, "");
     let kept = |text: &str| {
@@ -372,7 +372,7 @@ fn line_ends_become_crlf_and_millions_of_them_cost_nothing() {
 }
 
 #[test]
-fn addresses_as_an_erp_keeps_them_are_taken_or_refused_with_what_to_write() {
+fn addresses_of_an_erp_are_accepted_or_refused_with_the_correct_form() {
     let sink = Sink::start();
     let service = MailService::new(sink.port, QUICK, "");
     for (to, reason, remedy) in [
@@ -422,7 +422,7 @@ fn addresses_as_an_erp_keeps_them_are_taken_or_refused_with_what_to_write() {
 }
 
 #[test]
-fn an_invitation_arrives_as_one() {
+fn an_invitation_arrives_as_an_invitation() {
     let sink = Sink::start();
     let service = MailService::new(sink.port, QUICK, "");
     let calendar = |method: &str| {
@@ -546,7 +546,7 @@ fn composed_and_raw_messages_pass_the_same_check() {
 }
 
 #[test]
-fn a_raw_message_leaves_as_it_came_but_for_what_only_receivers_write() {
+fn a_raw_message_is_sent_unchanged_except_for_fields_of_receivers() {
     let sink = Sink::start();
     let service = MailService::new(sink.port, QUICK, "");
     let submit = |raw: &str, query: &str| {
@@ -641,7 +641,7 @@ fn an_envelope_without_recipients_is_not_the_header() {
 }
 
 #[test]
-fn a_message_is_taken_in_the_encoding_in_which_programs_save_it() {
+fn a_message_is_accepted_in_the_encodings_in_which_programs_save_it() {
     let sink = Sink::start();
     let service = MailService::new(sink.port, QUICK, "");
     let message = "From: erp@example.com\r\nTo: a@example.org\r\nSubject: x\r\n\r\nhello\r\n";

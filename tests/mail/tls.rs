@@ -59,7 +59,7 @@ fn only_trusted_servers_get_mail() {
 }
 
 #[test]
-fn starttls_that_was_taken_out_of_the_answer_sends_nothing() {
+fn nothing_is_sent_if_starttls_is_removed_from_the_reply() {
     let sink = crate::sink::Sink::start();
     let service = MailService::unapplied(sink.port, QUICK, "");
     let text =

@@ -38,7 +38,7 @@ impl Server {
     }
 
     /// The outcome of a handshake.
-    fn shake_hands(&self, trust: &Trust) -> Result<(), HandshakeFault> {
+    fn connect(&self, trust: &Trust) -> Result<(), HandshakeFault> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let stream = tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
@@ -103,38 +103,39 @@ fn a_certificate_in_the_file_is_trusted_for_its_name_and_no_other() {
     };
     // OpenSSL shows a certificate that is signed with SHA-1 only if asked to.
     let lenient = ["-cipher", "DEFAULT:@SECLEVEL=0"];
-    let meet = |name: &str, trusted: &[&str]| Server::start(folder.path(), name, &lenient).shake_hands(&trust(trusted));
+    let handshake =
+        |name: &str, trusted: &[&str]| Server::start(folder.path(), name, &lenient).connect(&trust(trusted));
     let certificate = HandshakeFault::Certificate;
 
     // Pinned: CA:TRUE as OpenSSL makes it, SHA-1, and one that another authority issued.
-    assert_eq!(meet("authority", &["authority"]), Ok(()));
-    assert_eq!(meet("sha1", &["sha1"]), Ok(()));
-    assert_eq!(meet("leaf", &["leaf"]), Ok(()));
-    assert_eq!(meet("leaf", &["issuer"]), Ok(()), "an authority, as before");
+    assert_eq!(handshake("authority", &["authority"]), Ok(()));
+    assert_eq!(handshake("sha1", &["sha1"]), Ok(()));
+    assert_eq!(handshake("leaf", &["leaf"]), Ok(()));
+    assert_eq!(handshake("leaf", &["issuer"]), Ok(()), "an authority, as before");
     // Its name counts all the same.
     let names = vec!["elsewhere.example".to_owned()];
-    assert_eq!(meet("misnamed", &["misnamed"]), Err(certificate(CertificateFault::Name { names })));
+    assert_eq!(handshake("misnamed", &["misnamed"]), Err(certificate(CertificateFault::Name { names })));
     let common_name = "localhost".to_owned();
-    assert_eq!(meet("nameless", &["nameless"]), Err(certificate(CertificateFault::NoName { common_name })));
+    assert_eq!(handshake("nameless", &["nameless"]), Err(certificate(CertificateFault::NoName { common_name })));
     // A server's certificate in the file issues nothing.
-    let Err(HandshakeFault::Certificate(CertificateFault::UnknownIssuer { .. })) = meet("child", &["leaf"]) else {
-        panic!("{:?}", meet("child", &["leaf"]));
+    let Err(HandshakeFault::Certificate(CertificateFault::UnknownIssuer { .. })) = handshake("child", &["leaf"]) else {
+        panic!("{:?}", handshake("child", &["leaf"]));
     };
     // What is not in the file is named as what it is.
-    assert_eq!(meet("authority", &["issuer"]), Err(certificate(CertificateFault::SelfSigned)));
-    assert_eq!(meet("version1", &["issuer"]), Err(certificate(CertificateFault::Version { version: 1 })));
-    assert_eq!(meet("version1", &["version1"]), Err(certificate(CertificateFault::Version { version: 1 })));
+    assert_eq!(handshake("authority", &["issuer"]), Err(certificate(CertificateFault::SelfSigned)));
+    assert_eq!(handshake("version1", &["issuer"]), Err(certificate(CertificateFault::Version { version: 1 })));
+    assert_eq!(handshake("version1", &["version1"]), Err(certificate(CertificateFault::Version { version: 1 })));
     let algorithm = "SHA-1".to_owned();
-    assert_eq!(meet("weak", &["issuer"]), Err(certificate(CertificateFault::WeakSignature { algorithm })));
+    assert_eq!(handshake("weak", &["issuer"]), Err(certificate(CertificateFault::WeakSignature { algorithm })));
 }
 
 #[test]
 fn a_handshake_without_a_common_cipher_is_not_a_lack_of_tls() {
     let folder = certificates();
     let trust = Trust::new(Some(&std::fs::read(folder.path().join("authority.pem")).unwrap())).unwrap();
-    let meet = |more: &[&str]| Server::start(folder.path(), "authority", more).shake_hands(&trust);
-    assert_eq!(meet(&["-tls1_2", "-cipher", "AES128-SHA"]), Err(HandshakeFault::Cipher));
-    assert_eq!(meet(&["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"]), Err(HandshakeFault::Version));
+    let handshake = |more: &[&str]| Server::start(folder.path(), "authority", more).connect(&trust);
+    assert_eq!(handshake(&["-tls1_2", "-cipher", "AES128-SHA"]), Err(HandshakeFault::Cipher));
+    assert_eq!(handshake(&["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"]), Err(HandshakeFault::Version));
     // Something that is not TLS.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -155,7 +156,7 @@ fn a_handshake_without_a_common_cipher_is_not_a_lack_of_tls() {
 }
 
 #[test]
-fn every_fault_is_reported_with_a_remedy() {
+fn every_certificate_fault_is_reported_with_a_remedy() {
     let at = "2020-01-01T00:00:00Z".parse().ok();
     let text = || "x".to_owned();
     let certificates = [

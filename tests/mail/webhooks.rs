@@ -122,7 +122,7 @@ fn each_event_arrives_signed_and_in_order() {
 }
 
 #[test]
-fn one_that_does_not_answer_holds_up_no_other() {
+fn a_webhook_that_does_not_respond_delays_no_other() {
     let (sink, quick) = (Sink::start(), WebhookReceiver::start());
     // It takes the call, and says nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();

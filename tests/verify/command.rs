@@ -268,7 +268,7 @@ fn the_connection_may_use_a_proxy() {
 }
 
 #[test]
-fn a_program_gets_json_even_where_nothing_could_be_checked() {
+fn the_report_is_json_even_if_nothing_could_be_checked() {
     let sandbox = Sandbox::start(good());
     let repo = create_repo(&sandbox);
     let output = repo.run(&["verify", "dev", "absent", "--local", "--format", "json"]).code(1);
@@ -277,7 +277,7 @@ fn a_program_gets_json_even_where_nothing_could_be_checked() {
 }
 
 #[test]
-fn waivers_count_until_their_day_and_none_outlives_its_reason() {
+fn waivers_apply_until_they_expire_and_unused_ones_are_reported() {
     let sandbox = Sandbox::start(without_consent());
     let repo = create_repo(&sandbox);
     let dns = sandbox.running.dns.to_string();
@@ -399,7 +399,7 @@ fn an_apply_passes_through_the_gate_and_the_audit_log_has_what_was_accepted() {
 /// Results of a reader remain valid until a later reader contradicts them or the settings change: a run with fewer
 /// permissions discards nothing.
 #[test]
-fn the_gate_remembers_what_was_proved_of_the_same_settings() {
+fn the_gate_keeps_results_for_the_same_settings() {
     let mut scenario = good();
     scenario["tenants"][0]["applications"][1]["redirects"] = json!({ "web": ["https://localhost"] });
     let sandbox = Sandbox::start(scenario);
@@ -533,7 +533,7 @@ fn an_exported_registration_needs_no_network() {
 }
 
 #[test]
-fn a_registration_of_powershell_is_read_and_a_long_list_is_bounded() {
+fn a_registration_exported_by_powershell_is_read_and_a_long_list_is_shortened() {
     let sandbox = Sandbox::start(good());
     let repo = create_repo(&sandbox);
     write(&repo, &sandbox, "web", &delegate(WEB));
@@ -772,7 +772,7 @@ fn permissions_of_another_profile_are_no_excess() {
 }
 
 #[test]
-fn one_domain_that_fails_says_nothing_about_another() {
+fn a_domain_that_fails_does_not_affect_another() {
     let sandbox = Sandbox::start(good());
     let repo = create_repo(&sandbox);
     let dns = sandbox.running.dns.to_string();
@@ -795,7 +795,7 @@ fn one_domain_that_fails_says_nothing_about_another() {
 }
 
 #[test]
-fn nothing_seen_is_not_clean_where_that_is_asked_for() {
+fn unknown_checks_fail_with_fail_on_unknown() {
     let sandbox = Sandbox::start(good());
     let mut repo = create_repo(&sandbox);
     let (ca, dns) = (repo.path("ca.pem"), sandbox.running.dns.to_string());
@@ -820,7 +820,7 @@ fn nothing_seen_is_not_clean_where_that_is_asked_for() {
 
 /// Every way in which something was written down while profiles were verified.
 #[test]
-fn no_secret_and_no_token_is_in_anything_that_verify_says() {
+fn no_output_of_verify_contains_a_secret_or_a_token() {
     use base64::Engine as _;
     const HIDDEN: &str = "canary-of-the-reader";
     let mut scenario = good();

@@ -501,6 +501,6 @@ fn every_finding_has_a_page() {
 }
 
 #[test]
-fn the_scenario_of_these_tests_reads() {
+fn the_scenario_of_these_tests_is_valid() {
     serde_json::from_value::<mailwright::sandbox::Scenario>(good()).unwrap();
 }

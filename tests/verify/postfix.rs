@@ -35,7 +35,7 @@ async fn verify(verifier: &Arc<Verifier>, port: u16, encryption: &str, from: &st
 }
 
 /// Returns the failed checks: ids with the observed values.
-fn failed(verified: &Verified) -> Vec<(FindingId, &str)> {
+fn failed_checks(verified: &Verified) -> Vec<(FindingId, &str)> {
     let failed = verified.findings.iter().filter(|finding| finding.verdict == Verdict::Fail);
     failed.map(|finding| (finding.id, finding.seen.as_str())).collect()
 }
@@ -45,7 +45,7 @@ fn whole(verified: &Verified, id: FindingId) -> String {
     verified.findings.iter().find(|finding| finding.id == id).map(crate::support::sandbox::whole).unwrap_or_default()
 }
 
-fn passed(verified: &Verified, id: FindingId) -> bool {
+fn has_passed(verified: &Verified, id: FindingId) -> bool {
     verified.findings.iter().any(|finding| finding.id == id && finding.verdict == Verdict::Pass)
 }
 
@@ -61,7 +61,7 @@ async fn postfix_and_dovecot_agree_with_the_verifier() {
 
     for (port, encryption) in [(postfix.starttls, "starttls"), (postfix.tls, "tls")] {
         let good = verify(&verifier, port, encryption, sender, Some(PASSWORD)).await;
-        assert_eq!(failed(&good), [], "{encryption}");
+        assert_eq!(failed_checks(&good), [], "{encryption}");
         assert_eq!(good.reached, Level::Credential);
         for id in [
             FindingId::SmtpGreeting,
@@ -71,7 +71,7 @@ async fn postfix_and_dovecot_agree_with_the_verifier() {
             FindingId::SmtpSender,
             FindingId::SmtpSize,
         ] {
-            assert!(passed(&good, id), "{encryption}: {id}");
+            assert!(has_passed(&good, id), "{encryption}: {id}");
         }
         let version = good.findings.iter().find(|finding| finding.id == FindingId::SmtpTls).unwrap();
         assert_eq!(version.message, "the connection is encrypted with TLS 1.3");
@@ -102,11 +102,11 @@ async fn postfix_and_dovecot_agree_with_the_verifier() {
     assert_eq!(oldest.reached, Level::Anonymous);
 
     let wrong = verify(&verifier, postfix.starttls, "starttls", sender, Some("another-password")).await;
-    let [(FindingId::SmtpLogin, seen)] = failed(&wrong)[..] else { panic!("{:?}", failed(&wrong)) };
+    let [(FindingId::SmtpLogin, seen)] = failed_checks(&wrong)[..] else { panic!("{:?}", failed_checks(&wrong)) };
     assert!(seen.starts_with("535 5.7.8 Error: authentication failed"), "{seen}");
 
     let expired = verify(&verifier, postfix.expired, "starttls", sender, Some(PASSWORD)).await;
-    assert_eq!(failed(&expired), [(FindingId::SmtpCertificateExpired, "valid until 2021-01-01T00:00:00Z")]);
+    assert_eq!(failed_checks(&expired), [(FindingId::SmtpCertificateExpired, "valid until 2021-01-01T00:00:00Z")]);
     assert_eq!(
         whole(&expired, FindingId::SmtpCertificateExpired),
         format!(
@@ -117,7 +117,9 @@ async fn postfix_and_dovecot_agree_with_the_verifier() {
         )
     );
     let misnamed = verify(&verifier, postfix.misnamed, "starttls", sender, Some(PASSWORD)).await;
-    let [(FindingId::SmtpCertificateName, seen)] = failed(&misnamed)[..] else { panic!("{:?}", failed(&misnamed)) };
+    let [(FindingId::SmtpCertificateName, seen)] = failed_checks(&misnamed)[..] else {
+        panic!("{:?}", failed_checks(&misnamed))
+    };
     assert!(seen.contains("mail.elsewhere.example"), "{seen}");
     assert_eq!(
         whole(&misnamed, FindingId::SmtpCertificateName),
@@ -130,7 +132,7 @@ async fn postfix_and_dovecot_agree_with_the_verifier() {
     );
     let unknown = verify(&verifier, postfix.unknown, "starttls", sender, Some(PASSWORD)).await;
     assert_eq!(
-        failed(&unknown),
+        failed_checks(&unknown),
         [(
             FindingId::SmtpCertificate,
             "no authority that is trusted here issued the server's certificate; its issuer is `CN=other`"
@@ -138,17 +140,19 @@ async fn postfix_and_dovecot_agree_with_the_verifier() {
     );
     for refused in [&expired, &misnamed, &unknown] {
         assert_eq!(refused.reached, Level::Anonymous, "no password goes to a server that is not trusted");
-        assert!(!passed(refused, FindingId::SmtpLogin));
+        assert!(!has_passed(refused, FindingId::SmtpLogin));
     }
 
     let odd = verify(&verifier, postfix.starttls, "starttls", "sender@nowhere", Some(PASSWORD)).await;
-    let [(FindingId::SmtpSender, seen)] = failed(&odd)[..] else { panic!("{:?}", failed(&odd)) };
+    let [(FindingId::SmtpSender, seen)] = failed_checks(&odd)[..] else { panic!("{:?}", failed_checks(&odd)) };
     assert!(seen.starts_with("504 5.5.2"), "{seen}");
     let stranger = verify(&verifier, postfix.strict, "starttls", sender, None).await;
-    let [(FindingId::SmtpSender, seen)] = failed(&stranger)[..] else { panic!("{:?}", failed(&stranger)) };
+    let [(FindingId::SmtpSender, seen)] = failed_checks(&stranger)[..] else {
+        panic!("{:?}", failed_checks(&stranger))
+    };
     assert!(seen.starts_with("554 5.7.1"), "{seen}");
 
     let swapped = verify(&verifier, postfix.starttls, "tls", sender, Some(PASSWORD)).await;
-    assert_eq!(failed(&swapped).iter().map(|(id, _)| *id).collect::<Vec<_>>(), [FindingId::SmtpTls]);
+    assert_eq!(failed_checks(&swapped).iter().map(|(id, _)| *id).collect::<Vec<_>>(), [FindingId::SmtpTls]);
     tokio::task::spawn_blocking(move || drop(postfix)).await.unwrap();
 }

@@ -5,7 +5,7 @@ use crate::support::sandbox::{DIRECT, Sandbox, good, reader_token};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-fn asker(sandbox: &Sandbox) -> impl Fn(&str) -> (u16, Value) {
+fn reader_of(sandbox: &Sandbox) -> impl Fn(&str) -> (u16, Value) {
     let token = sandbox.runtime.block_on(reader_token(&sandbox.running));
     move |path| {
         let url = format!("{}/v1.0{path}", sandbox.running.address);
@@ -19,7 +19,7 @@ fn asker(sandbox: &Sandbox) -> impl Fn(&str) -> (u16, Value) {
 #[test]
 fn supported_queries_are_answered() {
     let sandbox = Sandbox::start(good());
-    let ask = asker(&sandbox);
+    let ask = reader_of(&sandbox);
     let names = |path: &str| -> Vec<String> {
         let (status, body) = ask(path);
         assert_eq!(status, 200, "{path}: {body}");
@@ -42,7 +42,7 @@ fn supported_queries_are_answered() {
 #[test]
 fn unsupported_queries_are_refused_as_by_graph() {
     let sandbox = Sandbox::start(good());
-    let ask = asker(&sandbox);
+    let ask = reader_of(&sandbox);
     let user = "Could not find a property named 'nope' on type 'microsoft.graph.user'.";
     for (path, code, message) in [
         ("/users?$select=nope", "BadRequest", format!("Parsing OData Select and Expand failed: {user}")),

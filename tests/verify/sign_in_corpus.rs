@@ -14,7 +14,7 @@ use mailwright::{
         message::Class,
     },
     replies,
-    verify::graph::reported_as,
+    verify::graph::findings_of_cause,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -44,11 +44,11 @@ fn error_of(reply: &Reply) -> SignInError {
 }
 
 #[test]
-fn delivery_takes_each_reply_for_what_it_is() {
+fn delivery_classifies_each_reply() {
     let wrong: Vec<String> = replies()
         .iter()
         .filter_map(|reply| {
-            let class = replies::sign_in(&error_of(reply));
+            let class = replies::classify_sign_in(&error_of(reply));
             (class != reply.class).then(|| format!("{} ({}): {class:?}", reply.body, reply.from))
         })
         .collect();
@@ -112,17 +112,17 @@ const OF_A_USER: [u32; 40] = [
 ];
 
 #[test]
-fn every_code_that_is_met_is_named_with_what_to_do() {
+fn every_code_of_the_corpus_has_a_remedy() {
     let more =
         [7_000_229, 7_002_137, 7_002_138, 700_084, 700_212, 700_223, 700_229, 900_971, 9_001_023, 9_002_326, 9_002_327];
     for code in OF_AN_APPLICATION.iter().chain(&OF_A_USER).chain(&more) {
         assert!(aadsts::find(*code).is_some(), "AADSTS{code}");
     }
     for entry in aadsts::all() {
-        assert!(!reported_as(entry.cause).is_empty(), "AADSTS{}", entry.code);
+        assert!(!findings_of_cause(entry.cause).is_empty(), "AADSTS{}", entry.code);
         let refusal = Refusal { error: entry.error.clone(), error_codes: vec![entry.code], ..Refusal::default() };
         assert_eq!(refusal.cause(), entry.cause, "AADSTS{} is classified by its number as by its name", entry.code);
-        let class = replies::sign_in(&SignInError::Refused(refusal));
+        let class = replies::classify_sign_in(&SignInError::Refused(refusal));
         assert_eq!(class == Class::Transient, entry.cause == Cause::Service, "AADSTS{}", entry.code);
     }
 }

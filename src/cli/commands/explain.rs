@@ -8,7 +8,7 @@ use crate::{
     model::{Code, finding_id::FindingId, message::Class},
     replies::{self, Meaning, RefusalScope},
     text::shortened,
-    verify::graph::reported_as,
+    verify::graph::findings_of_cause,
 };
 
 /// Explain a problem code, a finding, an AADSTS code or an SMTP reply
@@ -39,7 +39,7 @@ fn parse_aadsts(text: &str) -> Option<u32> {
 
 /// Explains an AADSTS code.
 fn explain_aadsts(entry: &AadstsCode) -> String {
-    let findings: Vec<&str> = reported_as(entry.cause).iter().map(|id| id.id()).collect();
+    let findings: Vec<&str> = findings_of_cause(entry.cause).iter().map(|id| id.id()).collect();
     let delivery = if entry.cause.is_transient() {
         "the attempt is made again later; the profile is not suspended"
     } else {
@@ -78,7 +78,7 @@ fn explain_reply(code: &str, text: &str) -> String {
     let reply = if has_reply_code { text.trim().to_owned() } else { format!("{digits} {}", text.trim()) };
     let mut meanings: Vec<(Vec<&str>, Meaning)> = Vec::new();
     for (step, name) in STEPS {
-        let meaning = replies::smtp(step, &reply);
+        let meaning = replies::classify_smtp(step, &reply);
         match meanings.iter_mut().find(|(_, known)| *known == meaning) {
             Some((names, _)) => names.push(name),
             None => meanings.push((vec![name], meaning)),

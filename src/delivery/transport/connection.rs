@@ -484,7 +484,7 @@ fn server_failure(phase: &'static str, error: SmtpError) -> Failure {
 
 /// Classifies a reply by the table.
 fn classify_reply(phase: &'static str, reply: String) -> Failure {
-    let meaning = replies::smtp(phase, &reply);
+    let meaning = replies::classify_smtp(phase, &reply);
     Failure {
         retry_after: meaning.wait,
         scope: meaning.scope,

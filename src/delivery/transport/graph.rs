@@ -340,10 +340,10 @@ fn refusal(phase: &'static str, answer: &HttpReply, of_draft: bool) -> Failure {
     }
     let text: String =
         error["message"].as_str().unwrap_or_default().chars().filter(|c| !c.is_control()).take(200).collect();
-    let meaning = replies::graph(answer.status, &codes, &text);
+    let meaning = replies::classify_graph(answer.status, &codes, &text);
     // The mailbox existed a moment ago. Unless a code says otherwise, what is not found is the draft or the upload address.
     let draft_is_gone =
-        of_draft && matches!(answer.status, 404 | 410) && meaning == replies::graph(answer.status, &[], "");
+        of_draft && matches!(answer.status, 404 | 410) && meaning == replies::classify_graph(answer.status, &[], "");
     // A draft or a piece of it can be created again; only the request that sends leaves a doubt.
     let class = match meaning.class {
         _ if draft_is_gone => Class::Transient,

@@ -1,5 +1,7 @@
-//! Sign-in and consent of users, consent of administrators for all, and device codes. It shows no pages: the user whom
-//! the request names signs in and consents at once.
+//! Sign-in and consent of users, consent of administrators for all users, and device codes.
+//!
+//! Each handler answers at once and shows no page: the user named in the request signs in and consents. A code is redeemed by
+//! `grants`.
 
 use std::sync::Arc;
 
@@ -48,14 +50,16 @@ pub(in crate::sandbox) async fn authorize(
     if all.iter().all(|uris| uris.is_empty()) {
         return page(900_971, "No reply address provided.");
     }
-    if !all.iter().any(|uris| uris.iter().any(|uri| same_redirect(uri, redirect))) {
+    if !all.iter().any(|uris| uris.iter().any(|uri| is_same_redirect(uri, redirect))) {
         return page(
             50_011,
             "The redirect URI specified in the request does not match the redirect URIs configured for the application.",
         );
     }
     let back = |pairs: &[(&str, &str)]| {
-        let Ok(mut url) = reqwest::Url::parse(redirect) else { return page(50_011, "The redirect URI is no address.") };
+        let Ok(mut url) = reqwest::Url::parse(redirect) else {
+            return page(50_011, "The redirect URI is not an address.");
+        };
         url.query_pairs_mut().extend_pairs(pairs);
         if let Some(state) = query.get("state") {
             url.query_pairs_mut().append_pair("state", state);
@@ -85,7 +89,8 @@ pub(in crate::sandbox) async fn authorize(
             ("error_description", "AADSTS65001: The user or administrator has not consented to use the application."),
         ]);
     };
-    if field("code_challenge").is_empty() && application.redirects.spa.iter().any(|uri| same_redirect(uri, redirect)) {
+    if field("code_challenge").is_empty() && application.redirects.spa.iter().any(|uri| is_same_redirect(uri, redirect))
+    {
         return back(&[
             ("error", "invalid_request"),
             (
@@ -95,7 +100,7 @@ pub(in crate::sandbox) async fn authorize(
         ]);
     }
     let code = format!("0.{}", Uuid::now_v7().simple());
-    sandbox.agreements.lock().await.insert(
+    sandbox.user_consents.lock().await.insert(
         code.clone(),
         UserConsent {
             tenant: tenant.id,
@@ -111,7 +116,7 @@ pub(in crate::sandbox) async fn authorize(
 }
 
 /// Compares redirect URIs by exact match, except for the port of localhost.
-pub(super) fn same_redirect(registered: &str, asked: &str) -> bool {
+pub(super) fn is_same_redirect(registered: &str, asked: &str) -> bool {
     let local = |text: &str| {
         let url = reqwest::Url::parse(text).ok()?;
         matches!(url.host_str(), Some("localhost" | "127.0.0.1"))
@@ -202,7 +207,7 @@ pub(in crate::sandbox) async fn admin_consent(
     page(format!("{application} has the permissions that it requests."))
 }
 
-/// `POST /{tenant}/oauth2/v2.0/devicecode`
+/// `POST /{tenant}/oauth2/v2.0/devicecode`: begins a sign-in by device code.
 pub(in crate::sandbox) async fn device_code(
     State(sandbox): State<Arc<Sandbox>>,
     Path(name): Path<String>,

@@ -25,7 +25,7 @@ pub(super) fn oauth_error(status: u16, error: &'static str, code: u32, text: imp
 }
 
 impl OAuthError {
-    /// Returns the usual error for a code, as a fault orders it.
+    /// Returns the usual error for a code that a fault injects.
     pub(in crate::sandbox) fn from_code(code: u32) -> Self {
         let (status, error, text) = match code {
             7_000_215 => (

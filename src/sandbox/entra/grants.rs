@@ -1,4 +1,7 @@
 //! Tokens by every grant, and introspection of tokens.
+//!
+//! [`token`] checks the request as Entra does and issues a token that the sandbox signs. Nothing here depends on the time of
+//! the machine: the scenario sets the clock.
 
 use std::sync::Arc;
 
@@ -15,8 +18,8 @@ use uuid::Uuid;
 
 use super::{
     Fields, OAuthError, UserConsent,
-    authorize::{consented, same_redirect},
-    proof::{Proved, basic, prove},
+    authorize::{consented, is_same_redirect},
+    credential::{PresentedCredential, check_credential, parse_basic},
 };
 use crate::sandbox::{
     Sandbox,
@@ -24,7 +27,7 @@ use crate::sandbox::{
     scenario::{Application, Tenant},
 };
 
-/// `POST /{tenant}/oauth2/v2.0/token`
+/// `POST /{tenant}/oauth2/v2.0/token`: issues a token.
 pub(in crate::sandbox) async fn token(
     State(sandbox): State<Arc<Sandbox>>,
     Path(name): Path<String>,
@@ -52,7 +55,7 @@ async fn issue(sandbox: &Sandbox, name: &str, headers: &HeaderMap, form: &Fields
     let tenant = scenario
         .tenant(name)
         .ok_or_else(|| oauth_error(400, "invalid_request", 90_002, format!("Tenant '{name}' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.")))?;
-    let (client, basic_secret) = basic(headers).unwrap_or_else(|| (field("client_id").to_owned(), None));
+    let (client, basic_secret) = parse_basic(headers).unwrap_or_else(|| (field("client_id").to_owned(), None));
     if client.is_empty() {
         return Err(oauth_error(
             400,
@@ -81,11 +84,11 @@ async fn issue(sandbox: &Sandbox, name: &str, headers: &HeaderMap, form: &Fields
         ));
     }
     let secret = basic_secret.or_else(|| form.get("client_secret").cloned());
-    let proved = prove(sandbox, tenant, &application, secret.as_deref(), form)?;
+    let presented = check_credential(sandbox, tenant, &application, secret.as_deref(), form)?;
     match grant {
-        "client_credentials" => client_credentials(sandbox, tenant, &application, proved, field("scope")),
-        "authorization_code" => authorization_code(sandbox, tenant, &application, proved, headers, form).await,
-        "refresh_token" => refresh(sandbox, tenant, &application, proved, form).await,
+        "client_credentials" => client_credentials(sandbox, tenant, &application, presented, field("scope")),
+        "authorization_code" => authorization_code(sandbox, tenant, &application, presented, headers, form).await,
+        "refresh_token" => refresh(sandbox, tenant, &application, presented, form).await,
         "urn:ietf:params:oauth:grant-type:device_code" | "device_code" => {
             device(sandbox, tenant, &application, form).await
         }
@@ -102,10 +105,10 @@ fn client_credentials(
     sandbox: &Sandbox,
     tenant: &Tenant,
     application: &Application,
-    proved: Proved,
+    presented: PresentedCredential,
     scope: &str,
 ) -> Result<Value, OAuthError> {
-    if proved == Proved::Nothing {
+    if presented == PresentedCredential::None {
         return Err(oauth_error(
             401,
             "invalid_client",
@@ -151,12 +154,12 @@ fn client_credentials(
         "iat": now, "nbf": now, "exp": now + 3900,
         "app_displayname": application.name,
         "appid": application.client,
-        "appidacr": if proved == Proved::Secret { "1" } else { "2" },
+        "appidacr": if presented == PresentedCredential::Secret { "1" } else { "2" },
         "idtyp": "app",
         "oid": tenant.object_id(&format!("sp/{}", application.client)),
         "tid": tenant.id,
         "ver": "1.0",
-        // The real service refers to the credential here. The sandbox counts, so that tokens differ.
+        // The real service refers to the credential here. A new id makes each token differ.
         "uti": Uuid::now_v7().simple().to_string(),
     });
     // Without any grant the token is still issued, without the claim.
@@ -200,16 +203,16 @@ async fn authorization_code(
     sandbox: &Sandbox,
     tenant: &Tenant,
     application: &Application,
-    proved: Proved,
+    presented: PresentedCredential,
     headers: &HeaderMap,
     form: &Fields,
 ) -> Result<Value, OAuthError> {
     let field = |key: &str| form.get(key).map_or("", String::as_str);
-    let agreement = sandbox.agreements.lock().await.remove(field("code"));
-    let agreement = agreement
-        .filter(|agreement| agreement.client == application.client && agreement.tenant == tenant.id)
+    let user_consent = sandbox.user_consents.lock().await.remove(field("code"));
+    let user_consent = user_consent
+        .filter(|user_consent| user_consent.client == application.client && user_consent.tenant == tenant.id)
         .ok_or_else(|| oauth_error(400, "invalid_grant", 54_005, "OAuth2 Authorization code was already redeemed, please retry with a new valid code or use an existing refresh token."))?;
-    if agreement.redirect != field("redirect_uri") {
+    if user_consent.redirect != field("redirect_uri") {
         return Err(oauth_error(
             400,
             "invalid_client",
@@ -217,7 +220,7 @@ async fn authorization_code(
             "The reply address does not match the reply address provided when requesting Authorization code.",
         ));
     }
-    let on = |uris: &[String]| uris.iter().any(|uri| same_redirect(uri, &agreement.redirect));
+    let on = |uris: &[String]| uris.iter().any(|uri| is_same_redirect(uri, &user_consent.redirect));
     let cross_origin = headers.contains_key(header::ORIGIN);
     if on(&application.redirects.spa) {
         if !cross_origin {
@@ -236,7 +239,7 @@ async fn authorization_code(
             "Cross-origin token redemption is permitted only for the 'Single-Page Application' client-type.",
         ));
     } else if on(&application.redirects.public_client) {
-        if proved != Proved::Nothing {
+        if presented != PresentedCredential::None {
             return Err(oauth_error(
                 401,
                 "invalid_client",
@@ -244,7 +247,7 @@ async fn authorization_code(
                 "Client is public so neither 'client_assertion' nor 'client_secret' should be presented.",
             ));
         }
-    } else if proved == Proved::Nothing {
+    } else if presented == PresentedCredential::None {
         return Err(oauth_error(
             401,
             "invalid_client",
@@ -252,7 +255,7 @@ async fn authorization_code(
             "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
         ));
     }
-    if let Some(challenge) = &agreement.challenge {
+    if let Some(challenge) = &user_consent.challenge {
         let answer = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(field("code_verifier").as_bytes()));
         if *challenge != answer {
             return Err(oauth_error(
@@ -263,23 +266,24 @@ async fn authorization_code(
             ));
         }
     }
-    Ok(delegated(sandbox, tenant, application, &agreement).await)
+    Ok(delegated(sandbox, tenant, application, &user_consent).await)
 }
 
 async fn refresh(
     sandbox: &Sandbox,
     tenant: &Tenant,
     application: &Application,
-    proved: Proved,
+    presented: PresentedCredential,
     form: &Fields,
 ) -> Result<Value, OAuthError> {
     let known = sandbox.refresh_tokens.lock().await.get(form.get("refresh_token").map_or("", String::as_str)).cloned();
-    let agreement =
-        known.filter(|agreement| agreement.client == application.client && agreement.tenant == tenant.id).ok_or_else(
-            || oauth_error(400, "invalid_grant", 9_002_313, "Invalid request. Request is malformed or invalid."),
-        )?;
-    let is_web = application.redirects.web.iter().any(|uri| same_redirect(uri, &agreement.redirect));
-    if is_web && proved == Proved::Nothing {
+    let user_consent = known
+        .filter(|user_consent| user_consent.client == application.client && user_consent.tenant == tenant.id)
+        .ok_or_else(|| {
+            oauth_error(400, "invalid_grant", 9_002_313, "Invalid request. Request is malformed or invalid.")
+        })?;
+    let is_web = application.redirects.web.iter().any(|uri| is_same_redirect(uri, &user_consent.redirect));
+    if is_web && presented == PresentedCredential::None {
         return Err(oauth_error(
             401,
             "invalid_client",
@@ -287,7 +291,7 @@ async fn refresh(
             "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
         ));
     }
-    Ok(delegated(sandbox, tenant, application, &agreement).await)
+    Ok(delegated(sandbox, tenant, application, &user_consent).await)
 }
 
 async fn device(
@@ -335,7 +339,7 @@ async fn device(
         found
     };
     let scopes = consented(sandbox, application, &user, &scope)?;
-    let agreement = UserConsent {
+    let user_consent = UserConsent {
         tenant: tenant.id,
         client: application.client,
         user,
@@ -344,14 +348,14 @@ async fn device(
         challenge: None,
         nonce: None,
     };
-    Ok(delegated(sandbox, tenant, application, &agreement).await)
+    Ok(delegated(sandbox, tenant, application, &user_consent).await)
 }
 
-async fn delegated(sandbox: &Sandbox, tenant: &Tenant, application: &Application, agreement: &UserConsent) -> Value {
+async fn delegated(sandbox: &Sandbox, tenant: &Tenant, application: &Application, user_consent: &UserConsent) -> Value {
     let now = sandbox.now().as_second();
     let graph: Vec<&str> =
-        agreement.scopes.iter().map(String::as_str).filter(|scope| *scope != "offline_access").collect();
-    let user_id = tenant.object_id(&agreement.user);
+        user_consent.scopes.iter().map(String::as_str).filter(|scope| *scope != "offline_access").collect();
+    let user_id = tenant.object_id(&user_consent.user);
     let access = json!({
         "aud": sandbox.address(),
         "iss": format!("https://sts.windows.net/{}/", tenant.id),
@@ -362,7 +366,7 @@ async fn delegated(sandbox: &Sandbox, tenant: &Tenant, application: &Application
         "oid": user_id,
         "scp": graph.join(" "),
         "tid": tenant.id,
-        "upn": agreement.user,
+        "upn": user_consent.user,
         "ver": "1.0",
         "uti": Uuid::now_v7().simple().to_string(),
     });
@@ -373,24 +377,24 @@ async fn delegated(sandbox: &Sandbox, tenant: &Tenant, application: &Application
         "ext_expires_in": 3599,
         "access_token": sandbox.tokens.sign(&access),
     });
-    if agreement.scopes.iter().any(|scope| scope == "offline_access") {
+    if user_consent.scopes.iter().any(|scope| scope == "offline_access") {
         let refresh = format!("1.{}", Uuid::now_v7().simple());
-        sandbox.refresh_tokens.lock().await.insert(refresh.clone(), agreement.clone());
+        sandbox.refresh_tokens.lock().await.insert(refresh.clone(), user_consent.clone());
         answer["refresh_token"] = json!(refresh);
     }
-    if agreement.scopes.iter().any(|scope| scope == "openid") {
+    if user_consent.scopes.iter().any(|scope| scope == "openid") {
         let mut id = json!({
             "aud": application.client,
             "iss": format!("{}/{}/v2.0", sandbox.address(), tenant.id),
             "iat": now, "nbf": now, "exp": now + 3900,
-            "name": agreement.user,
+            "name": user_consent.user,
             "oid": user_id,
-            "preferred_username": agreement.user,
-            "sub": tenant.object_id(&format!("{}/{}", application.client, agreement.user)),
+            "preferred_username": user_consent.user,
+            "sub": tenant.object_id(&format!("{}/{}", application.client, user_consent.user)),
             "tid": tenant.id,
             "ver": "2.0",
         });
-        if let Some(nonce) = &agreement.nonce {
+        if let Some(nonce) = &user_consent.nonce {
             id["nonce"] = json!(nonce);
         }
         answer["id_token"] = json!(sandbox.tokens.sign(&id));

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | here | discovery |
 //! | `authorize` | sign-in and consent of users, consent of administrators, device codes |
-//! | `proof` | credentials of an application: secret, certificate, federated token |
+//! | `credential` | credentials of an application: secret, certificate, federated token |
 //! | `grants` | tokens by every grant, introspection |
 //! | `error` | errors in the form of Entra |
 //!
@@ -12,9 +12,9 @@
 //! Microsoft's list of error codes.
 
 mod authorize;
+mod credential;
 mod error;
 mod grants;
-mod proof;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -35,7 +35,7 @@ use crate::sandbox::entra::error::oauth_error;
 
 type Fields = HashMap<String, String>;
 
-/// `GET /{tenant}/v2.0/.well-known/openid-configuration`
+/// `GET /{tenant}/v2.0/.well-known/openid-configuration`: the public configuration of a tenant.
 pub(super) async fn discovery(State(sandbox): State<Arc<Sandbox>>, Path(name): Path<String>) -> Response {
     let base = sandbox.address();
     let scenario = sandbox.scenario();
@@ -72,7 +72,7 @@ pub(super) async fn discovery(State(sandbox): State<Arc<Sandbox>>, Path(name): P
     .into_response()
 }
 
-/// `GET /{tenant}/discovery/v2.0/keys`
+/// `GET /{tenant}/discovery/v2.0/keys`: the keys that verify tokens.
 pub(super) async fn keys(State(sandbox): State<Arc<Sandbox>>) -> Json<Value> {
     Json(sandbox.tokens.published())
 }

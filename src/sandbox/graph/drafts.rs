@@ -47,7 +47,7 @@ pub(super) async fn delete(request: &GraphRequest<'_>, name: &str, rest: &str) -
 }
 
 /// Sends a draft or adds an attachment; `rest` is the path after the user's name.
-pub(super) async fn act(request: &GraphRequest<'_>, name: &str, rest: &str) -> Reply {
+pub(super) async fn change(request: &GraphRequest<'_>, name: &str, rest: &str) -> Reply {
     let (id, action) =
         rest.strip_prefix("messages/").and_then(|rest| rest.split_once('/')).ok_or_else(unknown_segment)?;
     request.caller.check_may_write(name)?;
@@ -62,7 +62,7 @@ pub(super) async fn act(request: &GraphRequest<'_>, name: &str, rest: &str) -> R
 async fn send(request: &GraphRequest<'_>, name: &str, id: &str) -> Reply {
     let from = request.caller.check_may_send(name)?;
     let (_, mail) = request.sandbox.drafts.lock().await.remove(id).ok_or_else(unknown_item)?;
-    request.sandbox.sent(SentMail { by: "graph".to_owned(), from, at: request.sandbox.now(), mail }).await;
+    request.sandbox.record_mail(SentMail { by: "graph".to_owned(), from, at: request.sandbox.now(), mail }).await;
     Ok((202, Value::Null))
 }
 
@@ -115,7 +115,7 @@ pub(super) async fn upload(sandbox: &Sandbox, session: &str, headers: &HeaderMap
             error_body(
                 sandbox.now(),
                 "InvalidAudience",
-                "The audience claim value is invalid: the address carries its own right.",
+                "The audience claim value is invalid: the address carries its own authorization.",
             ),
         );
     }

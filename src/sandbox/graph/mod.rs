@@ -6,7 +6,7 @@
 //! | here | authentication, `$batch`, routes |
 //! | `caller` | permissions of a token |
 //! | `directory` | the organization, applications, service principals, grants |
-//! | `users` | users, their mailboxes, and what they send |
+//! | `users` | users, their mailboxes, and the mail that they send |
 //! | `drafts` | drafts, their attachments, upload sessions |
 //! | `documents` | documents of the directory |
 //! | `odata` | `$select`, `$filter`, `$top`, paging |

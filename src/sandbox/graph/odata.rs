@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::error::{ODataError, refusal};
-use crate::sandbox::Sandbox;
+use crate::{sandbox::Sandbox, text};
 
 /// Items of a page, if the request has no `$top`.
 const PAGE: usize = 100;
@@ -146,7 +146,8 @@ impl Query {
                 _ => {}
             }
         }
-        Ok((percent_decoded(parsed.path()), query))
+        let path = text::percent_decode(parsed.path().as_bytes());
+        Ok((String::from_utf8_lossy(&path).into_owned(), query))
     }
 
     /// Returns the selected properties of an object.
@@ -298,25 +299,6 @@ fn split<'t>(text: &'t str, word: &str) -> Vec<&'t str> {
     }
     parts.push(&text[start..]);
     parts
-}
-
-fn percent_decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        let escaped = (bytes[at] == b'%')
-            .then(|| text.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok()))
-            .flatten();
-        if let Some(byte) = escaped {
-            out.push(byte);
-            at += 3;
-        } else {
-            out.push(bytes[at]);
-            at += 1;
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 #[cfg(test)]

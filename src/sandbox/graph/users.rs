@@ -1,4 +1,4 @@
-//! Users, their mailboxes, and what is sent from them.
+//! Users, their mailboxes, and the mail sent from them.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
@@ -43,7 +43,7 @@ pub(super) async fn user(request: &GraphRequest<'_>, name: &str, rest: &str) -> 
         ("GET", _) => Err(unknown_segment()),
         ("POST", "sendMail") => send_mail(request, name).await,
         ("POST", "messages") => drafts::create(request, name).await,
-        ("POST", rest) => drafts::act(request, name, rest).await,
+        ("POST", rest) => drafts::change(request, name, rest).await,
         ("DELETE", rest) => drafts::delete(request, name, rest).await,
         _ => Err(wrong_method()),
     }
@@ -111,7 +111,7 @@ async fn send_mail(request: &GraphRequest<'_>, name: &str) -> Reply {
     if mail["mime"].is_null() && mail["toRecipients"].as_array().is_none_or(Vec::is_empty) {
         return Err(refusal(400, "ErrorInvalidRecipients", "At least one recipient is not valid."));
     }
-    request.sandbox.sent(SentMail { by: "graph".to_owned(), from, at: request.sandbox.now(), mail }).await;
+    request.sandbox.record_mail(SentMail { by: "graph".to_owned(), from, at: request.sandbox.now(), mail }).await;
     Ok((202, Value::Null))
 }
 

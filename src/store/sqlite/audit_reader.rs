@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 
 use super::{StoreError, audit_log, digests, failed, migrate, other_environment, position, unreadable_position, value};
-use crate::model::{AuditEntry, EnvironmentName, integrity::StoreCheck};
+use crate::{
+    model::{AuditEntry, EnvironmentName, integrity::StoreCheck},
+    text,
+};
 
 /// The audit log of a store, read only.
 pub struct AuditReader {
@@ -60,14 +63,5 @@ impl AuditReader {
 /// The address of a file that nothing changes while it is read.
 fn immutable(path: &Path) -> String {
     use std::os::unix::ffi::OsStrExt as _;
-    let mut address = "file:".to_owned();
-    for byte in path.as_os_str().as_bytes() {
-        if byte.is_ascii_alphanumeric() || b"/._-".contains(byte) {
-            address.push(char::from(*byte));
-        } else {
-            address.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    address.push_str("?immutable=1");
-    address
+    format!("file:{}?immutable=1", text::percent_encode(path.as_os_str().as_bytes(), b"/._-"))
 }

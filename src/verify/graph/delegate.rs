@@ -86,7 +86,7 @@ impl GraphCheck<'_> {
             return Vec::new();
         }
         let grants = found.installed.as_ref().and_then(|installed| installed.grants.as_ref().ok());
-        let grants = grants.and_then(|grants| permission::on_graph(grants, names));
+        let grants = grants.and_then(|grants| permission::grants_on_graph(grants, names));
         let permissions = permission::DelegatedPermissions {
             pointer: BASE,
             grants: grants.as_deref(),
@@ -98,7 +98,7 @@ impl GraphCheck<'_> {
             remedies,
         }
         .check();
-        permission::by_foreign_table(permissions, &delegate.cloud, names)
+        permission::weaken_for_other_cloud(permissions, &delegate.cloud, names)
     }
 }
 

@@ -133,14 +133,14 @@ impl GraphCheck<'_> {
                 self.add(Level::Credential, [credential::accepted(kind)].into_iter().chain(unusual));
             }
             Err(error) => {
-                let tried = credential::Tried {
+                let attempt = credential::SignInAttempt {
                     credential: &direct.credential,
                     scope: &scope,
                     base: BASE,
                     seal_command: &seal_command,
                     remedies,
                 };
-                self.add(Level::Credential, [tried.failed(&error)]);
+                self.add(Level::Credential, [attempt.explain(&error)]);
             }
         }
         signed_in
@@ -174,7 +174,7 @@ impl GraphCheck<'_> {
             remedies,
         }
         .check();
-        findings.extend(permission::by_foreign_table(permissions, &direct.cloud, &reply.names));
+        findings.extend(permission::weaken_for_other_cloud(permissions, &direct.cloud, &reply.names));
         let sender = mailbox::SenderMailbox {
             verify_command: remedies.verify_command,
             from,
@@ -257,7 +257,7 @@ impl GraphCheck<'_> {
             shared: self.verifier.needs(PermissionKind::Application, &direct.client),
             remedies: &remedies,
         };
-        findings.extend(permission::by_foreign_table(permissions.check_requested(), &direct.cloud, &names));
+        findings.extend(permission::weaken_for_other_cloud(permissions.check_requested(), &direct.cloud, &names));
         let limit = (self.verifier.now(), self.verifier.credential_days());
         let kind = credential::Kind::of(&direct.credential);
         findings.extend(credential::expiry(manifest, kind, None, limit, &self.seal_command(), &remedies));

@@ -151,7 +151,7 @@ pub(super) fn unreachable(error: &HttpError, id: FindingId) -> Finding {
         }
         HttpError::Tls { fault, .. } => (
             FindingId::Reachable,
-            "TLS to Microsoft's host failed: a proxy that looks inside, an old certificate store, or the wrong host"
+            "TLS to Microsoft's host failed: a proxy that intercepts TLS, an old certificate store, or the wrong host"
                 .to_owned(),
             tls_remedy(fault),
         ),
@@ -229,7 +229,7 @@ pub(super) fn principal_not_visible(error: &GraphError, what: &str, base: &str) 
     let finding = Finding::unknown(
         FindingId::ServicePrincipal,
         &format!("{base}/client"),
-        format!("it is not known if the application {what}"),
+        format!("it is not known whether the application {what}"),
     );
     // Mail leaves although it is not visible.
     Finding { severity: Severity::Warning, ..finding }

@@ -44,7 +44,7 @@ impl SenderMailbox<'_> {
                         .expected(expected)
                         .remedy([
                             format!("az ad user list --filter \"mail eq '{}'\" --query \"[].userPrincipalName\"", self.from),
-                            "Correct `from.address`, or make the (shared) mailbox in the Exchange admin center.".to_owned(),
+                            "Correct `from.address`, or create the (shared) mailbox in the Exchange admin center.".to_owned(),
                         ]),
                     [user, ..] => self.evaluate_alias(user),
                 },
@@ -53,14 +53,14 @@ impl SenderMailbox<'_> {
                     .expected(expected)
                     .remedy(["If the address is an alias, write the user principal name; sending needs the user's own name."]),
             },
-            Err(error) if error.is_denied() => Finding::unknown(FindingId::MailboxSeen, POINTER, format!("it is not known if {} exists", self.from))
+            Err(error) if error.is_denied() => Finding::unknown(FindingId::MailboxSeen, POINTER, format!("it is not known whether {} exists", self.from))
                 .seen(error_code(error))
                 .expected(expected)
                 .remedy([
                     "The application permission User.ReadBasic.All, or a reader's token (MAILWRIGHT_READER_TOKEN, `--sign-in`), decides it.".to_owned(),
                     format!("Or a mail to the sender itself: {} --probe", self.verify_command),
                 ]),
-            Err(error) => Finding::unknown(FindingId::MailboxSeen, POINTER, format!("it is not known if {} exists", self.from))
+            Err(error) => Finding::unknown(FindingId::MailboxSeen, POINTER, format!("it is not known whether {} exists", self.from))
                 .seen(error_code(error))
                 .expected(expected)
                 .remedy(["Verify again."]),
@@ -75,13 +75,16 @@ impl SenderMailbox<'_> {
             return Finding::unknown(
                 FindingId::MailboxSeen,
                 POINTER,
-                format!("{} exists, and its primary address is another one, which mail may be sent from", self.from),
+                format!("{} exists, and its primary address is another one, from which mail may be sent", self.from),
             )
             .seen(format!("mail: {mail}"))
             .expected(format!("mail: {}", self.from))
             .remedy([
-                format!("Write `address: {mail}` if the user is called so, or make {} the primary address.", self.from),
-                format!("Or look at a mail to the sender itself: {} --probe", self.verify_command),
+                format!(
+                    "Write `address: {mail}` if that is the user's name, or make {} the primary address.",
+                    self.from
+                ),
+                format!("Or check a mail to the sender itself: {} --probe", self.verify_command),
             ]);
         }
         if user.account_enabled != Some(false) {
@@ -155,7 +158,7 @@ impl SenderMailbox<'_> {
                 .expected(expected.clone())
                 .remedy([
                     "Give the user a licence with Exchange Online, or convert the mailbox to a shared one in the Exchange admin center.",
-                    "A guest's mailbox, or one on premises, cannot be sent from by Graph.",
+                    "Graph cannot send from a guest's mailbox or from one on premises.",
                 ])
         };
         match self.purpose {
@@ -185,7 +188,7 @@ impl SenderMailbox<'_> {
                 Finding::unknown(
                     FindingId::MailboxSeen,
                     POINTER,
-                    format!("whether {} has a mailbox could not be seen", self.from),
+                    format!("it is not known whether {} has a mailbox", self.from),
                 )
                 .expected(expected)
                 .remedy(["The permission User.Read.All or MailboxSettings.Read, or a reader's token, decides it."]),
@@ -272,7 +275,7 @@ impl SenderMailbox<'_> {
             Err(error) => Finding::unknown(
                 FindingId::MailboxSeen,
                 POINTER,
-                format!("whether the domain {domain} is verified in the tenant could not be seen"),
+                format!("it is not known whether the domain {domain} is verified in the tenant"),
             )
             .seen(error_code(error))
             .expected(domain)

@@ -21,7 +21,7 @@ mod registration;
 mod sign_in;
 mod tenant;
 
-pub use credential::reported_as;
+pub use credential::findings_of_cause;
 pub(super) use directory_access::NoAccess;
 pub use registration::from_export;
 pub(super) use sign_in::{ApplicationLogin, sign_in_reader};

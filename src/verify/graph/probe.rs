@@ -1,4 +1,6 @@
-//! The probe: a mail from the sender to itself, if the options ask for it.
+//! The probe: a mail from the sender to itself, if the options request it.
+//!
+//! [`probe`] is the only check that sends a mail through Graph.
 
 use crate::{
     entra::graph::{Graph, GraphError, quote_odata},
@@ -36,7 +38,7 @@ pub(super) async fn probe(graph: &Graph, from: &str, remedies: &Remedies<'_>) ->
             Finding::unknown(FindingId::GraphProbe, "/from/address", "Graph replied with another status than 202")
                 .seen(format!("HTTP {status}"))
                 .expected("HTTP 202")
-                .remedy([format!("Look whether the mail arrived at {from}.")])
+                .remedy([format!("Check if the mail arrived at {from}.")])
         }
         Err(error @ GraphError::Refused { .. }) if !error.is_undecided() => {
             Finding::fail(FindingId::GraphProbe, "/from/address", format!("Graph does not send as {from}"))
@@ -45,10 +47,10 @@ pub(super) async fn probe(graph: &Graph, from: &str, remedies: &Remedies<'_>) ->
                 .remedy(remedies.ask_exchange(from).into_iter().take(3))
         }
         Err(error) => {
-            Finding::unknown(FindingId::GraphProbe, "/from/address", "it is not known if the mail was accepted")
+            Finding::unknown(FindingId::GraphProbe, "/from/address", "it is not known whether the mail was accepted")
                 .seen(error_code(&error))
                 .expected("HTTP 202")
-                .remedy([format!("Look whether the mail arrived at {from}.")])
+                .remedy([format!("Check if the mail arrived at {from}.")])
         }
     }
 }

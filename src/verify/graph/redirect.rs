@@ -131,7 +131,7 @@ fn registered(application: &Application, client: Client, redirect: &str, remedie
             return Finding::unknown(
                 FindingId::RedirectSlash,
                 POINTER,
-                "the registered redirect URI and the profile's differ by the slash after the host: whether that counts is not documented",
+                "the registered redirect URI and the profile's differ by the slash after the host; Microsoft does not document if that matters",
             )
             .seen(mark_difference(redirect, uri))
             .expected(redirect)
@@ -235,7 +235,7 @@ fn questionable(application: &Application, wanted: Platform, remedies: &Remedies
                 Finding::fail(
                     FindingId::RedirectHttp,
                     POINTER,
-                    "a redirect URI is plain http: sign-ins travel in clear",
+                    "a redirect URI is plain http: sign-ins are sent in clear",
                 )
                 .seen(format!("{}: {uri}", platform.label()))
                 .expected("https")
@@ -246,7 +246,7 @@ fn questionable(application: &Application, wanted: Platform, remedies: &Remedies
     if findings.len() > SHOWN {
         let others = findings.split_off(SHOWN).len();
         if let Some(last) = findings.last_mut() {
-            last.seen = format!("{}; and {others} more like it or like those before", last.seen);
+            last.seen = format!("{}; and {others} more like these", last.seen);
         }
     }
     let local: Vec<_> =

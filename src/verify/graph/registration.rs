@@ -19,9 +19,9 @@ pub fn from_export(document: &Value, client: &str) -> Result<Application, String
     let is_powershell = is_powershell_export(document);
     let document = &if is_powershell { from_powershell(document) } else { document.clone() };
     let document = match document {
-        Value::Array(items) => pick(items, client)?,
+        Value::Array(items) => find_registration(items, client)?,
         Value::Object(map) if map.get("value").is_some_and(Value::is_array) => {
-            pick(map["value"].as_array().map_or(&[][..], Vec::as_slice), client)?
+            find_registration(map["value"].as_array().map_or(&[][..], Vec::as_slice), client)?
         }
         other => other,
     };
@@ -135,7 +135,7 @@ fn read_byte_list(value: &Value) -> Option<Vec<u8>> {
     value.as_array()?.iter().map(|byte| u8::try_from(byte.as_u64()?).ok()).collect()
 }
 
-fn pick<'a>(items: &'a [Value], client: &str) -> Result<&'a Value, String> {
+fn find_registration<'a>(items: &'a [Value], client: &str) -> Result<&'a Value, String> {
     let is = |item: &&Value| item["appId"].as_str().is_some_and(|id| id.eq_ignore_ascii_case(client));
     items.iter().find(is).ok_or_else(|| format!("none of the {} registrations is that of {client}", items.len()))
 }
@@ -213,7 +213,9 @@ pub(super) fn enabled(
             Finding::fail(FindingId::ClientDisabled, &client, "Microsoft has disabled the application")
                 .seen(status.chars().take(100).collect::<String>())
                 .expected("NotDisabled")
-                .remedy(["Ask Microsoft's support; the application violates the services agreement in their eyes."]),
+                .remedy([
+                    "Ask Microsoft's support, which considers the application a violation of the services agreement.",
+                ]),
         );
     } else if is_deactivated {
         findings.push(
@@ -261,7 +263,7 @@ fn audience(application: &Application, base: &str, remedies: &Remedies<'_>) -> F
         Some(audience @ ("AzureADMyOrg" | "AzureADMultipleOrgs" | "AzureADandPersonalMicrosoftAccount")) => {
             Finding::pass(FindingId::Audience, &client, format!("accounts of the tenant may sign in ({audience})"))
         }
-        _ => Finding::unknown(FindingId::Audience, &client, "who may sign in could not be seen")
+        _ => Finding::unknown(FindingId::Audience, &client, "it is not known which accounts may sign in")
             .seen(application.sign_in_audience.clone().unwrap_or_default())
             .remedy([format!("az ad app show --id {} --query signInAudience", remedies.client)]),
     }

@@ -1,4 +1,7 @@
 //! Sign-in as an application: the profile's own, one that logs in to a mail server, or one that reads the directory.
+//!
+//! [`client_authentication`] prepares the credential, [`ApplicationLogin`] requests a token. A token stays in memory and is sent
+//! only to the hosts of its cloud.
 
 use secrecy::SecretString;
 
@@ -54,15 +57,15 @@ pub(super) fn client_authentication(
         credential::Kind::Certificate => CredentialKind::Certificate,
         _ => CredentialKind::ClientSecret,
     };
-    let fitting = secret.fitting(needed, kind.pointer(), seal_command).map_err(|finding| {
+    let value = secret.value_for(needed, kind.pointer(), seal_command).map_err(|finding| {
         // This finding names the registration, where another secret is created.
         if finding.id == FindingId::SecretId {
-            Box::new(credential::is_the_id(seal_command, remedies))
+            Box::new(credential::secret_id_finding(seal_command, remedies))
         } else {
             finding
         }
     })?;
-    let Some(secret) = fitting else { return Ok((kind, None)) };
+    let Some(secret) = value else { return Ok((kind, None)) };
     if needed == CredentialKind::ClientSecret {
         return Ok((kind, Some(ClientAuthentication::Secret(secret.clone()))));
     }
@@ -118,14 +121,14 @@ impl ApplicationLogin<'_> {
         match sign_in.application_token(tenant, client, &proof, scope, verifier.clock_now()).await {
             Ok(token) => Ok(token.value),
             Err(error) => {
-                let tried = credential::Tried {
+                let attempt = credential::SignInAttempt {
                     credential,
                     scope,
                     base: BASE,
                     seal_command: &seal_command,
                     remedies: &remedies,
                 };
-                Err(placed(tried.failed(&error)))
+                Err(placed(attempt.explain(&error)))
             }
         }
     }

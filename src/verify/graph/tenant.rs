@@ -1,4 +1,6 @@
-//! The check of a tenant: it exists, it is in the stated cloud, and this machine's clock agrees with it. Anonymous.
+//! The check of a tenant: it exists, it is in the stated cloud, and this machine's clock agrees with it.
+//!
+//! It reads the public configuration of the tenant and needs no credential.
 
 use super::{GraphCheck, credential, directory_access::unreachable};
 use crate::{
@@ -85,7 +87,7 @@ fn not_found(error: &SignInError, base: &str, remedies: &Remedies<'_>) -> Findin
         SignInError::Refused(refusal) if refusal.cause() == Cause::Service => credential::busy(base, error.to_string()),
         SignInError::Http(error) => unreachable(error, FindingId::Tenant),
         SignInError::Unknown(500..) => credential::busy(base, error.to_string()),
-        other => Finding::unknown(FindingId::Answer, base, "the sign-in host answered in a form that is not known")
+        other => Finding::unknown(FindingId::Answer, base, "the reply of the sign-in host has an unknown form")
             .seen(other.to_string())
             .expected("an OpenID configuration")
             .remedy(["Check whether a proxy answers in its place; then verify again."]),

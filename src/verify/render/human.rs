@@ -4,21 +4,21 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 
-use super::verdict_label;
+use super::{finding_label, verdict_label};
 use crate::{
     model::finding::{Finding, Report, Severity, Verdict},
     text::printable,
 };
 
-fn style(finding: &Finding) -> (Style, &'static str) {
-    let colour = |colour: AnsiColor| colour.on_default().bold();
-    match (finding.verdict, finding.severity) {
-        (Verdict::Pass, _) => (colour(AnsiColor::Green), "pass"),
-        (Verdict::Unknown, _) => (colour(AnsiColor::Magenta), "unknown"),
-        (Verdict::Fail, Severity::Error) => (colour(AnsiColor::Red), "error"),
-        (Verdict::Fail, Severity::Warning) => (colour(AnsiColor::Yellow), "warning"),
-        (Verdict::Fail, Severity::Info) => (colour(AnsiColor::Cyan), "note"),
-    }
+fn style(finding: &Finding) -> Style {
+    let colour = match (finding.verdict, finding.severity) {
+        (Verdict::Pass, _) => AnsiColor::Green,
+        (Verdict::Unknown, _) => AnsiColor::Magenta,
+        (Verdict::Fail, Severity::Error) => AnsiColor::Red,
+        (Verdict::Fail, Severity::Warning) => AnsiColor::Yellow,
+        (Verdict::Fail, Severity::Info) => AnsiColor::Cyan,
+    };
+    colour.on_default().bold()
 }
 
 pub(super) fn render(report: &Report, all: bool) -> String {
@@ -57,9 +57,9 @@ pub(super) fn render(report: &Report, all: bool) -> String {
 }
 
 fn render_finding(out: &mut String, finding: &Finding) {
-    let (style, word) = style(finding);
+    let (style, label) = (style(finding), finding_label(finding));
     let waived = finding.waived.as_ref().map(|reason| format!(" [waived: {}]", printable(reason))).unwrap_or_default();
-    let _ = writeln!(out, "  {style}{word}{style:#} {}: {}{waived}", finding.id, printable(&finding.message));
+    let _ = writeln!(out, "  {style}{label}{style:#} {}: {}{waived}", finding.id, printable(&finding.message));
     if finding.verdict == Verdict::Pass {
         return;
     }
@@ -118,7 +118,7 @@ mod tests {
 
     /// A finding contains text of mail servers, of tenants, and of the service, none of which is trusted.
     #[test]
-    fn words_of_others_begin_no_line_and_bring_no_colours() {
+    fn untrusted_text_begins_no_line_and_adds_no_colours() {
         const HOSTILE: &str = "\u{1b}[30m\nforged\u{202e}\r";
         let profile: ProfileName = "relay".parse().unwrap();
         let mut finding = Finding::fail(FindingId::VerifySecret, "/provider", HOSTILE)

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::verdict_label;
+use super::{finding_label, verdict_label};
 use crate::{
-    model::finding::{Finding, Report, Severity, Verdict},
+    model::finding::{Finding, Report},
     text::markdown::{code_block, code_span, escape_inline, html_text},
 };
 
@@ -26,16 +26,11 @@ pub(super) fn render(report: &Report) -> String {
     let mut open: Vec<&Finding> = report.open().collect();
     open.sort_by_key(|finding| (finding.severity, finding.verdict));
     for finding in open {
-        let word = match (finding.verdict, finding.severity) {
-            (Verdict::Unknown, _) => "unknown",
-            (_, Severity::Error) => "error",
-            (_, Severity::Warning) => "warning",
-            (_, Severity::Info) => "note",
-        };
+        let label = finding_label(finding);
         let prefix = finding.profile.as_ref().map(|name| format!("<code>{name}</code>: ")).unwrap_or_default();
         let _ = write!(
             out,
-            "\n<details><summary><b>{word}</b> {} {prefix}{}</summary>\n\n",
+            "\n<details><summary><b>{label}</b> {} {prefix}{}</summary>\n\n",
             finding.id,
             html_text(&finding.message)
         );

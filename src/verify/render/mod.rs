@@ -1,4 +1,7 @@
-//! Formats of the report. All of them are rendered from the same [`Report`], so they cannot disagree.
+//! Formats of the report.
+//!
+//! The methods of [`Report`] render one environment, those of [`ReportSet`] several. All formats are rendered from the same
+//! report, so they cannot disagree. Nothing here prints.
 
 mod github;
 mod human;
@@ -123,6 +126,17 @@ impl Report {
             counted(passed, "check"),
             counted(usize::try_from(self.requests).unwrap_or(usize::MAX), "request")
         )
+    }
+}
+
+/// Returns the verdict and the severity of a finding as one word.
+fn finding_label(finding: &Finding) -> &'static str {
+    match (finding.verdict, finding.severity) {
+        (Verdict::Pass, _) => "pass",
+        (Verdict::Unknown, _) => "unknown",
+        (Verdict::Fail, Severity::Error) => "error",
+        (Verdict::Fail, Severity::Warning) => "warning",
+        (Verdict::Fail, Severity::Info) => "note",
     }
 }
 

@@ -37,8 +37,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Names the sender as a recipient: many servers say only then what they have against this machine, its name or its
-    /// login. Whether the mailbox exists is not the question.
+    /// Names the sender as a recipient: many servers refuse this machine, its name or its login only then. It does not matter
+    /// if the mailbox exists.
     async fn recipient(&mut self, client: &mut SmtpClient, from: &str) {
         let message = format!("the server does not accept mail from this machine as {from}");
         let error = match accepted(client.command(&format!("RCPT TO:<{from}>"), self.deadline()).await) {
@@ -51,21 +51,22 @@ impl Session<'_> {
             Err(error) => error,
         };
         let meaning = match &error {
-            SmtpError::Refused(reply) => Some(replies::smtp("rcpt", &reply.to_string())),
+            SmtpError::Refused(reply) => Some(replies::classify_smtp("rcpt", &reply.to_string())),
             _ => None,
         };
         let finding = if let Some(meaning) = meaning.filter(|meaning| meaning.class == Class::Auth) {
             let advice = advice("rcpt", &error).unwrap_or_else(|| "Ask the server's administrator.".to_owned());
             let mut finding = Finding::fail(FindingId::SmtpRecipient, HOST, message).remedy([advice]);
-            // A server for one domain alone relays to no other, and may well be meant for mail to its own.
+            // A server for one domain does not relay to others, and may be intended for mail to that domain.
             if meaning.scope == RefusalScope::Relay {
-                finding.message =
-                    format!("the server does not relay to {from} for this machine, and perhaps to others neither");
+                finding.message = format!(
+                    "the server does not relay to {from} for this machine, and possibly not to other recipients"
+                );
                 finding.severity = Severity::Warning;
             }
             finding
         } else {
-            let message = format!("whether mail is accepted is not known: {from} is not accepted as recipient");
+            let message = format!("it is not known whether mail is accepted: {from} is not accepted as recipient");
             let mut finding = Finding::unknown(FindingId::SmtpRecipient, HOST, message);
             // A sender without a mailbox is usual.
             finding.severity = Severity::Info;

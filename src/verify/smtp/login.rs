@@ -28,7 +28,7 @@ pub(super) fn basic_auth() -> Finding {
         .expected("Microsoft Graph, OAuth, or High Volume Email")
         .remedy([
             "End of December 2026: off by default for existing tenants; an administrator can switch it on again.",
-            "New tenants after that: not available by default. Second half of 2027: Microsoft names the day of the end.",
+            "New tenants after that: not available by default. Second half of 2027: Microsoft announces the day of the end.",
             "Move to the provider `microsoft-graph-direct`. Afterwards the server answers: 550 5.7.30 Basic authentication is not supported for Client Submission.",
         ])
 }
@@ -37,10 +37,10 @@ impl Session<'_> {
     /// Logs in, if the profile names a user.
     pub(super) async fn login(&mut self, client: &mut SmtpClient) -> Step<()> {
         let Some(username) = &self.smtp.username else { return Ok(()) };
-        let fits: &[&str] = if self.smtp.oauth.is_some() { &["XOAUTH2"] } else { &["PLAIN", "LOGIN"] };
+        let usable: &[&str] = if self.smtp.oauth.is_some() { &["XOAUTH2"] } else { &["PLAIN", "LOGIN"] };
         let capabilities = client.capabilities();
         let offered = capabilities.mechanisms().join(" ");
-        if !capabilities.mechanisms().iter().any(|own| fits.contains(&own.as_str())) {
+        if !capabilities.mechanisms().iter().any(|own| usable.contains(&own.as_str())) {
             let seen = if offered.is_empty() { "no AUTH".to_owned() } else { format!("AUTH {offered}") };
             let seen = without_ehlo(capabilities, &seen);
             return Err(Box::new(
@@ -48,8 +48,8 @@ impl Session<'_> {
                     FindingId::SmtpAuth,
                     LOGIN,
                     match self.smtp.oauth {
-                        None => "the server offers no login that a password fits",
-                        Some(_) => "the server offers no login that a token fits",
+                        None => "the server offers no login mechanism for a password",
+                        Some(_) => "the server offers no login mechanism for a token",
                     },
                 )
                     .seen(seen)
@@ -66,7 +66,7 @@ impl Session<'_> {
             }
             (None, opened) => {
                 let seal_command = self.seal_command().unwrap_or_default();
-                match opened.fitting(CredentialKind::Password, LOGIN, &seal_command) {
+                match opened.value_for(CredentialKind::Password, LOGIN, &seal_command) {
                     Ok(Some(password)) => password,
                     Ok(None) => return Ok(()),
                     Err(finding) => {
@@ -119,7 +119,7 @@ impl Session<'_> {
             std::iter::once(check.to_owned()).chain(self.seal_command()).collect()
         };
         let mut finding = if is_transient(error) {
-            Finding::unknown(FindingId::SmtpLogin, LOGIN, "the server could not decide about the login")
+            Finding::unknown(FindingId::SmtpLogin, LOGIN, "the server deferred the login")
         } else {
             Finding::fail(FindingId::SmtpLogin, LOGIN, format!("the login as {username} is refused"))
         };

@@ -86,7 +86,7 @@ impl Session<'_> {
 
     fn timed_out(&self, id: FindingId, what: &str) -> Finding {
         Finding::fail(id, HOST, format!("the server did not answer in time: {what}"))
-            .seen(format!("nothing for {} s", self.deadline().as_secs()))
+            .seen(format!("no response within {} s", self.deadline().as_secs()))
             .expected("an answer")
             .remedy([
                 format!("nc -v {} {}", self.smtp.host, self.smtp.port),
@@ -208,7 +208,7 @@ impl Session<'_> {
                 )
                 .seen(format!("SIZE {size}"))
                 .expected("10 MB or more, for documents with attachments")
-                .remedy(["Ask the server's administrator for more room, or send documents by another profile."]),
+                .remedy(["Ask the server's administrator for a higher limit, or send documents by another profile."]),
             ),
             Some(0) => self.pass(FindingId::SmtpSize, HOST, "the server states no limit of size".to_owned()),
             Some(size) => {
@@ -232,7 +232,7 @@ fn is_transient(error: &SmtpError) -> bool {
 /// Returns the remedy for a refusal from the table of replies.
 fn advice(phase: &str, error: &SmtpError) -> Option<String> {
     let SmtpError::Refused(reply) = error else { return None };
-    replies::smtp(phase, &reply.to_string()).remedy.map(|remedy| format!("{remedy}."))
+    replies::classify_smtp(phase, &reply.to_string()).remedy.map(|remedy| format!("{remedy}."))
 }
 
 /// Returns what the server offers, with the reason if it refuses EHLO and so offers nothing.

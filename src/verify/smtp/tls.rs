@@ -42,10 +42,10 @@ impl Session<'_> {
             let version = client.tls_version().unwrap_or("TLS");
             self.pass(FindingId::SmtpTls, ENCRYPTION, format!("the connection is encrypted with {version}"));
         } else if crate::model::host::is_loopback(&self.smtp.host) {
-            self.pass(FindingId::SmtpInClear, ENCRYPTION, "in clear, and on this machine alone".to_owned());
+            self.pass(FindingId::SmtpInClear, ENCRYPTION, "mail is sent in clear, and on this machine only".to_owned());
         } else {
             self.findings.push(
-                Finding::fail(FindingId::SmtpInClear, ENCRYPTION, "mail travels to this server in clear")
+                Finding::fail(FindingId::SmtpInClear, ENCRYPTION, "mail is sent to this server in clear")
                     .seen("encryption: none")
                     .expected("starttls or tls")
                     .remedy(["Use `encryption: starttls` where the server offers it; in clear is for a relay on this machine."]),
@@ -56,14 +56,14 @@ impl Session<'_> {
     pub(super) fn tls_settings(&self) -> Step<TlsSettings> {
         let config = self.verifier.http().trust().client_config();
         let config = config.map_err(|why| {
-            Box::new(Finding::unknown(FindingId::SmtpTls, BASE, "TLS could not be set up here").seen(why))
+            Box::new(Finding::unknown(FindingId::SmtpTls, BASE, "cannot set up TLS on this machine").seen(why))
         })?;
         Ok(TlsSettings { config: Arc::new(config), host: self.smtp.host.clone() })
     }
 
     pub(super) fn tls_failed(&self, error: SmtpError) -> Box<Finding> {
         let host = &self.smtp.host;
-        let look = format!(
+        let command = format!(
             "openssl s_client -connect {host}:{} -servername {host}{}",
             self.smtp.port,
             if self.smtp.encryption == Encryption::Starttls { " -starttls smtp" } else { "" }
@@ -77,7 +77,7 @@ impl Session<'_> {
                         .seen(error.to_string())
                         .expected("TLS 1.2 or 1.3")
                         .remedy([
-                            format!("{look} </dev/null"),
+                            format!("{command} </dev/null"),
                             "`tls` is for port 465, `starttls` for 587: check both.".to_owned(),
                         ]),
                 );
@@ -94,7 +94,7 @@ impl Session<'_> {
                         _ => "the handshake ended",
                     })
                     .expected("TLS 1.2 or 1.3")
-                    .remedy(fault.remedy(host, &look)),
+                    .remedy(fault.remedy(host, &command)),
             );
         };
         let time = |at: &Option<Timestamp>| at.map_or_else(|| "an unreadable time".to_owned(), |at| at.to_string());
@@ -130,7 +130,7 @@ impl Session<'_> {
                 .seen(other.to_string())
                 .expected("an X.509 version 3 certificate of a server, signed with SHA-256 or better"),
         };
-        Box::new(finding.remedy(fault.remedy(host, &look)))
+        Box::new(finding.remedy(fault.remedy(host, &command)))
     }
 
     fn certificate(&mut self, client: &SmtpClient) {
@@ -155,7 +155,7 @@ impl Session<'_> {
             self.pass(
                 FindingId::SmtpCertificate,
                 HOST,
-                format!("the server's certificate is trusted, and good for {days} more days"),
+                format!("the server's certificate is trusted, and valid for {days} more days"),
             );
         }
     }

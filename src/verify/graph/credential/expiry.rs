@@ -59,7 +59,7 @@ pub(in crate::verify::graph) fn expiry(
             Finding::unknown(
                 FindingId::CredentialExpiry,
                 pointer,
-                format!("the registration does not list the {what} in use, so until when it is good could not be seen"),
+                format!("the registration does not list the {what} in use, so its end is not known"),
             )
             .seen(format!("no {what} that it could be"))
             .expected(format!("the {what} of the profile"))
@@ -86,14 +86,10 @@ pub(in crate::verify::graph) fn expiry(
         }
     }
     Some(
-        Finding::unknown(
-            FindingId::CredentialExpiry,
-            pointer,
-            format!("which {what} is in use could not be distinguished"),
-        )
-        .seen(listed)
-        .expected("one whose hint or thumbprint is that of the sealed value")
-        .remedy(["Delete the credentials that are not in use."]),
+        Finding::unknown(FindingId::CredentialExpiry, pointer, format!("it is not known which {what} is in use"))
+            .seen(listed)
+            .expected("one whose hint or thumbprint is that of the sealed value")
+            .remedy(["Delete the credentials that are not in use."]),
     )
 }
 
@@ -149,7 +145,7 @@ fn evaluate(
     Finding::pass(
         FindingId::CredentialExpiry,
         kind.pointer(),
-        format!("the {what} is good for {days} more days, until {on}"),
+        format!("the {what} is valid for {days} more days, until {on}"),
     )
     .seen(name)
     .ends(end)

@@ -3,7 +3,7 @@
 //! | part | contents |
 //! | --- | --- |
 //! | [`Kind`] | client secret, certificate or federated token |
-//! | `refusal` | findings for a sign-in that failed ([`Tried`]) |
+//! | `refusal` | findings for a sign-in that failed ([`SignInAttempt`]) |
 //! | `expiry` | findings about the end of the credential in use |
 //!
 //! Everything here is pure. No finding contains the credential.
@@ -12,8 +12,8 @@ mod expiry;
 mod refusal;
 
 pub(super) use expiry::{certificate_expiry, expiry};
-pub use refusal::reported_as;
-pub(super) use refusal::{Tried, busy, is_the_id, tenant_unknown};
+pub use refusal::findings_of_cause;
+pub(super) use refusal::{SignInAttempt, busy, secret_id_finding, tenant_unknown};
 
 use crate::{model::finding::Finding, model::finding_id::FindingId, model::provider::Credential};
 

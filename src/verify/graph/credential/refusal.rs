@@ -11,11 +11,11 @@ use crate::{
     verify::{graph::directory_access::unreachable, remedy::Remedies},
 };
 
-/// A sign-in that was tried.
-pub(in crate::verify::graph) struct Tried<'a> {
+/// A sign-in that was attempted, with the names for its remedies.
+pub(in crate::verify::graph) struct SignInAttempt<'a> {
     /// The credential that was presented.
     pub(in crate::verify::graph) credential: &'a Credential,
-    /// The scope that was asked for.
+    /// The scope that was requested.
     pub(in crate::verify::graph) scope: &'a str,
     pub(in crate::verify::graph) base: &'a str,
     /// The command that seals a new value.
@@ -31,9 +31,9 @@ pub(in crate::verify::graph) fn busy(base: &str, seen: String) -> Finding {
         .remedy(["Verify again in some minutes."])
 }
 
-impl Tried<'_> {
+impl SignInAttempt<'_> {
     /// Returns the finding for a sign-in that failed.
-    pub(in crate::verify::graph) fn failed(&self, error: &SignInError) -> Finding {
+    pub(in crate::verify::graph) fn explain(&self, error: &SignInError) -> Finding {
         let Self { base, seal_command, .. } = self;
         match error {
             SignInError::Http(error) => unreachable(error, FindingId::SignIn),
@@ -45,16 +45,16 @@ impl Tried<'_> {
             }
             SignInError::Unknown(status @ 500..) => busy(base, format!("HTTP {status}")),
             SignInError::Unknown(status) => {
-                Finding::unknown(FindingId::Answer, base, "the sign-in host answered in a form that is not known")
+                Finding::unknown(FindingId::Answer, base, "the reply of the sign-in host has an unknown form")
                     .seen(format!("HTTP {status}"))
                     .expected("a token, or an error as Entra writes it")
                     .remedy(["Check whether a proxy answers in its place; then verify again."])
             }
-            SignInError::Refused(refusal) => self.refused(refusal).seen(evidence(refusal)),
+            SignInError::Refused(refusal) => self.explain_refusal(refusal).seen(evidence(refusal)),
         }
     }
 
-    fn refused(&self, refusal: &Refusal) -> Finding {
+    fn explain_refusal(&self, refusal: &Refusal) -> Finding {
         let kind = Kind::of(self.credential);
         let cause = refusal.cause();
         let entry = refusal.entry().filter(|entry| entry.cause == cause);
@@ -66,10 +66,10 @@ impl Tried<'_> {
                 self.certificate(cause, entry)
             }
             (Cause::NoCredential, _) => {
-                let own = Finding::fail(FindingId::SignIn, kind.pointer(), "the sign-in host saw no credential")
+                let own = Finding::fail(FindingId::SignIn, kind.pointer(), "the sign-in host received no credential")
                     .expected("a client secret or an assertion");
                 match self.credential {
-                    Credential::FederatedTokenFile(path) => own.remedy(written(path)),
+                    Credential::FederatedTokenFile(path) => own.remedy(token_file_steps(path)),
                     _ => own.remedy([self.seal_command]),
                 }
             }
@@ -82,13 +82,13 @@ impl Tried<'_> {
                 Finding::fail(FindingId::ConditionalAccess, self.base, "Conditional Access does not let the application sign in from here")
                     .expected("a policy that lets it in from the service's addresses")
                     .remedy([
-                        "Portal: Protection > Conditional Access > Policies: look at those for workload identities, and at the sign-in logs of the service principal.",
-                        "A policy may know places: run the check where the service runs (without `--local`).",
+                        "Portal: Protection > Conditional Access > Policies: check those for workload identities, and the sign-in logs of the service principal.",
+                        "A policy may depend on the location: run the check where the service runs (without `--local`).",
                     ])
             }
             (Cause::Service, _) => {
                 let own = busy(self.base, String::new());
-                // A code with a cause of its own says more than that the host is busy.
+                // A code with its own meaning is more precise than a busy host.
                 match entry.filter(|entry| entry.error != "temporarily_unavailable") {
                     Some(entry) => Finding { message: format!("the sign-in host does not decide: {}", entry.meaning), ..own }
                         .remedy([entry.remedy.clone()]),
@@ -129,10 +129,10 @@ impl Tried<'_> {
             Cause::AssertionTime => Finding::fail(
                 FindingId::Certificate,
                 pointer,
-                "the assertion has expired or is not valid yet for the sign-in host: this machine's clock is off",
+                "the assertion has expired or is not valid yet for the sign-in host: this machine's clock is wrong",
             )
-            .expected("a clock that is right to some minutes")
-            .remedy(["timedatectl set-ntp true", "Where the clock is right, verify again: the certificate itself was not refused."]),
+            .expected("a clock that is correct to within a few minutes")
+            .remedy(["timedatectl set-ntp true", "If the clock is correct, verify again: the certificate itself was not refused."]),
             Cause::Assertion => Finding::fail(
                 FindingId::Certificate,
                 pointer,
@@ -154,20 +154,20 @@ impl Tried<'_> {
         }
     }
 
-    /// A federated token belongs to its issuer: it is corrected where it is written or trusted.
+    /// Returns the finding for a federated token, which is corrected where it is written or trusted.
     fn federated(&self, cause: Cause, entry: Option<&AadstsCode>) -> Finding {
         let pointer = Kind::Federated.pointer();
         let meaning = entry.map(|entry| entry.meaning.as_str()).unwrap_or_default();
         let advice = entry.map(|entry| entry.remedy.clone());
         let writer = || match self.credential {
-            Credential::FederatedTokenFile(path) => written(path),
+            Credential::FederatedTokenFile(path) => token_file_steps(path),
             _ => Vec::new(),
         };
         let finding =
             |message: String, expected: &str| Finding::fail(FindingId::Federation, pointer, message).expected(expected);
         match cause {
             Cause::AssertionTime => finding(
-                "the federated token has expired or is not valid yet, or a clock is off".to_owned(),
+                "the federated token has expired or is not valid yet, or a clock is wrong".to_owned(),
                 "a token that is renewed before it ends",
             )
             .remedy(writer())
@@ -230,7 +230,7 @@ impl Tried<'_> {
             )
             .expected(format!("{resource} enabled in the tenant"))
             .remedy([
-                "Portal: Microsoft 365 admin center > Billing > Your products: look for a subscription that has lapsed.".to_owned(),
+                "Portal: Microsoft 365 admin center > Billing > Your products: check for a subscription that has lapsed.".to_owned(),
                 format!("az ad sp show --id {id} --query accountEnabled"),
             ]),
             Cause::Assignment => Finding::fail(FindingId::Assignment, &client, meaning.unwrap_or("an assignment is required, and there is none"))
@@ -266,7 +266,7 @@ impl Tried<'_> {
 }
 
 /// Returns the steps that show the origin of a federated token.
-fn written(path: &str) -> Vec<String> {
+fn token_file_steps(path: &str) -> Vec<String> {
     vec![
         format!(
             "Check the program that writes {path}: the file must contain one JWT that is renewed before it ends (`exp`)."
@@ -276,7 +276,7 @@ fn written(path: &str) -> Vec<String> {
 }
 
 /// Returns the findings that a cause is reported as; the kind of credential selects one of several.
-pub fn reported_as(cause: Cause) -> &'static [FindingId] {
+pub fn findings_of_cause(cause: Cause) -> &'static [FindingId] {
     match cause {
         Cause::SecretWrong => &[FindingId::SecretWrong],
         Cause::SecretExpired => &[FindingId::CredentialExpired],
@@ -332,7 +332,7 @@ pub(in crate::verify::graph) fn tenant_unknown(base: &str, remedies: &Remedies<'
 }
 
 /// Returns the finding for a value that is the id of a secret.
-pub(in crate::verify::graph) fn is_the_id(seal_command: &str, remedies: &Remedies<'_>) -> Finding {
+pub(in crate::verify::graph) fn secret_id_finding(seal_command: &str, remedies: &Remedies<'_>) -> Finding {
     Finding::fail(
         FindingId::SecretId,
         Kind::Secret.pointer(),
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn every_code_is_reported_as_its_cause_says_whichever_the_credential() {
+    fn every_code_is_reported_by_its_cause_with_each_kind_of_credential() {
         let endpoints = Endpoints::for_cloud(&Cloud::Global).unwrap();
         let remedies =
             Remedies { verify_command: "again", endpoints: &endpoints, tenant: "contoso.example", client: "client" };
@@ -373,8 +373,13 @@ mod tests {
             let is_federated = matches!(credential, Credential::FederatedTokenFile(_));
             let seal = if is_federated { "" } else { "mailwright secrets set dev documents/secret" };
             for scope in [endpoints.graph_scope(), endpoints.exchange_scope().to_owned()] {
-                let tried =
-                    Tried { credential: &credential, scope: &scope, base: "", seal_command: seal, remedies: &remedies };
+                let attempt = SignInAttempt {
+                    credential: &credential,
+                    scope: &scope,
+                    base: "",
+                    seal_command: seal,
+                    remedies: &remedies,
+                };
                 for entry in aadsts::all() {
                     // Entra does not mention a secret after a certificate was presented, and the reverse.
                     let of_a_secret = matches!(entry.cause, Cause::SecretWrong | Cause::SecretExpired);
@@ -392,16 +397,16 @@ mod tests {
                         error_codes: vec![entry.code],
                         ..Refusal::default()
                     };
-                    let found = tried.failed(&SignInError::Refused(refusal));
+                    let found = attempt.explain(&SignInError::Refused(refusal));
                     let what = format!("AADSTS{} with {credential:?}: {found:?}", entry.code);
-                    assert!(reported_as(entry.cause).contains(&found.id), "{what}");
+                    assert!(findings_of_cause(entry.cause).contains(&found.id), "{what}");
                     assert_eq!(found.verdict == Verdict::Unknown, entry.cause.is_transient(), "{what}");
                     assert!(!found.message.is_empty() && !found.remedy.is_empty(), "{what}");
                     assert!(found.remedy.iter().all(|step| !step.trim().is_empty()), "{what}");
                     let text = found.remedy.join(" ");
                     assert!(!is_federated || !text.contains("certificate.pem"), "{what}");
                     assert!(found.seen.contains(&entry.code.to_string()), "{what}");
-                    // What is said of the resource is said of the one that was asked for.
+                    // The finding names the resource that was requested.
                     let is_exchange = scope == endpoints.exchange_scope();
                     if matches!(entry.cause, Cause::Resource | Cause::ResourceDisabled) {
                         assert_eq!(found.message.contains("Exchange Online"), is_exchange, "{what}");

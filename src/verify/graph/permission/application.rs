@@ -43,7 +43,7 @@ impl ApplicationPermissions<'_> {
                 Finding::fail(
                     FindingId::MailSendUnscoped,
                     self.pointer,
-                    "`Mail.Send` is granted in Entra, for the whole tenant: unless an application access policy limits it, the application may send as everybody",
+                    "`Mail.Send` is granted in Entra, for the whole tenant: unless an application access policy limits it, the application may send as any user of the tenant",
                 )
                 .seen("Mail.Send among the permissions that are granted")
                 .expected(format!("the right to send as {} alone", self.from))
@@ -118,9 +118,9 @@ impl ApplicationPermissions<'_> {
     fn granted_finding(&self, name: &str) -> Finding {
         let id = if name == "Mail.Send" { FindingId::MailSend } else { FindingId::Permission };
         let Some(granted) = self.granted else {
-            return Finding::unknown(id, self.pointer, format!("it is not known if `{name}` is granted")).remedy([
-                "A token that is a JWT, or a reader's token (MAILWRIGHT_READER_TOKEN, `--sign-in`), decides it.",
-            ]);
+            return Finding::unknown(id, self.pointer, format!("it is not known whether `{name}` is granted")).remedy(
+                ["A token that is a JWT, or a reader's token (MAILWRIGHT_READER_TOKEN, `--sign-in`), decides it."],
+            );
         };
         if let Some(by) = covered_by(granted, name) {
             let how = if by == name { String::new() } else { format!(", by the broader `{by}`") };

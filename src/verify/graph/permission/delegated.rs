@@ -116,7 +116,7 @@ impl DelegatedPermissions<'_> {
             return Finding::unknown(
                 FindingId::ConsentFirst,
                 self.pointer,
-                format!("it is not known if there is consent to `{name}`"),
+                format!("it is not known whether there is consent to `{name}`"),
             )
             .remedy([
                 "A reader's token with Directory.Read.All or DelegatedPermissionGrant.Read.All decides it (MAILWRIGHT_READER_TOKEN, `--sign-in`).",
@@ -134,7 +134,7 @@ impl DelegatedPermissions<'_> {
             return Finding::fail(
                 FindingId::ConsentSome,
                 self.pointer,
-                format!("only some users have consented to `{name}`; everybody else is asked at the first sign-in, or an administrator is"),
+                format!("only some users have consented to `{name}`; every other user, or an administrator, is asked at the first sign-in"),
             )
             .seen(format!("consent of {} user{}", users.len(), if users.len() == 1 { "" } else { "s" }))
             .expected("consent for the whole tenant")

@@ -44,9 +44,9 @@ pub(super) fn requested(application: &Application, names: &PermissionNames) -> R
     found
 }
 
-/// Makes findings `unknown` that depend on ids of permissions which were read by the table of another cloud: Microsoft
+/// Makes findings `unknown` if they depend on ids of permissions that were read with the table of another cloud: Microsoft
 /// publishes the ids of the worldwide cloud only.
-pub(super) fn by_foreign_table(findings: Vec<Finding>, cloud: &Cloud, names: &PermissionNames) -> Vec<Finding> {
+pub(super) fn weaken_for_other_cloud(findings: Vec<Finding>, cloud: &Cloud, names: &PermissionNames) -> Vec<Finding> {
     if names.is_of_tenant() || matches!(cloud, Cloud::Global | Cloud::Custom(_)) {
         return findings;
     }
@@ -73,7 +73,7 @@ pub(super) fn by_foreign_table(findings: Vec<Finding>, cloud: &Cloud, names: &Pe
 }
 
 /// Returns the grants on Graph among those on all resources; none if they cannot be distinguished.
-pub(super) fn on_graph(
+pub(super) fn grants_on_graph(
     grants: &[OAuth2PermissionGrant],
     names: &PermissionNames,
 ) -> Option<Vec<OAuth2PermissionGrant>> {

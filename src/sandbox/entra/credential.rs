@@ -1,4 +1,6 @@
 //! Credentials of an application: a secret, a certificate, a token of another issuer, or none.
+//!
+//! [`check_credential`] compares the credential of a request with the scenario. It issues no token.
 
 use axum::http::{HeaderMap, header};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -15,7 +17,7 @@ use crate::sandbox::{
 };
 
 /// Returns the client id and the secret of the header `Authorization`.
-pub(super) fn basic(headers: &HeaderMap) -> Option<(String, Option<String>)> {
+pub(super) fn parse_basic(headers: &HeaderMap) -> Option<(String, Option<String>)> {
     let text = headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Basic ")?;
     let text = String::from_utf8(base64::prelude::BASE64_STANDARD.decode(text).ok()?).ok()?;
     let (client, secret) = text.split_once(':')?;
@@ -24,25 +26,25 @@ pub(super) fn basic(headers: &HeaderMap) -> Option<(String, Option<String>)> {
 
 /// The kind of credential, as the claim `appidacr` has it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Proved {
-    Nothing,
+pub(super) enum PresentedCredential {
+    None,
     Secret,
     Assertion,
 }
 
 /// Checks the credential of an application.
-pub(super) fn prove(
+pub(super) fn check_credential(
     sandbox: &Sandbox,
     tenant: &Tenant,
     application: &Application,
     secret: Option<&str>,
     form: &Fields,
-) -> Result<Proved, OAuthError> {
+) -> Result<PresentedCredential, OAuthError> {
     if let Some(secret) = secret {
         let now = sandbox.now();
         let known = application.secrets.iter().find(|known| known.value == secret);
         return match known {
-            Some(known) if known.expires.is_none_or(|expires| expires > now) => Ok(Proved::Secret),
+            Some(known) if known.expires.is_none_or(|expires| expires > now) => Ok(PresentedCredential::Secret),
             Some(_) => Err(oauth_error(
                 401,
                 "invalid_client",
@@ -63,7 +65,7 @@ pub(super) fn prove(
             )),
         };
     }
-    let Some(assertion) = form.get("client_assertion") else { return Ok(Proved::Nothing) };
+    let Some(assertion) = form.get("client_assertion") else { return Ok(PresentedCredential::None) };
     if form.get("client_assertion_type").map(String::as_str)
         != Some("urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
     {
@@ -88,7 +90,7 @@ pub(super) fn prove(
                 || header.x5t.as_deref().map(|text| text.trim_end_matches('=')) == Some(&sha1)
         });
     match certificate {
-        Some(der) => by_certificate(sandbox, tenant, application, assertion, header.alg, der.as_ref()),
+        Some(der) => check_certificate(sandbox, tenant, application, assertion, header.alg, der.as_ref()),
         None if header.x5t_s256.is_some() || header.x5t.is_some() => Err(oauth_error(
             401,
             "invalid_client",
@@ -98,18 +100,18 @@ pub(super) fn prove(
                 application.client
             ),
         )),
-        None => by_federation(application, assertion),
+        None => check_federation(application, assertion),
     }
 }
 
-fn by_certificate(
+fn check_certificate(
     sandbox: &Sandbox,
     tenant: &Tenant,
     application: &Application,
     assertion: &str,
     algorithm: Algorithm,
     der: &[u8],
-) -> Result<Proved, OAuthError> {
+) -> Result<PresentedCredential, OAuthError> {
     let wrong = |text: &str| {
         oauth_error(401, "invalid_client", 700_027, format!("Client assertion failed signature validation. {text}"))
     };
@@ -168,10 +170,10 @@ fn by_certificate(
             ),
         ));
     }
-    Ok(Proved::Assertion)
+    Ok(PresentedCredential::Assertion)
 }
 
-fn by_federation(application: &Application, assertion: &str) -> Result<Proved, OAuthError> {
+fn check_federation(application: &Application, assertion: &str) -> Result<PresentedCredential, OAuthError> {
     // The real service fetches the issuer's keys. The sandbox has no network, and accepts the claims unverified.
     let payload = assertion.split('.').nth(1).and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
     let claims: Value = payload.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
@@ -216,5 +218,5 @@ fn by_federation(application: &Application, assertion: &str) -> Result<Proved, O
             ),
         ));
     }
-    Ok(Proved::Assertion)
+    Ok(PresentedCredential::Assertion)
 }
