@@ -46,6 +46,11 @@ impl Environment {
         Self::find_in(&Arc::new(context.repository()?), name)
     }
 
+    /// Returns the environments of a repository that is open already.
+    pub(crate) fn all_in(repository: &Arc<Repository>) -> Vec<Self> {
+        repository.environments().into_iter().map(|name| Self::new(name, Arc::clone(repository))).collect()
+    }
+
     /// Finds an environment in a repository that is open already.
     pub(crate) fn find_in(repository: &Arc<Repository>, name: &str) -> Result<Self, CliError> {
         let names = repository.environments();

@@ -32,6 +32,7 @@ mod saved_plan;
 mod signals;
 mod signing_key;
 mod ui;
+mod usage;
 mod variables;
 mod verification;
 
@@ -213,9 +214,10 @@ impl Command {
 /// Parses the arguments, runs the command, and returns the exit code. Reports an error in the format that the command
 /// was asked for. Does not panic, whatever the arguments are.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => return report_usage(&Printer::new(Color::Auto), &error),
+        Err(error) => return report_usage(&Printer::new(Color::Auto), &error, &arguments),
     };
     let printer = Printer::new(cli.global.color);
     let command = cli.command.runnable();
@@ -235,10 +237,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Prints the message of an argument error, or the answer to `--help` and `--version`. An argument error is an ordinary
 /// error (exit code 1): 2 means "there are changes", and a misspelt flag must never look like that.
-fn report_usage(printer: &Printer, error: &clap::Error) -> ExitCode {
+fn report_usage(printer: &Printer, error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     let text = error.render().ansi().to_string();
     if error.use_stderr() {
         printer.note(&text);
+        if let Some(meant) = usage::reordered(error, arguments) {
+            printer.note(&format!("The verb comes first. Did you mean this?\n\n  {meant}"));
+        }
         ExitCode::FAILURE
     } else {
         printer.out(&text);

@@ -106,10 +106,10 @@ impl Service {
                 let environment = self.store.environment();
                 let remedy = if code == Code::MessageAlreadySent {
                     format!(
-                        "To send it again to all recipients: mailwright outbox {environment} replay {id} --all-recipients (API: `allRecipients: true`)."
+                        "To send it again to all recipients: mailwright outbox replay {environment} {id} --all-recipients (API: `allRecipients: true`)."
                     )
                 } else {
-                    format!("`mailwright outbox {environment} show {id}` shows its status and every attempt.")
+                    format!("`mailwright outbox show {environment} {id}` shows its status and every attempt.")
                 };
                 Err(HttpProblem::new(code, reason).remedy(remedy))
             }

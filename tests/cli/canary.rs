@@ -99,7 +99,10 @@ fn a_secret_is_nowhere_but_in_its_age_file() {
         let messages = repo.http("GET", "/v1/messages", &[], b"").json();
         let id = messages["messages"][0]["id"].as_str().unwrap().to_owned();
         for what in [&["list"][..], &["status"], &["show", &id]] {
-            check(&repo.run(&[&["outbox", "dev"], what, &["--format", format]].concat()).code(0), "outbox");
+            check(
+                &repo.run(&[&["outbox", what[0], "dev"], &what[1..], &["--format", format]].concat()).code(0),
+                "outbox",
+            );
         }
     }
     // A profile that was made by hand is written into files, with its secret as a name.

@@ -45,6 +45,47 @@ fn every_command_has_help_with_examples_within_the_line() {
 }
 
 #[test]
+fn a_noun_takes_its_verb_first_and_the_other_order_gets_the_right_command_line() {
+    let repo = TestRepository::small();
+    for (wrong, right) in [
+        (&["outbox", "list", "dev", "--status", "failed"][..], "mailwright outbox list dev --status failed"),
+        (&["token", "dev", "revoke", "a b"], "mailwright token revoke dev 'a b'"),
+        (&["--color", "never", "secrets", "dev", "list"], "mailwright --color never secrets list dev"),
+    ] {
+        let output = repo.run(wrong).code(1);
+        assert!(output.stderr.contains(&format!("Did you mean this?\n\n  {right}\n")), "{}", output.stderr);
+        assert_eq!(output.stdout, "");
+    }
+    let other = repo.run(&["outbox", "dev", "lost"]).code(1);
+    assert!(!other.stderr.contains("The verb comes first"), "{}", other.stderr);
+}
+
+#[test]
+fn the_only_environment_need_not_be_named() {
+    let mut repo = TestRepository::small();
+    repo.serve();
+    repo.run(&["outbox", "status"]).code(0);
+    assert_eq!(repo.run(&["outbox", "list"]).code(0).stdout, "No messages.\n");
+    let id = "01980c1e-0000-7000-8000-000000000000";
+    for arguments in [&["outbox", "show", id][..], &["outbox", "show", "dev", id], &["outbox", "cancel", id]] {
+        let output = repo.run(arguments).code(1);
+        assert!(output.stderr.contains("MW0214"), "{arguments:?}: {}", output.stderr);
+    }
+    for (arguments, expected) in [
+        (&["outbox", "show", "dve", id][..], "unknown environment `dve`"),
+        (&["outbox", "show"], "an id is required"),
+        (&["outbox", "show", "dev", id, id], "unexpected argument"),
+        (&["outbox", "cancel"], "neither a message id nor `--status`"),
+    ] {
+        let output = repo.run(arguments).code(1);
+        assert!(output.stderr.contains(expected), "{arguments:?}: {}", output.stderr);
+    }
+    repo.write("environments/other/environment.yaml", "companies: [EDU1]\n");
+    let output = repo.run(&["outbox", "status"]).code(1);
+    assert!(output.stderr.contains("Name one of: dev, other."), "{}", output.stderr);
+}
+
+#[test]
 fn an_error_before_the_command_runs_has_the_format_of_the_command() {
     let repo = TestRepository::small();
     let error = |command: Command| {

@@ -207,7 +207,7 @@ fn text_of_a_service_cannot_control_the_terminal() {
         &["status", "dev"],
         &["status", "*"],
         &["apply", "dev", "--yes", "--skip-verify"],
-        &["outbox", "dev", "status"],
+        &["outbox", "status", "dev"],
         &["watch", "--once", "--data", "memory"],
     ] {
         let output = ask(&repo, &proxy, arguments, &[]);
@@ -306,9 +306,9 @@ fn text_of_others_cannot_reverse_a_line() {
     let id = sent.json()["id"].as_str().unwrap().to_owned();
     assert_eq!(repo.patch("relay", &json!({ "description": "by hand" })).status, 200);
     for arguments in [
-        &["outbox", "dev", "list"][..],
-        &["outbox", "dev", "list", "--format", "json"],
-        &["outbox", "dev", "show", &id],
+        &["outbox", "list", "dev"][..],
+        &["outbox", "list", "dev", "--format", "json"],
+        &["outbox", "show", "dev", &id],
         &["token", "list", "dev"],
         &["history", "dev"],
         &["blame", "dev", "relay"],

@@ -26,7 +26,7 @@ fn a_message_is_synced_before_it_is_accepted() {
     service.repo.serve_under(&strace(program.to_str().unwrap(), &options), &[&["--demo"], &DEADLINES[..]].concat());
     service.apply();
     // Held, so that nothing but the submissions writes.
-    service.repo.run(&["outbox", "dev", "hold", "--company", "EDU1", "--reason", "quiet"]).code(0);
+    service.repo.run(&["outbox", "hold", "dev", "--company", "EDU1", "--reason", "quiet"]).code(0);
     let before = std::fs::read_to_string(&trace).unwrap().lines().count();
     for _ in 0..20 {
         service.send(json!({}));

@@ -332,7 +332,7 @@ fn a_long_pause_is_bounded_and_shown_and_retry_ends_it() {
     let until: jiff::Timestamp = outbox["paused"][0]["until"].as_str().unwrap().parse().unwrap();
     let ahead = until.duration_since(jiff::Timestamp::now()).as_secs();
     assert!((3000..=3605).contains(&ahead), "{ahead} s");
-    assert!(service.repo.run(&["outbox", "dev", "status"]).code(0).stdout.contains("asked to wait until"));
+    assert!(service.repo.run(&["outbox", "status", "dev"]).code(0).stdout.contains("asked to wait until"));
     assert_eq!(service.act(&throttled, "retry").status, 200);
     service.wait(&throttled, "delivered");
     service.wait(&waiting, "delivered");
@@ -708,7 +708,7 @@ fn graph_gets_exactly_the_recipients() {
 fn a_guard_that_is_added_later_applies_to_graph_as_well() {
     let sandbox = Sandbox::start(good());
     let service = start_service(&sandbox, QUICK);
-    let hold = service.repo.run(&["outbox", "dev", "hold", "--company", "EDU1", "--reason", "x", "--format", "json"]);
+    let hold = service.repo.run(&["outbox", "hold", "dev", "--company", "EDU1", "--reason", "x", "--format", "json"]);
     let id = service.send(json!({ "to": ["customer@real.example", "tester@test.example"] }));
     let instead = service.send(json!({ "to": ["customer@real.example"], "cc": ["other@real.example"] }));
     crate::mail_service::environment(
@@ -716,7 +716,7 @@ fn a_guard_that_is_added_later_applies_to_graph_as_well() {
         &format!("{QUICK}  recipients: {{ allow: [\"*@test.example\"] }}\n"),
     );
     service.apply();
-    service.repo.run(&["outbox", "dev", "release", hold.code(0).json()["id"].as_str().unwrap()]).code(0);
+    service.repo.run(&["outbox", "release", "dev", hold.code(0).json()["id"].as_str().unwrap()]).code(0);
     let message = service.wait(&id, "failed");
     assert_eq!(message["recipients"][0]["reply"], "the environment may not write to it");
     assert_eq!(message["recipients"][1]["status"], "delivered");

@@ -16,7 +16,7 @@ fn held_messages_wait_and_others_leave() {
         MailService::new(sink.port, &format!("{QUICK}  functions: {{ default: {{ lifetime: 2s }} }}\n"), "");
     let held = service
         .repo
-        .run(&["outbox", "dev", "hold", "--company", "EDU1", "--reason", "wrong price list", "--format", "json"])
+        .run(&["outbox", "hold", "dev", "--company", "EDU1", "--reason", "wrong price list", "--format", "json"])
         .code(0)
         .json();
     assert_eq!((&held["owner"], &held["reason"]), (&json!("first-admin"), &json!("wrong price list")));
@@ -30,7 +30,7 @@ fn held_messages_wait_and_others_leave() {
     assert_eq!((&message["status"], &message["attempts"]), (&json!("queued"), &json!(0)));
     assert_eq!(message["blockedBy"], "held by first-admin: wrong price list");
     assert_eq!(sink.received().len(), 1);
-    service.repo.run(&["outbox", "dev", "release", held["id"].as_str().unwrap()]).code(0);
+    service.repo.run(&["outbox", "release", "dev", held["id"].as_str().unwrap()]).code(0);
     service.wait(&waits, "delivered");
     let audit = service.repo.run(&["audit", "list", "dev", "--format", "json"]).code(0).stdout;
     assert!(audit.contains("hold.create") && audit.contains("hold.remove") && audit.contains("wrong price list"));
@@ -42,7 +42,7 @@ fn a_hold_ends_by_itself() {
     let service = MailService::new(sink.port, QUICK, "");
     service
         .repo
-        .run(&["outbox", "dev", "hold", "--function", "default", "--reason", "a moment", "--for", "2s"])
+        .run(&["outbox", "hold", "dev", "--function", "default", "--reason", "a moment", "--for", "2s"])
         .code(0);
     let id = service.send(json!({}));
     std::thread::sleep(Duration::from_millis(700));
@@ -55,16 +55,16 @@ fn a_hold_ends_by_itself() {
 fn queued_messages_can_be_cancelled() {
     let sink = Sink::start();
     let service = MailService::new(sink.port, QUICK, "");
-    service.repo.run(&["outbox", "dev", "hold", "--profile", "relay", "--reason", "a moment"]).code(0);
+    service.repo.run(&["outbox", "hold", "dev", "--profile", "relay", "--reason", "a moment"]).code(0);
     let id = service.send(json!({}));
-    let shown = service.repo.run(&["outbox", "dev", "show", &id]).code(0).stdout;
+    let shown = service.repo.run(&["outbox", "show", "dev", &id]).code(0).stdout;
     assert!(shown.contains("waits      held by first-admin: a moment"), "{shown}");
-    service.repo.run(&["outbox", "dev", "cancel", &id]).code(0);
+    service.repo.run(&["outbox", "cancel", "dev", &id]).code(0);
     assert_eq!(service.message(&id)["status"], "cancelled");
-    let again = service.repo.run(&["outbox", "dev", "cancel", &id]).code(1);
+    let again = service.repo.run(&["outbox", "cancel", "dev", &id]).code(1);
     assert!(again.stderr.contains("MW0266"), "{}", again.stderr);
-    let holds = service.repo.run(&["outbox", "dev", "holds", "--format", "json"]).code(0).json();
-    service.repo.run(&["outbox", "dev", "release", holds[0]["id"].as_str().unwrap()]).code(0);
+    let holds = service.repo.run(&["outbox", "holds", "dev", "--format", "json"]).code(0).json();
+    service.repo.run(&["outbox", "release", "dev", holds[0]["id"].as_str().unwrap()]).code(0);
     std::thread::sleep(Duration::from_millis(500));
     assert!(sink.received().is_empty(), "what was called back never leaves");
 }
@@ -82,7 +82,7 @@ fn messages_in_delivery(sink: &Sink) -> (MailService, Vec<String>) {
 fn a_hold_applies_to_prefetched_messages() {
     let sink = Sink::start();
     let (service, ids) = messages_in_delivery(&sink);
-    let hold = service.repo.run(&["outbox", "dev", "hold", "--company", "EDU1", "--reason", "x", "--format", "json"]);
+    let hold = service.repo.run(&["outbox", "hold", "dev", "--company", "EDU1", "--reason", "x", "--format", "json"]);
     let begun = sink.seen("mail");
     std::thread::sleep(Duration::from_secs(3));
     let since = sink.seen("mail") - begun;
@@ -91,7 +91,7 @@ fn a_hold_applies_to_prefetched_messages() {
     // A held message is not being sent, so it can be called back.
     let waits = ids.iter().rev().take(10);
     waits.for_each(|id| assert_eq!(service.act(id, "cancel").status, 200));
-    service.repo.run(&["outbox", "dev", "release", hold.code(0).json()["id"].as_str().unwrap()]).code(0);
+    service.repo.run(&["outbox", "release", "dev", hold.code(0).json()["id"].as_str().unwrap()]).code(0);
     let outbox = service.wait_empty();
     assert_eq!((count(&outbox, "delivered"), count(&outbox, "cancelled")), (30, 10));
     assert_eq!(sink.received().len(), 30);
@@ -115,7 +115,7 @@ fn a_hold_needs_an_existing_object() {
     let sink = Sink::start();
     let service = MailService::new(sink.port, QUICK, "");
     for what in [["--company", "NOPE"], ["--profile", "nope"]] {
-        let refused = service.repo.run(&[&["outbox", "dev", "hold", "--reason", "x"], &what[..]].concat()).code(1);
+        let refused = service.repo.run(&[&["outbox", "hold", "dev", "--reason", "x"], &what[..]].concat()).code(1);
         assert!(refused.stderr.contains("MW0340") && refused.stderr.contains(what[1]), "{}", refused.stderr);
     }
     assert_eq!(service.outbox()["holds"], json!([]));
@@ -128,9 +128,9 @@ fn a_message_that_is_sent_again_gets_a_new_lifetime() {
     let id = service.send(json!({ "to": ["550=x@example.org"] }));
     service.wait(&id, "failed");
     // Its profile is suspended for longer than its lifetime, before it is sent again.
-    let hold = service.repo.run(&["outbox", "dev", "hold", "--company", "EDU1", "--reason", "x", "--format", "json"]);
+    let hold = service.repo.run(&["outbox", "hold", "dev", "--company", "EDU1", "--reason", "x", "--format", "json"]);
     std::thread::sleep(Duration::from_secs(5));
-    service.repo.run(&["outbox", "dev", "release", hold.code(0).json()["id"].as_str().unwrap()]).code(0);
+    service.repo.run(&["outbox", "release", "dev", hold.code(0).json()["id"].as_str().unwrap()]).code(0);
     sink.on("mail", Action::Reply("451 4.3.0 not now"));
     assert_eq!(service.act(&id, "replay").status, 200);
     let began = std::time::Instant::now();

@@ -100,7 +100,7 @@ fn a_new_password_is_tried_at_once() {
     assert!(shown(0, "server").as_str().unwrap().contains("127.0.0.1"), "{message:#}");
     let time = |key: &str| shown(0, key).as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     assert!(time("nextAttemptAt") > time("at"), "when the profile is tried again: {message:#}");
-    let text = service.repo.run(&["outbox", "dev", "show", &id]).code(0).stdout;
+    let text = service.repo.run(&["outbox", "show", "dev", &id]).code(0).stdout;
     assert!(text.contains("login  auth") && text.contains("535 5.7.8"), "{text}");
     assert_eq!(service.outbox()["parked"], json!([]));
 }

@@ -83,7 +83,7 @@ fn an_unknown_outcome_leaves_refused_recipients_refused() {
     );
 
     // An operator decides for the one recipient alone.
-    service.repo.run(&["outbox", "dev", "resolve", &id, "--delivered", "--reason", "in its log"]).code(0);
+    service.repo.run(&["outbox", "resolve", "dev", &id, "--delivered", "--reason", "in its log"]).code(0);
     let message = service.message(&id);
     let states: Vec<String> = results(&message).into_iter().map(|(status, _)| status).collect();
     assert_eq!(states, ["delivered", "failed", "delivered"], "{message:#}");

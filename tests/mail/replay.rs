@@ -40,7 +40,7 @@ fn delivered_and_cancelled_mail_is_not_sent_again_without_saying_so() {
         &["replay", &ids[0], &cancelled, "--yes"],
         &["replay", "--status", "delivered", "--dry-run"],
     ] {
-        let output = service.repo.run(&[&["outbox", "dev"], arguments].concat()).code(1);
+        let output = service.repo.run(&[&["outbox", arguments[0], "dev"], &arguments[1..]].concat()).code(1);
         assert!(output.stderr.contains("MW0242") && output.stderr.contains("--all-recipients"), "{}", output.stderr);
     }
     for (id, body) in [(&ids[0], "null"), (&ids[1], "{}"), (&ids[2], r#"{ "allRecipients": false }"#), (&cancelled, "")]
@@ -52,7 +52,7 @@ fn delivered_and_cancelled_mail_is_not_sent_again_without_saying_so() {
 
     // Nothing happens without a question, and a dry run says what would.
     let again =
-        |more: &[&str]| service.repo.run(&[&["outbox", "dev", "replay", &ids[0], "--all-recipients"], more].concat());
+        |more: &[&str]| service.repo.run(&[&["outbox", "replay", "dev", &ids[0], "--all-recipients"], more].concat());
     assert!(again(&[]).code(1).stderr.contains("MW0233"));
     let dry = again(&["--dry-run", "--format", "json"]).code(0).json();
     let recipient = &dry["messages"][0]["recipients"][0];
@@ -90,9 +90,9 @@ fn only_recipients_without_a_copy_get_it() {
     let id = service.send(json!({ "to": ["one@example.org", "550=gone@example.org"] }));
     let first = service.wait(&id, "failed");
     sink.on("rcpt", Action::Reply("250 2.1.5 ok"));
-    let dry = service.repo.run(&["outbox", "dev", "replay", "--status", "failed", "--dry-run"]).code(0).stdout;
+    let dry = service.repo.run(&["outbox", "replay", "dev", "--status", "failed", "--dry-run"]).code(0).stdout;
     assert!(dry.contains("1 message to 1 recipient: 0 received it before"), "{dry}");
-    service.repo.run(&["outbox", "dev", "replay", "--status", "failed", "--yes"]).code(0);
+    service.repo.run(&["outbox", "replay", "dev", "--status", "failed", "--yes"]).code(0);
     let message = service.wait(&id, "delivered");
     assert_eq!(message["acceptedAt"], first["acceptedAt"]);
     assert!(message["requeuedAt"].is_string());
@@ -100,7 +100,7 @@ fn only_recipients_without_a_copy_get_it() {
     assert_eq!(received[1].to, ["550=gone@example.org"]);
     assert_eq!((&message["sentAgain"], &message["possibleDuplicate"]), (&Value::Null, &Value::Null));
     // With `--again` everybody gets it.
-    service.repo.run(&["outbox", "dev", "replay", &id, "--all-recipients", "--yes"]).code(0);
+    service.repo.run(&["outbox", "replay", "dev", &id, "--all-recipients", "--yes"]).code(0);
     assert_eq!(sink.wait_received(3)[2].to.len(), 2);
 }
 
@@ -118,7 +118,7 @@ fn an_unknown_outcome_is_decided_by_an_operator() {
     let sink = Sink::start();
     let service = MailService::new(sink.port, &format!("{QUICK}  functions: {{ default: {{ unknown: hold }} }}\n"), "");
     let (found, lost) = (unknown(&service, &sink, json!({})), unknown(&service, &sink, json!({})));
-    let resolve = |arguments: &[&str]| service.repo.run(&[&["outbox", "dev", "resolve"], arguments].concat());
+    let resolve = |arguments: &[&str]| service.repo.run(&[&["outbox", "resolve", "dev"], arguments].concat());
     assert_ne!(resolve(&[&found, "--delivered"]).code, 0, "a reason is wanted");
     assert_ne!(resolve(&[&found, "--reason", "r"]).code, 0, "and the outcome");
     assert_ne!(resolve(&[&found, "--delivered", "--failed", "--reason", "r"]).code, 0, "and one of them");

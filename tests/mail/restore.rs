@@ -105,7 +105,7 @@ fn queued_messages_of_a_backup_are_not_sent_automatically() {
     assert_eq!((ready.status, ready.json()["code"].as_str()), (503, Some("MW0245")));
     let outbox = service.outbox();
     assert_eq!((count(&outbox, "unknown"), &outbox["restored"]["messages"]), (3, &json!(3)), "{outbox:#}");
-    assert!(service.repo.run(&["outbox", "dev", "status"]).code(0).stdout.contains("restored from a backup"));
+    assert!(service.repo.run(&["outbox", "status", "dev"]).code(0).stdout.contains("restored from a backup"));
     assert_eq!(audit(&service, "store.restored")[0]["detail"]["messages"], json!(3));
     assert_eq!(ask_as(&service, &revoked, "/v1/state").status, 401, "a revoked token stays revoked");
     assert!(lease(&service, "another") > number, "a number that was given out is not given out again");
@@ -120,10 +120,10 @@ fn queued_messages_of_a_backup_are_not_sent_automatically() {
     assert_eq!(service.repo.http_without_token("GET", "/readyz", &[], b"").status, 503);
 
     // A person decides about each, and confirms.
-    service.repo.run(&["outbox", "dev", "resolve", &ids[0], "--delivered", "--reason", "in the log"]).code(0);
-    service.repo.run(&["outbox", "dev", "replay", &ids[1], "--yes"]).code(0);
+    service.repo.run(&["outbox", "resolve", "dev", &ids[0], "--delivered", "--reason", "in the log"]).code(0);
+    service.repo.run(&["outbox", "replay", "dev", &ids[1], "--yes"]).code(0);
     assert_eq!(service.wait(&ids[1], "delivered")["possibleDuplicate"], true);
-    let confirm = |yes: &[&str]| service.repo.run(&[&["outbox", "dev", "confirm-restore"], yes].concat());
+    let confirm = |yes: &[&str]| service.repo.run(&[&["outbox", "confirm-restore", "dev"], yes].concat());
     assert!(confirm(&[]).code(1).stderr.contains("MW0233"));
     confirm(&["--yes"]).code(0);
     assert_eq!(service.repo.http_without_token("GET", "/readyz", &[], b"").status, 200);
@@ -170,7 +170,7 @@ fn a_restored_folder_is_reported_and_its_tokens_wait_for_confirmation() {
     service.repo.run(&["token", "confirm", "dev", &id]).code(0);
     assert_eq!(ask_as(&service, &sender, "/v1/state").status, 200);
     assert_eq!(ask_as(&service, &old_admin, "/v1/state").status, 401);
-    service.repo.run(&["outbox", "dev", "confirm-restore", "--yes"]).code(0);
+    service.repo.run(&["outbox", "confirm-restore", "dev", "--yes"]).code(0);
     service.repo.run(&["audit", "verify", "dev"]).code(0);
     assert_eq!(sink.received().len(), 1);
 

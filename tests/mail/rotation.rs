@@ -155,7 +155,7 @@ fn while_the_next_value_is_refused_the_current_one_is_used() {
     let refused = sink.logins().iter().filter(|(password, _)| password == NEW).count();
     assert!((2..=5).contains(&refused), "{refused} tries: now and then, and not with every message");
     assert_eq!(rotation_events(&service), ["next-refused"], "one alert");
-    let status = service.repo.run(&["outbox", "dev", "status"]).code(0).stdout;
+    let status = service.repo.run(&["outbox", "status", "dev"]).code(0).stdout;
     assert!(status.contains("rotation     relay: the next value of relay/login has been refused since"), "{status}");
     let metrics = service.repo.http("GET", "/metrics", &[], b"").body;
     assert!(metrics.contains("mailwright_next_secrets_refused 1"), "{metrics}");

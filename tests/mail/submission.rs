@@ -161,19 +161,19 @@ fn the_command_line_sends_parts_and_whole_messages() {
     assert!(no_recipient.stderr.contains("no recipient is given"), "{}", no_recipient.stderr);
     let failed = service.repo.run(&[&base[..], &["--to", "550=x@example.org", "--wait"]].concat()).code(1);
     assert!(failed.stderr.contains("the message is failed: 550=x@example.org: 550 "), "{}", failed.stderr);
-    let list = service.repo.run(&["outbox", "dev", "list"]).code(0).stdout;
+    let list = service.repo.run(&["outbox", "list", "dev"]).code(0).stdout;
     assert!(list.contains("Rechnung für Sie") && list.contains("failed"), "{list}");
     let id =
-        service.repo.run(&["outbox", "dev", "list", "--status", "failed", "--format", "json"]).code(0).json()["messages"]
+        service.repo.run(&["outbox", "list", "dev", "--status", "failed", "--format", "json"]).code(0).json()["messages"]
             [0]["id"]
             .as_str()
             .unwrap()
             .to_owned();
-    let shown = service.repo.run(&["outbox", "dev", "show", &id]).code(0).stdout;
+    let shown = service.repo.run(&["outbox", "show", "dev", &id]).code(0).stdout;
     for part in ["because    default for EDU1: none; default system-wide: relay", "permanent", "127.0.0.1"] {
         assert!(shown.contains(part), "{part}:\n{shown}");
     }
-    let exported = service.repo.run(&["outbox", "dev", "export", &id]).code(0).stdout;
+    let exported = service.repo.run(&["outbox", "export", "dev", &id]).code(0).stdout;
     assert!(exported.contains("To: 550=x@example.org") && !exported.contains("From:"), "{exported}");
 }
 
@@ -315,7 +315,7 @@ fn piped_messages_are_sent_or_refused_and_never_dropped() {
     let waits = send(&["--to", "a@example.org", "--text", "x", "--timeout", "2"], b"").code(1);
     assert!(waits.stderr.contains("still queued after 2 s; the service continues to retry"), "{}", waits.stderr);
     let id = waits.stdout.split(' ').next().unwrap().to_owned();
-    let shown = service.repo.run(&["outbox", "dev", "show", &id]).code(0).stdout;
+    let shown = service.repo.run(&["outbox", "show", "dev", &id]).code(0).stdout;
     assert!(shown.contains("NEXT TRY"), "{shown}");
 }
 

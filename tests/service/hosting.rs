@@ -293,10 +293,10 @@ fn every_command_works_through_a_path() {
         "json",
     ]);
     let id = sent.parse::<Value>().unwrap()["id"].as_str().unwrap().to_owned();
-    run(&["outbox", "acme", "status"]);
-    run(&["outbox", "acme", "show", &id]);
-    assert!(run(&["outbox", "acme", "list"]).contains(&id[..8]));
-    assert!(!run(&["outbox", "beta", "list"]).contains(&id[..8]));
+    run(&["outbox", "status", "acme"]);
+    run(&["outbox", "show", "acme", &id]);
+    assert!(run(&["outbox", "list", "acme"]).contains(&id[..8]));
+    assert!(!run(&["outbox", "list", "beta"]).contains(&id[..8]));
     assert!(run(&["token", "create", "acme", "--name", "pipeline", "--role", "deployer"]).contains("mw_"));
     assert!(
         run(&["token", "list", "acme"]).contains("pipeline") && !run(&["token", "list", "beta"]).contains("pipeline")

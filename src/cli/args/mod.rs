@@ -1,5 +1,6 @@
 //! Arguments that several commands share. Does not use commands.
 
+pub(crate) mod environment;
 pub(crate) mod environments;
 pub(crate) mod fail_on;
 pub(crate) mod identity;

@@ -86,7 +86,7 @@ impl Runnable for Demo {
                 "--wait",
             ],
         )?;
-        demo.step(context, "List the mail", &["outbox", environment, "list"])?;
+        demo.step(context, "List the mail", &["outbox", "list", environment])?;
         demo.step(context, "Plan again: no changes", &["plan", environment])?;
         if self.once {
             context.printer.out("Demo finished. `mailwright demo` without `--once` keeps the service running.");
@@ -302,7 +302,7 @@ impl Running {
              Change something by hand, show the drift, revert it:\n\n  \
              curl -sS -X PATCH $MAILWRIGHT_SERVICE/v1/profiles/relay -H \"Authorization: Bearer $(cat $MAILWRIGHT_TOKEN_FILE)\" \\\n    \
              -H 'If-Match: *' -H 'Content-Type: application/merge-patch+json' -d '{{\"description\":\"changed by hand\"}}'\n  \
-             mailwright outbox {environment} status\n  mailwright drift {environment}\n  mailwright plan {environment}\n  mailwright history {environment}\n  \
+             mailwright outbox status {environment}\n  mailwright drift {environment}\n  mailwright plan {environment}\n  mailwright history {environment}\n  \
              mailwright rollback {environment} --to 1"
         ));
         let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -143,7 +143,7 @@ impl Runnable for Send {
                     status.id(),
                     self.timeout
                 );
-                let again = format!("mailwright outbox {} show {}", self.environment, message.id);
+                let again = format!("mailwright outbox show {} {}", self.environment, message.id);
                 let error = CliError::coded(Code::NotDelivered, why).remedy(again);
                 Err(CliError { in_json: self.format == Format::Json, ..error })
             }
@@ -151,7 +151,7 @@ impl Runnable for Send {
                 let reason = printable(&message.reason);
                 let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
                 let error = CliError::coded(Code::NotDelivered, format!("the message is {}{reason}", status.id()));
-                let again = format!("mailwright outbox {} show {}", self.environment, message.id);
+                let again = format!("mailwright outbox show {} {}", self.environment, message.id);
                 Err(CliError { in_json: self.format == Format::Json, ..error.remedy(again) })
             }
         }

@@ -82,7 +82,7 @@ pub(crate) fn restored_lines(restored: &Restored, environment: &str) -> Vec<Stri
             restored.suspended_tokens
         ));
     }
-    lines.push(format!("             > mailwright outbox {environment} confirm-restore"));
+    lines.push(format!("             > mailwright outbox confirm-restore {environment}"));
     lines
 }
 

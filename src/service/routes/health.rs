@@ -37,7 +37,7 @@ pub(in crate::service) async fn readiness(service: &Service) -> Result<String, H
             format!("the store was restored from a backup ({}), and no administrator has confirmed that", restored.why),
         )
         .remedy(format!(
-            "Check the messages of `mailwright outbox {0} list --status unknown`, then run: mailwright outbox {0} confirm-restore",
+            "Check the messages of `mailwright outbox list {0} --status unknown`, then run: mailwright outbox confirm-restore {0}",
             service.store.environment()
         )));
     }

@@ -100,7 +100,7 @@ pub(super) async fn delete_hold(
     };
     if !service.store.set_hold(id, None, event).await? {
         return Err(HttpProblem::not_found("the hold does not exist")
-            .remedy(format!("List the holds: mailwright outbox {} holds", service.store.environment())));
+            .remedy(format!("List the holds: mailwright outbox holds {}", service.store.environment())));
     }
     service.delivery.reload_holds().await?;
     Ok(StatusCode::NO_CONTENT)

@@ -23,7 +23,7 @@ impl Service {
             ),
         )
         .remedy(format!(
-            "Submit the message again later, with the same key. An administrator confirms the restore: mailwright outbox {} confirm-restore",
+            "Submit the message again later, with the same key. An administrator confirms the restore: mailwright outbox confirm-restore {}",
             self.store.environment()
         )))
     }

@@ -4,13 +4,15 @@ use jiff::Timestamp;
 
 use crate::{
     api::messages::NewHold,
-    cli::{CliError, environment},
+    cli::{CliError, args::environment::EnvironmentArg, environment},
     model::{Code, HumanDuration},
 };
 
 /// The scope, the reason and the duration of a hold.
 #[derive(Debug, clap::Args)]
 pub(super) struct HoldArgs {
+    #[command(flatten)]
+    pub(super) environment: EnvironmentArg,
     /// Profile whose mail is held
     #[arg(long)]
     profile: Option<String>,

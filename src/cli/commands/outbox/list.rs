@@ -2,7 +2,9 @@
 
 use crate::{
     cli::{
-        CliError, environment,
+        CliError,
+        args::environment::EnvironmentArg,
+        environment,
         ui::{
             table::table,
             wording::{cut, format_time},
@@ -14,6 +16,8 @@ use crate::{
 /// Filters of a list of messages.
 #[derive(Debug, clap::Args)]
 pub(super) struct List {
+    #[command(flatten)]
+    pub(super) environment: EnvironmentArg,
     /// Status: queued, sending, delivered, failed, unknown or cancelled
     #[arg(long)]
     status: Option<Status>,

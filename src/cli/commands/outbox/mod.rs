@@ -19,13 +19,14 @@ use hold::HoldArgs;
 use list::{List, message_table};
 use replay::Replay;
 use resolve::Resolve;
-use selection::MessageSelection;
+use selection::{MessageSelection, OneMessage, is_message_id, parse_message_id};
 use show::describe_message;
 
 use crate::{
     api::messages::{Action, ActionOptions},
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
+        args::environment::EnvironmentArg,
         environment::Environment,
         ui::{
             confirm::confirm,
@@ -41,20 +42,18 @@ use crate::{
 /// Inspect, retry, cancel or hold queued mail
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    mailwright outbox prod status\n  \
-    mailwright outbox prod list --status failed\n  \
-    mailwright outbox prod list --document invoice/4711\n  \
-    mailwright outbox prod show 01980c1e-...\n  \
-    mailwright outbox prod replay 01980c1e-...\n  \
-    mailwright outbox prod replay --status failed --dry-run\n  \
-    mailwright outbox prod resolve 01980c1e-... --delivered --reason 'in Sent Items, 14:02'\n  \
-    mailwright outbox prod hold --company EDU1 --reason 'wrong price list' --for 2h\n\n\
+    mailwright outbox status prod\n  \
+    mailwright outbox list prod --status failed\n  \
+    mailwright outbox list prod --document invoice/4711\n  \
+    mailwright outbox show prod 01980c1e-...\n  \
+    mailwright outbox replay prod 01980c1e-...\n  \
+    mailwright outbox replay prod --status failed --dry-run\n  \
+    mailwright outbox resolve prod 01980c1e-... --delivered --reason 'in Sent Items, 14:02'\n  \
+    mailwright outbox hold prod --company EDU1 --reason 'wrong price list' --for 2h\n\n\
     `delivered` means that the mail server or Exchange has accepted the message. A\n\
     later bounce is sent to the sender's mailbox. `unknown` means that the message\n\
     may have been accepted; `resolve` records the outcome.")]
 pub(crate) struct Outbox {
-    /// Environment
-    environment: String,
     #[command(subcommand)]
     command: OutboxCommand,
     /// Output format
@@ -67,14 +66,11 @@ pub(crate) struct Outbox {
 #[derive(Debug, clap::Subcommand)]
 enum OutboxCommand {
     /// Show the state of delivery: counts, suspended profiles, holds
-    Status,
+    Status(EnvironmentArg),
     /// List messages, newest first
     List(List),
     /// Show one message with every attempt
-    Show {
-        /// Message id
-        id: Uuid,
-    },
+    Show(OneMessage),
     /// Retry waiting messages now
     Retry(MessageSelection),
     /// Cancel waiting messages
@@ -85,8 +81,8 @@ enum OutboxCommand {
     Resolve(Resolve),
     /// Write a message's contents to standard output or to a file
     Export {
-        /// Message id
-        id: Uuid,
+        #[command(flatten)]
+        message: OneMessage,
         /// Output file
         #[arg(long, short, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
         output: Option<PathBuf>,
@@ -94,14 +90,19 @@ enum OutboxCommand {
     /// Hold mail of a profile, a company or a function
     Hold(HoldArgs),
     /// List the holds
-    Holds,
+    Holds(EnvironmentArg),
     /// Remove a hold
     Release {
+        #[command(flatten)]
+        environment: EnvironmentArg,
         /// Hold id
-        id: String,
+        #[arg(value_name = "ID")]
+        id: Vec<String>,
     },
     /// Accept mail again after the store was restored from a backup
     ConfirmRestore {
+        #[command(flatten)]
+        environment: EnvironmentArg,
         /// Skip the confirmation prompt
         #[arg(long, short)]
         yes: bool,
@@ -114,37 +115,98 @@ impl Runnable for Outbox {
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let environment = Environment::find(context, &self.environment)?;
-        let client = environment.client(context, &self.service)?;
-        context.runtime()?.block_on(self.dispatch(context, &client))
+        match &self.command {
+            OutboxCommand::Status(environment)
+            | OutboxCommand::Holds(environment)
+            | OutboxCommand::ConfirmRestore { environment, .. } => {
+                self.start(context, environment.find(context)?, Vec::new())
+            }
+            OutboxCommand::List(list) => self.start(context, list.environment.find(context)?, Vec::new()),
+            OutboxCommand::Hold(hold) => self.start(context, hold.environment.find(context)?, Vec::new()),
+            OutboxCommand::Release { environment, id } => {
+                let (environment, ids) = environment.find_before(context, id, |_| true)?;
+                self.start(context, environment, ids)
+            }
+            OutboxCommand::Show(message) | OutboxCommand::Export { message, .. } => {
+                let (environment, ids) = message.environment.find_before(context, &message.id, is_message_id)?;
+                self.start(context, environment, ids)
+            }
+            OutboxCommand::Retry(selection)
+            | OutboxCommand::Cancel(selection)
+            | OutboxCommand::Replay(Replay { selection, .. })
+            | OutboxCommand::Resolve(Resolve { selection, .. }) => {
+                let (environment, ids) = selection.environment.find_before(context, &selection.ids, is_message_id)?;
+                selection.check(&ids)?;
+                self.start(context, environment, ids)
+            }
+        }
+    }
+}
+
+/// The service that a subcommand calls, and the ids that the command line names.
+struct Target {
+    environment: Environment,
+    client: Client,
+    ids: Vec<String>,
+}
+
+impl Target {
+    /// Returns the only id of the command line.
+    fn id(&self) -> Result<&str, CliError> {
+        match self.ids.as_slice() {
+            [id] => Ok(id),
+            [] => Err(CliError::coded(Code::Usage, "an id is required")),
+            [_, more, ..] => {
+                Err(CliError::coded(Code::Usage, format!("unexpected argument `{}`", more.escape_debug())))
+            }
+        }
+    }
+
+    /// Returns the only message of the command line.
+    fn message_id(&self) -> Result<Uuid, CliError> {
+        parse_message_id(self.id()?)
+    }
+
+    /// Returns the messages of the command line.
+    fn message_ids(&self) -> Result<Vec<Uuid>, CliError> {
+        self.ids.iter().map(|id| parse_message_id(id)).collect()
     }
 }
 
 impl Outbox {
-    async fn dispatch(&self, context: &Context, client: &Client) -> Result<Exit, CliError> {
+    /// Creates the client for an environment's service, and runs the subcommand.
+    fn start(&self, context: &Context, environment: Environment, ids: Vec<String>) -> Result<Exit, CliError> {
+        let client = environment.client(context, &self.service)?;
+        let target = Target { environment, client, ids };
+        context.runtime()?.block_on(self.dispatch(context, &target))
+    }
+
+    async fn dispatch(&self, context: &Context, target: &Target) -> Result<Exit, CliError> {
+        let Target { environment, client, .. } = target;
+        let name = environment.name.as_str();
         match &self.command {
-            OutboxCommand::Status => {
+            OutboxCommand::Status(_) => {
                 let status = client.outbox().await?;
-                self.print(context, &status, || describe_outbox(&status, &self.environment));
+                self.print(context, &status, || describe_outbox(&status, name));
             }
             OutboxCommand::List(list) => {
                 let page = client.messages(&list.query()?).await?;
                 self.print(context, &page, || message_table(&page.messages, page.next_before));
             }
-            OutboxCommand::Show { id } => {
-                let detail = client.message(*id).await?;
+            OutboxCommand::Show(_) => {
+                let detail = client.message(target.message_id()?).await?;
                 self.print(context, &detail, || describe_message(&detail));
             }
             OutboxCommand::Retry(selection) => {
-                return self.apply_action(context, client, selection, Action::Retry).await;
+                return self.apply_action(context, target, selection, Action::Retry).await;
             }
             OutboxCommand::Cancel(selection) => {
-                return self.apply_action(context, client, selection, Action::Cancel).await;
+                return self.apply_action(context, target, selection, Action::Cancel).await;
             }
-            OutboxCommand::Replay(replay) => return replay.run(self, context, client).await,
-            OutboxCommand::Resolve(resolve) => return resolve.run(self, context, client).await,
-            OutboxCommand::Export { id, output } => {
-                let content = client.content(*id).await?;
+            OutboxCommand::Replay(replay) => return replay.run(self, context, target).await,
+            OutboxCommand::Resolve(resolve) => return resolve.run(self, context, target).await,
+            OutboxCommand::Export { output, .. } => {
+                let content = client.content(target.message_id()?).await?;
                 let shown =
                     output.as_ref().map_or("standard output".to_owned(), |path| format!("`{}`", path.display()));
                 let failed =
@@ -159,16 +221,16 @@ impl Outbox {
             OutboxCommand::Hold(options) => {
                 let hold = client.hold(&options.request(context.clock.now())?).await?;
                 self.print(context, &hold, || {
-                    format!("Held. To release it: mailwright outbox {} release {}", self.environment, hold.id)
+                    format!("Held. To release it: mailwright outbox release {name} {}", hold.id)
                 });
             }
-            OutboxCommand::Holds => {
+            OutboxCommand::Holds(_) => {
                 let holds = client.outbox().await?.holds;
                 self.print(context, &holds, || hold_table(&holds));
             }
-            OutboxCommand::ConfirmRestore { yes } => return self.confirm_restore(context, client, *yes).await,
-            OutboxCommand::Release { id } => {
-                client.release(id).await?;
+            OutboxCommand::ConfirmRestore { yes, .. } => return self.confirm_restore(context, target, *yes).await,
+            OutboxCommand::Release { .. } => {
+                client.release(target.id()?).await?;
                 context.printer.note("Released.");
             }
         }
@@ -188,29 +250,31 @@ impl Outbox {
     async fn apply_action(
         &self,
         context: &Context,
-        client: &Client,
+        target: &Target,
         selection: &MessageSelection,
         action: Action,
     ) -> Result<Exit, CliError> {
+        let client = &target.client;
         let ids = if selection.status.is_some() {
-            selection.fetch(client).await?.iter().map(|message| message.id).collect()
+            selection.fetch(client, &[]).await?.iter().map(|message| message.id).collect()
         } else {
-            selection.ids.clone()
+            target.message_ids()?
         };
         self.for_each(context, &ids, action.id(), async |id| client.act(id, action, ActionOptions::default()).await)
             .await
     }
 
-    async fn confirm_restore(&self, context: &Context, client: &Client, yes: bool) -> Result<Exit, CliError> {
+    async fn confirm_restore(&self, context: &Context, target: &Target, yes: bool) -> Result<Exit, CliError> {
+        let Target { environment, client, .. } = target;
         let Some(restored) = client.outbox().await?.restored else {
             context.printer.note("No restore is waiting for confirmation.");
             return Ok(Exit::Done);
         };
         context.printer.note(&format!(
             "{}\nClients may repeat submissions that were accepted after the backup; such messages would be sent a second time.",
-            restored_lines(&restored, &self.environment).join("\n")
+            restored_lines(&restored, environment.name.as_str()).join("\n")
         ));
-        let question = format!("Accept mail in {} again?", self.environment);
+        let question = format!("Accept mail in {} again?", environment.name);
         confirm(context, yes, &question, "Pass `--yes` to skip the prompt.")?;
         client.confirm_restore().await?;
         context.printer.note("Confirmed. Mail is accepted again.");

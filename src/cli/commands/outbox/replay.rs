@@ -6,14 +6,13 @@ use crate::{
     api::messages::{Action, ActionOptions},
     cli::{
         CliError, Context, Exit, Format,
-        commands::outbox::{Outbox, selection::MessageSelection},
+        commands::outbox::{Outbox, Target, selection::MessageSelection},
         ui::{
             confirm::confirm,
             table::table,
             wording::{count_of, cut, wire_name},
         },
     },
-    client::Client,
     model::{
         Code, Message, Status,
         message::{Recipient, RecipientStatus},
@@ -25,15 +24,15 @@ const SHOWN: usize = 20;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    mailwright outbox prod replay 01980c1e-...\n  \
-    mailwright outbox prod replay --status failed --company EDU1 --dry-run\n  \
-    mailwright outbox prod replay --status failed --yes\n  \
-    mailwright outbox prod replay 01980c1e-... --all-recipients\n\n\
+    mailwright outbox replay prod 01980c1e-...\n  \
+    mailwright outbox replay prod --status failed --company EDU1 --dry-run\n  \
+    mailwright outbox replay prod --status failed --yes\n  \
+    mailwright outbox replay prod 01980c1e-... --all-recipients\n\n\
     Lists the messages with their recipients, and asks for confirmation. Messages\n\
     that were delivered or cancelled are rejected without --all-recipients.")]
 pub(super) struct Replay {
     #[command(flatten)]
-    selection: MessageSelection,
+    pub(super) selection: MessageSelection,
     /// Send to all recipients, including those that it reached, and include delivered and cancelled messages
     #[arg(long, alias = "again")]
     all_recipients: bool,
@@ -47,9 +46,10 @@ pub(super) struct Replay {
 
 impl Replay {
     /// Shows the messages and their recipients, asks, and puts them back into the queue.
-    pub(super) async fn run(&self, outbox: &Outbox, context: &Context, client: &Client) -> Result<Exit, CliError> {
+    pub(super) async fn run(&self, outbox: &Outbox, context: &Context, target: &Target) -> Result<Exit, CliError> {
         let Self { selection, all_recipients, dry_run, yes } = self;
-        let messages = selection.fetch(client).await?;
+        let client = &target.client;
+        let messages = selection.fetch(client, &target.message_ids()?).await?;
         let is_refused = |message: &&Message| matches!(message.status, Status::Delivered | Status::Cancelled);
         let refused: Vec<&Message> = messages.iter().filter(is_refused).collect();
         if let Some(first) = refused.first().filter(|_| !all_recipients) {
@@ -86,7 +86,7 @@ impl Replay {
             }
             return Ok(Exit::Done);
         }
-        let question = format!("Send {} again in {}?", count_of(planned.len(), "message"), outbox.environment);
+        let question = format!("Send {} again in {}?", count_of(planned.len(), "message"), target.environment.name);
         confirm(
             context,
             *yes,

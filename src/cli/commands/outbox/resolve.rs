@@ -6,21 +6,20 @@ use crate::{
     api::messages::{Resolved, ResolvedOutcome},
     cli::{
         CliError, Context, Exit, Format,
-        commands::outbox::{Outbox, list::message_table, selection::MessageSelection},
+        commands::outbox::{Outbox, Target, list::message_table, selection::MessageSelection},
         ui::{confirm::confirm, wording::count_of},
     },
-    client::Client,
 };
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    mailwright outbox prod resolve 01980c1e-... --delivered --reason 'in Sent Items, 14:02'\n  \
-    mailwright outbox prod resolve --status unknown --company EDU1 --failed --reason 'not in the server log'\n\n\
+    mailwright outbox resolve prod 01980c1e-... --delivered --reason 'in Sent Items, 14:02'\n  \
+    mailwright outbox resolve prod --status unknown --company EDU1 --failed --reason 'not in the server log'\n\n\
     `mailwright explain MW0267` describes how to find the outcome.")]
 #[command(group = clap::ArgGroup::new("outcome").required(true).args(["delivered", "failed"]))]
 pub(super) struct Resolve {
     #[command(flatten)]
-    selection: MessageSelection,
+    pub(super) selection: MessageSelection,
     /// The recipients received it
     #[arg(long)]
     delivered: bool,
@@ -37,11 +36,12 @@ pub(super) struct Resolve {
 
 impl Resolve {
     /// Records the outcome of the messages. Asks first if they were selected by their status.
-    pub(super) async fn run(&self, outbox: &Outbox, context: &Context, client: &Client) -> Result<Exit, CliError> {
+    pub(super) async fn run(&self, outbox: &Outbox, context: &Context, target: &Target) -> Result<Exit, CliError> {
+        let client = &target.client;
         let outcome = if self.delivered { ResolvedOutcome::Delivered } else { ResolvedOutcome::Failed };
         let resolved = Resolved { outcome, reason: self.reason.clone() };
         let ids: Vec<Uuid> = if self.selection.status.is_some() {
-            let messages = self.selection.fetch(client).await?;
+            let messages = self.selection.fetch(client, &[]).await?;
             if outbox.format != Format::Json {
                 context.printer.out(&message_table(&messages, None));
             }
@@ -52,7 +52,7 @@ impl Resolve {
             confirm(context, self.yes, &question, "Pass `--yes` to skip the prompt.")?;
             messages.iter().map(|message| message.id).collect()
         } else {
-            self.selection.ids.clone()
+            target.message_ids()?
         };
         let done = format!("resolved as {}", outcome.id());
         outbox.for_each(context, &ids, &done, async |id| client.resolve_message(id, &resolved).await).await

@@ -3,17 +3,19 @@
 use uuid::Uuid;
 
 use crate::{
-    cli::{CliError, environment},
+    cli::{CliError, args::environment::EnvironmentArg, environment},
     client::Client,
-    model::{Message, Status},
+    model::{Code, Message, Status},
 };
 
 /// The messages that an action is for.
 #[derive(Debug, clap::Args)]
 pub(super) struct MessageSelection {
+    #[command(flatten)]
+    pub(super) environment: EnvironmentArg,
     /// Message ids
-    #[arg(required_unless_present = "status")]
-    pub(super) ids: Vec<Uuid>,
+    #[arg(value_name = "ID")]
+    pub(super) ids: Vec<String>,
     /// All messages with this status instead of ids
     #[arg(long, conflicts_with = "ids")]
     pub(super) status: Option<Status>,
@@ -26,10 +28,20 @@ pub(super) struct MessageSelection {
 }
 
 impl MessageSelection {
-    /// Fetches the selected messages in their present state.
-    pub(super) async fn fetch(&self, client: &Client) -> Result<Vec<Message>, CliError> {
+    /// Returns an error unless there are either ids or a status.
+    pub(super) fn check(&self, ids: &[String]) -> Result<(), CliError> {
+        match (ids, self.status) {
+            ([], None) => Err(CliError::coded(Code::Usage, "neither a message id nor `--status` is given")
+                .remedy("Name the messages by their ids, as `mailwright outbox list` shows them, or pass `--status`.")),
+            ([_, ..], Some(_)) => Err(CliError::coded(Code::Usage, "`--status` cannot be used with message ids")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Fetches the messages with these ids, or the selected ones, in their present state.
+    pub(super) async fn fetch(&self, client: &Client, ids: &[Uuid]) -> Result<Vec<Message>, CliError> {
         let mut messages = Vec::new();
-        for id in &self.ids {
+        for id in ids {
             messages.push(client.message(*id).await?.message);
         }
         let Some(status) = self.status else { return Ok(messages) };
@@ -52,4 +64,27 @@ impl MessageSelection {
             }
         }
     }
+}
+
+/// One message of an environment.
+#[derive(Debug, clap::Args)]
+pub(super) struct OneMessage {
+    #[command(flatten)]
+    pub(super) environment: EnvironmentArg,
+    /// Message id
+    #[arg(value_name = "ID")]
+    pub(super) id: Vec<String>,
+}
+
+/// Returns true if a text can be the id of a message.
+pub(super) fn is_message_id(text: &str) -> bool {
+    text.len() >= 8 && text.chars().all(|character| character.is_ascii_hexdigit() || character == '-')
+}
+
+/// Parses the id of a message.
+pub(super) fn parse_message_id(text: &str) -> Result<Uuid, CliError> {
+    text.parse().map_err(|_| {
+        CliError::coded(Code::Usage, format!("`{}` is not a message id", text.escape_debug()))
+            .remedy("`mailwright outbox list` shows the ids.")
+    })
 }
