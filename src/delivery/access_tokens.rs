@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use super::{rotation::SecretVersion, transport::Failure};
 use crate::{model::Digest, sync::Mutex};
 
-/// How long before its expiry a token is replaced, at most.
+/// The longest time before its expiry at which a token is replaced.
 const EARLY: Duration = Duration::from_secs(300);
 /// The lifetime of a token whose response states none.
 const USUAL: Duration = Duration::from_secs(3000);

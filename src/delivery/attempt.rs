@@ -48,11 +48,11 @@ use crate::{
 const THROTTLED: Duration = Duration::from_secs(60);
 /// The longest pause of a mailbox.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
-/// How long a message that may have caused a suspension waits behind others.
+/// The time that a message that may have caused a suspension waits behind others.
 const BEHIND_OTHERS: SignedDuration = SignedDuration::from_secs(5);
-/// How long a sent message may take to appear in Sent Items.
+/// The time within which a sent message appears in Sent Items.
 const SENT_ITEMS_DELAY: Duration = Duration::from_secs(20);
-/// How many KiB of large messages are in memory at once.
+/// The limit for large messages in memory, in KiB.
 const LARGE_IN_MEMORY: usize = 96 * 1024;
 /// The largest content that is kept in memory without a permit, in bytes.
 const SMALL: u64 = 64 * 1024;

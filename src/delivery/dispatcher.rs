@@ -38,13 +38,13 @@ use crate::{
     time::steady_clock::SteadyClock,
 };
 
-/// How often expired messages and keys are removed.
+/// The interval at which expired messages and keys are removed.
 const PURGE_INTERVAL: Duration = Duration::from_secs(600);
-/// How long an idempotency key is kept, in milliseconds: 30 days.
+/// The time for which an idempotency key is kept, in milliseconds: 30 days.
 const KEYS_KEPT: i64 = 30 * 86_400_000;
-/// How often the system clock is compared with the steady clock.
+/// The interval at which the system clock is compared with the steady clock.
 const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(2);
-/// How many comparisons in a row must agree before the system clock is followed.
+/// The number of successive comparisons that must agree before the system clock is adopted.
 const CLOCK_CHECKS: u32 = 5;
 /// The difference that is tolerated, in milliseconds.
 const TOLERATED_DRIFT: i64 = 2000;

@@ -70,7 +70,7 @@ use crate::{
     time::Clock,
 };
 
-/// How the service connects to mail servers, Microsoft and DNS.
+/// Options of the connections to mail servers, Microsoft and DNS.
 #[derive(Clone, Debug)]
 pub struct OutboundOptions {
     /// Certificate authorities (PEM) that are trusted in addition to those of the platform.
@@ -97,7 +97,7 @@ pub struct Setup {
     pub store: Arc<dyn Store>,
     /// The identity that opens the age files.
     pub identity: Arc<ServiceIdentity>,
-    /// How to connect.
+    /// Options of the connections.
     pub outbound: OutboundOptions,
     /// The system clock.
     pub clock: Clock,

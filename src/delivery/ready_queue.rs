@@ -21,7 +21,7 @@ use crate::{
 
 /// The longest back-off of a profile whose server is unavailable.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
-/// How many KiB of large messages of one profile are in memory at once: two thirds of what all profiles have.
+/// The limit for large messages of one profile in memory, in KiB: two thirds of the limit for all profiles.
 pub(super) const LARGE_PER_PROFILE: u32 = 64 * 1024;
 
 /// A profile as workers use it. A change of the profile makes a new one.
@@ -99,7 +99,7 @@ pub(super) struct ReadyQueue {
     workers: usize,
     /// The refusals since the profile was last changed.
     pub(super) refusals: RefusalHistory,
-    /// How room is divided among companies and functions.
+    /// The division of room among companies and functions.
     pub(super) shares: FairShare,
     backs_off_until: Option<Instant>,
     failures: u32,

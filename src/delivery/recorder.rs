@@ -27,7 +27,7 @@ use crate::{
     time::steady_clock::SteadyClock,
 };
 
-/// How many events a slow subscriber may be behind.
+/// The number of events that a slow subscriber may be behind.
 const EVENT_BUFFER: usize = 1024;
 
 /// The writing side of delivery.

@@ -20,11 +20,11 @@ use uuid::Uuid;
 use super::transport::Failure;
 use crate::{model::message::Class, replies::RefusalScope};
 
-/// How many messages in a row are refused in the same words until the profile is suspended.
+/// The number of successive messages refused in the same words that suspends the profile.
 const IN_A_ROW: usize = 5;
-/// How many messages and replies are remembered.
+/// The number of messages and of replies that are remembered.
 const REMEMBERED: usize = 1000;
-/// How long a reply is excused after it came although other messages passed.
+/// The time for which a reply is excused after it came although other messages passed.
 const EXCUSED_FOR: Duration = Duration::from_secs(15 * 60);
 
 /// The subject of a refusal.

@@ -35,7 +35,7 @@ pub(super) enum ProbeState {
 #[derive(Debug)]
 struct Suspension {
     record: Parked,
-    /// How many probes were scheduled.
+    /// The number of probes that were scheduled.
     probes: u32,
     state: ProbeState,
 }

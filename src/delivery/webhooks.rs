@@ -24,13 +24,13 @@ use crate::{
     time::Clock,
 };
 
-/// How many events are read from the store at once.
+/// The number of events that are read from the store at once.
 const PAGE: u32 = 100;
 /// The deadline of a call.
 const CALL_DEADLINE: Duration = Duration::from_secs(15);
 /// The longest back-off of a receiver.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
-/// How often the store is read, should an event have been missed.
+/// The interval at which the store is read in case an event was missed.
 const READ_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Derives the key pair from the identity of the service: it is the same after every start.

@@ -29,9 +29,9 @@ use crate::{
 const BATCH: usize = 20;
 /// The number of pages of a list that are read.
 const PAGES: usize = 1000;
-/// How long a batch waits for further requests.
+/// The time that a batch waits for further requests.
 const GATHER: Duration = Duration::from_millis(2);
-/// How often a throttled part of a batch is repeated.
+/// The number of times that a throttled part of a batch is repeated.
 const ROUNDS: usize = 5;
 /// The longest wait of a throttled part of a batch, regardless of the time that it names.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);

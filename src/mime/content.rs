@@ -12,7 +12,7 @@ use super::{
 };
 use crate::model::address::{Address, NamedAddress};
 
-/// How many recipients a message may have.
+/// The number of recipients that a message may have.
 const RECIPIENTS: usize = 500;
 
 /// The content of a message, with the properties that are read from its header.

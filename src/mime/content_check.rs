@@ -13,9 +13,9 @@ use super::{
 };
 use crate::model::delivery::Attachments;
 
-/// How deep files that are messages may be nested.
+/// The depth to which files that are messages may be nested.
 const ENCLOSED: usize = 20;
-/// How many bytes a line may have, without its end (RFC 5322, 2.1.1).
+/// The number of bytes that a line may have, without its end (RFC 5322, 2.1.1).
 const LINE_LIMIT: usize = 998;
 
 /// The remedy for an attachment that is not allowed.

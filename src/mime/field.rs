@@ -9,11 +9,11 @@ use lettre::message::header::{Header, HeaderName, HeaderValue, Headers};
 
 use super::{Malformed, address_list, parameter};
 
-/// How many bytes a header may have.
+/// The number of bytes that a header may have.
 const HEADER_LIMIT: usize = 256 * 1024;
 /// The longest word in bytes that is written without encoding; a line may have 998.
 const WORD_LIMIT: usize = 900;
-/// How many bytes of text an encoded word carries: as a whole it has 75 characters at most (RFC 2047, 2).
+/// The number of bytes of text in an encoded word: as a whole it has 75 characters at most (RFC 2047, 2).
 const ENCODED_WORD: usize = 45;
 
 /// One field of a header with its line ends, folded as it was.

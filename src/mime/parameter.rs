@@ -10,7 +10,7 @@ use crate::{model::address::quoted, text};
 
 /// The longest name that is written without being encoded.
 const PLAIN_NAME: usize = 60;
-/// How many characters of a name one section has (RFC 2231, 3).
+/// The number of characters of a name in one section (RFC 2231, 3).
 const SECTION: usize = 50;
 
 /// A media type with its parameters.

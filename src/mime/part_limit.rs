@@ -7,9 +7,9 @@ use mail_parser::{Message, MessagePart};
 use super::Malformed;
 use crate::text;
 
-/// How many parts a message may have, those of messages within it included.
+/// The number of parts that a message may have, those of messages within it included.
 pub(super) const PARTS: usize = 1000;
-/// How many bytes of a boundary are compared (RFC 2046, 5.1.1: it has 70 at most).
+/// The number of bytes of a boundary that are compared (RFC 2046, 5.1.1: it has 70 at most).
 const BOUNDARY: usize = 70;
 
 /// Parses a message; returns none if it has no header. Fails if the message has more than [`PARTS`] parts.

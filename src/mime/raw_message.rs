@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{model::delivery::Attachments, text};
 
-/// How many fields the header of a raw message may have.
+/// The number of fields that the header of a raw message may have.
 const FIELDS: usize = 2000;
 
 /// Headers that are removed from a raw message: those that only the receiving side writes (RFC 5321, 4.4; RFC 8601;

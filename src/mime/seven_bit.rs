@@ -16,7 +16,7 @@ use super::{
     parameter::MediaType,
 };
 
-/// How deep parts may be nested.
+/// The depth to which parts may be nested.
 const DEPTH: usize = 50;
 /// The longest line of an encoded body.
 const LINE: usize = 76;

@@ -36,7 +36,7 @@ struct Row {
     class: Class,
     #[serde(default)]
     about: RefusalScope,
-    /// How long to wait, in seconds, if the server does not state it and a minute would be too short.
+    /// The wait in seconds, if the server does not state it and a minute would be too short.
     wait: Option<u64>,
     /// The explanation for people.
     why: String,
@@ -91,7 +91,7 @@ pub struct Meaning {
     pub class: Class,
     /// The subject of the refusal.
     pub scope: RefusalScope,
-    /// How long to wait, if the table states it.
+    /// The wait, if the table states it.
     pub wait: Option<Duration>,
     /// The explanation for people.
     pub why: &'static str,

@@ -1,5 +1,5 @@
-//! The stand-in for a mail server: STARTTLS or TLS, AUTH PLAIN and LOGIN, one mail after the other. Accepted mail is
-//! kept in memory and not forwarded.
+//! The stand-in for a mail server: STARTTLS or TLS, AUTH PLAIN, LOGIN and XOAUTH2, one mail after the other. Accepted
+//! mail is kept in memory and not forwarded.
 
 use std::sync::Arc;
 

@@ -25,7 +25,7 @@ use crate::net::tls::HandshakeFault;
 pub(crate) const PART: usize = 64 * 1024;
 /// Bytes that are read at once.
 const READ_SIZE: usize = 8 * 1024;
-/// How long a server that stops reading has to send a reply.
+/// The time that a server that stops reading has to send a reply.
 const FINAL_REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection to a mail server.

@@ -1,4 +1,4 @@
-//! An environment that may not write to everybody: a copy of production cannot write to customers.
+//! An environment with a restricted set of recipients: a copy of production cannot write to customers.
 
 use serde_json::json;
 

@@ -99,7 +99,7 @@ fn only_recipients_without_a_copy_get_it() {
     let received = sink.wait_received(2);
     assert_eq!(received[1].to, ["550=gone@example.org"]);
     assert_eq!((&message["sentAgain"], &message["possibleDuplicate"]), (&Value::Null, &Value::Null));
-    // With `--again` everybody gets it.
+    // With `--all-recipients` every recipient gets it.
     service.repo.run(&["outbox", "replay", "dev", &id, "--all-recipients", "--yes"]).code(0);
     assert_eq!(sink.wait_received(3)[2].to.len(), 2);
 }

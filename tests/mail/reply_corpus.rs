@@ -59,7 +59,7 @@ fn a_refusal_is_never_classified_as_delivered() {
 
 #[test]
 fn the_name_of_a_recipient_does_not_matter() {
-    // Replies quote addresses, and anybody may be called anything.
+    // Replies quote addresses, and an address may contain any word.
     for name in
         ["relay denied", "helo", "spf", "greylisted", "too many messages", "authentication required", "SendAsDenied"]
     {

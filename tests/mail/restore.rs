@@ -1,4 +1,4 @@
-//! A store that was put back from a backup is noticed: what waited is not sent again, no revoked token opens the service,
+//! A restored store is recognized: queued messages are not sent again, no revoked token opens the service,
 //! no answered submission is taken a second time. A crash does not count as a restore.
 
 use std::path::Path;

@@ -37,7 +37,7 @@ fn dovecot_accepts_a_valid_token() {
     });
     let trusted = format!("{authority}\n{}", postfix.authority);
     let service = post_trusting(&sandbox, QUICK, &profile, "documents/secret", SECRET, &trusted);
-    // This server takes nothing from anybody who has not logged in.
+    // This server accepts no mail without a login.
     let id = service.send(json!({ "to": ["mailer@localhost"] }));
     let message = service.wait_until(&id, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
     assert_eq!(message["status"], "delivered", "{message:#}\n{}", postfix.log());

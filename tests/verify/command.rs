@@ -367,7 +367,7 @@ fn an_apply_passes_through_the_gate_and_the_audit_log_has_what_was_accepted() {
     let audit = repo.run(&["audit", "list", "dev", "--format", "json"]).code(0).stdout;
     assert!(audit.contains("\"findings\""), "{audit}");
 
-    // Mended: the gate is open, and says so.
+    // After the correction the gate is open, and reports that.
     sandbox.put(&good());
     repo.write(
         "environments/dev/profiles/documents.json",
@@ -472,7 +472,7 @@ fn a_planner_cannot_make_the_service_send_to_new_destinations() {
     assert!(ids(&verify(&admin)).contains(&"GRAPH-SIGN-IN".to_owned()));
     repo.run(&["apply", "dev", "--yes"]).code(0);
     assert!(ids(&verify(&planner)).contains(&"GRAPH-SIGN-IN".to_owned()));
-    // The secret is bound to its destination: under another host it is not even opened, for anybody.
+    // The secret is bound to its destination: for another host it is not opened at all.
     write(&repo, &other, "documents", &direct());
     for token in [&planner, &admin] {
         let report = verify(token);

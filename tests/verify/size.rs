@@ -144,6 +144,6 @@ fn results_without_a_reader_are_not_computed() {
         }
         assert_eq!(rest, REGISTRATIONS + 1);
         let all = verifier.requests();
-        assert!(asked * 3 < all, "{asked} of {all} requests were made before anybody took a result");
+        assert!(asked * 3 < all, "{asked} of {all} requests were made before a result was read");
     });
 }

@@ -20,7 +20,7 @@ use crate::mime::{
     field::{decode_words, split_header},
 };
 
-/// How many custom headers a draft can have (`internetMessageHeaders`); their names begin with `X-`.
+/// The number of custom headers that a draft can have (`internetMessageHeaders`); their names begin with `X-`.
 const CUSTOM_HEADERS: usize = 5;
 
 /// Headers that the document carries in its own fields, or that Exchange writes itself.
