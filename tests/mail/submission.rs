@@ -619,7 +619,7 @@ fn an_envelope_without_recipients_is_not_the_header() {
         )
     };
     for more in
-        ["&recipients=", "&recipients=,", "&recipients=%20", "&recipients=,%20,", "&recipients=nobody:;", "&recipients"]
+        ["&recipients=", "&recipients=,", "&recipients=%20", "&recipients=,%20,", "&recipients=group:;", "&recipients"]
     {
         let answer = raw(more);
         assert_eq!(answer.status, 422, "{more}: {}", answer.body);
