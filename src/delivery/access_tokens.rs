@@ -1,4 +1,7 @@
 //! Access tokens: fetched once, however many workers wait for one, and again before they expire.
+//!
+//! Workers call [`AccessTokens::get_or_fetch`]. A token belongs to one profile and one version of its secret, and must not
+//! be used for another.
 
 use std::{
     collections::HashMap,

@@ -26,7 +26,7 @@ use crate::{
 
 /// The longest wait between two trials of a next secret, unless the first one is longer.
 const LONGEST: Duration = Duration::from_secs(3600);
-/// How many next secrets are tried at once without a message.
+/// The number of next secrets that are tried at once without a message.
 const TRIALS: usize = 8;
 
 /// The version of a secret.
@@ -88,7 +88,7 @@ struct RotationStates {
     rotations: HashMap<Digest, Rotation>,
     /// Held while a next secret is tried; other workers wait for the result.
     turns: HashMap<Digest, Arc<tokio::sync::Mutex<()>>>,
-    /// How many next secrets are being tried without a message.
+    /// The number of next secrets that are being tried without a message.
     trials: usize,
 }
 

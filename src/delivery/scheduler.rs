@@ -26,7 +26,7 @@ use crate::{
     store::outbox::{Claimed, LaneState, Usage},
 };
 
-/// How many messages per connection wait in memory, if the mailbox has no rate.
+/// The number of messages per connection that wait in memory, if the mailbox has no rate.
 const READ_AHEAD: usize = 4;
 /// The longest that the dispatcher sleeps.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);

@@ -16,9 +16,9 @@ use crate::{
     store::{StoreError, outbox::Search},
 };
 
-/// How much the clocks of this machine and of Exchange may differ.
+/// The permitted difference between the clocks of this machine and of Exchange.
 const CLOCK_DIFFERENCE: SignedDuration = SignedDuration::from_mins(10);
-/// How many messages with the same Message-ID are compared.
+/// The number of messages with the same Message-ID that are compared.
 const SAME_ID: u32 = 100;
 
 /// The result of a search in Sent Items.

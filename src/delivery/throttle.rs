@@ -33,7 +33,7 @@ pub(super) struct MailboxThrottle {
     queue: VecDeque<u64>,
     /// Wakes the workers of `queue`.
     freed: Arc<Notify>,
-    /// How many messages at once: 1 after a failure, doubled with each success up to the limit.
+    /// The number of messages sent at once: 1 after a failure, doubled with each success up to the limit.
     window: u16,
     /// Until when the server asked to wait.
     paused_until: Option<Instant>,

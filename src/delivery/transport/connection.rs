@@ -38,13 +38,13 @@ use crate::{
 
 /// The slowest acceptable transfer, in bytes per second.
 const MIN_BYTES_PER_SECOND: usize = 10_000;
-/// How long an idle connection is kept open.
+/// The time for which an idle connection is kept open.
 const MAX_IDLE: Duration = Duration::from_secs(20);
-/// How many messages a connection carries at most.
+/// The largest number of messages on one connection.
 const MAX_USES: u32 = 500;
 /// The idle time after which a connection is tested with NOOP before it is used.
 const TEST_AFTER_IDLE: Duration = Duration::from_secs(5);
-/// How many RCPT commands are sent at once to a server that offers PIPELINING: they and their replies fit into the buffers of
+/// The number of RCPT commands sent at once to a server that offers PIPELINING: they and their replies fit into the buffers of
 /// both sides, so that neither waits for the other to read.
 const PIPELINED_RECIPIENTS: usize = 20;
 

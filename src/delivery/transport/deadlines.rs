@@ -1,8 +1,8 @@
-//! Deadlines of the phases of an SMTP conversation.
+//! Deadlines of the phases of an SMTP conversation. Every phase has one; `--delivery-deadlines` changes them.
 
 use std::time::Duration;
 
-/// How long each phase may take.
+/// The time that each phase may take.
 #[derive(Clone, Copy, Debug)]
 pub struct SmtpDeadlines {
     /// Until the connection is established, TLS included.

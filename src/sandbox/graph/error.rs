@@ -1,4 +1,4 @@
-//! Errors as Graph replies with them.
+//! Errors in the form of Graph. Codes, statuses and texts are those of Microsoft, because clients compare them.
 
 use serde_json::{Value, json};
 use uuid::Uuid;

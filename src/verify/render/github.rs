@@ -1,4 +1,4 @@
-//! Workflow commands of GitHub.
+//! The report as workflow commands of GitHub, which annotate the lines of a pull request.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! The report for people.
+//! The report for the terminal, with colours. Text of other parties is printed without control characters.
 
 use std::fmt::Write as _;
 

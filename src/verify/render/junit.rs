@@ -1,4 +1,4 @@
-//! `JUnit`'s XML: one suite per profile, one case per finding.
+//! The report as XML of `JUnit`: one suite per profile, one case per finding.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! SARIF 2.1.0.
+//! The report as SARIF 2.1.0.
 
 use std::collections::BTreeSet;
 
