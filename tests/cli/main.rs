@@ -17,6 +17,7 @@ mod git;
 mod main_job;
 mod new_environment;
 mod origin;
+mod packages;
 mod render;
 mod secrets;
 mod selection;
