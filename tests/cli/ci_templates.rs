@@ -591,6 +591,7 @@ fn azures_conditions_choose_the_right_stages() {
 fn templates_are_as_their_schemas_say() {
     for (schema, more, file) in [
         ("vendor.github-workflows", &[][..], "github-actions.yml"),
+        ("vendor.github-workflows", &[][..], "release-github.yml"),
         ("vendor.gitlab-ci", &["--data-transform", "gitlab-ci"], "gitlab-ci.yml"),
         (
             "vendor.azure-pipelines",
