@@ -90,7 +90,7 @@ impl Installation {
     fn dpkg(&self, arguments: &[&str]) {
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-root-user", "dpkg"]).arg("--root").arg(self.folder.path());
-        // The scripts of the package run as they are, and are told where the folder is (DPKG_ROOT).
+        // The scripts of the package run as they are; DPKG_ROOT names the folder.
         command.args(["--force-script-chrootless", "--force-depends", "--force-confold", "--force-bad-path"]);
         command.args(arguments);
         run_command(command).code(0);
@@ -170,7 +170,7 @@ fn check_tarball(tarball: &Path, bill: &str) {
         assert!(found.contains(wanted), "{wanted}: {found:?}");
     }
     shell(folder.path(), "bash -n share/bash-completion/completions/mailwright");
-    // Whoever unpacks it as root gets files of root, with the date of the commit.
+    // Every file belongs to root and has the date of the commit.
     let mut command = Command::new("tar");
     command.args(["--numeric-owner", "-tvzf"]).arg(tarball);
     let list = run_command(command).code(0).stdout;
