@@ -6,7 +6,10 @@ use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 
 use crate::{
-    cli::ui::{format::ErrorFormat, printer::Printer},
+    cli::{
+        Exit,
+        ui::{format::ErrorFormat, printer::Printer},
+    },
     config::Diagnostic,
     model::{Code, Problem, code::Severity},
     text::printable_paragraph,
@@ -26,6 +29,7 @@ pub(crate) struct CliError {
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// Standard output has the error in its JSON document already.
     pub(crate) in_json: bool,
+    pub(crate) exit: Exit,
 }
 
 impl CliError {
@@ -38,6 +42,7 @@ impl CliError {
             silent: false,
             diagnostics: Vec::new(),
             in_json: false,
+            exit: Exit::Error,
         }
     }
 

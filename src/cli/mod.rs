@@ -4,23 +4,15 @@
 //! library, and gives text to the `Printer`: results go to standard output, messages to standard error. [`main`] turns
 //! the result into an exit code and reports errors. Nothing outside `main.rs` calls this module.
 //!
-//! Exit codes:
-//!
-//! | code | meaning |
-//! | --- | --- |
-//! | 0 | done, or nothing to do |
-//! | 1 | an error of any kind |
-//! | 2 | differences (`--detailed-exitcode`, `drift`); `rollout`: finished with tolerated failures; `watch --once`: a decision is needed |
-//! | 3 | `verify`: findings that `--fail-on` names; `rollout`: paused; `--detailed-exitcode=causes`: drift only |
-//! | 4 | `--detailed-exitcode=causes`: changes in Git and drift |
-//!
-//! With several environments, an error in one makes the code 1; otherwise `fleet` combines their codes.
+//! [`Exit`] has the exit codes. With several environments, an error in one makes the code 1; otherwise `fleet` combines
+//! their codes.
 
 mod args;
 mod commands;
 mod context;
 mod environment;
 mod error;
+mod exit;
 mod fleet;
 mod gate;
 mod identity_token;
@@ -48,19 +40,11 @@ use commands::{
 };
 pub(crate) use context::Context;
 pub(crate) use error::CliError;
+pub(crate) use exit::Exit;
 pub(crate) use ui::{
     format::{ErrorFormat, Format},
     printer::{Color, Printer},
 };
-
-/// The exit of a command that did not fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Exit {
-    /// Done, or nothing to do: exit code 0.
-    Done,
-    /// Another exit code that reports a result, such as "there are changes".
-    Code(u8),
-}
 
 /// A command or subcommand with its parsed arguments.
 pub(crate) trait Runnable {
@@ -226,17 +210,15 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         command.run(&context)
     });
     match result {
-        Ok(Exit::Done) => ExitCode::SUCCESS,
-        Ok(Exit::Code(code)) => ExitCode::from(code),
+        Ok(exit) => ExitCode::from(exit.code()),
         Err(error) => {
             error.report(&printer, command.error_format());
-            ExitCode::FAILURE
+            ExitCode::from(error.exit.code())
         }
     }
 }
 
-/// Prints the message of an argument error, or the answer to `--help` and `--version`. An argument error is an ordinary
-/// error (exit code 1): 2 means "there are changes", and a misspelt flag must never look like that.
+/// Prints the message of an argument error, or the answer to `--help` and `--version`.
 fn report_usage(printer: &Printer, error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     let text = error.render().ansi().to_string();
     if error.use_stderr() {

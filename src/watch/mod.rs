@@ -39,7 +39,7 @@ use crate::{
 };
 use checkout::{Files, Snapshot};
 use reports::Reports;
-pub use status::{EnvironmentStatus, ExpiringCredential, FilesStatus, Role, WatchStatus};
+pub use status::{EnvironmentStatus, ExpiringCredential, FilesStatus, PassResult, Role, WatchStatus};
 
 /// The longest pause after a failure in an environment.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30 * 60);

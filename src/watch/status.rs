@@ -124,14 +124,25 @@ pub struct WatchStatus {
 }
 
 impl WatchStatus {
-    /// Returns 0 if every environment is as the files say, 1 if something failed, 2 if something waits for an operator.
-    pub fn exit_code(&self) -> u8 {
+    /// Returns the result of one pass over all environments.
+    pub fn result(&self) -> PassResult {
         if self.files.problem.is_some() || self.environments.values().any(EnvironmentStatus::has_failed) {
-            1
+            PassResult::Failed
         } else if self.environments.values().any(EnvironmentStatus::waits) {
-            2
+            PassResult::Waiting
         } else {
-            0
+            PassResult::Done
         }
     }
+}
+
+/// The result of one pass over all environments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PassResult {
+    /// Every environment is as the files say.
+    Done,
+    /// Something failed.
+    Failed,
+    /// Something waits for an operator.
+    Waiting,
 }

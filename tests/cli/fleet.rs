@@ -112,14 +112,14 @@ fn the_exit_code_covers_all_environments() {
     assert_eq!(code(&["drift", "*"]), 0);
     // Drift in one, Git ahead in the other.
     assert_eq!(fleet.services[0].patch("relay", &json!({ "description": "by hand" })).status, 200);
-    assert_eq!(code(&["plan", "*", "--detailed-exitcode=causes"]), 3);
+    assert_eq!(code(&["plan", "*", "--detailed-exitcode=causes"]), 7);
     assert_eq!(code(&["drift", "*"]), 2);
     fleet.environment(
         "b",
         &format!("service: {{ address: {} }}\nvariables: {{ domain: b.example }}", fleet.services[1].address()),
     );
     assert_eq!(code(&["plan", "b", "--detailed-exitcode=causes"]), 2);
-    assert_eq!(code(&["plan", "*", "--detailed-exitcode=causes"]), 4);
+    assert_eq!(code(&["plan", "*", "--detailed-exitcode=causes"]), 8);
     // An error beats everything.
     fleet.dead("c", "");
     assert_eq!(code(&["plan", "*", "--detailed-exitcode=causes"]), 1);

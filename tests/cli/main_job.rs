@@ -174,9 +174,9 @@ fn drift_is_reported_with_its_author_and_reverted() {
     assert!(drift.stdout.contains("~ reports was changed by `first-admin`"), "{}", drift.stdout);
     assert!(drift.stdout.contains("provider.smtp.port: 8487 -> 2525"), "{}", drift.stdout);
     // Git did not change, so this is drift alone; then Git changes another field, so it is both.
-    repo.run(&["plan", "dev", "--detailed-exitcode=causes"]).code(3);
+    repo.run(&["plan", "dev", "--detailed-exitcode=causes"]).code(7);
     repo.write("environments/dev/profiles/reports.yaml", "provider: { smtp: { host: 127.0.0.7, port: 8487 } }\n");
-    repo.run(&["plan", "dev", "--detailed-exitcode=causes"]).code(4);
+    repo.run(&["plan", "dev", "--detailed-exitcode=causes"]).code(8);
     let planned = plan(&repo);
     let causes: Vec<_> = planned["changes"][0]["fields"]
         .as_array()

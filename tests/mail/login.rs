@@ -49,7 +49,7 @@ fn a_refused_login_suspends_the_profile_and_its_messages_wait() {
     assert_eq!(parked["finding"]["message"], finding["message"]);
     assert_eq!(parked["finding"]["remedy"], finding["remedy"]);
     // The outbox shows the suspension.
-    let status = service.repo.run(&["status", "dev"]).code(0).stdout;
+    let status = service.repo.run(&["status", "dev"]).code(2).stdout;
     assert!(status.contains("parked       relay since ") && status.contains("SMTP-LOGIN"), "{status}");
     assert!(service.repo.http_without_token("GET", "/readyz", &[], b"").body.contains("parked profiles: 1"));
     let waits = service.message(&ids[0]);

@@ -355,7 +355,7 @@ impl Apply {
             text,
             document: json!({ "plan": plan, "result": result }),
             line: result.map_or_else(|| "no changes".to_owned(), outcome_line),
-            code: 0,
+            exit: Exit::Done,
             significance: if result.is_some() { Significance::Counted } else { Significance::Quiet },
             refusal: None,
         }
@@ -391,7 +391,7 @@ fn failure_outcome(plan: Value, error: &CliError) -> Summary {
         text: String::new(),
         document,
         line: error.headline(),
-        code: 1,
+        exit: Exit::Error,
         significance: Significance::Quiet,
         refusal: Some(error.clone()),
     }

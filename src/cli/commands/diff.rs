@@ -85,7 +85,7 @@ impl Runnable for Diff {
             return Err(CliError { in_json: true, ..CliError::already_printed() });
         }
         let differs = !differences.all.is_empty();
-        Ok(if differs && self.detailed_exitcode { Exit::Code(2) } else { Exit::Done })
+        Ok(if differs && self.detailed_exitcode { Exit::Attention } else { Exit::Done })
     }
 }
 

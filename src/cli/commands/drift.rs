@@ -17,10 +17,10 @@ use crate::{
 /// Detect changes made outside Git
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 no drift, 1 error, 2 drift. For several environments: 1 if any failed, else 2 if any has drift.\n\n\
-    Examples:\n  mailwright drift prod\n  mailwright drift prod --format json\n  mailwright drift 'prod-*' -l region=emea\n\n\
+    after_help = "Examples:\n  mailwright drift prod\n  mailwright drift prod --format json\n  mailwright drift 'prod-*' -l region=emea\n\n\
     Drift is the difference between the live state and the state after the last apply. The files do not matter;\n\
-    `mailwright plan` compares all three. Profiles that were never applied are listed, and are not drift."
+    `mailwright plan` compares all three. Profiles that were never applied are listed, and are not drift.\n\n\
+    Exit code: 0 no drift, 1 error, 2 drift."
 )]
 pub(crate) struct Drift {
     #[command(flatten)]
@@ -83,7 +83,7 @@ impl Drift {
                 1 => "1 object was changed outside Git".to_owned(),
                 count => format!("{count} objects were changed outside Git"),
             },
-            code: if drift.is_empty() { 0 } else { 2 },
+            exit: if drift.is_empty() { Exit::Done } else { Exit::Attention },
             significance: if drift.is_empty() { Significance::Quiet } else { Significance::Counted },
             refusal: None,
         })

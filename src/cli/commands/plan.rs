@@ -26,7 +26,7 @@ use crate::{
     mailwright plan prod --format markdown > comment.md\n  \
     mailwright plan --since origin/main...            environments that the branch touches\n  \
     mailwright plan prod --detailed-exitcode          0 nothing, 1 error, 2 changes\n  \
-    mailwright plan prod --detailed-exitcode=causes   0 nothing, 1 error, 2 Git is ahead, 3 drift only, 4 both\n  \
+    mailwright plan prod --detailed-exitcode=causes   0 nothing, 1 error, 2 Git is ahead, 7 drift only, 8 both\n  \
     mailwright plan 'prod-*' -l region=emea           several environments, one summary\n  \
     mailwright plan 'prod-*' --out plans/             a file each: plans/ENV.plan\n\n\
     For several environments the exit code is 1 if any failed, and otherwise that of all changes together.\n\
@@ -42,7 +42,7 @@ pub(crate) struct PlanCommand {
     /// Save the plan for `mailwright apply FILE`; for several environments, a folder with a file for each
     #[arg(long, value_name = "FILE|DIR", value_hint = clap::ValueHint::FilePath)]
     out: Option<PathBuf>,
-    /// Exit with 2 if there are changes; with `=causes`: 2 Git, 3 drift, 4 both
+    /// Exit with 2 if there are changes; with `=causes`: 2 Git, 7 drift, 8 both
     #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "changes")]
     detailed_exitcode: Option<DetailedExitcode>,
     #[command(flatten)]
@@ -85,8 +85,8 @@ impl Runnable for PlanCommand {
                 let needs_approvals = saved.take().is_some_and(|(_, needs)| needs) || plan.approvals.is_some();
                 *saved = Some((path, needs_approvals));
             }
-            let code = if refusal.is_some() { 1 } else { self.code(plan) };
-            Ok(Summary { code, ..plan_outcome(self.format, plan, refusal) })
+            let exit = if refusal.is_some() { Exit::Error } else { self.exit(plan) };
+            Ok(Summary { exit, ..plan_outcome(self.format, plan, refusal) })
         });
         if let Some((path, needs_approvals)) = saved.into_inner().unwrap_or_else(PoisonError::into_inner) {
             let what = if several { path.with_file_name("*.plan") } else { path };
@@ -102,12 +102,12 @@ impl Runnable for PlanCommand {
 }
 
 impl PlanCommand {
-    fn code(&self, plan: &Plan) -> u8 {
+    fn exit(&self, plan: &Plan) -> Exit {
         match (self.detailed_exitcode, plan.cause()) {
-            (None, _) | (_, None) => 0,
-            (Some(DetailedExitcode::Changes), Some(_)) | (_, Some(Cause::Git)) => 2,
-            (_, Some(Cause::Drift)) => 3,
-            (_, Some(Cause::Both)) => 4,
+            (None, _) | (_, None) => Exit::Done,
+            (Some(DetailedExitcode::Changes), Some(_)) | (_, Some(Cause::Git)) => Exit::Attention,
+            (_, Some(Cause::Drift)) => Exit::DriftOnly,
+            (_, Some(Cause::Both)) => Exit::ChangesAndDrift,
         }
     }
 }

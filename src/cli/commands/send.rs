@@ -33,8 +33,9 @@ use crate::{
     is read from standard input. It is sent to the recipients in its header, or\n\
     instead to those of `--to`. The sender is that of the profile that serves the\n\
     company and the function. The token needs the role `sender` or `admin`.\n\n\
-    Exit code: 0 accepted, or with --wait delivered; 1 refused, or with --wait not\n\
-    delivered.")]
+    Exit code: 0 accepted, or with --wait delivered; 1 error, such as a message that\n\
+    the service rejects. With --wait also: 4 still queued, 5 failed or cancelled,\n\
+    6 outcome unknown.")]
 pub(crate) struct Send {
     /// Environment
     environment: String,
@@ -145,14 +146,15 @@ impl Runnable for Send {
                 );
                 let again = format!("mailwright outbox show {} {}", self.environment, message.id);
                 let error = CliError::coded(Code::NotDelivered, why).remedy(again);
-                Err(CliError { in_json: self.format == Format::Json, ..error })
+                Err(CliError { in_json: self.format == Format::Json, exit: Exit::Unfinished, ..error })
             }
             status => {
                 let reason = printable(&message.reason);
                 let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
                 let error = CliError::coded(Code::NotDelivered, format!("the message is {}{reason}", status.id()));
                 let again = format!("mailwright outbox show {} {}", self.environment, message.id);
-                Err(CliError { in_json: self.format == Format::Json, ..error.remedy(again) })
+                let exit = if status == Status::Unknown { Exit::OutcomeUnknown } else { Exit::MessageFailed };
+                Err(CliError { in_json: self.format == Format::Json, exit, ..error.remedy(again) })
             }
         }
     }

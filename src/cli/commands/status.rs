@@ -10,7 +10,7 @@ use crate::{
         fleet::Fleet,
         ui::{
             fleet_report::{Significance, Summary, SummaryLabels},
-            outbox::describe_outbox,
+            outbox::{describe_outbox, needs_attention},
             table::table,
             wording::{count_of, format_time},
         },
@@ -28,7 +28,9 @@ use crate::{
     mailwright status prod\n  \
     mailwright status prod --format json\n  \
     mailwright status 'prod-*' -l region=emea\n\n\
-    Exit code 1 if the service does not answer, or any of several.")]
+    Exit code: 0 nothing needs attention; 1 error, such as a service that does not\n\
+    answer; 2 a suspended profile, a restore that is not confirmed, or a store that\n\
+    cannot be written.")]
 pub(crate) struct Status {
     #[command(flatten)]
     environments: EnvironmentsArgs,
@@ -149,7 +151,7 @@ impl Status {
             text: lines.join("\n"),
             document,
             line,
-            code: 0,
+            exit: if needs_attention(&outbox) { Exit::Attention } else { Exit::Done },
             significance: Significance::Counted,
             refusal: None,
         })

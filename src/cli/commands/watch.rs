@@ -27,8 +27,8 @@ use crate::{
     },
     operations::{ClientPurpose, Connector, LeaseDuration},
     watch::{
-        EnvironmentStatus, ReportOptions, Role, Watch as Watching, WatchOptions, WatchStatus, checkout::Files,
-        status_server,
+        EnvironmentStatus, PassResult, ReportOptions, Role, Watch as Watching, WatchOptions, WatchStatus,
+        checkout::Files, status_server,
     },
 };
 
@@ -161,10 +161,16 @@ impl Runnable for Watch {
             return Ok(Exit::Done);
         }
         self.print_status(context, &status);
-        Ok(match status.exit_code() {
-            0 => Exit::Done,
-            code => Exit::Code(code),
-        })
+        Ok(pass_exit(&status))
+    }
+}
+
+/// Returns the exit of `--once`.
+fn pass_exit(status: &WatchStatus) -> Exit {
+    match status.result() {
+        PassResult::Done => Exit::Done,
+        PassResult::Failed => Exit::Error,
+        PassResult::Waiting => Exit::Attention,
     }
 }
 
@@ -279,7 +285,7 @@ impl Watch {
         if self.format == Format::Json {
             let mut document = serde_json::json!(status);
             if let Some(document) = document.as_object_mut() {
-                document.insert("exitCode".to_owned(), status.exit_code().into());
+                document.insert("exitCode".to_owned(), pass_exit(status).code().into());
             }
             context.printer.out(&format!("{document:#}"));
             return;

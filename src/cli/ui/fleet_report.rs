@@ -1,6 +1,6 @@
 //! The report of a command on many environments: a section per environment, a table, and totals; as text, Markdown or JSON.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
@@ -50,7 +50,7 @@ pub(crate) struct Summary {
     /// The result in one line.
     pub(crate) line: String,
     /// The exit code for this environment alone.
-    pub(crate) code: u8,
+    pub(crate) exit: Exit,
     pub(crate) significance: Significance,
     /// The error, if there is a result in spite of it.
     pub(crate) refusal: Option<CliError>,
@@ -72,8 +72,7 @@ impl Summary {
         match self.refusal {
             // The document contains the error.
             Some(refusal) => Err(CliError { in_json: format == Format::Json, ..refusal }),
-            None if self.code == 0 => Ok(Exit::Done),
-            None => Ok(Exit::Code(self.code)),
+            None => Ok(self.exit),
         }
     }
 }
@@ -94,7 +93,7 @@ struct ReportRow {
     line: String,
     section: Option<String>,
     document: Value,
-    code: u8,
+    exit: Exit,
     is_notable: bool,
     has_failed: bool,
 }
@@ -107,7 +106,7 @@ impl ReportRow {
                 line: error.headline(),
                 section: Some(join_nonempty(&[&notes, &error.render()])),
                 document: error.to_json(),
-                code: 1,
+                exit: Exit::Error,
                 is_notable: true,
                 has_failed: true,
             },
@@ -121,7 +120,7 @@ impl ReportRow {
                     line: summary.headline(),
                     section,
                     document: summary.document,
-                    code: if summary.refusal.is_some() { 1 } else { summary.code },
+                    exit: if summary.refusal.is_some() { Exit::Error } else { summary.exit },
                     is_notable: summary.significance == Significance::Counted,
                     has_failed: summary.refusal.is_some(),
                 }
@@ -235,7 +234,7 @@ impl FleetReport {
         let (failed, notable, quiet) = self.counts();
         let summary = json!({
             "environments": self.rows.len(), "failed": failed, labels.notable.0: notable, labels.quiet.0: quiet,
-            "exitCode": self.code(),
+            "exitCode": self.combined().code(),
         });
         json!({ "environments": environments, "summary": summary })
     }
@@ -255,26 +254,16 @@ impl FleetReport {
         format!("{}: {}.", count_of(self.rows.len(), "environment"), counts.join(", "))
     }
 
-    /// Returns the exit code: 1 after an error, otherwise the only code, or 4 for two different causes of a plan.
-    fn code(&self) -> u8 {
-        let codes: BTreeSet<u8> = self.rows.iter().map(|row| row.code).filter(|code| *code > 0).collect();
-        let mut codes = codes.into_iter();
-        match (codes.next(), codes.next()) {
-            (None, _) => 0,
-            (Some(1), _) => 1,
-            (Some(only), None) => only,
-            (Some(_), Some(_)) => 4,
-        }
+    /// Returns the exit code of all environments together.
+    fn combined(&self) -> Exit {
+        self.rows.iter().map(|row| row.exit).fold(Exit::Done, Exit::combine)
     }
 
     /// Returns the exit, or an error that names the environments that failed.
     pub(crate) fn exit(&self, in_json: bool) -> Result<Exit, CliError> {
         let failed: Vec<&str> = self.rows.iter().filter(|row| row.has_failed).map(|row| row.name.as_str()).collect();
         if failed.is_empty() {
-            return Ok(match self.code() {
-                0 => Exit::Done,
-                code => Exit::Code(code),
-            });
+            return Ok(self.combined());
         }
         let message =
             format!("{} of {} environments failed: {}", failed.len(), self.rows.len(), first_names(&failed, ""));
@@ -305,12 +294,12 @@ mod tests {
     const LABELS: SummaryLabels =
         SummaryLabels { notable: ("changed", "with changes"), quiet: ("unchanged", "without changes") };
 
-    fn result(name: &str, code: u8, significance: Significance) -> TaskResult<Summary> {
+    fn result(name: &str, exit: Exit, significance: Significance) -> TaskResult<Summary> {
         let summary = Summary {
             text: format!("text of {name}"),
             document: json!({ "name": name }),
             line: format!("line of {name}"),
-            code,
+            exit,
             significance,
             refusal: None,
         };
@@ -325,9 +314,9 @@ mod tests {
     #[test]
     fn totals_count_notable_quiet_and_failed_results() {
         let report = FleetReport::new(vec![
-            result("a", 2, Significance::Counted),
-            result("b", 0, Significance::Quiet),
-            result("c", 0, Significance::Shown),
+            result("a", Exit::Attention, Significance::Counted),
+            result("b", Exit::Done, Significance::Quiet),
+            result("c", Exit::Done, Significance::Shown),
             failure("d"),
         ]);
         assert_eq!(report.totals(&LABELS), "4 environments: 1 with changes, 2 without changes, 1 failed.");
@@ -339,20 +328,8 @@ mod tests {
     }
 
     #[test]
-    fn the_exit_code_combines_those_of_the_environments() {
-        let code = |codes: &[u8]| {
-            let results = codes.iter().map(|code| result("a", *code, Significance::Quiet)).collect();
-            FleetReport::new(results).code()
-        };
-        assert_eq!(code(&[]), 0);
-        assert_eq!(code(&[0, 2, 2]), 2);
-        assert_eq!(code(&[2, 3]), 4);
-        assert_eq!(code(&[0, 1, 3]), 1);
-    }
-
-    #[test]
     fn environments_with_the_same_error_share_a_section() {
-        let report = FleetReport::new(vec![failure("a"), failure("b"), result("c", 0, Significance::Quiet)]);
+        let report = FleetReport::new(vec![failure("a"), failure("b"), result("c", Exit::Done, Significance::Quiet)]);
         let sections = report.sections(false);
         assert_eq!(sections.len(), 1);
         assert_eq!(sections[0].0, ["a", "b"]);

@@ -14,6 +14,12 @@ use crate::{
     text::printable,
 };
 
+/// Returns true if mail waits until an operator acts: a profile is suspended, a restore is not confirmed, or the store
+/// cannot be written.
+pub(crate) fn needs_attention(status: &OutboxStatus) -> bool {
+    !status.parked.is_empty() || status.restored.is_some() || !status.store_writable
+}
+
 /// Describes the state of delivery in an environment.
 pub(crate) fn describe_outbox(status: &OutboxStatus, environment: &str) -> String {
     let counts: Vec<String> = status

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     api::Changed,
     cli::{
-        CliError, Context, Format,
+        CliError, Context, Exit, Format,
         ui::fleet_report::{Significance, Summary, SummaryLabels},
         ui::wording::describe_changes,
     },
@@ -39,7 +39,7 @@ pub(crate) fn plan_outcome(format: Format, plan: &Plan, refusal: Option<CliError
         (true, false) => Significance::Shown,
         (true, true) => Significance::Quiet,
     };
-    Summary { text, document, line: plan_line(plan), code: 0, significance, refusal }
+    Summary { text, document, line: plan_line(plan), exit: Exit::Done, significance, refusal }
 }
 
 /// Describes a plan in one line.

@@ -166,7 +166,7 @@ fn a_pause_in_the_middle_of_taking_back() {
     std::thread::sleep(Duration::from_millis(500));
     gate.open();
     // Steps that have started are finished, and nothing else is started.
-    let output = end(child).code(3);
+    let output = end(child).code(4);
     end(asked).code(0);
     assert!(output.stdout.contains("c-01 is rolled back"), "{}", output.stdout);
     assert_eq!((fleet.port("c-01"), fleet.port("c-02")), (25, 587));

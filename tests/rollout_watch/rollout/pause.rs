@@ -21,7 +21,7 @@ fn paused_it_waits_and_the_soak_goes_on() {
         "{}",
         paused.stdout
     );
-    let output = end(child).code(3);
+    let output = end(child).code(4);
     assert!(output.stdout.contains("Paused: requested by ann@"), "{}", output.stdout);
     assert_eq!(fleet.ports(), [587, 25, 25]);
     std::thread::sleep(Duration::from_secs(3));
@@ -40,7 +40,7 @@ fn interrupted_it_pauses_and_gives_the_lease_back() {
     let child = fleet.spawn(&["rollout", "start", "port", "--yes"]);
     fleet.wait_for("port", is("soakStarted"));
     assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    let output = end(child).code(3);
+    let output = end(child).code(4);
     assert!(
         output.stderr.contains("Pausing") && output.stdout.contains("Paused: Ctrl-C"),
         "{}\n{}",

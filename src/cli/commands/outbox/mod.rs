@@ -30,7 +30,7 @@ use crate::{
         environment::Environment,
         ui::{
             confirm::confirm,
-            outbox::{describe_outbox, hold_table, restored_lines},
+            outbox::{describe_outbox, hold_table, needs_attention, restored_lines},
             wording::count_of,
         },
     },
@@ -188,6 +188,7 @@ impl Outbox {
             OutboxCommand::Status(_) => {
                 let status = client.outbox().await?;
                 self.print(context, &status, || describe_outbox(&status, name));
+                return Ok(if needs_attention(&status) { Exit::Attention } else { Exit::Done });
             }
             OutboxCommand::List(list) => {
                 let page = client.messages(&list.query()?).await?;

@@ -36,7 +36,7 @@ use work::Work;
     The file is rollouts/NAME.yaml; `mailwright schema rollout` describes it. Each service has its own\n\
     token: `--token-file 'tokens/{environment}'`, or MAILWRIGHT_TOKEN_FILE.\n\n\
     Exit codes of start, resume and abort: 0 done; 1 stopped, refused or failed; 2 finished with failures that were\n\
-    tolerated; 3 paused.")]
+    tolerated; 4 paused.")]
 pub(crate) struct Rollout {
     #[command(subcommand)]
     command: RolloutCommand,

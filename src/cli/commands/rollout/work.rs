@@ -178,7 +178,7 @@ impl Work {
             context.printer.out(&format!("\n{}", render::render_run(run, false, context.clock.now())));
         }
         match &run.status {
-            RunStatus::Finished if failed > 0 => Ok(Exit::Code(2)),
+            RunStatus::Finished if failed > 0 => Ok(Exit::Attention),
             RunStatus::Finished => Ok(Exit::Done),
             RunStatus::Aborted { .. } if failed == 0 => Ok(Exit::Done),
             RunStatus::Aborted { .. } => Err(CliError::coded(
@@ -188,7 +188,7 @@ impl Work {
             RunStatus::Paused { problem: Some(problem), .. } | RunStatus::Stopped { problem } => {
                 Err(with_rollout_name(problem.clone(), &run.rollout))
             }
-            RunStatus::Paused { .. } | RunStatus::Running => Ok(Exit::Code(3)),
+            RunStatus::Paused { .. } | RunStatus::Running => Ok(Exit::Unfinished),
         }
     }
 }

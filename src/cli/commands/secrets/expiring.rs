@@ -92,7 +92,7 @@ impl Runnable for Expiring {
         if !unreachable.is_empty() {
             return Err(CliError { in_json: true, ..CliError::already_printed() });
         }
-        Ok(if self.detailed_exitcode && soon > 0 { Exit::Code(2) } else { Exit::Done })
+        Ok(if self.detailed_exitcode && soon > 0 { Exit::Attention } else { Exit::Done })
     }
 }
 

@@ -130,7 +130,7 @@ impl Runnable for Verify {
                     Format::Markdown => report.markdown(),
                     Format::Github => report.github(),
                 });
-                Ok(if report.fails_on(self.fail_on.limit()) { Exit::Code(3) } else { Exit::Done })
+                Ok(if report.fails_on(self.fail_on.limit()) { Exit::Findings } else { Exit::Done })
             }
             Fleet::Many(set) => self.verify_set(context, set, &profiles),
         }
@@ -247,7 +247,7 @@ impl Verify {
             text: if self.format == Format::Markdown { report.markdown() } else { report.human(self.all) },
             document: serde_json::to_value(report).unwrap_or_default(),
             line: report.summary(),
-            code: if report.fails_on(self.fail_on.limit()) { 3 } else { 0 },
+            exit: if report.fails_on(self.fail_on.limit()) { Exit::Findings } else { Exit::Done },
             significance: match (has_open, self.all) {
                 (true, _) => Significance::Counted,
                 (false, true) => Significance::Shown,
