@@ -48,7 +48,7 @@ fn every_command_has_help_with_examples_within_the_line() {
 fn a_noun_takes_its_verb_first_and_the_other_order_gets_the_right_command_line() {
     let repo = TestRepository::small();
     for (wrong, right) in [
-        (&["outbox", "list", "dev", "--status", "failed"][..], "mailwright outbox list dev --status failed"),
+        (&["outbox", "dev", "list", "--status", "failed"][..], "mailwright outbox list dev --status failed"),
         (&["token", "dev", "revoke", "a b"], "mailwright token revoke dev 'a b'"),
         (&["--color", "never", "secrets", "dev", "list"], "mailwright --color never secrets list dev"),
     ] {
