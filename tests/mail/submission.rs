@@ -312,7 +312,7 @@ fn piped_messages_are_sent_or_refused_and_never_dropped() {
     assert_eq!(sink.received().len(), 2);
     // A client that has waited long enough gets the current status.
     sink.on("mail", crate::sink::Action::Reply("451 4.3.0 not now"));
-    let waits = send(&["--to", "a@example.org", "--text", "x", "--timeout", "2"], b"").code(1);
+    let waits = send(&["--to", "a@example.org", "--text", "x", "--timeout", "2"], b"").code(4);
     assert!(waits.stderr.contains("still queued after 2 s; the service continues to retry"), "{}", waits.stderr);
     let id = waits.stdout.split(' ').next().unwrap().to_owned();
     let shown = service.repo.run(&["outbox", "show", "dev", &id]).code(0).stdout;
