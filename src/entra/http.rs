@@ -20,15 +20,21 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use crate::net::{
-    http_client::{HttpClient, describe_error},
-    tls::{CertificateFault, HandshakeFault, Trust},
+use super::redaction::SentSecrets;
+use crate::{
+    net::{
+        http_client::{HttpClient, describe_error},
+        tls::{CertificateFault, HandshakeFault, Trust},
+    },
+    text::is_hidden,
 };
 
 /// The largest reply, in bytes. A page of a directory has a few hundred thousand.
 const REPLY_LIMIT: usize = 8 * 1024 * 1024;
 /// The largest number of attempts of a request.
 const MAX_ATTEMPTS: u32 = 5;
+/// The longest id of a request that is kept, in characters. Microsoft's have 36.
+const ID_SHOWN: usize = 100;
 /// The longest wait that `Retry-After` can ask for. Exchange asks for minutes; years are a fault of a proxy.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
@@ -117,6 +123,14 @@ pub enum HttpError {
     /// TLS failed.
     #[error("no secure connection to `{host}`: {fault}")]
     Tls {
+        /// The host.
+        host: String,
+        /// The fault.
+        fault: HandshakeFault,
+    },
+    /// TLS failed after the request was sent, or a part of it: the host may have read it.
+    #[error("the secure connection to `{host}` broke after the request: {fault}")]
+    TlsBroken {
         /// The host.
         host: String,
         /// The fault.
@@ -254,6 +268,18 @@ impl Request {
         self
     }
 
+    /// Returns the secrets of the request.
+    fn secrets(&self) -> SentSecrets {
+        let mut secrets = SentSecrets::default();
+        if let Some(bearer) = &self.bearer {
+            secrets.add_bearer(bearer.expose_secret());
+        }
+        if let Body::Form(form) = &self.body {
+            secrets.add_form(form.expose_secret());
+        }
+        secrets
+    }
+
     /// Forbids to repeat the request, for effects that must not occur twice.
     #[must_use]
     pub fn only_once(mut self) -> Self {
@@ -361,8 +387,15 @@ impl Http {
             |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let date = heading("date").and_then(|text| http_date(&text));
         let retry_after = heading("retry-after").and_then(|text| retry_after(&text, date));
-        let request_id = heading("request-id").or_else(|| heading("x-ms-request-id"));
-        let media_type = heading("content-type").unwrap_or_default();
+        let secrets = request.secrets();
+        let without_secrets = |mut text: String| {
+            secrets.redact_text(&mut text);
+            text
+        };
+        let request_id = heading("request-id").or_else(|| heading("x-ms-request-id")).map(without_secrets);
+        let request_id: Option<String> =
+            request_id.map(|id| id.chars().filter(|c| !is_hidden(*c)).take(ID_SHOWN).collect());
+        let media_type = heading("content-type").map(without_secrets).unwrap_or_default();
         if (300..400).contains(&status) {
             let to = heading("location").and_then(|to| request.url.join(&to).ok());
             let to = to.and_then(|to| to.host_str().map(str::to_owned)).unwrap_or_else(|| "nowhere".to_owned());
@@ -375,7 +408,7 @@ impl Http {
             }
             bytes.extend_from_slice(&chunk);
         }
-        let body = if bytes.is_empty() {
+        let mut body = if bytes.is_empty() {
             Value::Null
         } else if let Ok(body) = serde_json::from_slice(&bytes) {
             body
@@ -387,6 +420,7 @@ impl Http {
             let what = what.chars().filter(char::is_ascii_graphic).take(60).collect();
             return Err(HttpError::NotJson { host: host.to_owned(), status, what });
         };
+        secrets.redact(&mut body);
         Ok((HttpReply { status, body, date, request_id, retry_after }, retry_after))
     }
 
@@ -397,10 +431,13 @@ impl Http {
             return HttpError::Timeout { host, seconds: self.timeout.as_secs() };
         }
         if let Some(fault) = HandshakeFault::find(error) {
-            return if fault.is_lasting() {
-                HttpError::Tls { host, fault }
-            } else {
-                HttpError::Unreachable { host, why: fault.to_string() }
+            // With TLS 1.3, a server can require a client certificate only after this side has ended the handshake. It
+            // reads no request without one.
+            let is_unread = error.is_connect() || fault == HandshakeFault::ClientCertificate;
+            return match (is_unread, fault.is_lasting()) {
+                (true, true) => HttpError::Tls { host, fault },
+                (true, false) => HttpError::Unreachable { host, why: fault.to_string() },
+                (false, _) => HttpError::TlsBroken { host, fault },
             };
         }
         let mut next = error.source();

@@ -26,6 +26,7 @@ pub mod plans;
 pub mod sign_in;
 
 mod assertion;
+mod redaction;
 
 pub use assertion::{Certificate, CertificateError};
 pub use cloud::Endpoints;
