@@ -280,7 +280,9 @@ impl Transport {
     /// Classifies a failure of the connection.
     fn failed(&self, error: &reqwest::Error) -> Problem {
         let address = &self.address;
-        if let Some(fault) = HandshakeFault::find(error).filter(HandshakeFault::is_lasting) {
+        // A connection that breaks later leaves open whether the request was read.
+        let is_unread = |fault: &HandshakeFault| error.is_connect() || *fault == HandshakeFault::ClientCertificate;
+        if let Some(fault) = HandshakeFault::find(error).filter(|fault| fault.is_lasting() && is_unread(fault)) {
             return Problem::new(Code::TlsFailed, format!("cannot connect to {address} by TLS: {fault}"))
                 .remedy(self.tls_remedy(&fault));
         }

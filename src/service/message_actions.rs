@@ -14,7 +14,11 @@ use super::{
 };
 use crate::{
     api::messages::{Action, ActionOptions, MessageDetail, Resolved, ResolvedOutcome},
-    model::{AuditOutcome, Code, Message, Status, delivery::EventKind, message::RecipientStatus},
+    model::{
+        AuditOutcome, Code, Message, Status,
+        delivery::EventKind,
+        message::{Recipient, RecipientStatus},
+    },
     store::{
         AuditEvent,
         outbox::{NewEvent, Settled},
@@ -167,6 +171,12 @@ fn audit_detail(message: &Message, was: Status) -> serde_json::Value {
     })
 }
 
+/// Returns true if it is not known whether an earlier attempt sent a queued message, to all or to some.
+fn may_be_sent(message: &Message) -> bool {
+    let is_unknown = |recipient: &Recipient| recipient.status == RecipientStatus::Unknown;
+    message.look_first || message.possible_duplicate || message.recipients.iter().any(is_unknown)
+}
+
 /// Applies an action to a message.
 fn apply_action(
     mut message: Message,
@@ -185,11 +195,24 @@ fn apply_action(
             "message.retry"
         }
         (Action::Cancel, Status::Queued) => {
-            message.status = Status::Cancelled;
+            message.reason = format!("cancelled by {by}");
+            let kind = if may_be_sent(&message) {
+                message.reason.push_str("; an earlier attempt may have sent it");
+                let waiting = message.recipients.iter_mut().filter(|one| one.status == RecipientStatus::Waiting);
+                for recipient in waiting {
+                    recipient.status = RecipientStatus::Unknown;
+                    recipient.reply.clone_from(&message.reason);
+                }
+                message.status = Status::Unknown;
+                message.look_first = false;
+                EventKind::Unknown
+            } else {
+                message.status = Status::Cancelled;
+                EventKind::Cancelled
+            };
             message.next_attempt_at = None;
             message.finished_at = Some(now);
-            message.reason = format!("cancelled by {by}");
-            events.push(NewEvent::about(EventKind::Cancelled, &message, now));
+            events.push(NewEvent::about(kind, &message, now));
             "message.cancel"
         }
         (Action::Replay, Status::Delivered | Status::Cancelled) if !options.all_recipients => {

@@ -1,9 +1,22 @@
 //! Delivery by Microsoft Graph: what is sent arrives as it was, each refusal of Graph has its own class, and a message
 //! whose 504 came after sending is not sent again without a decision.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use rustls::{
+    ServerConfig, ServerConnection, StreamOwned,
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -294,6 +307,24 @@ fn after_a_504_sent_items_are_searched_before_anything_is_sent_again() {
 }
 
 #[test]
+fn a_message_that_may_have_been_sent_is_unknown_when_it_is_cancelled() {
+    let sandbox = Sandbox::start(good());
+    let service = start_service(&sandbox, &format!("{QUICK}  functions: {{ default: {{ unknown: look }} }}\n"));
+    // It was sent, and the answer got lost.
+    sandbox.fault(&json!({ "at": "/sendMail", "status": 504, "after": true, "times": 1 }));
+    let id = service.send(json!({}));
+    service.wait_until(&id, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
+    assert_eq!(service.act(&id, "cancel").status, 200);
+    let message = service.message(&id);
+    assert_eq!((&message["status"], &message["recipients"][0]["status"]), (&json!("unknown"), &json!("unknown")));
+    assert_eq!(message["lookFirst"], Value::Null, "{message:#}");
+    // An operator decides, and a replay marks it.
+    let resolve = format!("/v1/messages/{id}/resolve");
+    assert_eq!(service.repo.http("POST", &resolve, &[], br#"{"outcome":"delivered","reason":"found"}"#).status, 200);
+    assert_eq!(service.message(&id)["status"], "delivered");
+}
+
+#[test]
 fn a_copy_of_an_earlier_sending_in_sent_items_proves_nothing() {
     let mut scenario = good();
     scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadBasic.All"]);
@@ -580,6 +611,122 @@ fn after_a_success_other_than_202_the_outcome_is_unknown() {
     }
     assert_eq!(mails(&sandbox).len(), 0, "nothing is sent again by itself");
     assert_eq!(service.outbox()["parked"], json!([]));
+}
+
+/// A sign-in host and a Graph in one, over TLS. It repeats the token in its reply to the first request to send, and breaks TLS
+/// after the second.
+struct Hostile {
+    address: String,
+    certificate: String,
+    sent: Arc<AtomicUsize>,
+}
+
+const TOKEN: &str = "header.claims.signature";
+
+impl Hostile {
+    fn start() -> Self {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = builder.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+        let (config, sent) = (Arc::new(config), Arc::new(AtomicUsize::new(0)));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+        let count = Arc::clone(&sent);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (config, count) = (Arc::clone(&config), Arc::clone(&count));
+                std::thread::spawn(move || drop(Self::talk(stream, config, &count)));
+            }
+        });
+        Self { address, certificate: made.cert.pem(), sent }
+    }
+
+    fn talk(stream: TcpStream, config: Arc<ServerConfig>, sent: &AtomicUsize) -> std::io::Result<()> {
+        let mut reader = BufReader::new(StreamOwned::new(ServerConnection::new(config).unwrap(), stream));
+        loop {
+            let (mut path, mut length) = (String::new(), 0_usize);
+            reader.read_line(&mut path)?;
+            loop {
+                let mut line = String::new();
+                if reader.read_line(&mut line)? == 0 {
+                    return Ok(());
+                }
+                if line.trim().is_empty() {
+                    break;
+                }
+                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+            }
+            reader.read_exact(&mut vec![0; length])?;
+            let (status, body) = if path.contains("/token") {
+                (200, json!({ "access_token": TOKEN, "token_type": "Bearer", "expires_in": 3600 }))
+            } else if !path.contains("/sendMail") {
+                (404, json!({}))
+            } else if sent.fetch_add(1, Ordering::SeqCst) == 0 {
+                let message = format!("not `{TOKEN}`");
+                (400, json!({ "error": { "code": format!("No{TOKEN}"), "message": message } }))
+            } else {
+                // A record of application data that cannot be decrypted.
+                let broken = [&[0x17_u8, 3, 3, 0, 32][..], &[0; 32]].concat();
+                return reader.get_mut().sock.write_all(&broken);
+            };
+            let body = body.to_string();
+            let head = format!(
+                "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nrequest-id: {TOKEN}\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            reader.get_mut().write_all((head + &body).as_bytes())?;
+        }
+    }
+}
+
+#[test]
+fn a_hostile_graph_gets_no_message_twice_and_discloses_no_token() {
+    let (sandbox, graph) = (Sandbox::start(good()), Hostile::start());
+    let mut profile = direct();
+    profile["functions"] = json!(["default"]);
+    let cloud = json!({ "custom": { "signIn": graph.address, "graph": graph.address } });
+    profile["provider"]["microsoft-graph-direct"]["cloud"] = cloud;
+    let service = post_trusting(&sandbox, QUICK, &profile, "documents/secret", SECRET, &graph.certificate);
+    // The reply repeats the token.
+    let id = service.send(json!({}));
+    let message = service.wait(&id, "failed");
+    let reply = message["history"][0]["reply"].as_str().unwrap();
+    assert!(reply.contains("No…") && !message.to_string().contains(TOKEN), "{message:#}");
+    // TLS breaks after the request: it may have been sent.
+    let id = service.send(json!({}));
+    let message = service.wait(&id, "unknown");
+    assert_eq!(message["history"][0]["class"], "unknown", "{message:#}");
+    assert_eq!(graph.sent.load(Ordering::SeqCst), 2, "it is not sent again by itself");
+    assert_eq!(service.outbox()["parked"], json!([]));
+}
+
+#[test]
+fn a_code_of_any_length_is_kept_shortened() {
+    let sandbox = Sandbox::start(good());
+    let service = start_service(&sandbox, QUICK);
+    let long = "x".repeat(5000);
+    sandbox.fault(
+        &json!({ "at": "/sendMail", "status": 400, "json": { "error": { "code": long, "message": "m" } }, "times": 1 }),
+    );
+    let id = service.send(json!({}));
+    let message = service.wait(&id, "failed");
+    assert!(message["history"][0]["reply"].as_str().unwrap().len() < 400, "{message:#}");
+}
+
+#[test]
+fn a_gateways_page_about_the_connection_behind_it_leaves_open_whether_it_was_sent() {
+    let sandbox = Sandbox::start(good());
+    let service = start_service(&sandbox, QUICK);
+    for status in [408, 503] {
+        sandbox.fault(&json!({ "at": "/sendMail", "status": status, "body": "html", "times": 1 }));
+        let id = service.send(json!({}));
+        service.wait(&id, "unknown");
+    }
+    assert_eq!(mails(&sandbox).len(), 0, "nothing is sent again by itself");
 }
 
 #[test]

@@ -29,6 +29,7 @@ use crate::{
     model::{Message, message::Class, provider::GraphDirect},
     replies,
     sync::BlockingPool,
+    text::is_hidden,
 };
 
 /// The largest message that is sent in one request. Graph accepts 4 MB, and base64 adds a third.
@@ -338,20 +339,24 @@ fn refusal(phase: &'static str, answer: &HttpReply, of_draft: bool) -> Failure {
         codes.push(code);
         inner = &inner["innerError"];
     }
-    let text: String =
-        error["message"].as_str().unwrap_or_default().chars().filter(|c| !c.is_control()).take(200).collect();
+    let printable = |text: &str, limit: usize| text.chars().filter(|c| !is_hidden(*c)).take(limit).collect::<String>();
+    let text = printable(error["message"].as_str().unwrap_or_default(), 200);
     let meaning = replies::classify_graph(answer.status, &codes, &text);
     // The mailbox existed a moment ago. Unless a code says otherwise, what is not found is the draft or the upload address.
     let draft_is_gone =
         of_draft && matches!(answer.status, 404 | 410) && meaning == replies::classify_graph(answer.status, &[], "");
+    // Graph names a code or a time. Some gateways reply like this when they passed the request on and lost the connection.
+    let is_gateways = phase == "send" && answer.status == 503 && codes.is_empty() && answer.retry_after.is_none();
     // A draft or a piece of it can be created again; only the request that sends leaves a doubt.
     let class = match meaning.class {
         _ if draft_is_gone => Class::Transient,
+        _ if is_gateways => Class::Unknown,
         Class::Unknown if phase != "send" => Class::Transient,
         class => class,
     };
-    let code = codes.first().copied().unwrap_or("without a code");
-    let reply = format!("HTTP {} {code}: {}", answer.status, if text.is_empty() { meaning.why } else { &text });
+    let code = codes.first().map_or_else(|| "without a code".to_owned(), |code| printable(code, 100));
+    let why = if is_gateways { "a gateway may have passed the request on" } else { meaning.why };
+    let reply = format!("HTTP {} {code}: {}", answer.status, if text.is_empty() { why } else { &text });
     Failure {
         concerns_server: matches!(class, Class::Auth | Class::Throttled),
         retry_after: answer.retry_after.or(meaning.wait),
@@ -369,8 +374,8 @@ fn request_failure(phase: &'static str, error: &HttpError, sends: bool) -> Failu
         HttpError::Tls { .. } => Class::Auth,
         // A gateway that refuses the size with its own page.
         HttpError::NotJson { status: 413, .. } => Class::Size,
-        // The response is not from Graph: a proxy on the way refused the request.
-        HttpError::NotJson { status, .. } if (400..500).contains(status) => Class::Transient,
+        // The response is not from Graph: a proxy on the way refused the request. After 408 it may have passed it on.
+        HttpError::NotJson { status, .. } if (400..500).contains(status) && *status != 408 => Class::Transient,
         _ if sends => Class::Unknown,
         _ => Class::Transient,
     };
