@@ -70,6 +70,8 @@ pub(crate) enum SmtpError {
     Tls(HandshakeFault),
     /// The server sent bytes in clear after its reply to STARTTLS.
     Injected,
+    /// The server sent a reply before the command that it would be taken for.
+    OutOfStep,
     /// A command that cannot be sent.
     InvalidCommand,
 }
@@ -85,6 +87,7 @@ impl fmt::Display for SmtpError {
             Self::Injected => f.write_str(
                 "the server sent more than its reply to STARTTLS in clear: another machine may be in between",
             ),
+            Self::OutOfStep => f.write_str("the server sent more replies than it got commands"),
             Self::InvalidCommand => f.write_str("the address cannot be part of an SMTP command"),
         }
     }
@@ -234,7 +237,7 @@ impl SmtpClient {
 
     /// Returns true if the connection cannot be used any more.
     pub(crate) fn is_broken(&self) -> bool {
-        self.is_broken
+        self.is_broken || !self.unread.is_empty()
     }
 
     /// Returns the name of the TLS version; none in clear.
@@ -273,6 +276,11 @@ impl SmtpClient {
         // A line end within a command would make two of it.
         if commands.iter().any(|command| command.contains(char::is_control)) {
             return Err(SmtpError::InvalidCommand);
+        }
+        // A reply that has arrived already would be taken for the one to this command, and each later one for another's.
+        if !self.unread.is_empty() {
+            self.is_broken = true;
+            return Err(SmtpError::OutOfStep);
         }
         let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(commands.iter().map(|c| c.len() + 2).sum()));
         for command in commands {
@@ -379,7 +387,7 @@ impl SmtpClient {
 
     /// Sends QUIT, and waits for at most two seconds.
     pub(crate) async fn quit(mut self) {
-        if !self.is_broken {
+        if !self.is_broken() {
             drop(self.command("QUIT", Duration::from_secs(2)).await);
         }
     }

@@ -56,6 +56,30 @@ fn an_early_reply_is_not_taken_as_the_reply_to_the_contents() {
 }
 
 #[test]
+fn a_reply_too_many_gives_no_recipient_the_refusal_of_another() {
+    for (verb, bytes) in
+        [("mail", &b"250 2.1.0 ok\r\n250 2.1.0 sender ok\r\n"[..]), ("ehlo", b"250 sink\r\n250 sink\r\n")]
+    {
+        for pipelining in [false, true] {
+            let sink = Sink::start();
+            if pipelining {
+                sink.extensions(&["PIPELINING"]);
+            }
+            sink.on(verb, Action::Bytes(bytes));
+            let service = MailService::new(sink.port, QUICK, "");
+            let id =
+                service.send(json!({ "to": ["550=first@example.org", "second@example.org", "third@example.org"] }));
+            let attempt = first_attempt(&service, &id);
+            assert_eq!(attempt["history"][0]["class"], "transient", "{verb}: {attempt:#}");
+            sink.on(verb, Action::Usual);
+            let message = service.wait(&id, "failed");
+            let status: Vec<_> = message["recipients"].as_array().unwrap().iter().map(|one| &one["status"]).collect();
+            assert_eq!(status, ["failed", "delivered", "delivered"], "{verb}: {message:#}");
+        }
+    }
+}
+
+#[test]
 fn extensions_are_recognized_in_any_case() {
     let sink = Sink::start();
     sink.extensions(&["8BitMime", "smtputf8", "size 20000", "dsn"]);

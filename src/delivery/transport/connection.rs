@@ -279,6 +279,12 @@ impl Connection {
         match self.client.command("DATA", self.deadlines.command).await {
             Ok(reply) if reply.is_intermediate() => {}
             failed => {
+                // With a success, the replies are out of step: the refusals may be those of other recipients.
+                let is_out_of_step = match &failed {
+                    Ok(reply) => reply.is_success(),
+                    Err(error) => matches!(error, SmtpError::OutOfStep),
+                };
+                let refused = if is_out_of_step { Vec::new() } else { refused };
                 let failure = message_failure("data", failed.map_or_else(|error| error, SmtpError::Refused));
                 self.reset(&failure).await;
                 return Err(Failure { refused, ..failure });
