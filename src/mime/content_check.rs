@@ -2,19 +2,22 @@
 //!
 //! Composed and raw messages pass the same checks.
 
-use std::collections::HashSet;
+use std::{borrow::Cow, collections::HashSet};
 
 use mail_parser::{Message, MessagePart, MimeHeaders as _};
 
 use super::{
     Malformed,
     field::{decode_words, split_header},
+    file_names::find_stated_name,
     part_limit::{PARTS, parse_bounded},
 };
 use crate::model::delivery::Attachments;
 
 /// The depth to which files that are messages may be nested.
 const ENCLOSED: usize = 20;
+/// How many names of files a message may state: a name is stated in up to four ways, some of which are read as several.
+const NAMES: usize = 16 * PARTS;
 /// The number of bytes that a line may have, without its end (RFC 5322, 2.1.1).
 const LINE_LIMIT: usize = 998;
 
@@ -65,6 +68,7 @@ fn check_files(
     if depth > ENCLOSED {
         return Err(Malformed::new(format!("attached messages are nested more than {ENCLOSED} deep")));
     }
+    check_stated_names(message.raw_message(), attachments)?;
     // Without recursion: parts may be nested a thousand deep.
     let mut messages = vec![message];
     while let Some(message) = messages.pop() {
@@ -77,10 +81,13 @@ fn check_files(
         for (index, part) in message.parts.iter().enumerate() {
             let is_file = files.contains(&index);
             if let Some(rule) = find_rule(part, is_file, attachments) {
-                let reason = format!("the environment forbids attachments of this kind (`{}`)", rule.escape_debug());
-                return Err(Malformed::new(reason).remedy(FORBIDDEN));
+                return Err(forbidden(rule));
             }
             if let Some(within) = part.message() {
+                // Others are a part of the bytes that were checked.
+                if matches!(within.raw_message, Cow::Owned(_)) {
+                    check_stated_names(within.raw_message(), attachments)?;
+                }
                 messages.push(within);
             } else if is_file
                 && is_encoded_message(part)
@@ -91,6 +98,25 @@ fn check_files(
         }
     }
     Ok(())
+}
+
+/// Checks the names that fields of a message state in any way, whatever the parser makes of them.
+fn check_stated_names(message: &[u8], attachments: &Attachments) -> Result<(), Malformed> {
+    let mut count = 0;
+    let refused = find_stated_name(message, |name| {
+        count += 1;
+        if count > NAMES {
+            return Some(Malformed::new(format!("the message states more than {NAMES} names of files")));
+        }
+        attachments.rule_against(name, "").map(forbidden)
+    });
+    refused.map_or(Ok(()), Err)
+}
+
+/// Returns the refusal of an attachment by a rule.
+fn forbidden(rule: &str) -> Malformed {
+    Malformed::new(format!("the environment forbids attachments of this kind (`{}`)", rule.escape_debug()))
+        .remedy(FORBIDDEN)
 }
 
 /// Returns the rule that forbids a part, under any of its names: mail programs differ in which of them they show.

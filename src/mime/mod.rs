@@ -6,7 +6,7 @@
 //! | [`compose`] | a message in parts becomes a header and a body |
 //! | [`raw_message`] | a message that a program submits as a whole |
 //! | [`content`] | the stored form of both |
-//! | `content_check`, `part_limit` | checks that both pass; a limit for the number of parts |
+//! | `content_check`, `part_limit`, `file_names` | checks that both pass; a limit for the number of parts; the names of files |
 //! | [`field`] | one field of a header; splitting a header into fields; encoded words |
 //! | [`address_list`] | the addresses of a field, parsed and written |
 //! | [`parameter`] | media types, and file names in `Content-Type` and `Content-Disposition` |
@@ -24,6 +24,7 @@ pub mod content;
 mod content_check;
 pub mod dkim;
 pub mod field;
+mod file_names;
 pub mod parameter;
 mod part_limit;
 pub mod raw_message;

@@ -51,6 +51,10 @@ pub fn read_raw_message(
     at: Timestamp,
     attachments: &Attachments,
 ) -> Result<StoredContent, Malformed> {
+    // What is checked is what leaves: a lone carriage return becomes a line end on the way.
+    let has_lone_return = has_lone_return(bytes);
+    let ended = has_lone_return.then(|| end_lines(bytes));
+    let bytes = ended.as_deref().unwrap_or(bytes);
     let (before, body_at) = split_header(bytes)?;
     if before.len() > FIELDS {
         return Err(Malformed::new(format!("the message's header has {} fields; {FIELDS} are allowed", before.len())));
@@ -91,12 +95,31 @@ pub fn read_raw_message(
     let subject: String = parsed.subject().unwrap_or_default().chars().filter(|c| !c.is_control()).take(1000).collect();
     drop(parsed);
     // A signer sees CRLF line ends, whatever the file has; a lone carriage return is not a line end to it.
-    let body = &bytes[body_at..];
-    let has_lone_return = memchr::memchr_iter(b'\r', body).any(|at| body.get(at + 1) != Some(&b'\n'));
     dkim::remove_broken(&mut fields, &before, has_lone_return);
     let content = replace_header(&fields, bytes.to_vec(), body_at);
     check_lines(&content)?;
     Ok(StoredContent { content, recipients, subject, message_id, from })
+}
+
+/// Returns true if a message has a carriage return that is not followed by a line feed.
+fn has_lone_return(message: &[u8]) -> bool {
+    memchr::memchr_iter(b'\r', message).any(|at| message.get(at + 1) != Some(&b'\n'))
+}
+
+/// Replaces every line end and every lone carriage return behind the header by CRLF.
+fn end_lines(message: &[u8]) -> Vec<u8> {
+    // A header with a lone carriage return stays as it is, and is refused.
+    let body_at = split_header(message).map_or(message.len(), |(_, body_at)| body_at);
+    let mut ended = Vec::with_capacity(message.len() + message.len() / 64);
+    ended.extend_from_slice(&message[..body_at]);
+    let mut rest = &message[body_at..];
+    while let Some(at) = memchr::memchr2(b'\r', b'\n', rest) {
+        ended.extend_from_slice(&rest[..at]);
+        ended.extend_from_slice(b"\r\n");
+        rest = rest[at..].strip_prefix(b"\r\n").unwrap_or(&rest[at + 1..]);
+    }
+    ended.extend_from_slice(rest);
+    ended
 }
 
 /// Removes the byte order mark of a raw message, and converts UTF-16, which PowerShell writes when it redirects output, to

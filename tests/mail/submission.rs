@@ -222,6 +222,17 @@ fn a_forbidden_file_is_found_under_any_name_and_in_any_part() {
         part(&message, ""),
         part(&format!("Content-Type: message/rfc822\n\n{}", part(&message, "")), ""),
         part(&encoded, ""),
+        // Mail programs differ in which of two fields, which sections and which structure they read.
+        part("Content-Disposition: attachment; filename=a.exe\nContent-Disposition: attachment; filename=a.txt", "x"),
+        part("Content-Type: text/plain; name=a.exe\nContent-Type: text/plain; name=a.txt", "x"),
+        part("X-One: 1\rContent-Disposition: attachment; filename=a.exe", "x"),
+        part("Content-Type: application/octet-stream; name*0=a.exe; name*2=.txt", "x"),
+        part("Content-Disposition: attachment; filename=\"=?utf-8?B?YS5l?= =?utf-8?B?eGU=?=\"", "x"),
+        part("Content-Disposition:\n attachment;\n filename\n =\n \"a.exe\"", "x"),
+        part("Content-Disposition: attachment, filename=a.exe", "x"),
+        part("Content-Type: text/plain", "x\n--b--\n--b\nContent-Disposition: attachment; filename=a.exe\n\nx"),
+        part("Content-Type: text/plain", "x\r--b\rContent-Disposition: attachment; filename=a.exe\r\rx"),
+        part(&format!("Content-Type: text/plain\r\r--b\r{}", encoded.replace('\n', "\r")), "x"),
     ] {
         let answer = raw(&case);
         assert_eq!(

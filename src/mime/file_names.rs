@@ -1,0 +1,159 @@
+//! Names of files that the header fields of a message state, read from its bytes without the parser.
+//!
+//! A parser decides for one of several fields, for one order of sections (RFC 2231) and for one structure of parts. Mail
+//! programs decide otherwise, so [`find_stated_name`] visits what any of them could take for a name: of every line that begins a
+//! `Content-Type` or `Content-Disposition`, wherever it is, of every parameter, and of sections with gaps or repetitions. Nothing
+//! here decides which names are allowed.
+
+use std::collections::BTreeMap;
+
+use super::field::decode_words;
+
+/// The fields that state names.
+const FIELDS: [&[u8]; 2] = [b"content-type", b"content-disposition"];
+/// The end of the names of the parameters.
+const KEY: &str = "name";
+/// The longest value that is read, in bytes. A longer one ends there.
+const VALUE: usize = 256 * 1024;
+
+/// Calls `found` with every name that a field of the message states, until it returns a result.
+pub(super) fn find_stated_name<T>(message: &[u8], mut found: impl FnMut(&str) -> Option<T>) -> Option<T> {
+    let mut from = 0;
+    while from < message.len() {
+        let end = line_end(message, from);
+        let line = &message[from..end];
+        from = next_line(message, end);
+        let Some(value) = value_of_field(line) else { continue };
+        let mut value = value.to_vec();
+        // Folded lines belong to the value.
+        while matches!(message.get(from), Some(b' ' | b'\t')) {
+            let end = line_end(message, from);
+            if value.len() < VALUE {
+                value.extend_from_slice(&message[from..end]);
+            }
+            from = next_line(message, end);
+        }
+        let text = String::from_utf8_lossy(&value[..value.len().min(VALUE)]);
+        if let Some(result) = stated_names(&text).iter().find_map(|name| found(name)) {
+            return Some(result);
+        }
+    }
+    None
+}
+
+/// Returns where a line ends. A lone CR ends a line as well: it does on the way.
+fn line_end(message: &[u8], from: usize) -> usize {
+    memchr::memchr2(b'\r', b'\n', &message[from..]).map_or(message.len(), |at| from + at)
+}
+
+fn next_line(message: &[u8], end: usize) -> usize {
+    if message[end..].starts_with(b"\r\n") { end + 2 } else { end + 1 }
+}
+
+/// Returns the value of a line that begins one of the fields.
+fn value_of_field(line: &[u8]) -> Option<&[u8]> {
+    if !matches!(line.first(), Some(b'c' | b'C')) {
+        return None;
+    }
+    let colon = line.iter().take(80).position(|byte| *byte == b':')?;
+    let name = line[..colon].trim_ascii();
+    FIELDS.iter().any(|field| name.eq_ignore_ascii_case(field)).then(|| &line[colon + 1..])
+}
+
+/// Returns the names that the value of a field states, with encoded words decoded.
+fn stated_names(value: &str) -> Vec<String> {
+    let lower = value.to_ascii_lowercase();
+    let mut names = Vec::new();
+    let mut sections: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    let mut at = 0;
+    // `filename` ends with `name` as well.
+    while let Some(found) = lower[at..].find(KEY) {
+        at += found + KEY.len();
+        let (number, rest) = section_number(&value[at..]);
+        let Some(rest) = rest.trim_start().strip_prefix('=') else { continue };
+        let (text, rest) = split_text(rest.trim_start());
+        at = value.len() - rest.len();
+        match number {
+            Some(number) => sections.entry(number).or_default().push(text),
+            None => names.push(text),
+        }
+    }
+    if !sections.is_empty() {
+        // All sections; and those without a gap, of the first and of the last that have each number.
+        names.push(sections.values().flatten().map(String::as_str).collect());
+        let in_order = || (0..).map_while(|number| sections.get(&number));
+        names.push(in_order().filter_map(|texts| texts.first()).map(String::as_str).collect());
+        names.push(in_order().filter_map(|texts| texts.last()).map(String::as_str).collect());
+    }
+    names.iter().map(|name| decode_words(name)).collect()
+}
+
+/// Splits the mark of an extended or continued parameter off (RFC 2231): `*`, `*0`, `*0*`.
+fn section_number(text: &str) -> (Option<u32>, &str) {
+    let Some(mark) = text.strip_prefix('*') else { return (None, text) };
+    let digits = mark.len() - mark.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, rest) = mark.split_at(digits);
+    (number.parse().ok(), rest.strip_prefix('*').unwrap_or(rest))
+}
+
+/// Splits the value of a parameter off: the text within the quotes, or the text up to the semicolon or comma.
+fn split_text(text: &str) -> (String, &str) {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let (token, rest) = text.split_at(text.find([';', ',']).unwrap_or(text.len()));
+        return (token.trim().to_owned(), rest);
+    };
+    let mut content = String::new();
+    let mut characters = quoted.chars();
+    while let Some(c) = characters.next() {
+        match c {
+            '"' => break,
+            '\\' => content.extend(characters.next()),
+            c => content.push(c),
+        }
+    }
+    (content, characters.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(message: &str) -> Vec<String> {
+        let mut names = Vec::new();
+        find_stated_name::<()>(message.as_bytes(), |name| {
+            names.push(name.to_owned());
+            None
+        });
+        names
+    }
+
+    #[test]
+    fn every_name_that_a_program_could_read_is_found() {
+        for message in [
+            "Content-Disposition: attachment; filename=a.exe\r\n",
+            "Content-Disposition: attachment; filename=a.txt\r\nContent-Disposition: attachment; filename=a.exe\r\n",
+            "Content-Disposition: attachment; filename=a.exe\r\nContent-Disposition: attachment; filename=a.txt\r\n",
+            "X: b\rContent-Disposition: attachment; filename=a.exe\r\r",
+            "content-type :\n application/pdf;\n\tNAME\n =\n \"a.e\\xe\"\n",
+            "Content-Type: application/pdf; name*0=a.exe; name*2=.txt\r\n",
+            "Content-Type: application/pdf; name*1=exe; name*0=a.\r\n",
+            "Content-Type: application/pdf; name*0=a.exe; name*0=b.txt\r\n",
+            "Content-Type: application/pdf; name*0=b.txt; name*0=a.exe\r\n",
+            "Content-Disposition: attachment; filename=\"=?utf-8?B?YS5l?= =?utf-8?B?eGU=?=\"\r\n",
+            "Content-Disposition: attachment, filename=a.exe, x\r\n",
+            "text\r\n--\r\nContent-Disposition: attachment; filename=a.exe",
+        ] {
+            assert!(names(message).iter().any(|name| name == "a.exe"), "{message}: {:?}", names(message));
+        }
+        assert_eq!(names("Content-Type: a/b; name=\"a.exe notes.pdf\"\r\n"), ["a.exe notes.pdf"]);
+        assert!(names("Subject: name=a.exe\r\n\r\nname=a.exe\r\n Content-Type: x; name=a.exe\r\n").is_empty());
+    }
+
+    #[test]
+    fn a_value_without_an_end_is_read_once() {
+        for start in ["name=", "name=\"", "name*0=\""] {
+            let folded = format!("Content-Type: a/b; {start}x\r\n{}", " name=x\r\n".repeat(100_000));
+            assert!(names(&folded).len() <= 3, "{start}");
+        }
+    }
+}
