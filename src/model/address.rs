@@ -133,6 +133,10 @@ impl Address {
             check_local_part(local)?;
             (local.to_owned(), domain, local_length + 1)
         };
+        // In a header, some programs decode such a local part, and read another address.
+        if local.contains("=?") {
+            return Err(AddressError::whole("the part before the `@` looks like an encoded word (`=?`)", PLAIN));
+        }
         if local.len() > LOCAL_LIMIT {
             let reason = format!("the part before the `@` has {} bytes; {LOCAL_LIMIT} are allowed", local.len());
             return Err(AddressError::whole(reason, PLAIN));

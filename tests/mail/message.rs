@@ -670,6 +670,18 @@ fn invalid_base64_is_refused_with_the_character_and_its_position() {
 }
 
 #[test]
+fn an_address_that_looks_encoded_is_refused() {
+    // In a header, some programs would read `victim@evil.example` or another recipient.
+    for text in
+        ["=?utf-8?q?victim=40evil.example?=@example.com", "\"=?utf-8?b?YQ==?=\"@example.com", "a=?b@example.com"]
+    {
+        let refused = Address::parse(text).expect_err(text);
+        assert!(refused.reason.contains("encoded word"), "{text}: {refused}");
+    }
+    assert!(Address::parse("a=b?c@example.com").is_ok());
+}
+
+#[test]
 fn guards_compare_addresses_and_not_texts() {
     let guard: RecipientGuard = serde_json::from_value(serde_json::json!({
         "allow": ["*@müller.example", "\"tester\"@Example.org"], "rewriteTo": " tests@müller.example\u{a0}",
