@@ -117,7 +117,7 @@ fn split_at_single_backticks(line: &str) -> Vec<String> {
 }
 
 /// Returns true if a renderer makes a link of a word, or notifies a person or an issue because of it: an address, a
-/// URL, `@name`, `#1`, `!1`, `GH-1`.
+/// URL, `@name`, `#1`, `!1`, `GH-1`, and `owner/name#1`, which notifies another repository.
 fn is_linked(word: &str) -> bool {
     let lower = word.to_ascii_lowercase();
     if lower.contains("://") || lower.contains("www.") {
@@ -126,15 +126,12 @@ fn is_linked(word: &str) -> bool {
     if lower.match_indices("gh-").any(|(at, _)| lower[at + 3..].starts_with(|c: char| c.is_ascii_digit())) {
         return true;
     }
-    let mut previous = ' ';
     let mut characters = word.chars().peekable();
     while let Some(c) = characters.next() {
         let next = characters.peek().copied().unwrap_or(' ');
-        let is_reference = matches!(c, '#' | '!') && !previous.is_alphanumeric() && next.is_ascii_digit();
-        if is_reference || c == '@' && next.is_alphanumeric() {
+        if matches!(c, '#' | '!') && next.is_ascii_digit() || c == '@' && next.is_alphanumeric() {
             return true;
         }
-        previous = c;
     }
     false
 }
@@ -214,6 +211,7 @@ mod tests {
             ("(@octocat)", "`(@octocat)`"),
             ("see #12 and !7", "see `#12` and `!7`"),
             ("see GH-12", "see `GH-12`"),
+            ("see octocat/hello#12, a/b!7 or AB#3", "see `octocat/hello#12,` `a/b!7` or `AB#3`"),
             ("erp@example.com is accepted", "`erp@example.com` is accepted"),
             ("[click](https://evil.example)", "`[click](https://evil.example)`"),
             ("see WWW.evil.example", "see `WWW.evil.example`"),
