@@ -174,7 +174,7 @@ fn audit_detail(message: &Message, was: Status) -> serde_json::Value {
 /// Returns true if it is not known whether an earlier attempt sent a queued message, to all or to some.
 fn may_be_sent(message: &Message) -> bool {
     let is_unknown = |recipient: &Recipient| recipient.status == RecipientStatus::Unknown;
-    message.look_first || message.possible_duplicate || message.recipients.iter().any(is_unknown)
+    message.search_first || message.possible_duplicate || message.recipients.iter().any(is_unknown)
 }
 
 /// Applies an action to a message.
@@ -204,7 +204,7 @@ fn apply_action(
                     recipient.reply.clone_from(&message.reason);
                 }
                 message.status = Status::Unknown;
-                message.look_first = false;
+                message.search_first = false;
                 EventKind::Unknown
             } else {
                 message.status = Status::Cancelled;

@@ -309,7 +309,8 @@ fn after_a_504_sent_items_are_searched_before_anything_is_sent_again() {
 #[test]
 fn a_message_that_may_have_been_sent_is_unknown_when_it_is_cancelled() {
     let sandbox = Sandbox::start(good());
-    let service = start_service(&sandbox, &format!("{QUICK}  functions: {{ default: {{ unknown: look }} }}\n"));
+    let service =
+        start_service(&sandbox, &format!("{QUICK}  functions: {{ default: {{ unknown: search-sent-items }} }}\n"));
     // It was sent, and the answer got lost.
     sandbox.fault(&json!({ "at": "/sendMail", "status": 504, "after": true, "times": 1 }));
     let id = service.send(json!({}));
@@ -317,7 +318,7 @@ fn a_message_that_may_have_been_sent_is_unknown_when_it_is_cancelled() {
     assert_eq!(service.act(&id, "cancel").status, 200);
     let message = service.message(&id);
     assert_eq!((&message["status"], &message["recipients"][0]["status"]), (&json!("unknown"), &json!("unknown")));
-    assert_eq!(message["lookFirst"], Value::Null, "{message:#}");
+    assert_eq!(message["searchFirst"], Value::Null, "{message:#}");
     // An operator decides, and a replay marks it.
     let resolve = format!("/v1/messages/{id}/resolve");
     assert_eq!(service.repo.http("POST", &resolve, &[], br#"{"outcome":"delivered","reason":"found"}"#).status, 200);
