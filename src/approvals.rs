@@ -42,7 +42,7 @@ pub struct ApprovalText {
     pub base: u64,
     /// The digest of the change; see [`crate::model::approvals::digest`].
     pub digest: Digest,
-    /// The end of the approval's validity.
+    /// The expiry of the approval.
     pub expires: Timestamp,
     /// The reason; can be empty.
     pub reason: String,
@@ -155,7 +155,7 @@ impl ApprovalRequest<'_> {
                     let same = evaluation.approved.iter_mut().find(|other| other.signer == approved.signer);
                     match same {
                         None => evaluation.approved.push(approved),
-                        // Of several approvals by one signer, one with a reason is preferred.
+                        // If a signer has several approvals, one with a reason is preferred.
                         Some(other) if other.reason.is_empty() => *other = approved,
                         Some(_) => {}
                     }
@@ -257,7 +257,8 @@ fn is_same(one: &KeyData, other: &KeyData) -> bool {
     fingerprint(one) == fingerprint(other)
 }
 
-/// Returns true if a signature of a text is valid for the key that it names. A security key must have been touched.
+/// Returns true if a signature of a text is valid for the key that it names. For a security key, the signature must state that
+/// a person touched it.
 fn is_valid_signature(signature: &SshSig, text: &str) -> bool {
     let key = signature.public_key();
     if matches!(key, KeyData::SkEd25519(_) | KeyData::SkEcdsaSha2NistP256(_)) {

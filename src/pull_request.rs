@@ -1,4 +1,4 @@
-//! A comment on the pull request that a CI job runs for: GitHub, GitLab and Azure DevOps.
+//! Comments on the pull request that a CI job runs for: GitHub, GitLab and Azure DevOps.
 //!
 //! [`PullRequest::of_job`] finds it by the variables of the job, which the caller reads, and [`PullRequest::comment`] posts.
 //! Each marker has one comment: an earlier one is replaced, so that ten pushes leave one comment with the last plan.
@@ -22,7 +22,7 @@ const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
 /// The pull request of a job.
 pub struct PullRequest {
     forge: Forge,
-    /// The address of its comments.
+    /// The address of the pull request's comments.
     comments: Url,
     token: SecretString,
     http: HttpClient,

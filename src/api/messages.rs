@@ -82,14 +82,14 @@ pub struct Submission {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct File {
-    /// Its name.
+    /// The name of the file.
     #[schema(min_length = 1, max_length = 255)]
     pub name: String,
-    /// Its media type. A `text/calendar` file with `method=REQUEST` is an invitation as well.
+    /// The media type. A `text/calendar` file with `method=REQUEST` is an invitation as well.
     #[serde(default = "File::unknown_type")]
     #[schema(default = "application/octet-stream")]
     pub media_type: String,
-    /// Its contents in base64. Line breaks and missing padding are accepted.
+    /// The contents in base64. Line breaks and missing padding are accepted.
     pub content: String,
     /// The id that the HTML refers to (`cid:...`); without it, the file is an ordinary attachment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -190,9 +190,9 @@ pub struct Resolved {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ResolvedOutcome {
-    /// The recipients have it.
+    /// The recipients have the message.
     Delivered,
-    /// The recipients do not have it.
+    /// The recipients do not have the message.
     Failed,
 }
 
@@ -234,7 +234,7 @@ pub struct NewHold {
     /// The reason.
     #[schema(min_length = 1, max_length = 200)]
     pub reason: String,
-    /// The end of the hold; none means until it is deleted.
+    /// The expiry of the hold; none means that it stays until it is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub until: Option<Timestamp>,
@@ -255,7 +255,7 @@ pub struct PausedProfile {
     /// The profile.
     #[schema(value_type = String)]
     pub profile: ProfileName,
-    /// End of the pause. `retry` of a message of the profile ends it as well.
+    /// The time at which the pause ends. `retry` of a message of the profile ends it as well.
     #[schema(value_type = String, format = DateTime)]
     pub until: Timestamp,
 }

@@ -118,11 +118,11 @@ pub struct ChangesetResult {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChangesetOutcome {
-    /// It was applied.
+    /// The changeset was applied.
     Applied,
-    /// It was applied by an earlier request; nothing changed.
+    /// The changeset was applied by an earlier request; nothing changed.
     AlreadyApplied,
-    /// It would be applied.
+    /// The changeset would be applied.
     DryRun,
 }
 
@@ -176,12 +176,12 @@ pub struct NewToken {
     /// The companies and functions of a sender.
     #[serde(default, skip_serializing_if = "Scope::is_everything")]
     pub scope: Scope,
-    /// The end of its validity; none means unlimited.
+    /// The expiry; none means that the token does not expire.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
-    /// The id of the token that it replaces: it has the same name and takes over the mail and the idempotency keys. The old token
-    /// stays valid until it is revoked.
+    /// The id of the token that the new one replaces: it has the same name, and takes over the mail and the idempotency keys.
+    /// The old token stays valid until it is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<String>,
 }

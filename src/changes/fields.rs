@@ -38,7 +38,7 @@ pub(crate) fn profile_fields(stored: &StoredProfile) -> Fields {
     fields
 }
 
-/// Returns the fields of an environment's settings. Those of the reader are below `verify`, as in the files.
+/// Returns the fields of an environment's settings. The fields of the reader are below `verify`, as in the files.
 pub(crate) fn settings_fields(settings: &Settings) -> Fields {
     let mut fields = document_fields(&Settings { reader: None, ..settings.clone() });
     let Some(reader) = &settings.reader else { return fields };

@@ -38,7 +38,7 @@ pub enum Guard {
         /// The profile.
         name: ProfileName,
     },
-    /// Cells would lose their sender.
+    /// Some cells would lose their sender.
     LastSender {
         /// The profile that sends for them now.
         name: ProfileName,

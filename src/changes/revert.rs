@@ -1,4 +1,4 @@
-//! The way back to an earlier generation, used by the service for a rollback and by saved rollback plans.
+//! Reverting to an earlier generation, used by the service for a rollback and by saved rollback plans.
 
 use std::collections::BTreeMap;
 

@@ -31,12 +31,12 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    /// The first environment of a repository.
+    /// Creates the first environment of a repository.
     pub(crate) fn new(name: EnvironmentName, repository: Arc<Repository>) -> Self {
         Self { name, repository, moved: None, source: Arc::default() }
     }
 
-    /// Another environment of the same repository.
+    /// Creates another environment of the same repository.
     pub(crate) fn sibling(&self, name: EnvironmentName) -> Self {
         Self { name, moved: None, ..self.clone() }
     }

@@ -35,7 +35,7 @@ pub(super) fn from_github(context: &Context, audience: &str) -> Result<SecretStr
     };
     let http = Http::new(&options).map_err(CliError::new)?;
     let runtime = context.runtime()?;
-    // On a thread of its own: the caller may already run on a runtime.
+    // The request runs on its own thread, because the caller may already run on a runtime.
     let answer = std::thread::scope(|scope| {
         scope.spawn(|| runtime.block_on(http.send(Request::get(url).bearer(&request_token)))).join()
     });

@@ -94,7 +94,7 @@ impl Planning {
         }
     }
 
-    /// The age files that the changeset needs.
+    /// Returns the age files that the changeset needs.
     pub(crate) fn files(&self) -> BTreeMap<Digest, PathBuf> {
         attachments::required_age_files(&self.desired, &self.state, &self.planned.changeset)
     }

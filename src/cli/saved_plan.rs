@@ -42,7 +42,7 @@ pub(crate) struct ApprovalFiles {
 }
 
 impl ApprovalFiles {
-    /// The files of a signer's approval.
+    /// Creates the paths of a signer's approval.
     pub(crate) fn new(plan_file: &Path, signer: &str) -> Self {
         let text = approvals_folder(plan_file).join(format!("{signer}.txt"));
         let signature = signature_path(&text);

@@ -15,10 +15,11 @@ use crate::{
     model::Code,
 };
 
-/// The largest key file, in bytes: one of RSA 4096 has 3400.
+/// The largest key file, in bytes: a key of RSA 4096 has 3400.
 const KEY_LIMIT: u64 = 64 * 1024;
 
-/// A key to sign with. The private key is available here, or `ssh-keygen` signs: for keys in an agent or on hardware, and RSA.
+/// A key to sign with. Either the private key is available here, or `ssh-keygen` signs: for keys in an agent or on hardware,
+/// and for RSA.
 pub(crate) struct SigningKey {
     pub(crate) path: PathBuf,
     public: PublicKey,

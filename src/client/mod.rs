@@ -49,27 +49,27 @@ pub struct Options<'a> {
 }
 
 impl Client {
-    /// A client for the service at `address` (`https://host[:port]`), with a bearer token.
+    /// Creates a client for the service at `address` (`https://host[:port]`), with a bearer token.
     pub fn new(address: &str, token: SecretString, options: &Options<'_>) -> Result<Self, Problem> {
         Ok(Self { transport: Transport::new(address, token, options)? })
     }
 
-    /// The address of the service.
+    /// Returns the address of the service.
     pub fn address(&self) -> &str {
         self.transport.address()
     }
 
-    /// `GET /v1/service`.
+    /// Requests `GET /v1/service`.
     pub async fn service(&self) -> Result<ServiceInfo, Problem> {
         self.get("/v1/service").await
     }
 
-    /// `GET /v1/state`.
+    /// Requests `GET /v1/state`.
     pub async fn state(&self) -> Result<State, Problem> {
         self.get("/v1/state").await
     }
 
-    /// `POST /v1/changesets`.
+    /// Requests `POST /v1/changesets`.
     pub async fn apply(&self, changeset: &Changeset, dry_run: bool) -> Result<ChangesetResult, Problem> {
         let body = encode_changeset(changeset)?;
         self.transport
@@ -78,73 +78,73 @@ impl Client {
             .map_err(unchanged)
     }
 
-    /// `POST /v1/changesets`, and updates the progress meanwhile.
+    /// Requests `POST /v1/changesets`, and updates the progress meanwhile.
     pub async fn apply_watched(&self, changeset: &Changeset, progress: &Progress) -> Result<ChangesetResult, Problem> {
         let body = encode_changeset(changeset)?;
         self.transport.post_watched("/v1/changesets?dryRun=false", body, progress).await.map_err(unchanged)
     }
 
-    /// `GET /v1/generations`: the newest `limit`, or those older than `before`.
+    /// Requests `GET /v1/generations`: the newest `limit` generations, or those older than `before`.
     pub async fn generations(&self, before: Option<u64>, limit: u32) -> Result<GenerationPage, Problem> {
         let before = before.map(|number| format!("&before={number}")).unwrap_or_default();
         self.get(&format!("/v1/generations?limit={limit}{before}")).await
     }
 
-    /// `GET /v1/generations/{number}`.
+    /// Requests `GET /v1/generations/{number}`.
     pub async fn generation(&self, number: u64) -> Result<GenerationDetail, Problem> {
         self.get(&format!("/v1/generations/{number}")).await
     }
 
-    /// `POST /v1/rollbacks`.
+    /// Requests `POST /v1/rollbacks`.
     pub async fn roll_back(&self, rollback: &Rollback) -> Result<Changed, Problem> {
         self.post("/v1/rollbacks", rollback).await.map_err(unchanged)
     }
 
-    /// `GET /v1/resolve`.
+    /// Requests `GET /v1/resolve`.
     pub async fn resolve(&self, cell: &Cell) -> Result<Resolution, Problem> {
         let client = cell.client.map(|client| format!("&client={}", client.id())).unwrap_or_default();
         self.get(&format!("/v1/resolve?company={}&function={}{client}", cell.company, cell.function)).await
     }
 
-    /// `GET /v1/tokens`.
+    /// Requests `GET /v1/tokens`.
     pub async fn tokens(&self) -> Result<TokenList, Problem> {
         self.get("/v1/tokens").await
     }
 
-    /// `POST /v1/tokens`.
+    /// Requests `POST /v1/tokens`.
     pub async fn create_token(&self, token: &NewToken) -> Result<TokenCreated, Problem> {
         self.post("/v1/tokens", token).await
     }
 
-    /// `DELETE /v1/tokens/{id}`.
+    /// Requests `DELETE /v1/tokens/{id}`.
     pub async fn revoke_token(&self, id: &str) -> Result<Token, Problem> {
         self.delete(&format!("/v1/tokens/{}", token_id(id))).await
     }
 
-    /// `POST /v1/tokens/{id}/confirm`.
+    /// Requests `POST /v1/tokens/{id}/confirm`.
     pub async fn confirm_token(&self, id: &str) -> Result<Token, Problem> {
         let path = format!("/v1/tokens/{}/confirm", token_id(id));
         self.transport.send(reqwest::Method::POST, &path, None).await
     }
 
-    /// `POST /v1/outbox/confirm-restore`.
+    /// Requests `POST /v1/outbox/confirm-restore`.
     pub async fn confirm_restore(&self) -> Result<(), Problem> {
         self.transport.send_and_discard(reqwest::Method::POST, "/v1/outbox/confirm-restore").await
     }
 
-    /// `GET /v1/audit/check`.
+    /// Requests `GET /v1/audit/check`.
     pub async fn check_store(&self) -> Result<StoreCheck, Problem> {
         self.get("/v1/audit/check").await
     }
 
-    /// `GET /v1/audit`: the oldest `limit`, or those newer than `after`.
+    /// Requests `GET /v1/audit`: the oldest `limit` entries, or those newer than `after`.
     pub async fn audit(&self, after: Option<u64>, limit: u32) -> Result<AuditPage, Problem> {
         let after = after.map(|sequence| format!("&after={sequence}")).unwrap_or_default();
         self.get(&format!("/v1/audit?limit={limit}{after}")).await
     }
 
-    /// `POST /v1/verify`. Calls `each` with each result as it arrives; returns the findings about the environment and the number of
-    /// requests that were made.
+    /// Requests `POST /v1/verify`. Calls `each` with each result as it arrives; returns the findings about the environment and
+    /// the number of requests that were made.
     pub async fn verify(
         &self,
         request: &VerifyRequest,
@@ -175,18 +175,18 @@ impl Client {
         })
     }
 
-    /// `GET /v1/verify`.
+    /// Requests `GET /v1/verify`.
     pub async fn last_verified(&self) -> Result<LastVerifiedList, Problem> {
         self.get("/v1/verify").await
     }
 
-    /// `POST /v1/messages`, as a JSON document.
+    /// Requests `POST /v1/messages`, with a JSON document.
     pub async fn submit(&self, submission: &Submission, key: Option<&str>) -> Result<Message, Problem> {
         let body = serde_json::to_vec(submission).map_err(|error| transport::unreadable(&error))?;
         self.transport.post_as("/v1/messages", "application/json", key, body).await
     }
 
-    /// `POST /v1/messages`, as a MIME message. `query` has the company and the function.
+    /// Requests `POST /v1/messages`, with a MIME message. `query` has the company and the function.
     pub async fn submit_raw(
         &self,
         query: &[(&str, String)],
@@ -197,63 +197,63 @@ impl Client {
         self.transport.post_as(&path, "message/rfc822", key, bytes).await
     }
 
-    /// `GET /v1/messages/{id}`.
+    /// Requests `GET /v1/messages/{id}`.
     pub async fn message(&self, id: Uuid) -> Result<MessageDetail, Problem> {
         self.get(&format!("/v1/messages/{id}")).await
     }
 
-    /// `GET /v1/messages/{id}/content`.
+    /// Requests `GET /v1/messages/{id}/content`.
     pub async fn content(&self, id: Uuid) -> Result<Vec<u8>, Problem> {
         self.transport.bytes(&format!("/v1/messages/{id}/content")).await
     }
 
-    /// `GET /v1/messages`: newest first.
+    /// Requests `GET /v1/messages`: newest first.
     pub async fn messages(&self, query: &[(&str, String)]) -> Result<MessagePage, Problem> {
         self.get(&with_query("/v1/messages", query)).await
     }
 
-    /// `POST /v1/messages/{id}/{action}`.
+    /// Requests `POST /v1/messages/{id}/{action}`.
     pub async fn act(&self, id: Uuid, action: Action, options: ActionOptions) -> Result<Message, Problem> {
         self.post(&format!("/v1/messages/{id}/{}", action.id()), &options).await
     }
 
-    /// `POST /v1/messages/{id}/resolve`.
+    /// Requests `POST /v1/messages/{id}/resolve`.
     pub async fn resolve_message(&self, id: Uuid, resolved: &Resolved) -> Result<Message, Problem> {
         self.post(&format!("/v1/messages/{id}/resolve"), resolved).await
     }
 
-    /// `GET /v1/outbox`.
+    /// Requests `GET /v1/outbox`.
     pub async fn outbox(&self) -> Result<OutboxStatus, Problem> {
         self.get("/v1/outbox").await
     }
 
-    /// `GET /v1/outbox`, with the messages that finished within this number of seconds.
+    /// Requests `GET /v1/outbox`, with the messages that finished within this number of seconds.
     pub async fn outbox_finished_within(&self, seconds: u32) -> Result<OutboxStatus, Problem> {
         self.get(&format!("/v1/outbox?finishedWithin={seconds}")).await
     }
 
-    /// `POST /v1/leases/{name}`.
+    /// Requests `POST /v1/leases/{name}`.
     pub async fn acquire_lease(&self, name: &str, lease: &NewLease) -> Result<Lease, Problem> {
         self.post(&format!("/v1/leases/{}", lease_name(name)), lease).await
     }
 
-    /// `DELETE /v1/leases/{name}`.
+    /// Requests `DELETE /v1/leases/{name}`.
     pub async fn release_lease(&self, name: &str, token: u64) -> Result<(), Problem> {
         let path = format!("/v1/leases/{}?token={token}", lease_name(name));
         self.transport.send_and_discard(reqwest::Method::DELETE, &path).await
     }
 
-    /// `GET /v1/leases`.
+    /// Requests `GET /v1/leases`.
     pub async fn leases(&self) -> Result<LeaseList, Problem> {
         self.get("/v1/leases").await
     }
 
-    /// `POST /v1/holds`.
+    /// Requests `POST /v1/holds`.
     pub async fn hold(&self, hold: &NewHold) -> Result<Hold, Problem> {
         self.post("/v1/holds", hold).await
     }
 
-    /// `DELETE /v1/holds/{id}`.
+    /// Requests `DELETE /v1/holds/{id}`.
     pub async fn release(&self, id: &str) -> Result<(), Problem> {
         let id: String = id.chars().filter(char::is_ascii_alphanumeric).collect();
         self.transport.send_and_discard(reqwest::Method::DELETE, &format!("/v1/holds/{id}")).await
@@ -273,7 +273,7 @@ impl Client {
     }
 }
 
-/// Adds to a refusal of a change that the service's state is as before.
+/// Adds to a refusal of a change that the state of the service is unchanged.
 fn unchanged(problem: Problem) -> Problem {
     if (400..500).contains(&problem.status()) { problem.detail("No changes were made.") } else { problem }
 }
@@ -303,7 +303,7 @@ fn encode_changeset(changeset: &Changeset) -> Result<Vec<u8>, Problem> {
     )))
 }
 
-/// Removes the characters that no id of a token has.
+/// Removes the characters that cannot be part of a token id.
 fn token_id(id: &str) -> String {
     id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect()
 }

@@ -11,14 +11,14 @@ use crate::{
     secrets::ValueId,
 };
 
-/// The desired state of an environment. Exists only if its files passed every rule.
+/// The desired state of an environment. Exists only if the files passed every rule.
 #[derive(Clone, Debug)]
 pub struct Desired {
     /// The environment.
     pub environment: EnvironmentName,
-    /// The address of its service, if the files state one.
+    /// The address of the environment's service, if the files state one.
     pub service_address: Option<String>,
-    /// Its labels.
+    /// The labels of the environment.
     pub labels: Labels,
     /// The settings that the service must know.
     pub settings: Settings,
@@ -89,7 +89,7 @@ impl Places {
 pub struct SecretFile {
     /// The path, relative to the repository.
     pub path: PathBuf,
-    /// SHA-256 of its binary form.
+    /// The SHA-256 of the file in its binary form.
     pub digest: Digest,
     /// The id of the value, if `mailwright secrets set` wrote the file.
     pub value_id: Option<String>,

@@ -52,7 +52,7 @@ impl SecretUsage {
         self.profiles.iter().map(ToString::to_string).chain(reader).collect()
     }
 
-    /// Returns the one destination of all users. Where their connections are encrypted differently, this is the weakest,
+    /// Returns the single destination of all users. If their connections are encrypted differently, the weakest is returned,
     /// which admits the others.
     pub fn destination(&self) -> Result<&Destination, NoDestination> {
         let mut common: Option<(&String, &Destination)> = None;

@@ -43,7 +43,7 @@ pub(super) fn interpolate(node: &Arc<Node>, variables: &Variables, problems: &mu
     Arc::new(node)
 }
 
-/// Returns the names of the variables in a string. An escaped `$${` is not one.
+/// Returns the names of the variables in a string. An escaped `$${` does not count.
 pub(super) fn used_in(text: &str) -> Vec<&str> {
     let mut names = Vec::new();
     let mut rest = text;

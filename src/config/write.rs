@@ -24,7 +24,7 @@ impl FileKind {
         }
     }
 
-    /// Returns the usual order of keys. Other keys come last.
+    /// Returns the usual order of keys. Keys that are not listed come last.
     fn order(self) -> &'static [&'static str] {
         match self {
             FileKind::Environment => &[

@@ -4,7 +4,7 @@
 //! * [`CredentialKind`]: password, client secret or certificate; a profile's field decides
 //! * [`parse_value`]: the value as text, or the reason why it is unsuitable, a [`CredentialError`]
 //! * [`trim`]: removes what a pipe or an editor added to a value
-//! * [`Certificate`](certificate::CertificateWithKey): the certificate and the key of a PEM file that belong together
+//! * [`CertificateWithKey`]: the certificate and the key of a PEM file that belong together
 //!
 //! No message quotes a value.
 
@@ -125,7 +125,7 @@ pub enum CredentialError {
     /// The value is the id of a client secret.
     #[error("it is a GUID: the id of a client secret, not its value")]
     SecretId,
-    /// The value is the answer of a command that made a client secret.
+    /// The value is the output of a command that created a client secret, as JSON.
     #[error("it is a JSON document, and only the client secret's value is needed")]
     Json,
     /// The certificate or its key cannot be used.
@@ -160,7 +160,7 @@ impl CredentialError {
         }
     }
 
-    /// Returns true if the value is valid and only the receiver does not accept its kind today.
+    /// Returns true if the value itself is valid, and only its receiver does not accept the kind of key at present.
     pub fn depends_on_receiver(&self) -> bool {
         matches!(self, Self::Certificate(CertificateError::EllipticKey | CertificateError::OtherKey))
     }

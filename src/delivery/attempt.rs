@@ -1,9 +1,9 @@
 //! Attempt: sends one message by its current profile, and records the outcome.
 //!
-//! [`AttemptRunner::run`] loads the content, builds the outgoing message, sends it with the transport of the profile and decides
-//! with [`outcome`] what the result means for the message, the profile and the mailbox. A failure that concerns the profile
-//! never costs a message anything. A message is marked in the store before its last byte is sent, so that a crash leaves it
-//! `unknown` and never sends it twice silently.
+//! [`AttemptRunner::run`] loads the content, builds the outgoing message, sends it with the transport of the profile and
+//! decides with [`outcome`] what the result means for the message, the profile and the mailbox. A failure that suspends the
+//! profile counts neither as a try of the message nor against its lifetime. A message is marked in the store before its last
+//! byte is sent, so that a crash leaves it `unknown` and never sends it twice silently.
 
 use std::{
     sync::{
@@ -331,8 +331,8 @@ impl AttemptRunner {
         (attribution == Attribution::Profile).then_some(failure)
     }
 
-    /// Returns the subject of a refusal of a whole message, and the refusal with the class that follows from it: a refusal of
-    /// the profile never counts against the message.
+    /// Returns the subject of a refusal of a whole message, and the refusal with the class that follows from it. A refusal of
+    /// the profile does not count as a try of the message.
     fn reclassify(&self, profile: &SendingProfile, message: &Message, failure: Failure) -> (Attribution, Failure) {
         let mut scheduler = self.recorder.scheduler();
         let Some(queue) = scheduler.ready_queue(&profile.name) else {
@@ -441,7 +441,7 @@ impl AttemptRunner {
         }
     }
 
-    /// Suspends the profile. The attempt is recorded and costs the message nothing.
+    /// Suspends the profile. The attempt is recorded, and counts neither as a try of the message nor against its lifetime.
     fn suspend(
         &self,
         profile: &Arc<SendingProfile>,
@@ -476,7 +476,7 @@ impl AttemptRunner {
         self.recorder.release(released);
     }
 
-    /// Notes that the server answered and has nothing against the profile.
+    /// Records that the server answered and did not refuse the profile.
     fn server_answered(&self, profile: &Arc<SendingProfile>) {
         self.recorder.scheduler().server_answered(&profile.name);
         self.suspender.resume(profile);

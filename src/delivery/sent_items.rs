@@ -1,7 +1,8 @@
 //! Sent Items: decides whether a message was sent whose attempt has an unknown outcome.
 //!
-//! [`search_sent_items`] searches and compares; it does not send and does not change a message. Only Graph profiles have Sent Items that the service can search. A message with the same Message-ID proves nothing if
-//! another sending may have left it there; then an operator decides.
+//! [`search_sent_items`] searches and compares; it does not send and does not change a message. Only Graph profiles have Sent
+//! Items that the service can search. A message with the same Message-ID proves nothing if another attempt may have left it
+//! there; then an operator decides.
 
 use jiff::SignedDuration;
 

@@ -1,4 +1,4 @@
-//! Throttle of a mailbox: how many messages at once, in any 60 seconds, and how many recipients in any 24 hours.
+//! Throttle of a mailbox: limits messages at the same time, messages in any 60 seconds, and recipients in any 24 hours.
 //!
 //! All profiles that send through a mailbox share one [`MailboxThrottle`]. Usage before a start is restored from the store,
 //! so that a restart does not double the rate. The caller passes the time.

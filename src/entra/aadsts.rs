@@ -18,11 +18,11 @@ use serde::{Deserialize, Serialize};
 pub struct AadstsCode {
     /// The number after `AADSTS`.
     pub code: u32,
-    /// The OAuth error that it usually comes with.
+    /// The OAuth error that usually comes with the code.
     pub error: String,
     /// The kind of cause.
     pub cause: Cause,
-    /// Microsoft's own name for it.
+    /// Microsoft's own name for the code.
     pub name: String,
     /// The meaning, in one sentence without a full stop.
     pub meaning: String,
@@ -56,7 +56,7 @@ pub enum Cause {
     FederationMatch,
     /// The subject differs from a federated credential's by case alone.
     FederationCase,
-    /// Federation is not allowed for this token or this tenant.
+    /// Federation is not allowed for this token or tenant.
     FederationBlocked,
     /// The application is not known in the tenant.
     Client,
@@ -68,7 +68,7 @@ pub enum Cause {
     Tenant,
     /// The tenant is in another cloud.
     Cloud,
-    /// A restriction of tenants does not let this one through.
+    /// A restriction of tenants does not allow this tenant.
     Restricted,
     /// The resource is not known in the tenant.
     Resource,
@@ -84,15 +84,15 @@ pub enum Cause {
     ConditionalAccess,
     /// A failure or a limit of the sign-in service, which ends by itself.
     Service,
-    /// The user's account is not one of the tenant.
+    /// The user's account does not belong to the tenant.
     UserAccount,
-    /// The user's password or account.
+    /// The user's password is wrong, or the account cannot sign in.
     UserPassword,
     /// The user must be present, for example for multifactor authentication.
     UserInteraction,
     /// The user's session or code has ended.
     UserSession,
-    /// The redirect URI, or its platform.
+    /// The redirect URI or its platform is wrong.
     Platform,
     /// The address that was asked does not serve this application.
     Endpoint,

@@ -1,6 +1,6 @@
-//! Claims of an access token, for diagnosis only: the resource that a token is for decides if it trusts the token, and
-//! Microsoft asks others to treat it as opaque. So nothing here checks a signature, and a token that cannot be read
-//! is "unknown", not wrong.
+//! Claims of an access token, for diagnosis only. Only the resource that a token is for can decide whether to trust it, and
+//! Microsoft asks others to treat it as opaque. Nothing here checks a signature, and a token that cannot be read is "unknown",
+//! not wrong.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret as _, SecretString};

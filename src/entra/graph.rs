@@ -46,7 +46,7 @@ pub struct Application {
     pub sign_in_audience: Option<String>,
     pub is_fallback_public_client: Option<bool>,
     pub disabled_by_microsoft_status: Option<String>,
-    /// True if it was deactivated: existing tokens stay valid, and no new one is issued.
+    /// True if the registration was deactivated: existing tokens stay valid, and no new one is issued.
     pub is_disabled: Option<bool>,
     #[serde(deserialize_with = "or_default")]
     pub required_resource_access: Vec<RequiredResourceAccess>,
@@ -83,7 +83,7 @@ pub struct RequiredResourceAccess {
 #[expect(missing_docs, reason = "Graph's own names, described in its reference")]
 pub struct ResourceAccess {
     pub id: String,
-    /// `Role` (application) or `Scope` (delegated).
+    /// The kind of permission: `Role` (application) or `Scope` (delegated).
     #[serde(rename = "type")]
     pub kind: String,
 }
@@ -123,7 +123,7 @@ pub struct KeyCredential {
     pub end_date_time: Option<jiff::Timestamp>,
 }
 
-/// An application as one tenant has it.
+/// A service principal: an application as it exists in one tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "Graph's own names, described in its reference")]
@@ -187,11 +187,11 @@ pub struct AppRoleAssignment {
 #[expect(missing_docs, reason = "Graph's own names, described in its reference")]
 pub struct OAuth2PermissionGrant {
     pub client_id: String,
-    /// `AllPrincipals` or `Principal`.
+    /// The kind of consent: `AllPrincipals` or `Principal`.
     pub consent_type: String,
     pub principal_id: Option<String>,
     pub resource_id: String,
-    /// Separated by spaces.
+    /// The granted scopes, separated by spaces.
     pub scope: Option<String>,
 }
 
@@ -251,7 +251,7 @@ pub struct UserPurpose {
     pub value: Option<String>,
 }
 
-/// Reads null like an absent field.
+/// Deserializes null like an absent field.
 fn or_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
     Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
@@ -479,7 +479,8 @@ pub fn quote_odata(text: &str) -> String {
     percent_encode(&text.replace('\'', "''"))
 }
 
-/// Percent-encodes a text for a path segment or a query value.
+/// Percent-encodes a text for a path segment or a query value. An apostrophe stays as it is: Graph takes a segment such as the
+/// user of `/users/{user}` literally, without the quotes that [`quote_odata`] is for.
 pub fn percent_encode(text: &str) -> String {
     text::percent_encode(text.as_bytes(), b"-._~@'")
 }

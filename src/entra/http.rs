@@ -171,7 +171,7 @@ pub enum HttpError {
         host: String,
         /// The status.
         status: u16,
-        /// Its content type.
+        /// The content type.
         what: String,
     },
     /// The host stayed busy for longer than the caller allows.
@@ -179,7 +179,7 @@ pub enum HttpError {
     Busy {
         /// The host.
         host: String,
-        /// The status: 429 means throttling, the others mean a failure of the host.
+        /// The status: 429 means throttling, any other a failure of the host.
         status: u16,
         /// The number of seconds that the host asks to wait, if that is too long.
         asked: Option<u64>,
@@ -197,8 +197,8 @@ fn describe_busy(host: &str, status: u16, asked: Option<u64>, tries: u32) -> Str
     }
 }
 
-/// Repermits the remedy for a fault of TLS with a host of Microsoft. Its own certificates are good: another program
-/// answers, or this machine is at fault.
+/// Returns the remedy for a fault of TLS with a host of Microsoft. Microsoft's certificates are good: another program answers,
+/// or this machine is at fault.
 pub fn tls_remedy(fault: &HandshakeFault) -> &'static str {
     match fault {
         HandshakeFault::Certificate(CertificateFault::Expired { .. } | CertificateFault::NotYetValid { .. }) => {
@@ -289,7 +289,7 @@ impl Request {
 }
 
 impl HttpReply {
-    /// Repermits true if the status is a success.
+    /// Returns true if the status is a success.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
@@ -323,12 +323,12 @@ impl Http {
         })
     }
 
-    /// Repermits the trust in servers.
+    /// Returns the trust in servers.
     pub(crate) fn trust(&self) -> &Trust {
         &self.trust
     }
 
-    /// Repermits the number of requests that were sent; each attempt counts.
+    /// Returns the number of requests that were sent; each attempt counts.
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
@@ -347,7 +347,7 @@ impl Http {
             if !asks_to_repeat(answer.status) || !request.is_repeatable {
                 return Ok(answer);
             }
-            // If the reply names no time: 1, 2, 4, ... seconds.
+            // A reply that names no time is followed by a wait of 1, 2, 4, ... seconds.
             let wait = retry_after.unwrap_or(Duration::from_secs(1 << tries.min(5) >> 1));
             if tries >= MAX_ATTEMPTS || waited + wait > self.patience {
                 let asked = retry_after.filter(|_| tries < MAX_ATTEMPTS).map(|wait| wait.as_secs());

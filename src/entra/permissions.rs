@@ -20,9 +20,9 @@ pub const EXCHANGE_APP_ID: &str = "00000002-0000-0ff1-ce00-000000000000";
 /// The holder of a permission: the application itself or a signed-in user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PermissionKind {
-    /// Of the application: an app role, `Role` in a registration.
+    /// A permission of the application: an app role, `Role` in a registration.
     Application,
-    /// Of a signed-in user: a scope, `Scope` in a registration.
+    /// A permission of the signed-in user: a scope, `Scope` in a registration.
     Delegated,
 }
 

@@ -27,17 +27,17 @@ static TABLE: LazyLock<Table> =
 /// The mailbox licence of a user, according to the plans.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mailbox {
-    /// A plan with a mailbox is usable.
+    /// A usable plan has a mailbox.
     Licensed,
-    /// A plan of Exchange is usable that is not in the table: its ids.
+    /// No usable plan is known to have a mailbox, but one of Exchange is not in the table. Contains the ids.
     Unknown(Vec<String>),
-    /// There is a plan with a mailbox, and it is suspended or locked.
+    /// The only plans with a mailbox are suspended or locked.
     Suspended,
-    /// No plan holds a mailbox.
+    /// No plan has a mailbox.
     None,
 }
 
-/// Returns what the plans say about a mailbox.
+/// Returns the mailbox licence that the plans imply.
 pub fn mailbox(plans: &[AssignedPlan]) -> Mailbox {
     let id = |plan: &AssignedPlan| plan.service_plan_id.as_deref().unwrap_or_default().to_lowercase();
     let is = |plan: &AssignedPlan, statuses: &[&str]| {
@@ -45,7 +45,7 @@ pub fn mailbox(plans: &[AssignedPlan]) -> Mailbox {
             .as_deref()
             .is_some_and(|own| statuses.iter().any(|status| own.eq_ignore_ascii_case(status)))
     };
-    // A plan in `Warning` is one whose subscription has ended a moment ago: it works for some weeks.
+    // A plan in `Warning` belongs to a subscription that has just ended: it works for some more weeks.
     let usable: Vec<&AssignedPlan> = plans.iter().filter(|plan| is(plan, &["Enabled", "Warning"])).collect();
     if usable.iter().any(|plan| TABLE.mailbox.contains_key(&id(plan))) {
         return Mailbox::Licensed;

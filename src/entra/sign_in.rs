@@ -60,7 +60,7 @@ pub enum ClientAuthentication {
 pub struct Token {
     /// The token.
     pub value: SecretString,
-    /// Its lifetime.
+    /// The lifetime.
     pub expires_in: Option<Duration>,
 }
 
@@ -87,7 +87,7 @@ pub enum SignInError {
 pub struct Refusal {
     /// The OAuth error.
     pub error: String,
-    /// The first line of the text. It contains nothing of the credential.
+    /// The first line of the text. It contains no part of the credential.
     #[serde(default, deserialize_with = "text_or_none")]
     pub error_description: String,
     /// The numbers of `AADSTS…`.
@@ -143,13 +143,13 @@ fn codes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u32>, D::Erro
 impl ErrorResponse for Refusal {}
 
 impl Refusal {
-    /// Returns the row of the table that explains it best: of several codes the last is the most precise
+    /// Returns the row of the table that explains the refusal best: of several codes the last is the most precise
     /// (`AADSTS70002: … AADSTS50012: …`).
     pub fn entry(&self) -> Option<&'static AadstsCode> {
         self.error_codes.iter().rev().find_map(|code| aadsts::find(*code))
     }
 
-    /// Returns the kind of cause.
+    /// Returns why Entra refused, from the HTTP status, the AADSTS code or the OAuth error.
     pub fn cause(&self) -> Cause {
         // A failure of the service itself takes precedence over the code: there are many such codes, and not all are known.
         if self.status >= 500 || matches!(self.error.as_str(), "server_error" | "temporarily_unavailable") {
@@ -169,7 +169,7 @@ impl Refusal {
         }
     }
 
-    /// Returns true if it has the form of a refusal of Entra. The JSON of a proxy may have an `error` as well.
+    /// Returns true if the refusal has the form that Entra uses. The JSON of a proxy may have an `error` as well.
     pub fn is_from_entra(&self) -> bool {
         !self.error_codes.is_empty()
             || self.error_description.contains("AADSTS")
@@ -179,7 +179,7 @@ impl Refusal {
     /// Shortens the text to its first line, and removes the credential in case another server returned it.
     fn tidy(mut self, proof: Option<&SecretString>) -> Self {
         let mut text = self.error_description.lines().next().unwrap_or_default().to_owned();
-        // The rest is for Microsoft's support and differs each time.
+        // The rest of the text is for Microsoft's support and differs each time.
         text.truncate(text.find(" Trace ID:").unwrap_or(text.len()));
         // Some refusals have codes in the text only.
         if self.error_codes.is_empty() {

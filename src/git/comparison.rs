@@ -25,7 +25,7 @@ const MODULES: u64 = 1024 * 1024;
 /// The maximum length of a link's target, in bytes.
 const TARGET: u64 = 4096;
 
-/// Path to entry: its kind, and the id of its contents.
+/// The entries by path: the kind and the id of the contents of each.
 pub(super) type Listing = BTreeMap<String, (EntryKind, String)>;
 
 /// Both sides of a comparison.

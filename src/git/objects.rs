@@ -67,7 +67,7 @@ impl Objects {
         for id in ids {
             let Some(contents) = self.read_object(&mut running) else {
                 let (_, stderr_text) = running.wait();
-                // A promised object that must not be fetched ends Git.
+                // Git exits at an object that must not be fetched.
                 if stderr_text.contains("lazy fetch") || stderr_text.contains("could not fetch") {
                     found.push(((*id).to_owned(), Err(BlobError::Missing)));
                     return Ok(());

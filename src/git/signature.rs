@@ -19,11 +19,11 @@ struct EmptyRepository {
     objects: PathBuf,
 }
 
-/// `format` (as `git log` has it) filled in for a commit of a repository; none if Git fails.
+/// Returns `format` (as `git log` has it) filled in for a commit of a repository; none if Git fails.
 pub(super) fn describe_commit(git: &Git, commit: &str, format: &str) -> Option<String> {
     let repository = EmptyRepository::new(git)?;
     let format = format!("--format={format}");
-    // Without its parents: a shallow clone does not have them.
+    // The parents are not read: a shallow clone does not have them.
     let mut command = git.command(&["log", "--no-walk=unsorted", "-1", "--no-color", &format, commit, "--"]);
     command.env("GIT_DIR", repository.folder.path()).env("GIT_OBJECT_DIRECTORY", &repository.objects);
     git.query_command(command)

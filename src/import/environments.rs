@@ -22,7 +22,7 @@ enum Column {
     Variable(String),
 }
 
-/// The names of each column in lower case and without separators; the usual one first.
+/// The names of each column in lower case and without separators, the usual name first.
 const COLUMNS: &[(Column, &[&str])] = &[
     (Column::Name, &["name", "environment", "env", "customer"]),
     (Column::Base, &["from", "extends", "base", "layer"]),
@@ -37,21 +37,21 @@ const SECRETS: &[&str] =
 /// An environment of a list. An empty cell is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EnvironmentRow {
-    /// Its line, from 1.
+    /// The line, from 1.
     pub line: usize,
-    /// Its name. Values are not validated here.
+    /// The name. Values are not validated here.
     pub name: String,
-    /// The layer that it extends.
+    /// The layer that the environment extends.
     pub base: Option<String>,
-    /// Its description.
+    /// The description.
     pub description: Option<String>,
-    /// The address of its service.
+    /// The address of the service.
     pub service: Option<String>,
-    /// Its companies.
+    /// The companies.
     pub companies: Vec<String>,
-    /// Its labels.
+    /// The labels.
     pub labels: BTreeMap<String, String>,
-    /// Its variables.
+    /// The variables.
     pub variables: BTreeMap<String, String>,
 }
 

@@ -171,11 +171,11 @@ fn settings_document(settings: &Settings) -> Value {
         }
     }
     let usual = serde_json::to_value(Settings::default()).unwrap_or_default();
-    // The companies are stated even where there are none: an environment without the key has none either.
+    // The companies are stated even if there are none, because an environment without the key has none either.
     merge_patch(Some(&usual), &all).unwrap_or_else(|| json!({}))
 }
 
-/// Returns the value of the base where environments have these values; none if the base has none.
+/// Returns the value that the base gets if environments have these values; none if the base gets none.
 fn find_common(profile: &str, key: &str, values: &[Option<Value>], variables: &mut Variables) -> Option<Value> {
     let present: Vec<&Value> = values.iter().flatten().collect();
     if present.is_empty() || present.len() * 2 < values.len() {
@@ -210,7 +210,7 @@ fn most_frequent<'a>(values: &[&'a Value]) -> Option<(&'a Value, usize)> {
             None => counts.push((value, 1)),
         }
     }
-    // The first of equal counts, so that the proposal is deterministic.
+    // The first of equal counts is used, so that the proposal is deterministic.
     counts.into_iter().rev().max_by_key(|(_, count)| *count)
 }
 

@@ -21,7 +21,7 @@ pub struct ProfileRow {
     pub environment: Option<EnvironmentName>,
     /// The profile.
     pub name: ProfileName,
-    /// The document of its file. Strings are literal, not interpolated.
+    /// The document of the profile's file. Strings are literal, not interpolated.
     pub document: Value,
     /// The line in the list, from 1; for JSON, the number of the item.
     pub line: usize,
@@ -56,7 +56,7 @@ enum Column {
     Secret,
 }
 
-/// The names of each column in lower case and without separators; the usual one first.
+/// The names of each column in lower case and without separators, the usual name first.
 const COLUMNS: &[(Column, &[&str])] = &[
     (Column::Name, &["name", "profile", "profilename"]),
     (Column::Environment, &["environment", "env", "site", "customer"]),
@@ -202,7 +202,7 @@ fn from_json(text: &str) -> Result<Vec<ProfileRow>, Vec<TableProblem>> {
             continue;
         };
         if map.get("provider").is_some_and(Value::is_object) {
-            // A profile in the format of its file, with its name.
+            // The item is a profile in the format of its file, with its name.
             read_whole_profile(line, map, &mut rows, &mut problems);
             continue;
         }
@@ -436,7 +436,7 @@ impl RowParser<'_> {
         }
         let words: &[(&[&str], &'static str)] = &[
             (&["starttls", "auto"], "starttls"),
-            // The port decides between the two.
+            // The port decides between `tls` and `starttls`.
             (&["yes", "true", "y", "x", "1", "on", "enabled", "checked"], if is_465 { "tls" } else { "starttls" }),
             (&["tls", "ssl", "ssltls", "tlsssl", "implicit", "smtps"], "tls"),
             (&["none", "no", "false", "off", "clear", "n", "0", "disabled", "unchecked"], "none"),

@@ -93,9 +93,9 @@ pub fn parse(value: &str) -> Result<AddressList, AddressError> {
 
 /// A word of a display name or of a local part.
 struct Word {
-    /// As it is written.
+    /// The word as it is written.
     raw: String,
-    /// Without quotes.
+    /// The word without quotes.
     content: String,
     kind: Kind,
 }

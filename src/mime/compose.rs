@@ -40,11 +40,11 @@ const ALLOWED: [(&str, bool); 12] = [
 pub struct MessageParts {
     /// `To`: addresses, with or without a name.
     pub to: Vec<String>,
-    /// `Cc`.
+    /// `Cc`: recipients of a copy.
     pub cc: Vec<String>,
     /// `Bcc`: recipients that the other recipients do not see.
     pub bcc: Vec<String>,
-    /// `Reply-To`.
+    /// `Reply-To`: addresses for replies.
     pub reply_to: Vec<String>,
     /// The subject.
     pub subject: String,
@@ -63,11 +63,11 @@ pub struct MessageParts {
 /// A file that is attached to a message.
 #[derive(Debug)]
 pub struct FilePart {
-    /// Its name.
+    /// The name of the file.
     pub name: String,
-    /// Its media type.
+    /// The media type.
     pub media_type: String,
-    /// Its bytes.
+    /// The bytes.
     pub bytes: Vec<u8>,
     /// The id by which the HTML refers to it (`cid:...`); none for a file that the HTML does not show.
     pub content_id: Option<String>,
@@ -240,7 +240,7 @@ impl FilePart {
             builder = builder.header(header::ContentId::from(format!("<{id}>")));
         }
         builder = builder.header(FileDisposition(parameter::content_disposition(kind, &self.name)));
-        // Always base64: as text, its line ends and with them every checksum would be changed on the way.
+        // A calendar is always sent in base64: as text, its line ends and with them every checksum would be changed on the way.
         let body = Body::new_with_encoding(self.bytes, ContentTransferEncoding::Base64)
             .map_err(|_| Malformed::new("an attachment cannot be encoded"))?;
         Ok(builder.body(body))
@@ -250,7 +250,7 @@ impl FilePart {
 /// An invitation, its update or its cancellation.
 #[derive(Debug)]
 struct Invitation {
-    /// `REQUEST`, `CANCEL`, ... (RFC 5546).
+    /// The method: `REQUEST`, `CANCEL`, ... (RFC 5546).
     method: String,
     text: String,
 }
@@ -317,7 +317,8 @@ fn compose_body(
         }
         html => html.map(Readable::Single),
     };
-    // From the plainest to the richest; a mail program takes the last one that it knows (RFC 2046, 5.1.4).
+    // The alternatives are ordered from the plainest to the richest; a mail program takes the last one that it knows (RFC 2046,
+    // 5.1.4).
     let mut alternatives = Vec::new();
     if text.is_some() || html.is_none() {
         alternatives.push(Readable::Single(plain(text.unwrap_or_default())));
@@ -345,7 +346,7 @@ fn encode_text(text: String) -> Body {
     }
     match String::from_utf8(text) {
         Ok(text) => Body::new(text),
-        // Unreachable: changed line ends leave UTF-8 valid.
+        // This is unreachable: changed line ends leave UTF-8 valid.
         Err(bytes) => Body::new(bytes.into_bytes()),
     }
 }
@@ -372,6 +373,6 @@ fn compose_header(name: &str, value: &str) -> Result<Field, Malformed> {
     if !value.is_ascii() {
         return Err(Malformed::new(format!("the header `{name}` allows only ASCII")));
     }
-    // Folded between its words. `check_lines` finds a word that is too long for a line.
+    // The value is folded between words. `check_lines` finds a word that is too long for a line.
     Ok(Field::new(name, &value.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join("\r\n ")))
 }

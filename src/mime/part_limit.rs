@@ -94,8 +94,8 @@ fn keep_shortest(texts: &mut Vec<Vec<u8>>) {
     texts.dedup_by(|next, kept| next.starts_with(kept));
 }
 
-/// Reads what follows the name of a parameter: `=value`, `="value"`, or the first section of an extended or continued one
-/// (RFC 2231).
+/// Parses the text after the name of a parameter: `=value`, `="value"`, or the first section of an extended or continued
+/// parameter (RFC 2231).
 fn parameter_value(text: &[u8]) -> Option<Vec<u8>> {
     let end = text.iter().position(|byte| *byte == b'=').filter(|end| *end <= 8)?;
     let mark: Vec<u8> = text[..end].iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();

@@ -19,7 +19,7 @@ use super::delivery::is_unseen;
 const LOCAL_LIMIT: usize = 64;
 /// The longest domain, in bytes.
 const DOMAIN_LIMIT: usize = 253;
-/// The longest text that is looked at, in bytes: an address with a display name.
+/// The longest text that is parsed, in bytes: an address with a display name.
 const TEXT_LIMIT: usize = 1000;
 
 /// An e-mail address in the form in which it is transmitted.
@@ -33,7 +33,7 @@ pub struct Address {
 /// The reason why a text is not an address, its place, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressError {
-    /// The character that is wrong, counted from 1; none if it is about the whole.
+    /// The character that is wrong, counted from 1; none if the problem is the text as a whole.
     pub position: Option<usize>,
     /// The reason.
     pub reason: String,
@@ -51,7 +51,7 @@ impl fmt::Display for AddressError {
 impl std::error::Error for AddressError {}
 
 impl AddressError {
-    /// An error at a character, counted from 0.
+    /// Creates an error about a character, counted from 0.
     pub(crate) fn at(position: usize, reason: impl Into<String>, remedy: &'static str) -> Self {
         Self { position: Some(position + 1), reason: reason.into(), remedy }
     }
@@ -60,7 +60,7 @@ impl AddressError {
         Self { position: None, reason: reason.into(), remedy }
     }
 
-    /// The same, for a text that begins so many characters later.
+    /// Returns this error for a text that begins so many characters later.
     pub(crate) fn shifted(self, by: usize) -> Self {
         Self { position: self.position.map(|position| position + by), ..self }
     }
@@ -146,27 +146,27 @@ impl Address {
         Ok(Self { text: format!("{local}@{domain}"), at })
     }
 
-    /// The address as it is transmitted.
+    /// Returns the address as it is transmitted.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The part before the `@`: a dot-atom, or a quoted string.
+    /// Returns the part before the `@`: a dot-atom, or a quoted string.
     pub fn local_part(&self) -> &str {
         &self.text[..self.at]
     }
 
-    /// The part after the `@`, in ASCII.
+    /// Returns the part after the `@`, in ASCII.
     pub fn domain(&self) -> &str {
         &self.text[self.at + 1..]
     }
 
-    /// Returns true if a server must offer SMTPUTF8 (RFC 6531) to take it.
+    /// Returns true if a server must offer SMTPUTF8 (RFC 6531) to accept the address.
     pub fn needs_smtputf8(&self) -> bool {
         !self.local_part().is_ascii()
     }
 
-    /// The form in which addresses are compared.
+    /// Returns the form in which addresses are compared.
     pub fn key(&self) -> String {
         self.text.to_lowercase()
     }
@@ -273,7 +273,7 @@ fn quoted_local_part(text: &str) -> Result<(String, usize), AddressError> {
     Err(AddressError::at(0, "the quote is not closed", PLAIN))
 }
 
-/// A quoted string (RFC 5322, 3.2.4).
+/// Returns a quoted string (RFC 5322, 3.2.4).
 pub(crate) fn quoted(content: &str) -> String {
     let mut text = String::with_capacity(content.len() + 2);
     text.push('"');
@@ -341,7 +341,7 @@ fn parse_domain(domain: &str) -> Result<Cow<'_, str>, AddressError> {
     Ok(ascii)
 }
 
-/// Returns a domain in A-labels (`xn--...`). One that is ASCII stays as it is; none if it has no such form.
+/// Returns a domain in A-labels (`xn--...`), an ASCII domain unchanged; none if there is no such form.
 fn ascii_domain(domain: &str) -> Option<Cow<'_, str>> {
     if domain.is_ascii() {
         return Some(Cow::Borrowed(domain));
@@ -491,12 +491,12 @@ fn display_name(text: &str) -> Result<Option<String>, AddressError> {
     Ok(Some(name.to_owned()))
 }
 
-/// Returns the form in which an address is transmitted; a text that is none stays as it is, for the rules to refuse.
+/// Returns the form in which an address is transmitted. A text that is not an address stays as it is, and the rules refuse it.
 pub fn canonical(text: &str) -> String {
     Address::parse(text).map_or_else(|_| text.to_owned(), |address| address.text)
 }
 
-/// The same for a pattern of a guard: an address, or `*@domain`.
+/// Returns the form in which a pattern of a guard is compared: an address, or `*@domain`.
 pub fn canonical_pattern(text: &str) -> String {
     let (_, trimmed) = trim(text);
     match trimmed.strip_prefix("*@") {
@@ -505,22 +505,22 @@ pub fn canonical_pattern(text: &str) -> String {
     }
 }
 
-/// Reads an address of a document in the form in which it is transmitted.
+/// Deserializes an address into the form in which it is transmitted.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     String::deserialize(deserializer).map(|text| canonical(&text))
 }
 
-/// The same for one that may be missing.
+/// Deserializes an optional address into the form in which it is transmitted.
 pub(crate) fn deserialize_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Option::<String>::deserialize(deserializer).map(|text| text.map(|text| canonical(&text)))
 }
 
-/// The same for a list.
+/// Deserializes a list of addresses into the form in which they are transmitted.
 pub(crate) fn deserialize_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     Vec::<String>::deserialize(deserializer).map(|texts| texts.iter().map(|text| canonical(text)).collect())
 }
 
-/// The same for patterns of a guard.
+/// Deserializes patterns of a guard into the form in which they are compared.
 pub(crate) fn deserialize_patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     Vec::<String>::deserialize(deserializer).map(|texts| texts.iter().map(|text| canonical_pattern(text)).collect())
 }

@@ -252,7 +252,7 @@ pub fn find_needs(before: &State, after: &State, changes: &[ProfileChange]) -> V
     let settings = before.settings != after.settings;
     let secret = |state: &State| state.settings.reader.as_ref().and_then(|reader| reader.secret.clone());
     let reader = secret(after).is_some_and(|new| secret(before) != Some(new));
-    // A person who could change the rules alone could avoid every approval.
+    // // A person who could change the rules alone could avoid every approval.
     let rules = *approvals != after.settings.policy.approvals;
     let effects: Vec<Effect<'_>> = changes.iter().filter_map(|change| find_effect(before, change)).collect();
     let narrow = |rule: &ApprovalRule| !rule.functions.is_empty() || !rule.companies.is_empty();
@@ -282,7 +282,7 @@ pub fn find_needs(before: &State, after: &State, changes: &[ProfileChange]) -> V
     needs
 }
 
-/// Returns the effect of a change on live profiles; none if it only records something.
+/// Returns the effect of a change on live profiles; none if the change only records something.
 fn find_effect<'a>(state: &'a State, change: &'a ProfileChange) -> Option<Effect<'a>> {
     let live = |name: &ProfileName| {
         let (name, found) = state.profiles.get_key_value(name)?;
@@ -309,7 +309,7 @@ fn find_effect<'a>(state: &'a State, change: &'a ProfileChange) -> Option<Effect
         (None, None) => {}
     }
     let had = |digest: &Digest| before.is_some_and(|(_, stored)| stored.secrets.values().any(|own| own == digest));
-    // A next value is used as soon as it is accepted.
+    // A staged next value is used as soon as the server accepts it.
     let had_next = |digest: &Digest| before.is_some_and(|(_, stored)| stored.age_files().any(|(_, own)| own == digest));
     if after.is_some_and(|(_, stored)| {
         stored.secrets.values().any(|digest| !had(digest)) || stored.next.values().any(|digest| !had_next(digest))
@@ -319,7 +319,7 @@ fn find_effect<'a>(state: &'a State, change: &'a ProfileChange) -> Option<Effect
     (!actions.is_empty()).then_some(Effect { actions, before, after })
 }
 
-/// The cells that each profile sends for.
+/// The cells that each profile sends for, by profile.
 struct Serving<'a>(HashMap<&'a ProfileName, Vec<Cell>>);
 
 impl<'a> Serving<'a> {
@@ -345,7 +345,7 @@ impl ApprovalRule {
             && (self.functions.is_empty() || self.functions.contains(&function))
     }
 
-    /// Returns true if the profile, as it was or as it becomes, claims what the rule is about, or sends for it by fallback.
+    /// Returns true if the profile, before or after the change, claims what the rule is about, or sends for it by fallback.
     fn concerns(&self, effect: &Effect<'_>, old: &Serving<'_>, new: &Serving<'_>) -> bool {
         if self.functions.is_empty() && self.companies.is_empty() {
             return true;
@@ -369,7 +369,7 @@ impl ApprovalRule {
     }
 }
 
-/// Returns true if a text is good as a signer's name: it is part of file names, too.
+/// Returns true if a text may be the name of a signer. The name is part of file names.
 pub fn is_signer_name(text: &str) -> bool {
     let fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '@' | '-');
     (1..=64).contains(&text.len()) && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(fit)

@@ -11,9 +11,9 @@ use crate::model::Digest;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEntry {
-    /// 1, 2, 3, ... without gaps.
+    /// The number of the entry: 1, 2, 3, ... without gaps.
     pub sequence: u64,
-    /// When.
+    /// The time of the action.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// The name of the token that was used; `(none)` where none was accepted.
@@ -22,10 +22,10 @@ pub struct AuditEntry {
     pub action: String,
     /// The outcome.
     pub outcome: AuditOutcome,
-    /// More, by action. Never a secret.
+    /// Further details, which depend on the action. Never a secret.
     #[schema(value_type = Object)]
     pub detail: serde_json::Value,
-    /// Hash of the entry before; of the first one, the digest of nothing.
+    /// The hash of the entry before; of the first entry, the digest of nothing.
     pub previous: Digest,
     /// Hash of this entry.
     pub hash: Digest,
@@ -35,14 +35,14 @@ pub struct AuditEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AuditOutcome {
-    /// It was done.
+    /// The action was done.
     Accepted,
-    /// It was refused.
+    /// The action was refused.
     Refused,
 }
 
 impl AuditEntry {
-    /// Why the entry does not follow the one before, which had this number and hash; none if it does.
+    /// Returns the reason why the entry does not follow the entry before, which had this number and hash; none if it does.
     pub fn broken(&self, before: u64, previous: &Digest) -> Option<String> {
         if self.sequence != before.saturating_add(1) {
             Some(format!("entry {} comes after entry {before}", self.sequence))
@@ -55,7 +55,7 @@ impl AuditEntry {
         }
     }
 
-    /// The hash that the entry should have.
+    /// Returns the hash that the entry should have.
     pub fn expected_hash(&self) -> Digest {
         Digest::of_value(&serde_json::json!({
             "sequence": self.sequence,

@@ -1,4 +1,4 @@
-//! The one way to write a value so that equal values have equal digests.
+//! Canonical form of a value: equal values have equal texts, and so equal digests.
 //!
 //! Keys are sorted, nothing is padded. Digests are SHA-256 in the form `sha256:<64 hex digits>`.
 
@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 pub struct Digest(String);
 
 impl Digest {
-    /// The digest of some bytes, as they are.
+    /// Returns the digest of some bytes, as they are.
     pub fn of_bytes(bytes: &[u8]) -> Self {
         Self::of_hash(&Sha256::digest(bytes))
     }
@@ -31,8 +31,8 @@ impl Digest {
         Self(text)
     }
 
-    /// The digest of a document of ours, as it is serialised. Our documents are typed and their maps are sorted, so
-    /// equal ones are serialised equally; a value that came from elsewhere needs [`Digest::of_value`].
+    /// Returns the digest of a typed value of this crate. Its maps are sorted, so equal values are equal in JSON; JSON from
+    /// elsewhere needs [`Digest::of_value`].
     pub fn of_document(document: &impl Serialize) -> Self {
         struct Hashing(Sha256);
         impl std::io::Write for Hashing {
@@ -45,29 +45,30 @@ impl Digest {
             }
         }
         let mut hashing = std::io::BufWriter::with_capacity(8 * 1024, Hashing(Sha256::new()));
-        // Neither our documents nor a hash can fail to be written.
+        // Neither a value of this crate nor a hash can fail to be written.
         drop(serde_json::to_writer(&mut hashing, document));
         let hashed = hashing.into_inner().map(|hashing| hashing.0.finalize()).unwrap_or_default();
         Self::of_hash(&hashed)
     }
 
-    /// The digest of a list of documents: that of their digests, one after the other. A long list is hashed on all cores.
+    /// Returns the digest of a list of documents: that of their digests, one after the other. A long list is hashed on all
+    /// cores.
     pub fn of_documents<D: Serialize + Sync>(documents: &[D]) -> Self {
         let digests: Vec<Self> = documents.par_iter().map(Self::of_document).collect();
         Self::of_document(&digests)
     }
 
-    /// The digest of a value's canonical text.
+    /// Returns the digest of a value's canonical text.
     pub fn of_value(value: &Value) -> Self {
         Self::of_bytes(text(value).as_bytes())
     }
 
-    /// The whole digest, `sha256:` included.
+    /// Returns the whole digest, `sha256:` included.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The first twelve hexadecimal digits, for people.
+    /// Returns the first twelve hexadecimal digits, for people.
     pub fn short(&self) -> &str {
         &self.0[7..19]
     }
@@ -97,7 +98,7 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// The canonical text of a value: JSON without white space, keys sorted by their bytes.
+/// Returns the canonical text of a value: JSON without white space, keys sorted by their bytes.
 pub fn text(value: &Value) -> String {
     let mut out = String::new();
     write(value, &mut out);

@@ -1,4 +1,4 @@
-//! The changes of one apply: all are taken or none is.
+//! Changesets: the changes of one apply. The service accepts all of them or none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,16 +8,16 @@ use uuid::Uuid;
 
 use super::{Digest, EnvironmentName, ProfileName, Provenance, Settings, StoredProfile};
 
-/// The changes of one apply, with all that the service needs to take them: the body of `POST /v1/changesets`.
+/// The changes of one apply, with all that the service needs to apply them: the body of `POST /v1/changesets`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Changeset {
-    /// Made once per plan. Sending the same changeset again changes nothing and answers the same.
+    /// The id, made once per plan. Sending the same changeset again changes nothing, and gets the same answer.
     #[schema(value_type = String, format = "uuid")]
     pub id: Uuid,
-    /// The environment that it is for. The service of another environment refuses it.
+    /// The environment that the changeset is for. The service of another environment refuses it.
     pub environment: EnvironmentName,
-    /// The generation that it was computed from.
+    /// The generation that the changeset was computed from.
     pub base: u64,
     /// The environment's settings, if they change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,11 +32,11 @@ pub struct Changeset {
     /// Guards that were lifted for this plan.
     #[serde(default, skip_serializing_if = "Allowances::is_none")]
     pub allowances: Allowances,
-    /// Approvals of it; at most 20.
+    /// The approvals of the changeset; at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 20)]
     pub approvals: Vec<Approval>,
-    /// Its source.
+    /// The source of the changeset.
     #[serde(default)]
     pub provenance: Provenance,
 }
@@ -45,50 +45,50 @@ pub struct Changeset {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "action", rename_all = "kebab-case", try_from = "Plain")]
 pub enum ProfileChange {
-    /// Makes a profile that is not there.
+    /// Creates a profile that does not exist.
     Create {
-        /// Its name.
+        /// The name of the profile.
         name: ProfileName,
         /// The new value.
         profile: StoredProfile,
     },
-    /// Changes a profile that is there.
+    /// Changes a profile that exists.
     Update {
-        /// Its name.
+        /// The name of the profile.
         name: ProfileName,
         /// The new value.
         profile: StoredProfile,
     },
     /// Gives a profile another name, and perhaps other contents.
     Rename {
-        /// The name it has.
+        /// The present name.
         from: ProfileName,
-        /// The name it gets.
+        /// The new name.
         name: ProfileName,
         /// The new value.
         profile: StoredProfile,
     },
-    /// Takes a profile that is live into Git's care, or records that Git now says what is live.
+    /// Puts a live profile under Git's control, or records that Git declares what is live.
     Adopt {
-        /// Its name.
+        /// The name of the profile.
         name: ProfileName,
         /// The new value.
         profile: StoredProfile,
     },
     /// Removes a profile.
     Delete {
-        /// Its name.
+        /// The name of the profile.
         name: ProfileName,
     },
-    /// Drops the memory of a profile that was removed outside Git and is gone from Git too.
+    /// Removes the record of a profile that was removed outside Git and is not in Git either.
     Forget {
-        /// Its name.
+        /// The name of the profile.
         name: ProfileName,
     },
 }
 
-/// A change as it is read: all fields that any action has. Ten thousand of them are read in half the time that
-/// serde's tagged enums take, which read everything twice.
+/// A change as it is read: all fields that any action has. Ten thousand of them are read in half the time that serde's tagged
+/// enums take, because those read everything twice.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Plain {
@@ -128,7 +128,7 @@ impl TryFrom<Plain> for ProfileChange {
 }
 
 impl ProfileChange {
-    /// The name that the profile has afterwards (or had, if it goes).
+    /// Returns the name that the profile has afterwards (or had, if it is removed).
     pub fn name(&self) -> &ProfileName {
         match self {
             ProfileChange::Create { name, .. }
@@ -140,7 +140,7 @@ impl ProfileChange {
         }
     }
 
-    /// Every name that it touches.
+    /// Returns every name that the change concerns.
     pub fn names(&self) -> impl Iterator<Item = &ProfileName> {
         let from = match self {
             ProfileChange::Rename { from, .. } => Some(from),
@@ -174,10 +174,10 @@ pub struct Allowances {
     /// Profiles whose findings are accepted.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub findings: BTreeSet<ProfileName>,
-    /// `verify` was not asked at all.
+    /// True if `verify` was not asked at all.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unverified: bool,
-    /// An administrator does without approvals, and says why. Only where the environment allows it.
+    /// The reason why an administrator applies without approvals. Accepted only where the environment allows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 400)]
     pub break_glass: Option<String>,

@@ -18,9 +18,9 @@ use utoipa::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// Stops the command.
+    /// The command stops.
     Error,
-    /// Is reported and does not stop the command.
+    /// The problem is reported, and the command continues.
     Warning,
 }
 

@@ -51,16 +51,16 @@ fn is_default_keep(value: &Keep) -> bool {
 pub struct HumanDuration(u64);
 
 impl HumanDuration {
-    /// The form of a duration, in words.
+    /// The format of a duration, in words, for messages.
     pub const RULE: &str = "a length of time is a number and s, m, h or d: 30s, 5m, 2h, 3d";
     const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)];
 
-    /// So many seconds.
+    /// Creates a duration of so many seconds.
     pub const fn seconds(seconds: u64) -> Self {
         Self(seconds)
     }
 
-    /// For calculating.
+    /// Returns the duration for calculations.
     pub fn duration(self) -> Duration {
         Duration::from_secs(self.0)
     }
@@ -109,9 +109,9 @@ impl<'de> Deserialize<'de> for HumanDuration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Retry {
-    /// After the first attempt.
+    /// The wait after the first attempt.
     pub first: HumanDuration,
-    /// No longer than this.
+    /// The longest wait.
     pub longest: HumanDuration,
 }
 
@@ -134,14 +134,14 @@ pub struct FunctionDelivery {
     pub unknown: Option<Unknown>,
 }
 
-/// Handling of attempts with an unknown outcome: a time-out after its last byte, a reset, a crash.
+/// Handling of attempts with an unknown outcome: a time-out after the last byte of the message, a reset, a crash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unknown {
-    /// It waits for an operator.
+    /// The message waits for an operator.
     #[default]
     Hold,
-    /// It is sent again, marked as a possible duplicate.
+    /// The message is sent again, marked as a possible duplicate.
     Retry,
     /// If the provider permits it (Microsoft Graph, with `Mail.ReadBasic.All`), Sent Items are searched for its Message-ID:
     /// a message that is found counts as delivered, another one is sent again. With other providers it waits for an operator.
@@ -152,10 +152,10 @@ pub enum Unknown {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct RecipientGuard {
-    /// Addresses, or `*@domain`. No other recipient gets mail. Empty allows every recipient.
+    /// Addresses, or `*@domain`. No other recipient gets mail. An empty list allows every recipient.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "address::deserialize_patterns")]
     pub allow: Vec<String>,
-    /// Everything goes to this address instead.
+    /// The address that all mail goes to instead.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "address::deserialize_option")]
     pub rewrite_to: Option<String>,
     /// A prefix of every subject.
@@ -188,9 +188,9 @@ pub struct Attachments {
 }
 
 impl Attachments {
-    /// Returns the rule that forbids a file of this name and media type. The name counts as the system that stores it would
-    /// read it: without invisible characters, without a folder before it, without dots and blanks at the end, and with the
-    /// part before a colon as well (a stream of NTFS). A media type counts without its parameters.
+    /// Returns the rule that forbids a file of this name and media type. The name counts as the system that stores the file
+    /// would read it: without invisible characters, without a folder before it, without dots and blanks at the end, and with
+    /// the part before a colon as well (a stream of NTFS). A media type counts without its parameters.
     pub fn rule_against(&self, name: &str, media_type: &str) -> Option<&str> {
         if self.forbidden.is_empty() {
             return None;
@@ -227,7 +227,7 @@ fn narrow(c: char) -> char {
     }
 }
 
-/// Returns true for characters that take no room when a name is shown: controls, joiners, marks of direction, and the like.
+/// Returns true for characters that take no room when a name is shown: controls, joiners, marks of direction, and similar ones.
 pub(super) fn is_unseen(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
@@ -239,9 +239,9 @@ pub(super) fn is_unseen(c: char) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Keep {
-    /// Delivered and cancelled ones.
+    /// The time for delivered and cancelled messages.
     pub delivered: HumanDuration,
-    /// Failed and unknown ones.
+    /// The time for failed and unknown messages.
     pub failed: HumanDuration,
 }
 
@@ -255,7 +255,7 @@ impl Default for Keep {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Webhook {
-    /// An `https://` address; `http://` on this machine alone.
+    /// An `https://` address; `http://` only on this machine.
     #[schema(min_length = 8, max_length = 500)]
     pub url: String,
     /// The kinds of events; all if the list is empty.
@@ -267,7 +267,7 @@ pub struct Webhook {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventKind {
-    /// A message was taken by the mail server, or by Exchange.
+    /// A message was accepted by the mail server, or by Exchange.
     Delivered,
     /// A message failed for good.
     Failed,
@@ -279,7 +279,7 @@ pub enum EventKind {
     Parked,
     /// A profile sends again.
     Resumed,
-    /// A profile's next secret was accepted; from now on only it is used.
+    /// A profile's next secret was accepted; from then on only that secret is used.
     Rotated,
     /// A profile's next secret was refused; the current one is used.
     NextRefused,
@@ -288,7 +288,7 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    /// As documents write it.
+    /// Returns the kind as documents write it.
     pub fn id(self) -> &'static str {
         match self {
             EventKind::Delivered => "delivered",
@@ -317,18 +317,18 @@ impl Delivery {
     }
 }
 
-/// Limits of a mailbox. Those that are not set are the preset's.
+/// Limits of a mailbox. Limits that are not set are those of the preset.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Limits {
-    /// The preset of limits that are not set; by default that of the provider's host.
+    /// The preset for limits that are not set; by default that of the provider's host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preset: Option<Preset>,
     /// Messages in any 60 seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 100_000)]
     pub per_minute: Option<u32>,
-    /// Messages at once.
+    /// Messages at the same time.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 100)]
     pub concurrency: Option<u16>,
@@ -342,15 +342,15 @@ pub struct Limits {
     pub message_size: Option<u64>,
 }
 
-/// Limits of others that are known.
+/// Known limits of mail services.
 ///
-/// Sources: "Exchange Online limits" and "SMTP client submission" (30 messages a minute, 3 connections, 10,000
-/// recipients a day); "Outlook service limits" of Microsoft Graph (10,000 requests in 10 minutes, 4 at once, 150 MB
-/// in 5 minutes, for an application and a mailbox).
+/// Sources: "Exchange Online limits" and "SMTP client submission" (30 messages a minute, 3 connections, 10,000 recipients a
+/// day); "Outlook service limits" of Microsoft Graph (10,000 requests in 10 minutes, 4 at once, 150 MB in 5 minutes, for an
+/// application and a mailbox).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
-    /// A mail server of one's own.
+    /// A mail server that the organisation runs.
     Own,
     /// Exchange Online by SMTP.
     ExchangeOnlineSmtp,
@@ -358,12 +358,12 @@ pub enum Preset {
     MicrosoftGraph,
 }
 
-/// Limits with nothing left open.
+/// Limits after the preset has filled what was not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effective {
-    /// Messages in any 60 seconds; none means as many as go.
+    /// Messages in any 60 seconds; none means no limit.
     pub per_minute: Option<u32>,
-    /// Messages at once.
+    /// Messages at the same time.
     pub concurrency: u16,
     /// Recipients in any 24 hours.
     pub recipients_per_day: Option<u32>,
@@ -397,7 +397,7 @@ impl Preset {
 }
 
 impl Limits {
-    /// With the preset filled in: the stated one, or the one that the provider calls for.
+    /// Returns the limits with the preset filled in: the stated preset, or else `usual`, which follows from the provider.
     pub fn effective(&self, usual: Preset) -> Effective {
         let preset = self.preset.unwrap_or(usual).limits();
         Effective {

@@ -27,14 +27,14 @@ pub enum Verdict {
 pub enum Severity {
     /// Mail will not leave, or not as configured.
     Error,
-    /// Mail leaves today.
+    /// Mail leaves today, but something needs attention.
     Warning,
     /// For information.
     Info,
 }
 
 impl Severity {
-    /// As documents write it.
+    /// Returns the severity as documents write it.
     pub fn id(self) -> &'static str {
         match self {
             Severity::Error => "error",
@@ -48,26 +48,26 @@ impl Severity {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
-    /// The files, and an exported registration.
+    /// Only the files, and an exported registration, were read.
     #[default]
     Offline,
-    /// Requests without a credential.
+    /// Requests were sent without a credential.
     Anonymous,
-    /// With the profile's own credential.
+    /// The profile's own credential was used.
     Credential,
-    /// Requests with a token that may read the directory.
+    /// A token that may read the directory was used.
     Reader,
     /// A mail was sent.
     Probe,
 }
 
 impl Level {
-    /// Returns its number, 0 to 4.
+    /// Returns the number of the level, 0 to 4.
     pub fn number(self) -> u8 {
         self as u8
     }
 
-    /// As documents write it.
+    /// Returns the level as documents write it.
     pub fn id(self) -> &'static str {
         match self {
             Level::Offline => "offline",
@@ -94,9 +94,9 @@ pub struct Finding {
     pub id: FindingId,
     /// The result of the check.
     pub verdict: Verdict,
-    /// Its severity.
+    /// The severity of the finding.
     pub severity: Severity,
-    /// The level at which it was seen.
+    /// The level at which the finding was made.
     pub level: Level,
     /// The profile; none for the environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,17 +119,17 @@ pub struct Finding {
     /// The remedy: one step per line, ready to be pasted. Where the verdict is unknown: steps that would decide it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remedy: Vec<String>,
-    /// The end of the credential that it is about.
+    /// The expiry of the credential that the finding is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ends: Option<Timestamp>,
-    /// True if it is about the next value of a secret that is being rotated.
+    /// True if the finding is about the next value of a secret that is being rotated.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub next: bool,
     /// The reason of the waiver, if the environment waives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waived: Option<String>,
-    /// The time of the proof, if an earlier run proved it and the last one could not see it.
+    /// The time of the proof, if an earlier run proved the finding and the last run could not see it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub proved_at: Option<Timestamp>,
@@ -156,7 +156,7 @@ impl Finding {
         }
     }
 
-    /// The requirement is met.
+    /// Creates a finding for a check that passed.
     pub(crate) fn pass(id: FindingId, pointer: &str, message: impl Into<String>) -> Self {
         Self::new(id, Verdict::Pass, Severity::Info, pointer, message)
     }
@@ -191,8 +191,8 @@ impl Finding {
         self
     }
 
-    /// Converts it to a finding about the staged value of a secret. It is at most a warning, because mail leaves with
-    /// the current value.
+    /// Converts a finding to one about the staged value of a secret. The severity is at most a warning, because mail leaves
+    /// with the current value.
     pub(crate) fn for_next_secret(self) -> Self {
         Self {
             message: format!("the next value: {}", self.message),
@@ -202,7 +202,7 @@ impl Finding {
         }
     }
 
-    /// Returns true if an operator might act on it.
+    /// Returns true if an operator might act on the finding: it did not pass and is not waived.
     pub fn is_open(&self) -> bool {
         self.verdict != Verdict::Pass && self.waived.is_none()
     }
@@ -215,7 +215,7 @@ pub struct Verified {
     /// The profile.
     #[schema(value_type = String)]
     pub profile: ProfileName,
-    /// Its provider's id.
+    /// The id of the profile's provider.
     pub provider: String,
     /// The highest level that was reached.
     pub reached: Level,
@@ -241,12 +241,12 @@ impl Verified {
 /// The limit above which a run fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Limit {
-    /// Errors.
+    /// Errors exceed the limit.
     #[default]
     Error,
-    /// Errors and warnings.
+    /// Errors and warnings exceed the limit.
     Warning,
-    /// Errors, warnings, and unknown findings.
+    /// Errors, warnings, and unknown findings exceed the limit.
     Unknown,
 }
 
@@ -297,7 +297,7 @@ impl Report {
         self.open().filter(|finding| finding.severity == severity).count()
     }
 
-    /// Returns true if something is open that goes beyond a limit.
+    /// Returns true if an open finding is above the limit.
     pub fn fails_on(&self, limit: Limit) -> bool {
         self.all().any(|finding| limit.is_passed_by(finding))
     }

@@ -112,8 +112,8 @@ findings! {
 }
 
 impl FindingId {
-    /// The check whose pass says that this is not so. Most ids are checks of their own; some are only a way in which one
-    /// fails, or what kept it from being seen. None for results that are reported only if they apply.
+    /// Returns the check that passes if this finding does not apply. Most ids are checks of their own; some are only one way in
+    /// which a check fails, or the reason why it could not be completed. None for results that are reported only if they apply.
     pub fn check(self) -> Option<FindingId> {
         Some(match self {
             FindingId::WaiverExpired

@@ -50,22 +50,22 @@ impl Function {
         (0..CATALOGUE.len()).map(|index| Function(index as u8))
     }
 
-    /// The function that everything falls back to in the end.
+    /// Returns the function at the end of every chain of fallbacks.
     pub fn default_function() -> Function {
         Function(0)
     }
 
-    /// The one function that a delegate profile may claim.
+    /// Returns the only function that a delegate profile may claim.
     pub fn user_interface() -> Function {
         Function::all().find(|f| f.id() == "user-interface").unwrap_or(Function(0))
     }
 
-    /// Its row of the catalogue.
+    /// Returns the function's row of the catalogue.
     pub fn entry(self) -> &'static Entry {
         &CATALOGUE[usize::from(self.0)].0
     }
 
-    /// The id that files and requests use.
+    /// Returns the id that files and requests use.
     pub fn id(self) -> &'static str {
         &self.entry().id
     }
@@ -75,13 +75,13 @@ impl Function {
         CATALOGUE[usize::from(self.0)].1
     }
 
-    /// This function, then what it falls back to, to the end.
+    /// Returns this function, then each fallback, to the last one.
     pub fn chain(self) -> impl Iterator<Item = Function> {
         std::iter::successors(Some(self), |f| f.falls_back_to())
     }
 }
 
-/// The function is unknown.
+/// The reason why a text is not a function: no function has this id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown function; `mailwright functions` lists them")]
 pub struct UnknownFunction;

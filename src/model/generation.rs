@@ -13,17 +13,17 @@ use crate::model::{Allowances, ChangeKind, ProfileName, Provenance, Settings, St
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ChangeSummary {
-    /// Created.
+    /// Created profiles.
     pub added: u64,
-    /// Updated.
+    /// Updated profiles.
     pub changed: u64,
-    /// Deleted.
+    /// Deleted profiles.
     pub destroyed: u64,
-    /// Renamed.
+    /// Renamed profiles.
     pub renamed: u64,
-    /// Adopted.
+    /// Adopted profiles.
     pub adopted: u64,
-    /// Forgotten.
+    /// Forgotten profiles.
     pub forgotten: u64,
     /// True if the environment's settings changed.
     pub settings: bool,
@@ -33,9 +33,9 @@ pub struct ChangeSummary {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Generation {
-    /// Its number.
+    /// The number of the generation.
     pub number: u64,
-    /// When it was made.
+    /// The time at which the generation was created.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// The name of the token that was used.
@@ -46,7 +46,7 @@ pub struct Generation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "uuid")]
     pub changeset: Option<Uuid>,
-    /// The generation that was gone back to, for a rollback.
+    /// The generation that a rollback returned to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolled_back_to: Option<u64>,
     /// The source of the change.
@@ -57,23 +57,23 @@ pub struct Generation {
     /// The approvals that counted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<Approved>,
-    /// A summary of its changes.
+    /// A summary of the changes.
     pub summary: ChangeSummary,
-    /// The live profiles that Git did not manage at it; the first 200 of them.
+    /// The live profiles that Git did not manage at this generation; the first 200 of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub unmanaged: Vec<ProfileName>,
 }
 
-/// `GET /v1/generations/{number}`: one generation with everything that was live at it.
+/// `GET /v1/generations/{number}`: one generation with everything that was live in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GenerationDetail {
     /// The generation.
     pub generation: Generation,
-    /// The settings at it.
+    /// The settings of the generation.
     pub settings: Settings,
-    /// The profiles at it.
+    /// The profiles of the generation.
     #[schema(value_type = std::collections::HashMap<String, StoredProfile>)]
     pub profiles: BTreeMap<ProfileName, StoredProfile>,
 }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::model::{CompanyId, Function, ProfileName};
 
-/// A company and a function: messages of one wait in one line.
+/// A company and a function. Their messages are sent in the order of acceptance.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lane {
     /// The company.
@@ -19,7 +19,7 @@ pub struct Lane {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Hold {
-    /// Its id.
+    /// The id of the hold.
     pub id: String,
     /// The profile whose mail waits; none means every one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -31,14 +31,14 @@ pub struct Hold {
     /// The function whose mail waits; none means every one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function: Option<Function>,
-    /// Why.
+    /// The reason.
     pub reason: String,
     /// The operator who created it.
     pub owner: String,
-    /// Since when.
+    /// The time from which the hold applies.
     #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
-    /// Until when; none means until it is removed.
+    /// The time at which the hold expires; none means that it stays until it is removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub until: Option<Timestamp>,

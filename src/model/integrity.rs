@@ -1,4 +1,4 @@
-//! The documents of the store's own soundness: whether it holds what the audit log states, and whether it was restored.
+//! Documents about the integrity of the store: whether it holds what the audit log states, and whether it was restored.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -17,13 +17,13 @@ pub struct StoreCheck {
     pub entries: u64,
     /// The hash of the newest entry.
     pub head: Digest,
-    /// The newest entry that states what the store holds; none in a store of an older version, before its next change.
+    /// The newest entry that states what the store holds; none in a store of an older version, before the first change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stated_by: Option<u64>,
     /// Differences from the statements of the audit log, at most 100.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
-    /// Entries that record that the store had been changed past the service before them.
+    /// Entries that record that the store had been changed by something other than the service before them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub altered_before: Vec<u64>,
 }
@@ -32,10 +32,10 @@ pub struct StoreCheck {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Restored {
-    /// The time when that was noticed.
+    /// The time when the restore was noticed.
     #[schema(value_type = String, format = DateTime)]
     pub noticed_at: Timestamp,
-    /// The sign by which it was noticed.
+    /// The sign by which the restore was noticed.
     pub why: String,
     /// Number of messages that waited in the backup and are `unknown` now.
     pub messages: u64,

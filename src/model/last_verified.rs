@@ -13,9 +13,10 @@ use crate::model::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LastVerified {
-    /// The digest of the profile that was checked, without its description. Another one means that the result is old.
+    /// The digest of the profile that was checked, without its description. If the profile has another digest, the result is
+    /// out of date.
     pub of: Digest,
-    /// When.
+    /// The time of the verification.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// The highest level that the verifier reached.
@@ -28,28 +29,28 @@ pub struct LastVerified {
     pub unknown: u32,
     /// Number of checks that passed.
     pub passed: u32,
-    /// The ends of the credentials that it saw: the current one first, then the next one of a rotation.
+    /// The expiry of each credential that was seen: the current one first, then the next one of a rotation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<CredentialEnd>,
 }
 
-/// The end of a credential.
+/// The expiry of a credential.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CredentialEnd {
-    /// When.
+    /// The time of the expiry.
     #[schema(value_type = String, format = DateTime)]
     pub ends: Timestamp,
-    /// Its name and id in its registration, or its thumbprint.
+    /// The name and id of the credential in its registration, or its thumbprint.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// True if it is the next value of a rotation.
+    /// True if the credential is the next value of a rotation.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub next: bool,
 }
 
 impl LastVerified {
-    /// The short form of a result.
+    /// Creates the short form of a result.
     pub fn new(of: Digest, verified: &Verified) -> Self {
         let count = |wanted: &dyn Fn(&Finding) -> bool| {
             u32::try_from(verified.findings.iter().filter(|finding| wanted(finding)).count()).unwrap_or(u32::MAX)
@@ -69,10 +70,10 @@ impl LastVerified {
     }
 }
 
-/// Returns the ends of credentials that findings report.
+/// Returns the expiry of each credential that findings report.
 fn credentials(verified: &Verified) -> Vec<CredentialEnd> {
     let end = |finding: &Finding| {
-        // What was seen begins with the name; some add the end.
+        // The observed value begins with the credential's name; some values add the expiry.
         let name = finding.seen.split(", until ").next().unwrap_or_default().to_owned();
         Some(CredentialEnd { ends: finding.ends?, name, next: finding.next })
     };

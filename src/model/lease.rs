@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Lease {
-    /// The name: `rollout:NAME`, ...
+    /// The name, such as `rollout:NAME`.
     pub name: String,
     /// The holder, as the client names itself.
     pub holder: String,
@@ -19,7 +19,7 @@ pub struct Lease {
     /// The time when it was acquired.
     #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
-    /// Its end, unless it is renewed.
+    /// The time at which the lease expires, unless it is renewed.
     #[schema(value_type = String, format = DateTime)]
     pub until: Timestamp,
 }

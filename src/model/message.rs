@@ -11,18 +11,19 @@ use super::{CompanyId, Function, ProfileName, Resolution};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
-    /// It waits for its next attempt.
+    /// The message waits for its next attempt.
     Queued,
     /// An attempt is under way, possibly past the point at which it can be cancelled.
     Sending,
-    /// The mail server, or Exchange, has accepted it for every recipient. What they do with it is theirs: a mail that
+    /// The mail server, or Exchange, has accepted the message for every recipient. What follows is not known here: a mail that
     /// bounces later comes back to the sender's mailbox.
     Delivered,
-    /// It failed for good for at least one recipient; the message names the recipients. It is kept, and can be sent again.
+    /// Delivery failed for good for at least one recipient; the message names the recipients. The message is kept, and can be
+    /// sent again.
     Failed,
-    /// The server may have accepted it; the outcome cannot be known.
+    /// The server may have accepted the message; the outcome cannot be known.
     Unknown,
-    /// It was cancelled before it was sent.
+    /// The message was cancelled before it was sent.
     Cancelled,
 }
 
@@ -31,7 +32,7 @@ impl Status {
     pub const ALL: &[Status] =
         &[Status::Queued, Status::Sending, Status::Delivered, Status::Failed, Status::Unknown, Status::Cancelled];
 
-    /// As documents write it.
+    /// Returns the status as documents write it.
     pub fn id(self) -> &'static str {
         match self {
             Status::Queued => "queued",
@@ -64,7 +65,7 @@ impl std::str::FromStr for Status {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Message {
-    /// Its id.
+    /// The id of the message.
     #[schema(value_type = String, format = "uuid")]
     pub id: Uuid,
     /// The status.
@@ -73,15 +74,15 @@ pub struct Message {
     pub company: CompanyId,
     /// The function.
     pub function: Function,
-    /// Its `Message-ID`, the same in every attempt.
+    /// The `Message-ID`, the same in every attempt.
     pub message_id: String,
-    /// Its subject.
+    /// The subject.
     pub subject: String,
-    /// Bytes, as it was accepted.
+    /// The size as it was accepted, in bytes.
     pub size: u64,
     /// The recipients, each with its status.
     pub recipients: Vec<Recipient>,
-    /// The document that it carries.
+    /// The document that the message carries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<Document>,
     /// The name of the token that submitted it.
@@ -90,34 +91,34 @@ pub struct Message {
     /// another token later.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub owner: String,
-    /// When it was accepted.
+    /// The time of acceptance.
     #[schema(value_type = String, format = DateTime)]
     pub accepted_at: Timestamp,
-    /// The time at which it was last put back into the queue; its lifetime counts from then.
+    /// The time at which the message was last put back into the queue; its lifetime counts from then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub requeued_at: Option<Timestamp>,
-    /// The generation at which it was accepted.
+    /// The generation at which the message was accepted.
     pub generation: u64,
-    /// The profile that was chosen then; each attempt says which one sent.
+    /// The profile that was chosen at acceptance; each attempt names the profile that sent.
     #[schema(value_type = String)]
     pub profile: ProfileName,
-    /// Why that one.
+    /// The steps by which that profile was chosen.
     pub resolution: Resolution,
-    /// Number of attempts; one that suspended its profile is listed and does not count.
+    /// The number of attempts. An attempt that suspended its profile is listed and does not count.
     pub attempts: u32,
-    /// When the next one is due.
+    /// The time of the next attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub next_attempt_at: Option<Timestamp>,
-    /// When it came to its end.
+    /// The time at which the message reached a final status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub finished_at: Option<Timestamp>,
-    /// True if it was sent again after an unknown outcome.
+    /// True if the message was sent again after an unknown outcome.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub possible_duplicate: bool,
-    /// True if it was sent again by order to a recipient that had it.
+    /// True if an operator ordered the message to be sent again to a recipient that had it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sent_again: bool,
     /// True if Sent Items are searched before it is sent again.
@@ -135,7 +136,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// When its lifetime began: when it was accepted, or put back into the queue.
+    /// Returns when the lifetime of the message began: at acceptance, or when it was put back into the queue.
     pub fn queued_since(&self) -> Timestamp {
         self.requeued_at.unwrap_or(self.accepted_at)
     }
@@ -149,7 +150,7 @@ pub struct Recipient {
     pub address: String,
     /// The status.
     pub status: RecipientStatus,
-    /// The server's last reply about it.
+    /// The server's last reply about the recipient.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reply: String,
 }
@@ -158,25 +159,25 @@ pub struct Recipient {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RecipientStatus {
-    /// Not yet decided.
+    /// There is no result yet.
     Waiting,
-    /// Accepted.
+    /// The server accepted the message for the recipient.
     Delivered,
-    /// Refused for good.
+    /// The server refused the recipient for good.
     Failed,
     /// The outcome cannot be known.
     Unknown,
 }
 
-/// The document that a message carries, by which it is found and not sent twice.
+/// The business document that a message carries. It is used to find the message, and to avoid sending a document twice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Document {
-    /// Its type: `invoice`.
+    /// The type, such as `invoice`.
     #[serde(rename = "type")]
     #[schema(min_length = 1, max_length = 40)]
     pub kind: String,
-    /// Its number.
+    /// The number of the document.
     #[schema(min_length = 1, max_length = 80)]
     pub number: String,
 }
@@ -185,41 +186,41 @@ pub struct Document {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Notify {
-    /// When it was delivered.
+    /// True if delivery is reported.
     pub success: bool,
-    /// When it was not.
+    /// True if failure is reported.
     pub failure: bool,
-    /// When it takes long.
+    /// True if a delay is reported.
     pub delay: bool,
     /// True if the whole message is returned, not only its headers.
     pub full: bool,
 }
 
-/// One attempt.
+/// One attempt to send a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Attempt {
-    /// Its number among the message's attempts, from 1.
+    /// The number of the attempt among those of the message, from 1.
     pub number: u32,
-    /// When it began.
+    /// The time at which the attempt began.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
-    /// Its duration.
+    /// The duration.
     pub milliseconds: u64,
-    /// The profile that it was sent by.
+    /// The profile that sent.
     #[schema(value_type = String)]
     pub profile: ProfileName,
     /// The generation of that profile.
     pub generation: u64,
     /// The server.
     pub server: String,
-    /// The phase that it reached: `connect`, `tls`, `login`, `mail`, `rcpt`, `data`, `dot`, `token`, `send`, `upload`.
+    /// The phase that the attempt reached: `connect`, `tls`, `login`, `mail`, `rcpt`, `data`, `dot`, `token`, `send`, `upload`.
     pub phase: String,
     /// The reply, or the error that ended the connection.
     pub reply: String,
     /// The meaning of the reply.
     pub class: Class,
-    /// When the next attempt is due; after one that suspended its profile, when the profile is tried again.
+    /// The time of the next attempt; after an attempt that suspended its profile, the time of the next probe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub next_attempt_at: Option<Timestamp>,
@@ -229,18 +230,18 @@ pub struct Attempt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
-    /// Accepted.
+    /// The message was accepted.
     Delivered,
-    /// Not now; perhaps later.
+    /// The message was refused for now; a later attempt may succeed.
     Transient,
-    /// Too much in too short a time: later, and nothing else through this mailbox meanwhile.
+    /// Too much was sent in too short a time: nothing is sent through this mailbox for a while.
     Throttled,
-    /// The login, the secret, the consent or the encryption: the profile's fault and not the message's.
+    /// The login, the secret, the consent or the encryption was refused: the profile is at fault, not the message.
     Auth,
-    /// Too large for this route.
+    /// The message is too large for this route.
     Size,
-    /// Never.
+    /// The message was refused for good.
     Permanent,
-    /// It may have been taken.
+    /// The server may have accepted the message.
     Unknown,
 }

@@ -5,19 +5,19 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize, de};
 use utoipa::ToSchema;
 
-/// Why a text is not a name of the wanted kind. Says what is allowed; never more of the text than it is given.
+/// The reason why a text is not a name of the wanted kind. States what is allowed, and does not repeat the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidName(pub(crate) &'static str);
 
-/// Why a name of the right form is refused all the same.
+/// The message for a name of the right form that Windows reserves.
 const RESERVED: &str = "Windows reserves the names CON, PRN, AUX, NUL, COM0 to COM9 and LPT0 to LPT9, with any ending and in any case, so the repository could not be checked out there";
 
-/// The fault of a name.
+/// The reason why a name is invalid.
 enum Flaw {
-    /// Its characters or its length.
+    /// The characters or the length are wrong.
     Form,
-    /// Windows keeps it for a device.
+    /// Windows reserves the name for a device.
     Reserved,
 }
 
@@ -37,10 +37,10 @@ macro_rules! name {
         pub struct $name(String);
 
         impl $name {
-            /// The form of such a name, in words.
+            /// The form of such a name, in words, for messages.
             pub const RULE: &'static str = $rule;
 
-            /// The name as text.
+            /// Returns the name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -90,8 +90,8 @@ macro_rules! name {
 }
 
 name!(
-    /// The name of a profile; also the name of its file. Two names that differ in case only are the same name
-    /// to half of the world's file systems, so the rules refuse such a pair.
+    /// The name of a profile; also the name of its file. Many file systems do not distinguish two names that differ in case
+    /// only, so the rules refuse such a pair.
     ProfileName,
     check_label,
     "a profile's name has 1 to 80 characters out of A-Z a-z 0-9 . _ -, begins with a letter or digit and does not end with a dot",
@@ -127,7 +127,7 @@ name!(
 );
 
 name!(
-    /// Names a secret: `NAME/KEY`, which is the file `secrets/ENV/NAME/KEY.age`.
+    /// The name of a secret: `NAME/KEY`, which is the file `secrets/ENV/NAME/KEY.age`.
     SecretReference,
     check_reference,
     "a secret is named NAME/KEY; each part has 1 to 80 characters out of A-Z a-z 0-9 . _ -, begins with a letter or digit and does not end with a dot",
@@ -135,7 +135,7 @@ name!(
     "smtp-relay/password"
 );
 
-/// A name that is also the name of a file or a folder.
+/// Checks a name that is also the name of a file or a folder.
 fn check_label(text: &str) -> Result<(), Flaw> {
     let has_form = (1..=80).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -158,9 +158,9 @@ fn check_reference(text: &str) -> Result<(), Flaw> {
     check_label(name).and_then(|()| check_label(key))
 }
 
-/// Returns true if Windows takes a file of this name for a device, whatever its ending
-/// (<https://learn.microsoft.com/windows/win32/fileio/naming-a-file>). The characters that Windows forbids, and the
-/// other spellings of the numbers, are none of a name.
+/// Returns true if Windows treats a file of this name as a device, whatever its ending
+/// (<https://learn.microsoft.com/windows/win32/fileio/naming-a-file>). The characters that Windows forbids, and the other
+/// spellings of the numbers, are not allowed in names.
 fn is_reserved_by_windows(text: &str) -> bool {
     let stem = text.split('.').next().unwrap_or_default();
     let is = |word: &str| stem.eq_ignore_ascii_case(word);
@@ -173,19 +173,19 @@ fn is_reserved_by_windows(text: &str) -> bool {
 }
 
 impl SecretReference {
-    /// The two parts, NAME and KEY.
+    /// Returns the two parts, NAME and KEY.
     pub fn parts(&self) -> (&str, &str) {
         self.0.split_once('/').unwrap_or((&self.0, ""))
     }
 
-    /// Returns the name of the file of its next value: `relay/password.next` for `relay/password`.
+    /// Returns the name of the file of the secret's next value: `relay/password.next` for `relay/password`.
     #[must_use]
     pub fn next(&self) -> Self {
         Self(format!("{}.next", self.0))
     }
 
-    /// The secret whose next value a file of this name would be: `relay/password.next` is that of `relay/password`.
-    /// So no secret has such a name of its own.
+    /// Returns the secret whose next value a file of this name would be: `relay/password` for `relay/password.next`. A secret
+    /// itself must not have such a name.
     pub fn next_of(&self) -> Option<Self> {
         self.0.strip_suffix(".next")?.parse().ok()
     }
@@ -202,7 +202,7 @@ mod tests {
             for ending in ["", ".old", ".tar.gz", ".x-y_z"] {
                 assert_eq!(refused(&format!("{device}{ending}")), Some(true), "{device}{ending}");
             }
-            // What only begins or ends so is a name like any other.
+            // A name that merely begins or ends like a device is allowed.
             for name in [format!("{device}s"), format!("{device}-1"), format!("a.{device}"), format!("{device}_x.con")]
             {
                 assert_eq!(refused(&name), None, "{name}");

@@ -16,12 +16,12 @@ pub struct Place {
 }
 
 impl Place {
-    /// The place of a value that is in no file, such as that of an earlier generation.
+    /// Returns the place of a value that is in no file, such as a value of an earlier generation.
     pub fn nowhere() -> Self {
         Self { file: String::new(), line: 1, column: 1 }
     }
 
-    /// Returns true if it is a place in a file.
+    /// Returns true if the place is in a file.
     pub fn is_in_a_file(&self) -> bool {
         !self.file.is_empty()
     }

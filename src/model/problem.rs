@@ -1,4 +1,4 @@
-//! Problem: why something failed, in a form that programs and people can use.
+//! Problems: the reason why something failed, in a form that programs and people can use.
 //!
 //! Every layer reports failures as a [`Problem`]: the code decides what a program does, the message and the remedy are for
 //! people. A type that adds a place (a line of a file, a profile) or an exit code wraps a `Problem` and does not repeat its

@@ -14,25 +14,25 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Profile {
-    /// Its purpose; at most 100 characters.
+    /// The purpose; at most 100 characters.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schema(max_length = 100)]
     pub description: String,
-    /// A disabled profile does not exist for resolution.
+    /// False if the profile is disabled: resolution ignores it.
     #[serde(default = "Profile::default_enabled")]
     #[schema(default = true)]
     pub enabled: bool,
-    /// The way in which it sends.
+    /// The way in which the profile sends.
     pub provider: Provider,
-    /// The sender of its mail. A delegate sends as the signed-in user, and needs none.
+    /// The sender of the mail. A delegate sends as the signed-in user, and needs none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Mailbox>,
-    /// The functions that it claims.
+    /// The functions that the profile claims.
     #[schema(min_items = 1)]
     pub functions: BTreeSet<Function>,
-    /// The companies that it applies to.
+    /// The companies that the profile applies to.
     pub applies_to: AppliesTo,
-    /// Limits of its mailbox.
+    /// Limits of the mailbox.
     #[serde(default, skip_serializing_if = "is_usual")]
     pub limits: Limits,
 }
@@ -46,7 +46,7 @@ impl Profile {
         true
     }
 
-    /// Returns the limits of its mailbox, with the preset for those that are not set.
+    /// Returns the limits of the mailbox; the preset fills those that are not set.
     pub fn limits(&self) -> Effective {
         let usual = match &self.provider {
             Provider::Smtp(smtp) if smtp.is_exchange_online() => Preset::ExchangeOnlineSmtp,
@@ -56,7 +56,7 @@ impl Profile {
         self.limits.effective(usual)
     }
 
-    /// The From address, if the profile states one.
+    /// Returns the From address, if the profile states one.
     pub fn from_address(&self) -> Option<&str> {
         self.from.as_ref().map(|from| from.address.as_str())
     }
@@ -84,9 +84,9 @@ pub struct Mailbox {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AppliesTo {
-    /// Every company, unless a profile names the company itself.
+    /// All companies, except those for which another profile claims the function by name.
     SystemWide,
-    /// These companies.
+    /// Only these companies.
     Companies(BTreeSet<CompanyId>),
 }
 
@@ -96,19 +96,19 @@ pub enum AppliesTo {
 pub struct StoredProfile {
     /// The profile.
     pub profile: Profile,
-    /// Secret name to the digest of its age file. Exactly the secrets that the profile names.
+    /// The digest of the age file of each secret. Contains exactly the secrets that the profile names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = std::collections::HashMap<String, String>)]
     pub secrets: BTreeMap<SecretReference, Digest>,
-    /// The next values, where a rotation is under way: secret name to the digest of the age file that lies next to the
-    /// current one. It is tried first.
+    /// The next values, where a rotation is under way: the digest of the age file next to the current one, by secret. The next
+    /// value is tried first.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = std::collections::HashMap<String, String>)]
     pub next: BTreeMap<SecretReference, Digest>,
 }
 
 impl StoredProfile {
-    /// Every age file that it names, the next ones too.
+    /// Returns every age file that the profile uses, those of next values included.
     pub fn age_files(&self) -> impl Iterator<Item = (&SecretReference, &Digest)> {
         self.secrets.iter().chain(&self.next)
     }
@@ -118,8 +118,8 @@ impl StoredProfile {
         self.secrets.keys().cloned().chain(self.next.keys().map(SecretReference::next))
     }
 
-    /// The digest that the verifier's results are kept under: of everything but the description, which changes nothing
-    /// that can be verified.
+    /// Returns the digest under which results of the verifier are kept: of everything but the description, which changes
+    /// nothing that can be verified.
     pub fn verified_digest(&self) -> Digest {
         let mut verified = self.clone();
         verified.profile.description.clear();

@@ -54,7 +54,7 @@ pub struct Author {
 }
 
 impl Author {
-    /// The most that a name, an address or a signer has, in characters.
+    /// The longest name, address or signer, in characters.
     pub const LONGEST: usize = 250;
 }
 
@@ -62,19 +62,19 @@ impl Author {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Signature {
-    /// It is good, and the key is trusted.
+    /// The signature is good, and the key is trusted.
     Good,
-    /// It is good, and nothing says whose key it is.
+    /// The signature is good, and the owner of the key is not known.
     UnknownKey,
-    /// It is good, and has expired, or was made by a key that has expired since.
+    /// The signature is good, but it or the key has expired since.
     Expired,
-    /// It is good, and the key was revoked.
+    /// The signature is good, and the key was revoked.
     Revoked,
-    /// It does not fit the commit.
+    /// The signature does not fit the commit.
     Bad,
-    /// It cannot be checked: the key is not available.
+    /// The signature cannot be checked: the key is not available.
     Unchecked,
-    /// There is none.
+    /// The commit is not signed.
     None,
 }
 
@@ -93,7 +93,7 @@ impl Signature {
         }
     }
 
-    /// As documents write it.
+    /// Returns the verdict as documents write it.
     pub fn id(self) -> &'static str {
         match self {
             Signature::Good => "good",
@@ -132,13 +132,13 @@ impl Provenance {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct SourcePolicy {
-    /// Only from these branches; `*` matches anything without a slash, `**` anything.
+    /// The branches that are allowed; `*` matches anything without a slash, `**` anything.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub branches: Vec<String>,
-    /// Only if everything is committed.
+    /// True if everything must be committed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub clean: bool,
-    /// Only if the commit's signature is good.
+    /// True if the commit's signature must be good.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub signed: bool,
 }
@@ -154,7 +154,7 @@ pub struct Breach {
 }
 
 impl SourcePolicy {
-    /// Returns true if it allows every source.
+    /// Returns true if the policy allows every source.
     pub fn is_open(&self) -> bool {
         *self == Self::default()
     }
@@ -193,7 +193,7 @@ impl SourcePolicy {
         breaches
     }
 
-    /// The code of every breach.
+    /// Returns the code that every breach has.
     pub fn code() -> Code {
         Code::SourceRefused
     }

@@ -1,4 +1,4 @@
-//! A rollout: in which order environments get what the files say, and what must hold in between.
+//! Rollouts: the order in which environments get what the files declare, and the checks in between.
 
 use std::{fmt, str::FromStr};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, Serializer, de};
 
 use super::{CompanyId, Function, HumanDuration};
 
-/// A rollout, as `rollouts/NAME.yaml` says it. Which environments its waves mean depends on the repository.
+/// A rollout, as `rollouts/NAME.yaml` declares it. Which environments its waves contain depends on the repository.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollout {
@@ -22,7 +22,7 @@ pub struct Rollout {
     /// Defaults of waves.
     #[serde(flatten)]
     pub defaults: Terms,
-    /// The waves, the first one first.
+    /// The waves, in the order in which they run.
     pub waves: Vec<Wave>,
 }
 
@@ -30,16 +30,16 @@ fn yes() -> bool {
     true
 }
 
-/// One wave.
+/// A wave: environments that are changed before the next checks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Wave {
     /// The name.
     pub name: String,
-    /// Names, and patterns over names.
+    /// The environments, as names and patterns over names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub environments: Vec<String>,
-    /// The labels that it selects.
+    /// A selector; the environments whose labels match it are part of the wave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
     /// The settings of the wave.
@@ -47,7 +47,7 @@ pub struct Wave {
     pub terms: Terms,
 }
 
-/// Settings of a wave. A setting that a wave does not have is the rollout's; one that neither has is the default.
+/// Settings of a wave. For a setting that a wave does not have, the rollout's applies; if that is absent too, the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Terms {
@@ -63,13 +63,13 @@ pub struct Terms {
     /// Checks before the next wave.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checks: Option<Checks>,
-    /// The number of failures that is tolerated, and what happens beyond it.
+    /// The number of failures that is tolerated, and the reaction to more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failures: Option<Failures>,
 }
 
 impl Terms {
-    /// These, and where they say nothing, the others.
+    /// Returns these settings, with those of `other` where they are not set.
     #[must_use]
     pub fn or(&self, other: &Terms) -> Terms {
         Terms {
@@ -81,17 +81,17 @@ impl Terms {
         }
     }
 
-    /// Number of environments that are changed at once.
+    /// Returns the number of environments that are changed at once.
     pub fn parallel(&self) -> usize {
         self.parallel.unwrap_or(8).max(1).into()
     }
 
-    /// Maximum time for one environment.
+    /// Returns the maximum time for one environment.
     pub fn deadline(&self) -> HumanDuration {
         self.deadline.unwrap_or(HumanDuration::seconds(120))
     }
 
-    /// The number of failures that is tolerated, and what happens beyond it.
+    /// Returns the number of failures that is tolerated, and the reaction to more.
     pub fn failures(&self) -> Failures {
         self.failures.unwrap_or_default()
     }
@@ -101,7 +101,7 @@ impl Terms {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Failures {
-    /// So many may.
+    /// The number of failed environments that is tolerated.
     pub tolerate: u32,
     /// Reaction to more failures.
     pub then: Then,
@@ -111,10 +111,10 @@ pub struct Failures {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Then {
-    /// Finished environments stay as they are; no other one is started.
+    /// Finished environments stay as they are, and no further environment is started.
     #[default]
     Stop,
-    /// Each environment of the wave goes back to the generation that it had.
+    /// Each environment of the wave is rolled back to the generation that it had.
     TakeBack,
 }
 
@@ -122,16 +122,16 @@ pub enum Then {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Checks {
-    /// Verify finds no error.
+    /// The check that `verify` finds no error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verify: Option<Clean>,
-    /// No change was made outside Git.
+    /// The check that no change was made outside Git.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drift: Option<NoDrift>,
-    /// A mail is delivered.
+    /// The check that a test mail is delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probe: Option<Probe>,
-    /// Few deliveries fail.
+    /// The check that few deliveries fail.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_deliveries: Option<FailedDeliveries>,
 }
@@ -147,7 +147,7 @@ impl Checks {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Clean {
-    /// No error is found.
+    /// `verify` must find no error.
     Clean,
 }
 
@@ -155,11 +155,11 @@ pub enum Clean {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NoDrift {
-    /// There is none.
+    /// There must be no drift.
     None,
 }
 
-/// A mail that must be delivered.
+/// A test mail that must be delivered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Probe {
@@ -187,9 +187,9 @@ impl Probe {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FailedDeliveries {
-    /// Fewer than this.
+    /// The share that must not be reached.
     pub below: Share,
-    /// The period that is looked at.
+    /// The period that is examined.
     #[serde(default = "FailedDeliveries::default_over")]
     pub over: HumanDuration,
 }
@@ -205,10 +205,10 @@ impl FailedDeliveries {
 pub struct Share(u32);
 
 impl Share {
-    /// The form of a share, in words.
+    /// The format of a share, in words, for messages.
     pub const RULE: &str = "a share is a number from 0 to 100 and %: 2%, 0.5%";
 
-    /// Returns true if `part` of `whole` is less than this. Of nothing, nothing failed.
+    /// Returns true if `part` of `whole` is less than this share. If `whole` is 0, the share of failures is 0.
     pub fn is_above(self, part: u64, whole: u64) -> bool {
         whole == 0 || u128::from(part) * 10_000 < u128::from(self.0) * u128::from(whole)
     }

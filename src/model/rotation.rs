@@ -18,25 +18,24 @@ pub struct Rotation {
     pub secret: SecretReference,
     /// The digest of the next value's age file.
     pub next: Digest,
-    /// The digest of the login and the next value: the outcome holds for every profile that has the same,
-    /// and for no other.
+    /// The digest of the login and the next value. The outcome holds for every profile with the same digest, and for no other.
     pub of: Digest,
     /// The outcome.
     pub standing: Standing,
-    /// Since when.
+    /// The time since when the outcome holds.
     #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
     /// The server's reply when it was refused.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// True if an alert was sent for the refusal. None is sent while the current value is refused as well: then the
+    /// True if an alert was sent for the refusal. No alert is sent while the current value is refused as well, because then the
     /// profile is suspended.
     #[serde(default, alias = "told", skip_serializing_if = "std::ops::Not::not")]
     pub alerted: bool,
     /// Number of refusals.
     #[serde(default)]
     pub refusals: u32,
-    /// When it is tried again; none if it was accepted.
+    /// The time of the next try; none if the value was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub next_try_at: Option<Timestamp>,
@@ -46,16 +45,16 @@ pub struct Rotation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
-    /// It has not been tried yet.
+    /// The value has not been tried yet.
     Staged,
-    /// It was refused; the current one is used.
+    /// The value was refused; the current one is used.
     Refused,
-    /// It was accepted; only it is used.
+    /// The value was accepted, and is the only one that is used.
     Promoted,
 }
 
 impl Standing {
-    /// As documents write it.
+    /// Returns the outcome as documents write it.
     pub fn id(self) -> &'static str {
         match self {
             Standing::Staged => "staged",

@@ -11,10 +11,10 @@ use super::{Approvals, CompanyId, Delivery, Digest, Function, GraphDirect, Secre
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Settings {
-    /// The companies that exist.
+    /// The companies of the environment.
     #[serde(default)]
     pub companies: BTreeSet<CompanyId>,
-    /// Cells without a sender on purpose.
+    /// Cells that have no sender on purpose.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unserved: Vec<Unserved>,
     /// Limits that an apply must keep.
@@ -23,8 +23,8 @@ pub struct Settings {
     /// Settings of delivery.
     #[serde(default, skip_serializing_if = "is_usual")]
     pub delivery: Delivery,
-    /// The application that reads the directory for `verify`. Its secret goes to a host that the files choose, so it is
-    /// planned, approved and bound as that of a profile.
+    /// The application that reads the directory for `verify`. Its secret is sent to a host that the files choose, so a change
+    /// of it is planned, approved and bound like that of a profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reader: Option<Reader>,
 }
@@ -33,15 +33,15 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Reader {
-    /// The description of the environment.
+    /// The settings of the application.
     pub application: GraphDirect,
-    /// The digest of its age file; none if it names no secret.
+    /// The digest of the age file; none if the application has no secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Digest>,
 }
 
 impl Reader {
-    /// The secret that it names, with the digest of its age file.
+    /// Returns the secret of the application, with the digest of its age file.
     pub fn age_file(&self) -> Option<(&SecretReference, &Digest)> {
         self.application.credential.secret().zip(self.secret.as_ref())
     }
@@ -51,24 +51,24 @@ fn is_usual(delivery: &Delivery) -> bool {
     *delivery == Delivery::default()
 }
 
-/// Cells without a sender on purpose. Without companies: all of them; without functions: all of them.
+/// Cells that have no sender on purpose. Without companies, all companies; without functions, all functions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Unserved {
     /// The reason.
     #[schema(min_length = 1, max_length = 200)]
     pub reason: String,
-    /// The companies; none named means all.
+    /// The companies; an empty set means all.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub companies: BTreeSet<CompanyId>,
-    /// The functions; none named means all.
+    /// The functions; an empty set means all.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub functions: BTreeSet<Function>,
 }
 
 impl Settings {
-    /// Returns these settings after a rollback to `target`: everything goes back, except from which source changes
-    /// are let in. Otherwise going back would be the way around it.
+    /// Returns these settings after a rollback to `target`. Everything is restored but the source policy: otherwise a rollback
+    /// could be used to avoid it.
     #[must_use]
     pub fn going_back_to(&self, target: &Settings) -> Settings {
         let mut settings = target.clone();
@@ -95,7 +95,7 @@ pub struct Policy {
     /// Handling of profiles that the reconciler did not create.
     #[serde(default)]
     pub prune: Prune,
-    /// The sources that it may be applied from.
+    /// The sources that the environment may be applied from.
     #[serde(default, skip_serializing_if = "SourcePolicy::is_open")]
     pub source: SourcePolicy,
     /// The approvals that changes need.
@@ -103,14 +103,15 @@ pub struct Policy {
     pub approvals: Approvals,
 }
 
-/// Maximum number of profiles that one plan may delete: the share, in whole profiles, but at least the floor. Never all of them.
+/// The maximum number of profiles that one plan may delete: the share, in whole profiles, but at least the floor. All profiles
+/// cannot be deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct DeleteLimit {
     /// Share of the live profiles, in percent, rounded down.
     #[schema(minimum = 0, maximum = 100, default = 30)]
     pub percent: u8,
-    /// Allowed even where the share is less.
+    /// The number that is allowed even if the share is less.
     #[schema(minimum = 0, maximum = 1000, default = 1)]
     pub at_least: u16,
 }
@@ -125,9 +126,9 @@ impl Default for DeleteLimit {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Prune {
-    /// They are reported and left alone.
+    /// Unmanaged profiles are reported and left alone.
     #[default]
     Managed,
-    /// They are deleted as if Git had once held them.
+    /// Unmanaged profiles are deleted as if Git had once declared them.
     All,
 }

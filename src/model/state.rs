@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::{Digest, EnvironmentName, Profile, ProfileChange, ProfileName, SecretRecord, Settings, StoredProfile};
 
 /// Maximum number of names of unmanaged profiles that a generation keeps. A rollback treats further ones as managed, so that a
-/// plan would remove them again, which the guard against deletions holds up.
+/// plan would remove them again; the guard against deletions stops such a plan.
 const UNMANAGED_KEPT: usize = 200;
 
 /// Everything that the service holds at one generation.
@@ -29,7 +29,7 @@ pub struct State {
     /// The last change of the settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings_changed: Option<ChangeRecord>,
-    /// Every profile that is live, or that the last apply left and that was removed since.
+    /// Every profile that is live, or that the last apply left and that was removed since then.
     #[schema(value_type = std::collections::HashMap<String, ProfileState>)]
     pub profiles: BTreeMap<ProfileName, ProfileState>,
     /// Every secret that a live or last applied profile names, or the reader, by digest.
@@ -50,18 +50,18 @@ pub struct ProfileState {
     pub changed: ChangeRecord,
 }
 
-/// The profile as the last apply left it. `same` is the usual case, and keeps the document small.
+/// The profile as the last apply left it. `Same` is the usual case, and keeps the document small.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 #[expect(clippy::large_enum_variant, reason = "drift is rare, and one more box buys nothing")]
 pub enum Applied {
-    /// No apply has ever set it: it is unmanaged.
+    /// No apply has ever set the profile: it is unmanaged.
     Never,
-    /// The last apply left none, and a rollback brought the live one back. It is managed, and the live one has drifted.
+    /// The last apply left no such profile, and a rollback restored it. The profile is managed, and has drifted.
     Absent,
-    /// The same as the live one.
+    /// The last apply left what is live.
     Same,
-    /// Something else: the live one has drifted.
+    /// The last apply left something else: the live profile has drifted.
     Different(StoredProfile),
 }
 
@@ -71,7 +71,7 @@ pub enum Applied {
 pub struct ChangeRecord {
     /// The generation that the change made.
     pub generation: u64,
-    /// When.
+    /// The time of the change.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// The name of the token that was used.
@@ -84,16 +84,16 @@ pub struct ChangeRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChangeKind {
-    /// A changeset of the reconciler. It sets what is live and what is last applied.
+    /// A changeset of the reconciler. Sets the live state and the last applied state.
     Apply,
-    /// A change by hand. It sets what is live only, so it shows as drift.
+    /// A change by hand. Sets the live state only, so it shows as drift.
     Manual,
-    /// Back to an earlier generation. It sets what is live only.
+    /// A rollback to an earlier generation. Sets the live state only.
     Rollback,
 }
 
 impl ChangeKind {
-    /// As documents write it.
+    /// Returns the kind as documents write it.
     pub fn id(self) -> &'static str {
         match self {
             ChangeKind::Apply => "apply",
@@ -113,7 +113,7 @@ impl ProfileState {
         }
     }
 
-    /// Returns true if the profile is in Git's care: an apply set it, or removed it and a rollback brought it back.
+    /// Returns true if Git manages the profile: an apply set it, or removed it and a rollback restored it.
     pub fn is_managed(&self) -> bool {
         self.applied != Applied::Never
     }
@@ -123,7 +123,7 @@ impl ProfileState {
         self.applied == Applied::Absent && self.live.is_some()
     }
 
-    /// Puts the pair together, in the one form that equal pairs have.
+    /// Creates the pair of live and last applied profile, in the only form that equal pairs have.
     pub fn new(live: Option<StoredProfile>, applied: Option<StoredProfile>, changed: ChangeRecord) -> Self {
         let applied = match applied {
             None => Applied::Never,
@@ -134,25 +134,25 @@ impl ProfileState {
     }
 }
 
-/// Why a change cannot be made on a state. The state it was computed from must have been another.
+/// The reason why a change cannot be made on a state. The change must have been computed from another state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeConflict {
-    /// A profile is to be made that is there already.
+    /// The profile to create exists.
     #[error("profile `{0}` exists already")]
     Exists(ProfileName),
-    /// A profile is to be changed that is not there.
+    /// The profile to change does not exist.
     #[error("unknown profile `{0}`")]
     Missing(ProfileName),
-    /// A profile is to be forgotten that is live or was never applied.
+    /// The profile to forget is live or was never applied.
     #[error("profile `{0}` is live or was never applied, so there is nothing to forget")]
     NothingToForget(ProfileName),
-    /// One changeset names a profile twice.
+    /// The changeset names a profile twice.
     #[error("profile `{0}` is named twice in one changeset")]
     Twice(ProfileName),
 }
 
 impl State {
-    /// A state with nothing in it: generation 0.
+    /// Creates the empty state: generation 0.
     pub fn empty(environment: EnvironmentName) -> Self {
         Self {
             environment,
@@ -165,18 +165,18 @@ impl State {
         }
     }
 
-    /// The live profiles.
+    /// Returns the live profiles.
     pub fn live(&self) -> impl Iterator<Item = (&ProfileName, &Profile)> {
         self.live_stored().map(|(name, stored)| (name, &stored.profile))
     }
 
-    /// The live profiles, with their secrets' digests.
+    /// Returns the live profiles, with the digests of their secrets.
     pub fn live_stored(&self) -> impl Iterator<Item = (&ProfileName, &StoredProfile)> {
         self.profiles.iter().filter_map(|(name, state)| Some((name, state.live.as_ref()?)))
     }
 
-    /// Makes the changes, all of them or (on a conflict) none that anybody sees: the caller keeps the old state.
-    /// `record` says who makes them; its kind decides whether they count as applied. Secrets are the caller's part.
+    /// Makes the changes. After a conflict this state is unusable, and the caller keeps its own copy of the old state. `record`
+    /// names the author; its kind decides whether the changes count as applied. The caller adds the secrets.
     pub fn change(
         &mut self,
         settings: Option<&Settings>,
@@ -197,7 +197,7 @@ impl State {
                 self.applied_settings = Some(settings.clone());
             }
         }
-        // Copying is most of the work where there are many.
+        // Copying is most of the work if there are many changes.
         let copies: Vec<Option<StoredProfile>> = changes.par_iter().map(|change| change.profile().cloned()).collect();
         for (change, profile) in changes.iter().zip(copies) {
             self.change_profile(change, profile, by_reconciler, record)?;
@@ -262,13 +262,13 @@ impl State {
         self.profiles.insert(name.clone(), state);
     }
 
-    /// The live profiles that no apply has ever set, as far as a generation keeps their names.
+    /// Returns the live profiles that no apply has ever set, up to the number of names that a generation keeps.
     pub fn unmanaged_names(&self) -> Vec<ProfileName> {
         let unmanaged = self.profiles.iter().filter(|(_, state)| state.live.is_some() && !state.is_managed());
         unmanaged.map(|(name, _)| name.clone()).take(UNMANAGED_KEPT).collect()
     }
 
-    /// Says of profiles that a rollback brought back that they were not in Git's care then either.
+    /// Marks profiles that a rollback restored as unmanaged, because they were unmanaged then.
     pub fn leave_unmanaged(&mut self, names: &[ProfileName]) {
         for name in names {
             if let Some(state) = self.profiles.get_mut(name).filter(|state| state.is_restored()) {
@@ -284,7 +284,7 @@ impl State {
         }
     }
 
-    /// The digests of the age files that live or last applied profiles and settings name.
+    /// Returns the digests of the age files that live or last applied profiles and settings name.
     pub fn used_digests(&self) -> impl Iterator<Item = &Digest> {
         let settings = std::iter::once(&self.settings).chain(&self.applied_settings);
         let readers = settings.filter_map(|settings| settings.reader.as_ref()?.secret.as_ref());

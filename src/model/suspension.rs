@@ -13,9 +13,9 @@ pub struct Parked {
     /// The profile.
     #[schema(value_type = String)]
     pub profile: ProfileName,
-    /// The digest of the profile that failed, secrets included: another one is tried at once.
+    /// The digest of the profile that failed, secrets included. A profile with another digest is tried at once.
     pub of: Digest,
-    /// Since when.
+    /// The time of the suspension.
     #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
     /// The server's reply.
@@ -23,7 +23,7 @@ pub struct Parked {
     /// The finding of `verify` with the cause and the remedy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finding: Option<Finding>,
-    /// When it is tried again.
+    /// The time of the next probe.
     #[schema(value_type = String, format = DateTime)]
     pub next_probe_at: Timestamp,
 }

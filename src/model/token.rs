@@ -1,4 +1,4 @@
-//! API tokens: their roles, their scopes and when they are valid. Never their secrets.
+//! API tokens: roles, scopes and validity, but never the secrets.
 
 use std::collections::BTreeSet;
 
@@ -8,20 +8,20 @@ use utoipa::ToSchema;
 
 use crate::model::{CompanyId, Function};
 
-/// The role of a token. `viewer`, `planner`, `deployer` and `admin` each may do what those before may; `sender` submits
-/// mail and follows what it submitted, and an `admin` may as well.
+/// The role of a token. `viewer`, `planner`, `deployer` and `admin` form a series: each includes the rights of those before. A
+/// `sender` submits mail and reads the state of what it submitted; an `admin` may do so as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// Submits mail, for the companies and functions of its token, and follows that.
+    /// Submits mail for the companies and functions of its token, and reads the state of that mail.
     Sender,
     /// Reads state, history and resolution.
     Viewer,
-    /// And tries changesets (dry run).
+    /// Has the rights of a viewer, and tries changesets (dry run).
     Planner,
-    /// And applies changesets and rolls back.
+    /// Has the rights of a planner, and applies changesets and rolls back.
     Deployer,
-    /// And changes by hand, manages tokens and reads the audit log.
+    /// Has the rights of a deployer, and changes profiles by hand, manages tokens and reads the audit log.
     Admin,
 }
 
@@ -44,7 +44,7 @@ impl Role {
         }
     }
 
-    /// As documents and command lines write it.
+    /// Returns the role as documents and command lines write it.
     pub fn id(self) -> &'static str {
         match self {
             Role::Sender => "sender",
@@ -71,22 +71,24 @@ impl std::str::FromStr for Role {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Scope {
-    /// The companies; none named means all.
+    /// The companies; an empty set means all.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub companies: BTreeSet<CompanyId>,
-    /// The functions, each with what falls back to it, but for `default`, which is itself alone; none named means all.
+    /// The functions; an empty set means all. A function includes the functions that fall back to it, except for `default`,
+    /// which includes only itself.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub functions: BTreeSet<Function>,
 }
 
 impl Scope {
-    /// Returns true if it restricts nothing.
+    /// Returns true if the scope restricts nothing.
     pub fn is_everything(&self) -> bool {
         self.companies.is_empty() && self.functions.is_empty()
     }
 
-    /// Returns true if a company and a function are in it. A function covers what falls back to it, as it does for profiles:
-    /// `all-documents` covers every kind of document. `default` covers itself alone, since everything falls back to it.
+    /// Returns true if the scope includes a company and a function. A function includes what falls back to it, as it does for
+    /// profiles: `all-documents` includes every kind of document. `default` includes only itself, since everything falls back
+    /// to it.
     pub fn covers(&self, company: &CompanyId, function: Function) -> bool {
         let default = Function::default_function();
         let mut with_parents = function.chain().filter(|one| *one == function || *one != default);
@@ -99,44 +101,45 @@ impl Scope {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Token {
-    /// Its id; also the part of the token before the second underscore.
+    /// The id; also the part of the token before the second underscore.
     pub id: String,
-    /// Its name, which the audit log and the drift report show.
+    /// The name, which the audit log and the drift report show.
     pub name: String,
     /// The role.
     pub role: Role,
-    /// For which companies and functions, for a sender.
+    /// The companies and functions of a sender.
     #[serde(default, skip_serializing_if = "Scope::is_everything")]
     pub scope: Scope,
-    /// When it was made.
+    /// The time of creation.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
-    /// When it ends; none means never.
+    /// The expiry; none means that the token does not expire.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
-    /// When it was revoked.
+    /// The time of revocation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub revoked_at: Option<Timestamp>,
-    /// Since when it waits for an administrator to confirm it: the store was restored from a backup, and the token may have
-    /// been revoked since.
+    /// The time since when the token waits for an administrator to confirm it: the store was restored from a backup, and the
+    /// token may have been revoked since the backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub suspended_at: Option<Timestamp>,
-    /// The id of the first token in a row of replacements; none if it replaces no other. Mail and idempotency keys belong
-    /// to it.
+    /// The id of the first token in a row of replacements; none if the token replaces no other. Mail and idempotency keys
+    /// belong to the first token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub succeeds: Option<String>,
 }
 
 impl Token {
-    /// Returns true if it is neither revoked nor expired.
+    /// Returns true if the token is neither revoked nor expired.
     pub fn is_in_effect(&self, now: Timestamp) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| end > now)
     }
 
-    /// The owner of mail that it submits and of its idempotency keys: the token itself, or the first that it replaces.
+    /// Returns the owner of mail that the token submits and of its idempotency keys: the token itself, or the first one that it
+    /// replaces.
     pub fn owner(&self) -> String {
         format!("token:{}", self.succeeds.as_ref().unwrap_or(&self.id))
     }

@@ -16,7 +16,7 @@ use crate::model::{
 pub const REMEMBERED: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 impl Verified {
-    /// This result, with what an earlier one of the same settings proved and this one could not see.
+    /// Returns this result, with what an earlier result of the same settings proved and this one could not see.
     #[must_use]
     pub fn with_earlier(mut self, earlier: &Verified) -> Self {
         let carried: Vec<Finding> = earlier
@@ -33,7 +33,7 @@ impl Verified {
                 is_same_check(carried, finding)
                     && match finding.verdict {
                         Verdict::Unknown => !matches!(finding.id, FindingId::VerifySecret | FindingId::VerifyHost),
-                        // Seen less far, and so not the whole of it.
+                        // This result was made with less access, so a pass does not refute the earlier failure.
                         Verdict::Pass => carried.verdict == Verdict::Fail,
                         Verdict::Fail => false,
                     }
@@ -51,7 +51,7 @@ impl Verified {
     fn decides(&self, earlier: &Finding) -> bool {
         let mut same = self.findings.iter().filter(|finding| is_same_check(finding, earlier)).peekable();
         if same.peek().is_none() {
-            // A result that is reported only if it applies, and does not apply any more.
+            // The earlier result is reported only if it applies, and it does not apply any more.
             return self.reached >= earlier.level;
         }
         same.any(|finding| match finding.verdict {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{GraphDirect, ProfileName};
 
-/// The section `verify` of an environment file. The service does not have it.
+/// The section `verify` of an environment file. It is not sent to the service, except for the reader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct VerifySettings {
@@ -12,8 +12,8 @@ pub struct VerifySettings {
     pub credential_days: u16,
     /// Findings that are known and accepted for a time.
     pub waivers: Vec<Waiver>,
-    /// An application of its own for reading the directory, so that those that send need no such permission. It names
-    /// its own cloud and tenant: no profile decides where its secret goes.
+    /// A separate application for reading the directory, so that the applications that send need no such permission. It names
+    /// its own cloud and tenant: no profile decides where its secret is sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reader: Option<GraphDirect>,
 }
@@ -28,13 +28,13 @@ impl Default for VerifySettings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Waiver {
-    /// The finding's id.
+    /// The id of the finding.
     pub finding: String,
     /// The profile; none means every profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<ProfileName>,
-    /// Why it is accepted.
+    /// The reason why the finding is accepted.
     pub reason: String,
-    /// The last day on which it counts (UTC).
+    /// The last day (UTC) on which the waiver counts.
     pub expires: jiff::civil::Date,
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CompanyId, Function};
 
-/// The section `watch` of an environment file. The service does not have it.
+/// The section `watch` of an environment file. It is not sent to the service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct WatchSettings {
@@ -20,10 +20,10 @@ pub struct WatchSettings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ApplyMode {
-    /// An operator applies them.
+    /// An operator applies changes of the files.
     #[default]
     Manual,
-    /// The watch does.
+    /// `watch` applies changes of the files.
     Auto,
 }
 
@@ -31,10 +31,10 @@ pub enum ApplyMode {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DriftMode {
-    /// They are reported and stay.
+    /// Changes outside Git are reported and stay.
     #[default]
     Report,
-    /// They are reported and reverted.
+    /// Changes outside Git are reported and reverted.
     Revert,
 }
 
@@ -42,9 +42,9 @@ pub enum DriftMode {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Notify {
-    /// Programs, by HTTP.
+    /// Webhooks: programs, by HTTP.
     pub webhooks: Vec<NotifyWebhook>,
-    /// People, by mail through the environment's own service.
+    /// Recipients: people, by mail through the environment's own service.
     pub mail: Option<NotifyMail>,
 }
 
@@ -52,7 +52,7 @@ pub struct Notify {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct NotifyWebhook {
-    /// An `https://` address; `http://` on this machine alone.
+    /// An `https://` address; `http://` only on this machine.
     pub url: String,
 }
 

@@ -35,7 +35,7 @@ pub struct HttpClient(Arc<Inner>);
 
 struct Inner {
     configure: Box<Configure>,
-    /// Created when it is first needed: preparing TLS takes longer than most requests.
+    /// Created on first use: preparing TLS takes longer than most requests.
     loopback: OnceLock<reqwest::Client>,
     remote: OnceLock<reqwest::Client>,
 }
@@ -104,7 +104,7 @@ pub fn describe_error(error: &reqwest::Error) -> String {
     }
 }
 
-/// Resolves every name to this machine. Used for loopback names alone.
+/// Resolves every name to this machine. Used only for loopback names.
 struct Loopback;
 
 impl Resolve for Loopback {
@@ -118,7 +118,7 @@ impl Resolve for Loopback {
 mod tests {
     use super::*;
 
-    /// Parses as a client does, and asks.
+    /// Parses an address as a client does, and returns true if it is this machine's.
     fn is_here(url: &str) -> bool {
         is_loopback_url(&Url::parse(url).unwrap())
     }

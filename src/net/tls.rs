@@ -66,7 +66,7 @@ impl Trust {
         Ok(Self { provider, verifier: Arc::new(verifier) })
     }
 
-    /// TLS 1.2 and 1.3 with this trust.
+    /// Returns the settings for TLS 1.2 and 1.3 with this trust.
     pub fn client_config(&self) -> Result<ClientConfig, String> {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()
@@ -90,7 +90,7 @@ struct ServerVerifier {
     /// Read when a server is first met: that takes longer than most of what is done without one. None where the platform
     /// has no authorities; pinned certificates are of use all the same.
     platform: OnceLock<Option<rustls_platform_verifier::Verifier>>,
-    /// The certificates of the file: authorities, and servers' own.
+    /// The certificates of the file: authorities, and servers' own certificates.
     given: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
 }

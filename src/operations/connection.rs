@@ -11,9 +11,9 @@ use crate::{
 /// The token that a client carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientPurpose {
-    /// For reading the state and changing it.
+    /// Reading and changing the state.
     Deploy,
-    /// For submitting mail: probes and notifications.
+    /// Submitting mail: probes and notifications.
     SendMail,
 }
 
@@ -47,7 +47,7 @@ pub fn check_environment(client: &Client, found: &EnvironmentName, expected: &En
     )))
 }
 
-/// Reads one generation, without the state at it. Returns none if the service does not have it.
+/// Reads one generation, without its settings and profiles. None if the service does not have it.
 pub async fn fetch_generation(client: &Client, number: u64, retry: &Retry) -> Result<Option<Generation>, Problem> {
     let page = retry.run(|| client.generations(Some(number + 1), 1)).await?;
     Ok(page.generations.into_iter().next().filter(|found| found.number == number))

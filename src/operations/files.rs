@@ -27,7 +27,7 @@ pub struct EnvironmentFiles<'a> {
 }
 
 impl<'a> EnvironmentFiles<'a> {
-    /// The request for a plan of everything in the files. Callers limit it with the fields of [`PlanRequest`].
+    /// Returns the request for a plan of everything in the files. Callers limit it with the fields of [`PlanRequest`].
     pub fn plan_request(&self, state: &'a State, service: &'a str) -> PlanRequest<'a> {
         PlanRequest { source: self.source.clone(), ..PlanRequest::new(self.desired, state, service) }
     }

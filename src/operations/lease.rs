@@ -26,7 +26,7 @@ pub struct Lease {
     token: u64,
     monitor: LeaseMonitor,
     renewing: tokio::task::JoinHandle<()>,
-    /// True once it is lost.
+    /// True after the lease was lost.
     lost: watch::Receiver<bool>,
 }
 
@@ -56,7 +56,7 @@ impl LeaseMonitor {
 /// The time after which a lease expires if it is not renewed. It is renewed four times as often.
 #[derive(Clone, Copy, Debug)]
 pub struct LeaseDuration {
-    /// In seconds.
+    /// The duration, in seconds.
     pub seconds: u32,
 }
 
@@ -108,7 +108,7 @@ impl Lease {
         Ok(Self { client, name, token, monitor, renewing, lost })
     }
 
-    /// The fencing token: a number that differs each time that the lease is acquired.
+    /// Returns the fencing token: a number that differs each time that the lease is acquired.
     pub fn token(&self) -> u64 {
         self.token
     }
@@ -118,7 +118,7 @@ impl Lease {
         self.monitor.clone()
     }
 
-    /// A channel whose value becomes true once the lease is lost.
+    /// Returns a channel whose value becomes true when the lease is lost.
     pub fn lost(&self) -> watch::Receiver<bool> {
         self.lost.clone()
     }
@@ -146,7 +146,7 @@ struct Renewal {
 }
 
 impl Renewal {
-    /// Renews the lease until it is lost, or may be.
+    /// Renews the lease until it is lost, or may have been lost.
     async fn run(&self) {
         let LeaseMonitor { acquired, renewed, duration } = &self.monitor;
         let pause = *duration / 4;

@@ -53,7 +53,7 @@ pub fn plan_rollback(
             });
         }
     }
-    // A request for a rollback names the generation alone. The changes are here to be shown, counted and signed.
+    // A request for a rollback names only the generation. The changes are listed here to be shown, counted and signed.
     let changeset = &mut planned.changeset;
     changeset.changes = revert_changes(state, &target.profiles);
     changeset.settings = (target.settings != state.settings).then(|| target.settings.clone());

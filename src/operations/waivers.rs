@@ -1,5 +1,5 @@
-//! Waivers: findings that the environment accepts until a date. One that has expired, or that matches no finding any
-//! more, is itself a finding, so that none outlives its reason.
+//! Waivers: findings that the environment accepts until a date. A waiver that has expired, or that matches no finding any more,
+//! is itself a finding, so that no waiver outlives its reason.
 
 use jiff::{Timestamp, tz::TimeZone};
 

@@ -45,7 +45,7 @@ pub enum DiffKind {
     /// The environment exists in the newer revision only.
     #[serde(rename_all = "camelCase")]
     Added {
-        /// Its profiles.
+        /// The profiles of the environment.
         profiles: Vec<ProfileName>,
         /// A removed environment with the same contents: its folder was probably renamed.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,7 +54,7 @@ pub enum DiffKind {
     /// The environment exists in the older revision only.
     #[serde(rename_all = "camelCase")]
     Removed {
-        /// Its profiles.
+        /// The profiles of the environment.
         profiles: Vec<ProfileName>,
     },
     /// One or both revisions are invalid, or cannot be compared.

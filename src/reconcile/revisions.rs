@@ -39,8 +39,8 @@ impl RevisionPair {
     }
 
     /// Returns the environments that the difference affects: their own files or secrets differ, or a layer that they extend in
-    /// either revision does. An environment that exists in one revision only is among them, an abstract layer is not. None
-    /// if a revision cannot be opened.
+    /// either revision does. An environment that exists in one revision only is included; an abstract layer is not. None if a
+    /// revision cannot be opened.
     pub fn affected_environments(&self) -> Option<BTreeSet<EnvironmentName>> {
         let (Ok(old), Ok(new)) = (&self.old, &self.new) else { return None };
         let names: BTreeSet<EnvironmentName> = old.environments().into_iter().chain(new.environments()).collect();

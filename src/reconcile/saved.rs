@@ -26,7 +26,7 @@ pub struct SavedPlan {
     /// The target generation, for a rollback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback: Option<u64>,
-    /// The digest of all the above.
+    /// The digest of all other fields.
     pub digest: Digest,
 }
 
@@ -39,7 +39,7 @@ pub enum SavedPlanError {
     /// The file was written by another version.
     #[error("it has format version {0}, and this program reads version {FORMAT_VERSION}")]
     Version(u64),
-    /// Its contents do not match its digest.
+    /// The contents of the file do not match its digest.
     #[error("its contents do not match its digest: the file was changed")]
     Damaged,
 }
@@ -76,7 +76,7 @@ impl SavedPlan {
         approvals::digest(environment, *base, self.signed_action(), settings.as_ref(), changes)
     }
 
-    /// Reads a plan file. Rejects one that is damaged or of another version.
+    /// Reads a plan file. Rejects a file that is damaged or of another version.
     pub fn read(text: &[u8]) -> Result<Self, SavedPlanError> {
         let document: serde_json::Value = serde_json::from_slice(text)
             .map_err(|error| SavedPlanError::NotAPlan(format!("line {}, column {}", error.line(), error.column())))?;

@@ -69,7 +69,7 @@ struct AgeFileUse<'a> {
     secret: &'a SecretReference,
     digest: &'a Digest,
     destination: Destination,
-    /// The pointer to the field that names it.
+    /// The pointer to the field that names the secret.
     pointer: String,
 }
 

@@ -19,13 +19,13 @@ use crate::{
 struct Row {
     /// The phase of the conversation, or any of several.
     phase: Option<OneOrMore>,
-    /// The beginning of the reply code.
+    /// The beginning of the reply, such as its code.
     reply: Option<String>,
     /// The enhanced code (RFC 3463), or any of several; `5.7.606-649` is a range.
     enhanced: Option<OneOrMore>,
     /// A part of the text, in any case, or any of several.
     text: Option<OneOrMore>,
-    /// Another part of the text, or any of several.
+    /// Another part of the text that must occur too, or any of several.
     with: Option<OneOrMore>,
     /// A whole word of the text, or any of several.
     word: Option<OneOrMore>,
@@ -72,14 +72,15 @@ pub enum RefusalScope {
     /// The reply does not state it.
     #[default]
     Unstated,
-    /// One recipient; it says nothing about others.
+    /// The refusal concerns one recipient, and states nothing about others.
     Recipient,
-    /// This machine or login, as long as no other message is accepted: a server that relays nothing for this machine replies
-    /// like one that does not relay to this recipient.
+    /// The refusal concerns this machine or login, as long as no other message is accepted: a server that relays nothing for
+    /// this machine replies like one that does not relay to this recipient.
     Relay,
-    /// The content of one message; it says nothing about others.
+    /// The refusal concerns the content of one message, and states nothing about others.
     Contents,
-    /// All messages: not a row of the table, but the same reply to several messages in a row.
+    /// The refusal concerns all messages. No row of the table states this; it follows from the same reply to several messages
+    /// in a row.
     #[serde(skip)]
     AllMessages,
 }

@@ -5,15 +5,15 @@ use tokio::sync::watch;
 /// A signal to a rollout that is running. A step that has started is always finished.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ControlSignal {
-    /// Go on.
+    /// The rollout continues.
     #[default]
     Continue,
-    /// Start nothing more.
+    /// Nothing more is started.
     Pause {
         /// The reason.
         reason: String,
     },
-    /// Abort the run.
+    /// The run is aborted.
     Abort {
         /// The operator.
         by: String,

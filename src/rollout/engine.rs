@@ -90,7 +90,7 @@ enum Step {
 }
 
 impl Engine {
-    /// An engine for a run whose journal is open. It starts with [`Engine::work`] or [`Engine::abort`].
+    /// Creates an engine for a run whose journal is open. It starts with [`Engine::work`] or [`Engine::abort`].
     pub fn new(
         rollout: LoadedRollout,
         journal: Journal,

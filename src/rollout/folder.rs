@@ -43,28 +43,28 @@ pub struct ControlRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ControlCommand {
-    /// Start nothing more.
+    /// Nothing more is started.
     Pause,
-    /// Abort the run.
+    /// The run is aborted.
     Abort,
-    /// Abort the run and roll back.
+    /// The run is aborted and rolled back.
     AbortAndRollBack,
-    /// Abort the run and roll back; empty the environments that were empty before.
+    /// The run is aborted and rolled back; environments that were empty before are emptied.
     AbortAndRollBackToEmpty,
 }
 
 impl RolloutFolder {
-    /// The folder of a rollout below `state`.
+    /// Creates the folder of a rollout below `state`.
     pub fn new(state: &Path, name: &RolloutName) -> Self {
         Self { path: state.join("rollouts").join(name.as_str()) }
     }
 
-    /// The path of the folder.
+    /// Returns the path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The path of the journal.
+    /// Returns the path of the journal.
     pub fn journal(&self) -> PathBuf {
         self.path.join("journal.jsonl")
     }
@@ -129,7 +129,7 @@ impl RolloutFolder {
 }
 
 impl LockedFolder {
-    /// The folder.
+    /// Returns the folder.
     pub fn folder(&self) -> &RolloutFolder {
         &self.folder
     }

@@ -57,7 +57,7 @@ pub struct RolloutSpec {
 pub struct WaveSpec {
     /// The name of the wave.
     pub name: String,
-    /// Its environments, each with the digest of its desired state.
+    /// The environments of the wave, each with the digest of its desired state.
     pub environments: BTreeMap<EnvironmentName, String>,
 }
 
@@ -102,7 +102,7 @@ pub enum Event {
         environment: EnvironmentName,
         /// The id of the changeset.
         changeset: Uuid,
-        /// The generation that it was computed from.
+        /// The generation that the changeset was computed from.
         base: u64,
         /// The number of changes of each kind.
         summary: String,
@@ -198,16 +198,16 @@ pub enum Event {
 pub enum ApplyOutcome {
     /// A changeset was applied.
     Applied {
-        /// The generation that it created.
+        /// The generation that the changeset created.
         generation: u64,
-        /// The generation before.
+        /// The generation before the changeset.
         before: u64,
         /// The number of changes of each kind.
         summary: String,
     },
     /// The environment was already as the files say.
     Unchanged {
-        /// Its generation.
+        /// The generation of the environment.
         generation: u64,
     },
     /// The apply failed.

@@ -36,7 +36,7 @@ pub struct RolloutPlan {
     pub format_version: u32,
     /// The rollout.
     pub rollout: RolloutName,
-    /// Its description.
+    /// The description of the rollout.
     pub description: String,
     /// The waves.
     pub waves: Vec<PlannedWave>,
@@ -54,7 +54,7 @@ pub struct RolloutPlan {
 pub struct PlannedWave {
     /// The name of the wave.
     pub name: String,
-    /// Its environments.
+    /// The environments of the wave.
     pub environments: Vec<EnvironmentName>,
     /// The number of environments that are changed at once.
     pub parallel: usize,
@@ -86,7 +86,7 @@ pub struct GeneralizedChange {
     pub settings: Vec<FieldDifference>,
     /// The profiles that differ.
     pub profiles: Vec<ProfileDifference>,
-    /// The reasons for which the rollout would not apply it: redirected secrets, the source policy, guards, approvals.
+    /// The reasons for which the rollout would not apply the change: redirected secrets, the source policy, guards, approvals.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<String>,
 }

@@ -44,9 +44,9 @@ pub struct Run {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "camelCase")]
 pub enum RunStatus {
-    /// A process works on it, or did until it was killed.
+    /// A process works on the run, or did until it was killed.
     Running,
-    /// It can be resumed.
+    /// The run can be resumed.
     Paused {
         /// The reason.
         reason: String,
@@ -59,7 +59,7 @@ pub enum RunStatus {
         /// The failure.
         problem: Problem,
     },
-    /// An operator aborted it.
+    /// An operator aborted the run.
     Aborted {
         /// The operator.
         by: String,
@@ -95,7 +95,7 @@ pub struct RunRollback {
 pub struct WaveRun {
     /// The name of the wave.
     pub name: String,
-    /// Its environments.
+    /// The environments of the wave.
     pub environments: Vec<EnvironmentName>,
     /// True once the wave has started.
     pub started: bool,
@@ -142,14 +142,14 @@ pub enum EnvironmentOutcome {
     Waiting,
     /// A changeset was applied.
     Applied {
-        /// The generation that it created.
+        /// The generation that the changeset created.
         generation: u64,
-        /// The generation before.
+        /// The generation before the changeset.
         before: u64,
     },
     /// The environment was already as the files say.
     Unchanged {
-        /// Its generation.
+        /// The generation of the environment.
         generation: u64,
     },
     /// The apply failed.
@@ -171,7 +171,7 @@ pub struct Intent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "camelCase")]
 pub enum RollbackStatus {
-    /// It was requested, and its outcome is unknown.
+    /// The rollback was requested, and its outcome is unknown.
     Requested {
         /// The generation that the run created.
         base: u64,

@@ -1,4 +1,4 @@
-//! The stand-in for a name server: text records of the scenario, over UDP.
+//! Name server of the sandbox: text records of the scenario, over UDP.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ fn answer(sandbox: &Sandbox, question: &[u8]) -> Option<Vec<u8>> {
     match texts {
         Some(texts) if query.query_type() == RecordType::TXT => {
             for text in texts {
-                // A text is carried in parts of at most 255 bytes.
+                // A text record is sent in parts of at most 255 bytes.
                 let parts =
                     text.as_bytes().chunks(255).map(|part| String::from_utf8_lossy(part).into_owned()).collect();
                 message.add_answer(Record::from_rdata(query.name().clone(), 60, RData::TXT(TXT::new(parts))));

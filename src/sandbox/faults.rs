@@ -17,11 +17,11 @@ pub struct Fault {
     pub at: String,
     /// The number of requests that fail; none means all.
     pub times: Option<u32>,
-    /// An HTTP status: 429, 503, ...
+    /// The HTTP status: 429, 503, ...
     pub status: Option<u16>,
-    /// `Retry-After`, in seconds.
+    /// The header `Retry-After`, in seconds.
     pub retry_after: Option<u32>,
-    /// `Retry-After` as a date instead of seconds.
+    /// True if `Retry-After` is a date instead of seconds.
     pub as_date: bool,
     /// A code of Entra (`7000222`), in a reply of the token endpoint.
     pub aadsts: Option<u32>,
@@ -31,13 +31,13 @@ pub struct Fault {
     pub after: bool,
     /// The delay of the reply, in milliseconds.
     pub delay: u64,
-    /// The connection ends without a reply.
+    /// True if the connection ends without a reply.
     pub reset: bool,
-    /// The reply has another body.
+    /// A body that replaces the usual one.
     pub body: Option<Body>,
-    /// The reply is this document, with `status` (200 by default).
+    /// A document that replaces the reply, with `status` (200 by default).
     pub json: Option<serde_json::Value>,
-    /// The reply is a redirect to this address.
+    /// An address that the reply redirects to.
     pub redirect: Option<String>,
 }
 
@@ -49,7 +49,7 @@ pub enum Body {
     Html,
     /// Incomplete JSON.
     Truncated,
-    /// 20 MiB.
+    /// A body of 20 MiB.
     Huge,
     /// JSON with unknown fields.
     Strange,

@@ -73,7 +73,7 @@ pub struct Ports {
 pub(crate) struct SentMail {
     by: String,
     from: String,
-    /// When it was accepted.
+    /// The time of acceptance.
     at: Timestamp,
     mail: Value,
 }
@@ -137,7 +137,7 @@ impl Sandbox {
         found
     }
 
-    /// Keeps a mail that was accepted; the oldest one is dropped.
+    /// Keeps a mail that was accepted. Beyond the limit, the oldest mail is dropped.
     async fn record_mail(&self, sent: SentMail) {
         let mut mail = self.mail.lock().await;
         if mail.len() >= KEPT {
@@ -147,7 +147,7 @@ impl Sandbox {
     }
 }
 
-/// A sandbox that runs until it is dropped.
+/// A running sandbox, until it is dropped.
 pub struct SandboxServer {
     /// Entra and Graph: `https://localhost:PORT`.
     pub address: String,
@@ -214,7 +214,7 @@ impl SandboxServer {
         Ok(running)
     }
 
-    /// Waits for the end of all servers. The caller usually stops at a signal instead.
+    /// Waits until all servers end. The caller usually stops at a signal instead.
     pub async fn wait(mut self) {
         while self.tasks.join_next().await.is_some() {}
     }

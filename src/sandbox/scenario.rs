@@ -35,13 +35,13 @@ pub struct Scenario {
 pub struct Tenant {
     /// The directory id.
     pub id: Uuid,
-    /// Verified domains; each names the tenant as well.
+    /// Verified domains; each can be used as the name of the tenant.
     pub domains: Vec<String>,
     /// The host of the Graph that the tenant belongs to; none means the sandbox's own.
     pub graph_host: Option<String>,
-    /// Its users.
+    /// The users of the tenant.
     pub users: Vec<User>,
-    /// The applications that it knows.
+    /// The applications that the tenant knows.
     pub applications: Vec<Application>,
     /// The user whose device codes are approved automatically, on the second poll.
     pub approves_device_codes: Option<String>,
@@ -61,7 +61,7 @@ pub struct User {
     /// True if the account is enabled.
     #[serde(default = "yes")]
     pub enabled: bool,
-    /// `user`, `shared`, `room` or `none`.
+    /// The kind of mailbox: `user`, `shared`, `room` or `none`.
     #[serde(default)]
     pub mailbox: Mailbox,
     /// The primary address, if it is not the name.
@@ -76,9 +76,9 @@ pub struct User {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Plan {
-    /// Its id.
+    /// The id of the plan.
     pub id: Uuid,
-    /// `Enabled`, `Warning`, `Suspended`, `LockedOut` or `Deleted`.
+    /// The status: `Enabled`, `Warning`, `Suspended`, `LockedOut` or `Deleted`.
     #[serde(default = "enabled")]
     pub status: String,
 }
@@ -108,7 +108,7 @@ pub enum Mailbox {
 pub struct Application {
     /// The application (client) id.
     pub client: Uuid,
-    /// Its name.
+    /// The name of the application.
     pub name: String,
     /// The accounts that may sign in; `AzureADMyOrg` by default.
     pub audience: Option<String>,
@@ -124,15 +124,15 @@ pub struct Application {
     pub certificates: Vec<Certificate>,
     /// Issuers that are trusted.
     pub federated: Vec<Federated>,
-    /// True if the tenant has no service principal of it.
+    /// True if the tenant has no service principal of the application.
     pub not_installed: bool,
     /// True if the service principal is disabled.
     pub disabled: bool,
     /// True if the registration is deactivated.
     pub deactivated: bool,
-    /// True if it is registered in another tenant, so that this one has its service principal only.
+    /// True if the application is registered in another tenant, so that this tenant has only its service principal.
     pub registered_elsewhere: bool,
-    /// True if users must be assigned.
+    /// Entra's "Assignment required": true if only assigned users may sign in.
     pub assignment_required: bool,
     /// Users who are assigned.
     pub assigned: Vec<String>,
@@ -145,7 +145,7 @@ pub struct Application {
     /// Delegated permissions on other resources than Graph that are consented to for all users, by the resource's
     /// application id.
     pub consented_on: BTreeMap<Uuid, Vec<String>>,
-    /// Mailboxes that Exchange lets it send as (RBAC for Applications).
+    /// Mailboxes that Exchange lets the application send as (RBAC for Applications).
     pub exchange: Vec<String>,
 }
 
@@ -173,12 +173,12 @@ pub struct Requests {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Secret {
-    /// Its value, which protects nothing.
+    /// The value, which protects nothing.
     pub value: String,
-    /// Its description in the portal.
+    /// The description in the portal.
     #[serde(default)]
     pub name: String,
-    /// Its end; none means in three years.
+    /// The expiry; by default three years from now.
     #[serde(default)]
     pub expires: Option<Timestamp>,
 }
@@ -233,7 +233,7 @@ impl Scenario {
 }
 
 impl Tenant {
-    /// Returns true for its id and for each of its domains.
+    /// Returns true if the name is the tenant's id or one of its domains.
     pub(super) fn is_called(&self, name: &str) -> bool {
         name.parse().is_ok_and(|id: Uuid| id == self.id)
             || self.domains.iter().any(|domain| domain.eq_ignore_ascii_case(name))

@@ -1,5 +1,5 @@
-//! The stand-in for a mail server: STARTTLS or TLS, AUTH PLAIN, LOGIN and XOAUTH2, one mail after the other. Accepted
-//! mail is kept in memory and not forwarded.
+//! Mail server of the sandbox: STARTTLS or TLS, AUTH PLAIN, LOGIN and XOAUTH2, one mail after the other. Accepted mail is kept
+//! in memory and not forwarded.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ const LINE_LIMIT: usize = 64 * 1024;
 /// The largest mail, in bytes.
 const MAIL_LIMIT: usize = 40 * 1024 * 1024;
 
-/// Accepts connections until the sandbox ends. `implicit`: TLS from the first byte.
+/// Accepts connections until the sandbox ends. `implicit` means TLS from the first byte.
 pub(super) async fn serve(sandbox: Arc<Sandbox>, listener: TcpListener, tls: TlsAcceptor, implicit: bool) {
     while let Ok((stream, _)) = listener.accept().await {
         let (sandbox, tls) = (Arc::clone(&sandbox), tls.clone());
@@ -68,7 +68,7 @@ impl<'a> Session<'a> {
         Self { sandbox, encrypted, user: None, from: None, to: Vec::new() }
     }
 
-    /// Serves a connection until its end, or until STARTTLS: then the stream is returned.
+    /// Serves a connection until it ends, or until STARTTLS: then the stream is returned.
     async fn serve_commands<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         mut stream: BufReader<S>,

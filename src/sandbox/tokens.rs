@@ -1,4 +1,4 @@
-//! The sandbox's tokens: JWTs that are signed with a key that it publishes.
+//! Tokens of the sandbox: JWTs that are signed with a key that it publishes.
 
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation,

@@ -33,7 +33,7 @@ pub struct Header {
     pub digest: Digest,
     /// The id of the value, if `seal` made the file.
     pub value_id: Option<String>,
-    /// The digest of the destination that it was sealed for, if it carries one.
+    /// The digest of the destination that the file was sealed for, if the header carries one.
     pub sealed_for: Option<Digest>,
     /// The fingerprints of the recipients, if `seal` made the file.
     pub recipients: Option<Vec<String>>,

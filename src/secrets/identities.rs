@@ -103,7 +103,7 @@ fn read_file(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
     if bytes.len() > IDENTITY_FILE_LIMIT {
         return Err(std::io::Error::other("it is larger than any identity file"));
     }
-    // PowerShell saves text as UTF-16, and editors of Windows put a mark before it.
+    // PowerShell saves text as UTF-16, and editors on Windows put a byte order mark before it.
     if [&b"\xef\xbb\xbf"[..], b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| bytes.starts_with(mark)) {
         let text =
             crate::text::try_decode(&bytes).ok_or_else(|| std::io::Error::other("it is not whole UTF-16 text"))?;

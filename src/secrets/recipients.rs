@@ -40,7 +40,7 @@ pub enum RecipientsError {
         /// The cause.
         why: String,
     },
-    /// There is no recipient in it.
+    /// The file holds no recipient.
     #[error("it names no recipient")]
     Empty,
 }
@@ -139,7 +139,7 @@ fn parse_recipient(
 }
 
 /// A plugin's recipient. The plugin is started only to seal a value: a command that only reads the file, such as `check`, does
-/// not need it. `age1pq1...` is such a recipient too, of the plugin `pq` that comes with age 1.3.
+/// not need it. `age1pq1...` is a recipient of the plugin `pq`, which comes with age 1.3.
 struct Plugin<C: age::Callbacks> {
     recipient: age::plugin::Recipient,
     callbacks: C,

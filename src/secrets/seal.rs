@@ -65,7 +65,7 @@ pub enum SealError {
     /// The value is too long.
     #[error("the value has more than {VALUE_LIMIT} bytes")]
     TooLong,
-    /// The value is a mask.
+    /// The value is a mask such as `*****`.
     #[error("the value is a mask, not the real value")]
     Masked,
     /// Some recipients cannot be combined with others.
@@ -84,10 +84,10 @@ pub enum OpenError {
     /// The file is not an age file, or a damaged one.
     #[error("it is not an age file, or a damaged one")]
     NotAge,
-    /// The file is not addressed to the service.
+    /// No available key can open the file.
     #[error("no available key can open it")]
     NotForUs,
-    /// Its contents were changed after it was sealed.
+    /// The contents were changed after the file was sealed.
     #[error("it was changed after it was sealed")]
     Tampered,
     /// The value is empty or too long.
@@ -110,7 +110,7 @@ pub enum OpenError {
 pub struct Redirected {
     /// The destination that the value was first accepted for, if that decided; otherwise the file states another one.
     pub accepted_for: Option<Box<Destination>>,
-    /// The destination that it would be sent to.
+    /// The destination that the value would be sent to.
     pub destination: Box<Destination>,
 }
 
@@ -127,18 +127,18 @@ pub fn describe_acceptance(accepted_for: Option<&Destination>) -> String {
 /// The purpose that a secret is opened for.
 #[derive(Clone, Copy, Debug)]
 pub struct Purpose<'a> {
-    /// The environment that uses it.
+    /// The environment that uses the value.
     pub environment: &'a EnvironmentName,
-    /// The destination that it would be sent to.
+    /// The destination that the value would be sent to.
     pub destination: &'a Destination,
-    /// The destination that the value was first accepted for; none if it never was.
+    /// The destination that the value was first accepted for; none if it never was accepted.
     pub accepted_for: Option<&'a Destination>,
 }
 
 impl Purpose<'_> {
-    /// Rejects a secret that was sealed or accepted for another destination. No other code decides this. A file that states a
-    /// destination must state this one; a value that was accepted before is sent to no other destination, whichever file it is
-    /// in.
+    /// Rejects a secret that was sealed or accepted for another destination. The service decides only here; `secrets check`,
+    /// `plan` and `validate` warn earlier. A file that states a destination must state this one. A value that was accepted
+    /// before is sent only to a destination that its first one admits, whichever file it is in.
     pub fn check(&self, sealed_for: Option<&Digest>) -> Result<(), Redirected> {
         let refuse = |accepted_for: Option<&Destination>| {
             let accepted_for = accepted_for.map(|accepted| Box::new(accepted.clone()));
@@ -276,7 +276,7 @@ fn open_error(error: &DecryptError) -> OpenError {
         DecryptError::InvalidMac | DecryptError::DecryptionFailed => OpenError::Tampered,
         DecryptError::InvalidHeader | DecryptError::UnknownFormat => OpenError::NotAge,
         DecryptError::KeyDecryptionFailed => OpenError::Key("the passphrase is wrong, or none was given".to_owned()),
-        // Not age's own message: it computes a duration, which overflows for the work factor of a hostile file.
+        // The message of age is not used: it computes a duration, which overflows for the work factor of a hostile file.
         DecryptError::ExcessiveWork { required, .. } => OpenError::Key(format!(
             "its passphrase asks for a work factor of {required}, and at most {MAX_WORK_FACTOR} is accepted"
         )),

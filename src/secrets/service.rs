@@ -64,8 +64,8 @@ impl ServiceIdentity {
         Self::demo().is_ok_and(|demo| demo.recipient() == self.recipient())
     }
 
-    /// Opens an age file in order to send the value to a destination, and rejects one for another destination. All code of the
-    /// service that sends a secret opens it here.
+    /// Opens an age file in order to send the value to a destination, and rejects one for another destination. The service
+    /// opens every secret that it sends with this function.
     pub fn open_for(&self, age_file: &[u8], purpose: &Purpose<'_>) -> Result<SecretSlice<u8>, OpenError> {
         open_for(age_file, std::iter::once(&self.0 as &dyn age::Identity), purpose)
     }

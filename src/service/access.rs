@@ -47,7 +47,7 @@ impl<R: RequiredRole> FromRequestParts<Arc<Service>> for Authorized<R> {
     }
 }
 
-/// A caller who may read about mail: viewers and higher roles read everything, senders their own.
+/// A caller who may read about mail: viewers and higher roles read everything, senders only their own mail.
 pub(super) struct MailReader(pub(super) Caller);
 
 impl FromRequestParts<Arc<Service>> for MailReader {

@@ -60,9 +60,9 @@ impl Sum {
 /// The sums to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
-    /// Those that are old enough.
+    /// The sums that are old enough.
     Old,
-    /// All of them, because the service stops.
+    /// All sums, because the service stops.
     All,
 }
 
@@ -158,7 +158,7 @@ mod tests {
         let sums = budget.take(Due::Old, start + SUM_EVERY);
         assert_eq!((sums.len(), &sums[0].detail["times"]), (1, &json!(3980)));
         assert_eq!(sums[0].detail["last"], json!({ "path": "/v1/changesets" }));
-        // One entry a minute, and one sum, for as long as it goes on.
+        // The sum is written once per minute, for as long as the events continue.
         let mut entries = 0;
         for minute in 2..12 {
             let now = start + REFILL * minute;

@@ -1,4 +1,4 @@
-//! Caller: who sends a request, and what it may see.
+//! Caller: the authenticated sender of a request, and what it may see.
 
 use jiff::Timestamp;
 
@@ -26,7 +26,7 @@ pub(super) struct Caller {
 pub(super) enum Credential {
     /// A token of the service, by its id.
     Token(String),
-    /// An identity token: valid until it ends, while this version of the issuers' settings is in effect.
+    /// An identity token: valid until it expires, while this version of the issuers' settings is in effect.
     Identity { ends: Timestamp, version: u64 },
 }
 

@@ -168,7 +168,7 @@ fn with_middleware(service: &Arc<Service>) -> Router {
 /// Routes requests to one of several environments by the name in the path.
 struct EnvironmentRouter {
     routers: BTreeMap<String, Router>,
-    /// Requests that name no environment of this process.
+    /// Answers requests that name no environment of this process.
     root: Router,
 }
 
@@ -193,7 +193,7 @@ impl EnvironmentRouter {
     }
 }
 
-/// The routes of the process itself: liveness, and readiness of all environments.
+/// Returns the routes of the process itself: liveness, and readiness of all environments.
 fn root(services: Vec<Arc<Service>>) -> Router {
     Router::new()
         .route("/healthz", get(routes::healthz))

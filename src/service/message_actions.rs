@@ -279,7 +279,7 @@ fn resolve(
         recipient.reply.clone_from(&reply);
         resolved += 1;
     }
-    // Another recipient may have been refused before: then the message has failed, whatever the others' outcome.
+    // Another recipient may have been refused before: then the message has failed, whatever the outcome for the others.
     let failed = message.recipients.iter().any(|recipient| recipient.status == RecipientStatus::Failed);
     let (status, kind) =
         if failed { (Status::Failed, EventKind::Failed) } else { (Status::Delivered, EventKind::Delivered) };

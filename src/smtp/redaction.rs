@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 
 use crate::text::is_hidden;
 
-/// The shortest secret that is removed, in characters. Shorter ones occur in many texts by chance, and their removal
-/// would disclose them.
+/// The shortest secret that is removed, in characters. Shorter secrets occur in many texts by chance, and their removal would
+/// disclose them.
 const SHORTEST: usize = 4;
 /// Replaces a secret.
 const REPLACEMENT: char = '…';

@@ -54,11 +54,11 @@ pub struct ReplyParser {
 
 /// A line of a reply.
 enum Line {
-    /// The last one, with the code.
+    /// The last line, with the code.
     Last(u16, String),
-    /// One that is followed by others.
+    /// A line that is followed by others.
     Continued(u16, String),
-    /// Text without a code.
+    /// A text without a code.
     Bare(String),
 }
 
@@ -93,7 +93,7 @@ impl Reply {
         self.is_cut
     }
 
-    /// Returns true if its lines have codes of different classes: `550-no`, then `250 ok`.
+    /// Returns true if the lines have codes of different classes: `550-no`, then `250 ok`.
     pub fn is_mixed(&self) -> bool {
         self.is_mixed
     }

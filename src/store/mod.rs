@@ -1,11 +1,10 @@
-//! The `Store` trait and `SQLite` behind it.
+//! The `Store` trait, and its implementation with `SQLite`.
 //!
-//! A store keeps an environment's name, every generation with all that was live at it, the age files, the destination that
-//! each value was first accepted for, the tokens (hashed) and the audit log. It decides nothing: the service has checked what
-//! it is handed. What it does guarantee is that a [`Commit`] is taken as a whole or not at all, that it is taken
-//! only on the generation that it was computed from, that a changeset is taken once, and that the audit log is a
-//! chain without gaps. `tests/service/store_conformance.rs` holds every store to that.
-//! [`outbox`] has the repositories that delivery needs.
+//! A store keeps an environment's name, every generation with all that was live in it, the age files, the destination that each
+//! value was first accepted for, the tokens (hashed) and the audit log. It does not decide whether a change is allowed: the
+//! service has checked that. It guarantees that a [`Commit`] is stored as a whole or not at all, and only on the generation
+//! that it was computed from, that a changeset is stored once, and that the audit log is a chain without gaps.
+//! `tests/service/store_conformance.rs` checks this for every store. [`outbox`] has the repositories that delivery needs.
 //!
 //! # Adding a repository
 //!
@@ -36,14 +35,14 @@ use crate::model::{
 
 pub use sqlite::{AuditReader, SqliteStore};
 
-/// One atomic step from a generation to the next.
+/// An atomic step from one generation to the next.
 #[derive(Clone, Debug)]
 pub struct Commit {
-    /// The generation that it was computed from; another one refuses it.
+    /// The generation that the commit was computed from. A store at another generation refuses the commit.
     pub base: u64,
     /// The new generation.
     pub generation: Generation,
-    /// The digest of the changeset, where there is one: the same id with another digest is refused.
+    /// The digest of the changeset, if the commit has one: the same id with another digest is refused.
     pub changeset: Option<Digest>,
     /// The state at the new generation.
     pub after: Arc<State>,
@@ -60,7 +59,7 @@ pub struct Commit {
 pub struct NewSecret {
     /// The record that may be shown.
     pub record: SecretRecord,
-    /// The file, as it is.
+    /// The bytes of the file, unchanged.
     pub age_file: Vec<u8>,
 }
 
@@ -81,11 +80,11 @@ pub struct AuditEvent {
     pub action: &'static str,
     /// The outcome.
     pub outcome: AuditOutcome,
-    /// More, by action. Never a secret.
+    /// Further details, which depend on the action. Never a secret.
     pub detail: serde_json::Value,
 }
 
-/// A token with what it takes to recognise it.
+/// A token with the hash by which it is recognised.
 #[derive(Clone)]
 pub struct StoredToken {
     /// The record that may be shown.
@@ -94,18 +93,18 @@ pub struct StoredToken {
     pub hash: Digest,
 }
 
-/// Why a commit was not taken. In each case nothing changed.
+/// The reason why a commit was refused. The store is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// The store is at another generation.
     #[error("the store is at generation {0}")]
     Stale(u64),
-    /// The changeset was taken before, with this digest, as this generation.
+    /// The changeset was applied before.
     #[error("the changeset was taken before as generation {generation}")]
     Taken {
-        /// The generation that it made.
+        /// The generation that the changeset created.
         generation: u64,
-        /// The digest that it had.
+        /// The digest that the changeset had.
         digest: Digest,
     },
     /// The store failed.
@@ -113,40 +112,40 @@ pub enum CommitError {
     Store(#[from] StoreError),
 }
 
-/// Why a store failed, or refuses to open.
+/// The reason why a store failed or cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It was written by a newer version.
+    /// The store was written by a newer version.
     #[error("the store has schema version {found}, and this program knows versions up to {known}")]
     Newer {
-        /// The store's.
+        /// The schema version of the store.
         found: u32,
-        /// This program's.
+        /// The newest schema version that this program knows.
         known: u32,
     },
-    /// It belongs to another environment.
+    /// The store belongs to another environment.
     #[error("the store belongs to environment `{theirs}`, not `{ours}`")]
     OtherEnvironment {
-        /// The one that was asked for.
+        /// The environment that was asked for.
         ours: String,
-        /// The store's.
+        /// The environment of the store.
         theirs: String,
     },
-    /// Its secrets are sealed to another service.
+    /// The secrets in the store are sealed to another service.
     #[error("the store was used with the recipient {theirs}, and the identity here is that of {ours}")]
     OtherIdentity {
         /// The recipient of the identity.
         ours: String,
-        /// The store's.
+        /// The recipient that the store is bound to.
         theirs: String,
     },
-    /// Another token of the name is in use.
+    /// Another token that is in use has the name.
     #[error("another token of the name `{0}` is in use")]
     TokenNameTaken(String),
     /// It holds something that this program did not write.
     #[error("the store holds something that makes no sense: {0}")]
     Corrupt(String),
-    /// The disk failed; its contents are not known.
+    /// The disk failed; what it holds is not known.
     #[error("the disk failed while something was written; start the service again once it is sound")]
     Broken,
     /// The database failed.
@@ -163,22 +162,22 @@ pub struct WantedLease {
     pub holder: String,
     /// The name of the token that was used.
     pub by: String,
-    /// The holding that is to be renewed; none takes a new one.
+    /// The fencing token of the lease to renew; none acquires a new lease.
     pub token: Option<u64>,
-    /// The present moment.
+    /// The current time.
     pub now: Timestamp,
-    /// Its end.
+    /// The expiry.
     pub until: Timestamp,
 }
 
 /// The outcome of a request for a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaseTaken {
-    /// The caller holds it.
+    /// The caller holds the lease.
     Held(Lease),
-    /// Another client holds it.
+    /// Another client holds the lease.
     HeldByAnother(Lease),
-    /// More are held than are kept.
+    /// The maximum number of leases is held.
     TooMany,
 }
 
@@ -188,95 +187,96 @@ pub const LEASES: usize = 1000;
 /// Generations of the configuration, and the live state.
 #[async_trait]
 pub trait Generations: Send + Sync {
-    /// Everything that is live now.
+    /// Returns everything that is live now.
     async fn state(&self) -> Result<State, StoreError>;
 
-    /// Takes a commit as a whole, or not at all.
+    /// Stores a commit as a whole, or not at all.
     async fn commit(&self, commit: Commit) -> Result<(), CommitError>;
 
     /// Returns the digest and the generation of a changeset, if it was applied.
     async fn changeset(&self, id: uuid::Uuid) -> Result<Option<(Digest, Generation)>, StoreError>;
 
-    /// The newest generations older than `before`, newest first.
+    /// Returns the newest generations older than `before`, newest first.
     async fn generations(&self, before: Option<u64>, limit: u32) -> Result<Vec<Generation>, StoreError>;
 
-    /// A generation with everything that was live at it.
+    /// Returns a generation with everything that was live in it.
     async fn generation(&self, number: u64) -> Result<Option<GenerationDetail>, StoreError>;
 }
 
 /// Age files, and the destinations that their values are bound to.
 #[async_trait]
 pub trait Secrets: Send + Sync {
-    /// Returns the records of these age files; those that were never accepted are left out.
+    /// Returns the records of these age files, without those that were never accepted.
     async fn secrets(&self, digests: Vec<Digest>) -> Result<Vec<SecretRecord>, StoreError>;
 
-    /// Returns the destinations that values were first accepted for, by the ids of the values; values that never were are left
-    /// out.
+    /// Returns the destinations that values were first accepted for, by the ids of the values, without those that were never
+    /// accepted.
     async fn destinations(&self, value_ids: Vec<String>) -> Result<BTreeMap<String, Destination>, StoreError>;
 
-    /// Records the destination that a value is accepted for, if it is the first one, and returns the first one. A commit does
-    /// the same for its secrets.
+    /// Records the destination that a value is accepted for, unless one is recorded, and returns the recorded one. A commit
+    /// does the same for its secrets.
     async fn bind(&self, value_id: String, to: Destination) -> Result<Destination, StoreError>;
 
-    /// An age file, as it is.
+    /// Returns the bytes of an age file.
     async fn age_file(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError>;
 }
 
 /// The audit log.
 #[async_trait]
 pub trait AuditLog: Send + Sync {
-    /// Adds to the audit log.
+    /// Adds an entry to the audit log.
     async fn record(&self, event: AuditEvent) -> Result<AuditEntry, StoreError>;
 
-    /// The oldest entries of the audit log after `after`.
+    /// Returns the oldest entries of the audit log after `after`.
     async fn audit(&self, after: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
 }
 
 /// API tokens.
 #[async_trait]
 pub trait Tokens: Send + Sync {
-    /// Stores a token. Refuses a name that another token in use has, regardless of case, except for those that it replaces.
+    /// Stores a token. Refuses a name that another token in use has, regardless of case, unless the new token replaces that
+    /// one.
     async fn create_token(&self, token: StoredToken, event: AuditEvent) -> Result<(), StoreError>;
 
-    /// A token by its id.
+    /// Returns a token by its id.
     async fn token(&self, id: &str) -> Result<Option<StoredToken>, StoreError>;
 
-    /// All tokens, oldest first.
+    /// Returns all tokens, oldest first.
     async fn tokens(&self) -> Result<Vec<Token>, StoreError>;
 
-    /// Revokes a token; none if there is none. One that was revoked before keeps its time.
+    /// Revokes a token; none if it does not exist. A token that was revoked before keeps the earlier time.
     async fn revoke_token(&self, id: &str, at: Timestamp, event: AuditEvent) -> Result<Option<Token>, StoreError>;
 
-    /// Confirms a token that is suspended; none if there is none.
+    /// Confirms a token that is suspended; none if it does not exist.
     async fn confirm_token(&self, id: &str, event: AuditEvent) -> Result<Option<Token>, StoreError>;
 }
 
-/// Comparison with the audit log, and the consequences of a restore.
+/// Comparison with the audit log, and the consequences of a restore from a backup.
 #[async_trait]
 pub trait Integrity: Send + Sync {
-    /// Compares everything with what the audit log states. Reads all of it.
+    /// Compares everything in the store with what the audit log states.
     async fn check(&self) -> Result<StoreCheck, StoreError>;
 
-    /// Writes an entry that states what the store holds, if none does: of a store of an older version, or a new one.
+    /// Writes an entry that states what the store holds, if there is none: in a new store, or in one of an older version.
     async fn state_contents(&self, at: Timestamp) -> Result<(), StoreError>;
 
-    /// Draws the consequences if the store was restored since it was last used: messages that waited are `unknown`, tokens
-    /// that may have been revoked are suspended. To be called before anything is sent. Returns the restore that is not confirmed
-    /// yet.
+    /// Applies the consequences of a restore, if the store was restored since it was last used: messages that waited become
+    /// `unknown`, tokens that may have been revoked are suspended. To be called before anything is sent. Returns the restore
+    /// that no administrator has confirmed.
     async fn settle_restore(&self, now: Timestamp) -> Result<Option<Restored>, StoreError>;
 
-    /// An administrator confirms that the store was restored. False if there is nothing to confirm.
+    /// Records that an administrator confirmed the restore. False if there is nothing to confirm.
     async fn confirm_restore(&self, event: AuditEvent) -> Result<bool, StoreError>;
 }
 
 /// Results of the verifier.
 #[async_trait]
 pub trait Verifications: Send + Sync {
-    /// Returns what was proved of profiles with exactly these settings and secrets, by the digest of each, in the last days.
+    /// Returns what was proved in the last days of profiles with exactly these settings and secrets, by the digest of each.
     async fn proofs(&self, of: BTreeMap<ProfileName, Digest>) -> Result<BTreeMap<ProfileName, Verified>, StoreError>;
 
-    /// Replaces the last results of profiles. Adds what was proved of the same settings earlier, where the new result could
-    /// not see it.
+    /// Replaces the last results of profiles. Adds what was proved earlier of the same settings and the new result could not
+    /// see.
     async fn record_verified(&self, results: Vec<(LastVerified, Verified)>) -> Result<(), StoreError>;
 
     /// Returns the last result of each profile, in short form.
@@ -289,14 +289,14 @@ pub trait Verifications: Send + Sync {
 /// Leases.
 #[async_trait]
 pub trait Leases: Send + Sync {
-    /// Takes a lease or renews it, as one step. A new holding is written into the audit log, with its number; a renewal
+    /// Acquires or renews a lease, in one transaction. Acquiring is recorded in the audit log, with the fencing token; renewing
     /// is not.
     async fn take_lease(&self, wanted: WantedLease, event: AuditEvent) -> Result<LeaseTaken, StoreError>;
 
-    /// Gives a lease back; false if it is not the holding of this number.
+    /// Releases a lease; false if it is held with another fencing token.
     async fn release_lease(&self, name: &str, token: u64, event: AuditEvent) -> Result<bool, StoreError>;
 
-    /// The leases that last at a moment, by name.
+    /// Returns the leases that have not expired at a time, by name.
     async fn leases(&self, now: Timestamp) -> Result<Vec<Lease>, StoreError>;
 }
 
@@ -305,17 +305,17 @@ pub trait Leases: Send + Sync {
 pub trait Store:
     outbox::Outbox + Generations + Secrets + AuditLog + Tokens + Integrity + Verifications + Leases
 {
-    /// The environment that it belongs to.
+    /// Returns the environment that the store belongs to.
     fn environment(&self) -> &EnvironmentName;
 
-    /// Puts the store in order before the process ends. A store that was not closed is whole as well; it lies in more files.
+    /// Closes the store before the process ends. A store that was not closed is intact as well, but consists of more files.
     async fn close(&self) -> Result<(), StoreError>;
 
-    /// Proves that something can be written durably now.
+    /// Checks that the store can be written to durably now.
     async fn probe(&self) -> Result<(), StoreError>;
 }
 
-/// The hash under which a bearer token is kept. It has 256 random bits, so a fast hash is enough.
+/// Returns the hash under which a bearer token is kept. The token has 256 random bits, so a fast hash is enough.
 pub fn token_hash(bearer: &SecretString) -> Digest {
     use secrecy::ExposeSecret as _;
     Digest::of_bytes(bearer.expose_secret().as_bytes())

@@ -45,20 +45,20 @@ pub struct NewMessage {
 /// A key that makes a submission safe to repeat.
 #[derive(Clone, Debug)]
 pub struct IdempotencyKey {
-    /// The key.
+    /// The idempotency key.
     pub key: String,
-    /// Digest of what was submitted.
+    /// The digest of the submission.
     pub digest: Digest,
 }
 
 /// The outcome of a submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Accepted {
-    /// It was accepted. The message in JSON, as it was stored, so that the answer need not serialize it again.
+    /// The message was accepted. Contains it as JSON, as stored, so that the answer need not serialize it again.
     Now(String),
-    /// The same was accepted before, as this message.
+    /// The same submission was accepted before, as this message.
     Before(Box<Message>),
-    /// The key was used before for something else.
+    /// The key was used before for another submission.
     KeyReused,
     /// The document was sent before, by this message.
     DocumentSent(Uuid),
@@ -84,7 +84,7 @@ pub struct Claim {
     pub next_due: Option<i64>,
 }
 
-/// The end of an attempt, or of a message.
+/// The result of an attempt, or the end of a message.
 #[derive(Clone, Debug)]
 pub struct Settled {
     /// The message as it is now.
@@ -95,25 +95,25 @@ pub struct Settled {
     pub events: Vec<NewEvent>,
 }
 
-/// Something that happened.
+/// An event, before it has a number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NewEvent {
     /// The kind.
     #[serde(rename = "type")]
     pub kind: EventKind,
-    /// When.
+    /// The time of the event.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
-    /// The message, for those about one.
+    /// The message, for events about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub message: Option<EventMessage>,
-    /// The profile that sent, or that is parked.
+    /// The profile that sent, or that is suspended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub profile: Option<ProfileName>,
-    /// Why.
+    /// The reason.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
 }
@@ -145,16 +145,16 @@ impl NewEvent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EventMessage {
-    /// Its id.
+    /// The id of the message.
     #[schema(value_type = String, format = "uuid")]
     pub id: Uuid,
-    /// Its `Message-ID`.
+    /// The `Message-ID`.
     pub message_id: String,
-    /// The company whose mail it is.
+    /// The company whose mail the message is.
     pub company: CompanyId,
     /// The function.
     pub function: Function,
-    /// The document that it carries.
+    /// The document that the message carries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<crate::model::message::Document>,
     /// The name of the token that submitted it.
@@ -163,19 +163,19 @@ pub struct EventMessage {
     /// The owner.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub owner: String,
-    /// True if it was sent again after an unknown outcome.
+    /// True if the message was sent again after an unknown outcome.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub possible_duplicate: bool,
-    /// True if it was sent again by order to a recipient that had it.
+    /// True if an operator ordered the message to be sent again to a recipient that had it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sent_again: bool,
 }
 
-/// An event with its place in the order of all.
+/// An event with its number in the order of all events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
-    /// 1, 2, 3, ...
+    /// The number: 1, 2, 3, ...
     pub number: u64,
     /// The event.
     #[serde(flatten)]
@@ -234,16 +234,16 @@ pub trait Messages: Send + Sync {
         change: Box<dyn FnOnce(Message) -> Result<(Settled, super::AuditEvent), String> + Send>,
     ) -> Result<Option<Result<(Message, Vec<Event>), String>>, StoreError>;
 
-    /// A message.
+    /// Returns a message.
     async fn message(&self, id: Uuid) -> Result<Option<Message>, StoreError>;
 
-    /// Its attempts, the first one first.
+    /// Returns the attempts of a message, the first one first.
     async fn attempts(&self, id: Uuid) -> Result<Vec<Attempt>, StoreError>;
 
-    /// Its contents.
+    /// Returns the contents of a message.
     async fn content(&self, id: Uuid) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Messages, newest first, with their place in the order of acceptance.
+    /// Returns messages, newest first, with their place in the order of acceptance.
     async fn search(&self, search: Search, limit: u32) -> Result<Vec<(u64, Message)>, StoreError>;
 
     /// Returns the number of messages of each status.
@@ -289,10 +289,10 @@ pub trait Queues: Send + Sync {
 /// Holds of operators.
 #[async_trait]
 pub trait Holds: Send + Sync {
-    /// The holds.
+    /// Returns the holds.
     async fn holds(&self) -> Result<Vec<Hold>, StoreError>;
 
-    /// Keeps a hold, or removes it.
+    /// Creates a hold, or removes it.
     async fn set_hold(&self, id: String, hold: Option<Hold>, event: super::AuditEvent) -> Result<bool, StoreError>;
 }
 
@@ -336,10 +336,10 @@ pub trait MailboxUsage: Send + Sync {
 /// Events, and how far webhooks have received them.
 #[async_trait]
 pub trait Events: Send + Sync {
-    /// The oldest events after a number.
+    /// Returns the oldest events after a number.
     async fn events(&self, after: u64, limit: u32) -> Result<Vec<Event>, StoreError>;
 
-    /// The number of the newest event.
+    /// Returns the number of the newest event.
     async fn newest_event(&self) -> Result<u64, StoreError>;
 
     /// Returns the newest event that a webhook has received; none if it is new.

@@ -25,7 +25,7 @@ pub fn escape_inline(text: &str) -> String {
     for segment in segments(text) {
         match segment {
             Segment::Code(text) if text.is_empty() => {}
-            // Two adjacent code spans would have two backticks between them, which end neither of them.
+            // Two adjacent code spans would have two backticks between them, which would end neither of them.
             Segment::Code(text) if out.ends_with('`') => {
                 out.pop();
                 out.push_str(&span_content(&text));

@@ -1,4 +1,4 @@
-//! Clock: the only place that reads the system clock.
+//! Clock: the only code that reads the system clock.
 //!
 //! Everything else is given a [`Clock`], so that a test can set the time.
 
@@ -11,18 +11,18 @@ use jiff::Timestamp;
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// The machine's own clock.
+    /// Returns the machine's own clock.
     #[expect(clippy::disallowed_methods, reason = "this is the one clock")]
     pub fn system() -> Self {
         Self(Arc::new(Timestamp::now))
     }
 
-    /// A clock that returns what `now` returns.
+    /// Returns a clock with the times that `now` returns.
     pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
-    /// Returns the current time, in whole milliseconds: the store keeps no fraction of them.
+    /// Returns the current time, in whole milliseconds, because the store keeps no smaller units.
     pub fn now(&self) -> Timestamp {
         let now = (self.0)();
         Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)

@@ -1,5 +1,5 @@
-//! Time: the [`Clock`] that everything else is given, and a steady clock that does not move when the
-//! system clock is set. No other module reads the system clock.
+//! Time: the [`Clock`] that all other modules receive, and a steady clock that does not move when the system clock is set. No
+//! other module reads the system clock.
 
 mod clock;
 pub(crate) mod steady_clock;

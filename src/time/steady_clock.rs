@@ -50,7 +50,7 @@ impl SteadyClock {
     }
 }
 
-/// Returns the time that is `wait` after `at`, or the last one that can be written if it would be later than that.
+/// Returns the time that is `wait` after `at`, or the latest representable time.
 pub(crate) fn later(at: Timestamp, wait: Duration) -> Timestamp {
     SignedDuration::try_from(wait).ok().and_then(|wait| at.checked_add(wait).ok()).unwrap_or(Timestamp::MAX)
 }

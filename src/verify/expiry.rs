@@ -18,13 +18,13 @@ pub struct CredentialExpiry {
     pub environment: EnvironmentName,
     /// The profile.
     pub profile: ProfileName,
-    /// Its secret.
+    /// The secret.
     pub secret: SecretReference,
-    /// Its kind.
+    /// The kind of credential.
     pub kind: &'static str,
-    /// Its end; none if it was not seen yet.
+    /// The expiry; none if it is not known.
     pub end: Option<CredentialEnd>,
-    /// The time at which it was seen.
+    /// The time at which the expiry was seen.
     pub seen: Option<Timestamp>,
     /// True if the profile or its secret changed since then.
     pub is_old: bool,

@@ -16,20 +16,20 @@ use crate::{
 /// A profile's secret.
 #[derive(Debug)]
 pub enum SubjectSecret {
-    /// The profile names none.
+    /// The profile names no secret.
     None,
-    /// The value. `Debug` does not show it.
+    /// The value was decrypted. `Debug` does not show it.
     Value(SecretString),
-    /// It is not available, and the reason.
+    /// The secret is not available, for this reason.
     Unavailable(String),
-    /// It belongs to another destination, which is named. It is not sent.
+    /// The secret belongs to another destination, as the text states. It is not sent.
     Redirected(String),
-    /// It was decrypted, and its value is not valid for any field.
+    /// The secret was decrypted, and its value is not valid for any field.
     CredentialError(CredentialError),
 }
 
 impl SubjectSecret {
-    /// Creates it from a decrypted value. The check for a field follows where it is used.
+    /// Creates the secret from a decrypted value. The check for a field follows where the value is used.
     pub fn from_bytes(value: &[u8]) -> Self {
         match credential::parse_value(None, value) {
             Ok(text) => Self::Value(SecretString::from(text)),

@@ -94,8 +94,8 @@ pub struct Shared {
     options: WatchOptions,
     status: Mutex<WatchStatus>,
     reports: Reports,
-    /// None before the files were read for the first time. The lock is held while the files are replaced, and not while an
-    /// environment is loaded.
+    /// The files; none before they were read for the first time. The lock is held while the files are replaced, and not while
+    /// an environment is loaded.
     files: RwLock<Option<Checkout>>,
     /// Permits for loading.
     loads: Arc<Semaphore>,
@@ -145,7 +145,7 @@ impl Shared {
         status.environments.get(name).cloned().unwrap_or_default()
     }
 
-    /// Returns when the watch must end.
+    /// Waits until the watch is told to stop.
     async fn stopped(&self) {
         let mut stop = self.options.stop.clone();
         if stop.wait_for(|stop| *stop).await.is_err() {
@@ -170,7 +170,7 @@ impl Watch {
         Ok(Self { shared: Arc::new(shared), files })
     }
 
-    /// The shared state, for the status server.
+    /// Returns the shared state, for the status server.
     pub fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
     }

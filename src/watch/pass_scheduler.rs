@@ -29,7 +29,7 @@ type PollResult = (Files, Result<Option<FilesVersion>, Problem>);
 
 /// The next pass of an environment.
 struct Turn {
-    /// None during a pass.
+    /// The environment; none during a pass.
     watched: Option<EnvironmentWatch>,
     at: Instant,
     failures: u32,
@@ -39,11 +39,11 @@ struct Turn {
     done: bool,
 }
 
-/// Schedules the passes of all environments.
+/// Schedules the passes of `watch`; a pass plans an environment, and applies if so configured.
 pub(super) struct PassScheduler {
     shared: Arc<Shared>,
     once: bool,
-    /// None while they are polled.
+    /// The files; none while they are polled.
     files: Option<Files>,
     stop: Cancellation,
     poll_at: Instant,

@@ -11,7 +11,7 @@ use crate::model::{EnvironmentName, Problem};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// Not known yet, or the lease cannot be acquired.
+    /// The role is not known yet, or the lease cannot be acquired.
     #[default]
     Unknown,
     /// This watch holds the lease: it applies and reports.
@@ -24,7 +24,7 @@ pub enum Role {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExpiringCredential {
-    /// The profile that uses it.
+    /// The profile that uses the credential.
     pub profile: String,
     /// The name of the secret.
     pub secret: String,

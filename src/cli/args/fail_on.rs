@@ -14,7 +14,7 @@ pub(crate) enum FailOn {
 }
 
 impl FailOn {
-    /// The limit for the evaluation of a report.
+    /// Returns the limit for the evaluation of a report.
     pub(crate) fn limit(self) -> Limit {
         match self {
             FailOn::Error => Limit::Error,

@@ -17,7 +17,7 @@ pub(crate) struct IdentityArgs {
 }
 
 impl IdentityArgs {
-    /// Returns true if the command line names none.
+    /// Returns true if the command line names no identity.
     pub(crate) fn is_empty(&self) -> bool {
         self.identity.is_empty()
     }

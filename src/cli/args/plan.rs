@@ -55,7 +55,7 @@ impl PlanLimits {
         self.only.is_empty() && self.allow_deletes.is_none() && self.branch.is_none()
     }
 
-    /// The guards that are lifted.
+    /// Returns the guards that are lifted.
     pub(crate) fn allowances(&self) -> Result<Allowances, CliError> {
         parse_allowances(self.allow_deletes.as_deref())
     }

@@ -193,7 +193,7 @@ impl Apply {
         Ok(Exit::Done)
     }
 
-    /// Applies to several environments: all plans first, one prompt, then each in a transaction of its own.
+    /// Applies to several environments: all plans first, then one prompt, then one transaction per environment.
     fn apply_many(&self, context: &Context, sources: Vec<(Environment, PlanSource)>) -> Result<Exit, CliError> {
         let parallel = self.selection.parallel();
         let sources = sources.into_iter().map(|source| (source.0.name.clone(), source)).collect();
@@ -209,7 +209,7 @@ impl Apply {
         })?;
         let (mut shown, mut to_send, mut done) = (Vec::new(), Vec::new(), Vec::new());
         for TaskResult { name, notes, result } in planned {
-            // The final result of the environment, unless there is something to send.
+            // Makes the result of an environment that ends here: nothing to send, or refused.
             let ended = |result| TaskResult { name: name.clone(), notes: String::new(), result };
             match result {
                 Err(error) => {
@@ -341,7 +341,7 @@ impl Apply {
         context.printer.out(&completion_line(result));
     }
 
-    /// The outcome of one of several environments.
+    /// Returns the outcome of one of several environments.
     fn apply_outcome(&self, plan: &Plan, result: Option<&ChangesetResult>) -> Summary {
         let mut text = result.map(|result| warnings(result).join("\n")).unwrap_or_default();
         if self.format == Format::Markdown {
@@ -381,7 +381,7 @@ fn read_saved(repository: &Arc<Repository>, path: &Path) -> Result<(Environment,
     Ok((environment, PlanSource::Saved(Box::new(saved))))
 }
 
-/// The outcome of an environment that failed.
+/// Returns the outcome of an environment that failed.
 fn failure_outcome(plan: Value, error: &CliError) -> Summary {
     let mut document = error.to_json();
     if let (Value::Object(map), false) = (&mut document, plan.is_null()) {

@@ -85,7 +85,7 @@ impl Runnable for Blame {
 }
 
 impl Blame {
-    /// Reads generations backwards until every field is explained. Returns the oldest one that was read too.
+    /// Reads generations backwards until every field is explained. Returns the oldest generation that was read as well.
     async fn read_generations(
         &self,
         client: &Client,

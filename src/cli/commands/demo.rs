@@ -169,7 +169,7 @@ impl Sandbox {
         Ok(Self { child, address, dns, authority })
     }
 
-    /// Follows the remedy of the finding: an administrator opens the consent address.
+    /// Consents to the permissions as the remedy of the finding states: an administrator opens the consent address.
     fn consent(&self, context: &Context, environment: &str) -> Result<(), CliError> {
         let address = format!(
             "{}/contoso.onmicrosoft.com/adminconsent?client_id=6f1d2c3b-0a4e-4c59-9d0b-1f2e3a4b5c6d",
@@ -328,7 +328,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The end of its input stops the service.
+        // The service stops when its standard input ends.
         drop(self.service.stdin.take());
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(2) && !matches!(self.service.try_wait(), Ok(Some(_))) {

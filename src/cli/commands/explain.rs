@@ -30,8 +30,8 @@ fn complete_code(text: &str) -> String {
     digits.parse::<u16>().map_or(text.to_owned(), |number| format!("MW{number:04}"))
 }
 
-/// Returns the number of an AADSTS code: alone, in a copied message, or without prefix, since problem codes have at most
-/// four digits.
+/// Returns the number of an AADSTS code: alone, in a copied message, or without prefix. Problem codes cannot be confused with
+/// it, since they have at most four digits.
 fn parse_aadsts(text: &str) -> Option<u32> {
     let bare = || text.trim().parse().ok().filter(|number| *number > 9_999);
     aadsts::parse(text).or_else(|| aadsts::find_codes(text).first().copied()).or_else(bare)

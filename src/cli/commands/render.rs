@@ -118,7 +118,7 @@ fn find_profile<'a>(
     })
 }
 
-/// `prod, over office, over base`
+/// Lists the layers: `prod, over office, over base`.
 fn describe_layers(effective: &EffectiveEnvironment) -> String {
     let names: Vec<String> = effective.layers.iter().rev().map(ToString::to_string).collect();
     names.join(", over ")

@@ -263,7 +263,7 @@ impl Send {
         if self.allow_duplicate {
             query.push(("allowDuplicate", "true".to_owned()));
         }
-        // The envelope has addresses only.
+        // The envelope contains only addresses, without display names.
         let named = self.to.iter().chain(&self.cc).chain(&self.bcc);
         let address = |text: &String| NamedAddress::parse(text).map(|named| named.address.to_string());
         let addresses: Vec<String> = named.map(|text| address(text).unwrap_or_else(|_| text.clone())).collect();

@@ -1,16 +1,16 @@
-//! Deadlines of the phases of an SMTP conversation. Every phase has one; `--delivery-deadlines` changes them.
+//! Deadlines of the phases of a delivery by SMTP; `serve --delivery-deadlines` changes them. `verify` uses `--smtp-timeout`.
 
 use std::time::Duration;
 
 /// The time that each phase may take.
 #[derive(Clone, Copy, Debug)]
 pub struct SmtpDeadlines {
-    /// Until the connection is established, TLS included.
+    /// For each step of connecting: name resolution, TCP with a TLS handshake, STARTTLS.
     pub connect: Duration,
-    /// For the reply to each command.
+    /// For the greeting, and for the reply to each command.
     pub command: Duration,
-    /// For the content, in addition to one second per 10 kB of it; within it, for each 64 KiB, so that a server that stops
-    /// reading is given up however large the message is.
+    /// For the content as a whole, plus one second per 10 kB. The same, computed for 64 KiB, applies to each 64 KiB, so that a
+    /// server that stops reading is noticed early.
     pub data: Duration,
     /// For the reply to the final dot (RFC 5321 asks for ten minutes).
     pub dot: Duration,

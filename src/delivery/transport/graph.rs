@@ -157,7 +157,7 @@ struct GraphMailbox<'a> {
     endpoints: &'a Endpoints,
     token: &'a SecretString,
     from: &'a str,
-    /// The same in every attempt; Microsoft support finds the requests by it.
+    /// The id of the requests, the same in every attempt; Microsoft support finds the requests by it.
     request_id: String,
 }
 

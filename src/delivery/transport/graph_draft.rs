@@ -74,12 +74,12 @@ pub struct Draft {
 /// A file of a draft.
 #[derive(Debug)]
 pub struct Attachment {
-    /// Its name.
+    /// The name of the file.
     pub name: String,
     media_type: String,
     content_id: Option<String>,
     is_inline: bool,
-    /// Its bytes.
+    /// The bytes of the file.
     pub bytes: bytes::Bytes,
 }
 

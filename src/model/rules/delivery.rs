@@ -65,7 +65,7 @@ pub(super) fn is_webhook(url: &str) -> bool {
     };
     let is_port =
         port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok_and(|p| p > 0));
-    // A backslash is a slash to some who read addresses.
+    // Some programs that read addresses treat a backslash as a slash.
     let is_plain = !url.contains(['@', '\\', ' ']) && !url.chars().any(char::is_control);
     is_plain && is_port && is_host(host) && (!is_clear || is_loopback(host))
 }

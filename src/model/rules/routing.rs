@@ -61,7 +61,7 @@ pub(super) fn check_cells(settings: &Settings, resolver: &Resolver<'_>, found: &
     }
     let mut by_companies: BTreeMap<Vec<String>, Vec<Function>> = BTreeMap::new();
     for (function, companies) in lost {
-        // A client is named only where the other one is served.
+        // A client is named only if the other client is served.
         let label = |(company, clients): (CompanyId, Vec<Client>)| match clients.as_slice() {
             [client] => format!("{company} ({})", client.id()),
             _ => company.to_string(),

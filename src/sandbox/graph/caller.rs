@@ -36,7 +36,7 @@ impl Caller<'_> {
         self.reads_applications() || (self.user.is_none() && self.client.eq_ignore_ascii_case(client))
     }
 
-    /// Returns true if the caller is the user of that name.
+    /// Returns true if the caller is the user with this name.
     pub(super) fn is_user(&self, name: &str) -> bool {
         self.user.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(name))
     }
@@ -53,7 +53,7 @@ impl Caller<'_> {
         let is_allowed = if self.user.is_some() {
             self.is_user(name) && self.has(&["Mail.Send"]) || self.has(&["Mail.Send.Shared"])
         } else {
-            // Exchange grants by mailbox (RBAC for Applications); that is not in the token.
+            // Exchange also grants by mailbox (RBAC for Applications); that is not in the token.
             let application = self.tenant.application(&self.client);
             let by_exchange = application.is_some_and(|application| {
                 application.exchange.iter().any(|mailbox| mailbox.eq_ignore_ascii_case(name))

@@ -1,5 +1,5 @@
-//! The query parameters `$select`, `$filter`, `$orderby` and `$top`, with Graph's errors for what it does not support.
-//! For a query, a property that the sandbox does not have does not exist.
+//! The query parameters `$select`, `$filter`, `$orderby` and `$top`, with Graph's errors for what it does not support. A query
+//! for a property that the sandbox does not have fails, as if Graph did not have it.
 
 use serde_json::{Value, json};
 
@@ -135,7 +135,7 @@ impl Query {
                     query.top = Some(value.parse().map_err(|_| refusal(400, "BadRequest", wrong()))?);
                 }
                 "$skiptoken" => query.skip = value.parse().unwrap_or(0),
-                // The directory sorts for some queries alone, and the sandbox for none.
+                // The directory can sort only for some queries, and the sandbox for none.
                 "$orderby" => {
                     return Err(refusal(400, "Request_UnsupportedQuery", "Sorting not supported for current query."));
                 }
@@ -179,7 +179,7 @@ impl Query {
     ) -> Result<Value, ODataError> {
         let top = self.top.unwrap_or(PAGE).clamp(1, 999);
         let more = items.len() > self.skip + top;
-        // The names are checked for an empty list as well.
+        // The selected names are checked even if the list is empty.
         self.selected(of, json!({}))?;
         let page: Vec<Value> = items
             .into_iter()

@@ -62,22 +62,22 @@ impl HttpProblem {
         Self::new(Code::NotFound, message)
     }
 
-    /// The address names no environment, or one that is not served there.
+    /// Creates the problem for an address that names no environment, or one that is not served there.
     pub(in crate::service) fn not_hosted(message: impl Into<String>) -> Self {
         Self::new(Code::NotHosted, message)
     }
 
-    /// A request that did not arrive or end in time: busy, but with the status 408.
+    /// Creates the problem for a request that did not arrive or end in time: busy, but with the status 408.
     pub(in crate::service) fn timed_out(message: impl Into<String>) -> Self {
         Self { status: StatusCode::REQUEST_TIMEOUT, ..Self::new(Code::Busy, message) }
     }
 
-    /// A body of another media type: malformed, but with the status 415.
+    /// Creates the problem for a body of another media type: malformed, but with the status 415.
     pub(in crate::service) fn unsupported_media_type(message: impl Into<String>) -> Self {
         Self { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, ..Self::new(Code::MalformedRequest, message) }
     }
 
-    /// A precondition (`If-Match`) that does not hold: stale, but with the status 412.
+    /// Creates the problem for a precondition (`If-Match`) that does not hold: stale, but with the status 412.
     pub(in crate::service) fn precondition_failed(message: impl Into<String>) -> Self {
         Self { status: StatusCode::PRECONDITION_FAILED, ..Self::new(Code::StaleGeneration, message) }
     }
@@ -88,7 +88,7 @@ impl HttpProblem {
             format!("the change was computed from generation {base}, and the service is at {generation}"),
         )
         .remedy(if base > generation {
-            // A service never goes back by itself.
+            // The generation of a service never decreases by itself.
             "The service was at that generation before, so its store was restored from a backup: start it with `--restored` unless it has noticed that itself, and plan again."
         } else {
             "Plan again: another change was applied first."
@@ -104,12 +104,12 @@ impl HttpProblem {
         Self { violations, ..problem.remedy("`mailwright validate` finds these in the files.") }
     }
 
-    /// The service cannot accept work now.
+    /// Creates the problem for a service that cannot accept work now.
     pub(in crate::service) fn not_ready(message: impl Into<String>) -> Self {
         Self::new(Code::Busy, message).remedy("Ask each at `/environments/NAME/readyz`; the service's log says why.")
     }
 
-    /// The service failed. The reason goes to the log, not to the client.
+    /// Creates the problem for a failure of the service. The reason goes to the log, not to the client.
     pub(in crate::service) fn internal(reason: impl std::fmt::Display) -> Self {
         tracing::error!(reason = %reason, "a request failed inside the service");
         Self::new(Code::Internal, "the service failed; its log says why")

@@ -112,7 +112,7 @@ impl BodyClasses {
     }
 }
 
-/// The memory that a body has reserved, until it is dropped. A small body reserves none.
+/// The places and memory that a body occupies; dropping this frees them. A small body occupies a place only.
 pub(in crate::service) struct BodyPermit {
     _caller: Option<CallerPermit>,
     exclusive: Option<OwnedSemaphorePermit>,
@@ -129,7 +129,7 @@ impl Service {
         body: Body,
     ) -> Result<(Vec<u8>, BodyPermit), HttpProblem> {
         let (bytes, permit) = self.bodies.submissions.read(caller, length, body).await?;
-        // Processing of a small one is short, so the limit per caller ends here.
+        // A small body is processed quickly, so the limit per caller ends here.
         let is_small = permit.exclusive.is_none();
         Ok((bytes, if is_small { BodyPermit { _caller: None, ..permit } } else { permit }))
     }

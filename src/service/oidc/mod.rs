@@ -155,8 +155,8 @@ impl IssuerSet {
         if known.may_fetch(now) {
             let is_fetching = issuer.keys.is_fetching();
             match self.waiting.try_acquire() {
-                // With known keys a request does not wait for another one's fetch, so that a slow issuer cannot occupy all
-                // slots of the service.
+                // If keys are cached and another request is fetching, the cached ones are used: waiting would let a slow
+                // issuer occupy all slots.
                 _ if is_fetching && known.is_known() => {}
                 // The client may give up its request; the fetch goes on, or it would be repeated at once.
                 Ok(_waiting) => drop(tokio::spawn(Arc::clone(issuer).refresh(self.http.clone(), now)).await),
@@ -178,7 +178,7 @@ pub(super) fn is_identity_token(bearer: &str) -> bool {
     bearer.starts_with("eyJ") && bearer.split('.').count() == 3
 }
 
-/// The answer of a service without trusted issuers.
+/// Creates the answer of a service without trusted issuers.
 pub(super) fn not_enabled() -> HttpProblem {
     refused("this service accepts none; it was started without `--oidc`")
 }

@@ -102,7 +102,7 @@ impl IssuerSettings {
         })
     }
 
-    /// Checks the validity period of a token and returns its end. A token must state when it was issued and when it expires,
+    /// Checks the validity period of a token and returns its expiry. A token must state when it was issued and when it expires,
     /// and must not be valid for longer than the settings allow.
     pub(super) fn check_validity(&self, claims: &Value, now: Timestamp) -> Result<Timestamp, HttpProblem> {
         let seconds = |claim: &str| claims[claim].as_i64().or_else(|| truncated_seconds(&claims[claim]));

@@ -12,7 +12,8 @@ use crate::{
 use super::Addressing;
 
 impl Service {
-    /// Refuses mail while a restore from a backup is not confirmed: messages may have been sent before it.
+    /// Refuses mail while a restore from a backup is not confirmed: the restored store does not know messages accepted after the
+    /// backup, and could send them twice.
     pub(super) fn check_accepts_mail(&self) -> Result<(), HttpProblem> {
         let Some(restored) = self.restored() else { return Ok(()) };
         Err(HttpProblem::new(

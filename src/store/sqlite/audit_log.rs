@@ -16,7 +16,7 @@ use crate::model::{AuditEntry, AuditOutcome, Digest};
 
 /// The key in the table `store` under which the head is kept.
 pub(super) const HEAD: &str = "auditHead";
-/// The action of an entry that records a change past the service.
+/// The action of an entry that records a change that bypassed the service.
 pub(super) const ALTERED: &str = "store.altered";
 
 /// Number and hash of an entry.
@@ -27,7 +27,7 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// The head of a log without entries.
+    /// Returns the head of a log without entries.
     pub(super) fn genesis() -> Self {
         Self { sequence: 0, hash: AuditEntry::genesis() }
     }
@@ -87,8 +87,8 @@ pub(super) fn find_loss(connection: &Connection) -> Result<Option<String>, Store
     Ok(compare(newest_entry(connection)?.as_ref(), read_head(connection)?.as_ref()))
 }
 
-/// Takes over a head that was noted outside of the database, if the log has no such entry: the next comparison finds what
-/// is missing, and the next entry records it.
+/// Adopts a head that was noted outside of the database, if the log has no such entry: the next comparison finds what is
+/// missing, and the next entry records it.
 pub(super) fn adopt_head(transaction: &Connection, noted: &Head) -> Result<(), StoreError> {
     if noted.sequence == 0 {
         return Ok(());
@@ -114,7 +114,7 @@ pub(super) fn append(transaction: &Connection, event: &AuditEvent) -> Result<Aud
     write(transaction, last, event)
 }
 
-/// The event that records a change past the service.
+/// Creates the event that records a change that bypassed the service.
 pub(super) fn alteration(at: jiff::Timestamp, why: &str) -> AuditEvent {
     AuditEvent {
         at,

@@ -15,7 +15,7 @@ use crate::{
 pub struct AuditReader {
     path: PathBuf,
     connection: Connection,
-    /// True if the store has the newest schema; of an older one the chain alone is checked.
+    /// True if the store has the newest schema. In an older store only the chain is checked.
     is_current: bool,
 }
 
@@ -46,7 +46,7 @@ impl AuditReader {
         }
     }
 
-    /// The oldest entries after `after`.
+    /// Returns the oldest entries after `after`.
     pub fn entries(&self, after: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
         audit_log::entries(&self.connection, after, limit)
     }
@@ -60,7 +60,7 @@ impl AuditReader {
     }
 }
 
-/// The address of a file that nothing changes while it is read.
+/// Returns the address of a file that does not change while it is read.
 fn immutable(path: &Path) -> String {
     use std::os::unix::ffi::OsStrExt as _;
     format!("file:{}?immutable=1", text::percent_encode(path.as_os_str().as_bytes(), b"/._-"))

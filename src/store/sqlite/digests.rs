@@ -50,10 +50,10 @@ struct Statement {
     history: Option<Digest>,
 }
 
-/// A SHA-256, as it is.
+/// A SHA-256, as bytes.
 pub(super) type Hash = [u8; 32];
 
-/// The hash of some parts, each with its length before it.
+/// Returns the hash of some parts, each preceded by its length.
 fn hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Hash {
     let mut hasher = Sha256::new();
     for part in parts {
@@ -63,17 +63,17 @@ fn hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Hash {
     hasher.finalize().into()
 }
 
-/// The hash of some bytes.
+/// Returns the hash of some bytes.
 pub(super) fn hash_bytes(bytes: &[u8]) -> Hash {
     hash([bytes])
 }
 
-/// The hash of a text.
+/// Returns the hash of a text.
 pub(super) fn hash_text(text: &str) -> Hash {
     hash_bytes(text.as_bytes())
 }
 
-/// The hash of a profile's row, from that of what is live and the texts of the rest.
+/// Returns the hash of a profile's row, from the hash of the live profile and the texts of the rest.
 pub(super) fn hash_profile(live: Option<&Hash>, applied: &str, changed: &str) -> Hash {
     hash([live.map_or(&[][..], |live| live), applied.as_bytes(), changed.as_bytes()])
 }
@@ -106,11 +106,11 @@ impl<'a> Row<'a> {
 pub(super) struct History {
     /// The generation's own row, each column.
     pub(super) generation: Vec<Option<String>>,
-    /// By profile: the hash of what is live; none if it is gone.
+    /// By profile: the hash of the live profile; none if it is deleted.
     pub(super) profiles: Vec<(String, Option<Hash>)>,
-    /// The row of each profile, by name, if the commit wrote all of them: then none is read again.
+    /// The hash of each profile's row, by name, if the commit wrote all of them: then no row is read again.
     pub(super) rows: Option<Vec<(String, Hash)>>,
-    /// By digest of the age file: the record, and the hash of the bytes.
+    /// Per secret: digest of its age file, its record as JSON, hash of the file's bytes.
     pub(super) secrets: Vec<(String, String, Hash)>,
 }
 
@@ -130,8 +130,8 @@ impl History {
     }
 }
 
-/// Appends an entry that states what the store holds. If the store was changed past the service before, an entry that
-/// says so comes first: from here on the change would be part of what is stated.
+/// Appends an entry that states what the store holds. If the store was changed by something other than the service before, an
+/// entry that says so comes first; otherwise the change would become part of the statement.
 pub(super) fn append_with_statement(
     transaction: &Connection,
     event: &AuditEvent,
@@ -160,8 +160,8 @@ pub(super) fn append_with_statement(
     Ok(entry)
 }
 
-/// Records that the store is not as the newest statement says, or that the log lost entries. To be called before a change,
-/// in its transaction.
+/// Records that the store differs from the newest statement, or that the log lost entries. To be called before a change, in the
+/// same transaction.
 pub(super) fn record_alteration(transaction: &Connection, at: jiff::Timestamp) -> Result<(), StoreError> {
     let mut what: Vec<String> = audit_log::find_loss(transaction)?.into_iter().collect();
     if let Some(stated) = newest_statement(transaction)? {
@@ -176,7 +176,7 @@ pub(super) fn record_alteration(transaction: &Connection, at: jiff::Timestamp) -
     append(transaction, &audit_log::alteration(at, &what.join("; "))).map(drop)
 }
 
-/// Returns true if an entry was written that states what the store holds, also if it is missing now.
+/// Returns true if an entry that states what the store holds was ever written, even if it is missing now.
 pub(super) fn is_stated(connection: &Connection) -> Result<bool, StoreError> {
     Ok(value::<u64>(connection, NEWEST)?.is_some())
 }

@@ -65,7 +65,7 @@ impl Events for SqliteStore {
     }
 }
 
-/// Records an event whose number is `gap` after that of the newest one.
+/// Records an event with the number of the newest event plus `gap`.
 pub(super) fn insert_event_after(connection: &Connection, event: &NewEvent, gap: u64) -> Result<(), StoreError> {
     connection
         .execute(

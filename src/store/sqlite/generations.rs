@@ -125,7 +125,7 @@ fn find_changeset(transaction: &Connection, id: uuid::Uuid) -> Result<Option<(Di
     Ok(Some((digest.parse().map_err(StoreError::Corrupt)?, document(&generation)?)))
 }
 
-/// The whole commit, inside a transaction that its caller ends.
+/// Writes a commit, inside a transaction that its caller ends.
 fn take(transaction: &Connection, commit: &Commit) -> Result<(), CommitError> {
     if let Some(id) = commit.generation.changeset
         && let Some((digest, generation)) = find_changeset(transaction, id)?
@@ -178,16 +178,16 @@ fn take(transaction: &Connection, commit: &Commit) -> Result<(), CommitError> {
             secrets::bind(transaction, value_id, &new.record.destination)?;
         }
     }
-    // What was verified and did not come into existence is forgotten.
+    // Results for profiles that were verified and never created are removed.
     transaction.execute("DELETE FROM verification WHERE name NOT IN (SELECT name FROM profile)", []).map_err(failed)?;
     digests::append_with_statement(transaction, &commit.event, Some(history))?;
     Ok(())
 }
 
-/// A touched profile as the store keeps it: its name, its state, what of it is live, and the hash of each.
+/// A changed profile as the store keeps it: its name, its state and its live part, with the hash of each.
 type Row<'a> = (&'a ProfileName, Option<(String, digests::Hash)>, Option<(String, digests::Hash)>);
 
-/// A [`ProfileState`] whose live profile is written already: the text is wanted twice.
+/// A [`ProfileState`] whose live profile is serialized already, because the text is needed twice.
 #[derive(Serialize)]
 struct Written<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -200,7 +200,7 @@ fn raw(document: &impl Serialize) -> Result<Box<RawValue>, StoreError> {
     serde_json::value::to_raw_value(document).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
-/// Writes the touched profiles, and what is to be stated of them.
+/// Writes the changed profiles, and collects what is stated about them.
 fn write_profiles(
     transaction: &Connection,
     generation: i64,

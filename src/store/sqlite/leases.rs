@@ -1,4 +1,4 @@
-//! Leases: taken, renewed and given back, each in one step.
+//! Leases in `SQLite`: acquired, renewed and released, each in one transaction.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{model::Lease, store::LEASES};
 
-/// The key of the number of the newest holding. It only grows, also if rows are removed.
+/// The key of the newest fencing token. The number only grows, even if rows are removed.
 const NEWEST: &str = "leaseToken";
 
 #[async_trait]
@@ -37,11 +37,11 @@ fn take(transaction: &Connection, wanted: WantedLease, mut event: AuditEvent) ->
         Some(held) if Some(held.token) == wanted.token && held.holder == wanted.holder => {
             (held.token, held.since, true)
         }
-        // A holder that was killed before it could write its number down begins a new holding.
+        // A holder that was killed before it could record its fencing token acquires the lease again.
         Some(held) if wanted.token.is_some() || held.holder != wanted.holder => {
             return Ok(LeaseTaken::HeldByAnother(held));
         }
-        // A holding that expired is not renewed: another client may have held the name since.
+        // A lease that expired is not renewed: another client may have held the name since.
         _ => {
             let count: i64 =
                 transaction.query_row("SELECT count(*) FROM lease", [], |row| row.get(0)).map_err(failed)?;
@@ -82,7 +82,7 @@ fn lasting(transaction: &Connection, now: Timestamp) -> Result<Vec<Lease>, Store
     records(transaction, "SELECT record FROM lease WHERE until > ?1 ORDER BY name", [now.as_millisecond()])
 }
 
-/// Moves on the number of the next holding: numbers that were given out since a backup are not given out again.
+/// Increases the number of the next fencing token, so that numbers that were used since a backup are not used again.
 pub(super) fn skip(transaction: &Connection, by: u64) -> Result<(), StoreError> {
     let newest = value::<u64>(transaction, NEWEST)?.unwrap_or(0);
     set_value(transaction, NEWEST, &newest.saturating_add(by))

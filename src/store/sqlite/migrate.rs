@@ -1,11 +1,11 @@
-//! The schema's versions, each taken in one transaction. A store of a newer version is refused.
+//! Versions of the schema, each applied in one transaction. A store of a newer version is refused.
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use super::{StoreError, decoded, failed};
 use crate::model::Digest;
 
-/// The versions, oldest first. A version that was released is never edited; a test keeps their digests.
+/// The versions, oldest first. A released version is never edited; a test keeps their digests.
 pub(super) const VERSIONS: &[&str] = &[
     include_str!("0001_tables.sql"),
     include_str!("0002_history_index.sql"),
@@ -21,10 +21,10 @@ pub(super) const VERSIONS: &[&str] = &[
     include_str!("0012_audit_head.sql"),
 ];
 
-/// The version whose text `decoded.rs` completes.
+/// The version whose migration `decoded.rs` completes.
 const DECODED: u32 = 10;
 
-/// Refuses a database of a newer version than any that is known.
+/// Refuses a database of a newer version than this program knows.
 pub(super) fn check_version(connection: &Connection) -> Result<(), StoreError> {
     let found: u32 = connection
         .query_row("SELECT coalesce(max(version), 0) FROM schema_version", [], |row| row.get(0))
@@ -40,7 +40,7 @@ pub(super) fn is_current(connection: &Connection) -> Result<bool, StoreError> {
     Ok(count as usize == VERSIONS.len())
 }
 
-/// Brings the database to the newest version, or up to `target` (for the test of the step from an older one).
+/// Migrates the database to the newest version, or up to `target` (for the test of migrations from older versions).
 pub(super) fn migrate(connection: &mut Connection, target: usize) -> Result<(), StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     transaction

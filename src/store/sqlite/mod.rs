@@ -1,4 +1,4 @@
-//! `SQLite`: one writer, a few readers, write-ahead log, `synchronous=FULL`, so that what was answered is on disk.
+//! Store in `SQLite`: one writer, a few readers, write-ahead log, `synchronous=FULL`, so that what was answered is on disk.
 
 mod audit_log;
 mod audit_reader;
@@ -61,21 +61,21 @@ pub struct SqliteStore {
     path: PathBuf,
     writer: writer::Writer,
     readers: Arc<[Mutex<Connection>]>,
-    /// For long reads: a search goes through every message, and must not delay a submission.
+    /// For slow reads: a search reads every message, and must not delay a submission.
     searcher: Arc<Mutex<Connection>>,
     next_reader: Arc<AtomicUsize>,
-    /// Messages that are claimed. One process has the store, so this need not be on disk.
+    /// Messages that are claimed. Only one process uses the store, so the claims need not be on disk.
     claimed: Arc<Mutex<HashSet<i64>>>,
 }
 
 impl SqliteStore {
-    /// Opens the store, or makes it. A store of another environment or of a newer version is refused; one of an
-    /// older version is brought up to date in one transaction.
+    /// Opens the store, or creates it. A store of another environment or of a newer version is refused; a store of an older
+    /// version is migrated in one transaction.
     pub fn open(path: &Path, environment: &EnvironmentName) -> Result<Self, StoreError> {
         Self::open_as(path, environment, false)
     }
 
-    /// Opens a store that, by an operator's word, was restored from a backup.
+    /// Opens a store that was restored from a backup, as an operator stated.
     pub fn open_restored(path: &Path, environment: &EnvironmentName) -> Result<Self, StoreError> {
         Self::open_as(path, environment, true)
     }
@@ -103,13 +103,13 @@ impl SqliteStore {
         })
     }
 
-    /// Checks that [`SqliteStore::open`] would not refuse an existing store. Changes nothing, and creates none.
+    /// Checks that [`SqliteStore::open`] would not refuse an existing store. Changes nothing, and creates no store.
     pub fn check_openable(path: &Path, environment: &EnvironmentName) -> Result<(), StoreError> {
         if std::fs::metadata(path).map_or(0, |found| found.len()) == 0 {
             return Ok(());
         }
         let connection = connect(path, true)?;
-        // One that was begun and never written to is as good as none.
+        // A store that was created and never written to counts as none.
         if !connection.table_exists(None, "schema_version").map_err(failed)? {
             return Ok(());
         }
@@ -120,7 +120,7 @@ impl SqliteStore {
         }
     }
 
-    /// Binds the store to the recipient that its secrets are sealed to. A store of another one is refused.
+    /// Binds the store to the recipient that its secrets are sealed to. A store that is bound to another recipient is refused.
     pub fn bind_recipient(path: &Path, recipient: &str) -> Result<(), StoreError> {
         let mut connection = connect(path, false)?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
@@ -131,7 +131,7 @@ impl SqliteStore {
         transaction.commit().map_err(failed)
     }
 
-    /// Checks that [`SqliteStore::bind_recipient`] would not refuse an existing store. Changes nothing, and creates none.
+    /// Checks that [`SqliteStore::bind_recipient`] would not refuse an existing store. Changes nothing, and creates no store.
     pub fn check_recipient(path: &Path, recipient: &str) -> Result<(), StoreError> {
         if std::fs::metadata(path).map_or(0, |found| found.len()) == 0 {
             return Ok(());
@@ -143,13 +143,13 @@ impl SqliteStore {
         same_recipient(&connection, recipient).map(drop)
     }
 
-    /// Makes a store of an older schema version: what the test of migrations starts from.
+    /// Creates a store of an older schema version, for the test of migrations.
     #[doc(hidden)]
     pub fn make_old(path: &Path, version: usize) -> Result<(), StoreError> {
         migrate::migrate(&mut connect(path, false)?, version)
     }
 
-    /// Writes something large, in a transaction of its own.
+    /// Runs a large write in a transaction of its own.
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, CommitError> + Send + 'static,
@@ -157,7 +157,7 @@ impl SqliteStore {
         self.writer.write_single(work).await
     }
 
-    /// Writes something small, in a transaction that it may share.
+    /// Runs a small write in a transaction that it may share.
     async fn write_plainly<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
@@ -165,7 +165,7 @@ impl SqliteStore {
         self.writer.write_grouped(work).await
     }
 
-    /// Reads what may take long from one consistent snapshot, one such read after the other.
+    /// Runs a slow read on one consistent snapshot. Slow reads run one after the other.
     async fn read_at_length<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
@@ -212,14 +212,14 @@ fn connect(path: &Path, read_only: bool) -> Result<Connection, StoreError> {
         connection.pragma_update(None, "foreign_keys", "on").map_err(failed)?;
     }
     connection.pragma_update(None, "trusted_schema", "off").map_err(failed)?;
-    // The program has none. Actions of foreign keys are not triggers.
+    // The schema has no triggers. Actions of foreign keys are not triggers.
     for switch in [DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW] {
         connection.set_db_config(switch, false).map_err(failed)?;
     }
     Ok(connection)
 }
 
-/// The database is its owner's alone, whatever the folder allows; `SQLite` gives its other files the same mode.
+/// Restricts the database to its owner, whatever the folder allows; `SQLite` gives its other files the same mode.
 fn keep_private(path: &Path) -> std::io::Result<()> {
     if let Ok(found) = std::fs::metadata(path) {
         // A copy that another user owns may still be read.
@@ -231,7 +231,7 @@ fn keep_private(path: &Path) -> std::io::Result<()> {
     OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map(drop)
 }
 
-/// Compares the database with the stored position, and notes if it was restored. Returns the position from here on.
+/// Compares the database with the stored position, and records if it was restored. Returns the position from now on.
 fn find_position(
     connection: &mut Connection,
     path: &Path,
@@ -251,8 +251,8 @@ fn find_position(
         commits: commits.unsigned_abs(),
         head: head.clone(),
     });
-    // A new store next to an old position is not a restore: its generation and its tokens show that it is new. One that
-    // has a position and does not know its environment is not new.
+    // A new store next to an old position is not a restore: its generation and its tokens show that it is new. A store that has
+    // a position and does not know its environment is not new.
     let is_new = is_new && known.is_none();
     let found = if is_new { None } else { position::compare(known.as_ref(), file.as_ref()) };
     let known = match known {
@@ -262,7 +262,7 @@ fn find_position(
                 known.head = audit_log::read_head(&transaction)?;
             }
             transaction.commit().map_err(failed)?;
-            // It is behind after a crash, and has no head if an older version wrote it.
+            // The file is behind after a crash, and has no head if an older version wrote it.
             if file.as_ref().is_none_or(|file| file.commits < known.commits || file.head.is_none()) {
                 position::create(path, &known).map_err(io)?;
             }
@@ -279,7 +279,7 @@ fn find_position(
         transaction.commit().map_err(failed)?;
         position::create(path, &position).map_err(io)?;
     } else {
-        // The file first: a database that knows of its position and has no file was put into another folder.
+        // The file comes first: a database that has a position and no file was moved to another folder.
         position::create(path, &position).map_err(io)?;
         write_position(&transaction, &position)?;
         transaction.commit().map_err(failed)?;
@@ -302,7 +302,7 @@ fn write_position(transaction: &Connection, position: &position::Position) -> Re
         .map(drop)
 }
 
-/// Writes the environment's name into a new store, and compares it with an old one's. True if it is new.
+/// Writes the environment's name into a new store, and compares it with the name in an old one. True if the store is new.
 fn claim_for_environment(connection: &mut Connection, environment: &EnvironmentName) -> Result<bool, StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     match value::<EnvironmentName>(&transaction, "environment")? {
@@ -367,7 +367,7 @@ fn set_value(transaction: &Connection, key: &str, value: &impl Serialize) -> Res
     Ok(())
 }
 
-/// `SQLite`'s integers are signed; a number that does not fit is larger than any that exists.
+/// Converts a number for `SQLite`, whose integers are signed. A number that does not fit is larger than any that exists.
 fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

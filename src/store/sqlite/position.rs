@@ -28,27 +28,27 @@ use crate::model::Digest;
 
 /// Shortest time between two writes of the file.
 const EVERY: Duration = Duration::from_millis(500);
-/// Bytes of each of the two places.
+/// Size of each of the two places of the file, in bytes.
 const PLACE: usize = 256;
-/// Bytes of each of them in a file of version 1, which had no head.
+/// Size of a place in a file of version 1, which had no head, in bytes.
 const PLACE_1: usize = 160;
 
-/// An incarnation, how many transactions it has seen, and the head of its audit log.
+/// An incarnation of the database, its number of transactions, and the head of its audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Position {
-    /// 32 hexadecimal digits.
+    /// The id of the incarnation: 32 hexadecimal digits.
     pub(super) incarnation: String,
     pub(super) commits: u64,
-    /// None in a file of version 1, and in a database without entries.
+    /// The head; none in a file of version 1, and in a database without entries.
     pub(super) head: Option<Head>,
 }
 
-/// The extent of a database after a transaction.
+/// The state of a database after a transaction.
 #[derive(Clone, Debug)]
 pub(super) struct Extent {
     /// Number of transactions so far.
     pub(super) commits: u64,
-    /// The head of its audit log.
+    /// The head of the audit log.
     pub(super) head: Option<Head>,
 }
 
@@ -59,12 +59,12 @@ pub(super) enum Restore {
     Behind { had: u64, has: u64 },
     /// The file belongs to another incarnation.
     Other,
-    /// The file is gone.
+    /// The file is missing.
     FileMissing,
 }
 
-/// Compares what the database says with the file. `database` is none for one that never had a position: a new one, or
-/// one of an older version.
+/// Compares the position in the database with that in the file. `database` is none if the database never had a position: a new
+/// one, or one of an older version.
 pub(super) fn compare(database: Option<&Position>, file: Option<&Position>) -> Option<Restore> {
     match (database, file) {
         // Made, and ended before the database knew of it; otherwise an old database replaced a newer one.
@@ -79,7 +79,7 @@ pub(super) fn compare(database: Option<&Position>, file: Option<&Position>) -> O
 }
 
 impl Position {
-    /// A new incarnation.
+    /// Creates a new incarnation.
     pub(super) fn new() -> Result<Self, String> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(|error| error.to_string())?;
@@ -125,7 +125,7 @@ fn revoked_path(database: &Path) -> PathBuf {
     database.with_extension("revoked")
 }
 
-/// The position that the file has; none if the file does not exist or cannot be read.
+/// Reads the position in the file; none if the file does not exist or is damaged.
 pub(super) fn read(database: &Path) -> std::io::Result<Option<Position>> {
     let mut bytes = Vec::new();
     match File::open(path_of(database)) {
@@ -137,7 +137,7 @@ pub(super) fn read(database: &Path) -> std::io::Result<Option<Position>> {
     Ok(places.filter_map(Position::from_place).max_by_key(|position| position.commits))
 }
 
-/// Writes the file for an incarnation, whole or not at all.
+/// Writes the file of a new incarnation, completely or not at all.
 pub(super) fn create(database: &Path, position: &Position) -> std::io::Result<()> {
     let path = path_of(database);
     let folder = folder_of(&path);
@@ -153,7 +153,7 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The ids of tokens that were ever revoked.
+/// Reads the ids of tokens that were ever revoked.
 pub(super) fn revoked(database: &Path) -> std::io::Result<BTreeSet<String>> {
     match std::fs::read_to_string(revoked_path(database)) {
         Ok(text) => Ok(text.lines().map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned).collect()),
@@ -162,12 +162,12 @@ pub(super) fn revoked(database: &Path) -> std::io::Result<BTreeSet<String>> {
     }
 }
 
-/// Adds to the list of revoked tokens. On disk when this returns.
+/// Adds a token to the list of revoked tokens. Durable when this returns.
 pub(super) fn add_revoked(database: &Path, id: &str) -> std::io::Result<()> {
     let path = revoked_path(database);
     let is_new = !path.exists();
     let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
-    // A line that was torn by a crash ends here.
+    // A line that a crash left incomplete ends here.
     file.write_all(format!("\n{id}\n").as_bytes())?;
     file.sync_all()?;
     if is_new { File::open(folder_of(&path))?.sync_all() } else { Ok(()) }
@@ -184,15 +184,15 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// For a file that is there. Without one nothing is kept.
+    /// Opens the file of a database. If there is none, no position is kept.
     pub(super) fn open(database: &Path, position: Position) -> Self {
         let file = OpenOptions::new().write(true).open(path_of(database)).ok();
         let written = position.commits;
         Self { file, position, place: 0, written, last: None }
     }
 
-    /// Takes note of a transaction that is durable. A head that is lower than the noted one is not taken over: the log
-    /// never becomes shorter through the service.
+    /// Records how far the store is on disk. A head of the audit log older than the recorded one is ignored, since the service
+    /// never shortens the log.
     pub(super) fn reached(&mut self, extent: Extent) {
         self.position.commits = self.position.commits.max(extent.commits);
         let noted = self.position.head.as_ref().map_or(0, |head| head.sequence);
@@ -212,7 +212,7 @@ impl Keeper {
         Some(self.last.map_or(Duration::ZERO, |last| EVERY.saturating_sub(last.elapsed())))
     }
 
-    /// Writes what was reached.
+    /// Writes the recorded position to the file.
     pub(super) fn write(&mut self) {
         let Some(file) = &self.file else { return };
         if self.written == self.position.commits {
@@ -225,7 +225,7 @@ impl Keeper {
                 self.written = self.position.commits;
                 self.place = 1 - self.place;
             }
-            // The count is behind then, which is never wrong; it only notices less.
+            // The count in the file is too low then, which can only hide a restore.
             Err(error) => tracing::warn!(%error, "the store's position cannot be written"),
         }
     }
@@ -279,20 +279,20 @@ mod tests {
         assert_eq!(revoked(&database).unwrap(), ["a1", "b", "c3"].map(str::to_owned).into());
     }
 
-    /// What happens to a database and its file.
+    /// An event in the life of a database and its file.
     #[derive(Clone, Debug)]
     enum Step {
         Commit,
-        /// The file is written with what is durable.
+        /// The file is written with the durable position.
         Write,
-        /// The process ends and the database is as it was: nothing was written on the way out.
+        /// The process ends without a last write of the file.
         Crash,
         Backup,
         Restore,
     }
 
     proptest! {
-        /// A crash is never taken for a restore, and a restore of a database that is behind the file always is one.
+        /// No crash is mistaken for a restore, and every restore of a database that is behind the file is noticed.
         #[test]
         fn crashes_are_no_restores(steps in prop::collection::vec(
             prop_oneof![5 => Just(Step::Commit), 3 => Just(Step::Write), 2 => Just(Step::Crash), 1 => Just(Step::Backup), 1 => Just(Step::Restore)], 1..80)

@@ -1,5 +1,5 @@
-//! Consequences of a restore. The database is as it was when the backup was made, and what happened since is unknown to
-//! it: which of the messages that waited were sent, which submissions were answered, which tokens were revoked.
+//! Consequences of a restore from a backup. The database is as it was when the backup was made. What happened since is unknown:
+//! which of the messages that waited were sent, which submissions were answered, which tokens were revoked.
 //!
 //! `note` writes down that the database was put back, as soon as that is noticed; [`settle_messages`] and [`finish`] draw
 //! the consequences before anything is sent; [`confirm`] ends it when an administrator says so. Each may be repeated: a
@@ -21,19 +21,19 @@ use crate::{
     store::outbox::{NewEvent, Settled},
 };
 
-/// The key of a restore that is not confirmed yet.
+/// The key under which a restore that is not confirmed is stored.
 const KEY: &str = "restore";
 /// Maximum number of messages that become `unknown` in one transaction.
 const AT_ONCE: u32 = 500;
 /// Gap in the numbers after a restore, so that a number that was used since the backup is not used again.
 pub(super) const GAP: u64 = 1 << 32;
 
-/// A restore that is not confirmed yet.
+/// A restore that is not confirmed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Noted {
     why: String,
-    /// True if the list of revoked tokens is known to be complete, so that no token need be suspended.
+    /// True if the list of revoked tokens is complete, so that no token need be suspended.
     knows_revoked: bool,
     noticed_at: Option<Timestamp>,
     messages: u64,
@@ -41,7 +41,7 @@ struct Noted {
     is_settled: bool,
 }
 
-/// Notes that the database was put back. `found` is what the position says; none if an operator said so.
+/// Records that the database was restored. `found` is the sign by which that was noticed; none if an operator stated it.
 pub(super) fn note(transaction: &Connection, found: Option<&Restore>) -> Result<(), StoreError> {
     let before = value::<Option<Noted>>(transaction, KEY)?.flatten();
     let (why, knows_revoked) = match found {
@@ -69,7 +69,7 @@ fn unsettled(transaction: &Connection) -> Result<Option<Noted>, StoreError> {
     Ok(value::<Option<Noted>>(transaction, KEY)?.flatten().filter(|noted| !noted.is_settled))
 }
 
-/// Makes messages that waited `unknown`, a few at a time. False if none is left.
+/// Makes messages that waited `unknown`, some hundred at a time. False if none is left.
 pub(super) fn settle_messages(transaction: &Connection, now: Timestamp) -> Result<bool, StoreError> {
     let Some(mut noted) = unsettled(transaction)? else { return Ok(false) };
     let query = "SELECT record FROM message WHERE status IN ('queued', 'sending') LIMIT ?1";
@@ -97,8 +97,8 @@ fn doubted(mut message: Message, now: Timestamp) -> Settled {
     Settled { message, attempt: None, events }
 }
 
-/// Suspends tokens where it is not known which were revoked, moves numbers on, and writes the audit entry. Returns the
-/// restore that is not confirmed yet.
+/// Suspends tokens if it is not known which were revoked, advances the numbers, and writes the audit entry. Returns the restore
+/// that is not confirmed.
 pub(super) fn finish(transaction: &Connection, now: Timestamp) -> Result<Option<Restored>, StoreError> {
     if let Some(mut noted) = unsettled(transaction)? {
         if !noted.knows_revoked {
@@ -145,7 +145,7 @@ fn suspend_tokens(transaction: &Connection, now: Timestamp) -> Result<u64, Store
     .map(|changed| changed.len() as u64)
 }
 
-/// Revokes tokens that were revoked once, whatever the database says.
+/// Revokes tokens that were ever revoked, even if the database has them as valid.
 pub(super) fn revoke_again(
     transaction: &Connection,
     revoked: &std::collections::BTreeSet<String>,
@@ -201,7 +201,7 @@ fn change_tokens(
     Ok(changed)
 }
 
-/// An administrator confirms. False if there is nothing to confirm.
+/// Records that an administrator confirmed the restore. False if there is nothing to confirm.
 pub(super) fn confirm(transaction: &Connection, event: &AuditEvent) -> Result<bool, StoreError> {
     if value::<Option<Noted>>(transaction, KEY)?.flatten().is_none() {
         return Ok(false);

@@ -10,15 +10,15 @@ use rusqlite::Connection;
 
 use super::{StoreError, failed, migrate};
 
-/// The most differences that are named.
+/// Maximum number of differences that are named.
 const SHOWN: usize = 10;
 /// The longest name that is shown, in characters.
 const NAME: usize = 60;
 
-/// Text that made an object, by its type and name.
+/// The SQL text that creates each object, by its type and name.
 type Objects = BTreeMap<(String, String), String>;
 
-/// Returns what of a schema is not as the migrations make it.
+/// Returns the differences between a schema and the one that the migrations create.
 pub(super) fn find_differences(connection: &Connection) -> Result<Vec<String>, StoreError> {
     let mut made = Connection::open_in_memory().map_err(failed)?;
     migrate::migrate(&mut made, migrate::VERSIONS.len())?;
@@ -38,7 +38,7 @@ pub(super) fn find_differences(connection: &Connection) -> Result<Vec<String>, S
     Ok(differences)
 }
 
-/// Indexes that belong to a table's own text have none, and statistics belong to `SQLite`.
+/// Reads the objects of a schema. Indexes that a table's own text implies have no text, and statistics belong to `SQLite`.
 fn read_objects(connection: &Connection) -> Result<Objects, StoreError> {
     let mut statement = connection
         .prepare(

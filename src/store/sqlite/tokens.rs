@@ -11,7 +11,7 @@ use super::{
 use crate::model::token::Token;
 
 impl SqliteStore {
-    /// Changes a token, and writes that into the audit log if `change` says that it did.
+    /// Changes a token, and records that in the audit log if `change` returns true.
     async fn change_token(
         &self,
         id: &str,
@@ -39,7 +39,7 @@ impl SqliteStore {
 impl Tokens for SqliteStore {
     async fn create_token(&self, token: StoredToken, event: AuditEvent) -> Result<(), StoreError> {
         let mut event = event;
-        // The entry that a token must have.
+        // The audit log must have an entry about each token.
         event.detail["id"] = serde_json::json!(token.token.id);
         self.write_plainly(move |transaction| {
             digests::record_alteration(transaction, event.at)?;
@@ -84,7 +84,7 @@ impl Tokens for SqliteStore {
             if token.revoked_at.is_some() {
                 return Ok(false);
             }
-            // First where a restored database cannot take it back.
+            // The file comes first: a restored database cannot undo it.
             position::add_revoked(&path, &token.id)
                 .map_err(|error| StoreError::Database(format!("cannot write down that a token is revoked: {error}")))?;
             token.revoked_at = Some(at);
@@ -98,7 +98,7 @@ impl Tokens for SqliteStore {
     }
 }
 
-/// A name belongs to one token at a time, or to one and those that it replaces.
+/// Refuses a name that another token has, except for tokens that the new one replaces.
 fn refuse_taken_name(transaction: &Connection, token: &Token, now: Timestamp) -> Result<(), StoreError> {
     let name = token.name.to_lowercase();
     for other in records::<Token>(transaction, "SELECT document FROM token", [])? {

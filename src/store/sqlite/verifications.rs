@@ -82,7 +82,7 @@ fn proof(transaction: &Connection, name: &ProfileName, of: &Digest) -> Result<Op
     record(transaction, "SELECT document FROM proof WHERE name = ?1 AND of = ?2", params![name.as_str(), of.as_str()])
 }
 
-/// Keeps a result that took a credential or a reader: what anybody may see can be seen again at any time.
+/// Keeps a result that needed a credential or a reader. A result that needs neither can be repeated at any time.
 fn keep_proof(transaction: &Connection, of: &Digest, verified: &Verified) -> Result<(), StoreError> {
     if verified.reached < Level::Credential {
         return Ok(());

@@ -1,5 +1,5 @@
-//! The one connection that writes, on a thread of its own, with group commit: what is asked for while the disk is busy
-//! goes into the next transaction together. A job that fails is undone alone.
+//! Writer: the only connection that writes, on its own thread, with group commit: jobs that arrive while the disk is busy go
+//! into the next transaction together. A job that fails is undone without affecting the others.
 
 use std::{
     sync::{
@@ -26,17 +26,17 @@ const TOGETHER: usize = 512;
 /// Maximum time for which jobs are added to a transaction.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// Sends the outcome of the transaction to the caller.
+/// Reports the outcome of the transaction to the caller.
 type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// A job, and the runtime of its caller.
 type Shared = (Box<dyn FnOnce(&Connection) -> Finish + Send>, Handle);
-/// A job that has a transaction to itself. Returns the extent of the database, if it changed something.
+/// A job with its own transaction. Returns the extent of the database, if the job changed something.
 type Lone = Box<dyn FnOnce(&mut Connection) -> Result<Option<Extent>, rusqlite::Error> + Send>;
 
 enum Job {
-    /// Shares a transaction with others.
+    /// The job shares a transaction with others.
     Grouped(Shared),
-    /// Has one to itself: it is large.
+    /// The job has its own transaction, because it is large.
     Single(Lone),
     /// The store is about to be closed.
     Settle(oneshot::Sender<Result<(), StoreError>>),
@@ -46,7 +46,7 @@ enum Job {
 #[derive(Clone)]
 pub(super) struct Writer {
     jobs: mpsc::Sender<Job>,
-    /// Set when the disk failed: what it has is not known any more, so nothing else is promised.
+    /// Set after the disk failed. What the disk holds is not known then, so no further job is accepted.
     broken: Arc<AtomicBool>,
 }
 
@@ -67,7 +67,7 @@ impl Writer {
         Ok(Self { jobs, broken })
     }
 
-    /// Runs a small job in a transaction that it may share. What it answers is durable when it arrives.
+    /// Runs a small job in a transaction that it may share. The job is durable when this returns.
     pub(super) async fn write_grouped<T: Send + 'static, E: From<StoreError> + Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
@@ -76,7 +76,7 @@ impl Writer {
         let work = Box::new(move |connection: &Connection| {
             let result = undoable(connection, work);
             let finish: Finish = Box::new(move |committed| {
-                // The caller may have gone.
+                // The caller may have stopped waiting.
                 drop(sender.send(match (committed, result) {
                     (Ok(()), result) => result,
                     (Err(_), Err(error)) => Err(error),
@@ -117,7 +117,7 @@ impl Writer {
         self.hand_over(job, receiver).await
     }
 
-    /// Puts everything into the one file, and writes down how far that is.
+    /// Moves everything from the write-ahead log into the database file, and records the position.
     pub(super) async fn settle(&self) -> Result<(), StoreError> {
         let (sender, receiver) = oneshot::channel();
         self.hand_over(Job::Settle(sender), receiver).await
@@ -145,7 +145,7 @@ fn broken() -> StoreError {
     StoreError::Broken
 }
 
-/// Runs a job so that it can be undone without what shares its transaction.
+/// Runs a job so that it can be undone without undoing the others in its transaction.
 fn undoable<T, E: From<StoreError>>(
     connection: &Connection,
     work: impl FnOnce(&Connection) -> Result<T, E>,
@@ -159,13 +159,13 @@ fn undoable<T, E: From<StoreError>>(
     result
 }
 
-/// Runs one of the statements around every job. They are compiled once.
+/// Runs one of the statements that surround every job. They are compiled once.
 fn run_cached(connection: &Connection, statement: &str) -> Result<(), rusqlite::Error> {
     connection.prepare_cached(statement)?.execute([]).map(drop)
 }
 
-/// Counts the transaction if it changed something: one that changed nothing costs nothing durable. Returns the extent of
-/// the database then.
+/// Counts the transaction if it changed something; a transaction without changes needs no write to disk. Returns the extent of
+/// the database in that case.
 fn count(connection: &Connection, changes_before: u64) -> Result<Option<Extent>, rusqlite::Error> {
     if connection.total_changes() == changes_before {
         return Ok(None);
@@ -181,7 +181,7 @@ fn count(connection: &Connection, changes_before: u64) -> Result<Option<Extent>,
     Ok(Some(Extent { commits: commits.unsigned_abs(), head }))
 }
 
-/// The next job. Whenever the position is due meanwhile, it is written.
+/// Returns the next job. Writes the position while waiting, whenever that is due.
 fn receive(queue: &mpsc::Receiver<Job>, position: &mut Keeper, broken: &AtomicBool) -> Option<Job> {
     loop {
         let Some(wait) = position.due().filter(|_| !broken.load(Ordering::Acquire)) else { return queue.recv().ok() };
@@ -199,7 +199,7 @@ fn receive(queue: &mpsc::Receiver<Job>, position: &mut Keeper, broken: &AtomicBo
 fn run(mut connection: Connection, queue: &mpsc::Receiver<Job>, broken: &AtomicBool, mut position: Keeper) {
     let mut next = receive(queue, &mut position, broken);
     while let Some(job) = next.take() {
-        // Callers in the queue learn that their job was dropped.
+        // Callers in the queue get the error that their job was dropped.
         if broken.load(Ordering::Acquire) {
             return;
         }
@@ -212,7 +212,7 @@ fn run(mut connection: Connection, queue: &mpsc::Receiver<Job>, broken: &AtomicB
             Job::Grouped(first) => next = share(&connection, queue, first, broken, &mut position),
             Job::Settle(sender) => {
                 position.write();
-                // Another connection may still read: then the write-ahead log stays, which is as good.
+                // If another connection still reads, the write-ahead log stays, which is harmless.
                 let done = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
                 drop(sender.send(done.map_err(failed)));
             }
@@ -223,7 +223,7 @@ fn run(mut connection: Connection, queue: &mpsc::Receiver<Job>, broken: &AtomicB
     }
 }
 
-/// One transaction for the first job and those that wait. Gives back a job that wants one to itself.
+/// Runs one transaction for the first job and those that wait. Returns a job that needs its own transaction.
 fn share(
     connection: &Connection,
     queue: &mpsc::Receiver<Job>,
@@ -235,7 +235,7 @@ fn share(
     let before = connection.total_changes();
     if let Err(error) = run_cached(connection, "BEGIN IMMEDIATE") {
         note_failure(&error, broken);
-        // It fails inside in the same way, and reports that to its caller.
+        // The job fails in the same way, and reports the error to its caller.
         first(connection)(Err(failed(error)));
         return None;
     }
@@ -257,12 +257,12 @@ fn share(
     let counted = count(connection, before).and_then(|count| run_cached(connection, "COMMIT").map(|()| count));
     let committed = counted.map_err(|error| {
         note_failure(&error, broken);
-        // A commit that failed may leave the transaction open.
+        // A failed commit may leave the transaction open.
         drop(connection.execute_batch("ROLLBACK"));
         failed(error)
     });
     let reached = committed.as_ref().ok().cloned().flatten();
-    // Waking many costs more than one hand-over, and the disk is idle meanwhile.
+    // Waking many callers takes longer than handing them over, and the disk would be idle meanwhile.
     runtime.spawn(async move {
         for finish in finish {
             finish(match &committed {
@@ -277,7 +277,7 @@ fn share(
     other
 }
 
-/// After a failed write or `fsync` the contents of the disk are unknown: the kernel may have dropped the pages. A
+/// Records a failed write or `fsync`. After it the contents of the disk are unknown: the kernel may have dropped the pages. A
 /// full disk is not such a failure.
 fn note_failure(error: &rusqlite::Error, broken: &AtomicBool) {
     let code = error.sqlite_error_code();

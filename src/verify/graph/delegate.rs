@@ -27,13 +27,13 @@ const BASE: &str = "/provider/microsoft-graph-delegate";
 /// The application of a delegate profile, as far as it is visible.
 struct DelegateApplication {
     application: Result<Application, GraphError>,
-    /// None if the directory was not read.
+    /// The application in its tenant; none if the directory was not read.
     installed: Option<Installed>,
     names: PermissionNames,
     level: Level,
 }
 
-/// An application as its tenant has it.
+/// An application in a tenant: its service principal, the grants and the assignments.
 struct Installed {
     principal: Result<ServicePrincipal, GraphError>,
     /// True if users or groups are assigned; none if that is not visible.

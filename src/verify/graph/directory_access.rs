@@ -44,9 +44,9 @@ impl NoAccess {
 
 /// Access to a tenant's directory.
 pub(super) struct DirectoryAccess {
-    /// As the application of the profile, if it could sign in.
+    /// Graph as the application of the profile, if it could sign in.
     pub(super) own: Option<Graph>,
-    /// As a reader, or the reason why there is none.
+    /// Graph as a reader, or the reason why there is none.
     pub(super) reader: Result<Graph, NoAccess>,
 }
 
@@ -169,8 +169,8 @@ pub(super) fn unreachable(error: &HttpError, id: FindingId) -> Finding {
 
 /// Returns the finding for a registration that could not be read.
 ///
-/// A registration exists in its home tenant only. That of a partner is not found here, although its service principal
-/// is, or the application signs in. Only where neither is the case, the client does not exist.
+/// A registration exists in its home tenant only. The registration of a partner is not found here, although its service
+/// principal is, or the application signs in. Only if neither is the case, the client does not exist.
 pub(super) fn registration_not_visible(
     error: &GraphError,
     principal: Option<&Result<ServicePrincipal, GraphError>>,

@@ -90,8 +90,8 @@ impl SenderMailbox<'_> {
         if user.account_enabled != Some(false) {
             return Finding::pass(FindingId::Mailbox, POINTER, format!("{} exists", self.from));
         }
-        // The account of a shared mailbox, a room or equipment is disabled by design, and sends all the same. It needs
-        // no licence, so that one with a licence may also be the account of a person who left.
+        // Shared mailboxes, rooms and equipment have disabled accounts and can still send. They need no licence; a disabled
+        // account that has one may belong to a person who left.
         if let Some(kind) = self.unattended() {
             return Finding::pass(
                 FindingId::Mailbox,

@@ -61,7 +61,7 @@ impl Platform {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Difference {
     Same,
-    /// `https://host` and `https://host/`.
+    /// The addresses differ like `https://host` and `https://host/`.
     Slash,
     Case,
     TrailingSlash,

@@ -85,13 +85,13 @@ pub(in crate::verify) struct ApplicationLogin<'a> {
     pub(in crate::verify) client: &'a str,
     pub(in crate::verify) credential: &'a Credential,
     pub(in crate::verify) secret: &'a SubjectSecret,
-    /// Its pointer in the document.
+    /// The pointer to the application in the document.
     pub(in crate::verify) pointer: &'a str,
     /// The command that verifies again.
     pub(in crate::verify) verify_command: &'a str,
     /// True if the secret is the staged one of a rotation.
     pub(in crate::verify) is_next: bool,
-    /// The destination of its credential.
+    /// The destination of the credential.
     pub(in crate::verify) destination: Destination,
 }
 
@@ -133,7 +133,7 @@ impl ApplicationLogin<'_> {
         }
     }
 
-    /// Returns the finding about the end of its certificate, if it has one.
+    /// Returns the finding about the expiry of the certificate, if the application has one.
     pub(in crate::verify) fn certificate_expiry(&self, verifier: &Verifier, endpoints: &Endpoints) -> Option<Finding> {
         let (Credential::Certificate(named), SubjectSecret::Value(secret)) = (self.credential, self.secret) else {
             return None;
@@ -147,8 +147,8 @@ impl ApplicationLogin<'_> {
         Some(Finding { pointer: self.pointer.to_owned(), ..finding })
     }
 
-    /// Returns the finding about the end of its client secret, if it has one and the registration is visible to the
-    /// reader or to the application itself. Otherwise there is none, because mail leaves without it.
+    /// Returns the finding about the expiry of the client secret, if the application has one and the registration is visible to
+    /// the reader or to the application itself. Otherwise there is none, because mail leaves without it.
     pub(in crate::verify) async fn secret_expiry(&self, verifier: &Verifier, endpoints: &Endpoints) -> Option<Finding> {
         let (Credential::ClientSecret(named), SubjectSecret::Value(secret)) = (self.credential, self.secret) else {
             return None;

@@ -1,4 +1,5 @@
-//! The report for the terminal, with colours. Text of other parties is printed without control characters.
+//! The report of `verify` as text for the terminal, with colours. Text from mail servers, Entra and the service is printed without
+//! control characters.
 
 use std::fmt::Write as _;
 

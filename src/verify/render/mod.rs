@@ -55,7 +55,7 @@ impl<'a> ReportSet<'a> {
 
 impl Report {
     /// Renders text: open findings with evidence and remedy, then a table, then one line. With `all`, also findings
-    /// that passed.
+    /// that passed or are waived.
     pub fn human(&self, all: bool) -> String {
         human::render(self, all)
     }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Session<'_> {
-    /// Names the sender, and then the sender as a recipient.
+    /// Sends MAIL with the sender, and RCPT with the sender as the recipient.
     pub(super) async fn sender(&mut self, client: &mut SmtpClient) -> Step<()> {
         let from = self.subject.profile.from_address().unwrap_or_default().to_owned();
         match accepted(client.command(&format!("MAIL FROM:<{from}>"), self.deadline()).await) {
@@ -37,8 +37,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Names the sender as a recipient: many servers refuse this machine, its name or its login only then. It does not matter
-    /// if the mailbox exists.
+    /// Sends RCPT with the sender as the recipient: many servers refuse this machine, its name or its login only then. It does
+    /// not matter if the mailbox exists.
     async fn recipient(&mut self, client: &mut SmtpClient, from: &str) {
         let message = format!("the server does not accept mail from this machine as {from}");
         let error = match accepted(client.command(&format!("RCPT TO:<{from}>"), self.deadline()).await) {
@@ -68,7 +68,7 @@ impl Session<'_> {
         } else {
             let message = format!("it is not known whether mail is accepted: {from} is not accepted as recipient");
             let mut finding = Finding::unknown(FindingId::SmtpRecipient, HOST, message);
-            // A sender without a mailbox is usual.
+            // It is usual that a sender has no mailbox.
             finding.severity = Severity::Info;
             finding.remedy([
                 "A mail to an existing address decides. A sender needs no mailbox, but without one bounces are lost.",

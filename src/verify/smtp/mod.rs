@@ -35,7 +35,7 @@ const HOST: &str = "/provider/smtp/host";
 const LOGIN: &str = "/provider/smtp/password";
 const ENCRYPTION: &str = "/provider/smtp/encryption";
 
-/// A server that accepts less than this is a warning, in bytes: documents have attachments.
+/// The size limit of a server, in bytes, below which there is a warning: documents have attachments.
 const SMALL_SIZE: u64 = 10_000_000;
 
 /// The result of a step. The error is the finding that ends the check; the findings before it are kept.
@@ -219,7 +219,7 @@ impl Session<'_> {
     }
 }
 
-/// Returns a reply that is a success; every other one is an error.
+/// Returns a reply that is a success; any other reply is an error.
 fn accepted(reply: Result<Reply, SmtpError>) -> Result<Reply, SmtpError> {
     reply.and_then(|reply| if reply.is_success() { Ok(reply) } else { Err(SmtpError::Refused(reply)) })
 }

@@ -58,7 +58,7 @@ impl Import {
         Ok(Exit::Done)
     }
 
-    /// Returns the environment of a row: its column, or the one that is named.
+    /// Returns the environment of a row: the one in its column, or the one on the command line.
     fn environment_of(&self, repository: &Repository, row: &ProfileRow) -> Result<EnvironmentName, CliError> {
         let known = repository.environments();
         let name = match (&row.environment, &self.environments[..]) {

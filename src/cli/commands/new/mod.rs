@@ -95,13 +95,13 @@ struct EnvironmentValues {
     description: Option<String>,
 }
 
-/// The variables of a base.
+/// The variables of a base, which is the environment or layer to extend.
 #[derive(Clone, Debug, Default)]
 struct Base {
     name: Option<EnvironmentName>,
-    /// The variables that it defines.
+    /// The variables that the base defines.
     known: BTreeMap<String, Value>,
-    /// The variables that it uses.
+    /// The variables that the base uses.
     used: Vec<String>,
 }
 
@@ -359,7 +359,7 @@ fn write_new(root: &Path, folder: &Path, path: &Path, text: &str) -> Result<(), 
     };
     std::fs::create_dir(root.join(folder)).map_err(failed)?;
     write_atomically(&root.join(path), text.as_bytes()).map_err(|error| {
-        // The folder is empty.
+        // The folder is empty, so this cannot remove anything else.
         drop(std::fs::remove_dir(root.join(folder)));
         failed(error)
     })

@@ -1,4 +1,5 @@
-//! `mailwright rollout resume`: continues a run that was paused, stopped or killed.
+//! `mailwright rollout resume`: continues a run that was paused, stopped or killed. Rejects files that changed since the start,
+//! unless `--accept-changes` is passed.
 
 use crate::{
     cli::{
@@ -64,7 +65,7 @@ fn describe_difference(before: &RolloutSpec, present: &RolloutSpec) -> Option<St
     (before.file != present.file).then(|| "the rollout's own file changed".to_owned())
 }
 
-/// Reads the journal of a run that can be resumed.
+/// Reads the journal of a run that has not ended; an error if it has, or if there is none.
 pub(super) fn read_unfinished(locked: &LockedFolder, name: &RolloutName) -> Result<(JournalContents, Run), CliError> {
     let contents = journal::read(&locked.folder().journal())?;
     match Run::from_entries(&contents.entries) {

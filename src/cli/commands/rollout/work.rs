@@ -193,7 +193,7 @@ impl Work {
     }
 }
 
-/// The first Ctrl-C (or SIGTERM) pauses, the second ends at once.
+/// Listens for Ctrl-C and SIGTERM: the first one pauses the run, the second one ends it at once.
 async fn listen_to_signals(printer: Printer, signals: watch::Sender<ControlSignal>, at_once: watch::Sender<bool>) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))

@@ -24,7 +24,7 @@ pub(super) struct OwnershipCheck<'a> {
     used: BTreeMap<SecretReference, SecretUsage>,
 }
 
-/// All age files of the repository by the id to which the value is bound. Built when it is first needed.
+/// All age files of the repository, by the id to which the value is bound. Built on first use.
 #[derive(Default)]
 pub(super) struct ValueIndex(Option<BTreeMap<String, Vec<(EnvironmentName, SecretReference)>>>);
 

@@ -432,7 +432,7 @@ fn remove_recipient(text: &str, removed: &str) -> String {
             continue;
         }
         let above = lines.iter().take(index).rev().take_while(|line| line.trim().starts_with('#')).count();
-        // A comment at the beginning is about the file, and one above several recipients is about all of them.
+        // A comment at the beginning belongs to the file, and a comment above several recipients belongs to all of them.
         let is_its_own = above < index && lines.get(index + 1).is_none_or(|below| !is_recipient(below));
         let first = if is_its_own { index - above } else { index };
         drop.iter_mut().take(index + 1).skip(first).for_each(|drop| *drop = true);

@@ -33,7 +33,8 @@ pub(super) fn read_recipients(root: &Path, environment: &EnvironmentName) -> Res
     })
 }
 
-/// Returns true if the recipients include the public identity of the examples, and no demo-identity.txt declares that.
+/// Returns true if the recipients include the public identity of the examples, and the environment has no demo-identity.txt,
+/// which marks it as an example.
 pub(super) fn includes_public_identity(root: &Path, environment: &EnvironmentName, recipients: &Recipients) -> bool {
     let Ok(demo) = ServiceIdentity::demo() else { return false };
     let public = fingerprint(&demo.recipient());

@@ -158,7 +158,7 @@ impl Rotate {
         let (root, name) = (environment.repository.root(), &environment.name);
         let path = Repository::next_secret_path(name, reference);
         let (header, file) = read_next_value(environment, reference)?;
-        // Another secret's file may have been copied there; it must not become the value of this secret.
+        // The file of another secret may have been copied there; its value must not become the value of this secret.
         let recipients = read_recipients(root, name)?;
         OwnershipCheck::new(environment, &recipients)
             .check(reference, &file, true, &mut ValueIndex::default())

@@ -12,7 +12,7 @@ use crate::{
     service::{Issuers, IssuersSource, OidcSettings},
 };
 
-/// Maximum size of the file whose contents are compared, in bytes. A larger one is not valid anyway.
+/// The number of bytes that are hashed to notice a change of the file. A longer file is not valid.
 const LIMIT: u64 = 1024 * 1024;
 const REMEDY: &str = "`mailwright schema oidc` prints the schema of the file.";
 
@@ -44,7 +44,7 @@ fn read(path: &Path) -> Result<OidcSettings, Report> {
 /// Reads the trusted issuers from a file. The service does not start if the file is not valid.
 pub(super) fn load(context: &Context, path: &Path, authorities: Option<Vec<u8>>) -> Result<Issuers, CliError> {
     let file = IssuersFile(path.to_owned());
-    // Before the file is read, so that a change in between is noticed.
+    // The digest comes before the file is read, so that a change in between is noticed.
     let digest = file.digest();
     let settings = read(path).map_err(|report| crate::cli::environment::problems(context, &report))?;
     Issuers::new(Box::new(file), digest, settings, authorities).map_err(|reason| {

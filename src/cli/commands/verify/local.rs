@@ -20,7 +20,7 @@ use crate::{
     verify::{ReaderApplication, Subject, SubjectSecret, Verifier},
 };
 
-/// Held while a passphrase is requested.
+/// Locked while a passphrase is requested, so that prompts do not mix.
 static PASSPHRASE_PROMPT: Mutex<()> = Mutex::new(());
 
 /// Checks the profiles from this machine.

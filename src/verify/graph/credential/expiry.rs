@@ -1,4 +1,4 @@
-//! Findings about the end of client secrets and certificates.
+//! Findings about the expiry of client secrets and certificates.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::{Timestamp, tz::TimeZone};
@@ -18,10 +18,10 @@ use crate::{
     verify::remedy::Remedies,
 };
 
-/// Returns the finding about the end of the credential in use.
+/// Returns the finding about the expiry of the credential in use.
 ///
-/// The hint of a registered secret, the first three characters of its value, shows which of several it is. What holds
-/// for all that it could be is decided without the hint. The secret does not leave this function.
+/// A client secret is recognised by its hint, which is its first three characters. If the same is true of all registered
+/// secrets that it could be, the hint is not needed. The secret does not leave this function.
 pub(in crate::verify::graph) fn expiry(
     application: &Application,
     kind: Kind,
@@ -32,7 +32,7 @@ pub(in crate::verify::graph) fn expiry(
 ) -> Option<Finding> {
     let (what, pointer) = (kind.noun(), kind.pointer());
     let secret = match proof {
-        // A certificate states its own end.
+        // A certificate states its own expiry.
         Some(ClientAuthentication::Certificate(certificate)) => {
             let (end, name) = find_certificate(&application.key_credentials, certificate)?;
             return Some(evaluate(kind, end, &name, limit, seal_command, remedies));
@@ -69,7 +69,7 @@ pub(in crate::verify::graph) fn expiry(
             )]),
         );
     };
-    // Whichever is in use, it ends no later than the last of all.
+    // Whichever credential is in use, it expires no later than the last of all.
     if let Some(end) = end {
         let finding = evaluate(kind, *end, name, limit, seal_command, remedies);
         let alike = candidates.iter().all(|(other, _)| other.as_ref() == Some(end));
@@ -93,7 +93,7 @@ pub(in crate::verify::graph) fn expiry(
     )
 }
 
-/// Returns the finding about the end of a certificate, for a registration that cannot be read.
+/// Returns the finding about the expiry of a certificate, for a registration that cannot be read.
 pub(in crate::verify::graph) fn certificate_expiry(
     certificate: &Certificate,
     limit: (Timestamp, u16),
@@ -164,7 +164,7 @@ fn weekday(day: jiff::civil::Weekday) -> &'static str {
     }
 }
 
-/// The end of a registered credential, and its name.
+/// The expiry of a registered credential, and its name.
 type Registered = (Option<Timestamp>, String);
 
 fn from_password(credential: &PasswordCredential) -> Registered {
@@ -182,7 +182,7 @@ fn from_key(credential: &KeyCredential) -> Registered {
 }
 
 fn find_certificate(credentials: &[KeyCredential], certificate: &Certificate) -> Option<(Timestamp, String)> {
-    // Graph names certificates by SHA-1, in base64 or in hexadecimal. The certificate itself states its end as well.
+    // Graph identifies certificates by SHA-1, in base64 or in hexadecimal. The certificate itself states its expiry as well.
     let thumbprint = certificate.sha1_thumbprint();
     let hex: String = thumbprint.iter().map(|byte| format!("{byte:02X}")).collect();
     let base64 = BASE64_STANDARD.encode(thumbprint);

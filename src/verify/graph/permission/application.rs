@@ -23,7 +23,7 @@ pub(in crate::verify::graph) struct ApplicationPermissions<'a> {
     pub(in crate::verify::graph) object_id: Option<&'a str>,
     /// The redirect URI after consent.
     pub(in crate::verify::graph) redirect: Option<&'a str>,
-    /// Permissions that all profiles of the application need.
+    /// Permissions that at least one profile of the application needs.
     pub(in crate::verify::graph) shared: Option<&'a BTreeSet<&'static str>>,
     pub(in crate::verify::graph) remedies: &'a Remedies<'a>,
 }

@@ -23,12 +23,12 @@ pub(in crate::verify::graph) struct DelegatedPermissions<'a> {
     /// The address of the profile, if it states one: then users send as another mailbox.
     pub(in crate::verify::graph) shared_sender: Option<&'a str>,
     pub(in crate::verify::graph) redirect: &'a str,
-    /// Permissions that all profiles of the application need.
+    /// Permissions that at least one profile of the application needs.
     pub(in crate::verify::graph) shared: Option<&'a BTreeSet<&'static str>>,
     pub(in crate::verify::graph) remedies: &'a Remedies<'a>,
 }
 
-/// Scopes of the sign-in itself, which are never too much.
+/// Scopes of the sign-in itself, which are never excessive.
 const SIGN_IN_SCOPES: [&str; 4] = ["openid", "profile", "email", "offline_access"];
 
 impl DelegatedPermissions<'_> {
