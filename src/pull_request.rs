@@ -87,7 +87,7 @@ impl Forge {
         }
     }
 
-    /// The maximum length of a comment, in characters, with some reserve.
+    /// Returns the maximum length of a comment, in characters, with some reserve.
     ///
     /// Sources: GitHub answers 422 "body is too long (maximum is 65536 characters)"; GitLab, "Instance limits": 1,000,000
     /// characters; Azure DevOps, "Git limits": 150,000 characters.

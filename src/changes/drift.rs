@@ -36,7 +36,7 @@ pub enum DriftKind {
     Restored,
 }
 
-/// One field that drifted.
+/// A field that drifted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DriftField {

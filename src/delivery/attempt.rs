@@ -156,7 +156,7 @@ impl AttemptRunner {
                     self.recorder.settle(settled);
                     return true;
                 }
-                // It may still appear in Sent Items, so this attempt may be a duplicate.
+                // The message may still appear in Sent Items, so this attempt may be a duplicate.
                 Ok(SentItemsResult::NotSent) => (message.search_first, message.possible_duplicate) = (false, true),
                 Ok(SentItemsResult::Unclear(reason)) => {
                     let reason = format!("cannot determine whether it was sent: {reason}");

@@ -180,7 +180,7 @@ impl Recorder {
                 }
                 recorder.wait_for_store().await;
             }
-            // Only now: a claim before the release would not find them, and not be repeated.
+            // The claim comes after the release: an earlier claim would not find the messages, and would not be repeated.
             let now = recorder.now();
             for Claimed { message, .. } in claimed {
                 recorder.message_due(&lane_of(&message), message.next_attempt_at.unwrap_or(now));

@@ -239,7 +239,7 @@ fn describe_failure(profile: &SendingProfile, failure: &Failure) -> String {
 /// Returns true if a finding can be the cause of a failure in a phase. Other findings of the profile and their remedies would
 /// be misleading.
 fn explains(phase: &str, finding: &Finding) -> bool {
-    // Nothing behind a secret that cannot be opened is checked.
+    // If a secret cannot be opened, no later check runs, so this finding explains a failed login or token.
     if finding.id == FindingId::VerifySecret {
         return matches!(phase, "login" | "token") && finding.is_open();
     }

@@ -21,7 +21,7 @@ const DAY: i64 = 24 * 60;
 #[derive(Debug)]
 pub(super) struct MailboxThrottle {
     limits: Effective,
-    /// When each message of the last minute was started. Only kept if there is a rate.
+    /// The start of each message of the last minute. Only kept if there is a rate.
     started: VecDeque<Instant>,
     /// Recipients of the last day, by minute since 1970, and their sum.
     recipients: VecDeque<(i64, u64)>,

@@ -39,7 +39,7 @@ pub struct TreeComparison {
     objects: Arc<Objects>,
 }
 
-/// One side of a comparison, listed. The work tree has no list: its files are read from the disk.
+/// A side of a comparison, with the list of its files. The work tree has no list: its files are read from the disk.
 pub struct ListedTree {
     is_work_tree: bool,
     listing: Listing,

@@ -65,7 +65,7 @@ impl HumanDuration {
         Duration::from_secs(self.0)
     }
 
-    /// In milliseconds, as the store counts.
+    /// Returns the duration in milliseconds, as the store counts.
     pub fn milliseconds(self) -> i64 {
         i64::try_from(self.0.saturating_mul(1000)).unwrap_or(i64::MAX)
     }

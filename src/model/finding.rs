@@ -29,7 +29,7 @@ pub enum Severity {
     Error,
     /// Mail leaves today, but something needs attention.
     Warning,
-    /// For information.
+    /// The finding is for information only.
     Info,
 }
 
@@ -116,7 +116,7 @@ pub struct Finding {
     /// The expected value.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub expected: String,
-    /// The remedy: one step per line, ready to be pasted. Where the verdict is unknown: steps that would decide it.
+    /// The remedy: one step per line, ready to be pasted. For the verdict `unknown`, the steps that would decide it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remedy: Vec<String>,
     /// The expiry of the credential that the finding is about.

@@ -41,7 +41,7 @@ static CATALOGUE: LazyLock<Vec<(Entry, Option<Function>)>> = LazyLock::new(|| {
 });
 
 impl Function {
-    /// Every function, in the catalogue's order.
+    /// Returns every function, in the order of the catalogue.
     pub fn all() -> impl ExactSizeIterator<Item = Function> {
         #[expect(
             clippy::cast_possible_truncation,

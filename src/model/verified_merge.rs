@@ -157,12 +157,12 @@ mod tests {
             ]
         );
         assert!(joined.findings[0].remedy.last().unwrap().contains("1970-01-01 00:00:00Z"));
-        // The same again says the same; the time is that of the proof.
+        // A later run that sees nothing new changes nothing; the time stays that of the proof.
         let again = verified(2, Level::Anonymous, anonymous()).with_earlier(&joined);
         assert_eq!(verdicts(&again), verdicts(&joined));
         assert_eq!(again.findings[0].proved_at, Some(at(0)));
         assert_eq!(again.findings[0].remedy, joined.findings[0].remedy);
-        // And is forgotten in time.
+        // The proof is forgotten in time.
         let late = verified(8 * 24, Level::Anonymous, anonymous()).with_earlier(&again);
         assert_eq!(late.reached, Level::Anonymous);
         assert_eq!(late.count(Verdict::Fail), 0);
@@ -176,10 +176,10 @@ mod tests {
             verdicts(&verified(1, Level::Reader, fixed).with_earlier(&reader)),
             [(FindingId::Redirect, Verdict::Pass)]
         );
-        // Less far, and it passes: that is not the whole of it.
+        // A pass that was seen with less access does not replace the failure.
         let less = verified(1, Level::Credential, vec![(pass(FindingId::Redirect), Level::Credential)]);
         assert_eq!(verdicts(&less.with_earlier(&reader)), [(FindingId::RedirectNative, Verdict::Fail)]);
-        // Less far, and it fails: that is new.
+        // A failure that was seen with less access is new.
         let good = verified(0, Level::Reader, vec![(pass(FindingId::SignIn), Level::Reader)]);
         let failed = verified(1, Level::Credential, vec![(fail(FindingId::SecretWrong), Level::Credential)]);
         assert_eq!(verdicts(&failed.with_earlier(&good)), [(FindingId::SecretWrong, Verdict::Fail)]);

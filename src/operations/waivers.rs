@@ -55,7 +55,8 @@ pub fn apply(report: &mut Report, settings: &VerifySettings, now: Timestamp, com
     }
 }
 
-/// Returns the remedy for a waiver that matched nothing; none if that is not known.
+/// Returns the remedy for a waiver that matched nothing; none if it is not known whether the finding
+/// was checked.
 fn unused_remedy(waiver: &Waiver, complete: Option<&Desired>) -> Option<String> {
     if waiver.finding.parse::<FindingId>().is_err() {
         return Some("The id does not exist; `mailwright explain` lists all of them.".to_owned());

@@ -206,7 +206,7 @@ pub fn group_changes(changes: BTreeMap<EnvironmentName, GeneralizedChange>) -> V
 pub struct Generalizer(Vec<(String, String)>);
 
 impl Generalizer {
-    /// The values of an environment of a repository.
+    /// Creates the replacements for an environment: its name, and the values of its variables.
     pub fn for_environment(name: &EnvironmentName, repository: &Repository) -> Self {
         let (variables, _) = repository.variables(name);
         let mut texts: Vec<(String, String)> = variables

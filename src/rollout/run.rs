@@ -381,7 +381,7 @@ impl Run {
             .count()
     }
 
-    /// The environments that failed, with the reasons.
+    /// Returns the environments that failed, with the reasons.
     pub fn problems(&self) -> impl Iterator<Item = (&EnvironmentName, &Problem)> {
         self.environments.iter().filter_map(|(name, run)| Some((name, run.problem.as_ref()?)))
     }

@@ -163,9 +163,9 @@ pub struct Redirects {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Requests {
-    /// Of the application.
+    /// Permissions of the application itself.
     pub application: Vec<String>,
-    /// Of signed-in users.
+    /// Permissions of signed-in users.
     pub delegated: Vec<String>,
 }
 
@@ -207,7 +207,7 @@ pub struct Federated {
 pub struct Smtp {
     /// User names and passwords, which protect nothing.
     pub users: BTreeMap<String, String>,
-    /// True if it requires a login.
+    /// True if the server requires a login.
     pub requires_login: bool,
     /// Senders that it refuses.
     pub refused_senders: Vec<String>,
@@ -217,7 +217,7 @@ pub struct Smtp {
     pub no_starttls: bool,
     /// The largest mail, in bytes.
     pub size: Option<u64>,
-    /// True if it accepts connections and sends nothing.
+    /// True if the server accepts connections and sends nothing.
     pub silent: bool,
 }
 

@@ -209,7 +209,8 @@ pub fn open<'a>(
     identities: impl Iterator<Item = &'a dyn age::Identity>,
 ) -> Result<SecretSlice<u8>, OpenError> {
     let binary = header::strip_armor(file)?;
-    // One after the other, so that an unknown passphrase does not prevent the next key from being tried.
+    // The identities are tried one after the other, so that an unknown passphrase does not prevent the next key from being
+    // tried.
     let mut failure = OpenError::NotForUs;
     for identity in identities {
         match header::parse_header(&binary)?.decrypt(std::iter::once(identity)).map_err(|error| open_error(&error)) {

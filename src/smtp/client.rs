@@ -96,11 +96,11 @@ impl fmt::Display for SmtpError {
 /// Deadlines for the transmission of contents.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DataDeadlines {
-    /// For the whole contents.
+    /// The deadline for the whole contents.
     pub(crate) whole: Duration,
-    /// For each part of them.
+    /// The deadline for each part of the contents.
     pub(crate) part: Duration,
-    /// For the reply to the final dot.
+    /// The deadline for the reply to the final dot.
     pub(crate) dot: Duration,
 }
 

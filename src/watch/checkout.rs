@@ -40,12 +40,12 @@ enum Origin {
 }
 
 impl Files {
-    /// A folder that another program updates.
+    /// Creates the source for a folder that another program updates.
     pub fn folder(path: PathBuf) -> Self {
         Self { origin: Origin::Folder(path), last: None, revision: 0 }
     }
 
-    /// A clone that follows a branch.
+    /// Creates the source for a clone that follows a branch.
     pub fn branch(follower: Follower) -> Self {
         Self { origin: Origin::Branch(follower), last: None, revision: 0 }
     }

@@ -25,7 +25,7 @@ pub(super) struct LoadedFiles {
 }
 
 impl LoadedFiles {
-    /// The files as operations take them.
+    /// Returns the files in the form that operations take.
     pub(super) fn as_environment_files(&self) -> EnvironmentFiles<'_> {
         let Snapshot { repository, source, source_refusal, .. } = &*self.snapshot;
         EnvironmentFiles {
@@ -142,7 +142,7 @@ mod tests {
     /// Contents by id. Those of `slow` are returned when they are released.
     #[derive(Default)]
     struct Disk {
-        /// True if they were requested, and true if they are released.
+        /// The two flags: true if the contents were requested, and true if they are released.
         state: Mutex<(bool, bool)>,
         changed: Condvar,
     }

@@ -5,14 +5,14 @@ use std::time::Duration;
 /// The time that each phase may take.
 #[derive(Clone, Copy, Debug)]
 pub struct SmtpDeadlines {
-    /// For each step of connecting: name resolution, TCP with a TLS handshake, STARTTLS.
+    /// The deadline for each step of connecting: name resolution, TCP with a TLS handshake, STARTTLS.
     pub connect: Duration,
-    /// For the greeting, and for the reply to each command.
+    /// The deadline for the greeting, and for the reply to each command.
     pub command: Duration,
-    /// For the content as a whole, plus one second per 10 kB. The same, computed for 64 KiB, applies to each 64 KiB, so that a
-    /// server that stops reading is noticed early.
+    /// The deadline for the content as a whole, plus one second per 10 kB. The same value, computed for 64 KiB, applies to each
+    /// 64 KiB, so that a server that stops reading is noticed early.
     pub data: Duration,
-    /// For the reply to the final dot (RFC 5321 asks for ten minutes).
+    /// The deadline for the reply to the final dot (RFC 5321 asks for ten minutes).
     pub dot: Duration,
 }
 

@@ -20,7 +20,7 @@ pub(in crate::delivery) struct Failure {
     pub(in crate::delivery) remedy: Option<&'static str>,
     /// True if the failure concerns the server or the connection and not the message.
     pub(in crate::delivery) concerns_server: bool,
-    /// For how long the server asks to wait.
+    /// The time that the server asks to wait.
     pub(in crate::delivery) retry_after: Option<Duration>,
     /// Recipients that were refused on their own before the rest failed.
     pub(in crate::delivery) refused: Vec<Refusal>,

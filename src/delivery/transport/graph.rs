@@ -34,7 +34,7 @@ use crate::{
 
 /// The largest message that is sent in one request. Graph accepts 4 MB, and base64 adds a third.
 const ONE_REQUEST: usize = 2_900_000;
-/// From this size on an attachment needs an upload session: its request would have 4 MB in base64.
+/// The size from which an attachment needs an upload session: its request would have 4 MB in base64.
 const SESSION_FROM: usize = 2_900_000;
 /// Graph's code for an attachment that is too small for an upload session. Microsoft documents 3 MB as the limit, and not
 /// how many bytes these are.

@@ -140,7 +140,7 @@ impl Drop for Admission {
     }
 }
 
-/// The part of an address that one client can hardly choose: all of IPv4, the first 64 bits of IPv6.
+/// Returns the part of an address that one client can hardly choose: all of IPv4, the first 64 bits of IPv6.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),

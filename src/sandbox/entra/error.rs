@@ -73,7 +73,7 @@ impl OAuthError {
             "trace_id": trace,
             "correlation_id": correlation,
         });
-        // Only codes with a page of their own have an address.
+        // Only codes that have a page get its address.
         if !matches!(self.code, 700_038 | 70_003) {
             body["error_uri"] = json!(format!("{}/error?code={}", sandbox.address(), self.code));
         }

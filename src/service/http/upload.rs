@@ -42,9 +42,9 @@ const DOCUMENTS_PER_CALLER: usize = 32;
 /// Memory for bodies of one class, in KiB.
 #[derive(Clone)]
 pub(in crate::service) struct MemoryBudget {
-    /// For bodies that arrive, beyond [`UNRESERVED`] each.
+    /// Memory for bodies that arrive; the first [`UNRESERVED`] bytes of each are not counted.
     arriving: Arc<Semaphore>,
-    /// For bodies that are processed.
+    /// Memory for bodies that are processed.
     processing: Arc<Semaphore>,
     /// The total of `processing`: a larger body reserves all of it.
     processing_limit: usize,

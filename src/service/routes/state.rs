@@ -61,7 +61,7 @@ pub(super) async fn get_state(
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
     let permit = service.state_responses.acquire(&caller)?;
-    // Not on the async runtime: serialising ten thousand profiles takes a while.
+    // This does not run on the async runtime, because serialising ten thousand profiles takes a while.
     let (body, permit) = tokio::task::spawn_blocking(move || (serde_json::to_vec(state.as_ref()), permit))
         .await
         .map_err(HttpProblem::internal)?;

@@ -182,7 +182,7 @@ pub(super) async fn revoke_token(
     let event =
         AuditEvent { at: now, actor: caller.name, action: "token.revoke", outcome: AuditOutcome::Accepted, detail };
     let revoked = service.store.revoke_token(&id, now, event).await;
-    // Also after a failure: the outcome in the store is unknown.
+    // This follows a failure as well: the outcome in the store is unknown.
     service.tokens_changed();
     revoked?.map(Json).ok_or_else(|| token_not_found(&service, "the token does not exist"))
 }

@@ -106,7 +106,7 @@ impl<'a> Row<'a> {
 pub(super) struct History {
     /// The generation's own row, each column.
     pub(super) generation: Vec<Option<String>>,
-    /// By profile: the hash of the live profile; none if it is deleted.
+    /// The hash of each live profile, by name; none if it is deleted.
     pub(super) profiles: Vec<(String, Option<Hash>)>,
     /// The hash of each profile's row, by name, if the commit wrote all of them: then no row is read again.
     pub(super) rows: Option<Vec<(String, Hash)>>,

@@ -51,7 +51,7 @@ impl Messages for SqliteStore {
             let result = match change(message) {
                 Err(why) => Ok(Some(Err(why))),
                 Ok((settled, event)) => settle(connection, &settled).and_then(|(events, number)| {
-                    // Its lifetime begins again: earlier pauses of its lane do not count.
+                    // The lifetime of the message begins again: earlier pauses of its lane do not count.
                     if settled.message.queued_since() != queued_since {
                         set_paused_before(connection, number, &settled.message)?;
                     }

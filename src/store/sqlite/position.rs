@@ -43,7 +43,7 @@ pub(super) struct Position {
     pub(super) head: Option<Head>,
 }
 
-/// The state of a database after a transaction.
+/// The extent of a database after a transaction: how many transactions and audit entries it has.
 #[derive(Clone, Debug)]
 pub(super) struct Extent {
     /// Number of transactions so far.

@@ -210,7 +210,7 @@ fn claim(
 /// The time since which a lane's clock is paused, and earlier pauses in total.
 pub(super) type PausedTime = (Option<i64>, i64);
 
-/// The lane's number, and the state of its clock.
+/// Returns the lane's number, and the state of its clock.
 pub(super) fn find_lane(connection: &Connection, lane: &Lane) -> Result<Option<(i64, PausedTime)>, StoreError> {
     connection
         .prepare_cached("SELECT id, paused_since, paused_total FROM lane WHERE company = ?1 AND function = ?2")

@@ -125,7 +125,7 @@ impl DelegateApplication {
 impl Installed {
     async fn read(access: &DirectoryAccess, client: &str) -> Self {
         let path = |rest: &str| format!("/servicePrincipals(appId='{}'){rest}", quote_odata(client));
-        // One assignment proves that there are some.
+        // A single assignment proves that there are some, so only one is requested.
         let (grants_path, assigned_path) = (path("/oauth2PermissionGrants"), path("/appRoleAssignedTo?$top=1"));
         let (principal, grants, assigned) = tokio::join!(
             access.principal(client),

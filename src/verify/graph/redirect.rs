@@ -291,7 +291,7 @@ fn difference(wanted: &str, registered: &str) -> Difference {
     if a.query() != b.query() || a.fragment() != b.fragment() {
         return Difference::Query;
     }
-    // The crate writes an empty path as `/`, and keeps the case of a path.
+    // The `url` crate writes an empty path as `/`, and keeps the case of a path.
     if a.path() == b.path() {
         let bare = |text: &str| text.trim_end_matches('/').to_lowercase();
         return if a.path() == "/"
