@@ -212,7 +212,7 @@ codes! {
     "0333" Error LastAdministrator(409) "last administrator token";
     "0334" Error NotHosted(404) "environment not served at this address";
     "0335" Error DataFolderMismatch "data folder of another kind";
-    "0340" Error HoldTargetMissing(422) "hold for an unknown profile or company";
+    "0340" Error HoldTargetMissing(422) "hold for an unknown profile";
     "0350" Error SignInFailed "sign-in of the reader failed";
     "0351" Error ReaderTokenUnusable "unusable reader token";
     "0360" Error ReservedSecretName "reserved secret name";

@@ -204,6 +204,8 @@ pub struct Search {
     pub company: Option<CompanyId>,
     /// The function.
     pub function: Option<Function>,
+    /// The beginning of the id, in the form of [`message_id_prefix`].
+    pub id_prefix: Option<String>,
     /// The `Message-ID`.
     pub message_id: Option<String>,
     /// The document's type and number.
@@ -214,6 +216,22 @@ pub struct Search {
     pub owner: Option<String>,
     /// Older than this one, by the order of acceptance.
     pub before: Option<u64>,
+}
+
+/// Returns the beginning of a message's id as the store has it: lower case, with dashes. None if the text cannot be one.
+pub fn message_id_prefix(text: &str) -> Option<String> {
+    let digits: String = text.chars().filter(|character| *character != '-').collect();
+    if !(1..=32).contains(&digits.len()) || !digits.chars().all(|character| character.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut prefix = String::new();
+    for (index, digit) in digits.to_ascii_lowercase().chars().enumerate() {
+        if matches!(index, 8 | 12 | 16 | 20) {
+            prefix.push('-');
+        }
+        prefix.push(digit);
+    }
+    Some(prefix)
 }
 
 /// Accepted messages with their attempts and contents.

@@ -247,7 +247,7 @@ fn headers_and_addresses_that_make_no_sense() {
         ("/v1/resolve", 400),
         ("/v1/resolve?company=EDU1&function=nothing", 400),
         ("/v1/resolve?company=edu1&function=default", 400),
-        ("/v1/resolve?company=EDU9&function=default", 404),
+        ("/v1/resolve?company=EDU9&function=default", 422),
     ] {
         let answer = repo.http("GET", path, &[], b"");
         assert_eq!(answer.status, status, "{path}: {}", answer.body);

@@ -14,8 +14,9 @@ use utoipa::{
 
 use crate::{
     api::ProblemDetails,
-    model::{Code, Problem, rules::Violation},
+    model::{Code, CompanyId, EnvironmentName, Problem, Settings, rules::Violation},
     store::StoreError,
+    text::enumerate,
 };
 
 /// Maximum number of violations in an answer.
@@ -60,6 +61,18 @@ impl HttpProblem {
 
     pub(in crate::service) fn not_found(message: impl Into<String>) -> Self {
         Self::new(Code::NotFound, message)
+    }
+
+    /// Creates the problem for a company that the environment does not have.
+    pub(in crate::service) fn unknown_company(
+        company: &CompanyId,
+        settings: &Settings,
+        environment: &EnvironmentName,
+    ) -> Self {
+        let known = enumerate(settings.companies.iter().map(ToString::to_string), 10);
+        let known = if known.is_empty() { "none".to_owned() } else { known };
+        Self::new(Code::UnknownCompany, format!("the environment `{environment}` has no company `{company}`"))
+            .remedy(format!("Correct the company, or add it to environment.yaml and apply. There are: {known}."))
     }
 
     /// Creates the problem for an address that names no environment, or one that is not served there.

@@ -49,13 +49,11 @@ pub(super) async fn create_hold(
     }
     let state = service.state();
     let missing = |message: String| {
-        HttpProblem::new(Code::HoldTargetMissing, message).remedy(format!(
-            "Correct the name. `mailwright status {}` lists companies and profiles.",
-            state.environment
-        ))
+        HttpProblem::new(Code::HoldTargetMissing, message)
+            .remedy(format!("Correct the name. `mailwright status {}` lists the profiles.", state.environment))
     };
     if let Some(company) = wanted.company.as_ref().filter(|company| !state.settings.companies.contains(*company)) {
-        return Err(missing(format!("the environment has no company `{company}`")));
+        return Err(HttpProblem::unknown_company(company, &state.settings, &state.environment));
     }
     if let Some(name) = wanted.profile.as_ref().filter(|name| state.live().all(|(own, _)| own != *name)) {
         return Err(missing(format!("the environment has no profile `{name}`")));

@@ -33,7 +33,7 @@ use crate::{
         },
         submissions::{Addressing, SubmissionBody, SubmissionReceipt, idempotency_key, malformed},
     },
-    store::outbox::Search,
+    store::outbox::{Search, message_id_prefix},
 };
 
 /// Maximum number of messages per page.
@@ -201,6 +201,8 @@ pub(super) struct SearchParameters {
     /// The function.
     #[param(value_type = Option<String>)]
     function: Option<Function>,
+    /// The message's id, or its beginning.
+    id: Option<String>,
     /// The `Message-ID`, with its angle brackets.
     message_id: Option<String>,
     /// The document's type.
@@ -229,11 +231,14 @@ pub(super) async fn search_messages(
     if parameters.document_number.is_some() && parameters.document_type.is_none() {
         return Err(HttpProblem::malformed("`documentNumber` requires `documentType`"));
     }
+    let wrong = || HttpProblem::malformed("`id` is not the beginning of a message's id");
+    let id_prefix = parameters.id.map(|text| message_id_prefix(&text).ok_or_else(wrong)).transpose()?;
     let limit = parameters.limit.unwrap_or(50).clamp(1, PAGE_LIMIT);
     let search = Search {
         status: parameters.status,
         company: parameters.company,
         function: parameters.function,
+        id_prefix,
         message_id: parameters.message_id,
         document: parameters.document_type.map(|kind| (kind, parameters.document_number)),
         // As it is stored: the domain in A-labels.

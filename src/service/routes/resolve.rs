@@ -45,8 +45,7 @@ pub(super) async fn resolve_profile(
 ) -> Result<Json<Resolution>, HttpProblem> {
     let state = service.state();
     if !state.settings.companies.contains(&company) {
-        return Err(HttpProblem::not_found(format!("the environment has no company `{company}`"))
-            .remedy(format!("`mailwright status {}` lists the companies.", state.environment)));
+        return Err(HttpProblem::unknown_company(&company, &state.settings, &state.environment));
     }
     Ok(Json(Resolver::new(state.live()).explain(&Cell { company, function, client })))
 }

@@ -71,8 +71,7 @@ pub(super) async fn create_token(
     // Before the first apply no company is known, so all names are accepted.
     let unknown = |company: &&CompanyId| state.generation > 0 && !state.settings.companies.contains(*company);
     if let Some(company) = wanted.scope.companies.iter().find(unknown) {
-        return Err(HttpProblem::new(Code::UnknownCompany, format!("the environment has no company `{company}`"))
-            .remedy("Correct the name, or add the company to the environment's file and apply."));
+        return Err(HttpProblem::unknown_company(company, &state.settings, &state.environment));
     }
     // Two administrators must not use the same name at the same time.
     let _one_at_a_time = service.changing.lock().await;

@@ -386,6 +386,11 @@ fn find_many(connection: &Connection, search: &Search, limit: u32) -> Result<Vec
     if let Some(function) = search.function {
         add("m.lane IN (SELECT id FROM lane WHERE function = ?)", function.id().to_owned());
     }
+    if let Some(prefix) = &search.id_prefix {
+        add("m.id >= ?", prefix.clone());
+        // The first text behind all that begin with the prefix: `g` follows the digits and the dash.
+        add("m.id < ?", format!("{prefix}g"));
+    }
     if let Some(id) = &search.message_id {
         add("m.message_id = ?", id.clone());
     }
