@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Fault {
     /// A part of the path of the request, `/oauth2/v2.0/token` or `/v1.0/users/`; `$batch/users` inside a batch;
-    /// `dns/NAME` for the name server, which then fails (SERVFAIL) regardless of the other fields.
+    /// `dns/NAME` for the name server, which then fails (SERVFAIL) regardless of the other fields; `smtp/PHASE` for the
+    /// mail server, where only `status`, `code`, `text`, `after`, `delay` and `reset` apply.
     pub at: String,
     /// The number of requests that fail; none means all.
     pub times: Option<u32>,
@@ -25,8 +26,10 @@ pub struct Fault {
     pub as_date: bool,
     /// A code of Entra (`7000222`), in a reply of the token endpoint.
     pub aadsts: Option<u32>,
-    /// A code of Graph, with `status`.
+    /// A code of Graph, or an enhanced status code of SMTP (`4.3.2`), with `status`.
     pub code: Option<String>,
+    /// The text of an SMTP reply, with `status`.
+    pub text: Option<String>,
     /// The request is carried out first, and only its reply is wrong.
     pub after: bool,
     /// The delay of the reply, in milliseconds.
@@ -75,10 +78,24 @@ impl Fault {
         })
     }
 
+    /// Returns true if the usual SMTP reply is not sent.
+    pub(super) fn replaces_smtp_reply(&self) -> bool {
+        self.reset || self.smtp_reply().is_some()
+    }
+
+    /// Returns the SMTP reply, if the fault has one: `451 4.3.0 Fault of the scenario`.
+    pub(super) fn smtp_reply(&self) -> Option<String> {
+        let status = self.status.filter(|status| (200..600).contains(status))?;
+        let code = self.code.clone().unwrap_or_else(|| format!("{}.3.0", status / 100));
+        let text = self.text.as_deref().unwrap_or("Fault of the scenario");
+        Some(format!("{status} {code} {text}").replace(['\r', '\n'], " "))
+    }
+
     /// Returns true if the fault applies to a path, and counts it.
     pub(super) fn applies_to(&mut self, path: &str) -> bool {
-        // A fault of every reply of Entra and Graph does not apply to the name server.
-        let is_target = path.contains(&self.at) && path.starts_with("dns/") == self.at.starts_with("dns/");
+        // A fault of every reply of Entra and Graph does not apply to the name server and the mail server.
+        let is_of = |server: &str| path.starts_with(server) == self.at.starts_with(server);
+        let is_target = path.contains(&self.at) && is_of("dns/") && is_of("smtp/");
         if !is_target || self.times == Some(0) {
             return false;
         }

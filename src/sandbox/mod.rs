@@ -2,7 +2,8 @@
 //!
 //! [`SandboxServer::start`] serves a [`Scenario`]. Only `cli` uses this module: a profile reaches
 //! the sandbox by the cloud `custom` or by a host name, like the real services. Replies follow
-//! Microsoft's documentation, errors included. The sandbox writes nothing to disk, and its secrets protect nothing.
+//! Microsoft's documentation, errors included. The sandbox writes nothing to disk but its
+//! authority, if it is to be kept, and its secrets protect nothing.
 //!
 //! | part | contents |
 //! | --- | --- |
@@ -10,10 +11,10 @@
 //! | `graph` | the directory, mailboxes, `sendMail`, upload sessions, `$batch` |
 //! | `smtp`, `dns` | a mail server and text records |
 //! | [`faults`] | faults that a scenario injects |
-//! | `authority` | its certificate authority, created at each start |
+//! | `authority` | its certificate authority, created at each start or kept in a folder |
 //!
 //! Under `/sandbox` it can be inspected and changed while it runs: `GET /sandbox/mail`, `GET /sandbox/requests`,
-//! `PUT /sandbox/scenario`, `POST /sandbox/faults`, `POST /sandbox/device`.
+//! `PUT /sandbox/scenario`, `GET`, `POST` and `DELETE /sandbox/faults`, `POST /sandbox/device`.
 
 mod authority;
 mod dns;
@@ -27,13 +28,14 @@ mod tokens;
 use std::{
     collections::{HashMap, VecDeque},
     net::SocketAddr,
+    path::Path,
     sync::{Arc, RwLock},
 };
 
 use axum::{
     Json, Router,
     body::Body,
-    extract::{DefaultBodyLimit, Request, State},
+    extract::{DefaultBodyLimit, Query, Request, State},
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -163,9 +165,14 @@ pub struct SandboxServer {
 }
 
 impl SandboxServer {
-    /// Starts everything on 127.0.0.1.
+    /// Starts everything on 127.0.0.1, with a new certificate authority.
     pub async fn start(scenario: Scenario, ports: Ports) -> Result<Self, String> {
-        let authority = authority::Authority::new(&["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+        Self::start_with_authority(scenario, ports, None).await
+    }
+
+    /// Starts everything on 127.0.0.1. The certificate authority is that of a folder, which is filled if it has none.
+    pub async fn start_with_authority(scenario: Scenario, ports: Ports, folder: Option<&Path>) -> Result<Self, String> {
+        let authority = authority::Authority::new(&["localhost".to_owned(), "127.0.0.1".to_owned()], folder)?;
         let listen_error =
             |what: &str, port: u16, error: &std::io::Error| format!("cannot listen for {what} on port {port}: {error}");
         let listen = async |what: &str, port: u16| {
@@ -235,7 +242,7 @@ fn routes(sandbox: Arc<Sandbox>) -> Router {
         .route("/sandbox/requests", get(requests))
         .route("/sandbox/introspect", post(entra::introspect))
         .route("/sandbox/scenario", put(set_scenario).get(scenario))
-        .route("/sandbox/faults", post(add_fault))
+        .route("/sandbox/faults", post(add_fault).get(faults_now).delete(remove_faults))
         .route("/sandbox/device", get(device_page).post(approve))
         .layer(middleware::from_fn_with_state(Arc::clone(&sandbox), inject_faults))
         .layer(DefaultBodyLimit::max(64 * 1024 * 1024))
@@ -386,6 +393,21 @@ async fn set_scenario(State(sandbox): State<Arc<Sandbox>>, Json(scenario): Json<
 
 async fn add_fault(State(sandbox): State<Arc<Sandbox>>, Json(fault): Json<Fault>) -> StatusCode {
     sandbox.change(|scenario| scenario.faults.push(fault));
+    StatusCode::NO_CONTENT
+}
+
+async fn faults_now(State(sandbox): State<Arc<Sandbox>>) -> Json<Value> {
+    Json(json!({ "faults": sandbox.scenario().faults }))
+}
+
+/// The faults to remove: those with this `at`, or all.
+#[derive(Deserialize)]
+struct RemovedFaults {
+    at: Option<String>,
+}
+
+async fn remove_faults(State(sandbox): State<Arc<Sandbox>>, Query(removed): Query<RemovedFaults>) -> StatusCode {
+    sandbox.change(|scenario| scenario.faults.retain(|fault| removed.at.as_ref().is_some_and(|at| *at != fault.at)));
     StatusCode::NO_CONTENT
 }
 

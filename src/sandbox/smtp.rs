@@ -11,7 +11,18 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Sandbox, SentMail};
+use super::{Sandbox, SentMail, faults::Fault};
+
+/// The commands that a fault can apply to, with the name of their phase. `greeting` and `dot` are phases, too.
+const PHASES: &[(&str, &str)] = &[
+    ("EHLO", "ehlo"),
+    ("HELO", "ehlo"),
+    ("STARTTLS", "starttls"),
+    ("AUTH", "auth"),
+    ("MAIL", "mail"),
+    ("RCPT", "rcpt"),
+    ("DATA", "data"),
+];
 
 /// The longest line, in bytes.
 const LINE_LIMIT: usize = 64 * 1024;
@@ -55,6 +66,17 @@ async fn serve_connection(
     Ok(())
 }
 
+/// The effect of a fault on a phase of a session.
+#[derive(PartialEq)]
+enum Injected {
+    /// There is none, or only a delay: the phase goes on.
+    Nothing,
+    /// The reply was sent instead of the usual one.
+    Replied,
+    /// The connection ends.
+    Closed,
+}
+
 struct Session<'a> {
     sandbox: &'a Sandbox,
     encrypted: bool,
@@ -75,14 +97,25 @@ impl<'a> Session<'a> {
         greets: bool,
     ) -> std::io::Result<Option<BufReader<S>>> {
         if greets {
+            if self.inject(&mut stream, "greeting").await? != Injected::Nothing {
+                return Ok(None);
+            }
             reply(&mut stream, "220 sandbox.invalid ESMTP Mailwright sandbox").await?;
         }
         loop {
             let Some(line) = read_line(&mut stream).await? else { return Ok(None) };
             let upper = line.to_ascii_uppercase();
+            let verb = upper.split_whitespace().next().unwrap_or_default();
+            if let Some((_, phase)) = PHASES.iter().find(|(of, _)| *of == verb) {
+                match self.inject(&mut stream, phase).await? {
+                    Injected::Nothing => {}
+                    Injected::Replied => continue,
+                    Injected::Closed => return Ok(None),
+                }
+            }
             let scenario = self.sandbox.scenario();
             let smtp = &scenario.smtp;
-            match upper.split_whitespace().next().unwrap_or_default() {
+            match verb {
                 "EHLO" | "HELO" => {
                     let mut lines = vec![
                         "sandbox.invalid".to_owned(),
@@ -146,9 +179,17 @@ impl<'a> Session<'a> {
                     let Some(mail) = read_mail(&mut stream).await? else { return Ok(None) };
                     let mail = json!({ "mime": mail, "to": std::mem::take(&mut self.to), "user": self.user });
                     let from = self.from.take().unwrap_or_default();
-                    self.sandbox
-                        .record_mail(SentMail { by: "smtp".to_owned(), from, at: self.sandbox.now(), mail })
-                        .await;
+                    let fault = self.sandbox.take_fault("smtp/dot");
+                    if fault.as_ref().is_none_or(|fault| fault.after || !fault.replaces_smtp_reply()) {
+                        self.sandbox
+                            .record_mail(SentMail { by: "smtp".to_owned(), from, at: self.sandbox.now(), mail })
+                            .await;
+                    }
+                    match apply(fault, &mut stream).await? {
+                        Injected::Nothing => {}
+                        Injected::Replied => continue,
+                        Injected::Closed => return Ok(None),
+                    }
                     reply(&mut stream, "250 2.6.0 Queued mail for delivery").await?;
                 }
                 "RSET" => {
@@ -164,6 +205,11 @@ impl<'a> Session<'a> {
                 _ => reply(&mut stream, "500 5.3.3 Unrecognized command").await?,
             }
         }
+    }
+
+    /// Applies the fault of a phase, if the scenario has one.
+    async fn inject<S: AsyncWrite + Unpin>(&self, stream: &mut S, phase: &str) -> std::io::Result<Injected> {
+        apply(self.sandbox.take_fault(&format!("smtp/{phase}")), stream).await
     }
 
     async fn auth<S: AsyncRead + AsyncWrite + Unpin>(
@@ -242,6 +288,18 @@ impl Session<'_> {
             reply(stream, "535 5.7.3 Authentication unsuccessful").await
         }
     }
+}
+
+/// Applies a fault: delays, replies or closes. A reply of 421 ends the connection, too.
+async fn apply<S: AsyncWrite + Unpin>(fault: Option<Fault>, stream: &mut S) -> std::io::Result<Injected> {
+    let Some(fault) = fault else { return Ok(Injected::Nothing) };
+    tokio::time::sleep(fault.delay()).await;
+    if fault.reset {
+        return Ok(Injected::Closed);
+    }
+    let Some(text) = fault.smtp_reply() else { return Ok(Injected::Nothing) };
+    reply(stream, &text).await?;
+    Ok(if text.starts_with("421") { Injected::Closed } else { Injected::Replied })
 }
 
 fn address(line: &str) -> String {

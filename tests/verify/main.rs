@@ -9,6 +9,7 @@ mod findings;
 mod graph_metadata;
 mod postfix;
 mod sandbox_clients;
+mod sandbox_mail_faults;
 mod sandbox_odata;
 mod sign_in_corpus;
 mod size;
