@@ -40,6 +40,27 @@ const KNOWN: &[&str] = &[
     LOG,
 ];
 
+/// The width of text that is not printed to a terminal.
+pub(crate) const COLUMNS: &str = "COLUMNS";
+
+/// Every variable that users set, with its meaning.
+pub(crate) const LIST: &[(&str, &str)] = &[
+    (SERVICE, "address of the service; `{environment}` in it is replaced"),
+    (TOKEN, "the bearer token"),
+    (TOKEN_FILE, "file with the bearer token; `{environment}` in its name is replaced"),
+    (TOKEN_ORIGINS, "origins that the token may be sent to"),
+    (CA_FILE, "PEM file with the certificate authority of the service"),
+    (AGE_IDENTITY_FILE, "file with age identities that open secrets"),
+    (SSH_KEY_FILE, "SSH key that signs approvals"),
+    (OIDC_AUDIENCE, "audience of the identity token that is requested from GitHub Actions"),
+    (READER_TOKEN, "token with read access to the directory, for `verify`"),
+    (LOG, "filter of the log: `info`, `mailwright=debug`"),
+    ("NO_COLOR", "no colours, if it is set"),
+    (COLUMNS, "width of text that is not printed to a terminal; otherwise lines are not folded"),
+    ("TZ", "time zone of the times that are shown; JSON documents have UTC"),
+    ("VISUAL, EDITOR", "editor of `secrets edit`"),
+];
+
 /// Returns the value of a variable; an empty value counts as absent.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads them")]
 pub(crate) fn read(name: &str) -> Option<String> {
@@ -187,6 +208,11 @@ mod tests {
             assert!(!is_service_link(name, value), "{name}={value}");
         }
         assert!(KNOWN.iter().all(|name| !is_service_link(name, "10.96.14.2") && !is_service_link(name, "8470")));
+    }
+
+    #[test]
+    fn the_list_has_every_variable() {
+        assert!(KNOWN.iter().all(|name| LIST.iter().any(|(listed, _)| listed == name)));
     }
 
     #[test]

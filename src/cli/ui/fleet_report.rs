@@ -65,7 +65,9 @@ impl Summary {
     /// Prints the result of a single environment, and returns the exit.
     pub(crate) fn print(self, context: &Context, format: Format) -> Result<Exit, CliError> {
         if format == Format::Json {
-            context.printer.out(&format!("{:#}", self.document));
+            context.printer.json(&self.document);
+        } else if format == Format::Markdown {
+            context.printer.document(&self.text);
         } else {
             context.printer.out(&self.text);
         }
@@ -139,10 +141,10 @@ impl FleetReport {
     pub(crate) fn print(&self, context: &Context, format: Format, labels: &SummaryLabels) -> Result<Exit, CliError> {
         match format {
             Format::Human => self.print_text(context, labels),
-            Format::Markdown => context.printer.out(&self.markdown(labels)),
+            Format::Markdown => context.printer.document(&self.markdown(labels)),
             Format::Json => {
                 self.print_failures(context);
-                context.printer.out(&format!("{:#}", self.document(labels)));
+                context.printer.json(&self.document(labels));
             }
         }
         self.exit(format == Format::Json)

@@ -9,4 +9,6 @@ pub(crate) mod plan;
 pub(crate) mod printer;
 pub(crate) mod progress;
 pub(crate) mod table;
+pub(crate) mod terminal;
 pub(crate) mod wording;
+pub(crate) mod wrap;

@@ -67,6 +67,6 @@ pub(crate) fn report_rollback(context: &Context, format: Format, shown: &Plan, t
             changed.generation
         ));
     } else {
-        context.printer.out(&format!("{:#}", json!({ "plan": shown, "result": changed })));
+        context.printer.json(&json!({ "plan": shown, "result": changed }));
     }
 }

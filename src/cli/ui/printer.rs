@@ -1,5 +1,7 @@
 //! Terminal output: results to standard output, messages to standard error, colour only when enabled.
 //!
+//! Results and messages are folded to the width of the terminal; documents that programs read are not.
+//!
 //! Of every text only line breaks, tabs and this program's own colours reach the terminal. Other control characters are
 //! escaped; in JSON the escape means the same.
 //!
@@ -13,7 +15,14 @@ use std::{
 
 use anstream::{AutoStream, ColorChoice};
 
-use crate::text::{printable_lines, printable_log_line};
+use crate::{
+    cli::ui::{
+        format::versioned,
+        terminal::{message_width, output_width},
+        wrap::wrap,
+    },
+    text::{printable_lines, printable_log_line},
+};
 
 /// Use of colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -72,10 +81,24 @@ impl Printer {
         }
     }
 
-    /// Prints a result to standard output, with a line break.
+    /// Prints a result to standard output, folded to the terminal's width, with a line break.
     pub(crate) fn out(&self, text: &str) {
+        self.write_out(text, output_width());
+    }
+
+    /// Prints a document that programs read to standard output, with a line break. Its lines are not folded.
+    pub(crate) fn document(&self, text: &str) {
+        self.write_out(text, None);
+    }
+
+    /// Prints a JSON document with the version of its form to standard output.
+    pub(crate) fn json(&self, document: &serde_json::Value) {
+        self.document(&format!("{:#}", versioned(document)));
+    }
+
+    fn write_out(&self, text: &str, width: Option<usize>) {
         let mut stream = AutoStream::new(std::io::stdout().lock(), self.choice());
-        drop(writeln!(stream, "{}", printable_lines(text.strip_suffix('\n').unwrap_or(text))));
+        drop(writeln!(stream, "{}", folded(text, width)));
     }
 
     /// Prints a message about the command as a whole to standard error, also while environments are processed in parallel.
@@ -92,7 +115,7 @@ impl Printer {
             return;
         }
         let mut stream = AutoStream::new(std::io::stderr().lock(), self.choice());
-        drop(writeln!(stream, "{}", printable_lines(text.strip_suffix('\n').unwrap_or(text))));
+        drop(writeln!(stream, "{}", folded(text, message_width())));
     }
 
     /// Reports that a step takes long: as a message, or as the status of the environment.
@@ -134,5 +157,14 @@ impl Printer {
         drop(stream.flush());
         let mut line = String::new();
         std::io::stdin().read_line(&mut line).ok().map(|_| line.trim().to_owned())
+    }
+}
+
+/// Returns a text as it is shown: without a line break at the end, printable, and folded to a width.
+fn folded(text: &str, width: Option<usize>) -> String {
+    let text = printable_lines(text.strip_suffix('\n').unwrap_or(text));
+    match width {
+        Some(width) => wrap(&text, width),
+        None => text.into_owned(),
     }
 }

@@ -1,15 +1,22 @@
 //! Wording that several commands share: times, counts, commits, and summaries of changes.
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
     model::{ChangeSummary, Provenance, provenance::Author},
     text::{printable, shortened},
 };
 
-/// Returns a time as tables show it: `2026-11-26 14:02:00Z`.
+/// Returns a time as tables show it, in the time zone of the operator: `2026-11-26 15:02:00+01:00`, or
+/// `2026-11-26 14:02:00Z` in UTC. `TZ` selects the zone.
 pub(crate) fn format_time(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+    format_time_in(time, &TimeZone::system())
+}
+
+fn format_time_in(time: Timestamp, zone: &TimeZone) -> String {
+    let local = time.to_zoned(zone.clone());
+    let format = if local.offset().is_zero() { "%Y-%m-%d %H:%M:%SZ" } else { "%Y-%m-%d %H:%M:%S%:z" };
+    local.strftime(format).to_string()
 }
 
 /// Returns a number with its noun: `1 message`, `2 messages`.
@@ -20,6 +27,19 @@ pub(crate) fn count_of(count: usize, noun: &str) -> String {
 /// Returns a text from elsewhere on one line without control characters, cut at a number of characters.
 pub(crate) fn cut(text: &str, length: usize) -> String {
     shortened(&printable(text), length).into_owned()
+}
+
+/// Returns the beginnings of ids that tell them apart: at least 8 characters.
+pub(crate) fn short_ids(ids: &[String]) -> Vec<String> {
+    let cut = |id: &str, length: usize| id.get(..length).unwrap_or(id).trim_end_matches('-').to_owned();
+    let is_unique = |length: &usize| {
+        let mut cuts: Vec<String> = ids.iter().map(|id| cut(id, *length)).collect();
+        cuts.sort_unstable();
+        cuts.windows(2).all(|pair| pair.first() != pair.last())
+    };
+    let longest = ids.iter().map(String::len).max().unwrap_or_default();
+    let length = (8..longest).find(is_unique).unwrap_or(longest);
+    ids.iter().map(|id| cut(id, length)).collect()
 }
 
 /// Returns the name of a status or a class as JSON documents write it.
@@ -79,6 +99,24 @@ mod tests {
         let commit = Some("0123456789abcdef0123456789abcdef01234567".to_owned());
         assert_eq!(short_commit(&Provenance { commit, dirty: true, ..Provenance::default() }), "0123456789ab+");
         assert_eq!(short_commit(&Provenance::default()), "-");
+    }
+
+    #[test]
+    fn a_time_has_the_offset_of_its_zone() {
+        let time: Timestamp = "2026-11-26T14:02:00Z".parse().unwrap();
+        assert_eq!(format_time_in(time, &TimeZone::UTC), "2026-11-26 14:02:00Z");
+        let zone = TimeZone::fixed(jiff::tz::offset(1));
+        assert_eq!(format_time_in(time, &zone), "2026-11-26 15:02:00+01:00");
+    }
+
+    #[test]
+    fn ids_are_as_short_as_they_can_be() {
+        let ids = |texts: &[&str]| short_ids(&texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+        let one = "01a21b05-be4b-761c-bb05-c580c10bfa3c";
+        assert_eq!(ids(&[one]), ["01a21b05"]);
+        assert_eq!(ids(&[one, "01a21b05-be4b-8000-8000-000000000000"]), ["01a21b05-be4b-7", "01a21b05-be4b-8"]);
+        assert_eq!(ids(&[]), Vec::<String>::new());
+        assert_eq!(ids(&["abc", "abd"]), ["abc", "abd"]);
     }
 
     #[test]
