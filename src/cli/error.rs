@@ -81,8 +81,8 @@ impl CliError {
         match format {
             _ if self.in_json => {}
             ErrorFormat::Text => {}
-            ErrorFormat::Json => printer.out(&format!("{:#}", self.to_json())),
-            ErrorFormat::JsonLine => printer.out(&self.to_json().to_string()),
+            ErrorFormat::Json => printer.json(&self.to_json()),
+            ErrorFormat::JsonLine => printer.document(&self.to_json().to_string()),
         }
         if !self.silent {
             printer.note(&self.render());

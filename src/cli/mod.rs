@@ -9,12 +9,14 @@
 
 mod args;
 mod commands;
+mod completion;
 mod context;
 mod environment;
 mod error;
 mod exit;
 mod fleet;
 mod gate;
+mod help;
 mod identity_token;
 mod list_file;
 mod log;
@@ -30,7 +32,7 @@ mod verification;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use args::service::ServiceArgs;
 use commands::{
@@ -64,7 +66,8 @@ pub(crate) trait Runnable {
     mailwright demo              every step on this machine, in a minute\n  \
     mailwright validate          check every environment's files\n  \
     mailwright plan dev          what would change on the running service\n  \
-    mailwright explain MW0104    the meaning of a problem code")]
+    mailwright explain MW0104    the meaning of a problem code\n\n\
+    Topics: `mailwright help environment`, `mailwright help exit-codes`.")]
 pub(crate) struct Cli {
     #[command(flatten)]
     global: GlobalArgs,
@@ -149,10 +152,11 @@ enum Command {
     Explain(explain::Explain),
     /// Print the JSON Schemas of the files
     Schema(schema::Schema),
+    /// Print the help of a command, or a topic
+    Help(commands::help::Help),
     /// Print completions for a shell
     Completions(completions::Completions),
     /// Write man pages into a folder
-    #[command(hide = true)]
     Man(completions::Man),
 }
 
@@ -189,6 +193,7 @@ impl Command {
             Self::Functions(command) => command,
             Self::Explain(command) => command,
             Self::Schema(command) => command,
+            Self::Help(command) => command,
             Self::Completions(command) => command,
             Self::Man(command) => command,
         }
@@ -199,7 +204,20 @@ impl Command {
 /// was asked for. Does not panic, whatever the arguments are.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let cli = match Cli::try_parse_from(&arguments) {
+    let completion = clap_complete::CompleteEnv::with_factory(completion::command).var(completion::VARIABLE);
+    let current = std::env::current_dir().ok();
+    // The first argument, the name of the program, must be there.
+    if !arguments.is_empty() {
+        match completion.try_complete(arguments.iter().cloned(), current.as_deref()) {
+            Ok(false) => {}
+            Ok(true) => return ExitCode::SUCCESS,
+            Err(error) => return report_usage(&Printer::new(Color::Auto), &error, &arguments),
+        }
+    }
+    let mut command = help::command();
+    let parsed = command.try_get_matches_from_mut(&arguments);
+    let parsed = parsed.and_then(|matches| Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command)));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return report_usage(&Printer::new(Color::Auto), &error, &arguments),
     };

@@ -61,6 +61,103 @@ fn a_noun_takes_its_verb_first_and_the_other_order_gets_the_right_command_line()
 }
 
 #[test]
+fn help_has_topics_and_every_command() {
+    let repo = TestRepository::small();
+    let overview = repo.run(&["help"]).code(0).stdout;
+    assert_eq!(overview, repo.run(&["--help"]).code(0).stdout);
+    for group in ["Start:", "Files:", "Mail:", "Secrets and access:"] {
+        assert!(overview.contains(&format!("\n{group}\n")), "{group}\n{overview}");
+    }
+    assert_eq!(
+        repo.run(&["help", "outbox", "list"]).code(0).stdout,
+        repo.run(&["outbox", "list", "--help"]).code(0).stdout
+    );
+    assert!(repo.run(&["help", "environment"]).code(0).stdout.contains("MAILWRIGHT_TOKEN_FILE"));
+    let unknown = repo.run(&["help", "outbx"]).code(1).stderr;
+    assert!(unknown.contains("Did you mean `outbox`?"), "{unknown}");
+    // The page has the same table.
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/commands.md")).unwrap();
+    let topic = repo.run(&["help", "exit-codes"]).code(0).stdout;
+    let mut code = String::new();
+    for line in topic.lines().filter(|line| line.starts_with("  ")) {
+        if let Some(meaning) = line.strip_prefix("       ") {
+            let row = page.lines().find(|row| row.starts_with(&format!("| {code} |"))).unwrap();
+            assert!(row.contains(meaning), "{code}: {meaning}");
+        } else {
+            code = line.trim().split(' ').next().unwrap().to_owned();
+            let meaning = line.trim().split_once("  ").unwrap().1;
+            assert!(page.contains(&format!("| {code} | {meaning} |")), "{line}");
+        }
+    }
+}
+
+#[test]
+fn resolve_shows_all_companies_and_functions() {
+    let mut repo = TestRepository::examples();
+    let desired = repo.run(&["resolve", "dev", "--desired"]).code(0).stdout;
+    assert!(desired.contains("COMPANY") && desired.contains("documents-remittance"), "{desired}");
+    repo.pipe(&["secrets", "set", "dev", "relay/password"], b"value").code(0);
+    repo.pipe(&["secrets", "set", "dev", "documents/client-secret"], b"a-client-secret-of-this-test").code(0);
+    repo.serve();
+    repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+    assert_eq!(repo.run(&["resolve", "dev"]).code(0).stdout, desired);
+    let one = repo.run(&["resolve", "dev", "EDU1", "--format", "json"]).code(0).json();
+    assert!(one["environment"] == "dev" && one["formatVersion"] == 1, "{one}");
+    let resolutions = one["resolutions"].as_array().unwrap();
+    assert!(resolutions.len() > 10 && resolutions.iter().all(|row| row["company"] == "EDU1"), "{one}");
+    for arguments in [&["resolve", "dev", "ZZ9"][..], &["resolve", "dev", "ZZ9", "default"]] {
+        for more in [&[] as &[&str], &["--desired"]] {
+            let output = repo.run(&[arguments, more].concat()).code(1);
+            assert!(output.stderr.contains("MW0105") && output.stderr.contains("EDU1"), "{}", output.stderr);
+        }
+    }
+}
+
+#[test]
+fn tokens_expire_unless_they_must_not() {
+    let mut repo = TestRepository::small();
+    repo.serve();
+    let create = |name: &str, more: &[&str]| {
+        let usual = ["token", "create", "dev", "--name", name, "--role", "viewer", "--format", "json"];
+        repo.run(&[&usual[..], more].concat()).code(0).json()["expiresAt"].clone()
+    };
+    assert!(create("usual", &[]).is_string());
+    assert!(create("short", &["--expires", "12h"]).is_string());
+    assert!(create("eternal", &["--expires", "never"]).is_null());
+    let list = repo.run(&["token", "list", "dev"]).code(0).stdout;
+    assert!(list.contains("until 20") && list.contains("does not expire"), "{list}");
+    let wrong = ["token", "create", "dev", "--name", "x", "--role", "viewer", "--expires", "soon"];
+    assert!(repo.run(&wrong).code(1).stderr.contains("such as 90d"));
+}
+
+#[test]
+fn completions_know_the_names_in_the_repository() {
+    let repo = TestRepository::examples();
+    let complete = |words: &[&str]| {
+        let mut command = repo.command(&[&["--", "mailwright"], words].concat());
+        command.env("COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", words.len().to_string()).env("_CLAP_IFS", "\n");
+        run_command(command).code(0).stdout
+    };
+    let has = |text: &str, name: &str| text.lines().any(|line| line == name);
+    for (words, name) in [
+        (&["plan", ""][..], "dev"),
+        (&["outbox", "list", ""], "dev"),
+        (&["show", "dev", ""], "relay"),
+        (&["secrets", "set", "dev", ""], "relay/password"),
+        (&["send", "dev", "--function", ""], "documents-remittance"),
+        (&["explain", "MW01"], "MW0104"),
+        (&["out"], "outbox"),
+    ] {
+        let text = complete(words);
+        assert!(has(&text, name), "{words:?}: {text}");
+    }
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = repo.run(&["completions", shell]).code(0).stdout;
+        assert!(script.contains("COMPLETE") && script.contains("mailwright"), "{shell}: {script}");
+    }
+}
+
+#[test]
 fn the_only_environment_need_not_be_named() {
     let mut repo = TestRepository::small();
     repo.serve();
@@ -73,6 +170,7 @@ fn the_only_environment_need_not_be_named() {
     }
     for (arguments, expected) in [
         (&["outbox", "show", "dve", id][..], "unknown environment `dve`"),
+        (&["outbox", "show", "dev", "01980c1e-0000"], "no message has an id that begins with `01980c1e-0000`"),
         (&["outbox", "show"], "an id is required"),
         (&["outbox", "show", "dev", id, id], "unexpected argument"),
         (&["outbox", "cancel"], "neither a message id nor `--status`"),
@@ -302,7 +400,7 @@ fn missing_files_are_named_with_a_remedy() {
     for code in ["MW0007", "mw0007", "mw7", "7"] {
         assert!(repo.run(&["explain", code]).code(0).stdout.starts_with("MW0007: "), "{code}");
     }
-    assert!(repo.run(&["explain", "MW9999"]).code(1).stderr.contains("MW0251"));
+    assert!(repo.run(&["explain", "MW9999"]).code(1).stderr.contains("MW0007"));
     let copied = "invalid_client: AADSTS7000215: Invalid client secret provided.";
     for code in ["AADSTS7000215", "aadsts7000215", "AADSTS7000215: Invalid client secret provided.", copied, "7000215"]
     {
@@ -320,9 +418,9 @@ fn missing_files_are_named_with_a_remedy() {
         assert!(page.contains("a reply of a mail server") && page.contains(expected), "{reply}: {page}");
     }
     let long = repo.run(&["explain", &"x".repeat(100_000)]).code(1).stderr;
-    assert!(long.contains("MW0251") && long.len() < 1000, "{} bytes", long.len());
+    assert!(long.contains("MW0007") && long.len() < 1000, "{} bytes", long.len());
     let unknown = repo.run(&["explain", "AADSTS987654"]).code(1).stderr;
-    assert!(unknown.contains("MW0251") && unknown.contains("error?code=987654"), "{unknown}");
+    assert!(unknown.contains("MW0007") && unknown.contains("error?code=987654"), "{unknown}");
     // Nothing to check is not the same as nothing wrong.
     let empty = TestRepository::empty();
     for arguments in [&["validate"][..], &["validate", "--format", "json"]] {
@@ -383,6 +481,8 @@ fn completions_and_man_pages_are_made() {
     }
     repo.run(&["man", "."]).code(0);
     assert!(repo.read("mailwright-plan.1").contains("detailed"));
+    let page = repo.read("mailwright-outbox-list.1");
+    assert!(page.contains(".SH EXAMPLES\n.nf\nmailwright outbox list prod"), "{page}");
 }
 
 #[test]

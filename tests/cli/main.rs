@@ -21,3 +21,4 @@ mod packages;
 mod render;
 mod secrets;
 mod selection;
+mod terminal;

@@ -328,11 +328,11 @@ impl Apply {
 
     fn report(&self, context: &Context, plan: &Plan, result: Option<&ChangesetResult>) {
         if self.format == Format::Json {
-            context.printer.out(&format!("{:#}", json!({ "plan": plan, "result": result })));
+            context.printer.json(&json!({ "plan": plan, "result": result }));
             return;
         }
         if self.format == Format::Markdown {
-            context.printer.out(&render::render_markdown(plan));
+            context.printer.document(&render::render_markdown(plan));
         }
         let Some(result) = result else { return };
         for warning in warnings(result) {

@@ -188,7 +188,7 @@ impl Approve {
                 "signer": signer, "message": approval.message, "signature": approval.signature,
                 "files": [files.text, files.signature],
             });
-            context.printer.out(&format!("{document:#}"));
+            context.printer.json(&document);
             return;
         }
         context.printer.out(&format!(

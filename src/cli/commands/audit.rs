@@ -85,7 +85,7 @@ impl Runnable for Audit {
                         Environment::find(context, environment)?.client(context, service)?,
                     )),
                 };
-                verify(context, &source, expect_head.as_ref(), *format)
+                verify(context, environment, &source, expect_head.as_ref(), *format)
             }
         }
     }
@@ -153,7 +153,7 @@ fn list(
         all.extend(page);
     }
     if format == Format::Json {
-        context.printer.out(&format!("{:#}", json!({ "entries": all })));
+        context.printer.json(&json!({ "environment": environment, "entries": all }));
         return Ok(Exit::Done);
     }
     let rows = all.iter().map(|entry| {
@@ -213,6 +213,7 @@ fn describe_approvals(entry: &AuditEntry) -> Option<String> {
 
 fn verify(
     context: &Context,
+    environment: &str,
     source: &AuditSource,
     expected: Option<&Digest>,
     format: Format,
@@ -254,10 +255,9 @@ fn verify(
     }
     if format == Format::Json {
         let StoreCheck { stated_by, altered_before, .. } = &check;
-        context.printer.out(&format!(
-            "{:#}",
-            json!({ "entries": count, "head": previous, "intact": true, "statedBy": stated_by, "alteredBefore": altered_before })
-        ));
+        context.printer.json(
+            &json!({ "environment": environment, "entries": count, "head": previous, "intact": true, "statedBy": stated_by, "alteredBefore": altered_before }),
+        );
         return Ok(Exit::Done);
     }
     let mut text = format!("The audit log is intact: {count} entries.");

@@ -65,7 +65,7 @@ impl Runnable for Blame {
                 "environment": environment.name, "profile": name, "fields": fields,
                 "renamed": renamed.collect::<Vec<_>>(), "oldest": oldest,
             });
-            context.printer.out(&format!("{document:#}"));
+            context.printer.json(&document);
             return Ok(Exit::Done);
         }
         let head = ["field", "value", "generation", "at", "by", "commit", "author", "place"];

@@ -70,17 +70,17 @@ impl Runnable for Diff {
         }
         let all = compare_environments(&sides, &touched);
         let differences = Differences { from: range.from.describe(), to: range.to.describe(), all };
-        context.printer.out(&match self.format {
-            Format::Human => differences.to_human(),
-            Format::Markdown => differences.to_markdown(),
+        match self.format {
+            Format::Human => context.printer.out(&differences.to_human()),
+            Format::Markdown => context.printer.document(&differences.to_markdown()),
             Format::Json => {
                 let mut document = differences.to_json();
                 for (key, side) in [("from", &range.from), ("to", &range.to)] {
                     document[key] = json!({ "named": side.describe(), "commit": side.commit() });
                 }
-                format!("{document:#}")
+                context.printer.json(&document);
             }
-        });
+        }
         if differences.has_problems() {
             return Err(CliError { in_json: true, ..CliError::already_printed() });
         }

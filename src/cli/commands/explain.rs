@@ -128,7 +128,7 @@ impl Runnable for Explain {
         if let Some(number) = parse_aadsts(text) {
             let entry = aadsts::find(number).ok_or_else(|| {
                 CliError::coded(
-                    Code::Usage,
+                    Code::UnknownValue,
                     format!("cannot explain AADSTS{number}: it is not among the codes that are known here"),
                 )
                 .remedy(format!("Microsoft's page about it: {}", aadsts::page(number)))
@@ -143,7 +143,7 @@ impl Runnable for Explain {
         }
         let code: Code = complete_code(text).parse().map_err(|_| {
             let text = shortened(text, 60);
-            let error = CliError::coded(Code::Usage, format!("unknown code `{}`", text.escape_debug()));
+            let error = CliError::coded(Code::UnknownValue, format!("unknown code `{}`", text.escape_debug()));
             let known = Code::ALL.iter().map(|code| code.id()).chain(FindingId::ALL.iter().map(|id| id.id()));
             match suggest::nearest(&text, known) {
                 Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),

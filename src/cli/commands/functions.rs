@@ -43,7 +43,7 @@ impl Runnable for Functions {
                         json!({ "id": entry.id, "name": entry.name, "covers": entry.covers, "fallsBackTo": entry.falls_back_to })
                     })
                     .collect();
-                context.printer.out(&format!("{:#}", json!({ "functions": functions })));
+                context.printer.json(&json!({ "functions": functions }));
             }
         }
         Ok(Exit::Done)

@@ -5,6 +5,7 @@ use crate::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
         environment::Environment,
         ui::{
+            format::document_of,
             table::table,
             wording::{describe_changes, format_time, short_author, short_commit},
         },
@@ -44,7 +45,7 @@ impl Runnable for History {
         let client = environment.client(context, &self.service)?;
         let page = context.runtime()?.block_on(client.generations(self.before, self.limit))?;
         if self.format == Format::Json {
-            context.printer.out(&format!("{:#}", serde_json::to_value(&page).unwrap_or_default()));
+            context.printer.json(&document_of(environment.name.as_str(), "generations", &page));
             return Ok(Exit::Done);
         }
         if page.generations.is_empty() {

@@ -90,7 +90,7 @@ impl Runnable for Render {
                 format!("{document:#}")
             }
         };
-        context.printer.out(&text);
+        context.printer.document(&text);
         if report.has_errors() {
             // Standard output has the document already.
             let error = environment::problems(context, &report);

@@ -75,7 +75,7 @@ impl Runnable for Rollback {
         }
         if shown.is_empty() {
             if self.format != Format::Human {
-                context.printer.out(&format!("{:#}", json!({ "plan": shown, "result": null })));
+                context.printer.json(&json!({ "plan": shown, "result": null }));
             }
             return Ok(Exit::Done);
         }

@@ -19,6 +19,7 @@ const SCENARIO_HELP: &str = "`mailwright sandbox --example` prints a scenario wi
 #[command(after_help = "Examples:\n  \
     mailwright sandbox --example > scenario.yaml      a scenario with every key\n  \
     mailwright sandbox scenario.yaml --ca-file ca.pem\n  \
+    mailwright sandbox --authority .sandbox            the same authority at each start\n  \
     mailwright verify dev --local --outgoing-ca-file ca.pem --dns-server 127.0.0.1:8453\n\n\
     Test a change against a copy of your registration before you request it. A\n\
     profile uses the sandbox with:\n  \
@@ -26,9 +27,12 @@ const SCENARIO_HELP: &str = "`mailwright sandbox --example` prints a scenario wi
     While it runs:\n  \
     curl --cacert ca.pem https://localhost:8471/sandbox/mail        mail that was sent\n  \
     curl --cacert ca.pem https://localhost:8471/sandbox/requests    requests that were received\n  \
-    curl --cacert ca.pem https://localhost:8471/sandbox/faults --json '{\"at\": \"/token\", \"status\": 503, \"times\": 2}'\n\n\
-    It listens on 127.0.0.1 only, stores nothing on disk, and creates a new\n\
-    certificate authority at each start.")]
+    curl --cacert ca.pem https://localhost:8471/sandbox/faults --json '{\"at\": \"/token\", \"status\": 503, \"times\": 2}'\n\
+  \
+    curl --cacert ca.pem https://localhost:8471/sandbox/faults --json '{\"at\": \"smtp/rcpt\", \"status\": 451}'\n  \
+    curl --cacert ca.pem https://localhost:8471/sandbox/faults -X DELETE\n\n\
+    It listens on 127.0.0.1 only. It stores nothing on disk and creates a new\n\
+    certificate authority at each start, unless `--authority` names a folder.")]
 pub(crate) struct Sandbox {
     /// File with the scenario, YAML or JSON [default: the example]
     #[arg(value_hint = clap::ValueHint::FilePath)]
@@ -39,6 +43,9 @@ pub(crate) struct Sandbox {
     /// File to which the certificate authority is written, for clients to trust
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     ca_file: Option<PathBuf>,
+    /// Folder that keeps the certificate authority between starts: ca.pem and ca-key.pem
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    authority: Option<PathBuf>,
     /// Port of Entra and Graph; 0 selects a free port
     #[arg(long, default_value_t = 8471, value_name = "PORT")]
     port: u16,
@@ -59,7 +66,7 @@ pub(crate) struct Sandbox {
 impl Runnable for Sandbox {
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         if self.example {
-            context.printer.out(EXAMPLE);
+            context.printer.document(EXAMPLE);
             return Ok(Exit::Done);
         }
         let scenario: Scenario = match &self.scenario {
@@ -69,11 +76,13 @@ impl Runnable for Sandbox {
         };
         let ports = Ports { https: self.port, smtp: self.smtp_port, smtps: self.smtps_port, dns: self.dns_port };
         context.runtime()?.block_on(async {
-            let running = SandboxServer::start(scenario, ports).await.map_err(|error| {
-                CliError::new(error).remedy(
+            let running = SandboxServer::start_with_authority(scenario, ports, self.authority.as_deref())
+                .await
+                .map_err(|error| {
+                    CliError::new(error).remedy(
                     "Use other ports: `--port`, `--smtp-port`, `--smtps-port`, `--dns-port`; 0 selects a free port.",
                 )
-            })?;
+                })?;
             if let Some(path) = &self.ca_file {
                 crate::fs::write_atomically(path, running.authority.as_bytes())
                     .map_err(|error| CliError::new(format!("cannot write `{}`: {error}", path.display())))?;

@@ -27,10 +27,10 @@ impl Runnable for Schema {
             return Ok(Exit::Done);
         };
         if let Some((_, text)) = SCHEMAS.iter().find(|(name, _)| name == wanted) {
-            context.printer.out(text);
+            context.printer.document(text);
             Ok(Exit::Done)
         } else {
-            let error = CliError::coded(Code::Usage, format!("unknown schema `{}`", wanted.escape_debug()));
+            let error = CliError::coded(Code::UnknownValue, format!("unknown schema `{}`", wanted.escape_debug()));
             Err(match suggest::nearest(wanted, names()) {
                 Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
                 None => error.remedy(format!("Use one of: {}.", names().collect::<Vec<_>>().join(", "))),

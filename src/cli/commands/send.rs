@@ -13,6 +13,7 @@ use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
         environment::{self, Environment},
+        ui::format::document_of,
     },
     client::Client,
     mime::raw_message::strip_byte_order_mark,
@@ -288,7 +289,7 @@ impl Send {
 
     fn show(&self, context: &Context, message: &Message) {
         if self.format == Format::Json {
-            context.printer.out(&format!("{:#}", serde_json::to_value(message).unwrap_or_default()));
+            context.printer.json(&document_of(&self.environment, "message", message));
         } else {
             context.printer.out(&format!("{} {} ({})", message.id, message.status.id(), message.profile));
         }

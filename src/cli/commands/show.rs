@@ -57,7 +57,7 @@ impl Runnable for Show {
                 "name": name, "desired": wanted.map(|wanted| &wanted.stored), "live": live, "applied": applied,
                 "changed": found.map(|found| &found.changed), "place": wanted.map(|wanted| &wanted.place),
             });
-            context.printer.out(&format!("{document:#}"));
+            context.printer.json(&document);
             return Ok(Exit::Done);
         }
         let mut lines = vec![format!("{name}")];

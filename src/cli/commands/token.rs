@@ -10,7 +10,7 @@ use crate::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
         args::values::parse_duration,
         environment::{Environment, check_service},
-        ui::{table::table, wording::format_time},
+        ui::{format::document_of, table::table, wording::format_time},
     },
     model::{
         CompanyId, Function,
@@ -19,14 +19,27 @@ use crate::{
     text::printable,
 };
 
+/// The lifetime of a token; none if it does not expire.
+#[derive(Clone, Copy, Debug)]
+struct Lifetime(Option<Duration>);
+
+/// Parses a lifetime: a duration, or `never`.
+fn parse_lifetime(text: &str) -> Result<Lifetime, CliError> {
+    if text == "never" {
+        return Ok(Lifetime(None));
+    }
+    parse_duration(text).map(|time| Lifetime(Some(time)))
+}
+
 /// Create, list and revoke the tokens that the service accepts
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    mailwright token create prod --name pipeline --role deployer --expires-in 90d > token\n  \
+    mailwright token create prod --name pipeline --role deployer > token\n  \
     mailwright token create prod --name erp --role sender --companies EDU1 --functions all-documents > token\n  \
     mailwright token list prod\n  \
     mailwright token revoke prod 1f0c63a2b4d5\n  \
-    mailwright token create prod --name erp --role sender --replaces 1f0c63a2b4d5 > token")]
+    mailwright token create prod --name erp --role sender --replaces 1f0c63a2b4d5 > token\n  \
+    mailwright token create prod --name robot --role viewer --expires never > token")]
 pub(crate) struct Token {
     #[command(subcommand)]
     command: TokenCommand,
@@ -50,9 +63,9 @@ enum TokenCommand {
         /// Functions that a sender is limited to, separated by commas
         #[arg(long, value_name = "FUNCTIONS", value_delimiter = ',')]
         functions: Vec<Function>,
-        /// Lifetime: 12h, 90d, 4w [default: unlimited]
-        #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-        expires_in: Option<Duration>,
+        /// Lifetime: 12h, 4w, or `never`
+        #[arg(long, alias = "expires-in", value_name = "TIME", default_value = "90d", value_parser = parse_lifetime)]
+        expires: Lifetime,
         /// Id of the token to replace: name, mail and idempotency keys are taken over
         #[arg(long, value_name = "ID")]
         replaces: Option<String>,
@@ -117,7 +130,7 @@ impl Runnable for Token {
                 role,
                 companies,
                 functions,
-                expires_in,
+                expires,
                 replaces,
                 format,
                 service,
@@ -129,7 +142,7 @@ impl Runnable for Token {
                         companies: companies.iter().cloned().collect(),
                         functions: functions.iter().copied().collect(),
                     },
-                    expires_at: expires_in.map(|time| context.clock.now() + time),
+                    expires_at: expires.0.map(|time| context.clock.now() + time),
                     replaces: replaces.clone(),
                 };
                 create(context, environment, &wanted, *format, service)
@@ -169,9 +182,9 @@ fn create(
         wanted.role.id()
     ));
     if format == Format::Json {
-        context.printer.out(&format!("{:#}", serde_json::to_value(&created).unwrap_or_default()));
+        context.printer.json(&document_of(environment.name.as_str(), "created", &created));
     } else {
-        context.printer.out(&created.secret);
+        context.printer.document(&created.secret);
     }
     Ok(Exit::Done)
 }
@@ -183,8 +196,10 @@ fn confirm(
     format: Format,
     service: &ServiceArgs,
 ) -> Result<Exit, CliError> {
-    let client = Environment::find(context, environment)?.client(context, service)?;
+    let environment = Environment::find(context, environment)?;
+    let client = environment.client(context, service)?;
     let runtime = context.runtime()?;
+    runtime.block_on(check_service(&client, &environment.name))?;
     let mut confirmed = Vec::new();
     for id in ids {
         let token = runtime.block_on(client.confirm_token(id))?;
@@ -198,7 +213,7 @@ fn confirm(
         confirmed.push(token);
     }
     if format == Format::Json {
-        context.printer.out(&format!("{:#}", json!({ "tokens": confirmed })));
+        context.printer.json(&json!({ "environment": environment.name, "tokens": confirmed }));
     }
     Ok(Exit::Done)
 }
@@ -217,7 +232,7 @@ fn revoke(
         client.revoke_token(id).await.map_err(CliError::from)
     })?;
     if format == Format::Json {
-        context.printer.out(&format!("{:#}", serde_json::to_value(&token).unwrap_or_default()));
+        context.printer.json(&document_of(environment.name.as_str(), "token", &token));
     } else {
         context.printer.out(&format!("Token {} of `{}` is revoked.", printable(&token.id), printable(&token.name)));
     }
@@ -232,7 +247,7 @@ fn list(context: &Context, environment: &str, format: Format, service: &ServiceA
         client.tokens().await.map_err(CliError::from)
     })?;
     if format == Format::Json {
-        context.printer.out(&format!("{:#}", serde_json::to_value(&list).unwrap_or_default()));
+        context.printer.json(&document_of(environment.name.as_str(), "tokens", &list));
         return Ok(Exit::Done);
     }
     let now = context.clock.now();

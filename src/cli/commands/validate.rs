@@ -57,11 +57,11 @@ impl Runnable for Validate {
         }
         match self.format {
             ReportFormat::Human => context.printer.out(&report.human()),
-            ReportFormat::Json => context.printer.out(&report.json()),
+            ReportFormat::Json => context.printer.document(&report.json()),
             ReportFormat::Github => {
-                context.printer.out(&format!("{}{}", report.github(), report.summary()));
+                context.printer.document(&format!("{}{}", report.github(), report.summary()));
             }
-            ReportFormat::Sarif => context.printer.out(&report.sarif()),
+            ReportFormat::Sarif => context.printer.document(&report.sarif()),
         }
         if report.has_errors() {
             Err(CliError { in_json: true, ..CliError::already_printed() })

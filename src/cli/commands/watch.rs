@@ -287,7 +287,7 @@ impl Watch {
             if let Some(document) = document.as_object_mut() {
                 document.insert("exitCode".to_owned(), pass_exit(status).code().into());
             }
-            context.printer.out(&format!("{document:#}"));
+            context.printer.json(&document);
             return;
         }
         let mut lines = Vec::new();

@@ -120,7 +120,7 @@ impl Import {
                 "sharedValues": shared, "values": all, "variables": layers.variables,
                 "secretsToSet": missing.iter().map(|(name, reference)| json!({ "environment": name, "secret": reference })).collect::<Vec<_>>(),
             });
-            context.printer.out(&format!("{document:#}"));
+            context.printer.json(&document);
             return;
         }
         let verb = if self.dry_run { "would write" } else { "wrote" };

@@ -97,7 +97,7 @@ impl Import {
             let secrets: Vec<_> =
                 missing.iter().map(|(name, secret)| json!({ "environment": name, "secret": secret })).collect();
             let document = json!({ "environments": environments, "dryRun": self.dry_run, "written": written, "secretsToSet": secrets });
-            context.printer.out(&format!("{document:#}"));
+            context.printer.json(&document);
             return;
         }
         let verb = if self.dry_run { "would write" } else { "wrote" };

@@ -122,7 +122,7 @@ impl Import {
         }
         if self.format == Format::Json {
             let document = json!({ "environment": environment.name, "dryRun": self.dry_run, "written": written, "secretsToSet": secrets });
-            context.printer.out(&format!("{document:#}"));
+            context.printer.json(&document);
             return Ok(Exit::Done);
         }
         if written.is_empty() {

@@ -60,7 +60,7 @@ impl NewEnvironment {
         }
         if self.dry_run && self.format == Format::Human {
             for NewFile { name, text, .. } in &new {
-                context.printer.out(&format!("# {}\n{text}", environment_paths(name).1.display()));
+                context.printer.document(&format!("# {}\n{text}", environment_paths(name).1.display()));
             }
             return Ok(Exit::Done);
         }
@@ -112,7 +112,7 @@ impl NewEnvironment {
                 })
             });
             let document = json!({ "dryRun": self.dry_run, "environments": entries.collect::<Vec<_>>() });
-            context.printer.out(&format!("{document:#}"));
+            context.printer.json(&document);
             return Ok(Exit::Done);
         }
         for new in all {

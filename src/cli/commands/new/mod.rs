@@ -141,7 +141,7 @@ impl NewEnvironment {
             context.printer.note(warning);
         }
         if self.dry_run {
-            context.printer.out(&text);
+            context.printer.document(&text);
             return Ok(Exit::Done);
         }
         write_new(repository.root(), &folder, &path, &text)?;
@@ -187,7 +187,7 @@ impl NewEnvironment {
                 "environment": name, "written": path.display().to_string(), "warnings": warnings,
                 "missing": { "secrets": missing, "service": address.is_none() }, "problems": rest.diagnostics,
             });
-            context.printer.out(&format!("{document:#}"));
+            context.printer.json(&document);
             return;
         }
         context.printer.out(&format!("wrote {}", path.display()));

@@ -7,7 +7,7 @@ use crate::{
         environment,
         ui::{
             table::table,
-            wording::{cut, format_time},
+            wording::{cut, format_time, short_ids},
         },
     },
     model::{Message, Status},
@@ -73,7 +73,8 @@ pub(super) fn message_table(messages: &[Message], next: Option<u64>) -> String {
     if messages.is_empty() {
         return "No messages.".to_owned();
     }
-    let rows = messages.iter().map(|message| {
+    let ids = short_ids(&messages.iter().map(|message| message.id.to_string()).collect::<Vec<_>>());
+    let rows = messages.iter().zip(ids).map(|(message, id)| {
         let first = message.recipients.first().map_or("", |recipient| recipient.address.as_str());
         let more = message.recipients.len().saturating_sub(1);
         let to = if more == 0 { cut(first, 40) } else { format!("{} +{more}", cut(first, 36)) };
@@ -83,7 +84,7 @@ pub(super) fn message_table(messages: &[Message], next: Option<u64>) -> String {
             (false, false) => "",
         };
         vec![
-            message.id.to_string(),
+            id,
             format!("{}{mark}", message.status.id()),
             message.company.to_string(),
             message.function.id().to_owned(),

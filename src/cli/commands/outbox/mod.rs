@@ -19,7 +19,7 @@ use hold::HoldArgs;
 use list::{List, message_table};
 use replay::Replay;
 use resolve::Resolve;
-use selection::{MessageSelection, OneMessage, is_message_id, parse_message_id};
+use selection::{MessageSelection, OneMessage, find_message_id, is_message_id};
 use show::describe_message;
 
 use crate::{
@@ -30,6 +30,7 @@ use crate::{
         environment::Environment,
         ui::{
             confirm::confirm,
+            format::document_of,
             outbox::{describe_outbox, hold_table, needs_attention, restored_lines},
             wording::count_of,
         },
@@ -162,14 +163,18 @@ impl Target {
         }
     }
 
-    /// Returns the only message of the command line.
-    fn message_id(&self) -> Result<Uuid, CliError> {
-        parse_message_id(self.id()?)
+    /// Finds the only message of the command line.
+    async fn message_id(&self) -> Result<Uuid, CliError> {
+        find_message_id(&self.client, self.environment.name.as_str(), self.id()?).await
     }
 
-    /// Returns the messages of the command line.
-    fn message_ids(&self) -> Result<Vec<Uuid>, CliError> {
-        self.ids.iter().map(|id| parse_message_id(id)).collect()
+    /// Finds the messages of the command line.
+    async fn message_ids(&self) -> Result<Vec<Uuid>, CliError> {
+        let mut ids = Vec::with_capacity(self.ids.len());
+        for id in &self.ids {
+            ids.push(find_message_id(&self.client, self.environment.name.as_str(), id).await?);
+        }
+        Ok(ids)
     }
 }
 
@@ -187,16 +192,16 @@ impl Outbox {
         match &self.command {
             OutboxCommand::Status(_) => {
                 let status = client.outbox().await?;
-                self.print(context, &status, || describe_outbox(&status, name));
+                self.print(context, target, "status", &status, || describe_outbox(&status, name));
                 return Ok(if needs_attention(&status) { Exit::Attention } else { Exit::Done });
             }
             OutboxCommand::List(list) => {
                 let page = client.messages(&list.query()?).await?;
-                self.print(context, &page, || message_table(&page.messages, page.next_before));
+                self.print(context, target, "page", &page, || message_table(&page.messages, page.next_before));
             }
             OutboxCommand::Show(_) => {
-                let detail = client.message(target.message_id()?).await?;
-                self.print(context, &detail, || describe_message(&detail));
+                let detail = client.message(target.message_id().await?).await?;
+                self.print(context, target, "detail", &detail, || describe_message(&detail));
             }
             OutboxCommand::Retry(selection) => {
                 return self.apply_action(context, target, selection, Action::Retry).await;
@@ -207,7 +212,7 @@ impl Outbox {
             OutboxCommand::Replay(replay) => return replay.run(self, context, target).await,
             OutboxCommand::Resolve(resolve) => return resolve.run(self, context, target).await,
             OutboxCommand::Export { output, .. } => {
-                let content = client.content(target.message_id()?).await?;
+                let content = client.content(target.message_id().await?).await?;
                 let shown =
                     output.as_ref().map_or("standard output".to_owned(), |path| format!("`{}`", path.display()));
                 let failed =
@@ -215,19 +220,21 @@ impl Outbox {
                 match output {
                     Some(path) => crate::fs::write_atomically(path, &content).map_err(failed)?,
                     // Control characters in mail are escaped on a terminal; a pipe gets the bytes unchanged.
-                    None if std::io::stdout().is_terminal() => context.printer.out(&String::from_utf8_lossy(&content)),
+                    None if std::io::stdout().is_terminal() => {
+                        context.printer.document(&String::from_utf8_lossy(&content));
+                    }
                     None => std::io::stdout().write_all(&content).map_err(failed)?,
                 }
             }
             OutboxCommand::Hold(options) => {
                 let hold = client.hold(&options.request(context.clock.now())?).await?;
-                self.print(context, &hold, || {
+                self.print(context, target, "hold", &hold, || {
                     format!("Held. To release it: mailwright outbox release {name} {}", hold.id)
                 });
             }
             OutboxCommand::Holds(_) => {
                 let holds = client.outbox().await?.holds;
-                self.print(context, &holds, || hold_table(&holds));
+                self.print(context, target, "holds", &holds, || hold_table(&holds));
             }
             OutboxCommand::ConfirmRestore { yes, .. } => return self.confirm_restore(context, target, *yes).await,
             OutboxCommand::Release { .. } => {
@@ -238,13 +245,20 @@ impl Outbox {
         Ok(Exit::Done)
     }
 
-    fn print(&self, context: &Context, document: &impl serde::Serialize, text: impl FnOnce() -> String) {
-        let text = if self.format == Format::Json {
-            format!("{:#}", serde_json::to_value(document).unwrap_or_default())
+    /// Prints a result; in JSON with the name of the environment. A list gets the key `list_key`.
+    fn print(
+        &self,
+        context: &Context,
+        target: &Target,
+        list_key: &str,
+        document: &impl serde::Serialize,
+        text: impl FnOnce() -> String,
+    ) {
+        if self.format == Format::Json {
+            context.printer.json(&document_of(target.environment.name.as_str(), list_key, document));
         } else {
-            text()
-        };
-        context.printer.out(&text);
+            context.printer.out(&text());
+        }
     }
 
     /// Applies an action to the selected messages.
@@ -259,10 +273,12 @@ impl Outbox {
         let ids = if selection.status.is_some() {
             selection.fetch(client, &[]).await?.iter().map(|message| message.id).collect()
         } else {
-            target.message_ids()?
+            target.message_ids().await?
         };
-        self.for_each(context, &ids, action.id(), async |id| client.act(id, action, ActionOptions::default()).await)
-            .await
+        self.for_each(context, target, &ids, action.id(), async |id| {
+            client.act(id, action, ActionOptions::default()).await
+        })
+        .await
     }
 
     async fn confirm_restore(&self, context: &Context, target: &Target, yes: bool) -> Result<Exit, CliError> {
@@ -286,6 +302,7 @@ impl Outbox {
     async fn for_each(
         &self,
         context: &Context,
+        target: &Target,
         ids: &[Uuid],
         what: &str,
         act: impl AsyncFn(Uuid) -> Result<Message, crate::model::Problem>,
@@ -302,7 +319,9 @@ impl Outbox {
                 }
             }
         }
-        self.print(context, &done, || format!("{} of {}: {what}", done.len(), count_of(ids.len(), "message")));
+        self.print(context, target, "messages", &done, || {
+            format!("{} of {}: {what}", done.len(), count_of(ids.len(), "message"))
+        });
         failed.map_or(Ok(Exit::Done), |error| Err(error.into()))
     }
 }

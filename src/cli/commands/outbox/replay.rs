@@ -9,6 +9,7 @@ use crate::{
         commands::outbox::{Outbox, Target, selection::MessageSelection},
         ui::{
             confirm::confirm,
+            format::document_of,
             table::table,
             wording::{count_of, cut, wire_name},
         },
@@ -49,7 +50,7 @@ impl Replay {
     pub(super) async fn run(&self, outbox: &Outbox, context: &Context, target: &Target) -> Result<Exit, CliError> {
         let Self { selection, all_recipients, dry_run, yes } = self;
         let client = &target.client;
-        let messages = selection.fetch(client, &target.message_ids()?).await?;
+        let messages = selection.fetch(client, &target.message_ids().await?).await?;
         let is_refused = |message: &&Message| matches!(message.status, Status::Delivered | Status::Cancelled);
         let refused: Vec<&Message> = messages.iter().filter(is_refused).collect();
         if let Some(first) = refused.first().filter(|_| !all_recipients) {
@@ -74,7 +75,7 @@ impl Replay {
         let planned: Vec<PlannedReplay<'_>> =
             messages.iter().map(|message| PlannedReplay::new(message, *all_recipients)).collect();
         if *dry_run && outbox.format == Format::Json {
-            context.printer.out(&format!("{:#}", serde_json::json!({ "messages": planned })));
+            context.printer.json(&document_of(target.environment.name.as_str(), "messages", &planned));
             return Ok(Exit::Done);
         }
         if outbox.format != Format::Json {
@@ -82,7 +83,7 @@ impl Replay {
         }
         if *dry_run || planned.is_empty() {
             if planned.is_empty() && outbox.format == Format::Json {
-                context.printer.out("[]");
+                context.printer.json(&document_of(target.environment.name.as_str(), "messages", &planned));
             }
             return Ok(Exit::Done);
         }
@@ -96,7 +97,7 @@ impl Replay {
         let ids: Vec<Uuid> = messages.iter().map(|message| message.id).collect();
         let options = ActionOptions { all_recipients: *all_recipients };
         outbox
-            .for_each(context, &ids, "put back into the queue", async |id| {
+            .for_each(context, target, &ids, "put back into the queue", async |id| {
                 client.act(id, Action::Replay, options).await
             })
             .await

@@ -52,9 +52,9 @@ impl Resolve {
             confirm(context, self.yes, &question, "Pass `--yes` to skip the prompt.")?;
             messages.iter().map(|message| message.id).collect()
         } else {
-            target.message_ids()?
+            target.message_ids().await?
         };
         let done = format!("resolved as {}", outcome.id());
-        outbox.for_each(context, &ids, &done, async |id| client.resolve_message(id, &resolved).await).await
+        outbox.for_each(context, target, &ids, &done, async |id| client.resolve_message(id, &resolved).await).await
     }
 }

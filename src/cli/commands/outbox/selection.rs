@@ -81,10 +81,34 @@ pub(super) fn is_message_id(text: &str) -> bool {
     text.len() >= 8 && text.chars().all(|character| character.is_ascii_hexdigit() || character == '-')
 }
 
-/// Parses the id of a message.
-pub(super) fn parse_message_id(text: &str) -> Result<Uuid, CliError> {
-    text.parse().map_err(|_| {
-        CliError::coded(Code::Usage, format!("`{}` is not a message id", text.escape_debug()))
-            .remedy("`mailwright outbox list` shows the ids.")
-    })
+/// Returns the id of the message whose id begins with a text.
+pub(super) async fn find_message_id(client: &Client, environment: &str, text: &str) -> Result<Uuid, CliError> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    let shown = text.escape_debug();
+    let list = format!("`mailwright outbox list {environment}` shows the ids.");
+    if !is_message_id(text) {
+        return Err(CliError::coded(
+            Code::Usage,
+            format!("`{shown}` is not a message id, or at least 8 of its digits"),
+        )
+        .remedy(list));
+    }
+    let found = client.messages(&[("id", text.to_owned()), ("limit", SHOWN.to_string())]).await?.messages;
+    match found.as_slice() {
+        [] => {
+            Err(CliError::coded(Code::NotFound, format!("no message has an id that begins with `{shown}`"))
+                .remedy(list))
+        }
+        [message] => Ok(message.id),
+        several => {
+            let ids: Vec<String> = several.iter().map(|message| message.id.to_string()).collect();
+            let error = CliError::coded(Code::Usage, format!("the ids of several messages begin with `{shown}`"));
+            Err(error.remedy(format!("Give more digits: {}.", ids.join(", "))))
+        }
+    }
 }
+
+/// The number of messages that are named if an id is ambiguous.
+const SHOWN: usize = 5;

@@ -25,11 +25,14 @@ pub(super) fn show(
     let repository = context.repository()?;
     let rollout = load_rollout(context, &repository, &rollout_name(name)?, services)?;
     let plan = plan(context, &repository, Arc::new(rollout), parallel)?;
-    context.printer.out(&match format {
-        Format::Human => render::render_plan(&plan),
-        Format::Json => format!("{:#}", serde_json::to_value(&plan).unwrap_or_default()),
-        Format::Markdown => format!("```\n{}```", anstream::adapter::strip_str(&render::render_plan(&plan))),
-    });
+    let text = render::render_plan(&plan);
+    match format {
+        Format::Human => context.printer.out(&text),
+        Format::Json => context.printer.json(&serde_json::to_value(&plan).unwrap_or_default()),
+        Format::Markdown => {
+            context.printer.document(&format!("```\n{}```", anstream::adapter::strip_str(&text)));
+        }
+    }
     if plan.failed.is_empty() { Ok(Exit::Done) } else { Err(CliError::already_printed()) }
 }
 

@@ -36,10 +36,10 @@ pub(super) fn status(
             let name = &names[0];
             return Err(no_run(&state.folder(context, name)?, name));
         }
-        (Some(_), Some(document)) if format == Format::Json => context.printer.out(&format!("{document:#}")),
+        (Some(_), Some(document)) if format == Format::Json => context.printer.json(&document),
         (None, last) if format == Format::Json => {
             documents.extend(last);
-            context.printer.out(&format!("{:#}", json!({ "runs": documents })));
+            context.printer.json(&json!({ "runs": documents }));
         }
         (None, None) => context.printer.out("No rollout was started here."),
         _ => context.printer.out(&texts.join("\n")),

@@ -167,7 +167,7 @@ impl Work {
                     printer.out(&line);
                 }
             }
-            Format::Json => printer.out(&serde_json::to_string(entry).unwrap_or_default()),
+            Format::Json => printer.document(&serde_json::to_string(entry).unwrap_or_default()),
         })
     }
 

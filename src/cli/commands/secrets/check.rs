@@ -76,7 +76,7 @@ impl Runnable for Check {
                 .collect();
             context
                 .printer
-                .out(&format!("{:#}", json!({ "environments": names, "files": checked, "bindings": bindings.iter().map(|(kind, count)| (kind.id(), count)).collect::<BTreeMap<_, _>>(), "findings": findings })));
+                .json(&json!({ "environments": names, "files": checked, "bindings": bindings.iter().map(|(kind, count)| (kind.id(), count)).collect::<BTreeMap<_, _>>(), "findings": findings }));
         } else {
             for f in &found {
                 let word = if f.code.severity() == Severity::Error { "error" } else { "warning" };

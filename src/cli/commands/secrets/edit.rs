@@ -93,11 +93,13 @@ impl Runnable for Edit {
 
 impl Edit {
     fn report(&self, context: &Context, sealed: Option<(&Path, &str)>) -> Exit {
-        context.printer.out(&match sealed {
-            _ if self.format == Format::Json => format!("{:#}", json!({ "sealed": sealed.map(|(path, _)| path) })),
-            Some((path, sealed_for)) => format!("sealed {} {sealed_for}", path.display()),
-            None => "No changes; nothing was sealed.".to_owned(),
-        });
+        match sealed {
+            _ if self.format == Format::Json => {
+                context.printer.json(&json!({ "sealed": sealed.map(|(path, _)| path) }));
+            }
+            Some((path, sealed_for)) => context.printer.out(&format!("sealed {} {sealed_for}", path.display())),
+            None => context.printer.out("No changes; nothing was sealed."),
+        }
         Exit::Done
     }
 

@@ -82,7 +82,7 @@ impl Runnable for Expiring {
             let document = json!({
                 "at": now, "credentials": credentials, "endingSoon": soon, "notSeen": unseen, "unreachable": errors,
             });
-            context.printer.out(&format!("{document:#}"));
+            context.printer.json(&document);
         } else {
             self.print_table(context, now, &rows, unseen, (count, unreachable.len()));
             for (name, error) in &unreachable {

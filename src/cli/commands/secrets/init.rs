@@ -88,7 +88,7 @@ impl Runnable for Init {
         let mut wrote = vec![path];
         wrote.extend(write_git_attributes(root)?);
         if self.format == Format::Json {
-            context.printer.out(&format!("{:#}", json!({ "wrote": wrote })));
+            context.printer.json(&json!({ "wrote": wrote }));
         } else {
             for path in &wrote {
                 context.printer.out(&format!("wrote {}", path.display()));

@@ -87,7 +87,7 @@ impl Runnable for List {
             documents.push(document);
         }
         if self.format == Format::Json {
-            context.printer.out(&format!("{:#}", json!({ "environment": environment.name, "secrets": documents })));
+            context.printer.json(&json!({ "environment": environment.name, "secrets": documents }));
         } else if rows.is_empty() {
             context.printer.out(&format!("{} has no secrets, and no profile uses one.", environment.name));
         } else {

@@ -138,7 +138,7 @@ impl List {
                 .iter()
                 .map(|(name, text)| json!({ "environment": name, "recipient": text, "fingerprint": fingerprint(text) }))
                 .collect();
-            context.printer.out(&format!("{:#}", json!({ "recipients": documents })));
+            context.printer.json(&json!({ "recipients": documents }));
         } else {
             // Grouped by recipient, to show in which environments each one is.
             let mut texts: Vec<&String> = rows.iter().map(|(_, text)| text).collect();
@@ -366,7 +366,7 @@ impl RecipientsArgs {
             let document = json!({
                 "action": action, "recipient": recipient, "dryRun": self.dry_run, "environments": environments, "failed": failed,
             });
-            context.printer.out(&format!("{document:#}"));
+            context.printer.json(&document);
             return;
         }
         let printer = &context.printer;

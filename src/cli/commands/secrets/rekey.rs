@@ -98,7 +98,7 @@ impl Runnable for Rekey {
             });
             let paths: Vec<&PathBuf> = outdated.iter().map(|(_, path, _)| path).collect();
             if is_json {
-                context.printer.out(&format!("{:#}", document(&paths)));
+                context.printer.json(&document(&paths));
             } else {
                 for path in paths {
                     context.printer.out(&format!("would seal {} again", path.display()));
@@ -142,7 +142,7 @@ impl Runnable for Rekey {
         }
         context.printer.note(&format!("{} sealed again, {current} unchanged.", done.len()));
         if is_json && failures.is_empty() {
-            context.printer.out(&format!("{:#}", document(&done)));
+            context.printer.json(&document(&done));
         }
         combine(failures)
     }

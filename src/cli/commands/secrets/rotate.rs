@@ -276,7 +276,7 @@ impl Rotate {
         if self.format == Format::Json {
             let errors: BTreeMap<_, _> = unreachable.iter().map(|(name, error)| (name, &error.message)).collect();
             let rows: Vec<_> = rows.iter().map(RotationRow::to_json).collect();
-            context.printer.out(&format!("{:#}", json!({ "rotations": rows, "unreachable": errors })));
+            context.printer.json(&json!({ "rotations": rows, "unreachable": errors }));
         } else {
             if rows.is_empty() {
                 context.printer.out(&nothing_found("No rotation is in progress", (count, unreachable.len())));

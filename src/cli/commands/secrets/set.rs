@@ -56,10 +56,9 @@ impl Runnable for Set {
         let destination = seal_value(context, &environment, &reference, &path, &recipients)?;
         let count = recipients.texts().count();
         if self.format == Format::Json {
-            context.printer.out(&format!(
-                "{:#}",
-                json!({ "sealed": path, "recipients": count, "used": true, "destination": destination.to_string() })
-            ));
+            context.printer.json(
+                &json!({ "sealed": path, "recipients": count, "used": true, "destination": destination.to_string() }),
+            );
         } else {
             context.printer.out(&describe_sealed(&path, count, &destination, &environment.name));
         }

@@ -122,14 +122,14 @@ impl Runnable for Verify {
         match Fleet::find(context, &repository, &environments, &self.selection, &self.service)? {
             Fleet::Single(environment) => {
                 let report = self.report(context, &environment, &profiles)?;
-                context.printer.out(&match self.format {
-                    Format::Human => report.human(self.all),
-                    Format::Json => report.json(),
-                    Format::Sarif => report.sarif(),
-                    Format::Junit => report.junit(),
-                    Format::Markdown => report.markdown(),
-                    Format::Github => report.github(),
-                });
+                match self.format {
+                    Format::Human => context.printer.out(&report.human(self.all)),
+                    Format::Json => context.printer.document(&report.json()),
+                    Format::Sarif => context.printer.document(&report.sarif()),
+                    Format::Junit => context.printer.document(&report.junit()),
+                    Format::Markdown => context.printer.document(&report.markdown()),
+                    Format::Github => context.printer.document(&report.github()),
+                }
                 Ok(if report.fails_on(self.fail_on.limit()) { Exit::Findings } else { Exit::Done })
             }
             Fleet::Many(set) => self.verify_set(context, set, &profiles),
@@ -226,7 +226,7 @@ impl Verify {
         let labels = SummaryLabels { notable: ("findings", "with findings"), quiet: ("clean", "clean") };
         if let Some(joined) = joined {
             report.print_failures(context);
-            context.printer.out(&joined);
+            context.printer.document(&joined);
             return report.exit(false);
         }
         report.print(context, self.report_format(), &labels)

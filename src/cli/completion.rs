@@ -1,0 +1,113 @@
+//! Completion of the command line by the program itself: environments, profiles, secrets, rollouts, functions and codes.
+//!
+//! A shell calls the program with `COMPLETE` set; `mailwright completions SHELL` prints the shell's part. Candidates come
+//! from names of files in the repository and from the program. No file is opened and no service is called.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use clap::{Arg, Command};
+use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
+
+use super::help;
+use crate::model::{Code, Function, finding_id::FindingId};
+
+/// The variable with which a shell asks for candidates.
+pub(super) const VARIABLE: &str = "COMPLETE";
+/// The number of entries of a folder that are read.
+const ENTRIES: usize = 5000;
+
+/// Returns the definition of the command line, with candidates of names.
+pub(super) fn command() -> Command {
+    help::command().mut_subcommands(|command| {
+        let noun = command.get_name().to_owned();
+        with_candidates(command, &noun)
+    })
+}
+
+/// Adds candidates to the arguments of a command and its subcommands; `noun` is the command of the first level.
+fn with_candidates(command: Command, noun: &str) -> Command {
+    command
+        .mut_args(|argument| complete_argument(argument, noun))
+        .mut_subcommands(|subcommand| with_candidates(subcommand, noun))
+}
+
+/// Adds candidates to an argument. Arguments with the same id mean the same in all commands.
+fn complete_argument(argument: Arg, noun: &str) -> Arg {
+    let candidates: fn() -> Vec<CompletionCandidate> = match (noun, argument.get_id().as_str()) {
+        (_, "environment" | "environments") => environments,
+        (_, "profile" | "profiles") => profiles,
+        (_, "secret") | ("secrets", "name" | "names") => secrets,
+        ("rollout", "name") => rollouts,
+        (_, "function" | "functions") => functions,
+        ("explain", "code") => codes,
+        _ => return argument,
+    };
+    argument.add(ArgValueCandidates::new(candidates))
+}
+
+fn environments() -> Vec<CompletionCandidate> {
+    let Some(root) = repository() else { return Vec::new() };
+    let folders = entries(&root.join("environments"));
+    as_candidates(folders.iter().filter(|folder| folder.join("environment.yaml").is_file()).filter_map(|it| name(it)))
+}
+
+fn profiles() -> Vec<CompletionCandidate> {
+    let Some(root) = repository() else { return Vec::new() };
+    let folders = entries(&root.join("environments"));
+    as_candidates(folders.iter().flat_map(|folder| stems(&folder.join("profiles"), "yaml")))
+}
+
+fn secrets() -> Vec<CompletionCandidate> {
+    let Some(root) = repository() else { return Vec::new() };
+    let folders = entries(&root.join("secrets"));
+    let owners = folders.iter().flat_map(|folder| entries(folder)).filter(|owner| owner.is_dir());
+    as_candidates(owners.flat_map(|owner| {
+        let keys = stems(&owner, "age");
+        keys.into_iter().filter_map(move |key| Some(format!("{}/{key}", name(&owner)?)))
+    }))
+}
+
+fn rollouts() -> Vec<CompletionCandidate> {
+    repository().map(|root| as_candidates(stems(&root.join("rollouts"), "yaml"))).unwrap_or_default()
+}
+
+fn functions() -> Vec<CompletionCandidate> {
+    as_candidates(Function::all().map(|function| function.id().to_owned()))
+}
+
+fn codes() -> Vec<CompletionCandidate> {
+    let codes = Code::ALL.iter().map(|code| (code.id(), code.title()));
+    let findings = FindingId::ALL.iter().map(|finding| (finding.id(), finding.title()));
+    codes.chain(findings).map(|(id, title)| CompletionCandidate::new(id).help(Some(title.into()))).collect()
+}
+
+/// Returns the folder of the repository: the current one, or the nearest parent with environments.
+fn repository() -> Option<PathBuf> {
+    let here = std::env::current_dir().ok()?;
+    here.ancestors().find(|folder| folder.join("environments").is_dir()).map(Path::to_owned)
+}
+
+/// Returns the paths in a folder; none if it cannot be read.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    entries.take(ENTRIES).filter_map(|entry| Some(entry.ok()?.path())).collect()
+}
+
+/// Returns the names of files with an ending, without it.
+fn stems(folder: &Path, ending: &str) -> Vec<String> {
+    let files = entries(folder).into_iter().filter(|path| path.extension().is_some_and(|own| own == ending));
+    files.filter_map(|path| path.file_stem()?.to_str().map(str::to_owned)).collect()
+}
+
+fn name(path: &Path) -> Option<String> {
+    path.file_name()?.to_str().map(str::to_owned)
+}
+
+/// Returns candidates in order, each once. Names with control characters could change the terminal and are left out.
+fn as_candidates(names: impl IntoIterator<Item = String>) -> Vec<CompletionCandidate> {
+    let names: BTreeSet<String> = names.into_iter().filter(|name| !name.chars().any(char::is_control)).collect();
+    names.into_iter().map(CompletionCandidate::new).collect()
+}
