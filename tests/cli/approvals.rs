@@ -568,7 +568,11 @@ fn neither_a_change_by_hand_nor_a_rollback_is_a_way_round() {
     let answer = repo.patch("relay", &json!({ "description": "x" }));
     assert_eq!((answer.status, answer.json()["code"].as_str()), (403, Some("MW0320")), "{}", answer.body);
     let output = repo.run(&["rollback", "dev", "--to", "1", "--yes"]).code(1);
-    assert!(output.stderr.contains("error[MW0310]") && output.stderr.contains("--out PLANFILE"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("error[MW0310]") && output.stderr.contains("rollback dev --to 1 --out dev.plan"),
+        "{}",
+        output.stderr
+    );
     assert!(
         repo.run(&["rollback", "dev", "--to", "1", "--yes", "--break-glass", "now"]).code(1).stderr.contains("MW0318")
     );

@@ -47,7 +47,7 @@ pub(super) fn check(
     if evaluation.missing.is_empty() || change.dry_run {
         return Ok(evaluation);
     }
-    Err(approvals_missing(change, &evaluation))
+    Err(approvals_missing(change, &evaluation, state.environment.as_str()))
 }
 
 /// Checks that an administrator may apply a change without approvals.
@@ -75,7 +75,7 @@ fn check_break_glass(allowed: bool, reason: &str, caller: &Caller) -> Result<(),
 }
 
 /// Describes the missing approvals, the rejected ones with their reasons, and how to get approvals.
-fn approvals_missing(change: &Change, evaluation: &Evaluation) -> HttpProblem {
+fn approvals_missing(change: &Change, evaluation: &Evaluation, environment: &str) -> HttpProblem {
     let missing = evaluation.missing.iter().map(|(need, have)| {
         let progress =
             if have.is_empty() { "no approval so far".to_owned() } else { format!("approved by {}", have.join(", ")) };
@@ -83,21 +83,25 @@ fn approvals_missing(change: &Change, evaluation: &Evaluation) -> HttpProblem {
     });
     let mut parts: Vec<String> = missing.collect();
     parts.extend(evaluation.rejected.iter().map(|rejected| format!("{} {}", rejected.signer, rejected.reason)));
+    let steps = |command: String| {
+        let file = format!("{environment}.plan");
+        format!("{command} --out {file}, then each signer: mailwright approve {file}, then: mailwright apply {file}")
+    };
     let by_hand = change.kind == ChangeKind::Manual;
     let (code, remedy) = if by_hand {
         (
             Code::ManualChangeNeedsApproval,
-            "Change the files instead: mailwright plan ENV --out PLANFILE, mailwright approve PLANFILE, mailwright apply PLANFILE.",
+            format!("Change the files instead: {}", steps(format!("mailwright plan {environment}"))),
         )
     } else if change.kind == ChangeKind::Rollback {
         (
             evaluation.rejected.first().map_or(Code::ApprovalMissing, |rejected| rejected.code),
-            "mailwright rollback ENV --to N --out PLANFILE, then each signer: mailwright approve PLANFILE, then: mailwright apply PLANFILE.",
+            steps(format!("mailwright rollback {environment} --to {}", change.rolled_back_to.unwrap_or_default())),
         )
     } else {
         (
             evaluation.rejected.first().map_or(Code::ApprovalMissing, |rejected| rejected.code),
-            "mailwright plan ENV --out PLANFILE, then each signer: mailwright approve PLANFILE, then: mailwright apply PLANFILE.",
+            steps(format!("mailwright plan {environment}")),
         )
     };
     HttpProblem::new(code, parts.join("; ")).remedy(remedy)
