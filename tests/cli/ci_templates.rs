@@ -25,7 +25,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn yaml(path: &str) -> Value {
+pub(super) fn yaml(path: &str) -> Value {
     let script =
         "import json, sys, ruamel.yaml\nprint(json.dumps(ruamel.yaml.YAML(typ='safe').load(open(sys.argv[1]))))";
     let mut command = Command::new(tool("python3"));
@@ -282,11 +282,11 @@ struct CiScript {
     needs_all: bool,
 }
 
-/// The scripts of a template for an event, in order, without the one that installs the program.
+/// The scripts of a template for an event, in order, without the one that installs the program: `packages` runs it.
 fn scripts(kind: &str, event: &str, variables: &Variables) -> Vec<CiScript> {
     let job = if event == "push" { "apply" } else { "check" };
     let step = |step: &Value, key: &str, name: &str, shell, env| {
-        let text = step[key].as_str().filter(|text| !text.starts_with("cargo install"))?;
+        let text = step[key].as_str().filter(|text| !text.contains("/releases/download/"))?;
         let name = step[name].as_str().unwrap().to_lowercase();
         Some(CiScript { name, text: text.to_owned(), shell, env, needs: Vec::new(), needs_all: true })
     };

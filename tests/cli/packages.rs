@@ -14,7 +14,10 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::repository::{CommandOutput, PROGRAM, clear_environment, run_command};
+use crate::{
+    ci_templates::yaml,
+    support::repository::{CommandOutput, PROGRAM, clear_environment, run_command},
+};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -117,9 +120,49 @@ fn packages_install_run_and_leave() {
     let deb = file(output.path(), ".deb");
     let bill = fs::read_to_string(file(output.path(), ".cdx.json")).unwrap();
     check_bill_of_materials(&bill);
+    check_installation_in_ci(output.path());
     check_tarball(&file(output.path(), ".tar.gz"), &bill);
     check_control(&deb);
     check_life_of_the_package(&deb, &bill);
+}
+
+/// The CI templates install a release of these files, and nothing if one of them was changed.
+fn check_installation_in_ci(release: &Path) {
+    let github = yaml("templates/github-actions.yml");
+    let azure = yaml("templates/azure-pipelines.yml");
+    let of_azure = &azure["stages"][0]["jobs"][0]["steps"];
+    let steps = [(&github["jobs"]["check"]["steps"], "run"), (of_azure, "bash")];
+    for (steps, key) in steps {
+        let mut scripts = steps.as_array().unwrap().iter().filter_map(|step| step[key].as_str());
+        let script = scripts.find(|text| text.contains("/releases/download/")).unwrap();
+        let folder = tempfile::Builder::new().prefix("mailwright-test-").tempdir().unwrap();
+        let curl = folder.path().join("curl");
+        fs::write(
+            &curl,
+            "#!/bin/sh\nfor argument; do case $argument in https:*) cp \"$RELEASE/${argument##*/}\" .;; esac; done\n",
+        )
+        .unwrap();
+        fs::set_permissions(&curl, fs::Permissions::from_mode(0o755)).unwrap();
+        let install = |release: &Path| {
+            let mut command = Command::new("bash");
+            command.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", script]).current_dir(folder.path());
+            let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+            command.env("HOME", folder.path()).env("PATH", path).env("RELEASE", release);
+            command.env("GITHUB_PATH", folder.path().join("path"));
+            command.env("VERSION", concat!("v", env!("CARGO_PKG_VERSION")));
+            run_command(command)
+        };
+        let program = folder.path().join(".local/bin/mailwright");
+        let changed = tempfile::Builder::new().prefix("mailwright-test-").tempdir().unwrap();
+        for path in [file(release, ".tar.gz"), release.join("SHA256SUMS")] {
+            fs::copy(&path, changed.path().join(path.file_name().unwrap())).unwrap();
+        }
+        fs::write(file(changed.path(), ".tar.gz"), "another program").unwrap();
+        let refused = install(changed.path());
+        assert!(refused.code != 0 && !program.exists(), "{refused:?}");
+        install(release).code(0);
+        assert_eq!(run(&program, &["--version"]).code(0).stdout, run(Path::new(PROGRAM), &["--version"]).stdout);
+    }
 }
 
 /// The bill of materials names what is linked, at the versions of `Cargo.lock`, and nothing of this machine.
