@@ -64,7 +64,7 @@ pub fn printable_paragraph(text: &str) -> Cow<'_, str> {
     escape(text, |c| matches!(c, '\n' | '\t'), false)
 }
 
-/// Returns a line of a log, with its colours and without its end.
+/// Returns a line of a log, with its colours and without its line end.
 pub fn printable_log_line(text: &str) -> Cow<'_, str> {
     escape(text, |_| false, true)
 }
@@ -116,7 +116,9 @@ pub fn percent_decode(bytes: &[u8]) -> Vec<u8> {
     let mut rest = bytes;
     while let Some((first, behind)) = rest.split_first() {
         let hex = (*first == b'%').then(|| behind.get(..2)).flatten();
-        let byte = hex.and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        // `from_str_radix` alone would accept a sign, as in `%+5`.
+        let hex = hex.filter(|hex| hex.iter().all(u8::is_ascii_hexdigit)).and_then(|hex| std::str::from_utf8(hex).ok());
+        let byte = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
         decoded.push(byte.unwrap_or(*first));
         rest = if byte.is_some() { &behind[2..] } else { behind };
     }
@@ -197,6 +199,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_percent_sign_without_two_hexadecimal_digits_stays() {
+        for (text, decoded) in
+            [("a%41%4a%4A", "aAJJ"), ("%+5%-5% 5", "%+5%-5% 5"), ("%", "%"), ("%4", "%4"), ("%zz", "%zz")]
+        {
+            assert_eq!(percent_decode(text.as_bytes()), decoded.as_bytes(), "{text}");
+        }
+    }
+
+    #[test]
     fn characters_that_move_turn_or_hide_text_are_escaped() {
         for (text, shown) in [
             ("plain, ünïcödé, 日本, עברית", "plain, ünïcödé, 日本, עברית"),
@@ -232,7 +243,7 @@ mod tests {
 
     #[test]
     fn unfinished_sequences_take_linear_time() {
-        // Reading to the end from each of them would take hours.
+        // Reading to the end of the text for each sequence would take hours.
         let text = "\u{1b}[".repeat(2_000_000);
         assert!(!printable_lines(&text).contains('\u{1b}'));
         assert_eq!(printable_lines("\u{1b}[0;0;0;0;0;0;0;0;0m").matches('\u{1b}').count(), 0);
