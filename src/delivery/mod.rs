@@ -16,13 +16,14 @@
 //! | `recorder`, `webhooks` | results in the store; events for other systems |
 //!
 //! Four rules hold it together. A message is durable before it is reported as accepted. It is marked in the store before its
-//! last byte is sent, so that a crash leaves it `unknown` and never sends it twice silently. A failure that concerns a profile
-//! costs no message anything. While the store cannot be written, nothing is sent.
+//! last byte is sent, so that a crash leaves it `unknown` and never sends it twice silently. A failure that suspends a
+//! profile counts neither as a try of a message nor against its lifetime. While the store cannot be written, nothing is sent.
 //!
 //! [`Delivery`] is the interface. Nothing here knows the HTTP API, and nothing prints.
 
 mod access_tokens;
 mod attempt;
+mod back_off;
 mod credentials;
 mod dispatcher;
 mod fair_share;

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::transport::{Failure, RecipientResults, Refusal};
+use super::{
+    back_off::doubled,
+    transport::{Failure, RecipientResults, Refusal},
+};
 use crate::{
     model::{
         Attempt, Message, ProfileName, Status,
@@ -18,10 +21,10 @@ use crate::{
     time::steady_clock::later,
 };
 
-/// Returns the back-off after so many attempts: doubled with each one and varied by 15 %; `random` is between 0 and 1.
+/// Returns the back-off after so many attempts: doubled with each attempt and varied by 15 %; `random` is between 0 and 1.
 pub(super) fn back_off(retry: &Retry, attempts: u32, random: f64) -> Duration {
-    let wait = retry.first.duration().saturating_mul(1 << attempts.saturating_sub(1).min(20));
-    wait.min(retry.longest.duration()).mul_f64(0.85 + random * 0.3)
+    let wait = doubled(retry.first.duration(), attempts.saturating_sub(1), retry.longest.duration());
+    wait.mul_f64(0.85 + random * 0.3)
 }
 
 /// Returns the recipients that still wait.
@@ -226,7 +229,8 @@ fn longest_wait(refused: &[Refusal]) -> Duration {
     refused.iter().filter_map(|(_, failure)| failure.retry_after).max().unwrap_or_default()
 }
 
-/// Returns the status of a message without waiting recipients, and its event: unknown before failed before delivered.
+/// Returns the final status of a message without waiting recipients, and its event. Unknown takes precedence over failed, and
+/// failed over delivered.
 fn final_status(message: &Message) -> (Status, EventKind) {
     let has = |status| message.recipients.iter().any(|recipient| recipient.status == status);
     if has(RecipientStatus::Unknown) {

@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::{fair_share::FairShare, refusals::RefusalHistory, transport::smtp::ConnectionPool};
+use super::{back_off::doubled, fair_share::FairShare, refusals::RefusalHistory, transport::smtp::ConnectionPool};
 use crate::{
     model::{Digest, ProfileName, Provider, StoredProfile, message::RecipientStatus},
     store::outbox::Claimed,
@@ -182,7 +182,7 @@ impl ReadyQueue {
     /// quarter; `random` is between 0 and 1. Failures during a back-off do not lengthen it.
     pub(super) fn back_off(&mut self, now: Instant, random: f64) {
         if self.backs_off_until.is_none_or(|until| until <= now) {
-            let wait = Duration::from_secs(1 << self.failures.min(9)).min(LONGEST_BACK_OFF);
+            let wait = doubled(Duration::from_secs(1), self.failures, LONGEST_BACK_OFF);
             self.backs_off_until = Some(now + wait.mul_f64(0.75 + random / 2.0));
             self.failures += 1;
         }

@@ -1,7 +1,7 @@
 //! Rotation: chooses between the current and the next secret of a profile while a secret is being rotated.
 //!
 //! The next secret is tried first. Once it is accepted, which is recorded before any message uses it, only it is used. While it
-//! is refused, delivery falls back to the current secret at once and without cost to any message; one alert is sent, and the
+//! is refused, delivery falls back to the current secret at once, which does not count as a try of a message; one alert is sent, and the
 //! next secret is tried again at a low rate and without a message, so that no account is locked out. If the current secret is
 //! refused as well, the next one is tried once more before the profile is suspended.
 //!
@@ -12,7 +12,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use tokio::sync::OwnedMutexGuard;
 
-use super::{ready_queue::SendingProfile, recorder::Recorder, route_index::RouteIndex, transport::Failure};
+use super::{
+    back_off::doubled, ready_queue::SendingProfile, recorder::Recorder, route_index::RouteIndex, transport::Failure,
+};
 use crate::{
     model::{
         Digest, ProfileName, SecretReference, StoredProfile,
@@ -161,7 +163,7 @@ impl Rotations {
         Some(turn.lock_owned().await)
     }
 
-    /// Returns the version of the secret that a profile uses: the next one once it was accepted.
+    /// Returns the version of the secret that a profile uses: the next one after it was accepted.
     pub(super) fn version_in_use(&self, profile: &SendingProfile) -> SecretVersion {
         match self.standing(profile) {
             Some((Standing::Promoted, _)) => SecretVersion::Next,
@@ -169,7 +171,7 @@ impl Rotations {
         }
     }
 
-    /// Logs in with the version of the secret that is to be tried first, and with the other one if that is refused.
+    /// Logs in with the version of the secret that is to be tried first, and with the other version if the first is refused.
     pub(super) async fn log_in<L: LogIn>(&self, profile: &SendingProfile, login: &L) -> Result<L::Session, Failure> {
         let is_staged = |standing| matches!(standing, Some((Standing::Staged, _)));
         let turn = if is_staged(self.standing(profile)) { self.wait_for_turn(profile).await } else { None };
@@ -390,7 +392,7 @@ impl Rotations {
 
 /// Returns the wait before the next trial: doubled with each refusal.
 fn wait_after(refusals: u32, first: Duration) -> Duration {
-    first.saturating_mul(1 << refusals.saturating_sub(1).min(12)).min(LONGEST.max(first))
+    doubled(first, refusals.saturating_sub(1), LONGEST.max(first))
 }
 
 /// Adds the refusal of the next secret to that of the current one, because both were tried.

@@ -12,6 +12,7 @@ use std::{
 
 use jiff::Timestamp;
 
+use super::back_off::doubled;
 use crate::{
     model::{Digest, ProfileName, finding::Finding, suspension::Parked},
     time::steady_clock::{later, moved},
@@ -98,7 +99,7 @@ impl Suspensions {
         self.by_profile.get(profile).map(|suspension| suspension.record.reason.as_str())
     }
 
-    /// Begins the probes that are due, and returns their profiles.
+    /// Marks the suspended profiles that are due for a login attempt (a probe), and returns them.
     pub(super) fn start_probes(&mut self, now: Timestamp) -> Vec<ProfileName> {
         let is_due = |suspension: &&mut Suspension| {
             suspension.state == ProbeState::Waiting && suspension.record.next_probe_at <= now
@@ -152,9 +153,9 @@ impl Suspensions {
     }
 }
 
-/// Returns the wait before a probe: doubled with each one before it.
+/// Returns the wait before a probe: doubled with each earlier probe.
 fn wait_before(probes: u32, first: Duration) -> Duration {
-    first.saturating_mul(1 << probes.min(10)).min(LONGEST.max(first))
+    doubled(first, probes, LONGEST.max(first))
 }
 
 #[cfg(test)]
@@ -217,7 +218,7 @@ mod tests {
         assert_eq!(suspensions.next_probe(), None);
         suspensions.send_one(&name());
         assert_eq!(suspensions.state(&name()), Some(ProbeState::SendingOne));
-        // It is refused as well.
+        // The message is refused as well.
         let (record, is_new) = suspend(&mut suspensions, at(61));
         assert!(!is_new && record.next_probe_at == at(61 + 120));
         assert!(suspensions.end(&name()) && !suspensions.end(&name()));

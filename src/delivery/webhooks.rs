@@ -14,7 +14,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use reqwest::Method;
 use tokio::{sync::Notify, task::AbortHandle};
 
-use super::recorder::Recorder;
+use super::{back_off::doubled, recorder::Recorder};
 use crate::{
     model::delivery::Webhook,
     net::{http_client::HttpClient, tls::Trust},
@@ -164,7 +164,7 @@ impl Receiver {
             let is_wanted = self.webhook.events.is_empty() || self.webhook.events.contains(&event.event.kind);
             if is_wanted && !self.call(&event, self.clock.now()).await {
                 self.failures = self.failures.saturating_add(1);
-                wait = Duration::from_secs(1 << self.failures.min(9)).min(LONGEST_BACK_OFF);
+                wait = doubled(Duration::from_secs(1), self.failures, LONGEST_BACK_OFF);
                 break;
             }
             self.failures = 0;
