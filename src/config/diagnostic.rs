@@ -1,12 +1,16 @@
 //! A problem with its place, and the report of a run.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use super::{
+    excerpt::render_excerpt,
+    sources::{Sources, Span},
+};
 use crate::model::{Code, code::Severity};
 
-/// A problem with its place, its cause and a remedy.
+/// A problem with its place, cause and remedy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Diagnostic {
@@ -29,7 +33,7 @@ pub struct Diagnostic {
     /// The environment that inherits the problem, if the file belongs to another layer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,
-    /// The line, with possible secrets masked; none if the problem is not about one line.
+    /// The line, with possible secrets masked; none if the problem is not about one line, or the line is too long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub excerpt: Option<Excerpt>,
 }
@@ -42,7 +46,7 @@ pub struct Excerpt {
     pub text: String,
     /// The first character that is underlined, from 0.
     pub from: usize,
-    /// The first character after it.
+    /// The first character that is not underlined any more.
     pub to: usize,
 }
 
@@ -60,6 +64,51 @@ impl Diagnostic {
             remedy: remedy.to_owned(),
             environment: None,
             excerpt: None,
+        }
+    }
+}
+
+/// Builder of diagnostics: adds the place and the excerpt of a span.
+#[derive(Clone, Debug)]
+pub(super) struct DiagnosticBuilder {
+    pub(super) sources: Arc<Sources>,
+}
+
+impl DiagnosticBuilder {
+    /// Describes a problem at a place.
+    pub(super) fn diagnostic_at(
+        &self,
+        span: Span,
+        code: Code,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Diagnostic {
+        self.diagnostic_with_concealment(span, code, message, remedy, false)
+    }
+
+    /// Describes a problem at a place. With `conceal`, the value that begins there is masked in the excerpt.
+    pub(super) fn diagnostic_with_concealment(
+        &self,
+        span: Span,
+        code: Code,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+        conceal: bool,
+    ) -> Diagnostic {
+        let place = self.sources.place(span);
+        let excerpt = self.sources.get(span.file).and_then(|source| render_excerpt(&source, span, conceal));
+        let end_column = if span.end_line == span.line { span.end_column as usize + 1 } else { place.column + 1 };
+        Diagnostic {
+            file: place.file,
+            line: place.line,
+            column: place.column,
+            end_column: end_column.max(place.column + 1),
+            code,
+            severity: code.severity(),
+            message: message.into(),
+            remedy: remedy.into(),
+            environment: None,
+            excerpt,
         }
     }
 }

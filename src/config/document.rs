@@ -7,24 +7,25 @@ use serde_json::Value as Json;
 
 use super::{
     Diagnostic, Report,
-    layer::{Reporter, read_file},
+    diagnostic::DiagnosticBuilder,
+    layer::read_file,
     sources::{FileSource, Sources},
 };
 use crate::model::Code;
 
 /// Reads a YAML or JSON file as a type. A problem names file, line and column; `remedy` names the documentation of the format.
 pub fn read_document<T: DeserializeOwned>(path: &Path, remedy: &str) -> Result<T, Report> {
-    let reporter = Reporter { sources: Arc::new(Sources::default()) };
+    let builder = DiagnosticBuilder { sources: Arc::new(Sources::default()) };
     let report = |problems: Vec<Diagnostic>| Report::new(problems, 0, 1);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().map_or(path, Path::new);
-    let (node, problems) = read_file(&FileSource::Disk(folder.to_owned()), name, &reporter);
+    let (node, problems) = read_file(&FileSource::Disk(folder.to_owned()), name, &builder);
     let node = node.filter(|_| problems.is_empty()).ok_or_else(|| report(problems))?;
     let document: Json = node.to_json();
     serde_path_to_error::deserialize(document).map_err(|error| {
         let pointer = format!("/{}", error.path().to_string().replace(['.', '['], "/").replace(']', ""));
         let (key_span, found) = node.nearest(&pointer);
         let at = if found.entries().is_empty() { found.span } else { key_span.unwrap_or(found.span) };
-        report(vec![reporter.at(at, Code::InvalidValue, error.inner().to_string(), remedy.to_owned())])
+        report(vec![builder.diagnostic_at(at, Code::InvalidValue, error.inner().to_string(), remedy.to_owned())])
     })
 }

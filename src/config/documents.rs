@@ -7,7 +7,8 @@ use std::{
 
 use super::{
     Diagnostic,
-    layer::{Layer, Reporter},
+    diagnostic::DiagnosticBuilder,
+    layer::Layer,
     layers::LayerStack,
     node::{Entry, Node, Value, merge},
     selection::Labels,
@@ -24,7 +25,7 @@ const NOT_INHERITED: [&str; 3] = ["extends", "abstract", "description"];
 pub(super) struct EffectiveDocuments<'a> {
     pub(super) name: &'a EnvironmentName,
     pub(super) files: &'a FileSource,
-    pub(super) reporter: &'a Reporter,
+    pub(super) builder: &'a DiagnosticBuilder,
     /// The merged `environment.yaml`, before interpolation; none if no layer has a readable one.
     pub(super) environment: Option<Arc<Node>>,
     /// The variables of the merged `environment.yaml`.
@@ -38,11 +39,11 @@ impl<'a> EffectiveDocuments<'a> {
         name: &'a EnvironmentName,
         stack: LayerStack,
         files: &'a FileSource,
-        reporter: &'a Reporter,
+        builder: &'a DiagnosticBuilder,
     ) -> Self {
         let environment = merge_environments(&stack.layers);
         let variables = environment.as_deref().map(variables_of).unwrap_or_default();
-        Self { name, files, reporter, environment, variables, stack }
+        Self { name, files, builder, environment, variables, stack }
     }
 
     /// Returns the environment's own folder.
@@ -51,26 +52,26 @@ impl<'a> EffectiveDocuments<'a> {
     }
 
     /// Returns true if every layer was found and could be read as far as its `extends` key.
-    pub(super) fn is_whole(&self) -> bool {
-        self.stack.is_complete() && self.stack.layers.iter().all(|layer| layer.is_whole())
+    pub(super) fn has_all_layers(&self) -> bool {
+        self.stack.is_complete() && self.stack.layers.iter().all(|layer| layer.has_readable_extends())
     }
 
-    /// Returns the problems of the layers' files by themselves.
+    /// Returns the problems of the layers' files, each taken by itself.
     pub(super) fn problems(&self) -> Vec<Diagnostic> {
         let of_layer = |layer: &Arc<Layer>| {
-            [layer.problems.clone(), layer.profiles(self.files, self.reporter).problems.clone()].concat()
+            [layer.problems.clone(), layer.profiles(self.files, self.builder).problems.clone()].concat()
         };
         self.stack.layers.iter().flat_map(of_layer).collect()
     }
 
     /// Returns the profiles that have a file in some layer which could not be read as a whole.
     pub(super) fn unread(&self) -> BTreeSet<&ProfileName> {
-        self.stack.layers.iter().flat_map(|layer| &layer.profiles(self.files, self.reporter).unread).collect()
+        self.stack.layers.iter().flat_map(|layer| &layer.profiles(self.files, self.builder).unread).collect()
     }
 
     /// Returns the index of the highest layer that has a file for a profile.
     pub(super) fn declaring_layer(&self, name: &ProfileName) -> Option<usize> {
-        self.stack.layers.iter().rposition(|layer| layer.profiles(self.files, self.reporter).nodes.contains_key(name))
+        self.stack.layers.iter().rposition(|layer| layer.profiles(self.files, self.builder).nodes.contains_key(name))
     }
 
     /// Returns one section of `environment.yaml`, interpolated.
@@ -82,7 +83,7 @@ impl<'a> EffectiveDocuments<'a> {
     pub(super) fn merged_profiles(&self) -> BTreeMap<ProfileName, Arc<Node>> {
         let mut profiles: BTreeMap<ProfileName, Arc<Node>> = BTreeMap::new();
         for layer in &self.stack.layers {
-            for (name, node) in &layer.profiles(self.files, self.reporter).nodes {
+            for (name, node) in &layer.profiles(self.files, self.builder).nodes {
                 if matches!(node.value, Value::Null) {
                     profiles.remove(name);
                     continue;

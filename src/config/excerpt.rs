@@ -11,15 +11,15 @@ use crate::model::{SecretReference, secret_detection};
 /// The maximum number of characters of a line that are shown.
 const WIDTH: usize = 120;
 
-/// The maximum length of a line that is shown, in bytes. A longer one is not shown in part either: the mask can depend on
-/// everything before it, and searching a long line once per problem would be slow.
+/// The maximum length of a line that is shown, in bytes. No part of a longer line is shown: the mask can depend on everything
+/// before it, and searching a long line once per problem would be slow.
 const LONGEST_LINE: usize = 2048;
 
 /// The text that replaces a possible secret.
 const MASK: &str = "*****";
 
-/// Returns the line where a span begins; none if it is too long to be shown. With `conceal`, the span itself is masked. The
-/// cost does not depend on the length of the file.
+/// Returns the line where a span begins; none if there is no such line or it is too long. With `conceal`, the value that begins
+/// at the span is masked. The cost does not depend on the length of the file.
 pub(super) fn render_excerpt(source: &SourceFile, span: Span, conceal: bool) -> Option<Excerpt> {
     let line = source.line(span.line as usize).filter(|line| line.len() <= LONGEST_LINE)?;
     let line: Vec<char> = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -76,7 +76,7 @@ fn mask_secret_values(
 fn find_secret_value(line: &[char], start: usize) -> Option<usize> {
     line.iter().enumerate().skip(start).filter(|(_, c)| matches!(c, ':' | '=')).find_map(|(colon, _)| {
         let key = last_word(&line[..colon]);
-        if !resembles_secret(&key) {
+        if !resembles_secret_key(&key) {
             return None;
         }
         let value = colon + 1 + line[colon + 1..].iter().take_while(|c| c.is_whitespace()).count();
@@ -92,8 +92,8 @@ fn last_word(text: &[char]) -> String {
     before.take_while(|c| is_key(c)).collect::<Vec<_>>().into_iter().rev().collect()
 }
 
-/// Returns the end of a value. It is certain only for a plain word in a map in braces that is followed by nothing but keys,
-/// values and braces; any other value is taken to extend to the end of the line.
+/// Returns the end of a value. The end is certain only for a plain word in a map in braces that is followed by nothing but
+/// keys, values and braces; for any other value, the end of the line is returned.
 fn end_of_value(line: &[char], start: usize) -> usize {
     let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '+' | '!' | '@' | '*');
     let end = start + line[start..].iter().take_while(|c| is_plain(c)).count();
@@ -110,9 +110,10 @@ fn end_of_value(line: &[char], start: usize) -> usize {
     if clear { end } else { line.len() }
 }
 
-fn resembles_secret(written: &str) -> bool {
+/// Returns true if a key is named like a secret, or is a likely misspelling of such a name.
+fn resembles_secret_key(key: &str) -> bool {
     // A key of the schema that resembles such a name is not misspelt.
-    names_a_secret(written) || !schema::is_key(written) && suggest::nearest(&normalize(written), SECRET_WORDS).is_some()
+    names_a_secret(key) || !schema::is_key(key) && suggest::nearest(&normalize(key), SECRET_WORDS).is_some()
 }
 
 const SECRET_WORDS: [&str; 9] =
@@ -149,11 +150,11 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_shown_in_part_or_not_at_all() {
+    fn a_long_line_is_cut_and_a_too_long_one_is_not_shown() {
         let usual = format!("{{ a: {}, password: hunter2 }}", "x".repeat(1000));
         let excerpt = show(&usual, 1, 1006).unwrap();
         assert!(excerpt.text.chars().count() <= WIDTH && !excerpt.text.contains("hunter2"), "{excerpt:?}");
-        // One more than the longest: nothing of it, since a key far before could mask it.
+        // A line that is one character too long is not shown at all, since a key far before could mask the value.
         assert!(show(&"x".repeat(LONGEST_LINE), 1, 2000).is_some());
         assert_eq!(show(&"x".repeat(LONGEST_LINE + 1), 1, 2000), None);
         let text = format!("first: 1\r\n{}\nlast: 2\n", "k: v, ".repeat(100_000));

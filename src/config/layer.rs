@@ -1,4 +1,6 @@
-//! A layer: one folder under `environments/`, with its files parsed and not yet merged.
+//! A layer: one folder under `environments/`, not yet merged. `environment.yaml` is parsed at once, the profiles on first use.
+//!
+//! [`read_file`], [`is_ignored`] and [`unexpected_file`] serve other files of the repository as well.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,15 +12,15 @@ use rayon::prelude::*;
 
 use super::{
     Diagnostic,
-    excerpt::render_excerpt,
+    diagnostic::DiagnosticBuilder,
     located::LocatedProblem,
     node::{Node, Value},
     parse::{Parsed, parse},
-    sources::{FileSource, Sources, Span, display_path},
+    sources::{FileSource, Span, display_path},
 };
 use crate::model::{Code, EnvironmentName, ProfileName};
 
-/// A layer.
+/// A layer, as its folder has it.
 #[derive(Debug)]
 pub(super) struct Layer {
     /// `environment.yaml`; none if it is missing or unreadable.
@@ -30,8 +32,8 @@ pub(super) struct Layer {
     pub(super) problems: Vec<Diagnostic>,
     files: usize,
     /// The path of the `profiles` folder, if there is one.
-    folder: Option<PathBuf>,
-    /// Read on first use: many commands need no more than the service's address.
+    profiles_folder: Option<PathBuf>,
+    /// The profiles. Read on first use: many commands need no more than the service's address.
     profiles: OnceLock<LayerProfiles>,
 }
 
@@ -40,84 +42,39 @@ pub(super) struct Layer {
 pub(super) struct LayerProfiles {
     /// The documents by profile. A null removes an inherited profile.
     pub(super) nodes: BTreeMap<ProfileName, Arc<Node>>,
-    /// The problems of the files by themselves.
+    /// The problems of the profile files, each taken by itself.
     pub(super) problems: Vec<Diagnostic>,
-    /// The profiles whose file could not be read as a whole.
+    /// The profiles whose file is unreadable, or is not a map or null.
     pub(super) unread: BTreeSet<ProfileName>,
     pub(super) files: usize,
 }
 
-/// Creates diagnostics with an excerpt of their line.
-#[derive(Clone, Debug)]
-pub(super) struct Reporter {
-    pub(super) sources: Arc<Sources>,
-}
-
-impl Reporter {
-    /// Describes a problem at a place.
-    pub(super) fn at(
-        &self,
-        span: Span,
-        code: Code,
-        message: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Diagnostic {
-        self.diagnose(span, code, message, remedy, false)
-    }
-
-    /// Describes a problem at a place. With `conceal`, the value at the place is masked in the excerpt.
-    pub(super) fn diagnose(
-        &self,
-        span: Span,
-        code: Code,
-        message: impl Into<String>,
-        remedy: impl Into<String>,
-        conceal: bool,
-    ) -> Diagnostic {
-        let place = self.sources.place(span);
-        let excerpt = self.sources.get(span.file).and_then(|source| render_excerpt(&source, span, conceal));
-        let end_column = if span.end_line == span.line { span.end_column as usize + 1 } else { place.column + 1 };
-        Diagnostic {
-            file: place.file,
-            line: place.line,
-            column: place.column,
-            end_column: end_column.max(place.column + 1),
-            code,
-            severity: code.severity(),
-            message: message.into(),
-            remedy: remedy.into(),
-            environment: None,
-            excerpt,
-        }
-    }
-}
-
 impl Layer {
     /// Returns the profiles of the layer, with their problems. Reads them on the first call.
-    pub(super) fn profiles(&self, files: &FileSource, reporter: &Reporter) -> &LayerProfiles {
+    pub(super) fn profiles(&self, files: &FileSource, builder: &DiagnosticBuilder) -> &LayerProfiles {
         self.profiles.get_or_init(|| {
             let mut profiles = LayerProfiles::default();
-            if let Some(folder) = &self.folder {
-                profiles.read(files, folder, reporter);
+            if let Some(folder) = &self.profiles_folder {
+                profiles.read(files, folder, builder);
             }
             profiles
         })
     }
 
     /// Returns true if `environment.yaml` could be read, and its `extends` key too.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(super) fn has_readable_extends(&self) -> bool {
         self.environment
             .as_ref()
             .is_some_and(|node| node.get("extends").is_none_or(|entry| entry.node.as_str().is_some()))
     }
 
     /// Returns the number of files that were read so far.
-    pub(super) fn files(&self) -> usize {
+    pub(super) fn file_count(&self) -> usize {
         self.files + self.profiles.get().map_or(0, |profiles| profiles.files)
     }
 
     /// Reads the `environment.yaml` of a folder, and collects the folder's problems.
-    pub(super) fn read(files: &FileSource, name: &EnvironmentName, reporter: &Reporter) -> Self {
+    pub(super) fn read(files: &FileSource, name: &EnvironmentName, builder: &DiagnosticBuilder) -> Self {
         let folder = Path::new("environments").join(name.as_str());
         let mut layer = Self {
             environment: None,
@@ -125,22 +82,22 @@ impl Layer {
             is_abstract: false,
             problems: Vec::new(),
             files: 0,
-            folder: None,
+            profiles_folder: None,
             profiles: OnceLock::new(),
         };
         match files.list(&folder) {
-            Ok(entries) => layer.read_folder(files, &folder, entries, reporter),
+            Ok(entries) => layer.read_folder(files, &folder, entries, builder),
             Err(problem) => layer.problems.push(problem),
         }
         layer
     }
 
-    fn read_folder(&mut self, files: &FileSource, folder: &Path, entries: Vec<PathBuf>, reporter: &Reporter) {
+    fn read_folder(&mut self, files: &FileSource, folder: &Path, entries: Vec<PathBuf>, builder: &DiagnosticBuilder) {
         let mut environments = Vec::new();
         for path in entries {
             match file_name(&path) {
                 "environment.yaml" | "environment.yml" | "environment.json" => environments.push(path),
-                "profiles" => self.folder = Some(path),
+                "profiles" => self.profiles_folder = Some(path),
                 name if is_ignored(name) => {}
                 _ => {
                     self.problems.push(unexpected_file(&path, "expected `environment.yaml` or the folder `profiles`"));
@@ -157,17 +114,17 @@ impl Layer {
             return;
         };
         self.files += 1;
-        let (node, problems) = read_file(files, path, reporter);
+        let (node, problems) = read_file(files, path, builder);
         self.problems.extend(problems);
         if let Some(node) = node {
-            self.set_environment(node, reporter);
+            self.set_environment(node, builder);
         }
     }
 
     /// Reads `extends` and `abstract`, which are needed before layers are merged. The schema checks them again later.
-    fn set_environment(&mut self, node: Arc<Node>, reporter: &Reporter) {
+    fn set_environment(&mut self, node: Arc<Node>, builder: &DiagnosticBuilder) {
         if !matches!(node.value, Value::Map(_)) {
-            self.problems.push(reporter.at(
+            self.problems.push(builder.diagnostic_at(
                 node.span,
                 Code::WrongType,
                 "an environment is a map of keys and values".to_owned(),
@@ -186,7 +143,7 @@ impl Layer {
 }
 
 impl LayerProfiles {
-    fn read(&mut self, from: &FileSource, folder: &Path, reporter: &Reporter) {
+    fn read(&mut self, from: &FileSource, folder: &Path, builder: &DiagnosticBuilder) {
         let entries = match from.list(folder) {
             Ok(entries) => entries,
             Err(problem) => return self.problems.push(problem),
@@ -218,7 +175,7 @@ impl LayerProfiles {
             }
         }
         self.files += files.len();
-        let read: Vec<_> = files.into_par_iter().map(|(name, path)| (name, read_file(from, &path, reporter))).collect();
+        let read: Vec<_> = files.into_par_iter().map(|(name, path)| (name, read_file(from, &path, builder))).collect();
         for (name, (node, problems)) in read {
             self.problems.extend(problems);
             match node {
@@ -228,7 +185,7 @@ impl LayerProfiles {
                 }
                 None => {}
                 Some(node) if matches!(node.value, Value::Invalid) => {}
-                Some(node) => self.problems.push(reporter.at(
+                Some(node) => self.problems.push(builder.diagnostic_at(
                     node.span,
                     Code::WrongType,
                     "a profile is a map of keys and values".to_owned(),
@@ -241,15 +198,20 @@ impl LayerProfiles {
 }
 
 /// Reads and parses a file, and returns its problems.
-pub(super) fn read_file(files: &FileSource, path: &Path, reporter: &Reporter) -> (Option<Arc<Node>>, Vec<Diagnostic>) {
+pub(super) fn read_file(
+    files: &FileSource,
+    path: &Path,
+    builder: &DiagnosticBuilder,
+) -> (Option<Arc<Node>>, Vec<Diagnostic>) {
     let text = match files.read_text(path) {
         Ok(text) => text,
         Err(problem) => return (None, vec![problem]),
     };
-    let id = reporter.sources.add(display_path(path), text);
-    let Some(source) = reporter.sources.get(id) else { return (None, Vec::new()) };
+    let id = builder.sources.add(display_path(path), text);
+    let Some(source) = builder.sources.get(id) else { return (None, Vec::new()) };
     let Parsed { node, problems } = parse(id, &source.text);
-    let report = |LocatedProblem { span, problem }| reporter.at(span, problem.code, problem.message, problem.remedy);
+    let report =
+        |LocatedProblem { span, problem }| builder.diagnostic_at(span, problem.code, problem.message, problem.remedy);
     (node, problems.into_iter().map(report).collect())
 }
 

@@ -65,7 +65,7 @@ impl Repository {
     fn layer_cycle(&self, names: &[EnvironmentName], again: &EnvironmentName, span: Span) -> Diagnostic {
         let circle: Vec<String> = names.iter().chain([again]).map(|name| format!("`{name}`")).collect();
         let message = format!("`extends` forms a cycle: {}", circle.join(" extends "));
-        self.reporter.at(span, Code::LayerCycle, message, "Remove one of these keys.")
+        self.builder.diagnostic_at(span, Code::LayerCycle, message, "Remove one of these keys.")
     }
 
     fn missing_layer(&self, wanted: &str, span: Span) -> Diagnostic {
@@ -74,6 +74,6 @@ impl Repository {
             None => "Name a folder under `environments/`.".to_owned(),
         };
         let message = format!("the folder `environments/{}` does not exist", wanted.escape_debug());
-        self.reporter.at(span, Code::LayerMissing, message, remedy)
+        self.builder.diagnostic_at(span, Code::LayerMissing, message, remedy)
     }
 }

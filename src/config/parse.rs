@@ -47,10 +47,10 @@ pub(super) fn parse(file: FileId, text: &str) -> Parsed {
         anchors: HashMap::new(),
         problems: Vec::new(),
         size: 0,
-        is_whole: true,
+        is_representable: true,
     };
     let node = match builder.parse_document() {
-        Ok(node) => Some(node).filter(|_| builder.is_whole),
+        Ok(node) => Some(node).filter(|_| builder.is_representable),
         Err(stopped) => {
             builder.problems.push(stopped);
             None
@@ -90,7 +90,7 @@ struct Builder<'a> {
     problems: Vec<LocatedProblem>,
     size: u32,
     /// False if a part of the file is not in the tree, such as a merge key.
-    is_whole: bool,
+    is_representable: bool,
 }
 
 /// A problem that ends parsing.
@@ -296,7 +296,7 @@ impl<'a> Builder<'a> {
         }
         if text == "<<" {
             // The contents of the merge are unknown.
-            self.is_whole = false;
+            self.is_representable = false;
             self.report(
                 Code::UnsupportedYaml,
                 span,

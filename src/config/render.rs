@@ -160,10 +160,10 @@ fn render_diagnostic(renderer: &Renderer, diagnostic: &Diagnostic) -> String {
     let snippet = Snippet::source(excerpt.text.as_str())
         .line_start(diagnostic.line)
         .annotation(AnnotationKind::Primary.span(from..to.max(from)));
-    let is_whole = excerpt.from + 1 == diagnostic.column;
+    let columns_match = excerpt.from + 1 == diagnostic.column;
     // The columns of a cut line differ from those of the file, so the place is stated as text.
     let path = format!("{}:{}:{}", diagnostic.file, diagnostic.line, diagnostic.column);
-    let mut group = if is_whole {
+    let mut group = if columns_match {
         title.element(snippet.path(diagnostic.file.as_str()))
     } else {
         title.element(annotate_snippets::Origin::path(path.as_str())).element(snippet)

@@ -10,8 +10,9 @@ use rayon::prelude::*;
 
 use super::{
     Desired, Diagnostic, Report,
+    diagnostic::DiagnosticBuilder,
     documents::{EffectiveDocuments, labels_in},
-    layer::{Layer, Reporter, is_ignored, unexpected_file},
+    layer::{Layer, is_ignored, unexpected_file},
     loader::{Loaded, Loader},
     selection::Labels,
     sources::{FileSource, Sources, Span, display_path},
@@ -26,7 +27,7 @@ pub struct Repository {
     root: PathBuf,
     pub(super) files: FileSource,
     layers: BTreeMap<EnvironmentName, Arc<OnceLock<Arc<Layer>>>>,
-    pub(super) reporter: Reporter,
+    pub(super) builder: DiagnosticBuilder,
     /// The problems of `environments/` itself.
     problems: Vec<Diagnostic>,
 }
@@ -72,14 +73,14 @@ impl Repository {
                 "Create a folder with an environment.yaml for each: environments/prod/environment.yaml.",
             ));
         }
-        let reporter = Reporter { sources: Arc::new(Sources::default()) };
-        Ok(Self { root: root.to_owned(), files, layers, reporter, problems })
+        let builder = DiagnosticBuilder { sources: Arc::new(Sources::default()) };
+        Ok(Self { root: root.to_owned(), files, layers, builder, problems })
     }
 
     /// Takes over the layers of `other` that `is_same` says are equal in both, so that they are read and parsed once. Must
     /// be called before anything of this repository is read.
     pub fn share_layers(&mut self, other: &Repository, is_same: impl Fn(&EnvironmentName) -> bool) {
-        self.reporter = other.reporter.clone();
+        self.builder = other.builder.clone();
         for (name, layer) in &mut self.layers {
             if let Some(theirs) = other.layers.get(name).filter(|_| is_same(name)) {
                 *layer = Arc::clone(theirs);
@@ -94,7 +95,7 @@ impl Repository {
             names.par_iter().map(|name| self.layer_names(name)).collect::<Vec<_>>().into_iter().flatten().collect();
         layers.into_par_iter().for_each(|name| {
             if let Some(layer) = self.layer(&name) {
-                layer.profiles(&self.files, &self.reporter);
+                layer.profiles(&self.files, &self.builder);
             }
         });
     }
@@ -186,23 +187,23 @@ impl Repository {
     /// Returns an environment's effective documents; none if a layer is missing.
     pub(super) fn documents<'a>(&'a self, name: &'a EnvironmentName) -> Option<EffectiveDocuments<'a>> {
         let stack = self.layer_stack(name);
-        stack.is_complete().then(|| EffectiveDocuments::new(name, stack, &self.files, &self.reporter))
+        stack.is_complete().then(|| EffectiveDocuments::new(name, stack, &self.files, &self.builder))
     }
 
     /// Returns an environment's effective documents; where a layer is missing, those of the environment's own folder.
     pub(super) fn readable_documents<'a>(&'a self, name: &'a EnvironmentName) -> EffectiveDocuments<'a> {
         let stack = self.layer_stack(name);
         let stack = if stack.is_complete() { stack } else { stack.into_own() };
-        EffectiveDocuments::new(name, stack, &self.files, &self.reporter)
+        EffectiveDocuments::new(name, stack, &self.files, &self.builder)
     }
 
     /// Returns the desired state, all problems, and the number of files of its layers.
     fn load_with_problems(&self, name: &EnvironmentName) -> (Loaded, usize) {
         let stack = self.layer_stack(name);
-        let load = |stack| Loader::new(EffectiveDocuments::new(name, stack, &self.files, &self.reporter)).load();
+        let load = |stack| Loader::new(EffectiveDocuments::new(name, stack, &self.files, &self.builder)).load();
         if stack.is_complete() {
             let layers = stack.layers.clone();
-            return (load(stack), layers.iter().map(|layer| layer.files()).sum());
+            return (load(stack), layers.iter().map(|layer| layer.file_count()).sum());
         }
         // A layer is missing: the environment's own files are checked as far as that is possible without it.
         let mut problems = stack.problems.clone();
@@ -212,13 +213,13 @@ impl Repository {
     }
 
     pub(super) fn place(&self, span: Span) -> Place {
-        self.reporter.sources.place(span)
+        self.builder.sources.place(span)
     }
 
     /// Returns the layer of a name, and reads its own file if that has not happened yet.
     pub(super) fn layer(&self, name: &EnvironmentName) -> Option<Arc<Layer>> {
         let cell = self.layers.get(name)?;
-        Some(Arc::clone(cell.get_or_init(|| Arc::new(Layer::read(&self.files, name, &self.reporter)))))
+        Some(Arc::clone(cell.get_or_init(|| Arc::new(Layer::read(&self.files, name, &self.builder)))))
     }
 
     /// Returns the folder that an `extends` key names, if it exists.
@@ -238,6 +239,6 @@ impl Repository {
 
     /// Returns the number of files of layers that were read so far.
     fn count_files(&self) -> usize {
-        self.layers.values().filter_map(|layer| layer.get()).map(|layer| layer.files()).sum()
+        self.layers.values().filter_map(|layer| layer.get()).map(|layer| layer.file_count()).sum()
     }
 }

@@ -27,11 +27,11 @@ const FOLDER: &str = "rollouts";
 /// A rollout with the environments of its waves. Exists only if the file passed every rule.
 #[derive(Clone, Debug)]
 pub struct RolloutFile {
-    /// Its name.
+    /// The name of the rollout.
     pub name: RolloutName,
     /// The path, relative to the repository.
     pub path: String,
-    /// The digest of its contents without comments.
+    /// The digest of the contents without comments.
     pub digest: Digest,
     /// The purpose of the rollout.
     pub description: String,
@@ -50,7 +50,7 @@ pub struct RolloutWave {
     pub name: String,
     /// The terms: the defaults of the rollout with those of the wave.
     pub terms: Terms,
-    /// Its environments by name, without those of earlier waves.
+    /// The environments by name, without those of earlier waves.
     pub environments: Vec<EnvironmentName>,
 }
 
@@ -116,7 +116,7 @@ impl Repository {
     }
 
     fn read_rollout(&self, name: &RolloutName, path: &Path) -> Result<RolloutFile, Vec<Diagnostic>> {
-        let (node, problems) = read_file(&self.files, path, &self.reporter);
+        let (node, problems) = read_file(&self.files, path, &self.builder);
         let node = node.filter(|_| problems.is_empty()).ok_or(problems)?;
         let document = node.to_json();
         let mut checker = RolloutChecker { repository: self, node: &node, problems: Vec::new() };
@@ -163,7 +163,7 @@ impl RolloutChecker<'_> {
         let (key_span, found) = self.node.nearest(pointer);
         let key = key_span.or_else(|| found.entries().first().map(|entry| entry.key_span));
         let span = if at_key { key.unwrap_or(found.span) } else { found.span };
-        self.problems.push(self.repository.reporter.at(span, code, message, remedy));
+        self.problems.push(self.repository.builder.diagnostic_at(span, code, message, remedy));
     }
 
     fn check_schema(&mut self, document: &serde_json::Value) {

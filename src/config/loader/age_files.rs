@@ -28,7 +28,7 @@ pub(super) struct AgeFiles {
     pub(super) count: usize,
 }
 
-/// An age file, with a warning if it is usable and unusual.
+/// An age file, with a warning if the file is usable but unusual.
 type ReadFile = Result<(SecretFile, Option<Diagnostic>), Diagnostic>;
 
 impl Loader<'_> {
@@ -81,7 +81,7 @@ impl Loader<'_> {
         let path = Repository::secret_path(self.documents.name, reference);
         let set = format!("mailwright secrets set {} {reference}", self.documents.name);
         if reference.next_of().is_some() {
-            return Err(self.documents.reporter.at(
+            return Err(self.documents.builder.diagnostic_at(
                 span,
                 Code::ReservedSecretName,
                 format!("`{reference}` is a reserved name: its file would be the next value of another secret"),
@@ -89,7 +89,7 @@ impl Loader<'_> {
             ));
         }
         if !self.documents.files.exists(&path) {
-            return Err(self.documents.reporter.at(
+            return Err(self.documents.builder.diagnostic_at(
                 span,
                 Code::SecretMissing,
                 format!("the file {} is missing", display_path(&path)),

@@ -22,7 +22,7 @@ impl Loader<'_> {
         AgeFiles { secrets, next, .. }: AgeFiles,
     ) -> Desired {
         let CheckedSettings { node: environment, settings, .. } = settings;
-        let sources = &self.documents.reporter.sources;
+        let sources = &self.documents.builder.sources;
         let reader = parse_reader(&environment).map(|application| {
             let file = application.credential.secret().and_then(|reference| secrets.get(reference));
             Reader { secret: file.map(|file| file.digest.clone()), application }

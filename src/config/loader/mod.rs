@@ -63,7 +63,7 @@ impl<'a> Loader<'a> {
     pub(super) fn load(&self) -> Loaded {
         let mut problems = self.documents.problems();
         let is_abstract = self.documents.own().is_some_and(|own| own.is_abstract);
-        let is_partial = is_abstract || !self.documents.is_whole();
+        let is_partial = is_abstract || !self.documents.has_all_layers();
         let settings =
             self.documents.environment.as_ref().map(|node| self.check_settings(node, is_partial, &mut problems));
 
@@ -100,7 +100,7 @@ impl<'a> Loader<'a> {
         merged
             .into_par_iter()
             .map(|(name, node)| {
-                // Of a profile with an unreadable file, missing keys are not reported.
+                // Missing keys of a profile with an unreadable file are not reported.
                 let is_partial = is_partial || unread.contains(&name);
                 let kind = if is_partial { DocumentKind::PartialProfile } else { DocumentKind::Profile };
                 let (checked, found) = self.check_profile(kind, &node);
@@ -111,7 +111,7 @@ impl<'a> Loader<'a> {
 
     /// Adds a problem at a place.
     fn report(&self, problems: &mut Vec<Diagnostic>, span: Span, code: Code, message: &str, remedy: &str) {
-        problems.push(self.documents.reporter.at(span, code, message, remedy));
+        problems.push(self.documents.builder.diagnostic_at(span, code, message, remedy));
     }
 
     /// Interpolates a document and reports malformed and undefined variables.
@@ -120,7 +120,7 @@ impl<'a> Loader<'a> {
         let node = variables::interpolate(node, &self.documents.variables, &mut errors);
         let more = errors.get(PROBLEM_LIMIT).map(|error| self.too_many(error.span));
         problems.extend(errors.into_iter().take(PROBLEM_LIMIT).map(|LocatedProblem { span, problem }| {
-            self.documents.reporter.at(span, problem.code, problem.message, problem.remedy)
+            self.documents.builder.diagnostic_at(span, problem.code, problem.message, problem.remedy)
         }));
         problems.extend(more);
         node
@@ -129,7 +129,7 @@ impl<'a> Loader<'a> {
     /// Reports that a document has more problems of a kind than are listed.
     fn too_many(&self, span: Span) -> Diagnostic {
         let LocatedProblem { span, problem } = too_many_problems(span);
-        self.documents.reporter.at(span, problem.code, problem.message, problem.remedy)
+        self.documents.builder.diagnostic_at(span, problem.code, problem.message, problem.remedy)
     }
 
     /// Validates a document against its schema. Returns it as JSON, with the places that recovery has to treat.
@@ -163,7 +163,7 @@ impl<'a> Loader<'a> {
             let conceal =
                 schema::is_secret(&mismatch.pointer) && !mismatch.at_key && mismatch.problem.code != Code::MissingKey;
             let remedy = self.add_variable_places(mismatch.problem.remedy, &mismatch.pointer, origin);
-            problems.push(self.documents.reporter.diagnose(
+            problems.push(self.documents.builder.diagnostic_with_concealment(
                 span,
                 mismatch.problem.code,
                 mismatch.problem.message,
@@ -171,7 +171,7 @@ impl<'a> Loader<'a> {
                 conceal,
             ));
             match mismatch.problem.code {
-                // Recovery fills it in.
+                // A later step fills in the missing value.
                 Code::MissingKey => {}
                 // A list with a duplicate or without items, and a string that is too long, can still be used.
                 Code::InvalidValue if matches!(found.value, Value::List(_)) => recovered.add(mismatch.pointer),
@@ -186,7 +186,7 @@ impl<'a> Loader<'a> {
     fn add_variable_places(&self, remedy: String, pointer: &str, origin: &Origin<'_>) -> String {
         let Some(text) = origin.raw.nearest(pointer).1.as_str() else { return remedy };
         let set = |name: &str| {
-            let place = self.documents.reporter.sources.place(origin.variables.get(name)?.span);
+            let place = self.documents.builder.sources.place(origin.variables.get(name)?.span);
             Some(format!("`{name}` is set at {place}."))
         };
         let names: BTreeSet<&str> = variables::names_in(text).take(SHOWN_VARIABLES).collect();

@@ -34,7 +34,7 @@ impl CheckedProfile {
 }
 
 impl Loader<'_> {
-    /// Checks a merged profile. A partial one is checked and not returned.
+    /// Checks a merged profile. A partial profile is checked, but not returned.
     pub(super) fn check_profile(
         &self,
         kind: DocumentKind,
@@ -92,7 +92,7 @@ impl Loader<'_> {
                 found.push(if found.len() == PROBLEM_LIMIT {
                     self.too_many(node.span)
                 } else {
-                    self.documents.reporter.diagnose(node.span, code, message, remedy, true)
+                    self.documents.builder.diagnostic_with_concealment(node.span, code, message, remedy, true)
                 });
             }
             Value::List(items) => items.iter().for_each(|item| self.search_node(item, key, found)),
@@ -101,7 +101,7 @@ impl Loader<'_> {
         }
     }
 
-    /// Checks that no profile is renamed from one that is still declared.
+    /// Checks that no profile is renamed from a profile that is still declared.
     pub(super) fn check_renames(
         &self,
         profiles: &BTreeMap<ProfileName, CheckedProfile>,

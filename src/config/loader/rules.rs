@@ -57,7 +57,7 @@ impl Loader<'_> {
             }
             None => remedy,
         };
-        self.documents.reporter.at(place_in(node, &pointer), code, message, remedy)
+        self.documents.builder.diagnostic_at(place_in(node, &pointer), code, message, remedy)
     }
 }
 

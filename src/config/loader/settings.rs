@@ -55,7 +55,7 @@ impl Loader<'_> {
         CheckedSettings { node, settings, recovered }
     }
 
-    /// Reads the sections that the service stores, one by one: an invalid one must not hide the others.
+    /// Reads the sections that the service stores, one by one: an invalid section must not hide the others.
     fn service_settings(
         &self,
         document: &Json,
@@ -120,7 +120,7 @@ impl Loader<'_> {
             && !(is_partial && address.contains("${"))
             && !(address.starts_with("https://") || address.starts_with("http://"))
         {
-            problems.push(self.documents.reporter.diagnose(
+            problems.push(self.documents.builder.diagnostic_with_concealment(
                 entry.node.span,
                 Code::InvalidValue,
                 "this is not the address of a service",
