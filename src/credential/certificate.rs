@@ -1,16 +1,17 @@
-//! A certificate with its private key in a PEM file, found in any order.
+//! Finds the certificate and the private key that belong together in a PEM file, whatever the order of its blocks.
 //!
 //! Entra accepts RSA keys for certificates of applications (Microsoft, "Certificate credentials": PS256 or RS256).
+//! Other keys are recognised only to give the reason.
 
 use aws_lc_rs::signature::{KeyPair as _, RsaKeyPair};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-/// `rsaEncryption` (RFC 8017), as DER has it in a PKCS#8 key.
+/// `rsaEncryption` (RFC 8017): the algorithm of an RSA key, as DER has it in a PKCS#8 key.
 const RSA: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 
-/// `id-ecPublicKey` (RFC 5480).
+/// `id-ecPublicKey` (RFC 5480): the algorithm of an elliptic-curve key.
 const ELLIPTIC: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 
 /// The certificate and the private key that belong together.
@@ -25,16 +26,16 @@ pub struct CertificateWithKey {
 /// The reason why a certificate cannot be used. Never quotes the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
-    /// There is no certificate in the PEM file.
+    /// The file holds no certificate in PEM form.
     #[error("the file holds no certificate in PEM form")]
     NoCertificate,
-    /// There is a certificate request instead.
+    /// The file holds a certificate request instead of a certificate.
     #[error("the file holds a request for a certificate, and not the certificate itself")]
     Request,
-    /// There is no private key.
+    /// The file holds no private key.
     #[error("the file holds a certificate without its private key")]
     NoKey,
-    /// A block is cut off, or not what its first line says.
+    /// A block of the file is cut off, or not what its first line says.
     #[error("the file is damaged: a block of it is cut off, or not what its first line says")]
     Damaged,
     /// The key is protected by a passphrase.
@@ -55,7 +56,7 @@ pub enum CertificateError {
     /// The key belongs to none of the certificates.
     #[error("the private key belongs to none of the certificates in the file")]
     KeyOfAnother,
-    /// The key is there, and does not sign.
+    /// The private key fails to sign.
     #[error("the private key cannot sign")]
     NotSigned,
 }
@@ -111,7 +112,7 @@ impl CertificateWithKey {
         if keys.is_empty() {
             return Err(CertificateError::NoKey);
         }
-        // The public key and the last second of each certificate.
+        // The public key and the expiry (seconds since 1970) of each certificate.
         let mut known = Vec::new();
         for certificate in certificates {
             let (_, parsed) =
@@ -119,27 +120,27 @@ impl CertificateWithKey {
             let public = parsed.public_key().subject_public_key.data.to_vec();
             known.push((public, parsed.validity().not_after.timestamp(), certificate));
         }
-        let mut worst = None;
+        let mut reason = None;
         for key in keys {
             let public = match public_key(key) {
                 Ok(public) => public,
                 Err(error) => {
-                    worst = worst.or(Some(error));
+                    reason = reason.or(Some(error));
                     continue;
                 }
             };
-            // Of a certificate and its renewal with the same key, the one that expires later.
-            let own = known.iter().filter(|(other, _, _)| *other == public).max_by_key(|(_, end, _)| *end);
+            // If a certificate and its renewal have the same key, the one that expires later is used.
+            let own = known.iter().filter(|(other, _, _)| *other == public).max_by_key(|(_, expiry, _)| *expiry);
             if let Some((_, _, certificate)) = own {
                 return Ok(Self { der: certificate.der.to_vec(), key: to_pem(key) });
             }
-            worst = Some(CertificateError::KeyOfAnother);
+            reason = Some(CertificateError::KeyOfAnother);
         }
-        Err(worst.unwrap_or(CertificateError::NoKey))
+        Err(reason.unwrap_or(CertificateError::NoKey))
     }
 }
 
-/// Returns true if a PKCS#8 key names this algorithm, which it does at its beginning.
+/// Returns true if a PKCS#8 key names this algorithm near its beginning.
 fn names_algorithm(key: &Block<'_>, algorithm: &[u8]) -> bool {
     key.der.windows(algorithm.len()).take(40).any(|window| window == algorithm)
 }
@@ -184,7 +185,7 @@ fn parse_blocks(pem: &str) -> Result<Vec<Block<'_>>, CertificateError> {
         let (label, body) = named.split_once("-----").ok_or(CertificateError::Damaged)?;
         let (body, after) = body.split_once(&format!("-----END {label}-----")).ok_or(CertificateError::Damaged)?;
         rest = after;
-        // RFC 1421: lines with a colon are headers; `Proc-Type: 4,ENCRYPTED` is how OpenSSL says it.
+        // RFC 1421: lines with a colon are headers; OpenSSL marks an encrypted key with `Proc-Type: 4,ENCRYPTED`.
         let headers = || body.lines().filter(|line| line.contains(':'));
         let is_encrypted = label == "ENCRYPTED PRIVATE KEY"
             || headers().any(|line| line.contains("Proc-Type") && line.contains("ENCRYPTED"));

@@ -1,6 +1,7 @@
 //! Client assertions: a JWT that an application signs with the key of its certificate (RFC 7523).
 //!
-//! [`Certificate`] parses the PEM file and signs. The key never leaves it.
+//! [`Certificate`] holds the certificate and key of a PEM file and signs with the key, which never leaves it. `verify` takes its
+//! SHA-1 and its expiry from it.
 //!
 //! Source: Microsoft's page "Certificate credentials": PS256, `x5t#S256`, the token endpoint as audience.
 
@@ -36,22 +37,17 @@ impl Certificate {
         CertificateWithKey::parse(pem.expose_secret()).map(Self)
     }
 
-    /// Returns the certificate in DER form.
-    pub fn der(&self) -> &[u8] {
-        &self.0.der
-    }
-
     /// Returns the SHA-256 of the certificate, in the form of `x5t#S256`.
     pub fn thumbprint(&self) -> String {
         BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(&self.0.der))
     }
 
-    /// Returns the SHA-1 of the certificate, by which Graph names registered ones.
+    /// Returns the SHA-1 of the certificate, by which Graph identifies registered certificates (`customKeyIdentifier`).
     pub fn sha1_thumbprint(&self) -> Vec<u8> {
         digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &self.0.der).as_ref().to_vec()
     }
 
-    /// Returns the end of the certificate; none if it cannot be read.
+    /// Returns when the certificate expires; none if it cannot be read.
     pub fn not_after(&self) -> Option<Timestamp> {
         let (_, certificate) = x509_parser::parse_x509_certificate(&self.0.der).ok()?;
         Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()

@@ -76,7 +76,7 @@ impl FromStr for FederatedFile {
                 }
                 "tenant" => tenant = Some(value.to_ascii_lowercase()),
                 "client" => client = Some(value.to_ascii_lowercase()),
-                "server" => server = Some(Destination::host(value)),
+                "server" => server = Some(Destination::normalize_host(value)),
                 "sign-in" => sign_in = host(value)?,
                 "graph" => graph = Some(host(value)?),
                 _ => {
@@ -154,7 +154,7 @@ impl std::fmt::Display for BoundDestination {
 }
 
 impl FederatedFiles {
-    /// Creates the table from the options of the command line.
+    /// Creates the list of files from the options of the command line.
     pub fn new(files: Vec<FederatedFile>) -> Self {
         Self(files)
     }

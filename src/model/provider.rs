@@ -1,4 +1,4 @@
-//! The three ways to send: SMTP, Microsoft Graph as the signed-in user, Microsoft Graph as the application itself.
+//! Providers, the three ways to send: SMTP, Microsoft Graph as the signed-in user, Microsoft Graph as the application itself.
 //!
 //! Defaults stand here and in `schema/profile.schema.json`; a test holds them together.
 
@@ -11,15 +11,15 @@ use super::{Destination, SecretReference, secret::CredentialKind};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Provider {
-    /// A mail server.
+    /// A mail server (SMTP).
     Smtp(Smtp),
-    /// Microsoft Graph, interactive: a signed-in user.
+    /// Microsoft Graph: a signed-in user sends.
     MicrosoftGraphDelegate(GraphDelegate),
-    /// Microsoft Graph, the application itself.
+    /// Microsoft Graph: the application itself sends.
     MicrosoftGraphDirect(GraphDirect),
 }
 
-/// A secret, named in place: `{ secret: NAME/KEY }`. It has no field for a value.
+/// A reference to a secret: `{ secret: NAME/KEY }`. There is no field for a value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NamedSecret {
@@ -53,7 +53,7 @@ pub struct Smtp {
     pub oauth: Option<Oauth>,
 }
 
-/// The application whose token logs in to a mail server (XOAUTH2), as Exchange Online wants it.
+/// The application whose token logs in to a mail server (XOAUTH2), as Exchange Online requires.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Oauth {
@@ -71,12 +71,12 @@ pub struct Oauth {
 }
 
 impl Smtp {
-    /// Hosts of Exchange Online that take mail from clients.
+    /// Hosts of Exchange Online that accept mail from clients.
     ///
     /// Source: Exchange Team, "Updated Exchange Online SMTP AUTH Basic Authentication Deprecation Timeline", 2026-01-27.
     const EXCHANGE_ONLINE: [&str; 3] = ["smtp.office365.com", "smtp-legacy.office365.com", "outlook.office365.com"];
 
-    /// Returns true if the host is Exchange Online's.
+    /// Returns true if the host belongs to Exchange Online.
     pub fn is_exchange_online(&self) -> bool {
         Self::EXCHANGE_ONLINE.iter().any(|host| host.eq_ignore_ascii_case(&self.host))
     }
@@ -90,12 +90,12 @@ impl Smtp {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Encryption {
-    /// Starts in clear and must be upgraded before anything else (RFC 3207).
+    /// STARTTLS: the connection starts in clear and must be upgraded before anything else is sent (RFC 3207).
     #[default]
     Starttls,
     /// TLS from the first byte (RFC 8314).
     Tls,
-    /// In clear. No password travels this way, loopback apart.
+    /// No encryption. Passwords are sent in this way only to the loopback address.
     None,
 }
 
@@ -110,10 +110,10 @@ pub enum Cloud {
     UsGovernmentL4,
     /// Microsoft Cloud for US Government L5 (`DoD`).
     UsGovernmentL5,
-    /// Operated by 21Vianet.
+    /// The cloud in China, operated by 21Vianet.
     China,
-    /// Hosts of one's own: `cloud: { custom: { signIn: ..., graph: ... } }`. They are part of the profile,
-    /// so that a secret stays bound to them.
+    /// Other hosts: `cloud: { custom: { signIn: ..., graph: ... } }`. They are part of the profile, so that a secret stays
+    /// bound to them.
     Custom(CustomCloud),
 }
 
@@ -130,7 +130,7 @@ pub struct CustomCloud {
 }
 
 impl Cloud {
-    /// As files write it; a custom one by its sign-in host.
+    /// Returns the name as files write it; for a custom cloud, its sign-in host.
     pub fn name(&self) -> &str {
         match self {
             Cloud::Global => "global",
@@ -157,7 +157,7 @@ pub struct GraphDelegate {
     pub client: String,
     /// Desktop client or single-page application.
     pub platform: Client,
-    /// The redirect URI that the registration has for the platform.
+    /// The redirect URI that is registered for the platform.
     #[schema(min_length = 1, max_length = 256)]
     pub redirect: String,
     /// True if users look up recipients in their contacts.
@@ -181,7 +181,7 @@ pub enum Client {
 }
 
 impl Client {
-    /// As files and requests write it.
+    /// Returns the client as files and requests write it.
     pub fn id(self) -> &'static str {
         match self {
             Client::Native => "native",
@@ -235,7 +235,7 @@ pub enum Credential {
 }
 
 impl Credential {
-    /// The secret behind it; a federated token is none of ours.
+    /// Returns the secret of the credential; none for a federated token, which another issuer provides.
     pub fn secret(&self) -> Option<&SecretReference> {
         match self {
             Credential::ClientSecret(named) | Credential::Certificate(named) => Some(&named.secret),
@@ -243,7 +243,7 @@ impl Credential {
         }
     }
 
-    /// The file that holds its federated token, if that is what it is.
+    /// Returns the file of the federated token; none for another kind of credential.
     pub fn federated_token_file(&self) -> Option<&str> {
         match self {
             Credential::FederatedTokenFile(path) => Some(path),
@@ -251,7 +251,7 @@ impl Credential {
         }
     }
 
-    /// The kind of the secret behind it; none for a federated token.
+    /// Returns the kind of the secret; none for a federated token.
     pub fn kind(&self) -> Option<CredentialKind> {
         match self {
             Credential::ClientSecret(_) => Some(CredentialKind::ClientSecret),
@@ -262,7 +262,7 @@ impl Credential {
 }
 
 impl Provider {
-    /// The id that files use.
+    /// Returns the id that files use.
     pub fn id(&self) -> &'static str {
         match self {
             Provider::Smtp(_) => "smtp",
@@ -271,7 +271,7 @@ impl Provider {
         }
     }
 
-    /// The client that it serves: a delegate serves the one that its platform names, the others serve all.
+    /// Returns the only client that the provider serves: for a delegate the one that its platform names; none if it serves all.
     pub fn client(&self) -> Option<Client> {
         match self {
             Provider::MicrosoftGraphDelegate(delegate) => Some(delegate.platform),
@@ -279,7 +279,7 @@ impl Provider {
         }
     }
 
-    /// The secret that it names, with the JSON pointer below `provider`; at most one at present.
+    /// Returns the secret that the provider names, with the JSON pointer below `provider`. A provider has at most one.
     pub fn secret(&self) -> Option<(&SecretReference, &'static str)> {
         match self {
             Provider::Smtp(smtp) => match (&smtp.password, &smtp.oauth) {
@@ -304,18 +304,18 @@ impl Provider {
         }
     }
 
-    /// The place that the secret would travel to.
+    /// Returns the destination of the secret.
     pub fn destination(&self) -> Destination {
         match self {
             Provider::Smtp(smtp) => {
-                let (host, port, encryption) = (Destination::host(&smtp.host), smtp.port, smtp.encryption);
+                let (host, port, encryption) = (Destination::normalize_host(&smtp.host), smtp.port, smtp.encryption);
                 match &smtp.oauth {
                     None => Destination::Smtp { host, port, encryption },
                     Some(oauth) => Destination::SmtpOauth {
                         host,
                         port,
                         encryption,
-                        cloud: Destination::cloud(&oauth.cloud),
+                        cloud: Destination::normalize_cloud(&oauth.cloud),
                         tenant: oauth.tenant.to_ascii_lowercase(),
                         client: oauth.client.to_ascii_lowercase(),
                         kind: oauth.credential.kind(),
@@ -324,7 +324,7 @@ impl Provider {
             }
             Provider::MicrosoftGraphDelegate(GraphDelegate { cloud, tenant, client, .. }) => {
                 Destination::MicrosoftGraph {
-                    cloud: Destination::cloud(cloud),
+                    cloud: Destination::normalize_cloud(cloud),
                     tenant: tenant.to_ascii_lowercase(),
                     client: client.to_ascii_lowercase(),
                     kind: None,
@@ -336,10 +336,10 @@ impl Provider {
 }
 
 impl GraphDirect {
-    /// The place that the secret would travel to.
+    /// Returns the destination of the secret.
     pub fn destination(&self) -> Destination {
         Destination::MicrosoftGraph {
-            cloud: Destination::cloud(&self.cloud),
+            cloud: Destination::normalize_cloud(&self.cloud),
             tenant: self.tenant.to_ascii_lowercase(),
             client: self.client.to_ascii_lowercase(),
             kind: self.credential.kind(),

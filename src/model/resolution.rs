@@ -26,7 +26,7 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// Every cell of the companies: one a function, and one a client for `user-interface`.
+    /// Returns every cell of the companies: one per function, and one per client for `user-interface`.
     pub fn all<'a>(companies: impl IntoIterator<Item = &'a CompanyId>) -> Vec<Cell> {
         let user_interface = Function::user_interface();
         let mut cells = Vec::new();
@@ -48,7 +48,7 @@ impl std::fmt::Display for Cell {
     }
 }
 
-/// The answer, with every step that led to it.
+/// The result of a resolution, with every step that led to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Resolution {
@@ -61,8 +61,8 @@ pub struct Resolution {
 }
 
 impl Resolution {
-    /// Returns the first delegate that would have sent if the request had named its client; none if it names one. A
-    /// delegate behind the profile that was found does not count.
+    /// Returns the first delegate that would have sent if the request had named a client; none if it names one. A delegate that
+    /// comes after the profile that was found does not count.
     pub fn delegate_without_client(&self) -> Option<&ProfileName> {
         let passed = self.steps.iter().flat_map(|step| &step.passed_over);
         let of_client = passed.filter(|passed| passed.because == PassedOverBecause::OtherClient);
@@ -74,11 +74,11 @@ impl Resolution {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
-    /// The function looked at.
+    /// The function of this step.
     pub function: Function,
-    /// The company looked at; none for system-wide profiles.
+    /// The company of this step; none for system-wide profiles.
     pub company: Option<CompanyId>,
-    /// The profile found.
+    /// The profile that was found.
     pub found: Option<ProfileName>,
     /// Profiles that claim the function but were passed over, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -89,28 +89,28 @@ pub struct Step {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PassedOver {
-    /// Its name.
+    /// The name of the profile.
     pub profile: ProfileName,
-    /// Why it does not count.
+    /// The reason why the profile does not count.
     pub because: PassedOverBecause,
 }
 
-/// Why a profile that claims a function does not count.
+/// The reason why a profile that claims a function does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PassedOverBecause {
-    /// It is disabled.
+    /// The profile is disabled.
     Disabled,
-    /// It serves another client, or the request names none.
+    /// The profile serves another client, or the request names none.
     OtherClient,
-    /// Another profile claims the same and comes first by name. Never happens in a state that passed the rules.
+    /// Another profile makes the same claim and comes first by name. Never happens in a state that passed the rules.
     NameComesLater,
 }
 
-/// Profiles that claim the same, by name.
+/// Profiles that make the same claim, by name.
 type Claimants<'a> = Vec<(&'a ProfileName, &'a Profile)>;
 
-/// The profiles, indexed by what they claim. Building it costs one pass; a question costs a few look-ups.
+/// The profiles, indexed by what they claim. Building the index takes one pass; a query takes a few look-ups.
 pub struct Resolver<'a> {
     claims: HashMap<(Function, Option<&'a CompanyId>), Claimants<'a>>,
 }
@@ -166,20 +166,21 @@ impl<'a> Resolver<'a> {
         Resolution { cell: cell.clone(), profile: None, steps }
     }
 
-    /// Claims that two or more enabled profiles of the same client make: what the rules forbid.
+    /// Returns the claims that two or more enabled profiles of the same client make, which the rules forbid.
     pub fn conflicts(&self) -> Vec<Conflict<'a>> {
         let mut conflicts = Vec::new();
         for ((function, company), claimants) in &self.claims {
             let enabled: Vec<_> = claimants.iter().filter(|(_, profile)| profile.enabled).copied().collect();
             for (index, (name, profile)) in enabled.iter().enumerate() {
-                // The first claimant that it collides with is enough to name.
+                // It is enough to name the first claimant that the profile collides with.
                 let earlier = enabled[..index].iter().find(|(_, other)| collide(profile, other));
                 if let Some((first, _)) = earlier {
                     conflicts.push(Conflict { function: *function, company: *company, first, second: name });
                 }
             }
         }
-        conflicts.sort_unstable();
+        conflicts
+            .sort_unstable_by_key(|conflict| (conflict.second, conflict.first, conflict.function, conflict.company));
         conflicts
     }
 
@@ -193,13 +194,13 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// Two enabled profiles that claim the same.
+/// Two enabled profiles that claim the same function for the same company.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Conflict<'a> {
-    /// The later of the two, by name: the one to point at.
-    pub second: &'a ProfileName,
-    /// The earlier of the two.
+    /// The first of the two by name.
     pub first: &'a ProfileName,
+    /// The second of the two by name; the problem is reported at its place.
+    pub second: &'a ProfileName,
     /// The function that both claim.
     pub function: Function,
     /// The company that both claim it for; none for system-wide.

@@ -1,8 +1,9 @@
 //! Data about a secret without its value: the digest of its age file, the id of its value, and its destination.
 //!
-//! * [`Destination`]: the place that a secret may be sent to, and as which kind of credential. A sealed file carries
-//!   [`Destination::digest`]; everything that opens a secret compares it before the value is used.
-//! * [`SecretRecord`]: what the service reports about an age file that it holds.
+//! * [`Destination`]: the place that a secret may be sent to, and as which kind of credential. A file that
+//!   Mailwright sealed for a destination carries [`Destination::digest`]. If a file carries a digest, a secret is opened only for
+//!   a destination that matches it ([`Destination::matches`]).
+//! * [`SecretRecord`]: what is known of an age file without its value: kept in the store, reported by the service.
 //!
 //! # Canonical form of a destination
 //!
@@ -17,12 +18,13 @@
 //! * `environment`: the environment's name.
 //! * `kind`: `password`, `client-secret` or `certificate`.
 //! * `smtp`: for a mail server, and for an application whose token logs in to one. `host` in lower case without a dot at
-//!   its end. `encryption` is `required` for STARTTLS and for TLS, which are equally strong here since STARTTLS is never
-//!   left out, and `none` otherwise. The port is not part of it.
+//!   its end. `encryption` is `required` for STARTTLS and for TLS, which count as equal: a server that does not offer
+//!   STARTTLS is not used. It is `none` otherwise. The port is not part of it.
 //! * `entra`: for an application. `cloud` is a cloud's name, or `{"graph":...,"signIn":...}` with both addresses in lower
 //!   case and without a slash at their end. `tenant` and `client` in lower case.
 //!
-//! Lower case means ASCII letters only. Nothing here may depend on how a file is written.
+//! Lower case means ASCII letters only. The same destination has the same digest, whatever way its host, cloud or ids are
+//! spelt in the profile.
 
 use std::fmt;
 
@@ -33,7 +35,8 @@ use utoipa::ToSchema;
 use super::{Cloud, Digest, Encryption, EnvironmentName, canonical, provider::CustomCloud};
 use crate::text::printable;
 
-/// The kind of credential that a secret is. A private key that is sent as a password is a private key lost.
+/// The kind of credential that a secret is. It is part of the destination: a private key that is sent as a password would be
+/// disclosed to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CredentialKind {
@@ -46,7 +49,7 @@ pub enum CredentialKind {
 }
 
 impl CredentialKind {
-    /// As documents write it.
+    /// Returns the kind as documents write it.
     pub fn id(self) -> &'static str {
         match self {
             CredentialKind::Password => "password",
@@ -55,7 +58,7 @@ impl CredentialKind {
         }
     }
 
-    /// The kind in words, with its article.
+    /// Returns the kind in words, with its article.
     fn with_article(self) -> &'static str {
         match self {
             CredentialKind::Password => "a password",
@@ -65,8 +68,8 @@ impl CredentialKind {
     }
 }
 
-/// The place that a secret may be sent to. A secret is accepted for one, and refused for any other: a person who may merge a
-/// profile must not be able to redirect a password.
+/// The place that a secret may be sent to. A secret is accepted for one, and refused for any that [`Destination::admits`] does
+/// not allow: a person who may merge a profile must not be able to redirect a password.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Destination {
@@ -93,7 +96,7 @@ pub enum Destination {
         tenant: String,
         /// Client id, in lower case.
         client: String,
-        /// The credential of the application; none if no secret is sent.
+        /// The credential of the application; none for a federated token file and for a delegate: no secret is sent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         kind: Option<CredentialKind>,
     },
@@ -105,20 +108,20 @@ pub enum Destination {
         tenant: String,
         /// Client id, in lower case.
         client: String,
-        /// The credential of the application; none if no secret is sent.
+        /// The credential of the application; none for a federated token file and for a delegate: no secret is sent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         kind: Option<CredentialKind>,
     },
 }
 
 impl Destination {
-    /// A host as a destination has it.
-    pub fn host(host: &str) -> String {
+    /// Returns a host in the form that a destination has: lower case, without a dot at the end.
+    pub fn normalize_host(host: &str) -> String {
         host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
     }
 
-    /// A cloud as a destination has it.
-    pub fn cloud(cloud: &Cloud) -> Cloud {
+    /// Returns a cloud in the form that a destination has: addresses in lower case, without a slash at the end.
+    pub fn normalize_cloud(cloud: &Cloud) -> Cloud {
         let address = |text: &str| text.trim_end_matches('/').to_ascii_lowercase();
         match cloud {
             Cloud::Custom(CustomCloud { sign_in, graph }) => {
@@ -128,7 +131,7 @@ impl Destination {
         }
     }
 
-    /// The kind of credential that is sent; none if no secret is.
+    /// Returns the kind of credential that is sent; none for a federated token file and for a delegate: no secret is sent.
     pub fn kind(&self) -> Option<CredentialKind> {
         match self {
             Destination::Smtp { .. } => Some(CredentialKind::Password),
@@ -136,9 +139,9 @@ impl Destination {
         }
     }
 
-    /// The same place, whatever is sent there.
+    /// Returns this destination without the kind of credential.
     #[must_use]
-    pub fn place(&self) -> Self {
+    pub fn without_kind(&self) -> Self {
         let mut place = self.clone();
         match &mut place {
             Destination::Smtp { .. } => {}
@@ -162,12 +165,12 @@ impl Destination {
             && self.application() == other.application()
     }
 
-    /// The digest that a file carries which is sealed for this destination.
+    /// Returns the digest that a file carries which is sealed for this destination.
     pub fn digest(&self, environment: &EnvironmentName) -> Digest {
         self.digest_at(environment, self.encryption())
     }
 
-    /// Returns true if a file that carries a digest may be sent to this destination: what was sealed for an unencrypted
+    /// Returns true if the value of a file sealed for `sealed_for` may be sent to this destination: what was sealed for an unencrypted
     /// connection may go over an encrypted one as well.
     pub fn matches(&self, environment: &EnvironmentName, sealed_for: &Digest) -> bool {
         self.kind().is_some()
@@ -181,7 +184,7 @@ impl Destination {
         Digest::of_bytes(self.canonical(environment, encryption).as_bytes())
     }
 
-    /// The canonical form; see the head of this module.
+    /// Returns the canonical form; see the head of this module.
     fn canonical(&self, environment: &EnvironmentName, encryption: Option<Encryption>) -> String {
         let mut document = json!({ "environment": environment.as_str() });
         if let Some(kind) = self.kind() {
@@ -224,7 +227,7 @@ impl Destination {
     }
 }
 
-/// In words, on one line: a host may come from a service or a file that is not trusted.
+/// The destination in words, on one line. A host may come from a service or a file that is not trusted.
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

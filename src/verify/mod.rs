@@ -77,13 +77,13 @@ pub struct VerifyOptions {
     pub http: http::HttpOptions,
     /// A credential that expires within so many days is a warning.
     pub credential_days: u16,
-    /// A token of a reader of the directory. It is sent to the Graph that it is for and nowhere else.
+    /// A token of a reader of the directory. It is sent only to the Graph that it was issued for.
     pub reader: Option<SecretString>,
     /// An application that may read the directory of its own tenant. A token takes precedence.
     pub reader_application: Option<ReaderApplication>,
     /// Exported registrations. Profiles of these clients are checked against them, without any network.
     pub manifests: Vec<Value>,
-    /// Permissions that all profiles of the environment need of the applications that they share.
+    /// Permissions that at least one profile of the environment needs, by application.
     pub needs: NeededPermissions,
     /// True if a mail is sent to the sender itself.
     pub probe: bool,
@@ -135,25 +135,25 @@ const SECRET_CHECKS: &[FindingId] = &[
 /// The environment's own application for reading the directory, with its secret.
 #[derive(Debug)]
 pub struct ReaderApplication {
-    /// Its settings.
+    /// The settings of the application.
     pub settings: GraphDirect,
-    /// Its secret.
+    /// The secret of the application.
     pub secret: SubjectSecret,
 }
 
 /// A profile to be checked.
 #[derive(Debug)]
 pub struct Subject {
-    /// Its name.
+    /// The name of the profile.
     pub name: ProfileName,
-    /// Its settings.
+    /// The settings of the profile.
     pub profile: Profile,
-    /// Its secret.
+    /// The current secret.
     pub secret: SubjectSecret,
     /// The staged secret of a rotation. Only the login with it is checked, and its findings are at most a
     /// warning.
     pub next: SubjectSecret,
-    /// The reason why no host may be contacted for it, if there is one. Checks without network are still run.
+    /// The reason why no host of the profile may be contacted, if there is one. Checks without network are still run.
     pub refused: Option<String>,
 }
 
@@ -168,7 +168,7 @@ struct Tenant {
 type Cell<T> = Arc<OnceCell<Arc<T>>>;
 type Cache<T> = Mutex<HashMap<(String, String), Cell<T>>>;
 
-/// Checks profiles. Documents that several of them share are read once.
+/// Checks profiles. Documents that several profiles share are read once.
 #[derive(Debug)]
 pub struct Verifier {
     options: VerifyOptions,
@@ -191,7 +191,7 @@ impl Verifier {
     /// Creates a verifier. Fails if a certificate authority or the reader's token cannot be read.
     pub fn new(mut options: VerifyOptions) -> Result<Self, String> {
         if let Some(reader) = &options.reader_application {
-            options.needs.add_reader(&reader.settings);
+            options.needs.add_directory_reader(&reader.settings);
         }
         let http = Http::new(&options.http)?;
         let reader = match &options.reader {

@@ -1,7 +1,7 @@
-//! Permissions that the profiles of an environment need of each application.
+//! Permissions on Graph that each application needs: for the profiles of an environment, and for reading the directory.
 //!
 //! [`NeededPermissions`] collects them: several profiles may share one application, and a permission that another profile needs
-//! is not excessive. It reads settings only.
+//! is not excessive. They follow from the files alone; nothing is requested from Graph.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -38,17 +38,17 @@ impl NeededPermissions {
     }
 
     /// Adds the permissions of the environment's own application for reading the directory.
-    pub(super) fn add_reader(&mut self, reader: &GraphDirect) {
+    pub(super) fn add_directory_reader(&mut self, reader: &GraphDirect) {
         self.add(PermissionKind::Application, &reader.client, vec!["Application.Read.All", "Directory.Read.All"]);
     }
 
-    /// Returns the permissions of one kind that all profiles of an application need.
+    /// Returns every permission of one kind that at least one profile of an application needs.
     pub(super) fn for_client(&self, kind: PermissionKind, client: &str) -> Option<&BTreeSet<&'static str>> {
         self.0.get(&(kind, client.to_ascii_lowercase()))
     }
 }
 
-/// Returns the client id of a profile's application.
+/// Returns the client id of the application of a profile of Microsoft Graph; none for SMTP, also with OAuth.
 pub fn client_id(provider: &Provider) -> Option<&str> {
     match provider {
         Provider::MicrosoftGraphDelegate(delegate) => Some(&delegate.client),

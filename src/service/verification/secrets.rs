@@ -76,7 +76,7 @@ impl Service {
             .map(|record| (record.digest.clone(), record))
             .collect();
         let contacted: BTreeSet<Destination> =
-            state.live_stored().map(|(_, stored)| stored.profile.provider.destination().place()).collect();
+            state.live_stored().map(|(_, stored)| stored.profile.provider.destination().without_kind()).collect();
         let mut promoted = self.delivery.trouble().rotations;
         promoted.retain(|rotation| rotation.standing == Standing::Promoted);
         let mut subjects = Vec::new();
@@ -88,7 +88,7 @@ impl Service {
                 )));
             }
             let destination = stored.profile.provider.destination();
-            let is_contacted = contacted.contains(&destination.place());
+            let is_contacted = contacted.contains(&destination.without_kind());
             let may_contact = may_apply || is_contacted || is_microsoft_cloud(&stored.profile.provider);
             let open = async |digest: Option<&Digest>| match digest {
                 None => Ok(SubjectSecret::None),
@@ -157,7 +157,7 @@ impl Service {
             Err(error) => return Ok(SubjectSecret::Unavailable(error.to_string())),
         };
         if !is_bound {
-            // Not while a change is checked: both must bind the value to the same destination.
+            // No change may be checked meanwhile: both must bind the value to the same destination.
             let _one_at_a_time = self.changing.lock().await;
             let first = self.store.bind(value_id, destination.clone()).await?;
             if !first.admits(destination) {

@@ -1,4 +1,4 @@
-//! The step to digests of age files in their binary form, and to destinations that say the kind of credential.
+//! Migration to digests of age files in their binary form, and to destinations that state the kind of credential.
 //!
 //! Until schema version 9 an age file was known by the digest of its bytes as they were written, so the same file with
 //! other line ends was another secret. Every document that names such a digest is rewritten here, once. The audit log is
@@ -59,7 +59,7 @@ fn parsed<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
-/// The kind of credential that each age file was first accepted as, by its digest.
+/// Reads the kind of credential that each age file was first accepted as, by its digest.
 fn read_kinds(transaction: &Connection) -> Result<HashMap<String, CredentialKind>, StoreError> {
     let documents: Vec<String> =
         rows(transaction, "SELECT live FROM profile_history WHERE live IS NOT NULL ORDER BY generation", |row| {
@@ -87,8 +87,8 @@ fn find_kind(provider: &Value) -> Option<CredentialKind> {
     })
 }
 
-/// Gives every age file its new digest, the first one accepted where several are the same in another form. Gives the old
-/// digests with the new ones.
+/// Gives every age file its new digest. Of several that are the same file in another form, the first one accepted is kept.
+/// Returns the new digests by the old ones.
 fn rewrite_secrets(
     transaction: &Connection,
     kinds: &HashMap<String, CredentialKind>,
@@ -101,7 +101,7 @@ fn rewrite_secrets(
     let mut kept = HashSet::new();
     for (old, record, age_file) in files {
         let mut record: SecretRecord = parsed(&record)?;
-        // A record of something else than an age file stays as it is.
+        // A record of something other than an age file stays as it is.
         let Ok(header) = Header::read(&age_file) else { continue };
         record.digest = header.digest;
         record.value_id = Some(ValueId::bound(record.value_id.as_deref(), &record.digest).as_str().to_owned());
@@ -125,20 +125,21 @@ fn rewrite_secrets(
     Ok(renamed)
 }
 
-/// Puts a destination into the form that it has now.
+/// Converts a destination to its present form.
 fn complete(destination: &mut Destination, first_kind: Option<CredentialKind>) {
     match destination {
-        Destination::Smtp { host, .. } => *host = Destination::host(host),
+        Destination::Smtp { host, .. } => *host = Destination::normalize_host(host),
         Destination::SmtpOauth { host, cloud, kind, .. } => {
-            (*host, *cloud, *kind) = (Destination::host(host), Destination::cloud(cloud), first_kind);
+            (*host, *cloud, *kind) =
+                (Destination::normalize_host(host), Destination::normalize_cloud(cloud), first_kind);
         }
         Destination::MicrosoftGraph { cloud, kind, .. } => {
-            (*cloud, *kind) = (Destination::cloud(cloud), first_kind);
+            (*cloud, *kind) = (Destination::normalize_cloud(cloud), first_kind);
         }
     }
 }
 
-/// Rotations are known by a digest of the login with that of the next value.
+/// Rewrites the rotations, whose key is a digest of the login and the next value.
 fn rewrite_rotations(transaction: &Connection, renamed: &HashMap<String, String>) -> Result<(), StoreError> {
     let states: Vec<String> = rows(transaction, "SELECT state FROM profile", |row| row.get(0))?;
     for state in states {
@@ -167,7 +168,7 @@ fn rewrite_rotations(transaction: &Connection, renamed: &HashMap<String, String>
     Ok(())
 }
 
-/// A document with other digests in the place of some.
+/// Replaces digests in a document.
 fn with_other_digests(document: &str, renamed: &HashMap<String, String>) -> String {
     let mut out = String::with_capacity(document.len());
     let mut rest = document;
