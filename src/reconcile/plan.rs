@@ -16,7 +16,7 @@ use crate::{
     secrets::describe_acceptance,
 };
 
-/// The version of the document; a saved plan of another one is refused.
+/// The version of the document; a saved plan of another version is refused.
 pub const FORMAT_VERSION: u32 = 1;
 
 /// A plan.
@@ -50,8 +50,9 @@ pub struct Plan {
     pub changes: Vec<PlannedChange>,
     /// Live profiles that the files never declared; they are not changed.
     pub unmanaged: Vec<ProfileName>,
-    /// Changes of the routing table.
-    pub senders: Vec<RoutingChange>,
+    /// Cells of the routing table whose sender changes.
+    #[serde(rename = "senders")]
+    pub routing_changes: Vec<RoutingChange>,
     /// Secrets that would be sent to a destination they were not accepted for. The service rejects such a plan.
     pub redirected: Vec<RedirectedSecret>,
     /// The approvals that the plan needs; none if it needs none.
@@ -172,7 +173,7 @@ pub struct PlannedChange {
     /// The reason, where the fields do not show it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The place in the files that declares it.
+    /// The place in the files that declares the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
     /// The fields that differ.
@@ -193,13 +194,13 @@ pub struct FieldChange {
     pub after: Value,
     /// The cause of the difference.
     pub cause: Cause,
-    /// The place in the files that states it.
+    /// The place in the files that states the value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
     /// The place of the earlier value; only where two revisions are compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before_place: Option<Place>,
-    /// The kind of change, for a secret. `before` and `after` contain its name.
+    /// The kind of change, for a secret. `before` and `after` contain the secret's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretChange>,
 }
@@ -252,13 +253,13 @@ pub enum SecretChangeKind {
 pub struct SettingsChange {
     /// The cause of the difference.
     pub cause: Cause,
-    /// The place in the files that declares them.
+    /// The place in the files that declares the settings.
     pub place: Place,
     /// The fields that differ.
     pub fields: Vec<FieldChange>,
 }
 
-/// A cell of the routing table of (company, function) whose sender changes.
+/// A cell of the routing table whose sender changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RoutingChange {
@@ -293,14 +294,15 @@ pub struct RedirectedSecret {
     pub profile: Option<ProfileName>,
     /// The name of the secret.
     pub secret: SecretReference,
-    /// The digest of its age file.
+    /// The digest of the age file.
     pub digest: Digest,
-    /// The destination that it was accepted for; none if its file states another destination, which is known by digest only.
+    /// The destination that the value was accepted for; none if its file states another destination, which is known by digest
+    /// only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted_for: Option<Destination>,
-    /// The destination that it would be sent to.
+    /// The destination that the value would be sent to.
     pub would_go_to: Destination,
-    /// The place in the files that states it.
+    /// The place in the files that states that destination.
     pub place: Place,
 }
 
@@ -361,7 +363,7 @@ impl RedirectedSecret {
         )
     }
 
-    /// Describes the destination that it was accepted for: `was accepted for ...`.
+    /// Describes the destination that the value was accepted for: `was accepted for ...`.
     pub fn describe_acceptance(&self) -> String {
         describe_acceptance(self.accepted_for.as_ref())
     }

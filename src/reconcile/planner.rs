@@ -44,12 +44,12 @@ pub struct PlanRequest<'a> {
     pub with_settings: bool,
     /// The guards that are lifted.
     pub allowances: Allowances,
-    /// The last results of `verify`.
+    /// The last results of `verify`, by profile.
     pub verified: &'a BTreeMap<ProfileName, LastVerified>,
 }
 
 impl<'a> PlanRequest<'a> {
-    /// Plans everything, with no provenance, every guard in place, and no results of `verify`.
+    /// Creates a request that plans everything, with no provenance, every guard in place, and no results of `verify`.
     pub fn new(desired: &'a Desired, state: &'a State, service: &'a str) -> Self {
         static NEVER_VERIFIED: BTreeMap<ProfileName, LastVerified> = BTreeMap::new();
         Self {
@@ -104,7 +104,7 @@ pub enum PlanError {
         from: ProfileName,
         /// The place in the file.
         place: String,
-        /// The cause.
+        /// The reason why the rename is impossible.
         why: &'static str,
     },
     /// The changes do not fit the state that they were computed from, which is a bug.
@@ -190,7 +190,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Planned, PlanError> {
         drift: drift::drift(state),
         summary: summarize(&changes, settings.as_ref().is_some_and(|settings| !settings.fields.is_empty())),
         unmanaged: comparison.find_unmanaged(&operations),
-        senders: routing_changes::find_routing_changes(state, &after, &operations),
+        routing_changes: routing_changes::find_routing_changes(state, &after, &operations),
         redirected: secret_destinations::find_redirected(desired, state, brought, &operations),
         guards: guards::check(state, &after, &operations, allowances),
         policy: if is_nothing { Vec::new() } else { guards::check_source(&state.settings, brought, &provenance) },
@@ -504,7 +504,7 @@ impl<'a> StateComparison<'a> {
         Some(SecretChange { kind, before: old, after: new })
     }
 
-    /// Returns the value ids of a live age file and of one in the files.
+    /// Returns the value ids of a live age file and of the file that replaces it.
     fn find_value_ids(&self, live: &Digest, wanted: &Digest) -> (Option<&String>, Option<&String>) {
         let live = self.state.secrets.get(live).and_then(|record| record.value_id.as_ref());
         let file = self.desired.age_files().map(|(_, file)| file).find(|file| file.digest == *wanted);

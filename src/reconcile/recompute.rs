@@ -44,7 +44,7 @@ pub fn matches_changeset(saved: &SavedPlan, state: &State) -> Result<bool, PlanE
     Ok(saved.plan.changes.len() == touched.len()
         && changes(&saved.plan) == changes(&recomputed.plan)
         && settings(&saved.plan) == settings(&recomputed.plan)
-        && saved.plan.senders == recomputed.plan.senders
+        && saved.plan.routing_changes == recomputed.plan.routing_changes
         && needs(&saved.plan) == needs(&recomputed.plan))
 }
 

@@ -1,4 +1,5 @@
-//! Routing changes: the cells of the table of (company, function) whose sender differs after a change.
+//! Routing changes: the cells (company, function, and client for `user-interface`) whose sender differs after a change. The
+//! sender is the profile and its From address.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,6 +10,7 @@ use crate::model::{
 };
 
 /// Returns the cells whose sending profile or From address differs, in order. A rename alone is not a difference.
+/// `operations` are the changes between the two states; renames are read from them.
 pub(super) fn find_routing_changes(before: &State, after: &State, operations: &[ProfileChange]) -> Vec<RoutingChange> {
     if operations.is_empty() && before.settings.companies == after.settings.companies {
         return Vec::new();
@@ -24,23 +26,23 @@ pub(super) fn find_routing_changes(before: &State, after: &State, operations: &[
     let companies: BTreeSet<_> = before.settings.companies.union(&after.settings.companies).collect();
     let mut changes = Vec::new();
     for cell in Cell::all(companies) {
-        let one = sender(&old, &cell, &before.settings.companies);
-        let other = sender(&new, &cell, &after.settings.companies);
-        let same = match (&one, &other) {
-            (Some(one), Some(other)) => {
-                one.from == other.from && renamed.get(&one.profile).copied().unwrap_or(&one.profile) == &other.profile
+        let sender_before = sender(&old, &cell, &before.settings.companies);
+        let sender_after = sender(&new, &cell, &after.settings.companies);
+        let same = match (&sender_before, &sender_after) {
+            (Some(old), Some(new)) => {
+                old.from == new.from && renamed.get(&old.profile).copied().unwrap_or(&old.profile) == &new.profile
             }
             (None, None) => true,
             _ => false,
         };
         if !same {
-            changes.push(RoutingChange { cell, before: one, after: other });
+            changes.push(RoutingChange { cell, before: sender_before, after: sender_after });
         }
     }
     changes
 }
 
-/// Returns the sender of a cell; none for a company that is not in the environment.
+/// Returns the sender of a cell; none if no profile sends for it, or the company is not in the environment.
 fn sender(resolver: &Resolver<'_>, cell: &Cell, companies: &BTreeSet<crate::model::CompanyId>) -> Option<CellSender> {
     if !companies.contains(&cell.company) {
         return None;

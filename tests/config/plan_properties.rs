@@ -150,7 +150,7 @@ proptest! {
                 resolver.sender(&cell).and_then(|(_, p)| p.from_address().map(str::to_owned))
             };
             let differs = sender(&old) != sender(&new) || from(&old) != from(&new);
-            prop_assert_eq!(planned.plan.senders.iter().any(|change| change.cell == cell), differs);
+            prop_assert_eq!(planned.plan.routing_changes.iter().any(|change| change.cell == cell), differs);
         }
     }
 

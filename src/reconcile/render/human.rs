@@ -306,11 +306,15 @@ fn render_field(field: &FieldChange) -> String {
 }
 
 fn write_senders(out: &mut String, plan: &Plan) {
-    if plan.senders.is_empty() {
+    if plan.routing_changes.is_empty() {
         return;
     }
-    let _ = writeln!(out, "{BOLD}Routing changes{BOLD:#} ({} cells of company and function):\n", plan.senders.len());
-    let groups = sender_groups(&plan.senders);
+    let _ = writeln!(
+        out,
+        "{BOLD}Routing changes{BOLD:#} ({} cells of company and function):\n",
+        plan.routing_changes.len()
+    );
+    let groups = sender_groups(&plan.routing_changes);
     for group in groups.iter().take(GROUPS) {
         let (before, after) = (describe_sender(group.before), describe_sender(group.after));
         let (style, symbol) = match (group.before, group.after) {
@@ -373,7 +377,7 @@ fn describe_verification(before: &PreviousVerification) -> (Style, String) {
     (colour, words)
 }
 
-/// Describes when a `renamedFrom` line can be removed: an inherited one must be applied in every environment first.
+/// Describes when a `renamedFrom` line can be removed. A line that is inherited must first be applied in every environment.
 fn removable_line(plan: &Plan, place: &crate::model::Place) -> String {
     if place.file.starts_with(&format!("environments/{}/", plan.environment)) {
         format!("the line at {place} can be removed")

@@ -138,13 +138,13 @@ fn write_drift(out: &mut String, plan: &Plan) {
 }
 
 fn write_senders(out: &mut String, plan: &Plan) {
-    if plan.senders.is_empty() {
+    if plan.routing_changes.is_empty() {
         return;
     }
-    let groups = sender_groups(&plan.senders);
-    let lost = plan.senders.iter().filter(|change| change.after.is_none()).count();
+    let groups = sender_groups(&plan.routing_changes);
+    let lost = plan.routing_changes.iter().filter(|change| change.after.is_none()).count();
     let lost = if lost > 0 { format!(", **{lost} lose theirs**") } else { String::new() };
-    let _ = writeln!(out, "<details><summary>Routing changes ({} cells{lost})</summary>\n", plan.senders.len());
+    let _ = writeln!(out, "<details><summary>Routing changes ({} cells{lost})</summary>\n", plan.routing_changes.len());
     let _ = writeln!(out, "| Company: function | Now | Afterwards |\n| --- | --- | --- |");
     for group in groups.iter().take(50) {
         let _ = writeln!(
