@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::model::{
-    Attempt, Client, CompanyId, Function, Hold, Message, ProfileName, Status,
+    Attempt, Client, CompanyId, Function, Hold, Message, ProfileName, Status, Waiting,
     integrity::Restored,
     message::{Document, Notify},
     rotation::Rotation,
@@ -136,9 +136,9 @@ pub struct MessageDetail {
     pub message: Message,
     /// The attempts, oldest first.
     pub history: Vec<Attempt>,
-    /// The reason why no mail of its company and function is sent at the moment.
+    /// Why it waits; only while it is queued. Other messages are not counted here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub blocked_by: Option<String>,
+    pub waiting: Option<Waiting>,
 }
 
 /// `GET /v1/messages`: one page of messages, newest first.
@@ -271,6 +271,10 @@ pub struct OutboxStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<std::collections::HashMap<String, u64>>)]
     pub finished: Option<BTreeMap<Status, u64>>,
+    /// Queued messages by the reason for which they wait, the most severe reason first. Profiles that cannot send are listed
+    /// without messages as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<Waiting>,
     /// Suspended profiles, which cannot send until an operator fixes them.
     pub parked: Vec<Parked>,
     /// Profiles whose server does not answer. They are retried automatically.

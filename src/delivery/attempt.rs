@@ -125,7 +125,7 @@ impl AttemptRunner {
             Ok(content) => content,
             // The store works and has no content: another attempt would block the queue for ever.
             Err(StoreError::Corrupt(what)) => {
-                tracing::error!(message = %message.id, what, "message content missing");
+                tracing::error!(message_id = %message.id, what, "message content missing");
                 self.recorder.settle(outcome::give_up(message, format!("the store does not have {what}"), now));
                 return true;
             }
@@ -386,7 +386,7 @@ impl AttemptRunner {
         attempt: Attempt,
         mut failure: Failure,
     ) -> bool {
-        tracing::info!(message = %message.id, profile = %profile.name, phase = failure.phase, class = ?failure.class, code = %failure.code(), "an attempt failed");
+        tracing::info!(message_id = %message.id, profile = %profile.name, phase = failure.phase, class = failure.class.id(), code = %failure.code(), "an attempt failed");
         let now = self.recorder.now();
         let attempt =
             Attempt { phase: failure.phase.to_owned(), reply: failure.reply.clone(), class: failure.class, ..attempt };
@@ -420,7 +420,7 @@ impl AttemptRunner {
                 // A server that refuses MAIL for now refuses it for all messages.
                 let concerns_server = failure.concerns_server || failure.phase == "mail";
                 if concerns_server {
-                    self.back_off_profile(profile);
+                    self.back_off_profile(profile, &failure);
                 }
                 let due = later(now, failure.retry_after.unwrap_or_default().max(wait));
                 self.recorder.settle(outcome::retry(message, attempt, due));
@@ -428,7 +428,7 @@ impl AttemptRunner {
             }
             Class::Unknown => {
                 // The next message may end in doubt as well: nothing else is sent until one has a reply.
-                self.back_off_profile(profile);
+                self.back_off_profile(profile, &failure);
                 message.attempts = message.attempts.saturating_add(1);
                 self.recorder.settle(self.after_unknown(message, &failure.reply, Some(attempt), &refused));
                 false
@@ -466,13 +466,15 @@ impl AttemptRunner {
     fn pause_mailbox(&self, profile: &SendingProfile, failure: &Failure) -> Duration {
         let wait = failure.retry_after.unwrap_or_else(|| THROTTLED.mul_f64(1.0 + random_unit() / 4.0));
         let wait = wait.min(LONGEST_PAUSE);
-        self.recorder.scheduler().pause_mailbox(&profile.mailbox, Instant::now() + wait);
+        let now = Instant::now();
+        self.recorder.scheduler().pause_mailbox(&profile.mailbox, now, now + wait, &failure.reply);
         wait
     }
 
     /// Starts the back-off of a profile; after it, one message goes first.
-    fn back_off_profile(&self, profile: &SendingProfile) {
-        let released = self.recorder.scheduler().back_off(&profile.name, Instant::now(), random_unit());
+    fn back_off_profile(&self, profile: &SendingProfile, failure: &Failure) {
+        let reply = format!("{}: {}", failure.phase, failure.reply);
+        let released = self.recorder.scheduler().back_off(&profile.name, Instant::now(), random_unit(), &reply);
         self.recorder.release(released);
     }
 

@@ -11,6 +11,7 @@
 //! | [`outgoing`] | a message as it leaves |
 //! | [`transport`] | SMTP and Microsoft Graph |
 //! | `credentials`, `access_tokens`, `rotation` | secrets, tokens, and the rotation of secrets |
+//! | `waiting` | why queued mail waits, and how much |
 //! | `suspension`, `suspender`, `refusals` | profiles that cannot send; refusals that show it |
 //! | `sent_items` | whether a message was sent whose attempt ended in doubt |
 //! | `recorder`, `webhooks` | results in the store; events for other systems |
@@ -41,6 +42,7 @@ mod suspender;
 mod suspension;
 mod throttle;
 pub mod transport;
+mod waiting;
 mod webhooks;
 
 use std::{
@@ -61,8 +63,8 @@ use crate::{
     api::messages::PausedProfile,
     entra::{FederatedFiles, Http, http},
     model::{
-        CompanyId, Function, Hold, Lane, ProfileName, Resolution, State, resolution::Cell, rotation::Rotation,
-        suspension::Parked,
+        CompanyId, Function, Hold, Lane, Message, ProfileName, Resolution, State, WaitReason, Waiting,
+        resolution::Cell, rotation::Rotation, suspension::Parked,
     },
     secrets::ServiceIdentity,
     smtp::HelloName,
@@ -70,6 +72,9 @@ use crate::{
     sync::BlockingPool,
     time::Clock,
 };
+
+/// The number of characters of a server's reply that are kept to explain why mail waits.
+const REPLY_LENGTH: usize = 300;
 
 /// Options of the connections to mail servers, Microsoft and DNS.
 #[derive(Clone, Debug)]
@@ -176,12 +181,26 @@ impl Delivery {
         }
     }
 
-    /// Returns why no message of a company and a function can be sent now; none if messages can be sent.
-    pub fn why_blocked(&self, company: &CompanyId, function: Function) -> Option<String> {
-        let lane = Lane { company: company.clone(), function };
-        let now = self.now();
-        let scheduler = self.dispatcher.recorder().scheduler();
-        scheduler.why_blocked(&lane, now).or_else(|| scheduler.why_throttled(&lane, now))
+    /// Returns the queued messages, grouped by the reason for which they wait, and the profiles that cannot send now.
+    pub async fn waiting(&self) -> Result<Vec<Waiting>, StoreError> {
+        let recorder = self.dispatcher.recorder();
+        let backlog = recorder.store().backlog().await?;
+        Ok(waiting::group(&recorder.scheduler(), recorder.store().environment(), &backlog, self.clock()))
+    }
+
+    /// Returns why a queued message waits, as if it were the only one.
+    pub fn why_waiting(&self, message: &Message) -> Waiting {
+        let recorder = self.dispatcher.recorder();
+        waiting::of_message(&recorder.scheduler(), recorder.store().environment(), message, self.clock())
+    }
+
+    /// Returns the companies and functions whose queued mail a profile sends, or whose mail waits for a reason.
+    pub fn find_lanes(&self, profile: Option<&ProfileName>, reason: Option<WaitReason>) -> Vec<Lane> {
+        waiting::find_lanes(&self.dispatcher.recorder().scheduler(), profile, reason, self.clock())
+    }
+
+    fn clock(&self) -> waiting::Clock {
+        waiting::Clock { now: self.now(), instant: Instant::now() }
     }
 
     /// Ends the pause of the mailbox that sends for a company and a function, if its server asked to wait.

@@ -13,10 +13,13 @@ use std::{
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::{back_off::doubled, fair_share::FairShare, refusals::RefusalHistory, transport::smtp::ConnectionPool};
+use super::{
+    REPLY_LENGTH, back_off::doubled, fair_share::FairShare, refusals::RefusalHistory, transport::smtp::ConnectionPool,
+};
 use crate::{
     model::{Digest, ProfileName, Provider, StoredProfile, message::RecipientStatus},
     store::outbox::Claimed,
+    text::shortened,
 };
 
 /// The longest back-off of a profile whose server is unavailable.
@@ -103,6 +106,17 @@ pub(super) struct ReadyQueue {
     pub(super) shares: FairShare,
     backs_off_until: Option<Instant>,
     failures: u32,
+    /// The outage of the server, while there is one.
+    outage: Option<Outage>,
+}
+
+/// The outage of a server.
+#[derive(Clone, Debug)]
+pub(super) struct Outage {
+    /// When the first attempt failed for it.
+    pub(super) since: Instant,
+    /// The last reply, or the error that ended the connection.
+    pub(super) reply: String,
 }
 
 impl ReadyQueue {
@@ -116,6 +130,7 @@ impl ReadyQueue {
             shares: FairShare::default(),
             backs_off_until: None,
             failures: 0,
+            outage: None,
         }
     }
 
@@ -180,7 +195,9 @@ impl ReadyQueue {
 
     /// Backs off, because the server is unavailable: 1 to 60 seconds, doubled with each failure in a row and varied by a
     /// quarter; `random` is between 0 and 1. Failures during a back-off do not lengthen it.
-    pub(super) fn back_off(&mut self, now: Instant, random: f64) {
+    pub(super) fn back_off(&mut self, now: Instant, random: f64, reply: &str) {
+        let outage = self.outage.get_or_insert_with(|| Outage { since: now, reply: String::new() });
+        outage.reply = shortened(reply, REPLY_LENGTH).into_owned();
         if self.backs_off_until.is_none_or(|until| until <= now) {
             let wait = doubled(Duration::from_secs(1), self.failures, LONGEST_BACK_OFF);
             self.backs_off_until = Some(now + wait.mul_f64(0.75 + random / 2.0));
@@ -190,12 +207,17 @@ impl ReadyQueue {
 
     /// Ends the back-off, because the server answered.
     pub(super) fn server_answered(&mut self) {
-        (self.backs_off_until, self.failures) = (None, 0);
+        (self.backs_off_until, self.failures, self.outage) = (None, 0, None);
     }
 
     /// Returns until when the profile backs off, if that is in the future.
     pub(super) fn backs_off_until(&self, now: Instant) -> Option<Instant> {
         self.backs_off_until.filter(|until| *until > now)
+    }
+
+    /// Returns the outage of the server; none if it answered at the last attempt.
+    pub(super) fn outage(&self) -> Option<&Outage> {
+        self.outage.as_ref()
     }
 
     /// Returns true if the server was unavailable at the last attempt.
@@ -240,16 +262,18 @@ mod tests {
         let mut now = start;
         let mut waits = Vec::new();
         for _ in 0..8 {
-            queue.back_off(now, 0.5);
-            queue.back_off(now, 0.5);
+            queue.back_off(now, 0.5, "421 closing");
+            queue.back_off(now, 0.5, "421 busy");
             let until = queue.backs_off_until(now).unwrap();
             waits.push((until - now).as_secs());
             now = until;
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
         assert!(queue.is_down());
+        let outage = queue.outage().unwrap();
+        assert_eq!((outage.since, outage.reply.as_str()), (start, "421 busy"));
         queue.server_answered();
-        assert!(!queue.is_down() && queue.backs_off_until(start).is_none());
+        assert!(!queue.is_down() && queue.outage().is_none() && queue.backs_off_until(start).is_none());
     }
 
     #[test]

@@ -49,6 +49,11 @@ impl ScheduledQueue {
         self.next_due.is_some_and(|due| due <= now)
     }
 
+    /// Returns since when the lifetime of the messages is paused.
+    pub(super) fn paused_since(&self) -> Option<i64> {
+        self.paused_since
+    }
+
     /// Notes that a message is due at `due`.
     pub(super) fn add_due(&mut self, due: i64) {
         self.next_due = Some(self.next_due.map_or(due, |earlier| earlier.min(due)));

@@ -19,10 +19,10 @@ use super::{
     route_index::RouteIndex,
     scheduled_queue::ScheduledQueue,
     suspension::{ProbeState, Suspensions},
-    throttle::MailboxThrottle,
+    throttle::{MailboxThrottle, ThrottleState},
 };
 use crate::{
-    model::{Hold, Lane, Message, ProfileName, Provider},
+    model::{Hold, Lane, Message, ProfileName, Provider, suspension::Parked},
     store::outbox::{Claimed, LaneState, Usage},
 };
 
@@ -98,6 +98,11 @@ impl Scheduler {
         &mut self.suspensions
     }
 
+    /// Returns the records of the suspended profiles.
+    pub(super) fn suspension_records(&self) -> impl Iterator<Item = &Parked> {
+        self.suspensions.iter()
+    }
+
     /// Returns true if a profile is suspended.
     pub(super) fn is_suspended(&self, profile: &ProfileName) -> bool {
         self.suspensions.contains(profile)
@@ -125,6 +130,21 @@ impl Scheduler {
         let queue = ScheduledQueue::new(at, self.route(lane));
         self.scheduled.insert(lane.clone(), queue);
         true
+    }
+
+    /// Returns every queue that ever had a message.
+    pub(super) fn lanes(&self) -> impl Iterator<Item = &Lane> {
+        self.scheduled.keys()
+    }
+
+    /// Returns a scheduled queue.
+    pub(super) fn queue(&self, lane: &Lane) -> Option<&ScheduledQueue> {
+        self.scheduled.get(lane)
+    }
+
+    /// Returns the profile that sends the messages of a queue.
+    pub(super) fn profile_of(&self, lane: &Lane) -> Option<ProfileName> {
+        self.scheduled.get(lane).map_or_else(|| self.route(lane), |queue| queue.profile().cloned())
     }
 
     /// Returns when the first message of a queue is due, as far as it is known.
@@ -155,7 +175,7 @@ impl Scheduler {
         let mut changed = Vec::new();
         let lanes: Vec<Lane> = self.scheduled.keys().cloned().collect();
         for lane in lanes {
-            let is_paused = self.why_blocked(&lane, now).or_else(|| self.why_throttled(&lane, now)).is_some();
+            let is_paused = self.is_blocked(&lane, now) || self.is_throttled(&lane, now);
             if let Some(queue) = self.scheduled.get_mut(&lane)
                 && queue.set_paused(is_paused, now.as_millisecond())
             {
@@ -190,6 +210,16 @@ impl Scheduler {
             self.ready.insert(name.clone(), ReadyQueue::new(profile));
         }
         self.ready.get_mut(name)
+    }
+
+    /// Returns the profiles that have a ready queue.
+    pub(super) fn ready_profiles(&self) -> impl Iterator<Item = &ProfileName> {
+        self.ready.keys()
+    }
+
+    /// Returns the ready queue of a profile, if it has one already.
+    pub(super) fn ready(&self, profile: &ProfileName) -> Option<&ReadyQueue> {
+        self.ready.get(profile)
     }
 
     /// Adds claimed messages to the ready queue of a profile. Returns those that must be released, because the profile is gone
@@ -264,9 +294,9 @@ impl Scheduler {
     }
 
     /// Starts the back-off of a profile whose server is unavailable, and returns its claimed messages.
-    pub(super) fn back_off(&mut self, profile: &ProfileName, now: Instant, random: f64) -> Vec<Claimed> {
+    pub(super) fn back_off(&mut self, profile: &ProfileName, now: Instant, random: f64, reply: &str) -> Vec<Claimed> {
         let Some(queue) = self.ready.get_mut(profile) else { return Vec::new() };
-        queue.back_off(now, random);
+        queue.back_off(now, random, reply);
         queue.drain()
     }
 
@@ -305,37 +335,34 @@ impl Scheduler {
         before != self.holds.len()
     }
 
-    fn find_hold(&self, lane: &Lane, now: Timestamp) -> Option<&Hold> {
+    /// Returns the hold that covers a queue.
+    pub(super) fn find_hold(&self, lane: &Lane, now: Timestamp) -> Option<&Hold> {
         let profile = self.scheduled.get(lane)?.profile();
         self.holds.iter().find(|hold| hold.covers(lane, profile, now))
     }
 
-    /// Returns why no message of a queue may be sent; none if messages may be sent.
-    pub(super) fn why_blocked(&self, lane: &Lane, now: Timestamp) -> Option<String> {
-        let queue = self.scheduled.get(lane)?;
-        if let Some(hold) = self.find_hold(lane, now) {
-            return Some(format!("held by {}: {}", hold.owner, hold.reason));
-        }
-        let Some(profile) = queue.profile() else {
-            return Some(format!("no profile serves {} for {} any more", lane.function.id(), lane.company));
-        };
+    /// Returns true if no message of a queue may be sent: a hold covers it, or no profile can send it.
+    fn is_blocked(&self, lane: &Lane, now: Timestamp) -> bool {
+        let Some(queue) = self.scheduled.get(lane) else { return false };
+        let Some(profile) = queue.profile() else { return true };
         let stored = self.routes.live_profile(profile);
-        if stored.is_some_and(|stored| matches!(stored.profile.provider, Provider::MicrosoftGraphDelegate(_))) {
-            return Some(format!("`{profile}` sends as a signed-in user, which the service cannot do"));
-        }
-        let reason = self.suspensions.reason(profile)?;
-        Some(format!("the profile `{profile}` is parked: {reason}"))
+        self.find_hold(lane, now).is_some()
+            || stored.is_some_and(|stored| matches!(stored.profile.provider, Provider::MicrosoftGraphDelegate(_)))
+            || self.suspensions.contains(profile)
     }
 
     // Throttles
 
-    /// Returns why the mail of a queue waits for its mailbox; none if it does not.
-    pub(super) fn why_throttled(&self, lane: &Lane, now: Timestamp) -> Option<String> {
-        let queue = self.scheduled.get(lane).filter(|queue| queue.is_due(now.as_millisecond()))?;
-        let profile = queue.profile()?;
-        let throttle = self.throttles.get(&self.ready.get(profile)?.profile().mailbox)?;
-        let reason = throttle.why_blocked(Instant::now(), minute_of(now))?;
-        Some(format!("the profile `{profile}` waits: {reason}"))
+    /// Returns true if mail of a queue is due and waits for its mailbox.
+    fn is_throttled(&self, lane: &Lane, now: Timestamp) -> bool {
+        let queue = self.scheduled.get(lane).filter(|queue| queue.is_due(now.as_millisecond()));
+        let profile = queue.and_then(ScheduledQueue::profile);
+        profile.is_some_and(|profile| self.throttle_state(profile, Instant::now(), minute_of(now)).is_some())
+    }
+
+    /// Returns why the mailbox of a profile sends nothing now; none if it sends.
+    pub(super) fn throttle_state(&self, profile: &ProfileName, instant: Instant, minute: i64) -> Option<ThrottleState> {
+        self.throttles.get(&self.ready.get(profile)?.profile().mailbox)?.why_blocked(instant, minute)
     }
 
     /// Returns true if a mailbox is throttled or was throttled at the last call: then lifetimes may have to pause or resume.
@@ -346,9 +373,9 @@ impl Scheduler {
     }
 
     /// Pauses a mailbox whose server asked to wait.
-    pub(super) fn pause_mailbox(&mut self, mailbox: &str, until: Instant) {
+    pub(super) fn pause_mailbox(&mut self, mailbox: &str, now: Instant, until: Instant, reply: &str) {
         if let Some(throttle) = self.throttles.get_mut(mailbox) {
-            throttle.pause(until);
+            throttle.pause(now, until, reply);
         }
     }
 
@@ -396,7 +423,7 @@ impl Scheduler {
             // A suspension that sends one message does not block its queues.
             let is_blocked = match self.suspensions.state(profile) {
                 Some(ProbeState::SendingOne) => self.find_hold(lane, now).is_some(),
-                _ => self.why_blocked(lane, now).is_some(),
+                _ => self.is_blocked(lane, now),
             };
             if !is_blocked {
                 waiting.entry(profile.clone()).or_default().push(lane.clone());
@@ -542,7 +569,8 @@ impl Scheduler {
     }
 }
 
-fn minute_of(time: Timestamp) -> i64 {
+/// Returns the minute of a time, since 1970.
+pub(super) fn minute_of(time: Timestamp) -> i64 {
     time.as_second() / 60
 }
 

@@ -94,9 +94,9 @@ impl Suspensions {
         self.by_profile.get(profile).map(|suspension| suspension.state)
     }
 
-    /// Returns the reason of a suspension.
-    pub(super) fn reason(&self, profile: &ProfileName) -> Option<&str> {
-        self.by_profile.get(profile).map(|suspension| suspension.record.reason.as_str())
+    /// Returns the records, in no particular order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Parked> {
+        self.by_profile.values().map(|suspension| &suspension.record)
     }
 
     /// Marks the suspended profiles that are due for a login attempt (a probe), and returns them.

@@ -11,7 +11,8 @@ use std::{
 
 use tokio::sync::{Notify, futures::OwnedNotified};
 
-use crate::{model::delivery::Effective, store::outbox::Usage};
+use super::REPLY_LENGTH;
+use crate::{model::delivery::Effective, store::outbox::Usage, text::shortened};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// Minutes of a day.
@@ -35,8 +36,28 @@ pub(super) struct MailboxThrottle {
     freed: Arc<Notify>,
     /// The number of messages sent at once: 1 after a failure, doubled with each success up to the limit.
     window: u16,
-    /// Until when the server asked to wait.
-    paused_until: Option<Instant>,
+    /// The wait that the server asked for.
+    pause: Option<Pause>,
+}
+
+/// A wait that a server asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Pause {
+    pub(super) since: Instant,
+    pub(super) until: Instant,
+    /// The reply that asked for it.
+    pub(super) reply: String,
+}
+
+/// Why a mailbox sends nothing now.
+#[derive(Clone, Debug)]
+pub(super) struct ThrottleState {
+    pub(super) explanation: String,
+    pub(super) since: Option<Instant>,
+    /// When it ends, as far as that is known.
+    pub(super) until: Option<Instant>,
+    /// The server's reply; empty if the limit is an own one.
+    pub(super) reply: String,
 }
 
 impl MailboxThrottle {
@@ -52,7 +73,7 @@ impl MailboxThrottle {
             queue: VecDeque::new(),
             freed: Arc::default(),
             window: limits.concurrency,
-            paused_until: None,
+            pause: None,
         }
     }
 
@@ -120,20 +141,39 @@ impl MailboxThrottle {
     }
 
     /// Returns the limit that only time lifts; the lifetime of messages is paused meanwhile.
-    pub(super) fn why_blocked(&self, now: Instant, minute: i64) -> Option<String> {
-        if self.paused_until(now).is_some() {
-            return Some("its server asked to wait".to_owned());
+    pub(super) fn why_blocked(&self, now: Instant, minute: i64) -> Option<ThrottleState> {
+        if let Some(pause) = self.pause.as_ref().filter(|pause| pause.until > now) {
+            return Some(ThrottleState {
+                explanation: "its server asked to wait".to_owned(),
+                since: Some(pause.since),
+                until: Some(pause.until),
+                reply: pause.reply.clone(),
+            });
         }
+        let own = |explanation: String, until: Option<Instant>| ThrottleState {
+            explanation,
+            since: None,
+            until,
+            reply: String::new(),
+        };
         if let Some(rate) = self.limits.per_minute {
             let old = self.started.partition_point(|started| now.duration_since(*started) >= MINUTE);
             if self.started.len() - old >= usize::try_from(rate).unwrap_or(usize::MAX) {
-                return Some(format!("its mailbox may send {rate} messages a minute"));
+                let until = self.started.get(old).map(|first| *first + MINUTE);
+                return Some(own(format!("its mailbox may send {rate} messages a minute"), until));
             }
         }
         let day = self.limits.recipients_per_day?;
         let over = self.recipients.iter().take_while(|(old, _)| *old <= minute - DAY).map(|(_, count)| count).sum();
-        (self.today.saturating_sub(over) >= u64::from(day))
-            .then(|| format!("its mailbox may reach {day} recipients a day"))
+        if self.today.saturating_sub(over) < u64::from(day) {
+            return None;
+        }
+        let oldest = self.recipients.iter().map(|(old, _)| *old).find(|old| *old > minute - DAY);
+        let minutes = oldest.map_or(0, |oldest| u64::try_from(oldest + DAY - minute).unwrap_or(0));
+        Some(own(
+            format!("its mailbox may reach {day} recipients a day"),
+            now.checked_add(Duration::from_secs(minutes * 60)),
+        ))
     }
 
     /// Returns true if messages may wait in memory for a connection: the mailbox has neither a rate nor a daily limit.
@@ -197,19 +237,22 @@ impl MailboxThrottle {
     }
 
     /// Pauses the mailbox, because its server asked to wait, and reduces the concurrency to 1.
-    pub(super) fn pause(&mut self, until: Instant) {
-        self.paused_until = Some(until);
+    pub(super) fn pause(&mut self, now: Instant, until: Instant, reply: &str) {
+        // A server that asks again at the end of a pause extends it.
+        let earlier = self.pause.take().filter(|pause| pause.until + MINUTE >= now);
+        let since = earlier.map_or(now, |pause| pause.since);
+        self.pause = Some(Pause { since, until, reply: shortened(reply, REPLY_LENGTH).into_owned() });
         self.slow_down();
     }
 
     /// Ends the pause. Returns true if the mailbox was paused.
     pub(super) fn end_pause(&mut self) -> bool {
-        self.paused_until.take().is_some()
+        self.pause.take().is_some()
     }
 
     /// Returns until when the mailbox is paused, if that is in the future.
     pub(super) fn paused_until(&self, now: Instant) -> Option<Instant> {
-        self.paused_until.filter(|until| *until > now)
+        self.pause.as_ref().map(|pause| pause.until).filter(|until| *until > now)
     }
 
     fn drop_old(&mut self, now: Instant) {
@@ -279,7 +322,9 @@ mod tests {
         let now = Instant::now();
         let until = now + Duration::from_secs(3600);
         let mut throttle = MailboxThrottle::new(limits(4, None, None));
-        throttle.pause(until);
+        throttle.pause(now, until, "432 later");
+        let state = throttle.why_blocked(now, 0).unwrap();
+        assert_eq!((state.since, state.until, state.reply.as_str()), (Some(now), Some(until), "432 later"));
         assert_eq!((throttle.allowance(now, 0, 0), throttle.paused_until(now)), (0, Some(until)));
         assert!(throttle.allowance(until, 0, 0) > 0);
         assert!(throttle.end_pause() && !throttle.end_pause());

@@ -245,3 +245,18 @@ pub enum Class {
     /// The server may have accepted the message.
     Unknown,
 }
+
+impl Class {
+    /// Returns the name in documents, in the log and in metrics.
+    pub fn id(self) -> &'static str {
+        match self {
+            Class::Delivered => "delivered",
+            Class::Transient => "transient",
+            Class::Throttled => "throttled",
+            Class::Auth => "auth",
+            Class::Size => "size",
+            Class::Permanent => "permanent",
+            Class::Unknown => "unknown",
+        }
+    }
+}

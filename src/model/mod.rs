@@ -64,6 +64,7 @@ pub mod suspension;
 pub mod token;
 pub mod verified_merge;
 pub mod verify_settings;
+pub mod waiting;
 pub mod watch_settings;
 
 pub use address::Address;
@@ -91,4 +92,5 @@ pub use secret::{CredentialKind, Destination, SecretRecord};
 pub use settings::{Reader, Settings};
 pub use state::{Applied, ChangeKind, ChangeRecord, ProfileState, State};
 pub use verify_settings::{VerifySettings, Waiver};
+pub use waiting::{WaitReason, Waiting};
 pub use watch_settings::WatchSettings;

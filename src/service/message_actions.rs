@@ -31,9 +31,8 @@ impl Service {
     pub(super) async fn message_detail(&self, caller: &Caller, id: Uuid) -> Result<MessageDetail, HttpProblem> {
         let message = self.visible_message(caller, id).await?;
         let history = self.store.attempts(id).await?;
-        let waits =
-            (message.status == Status::Queued).then(|| self.delivery.why_blocked(&message.company, message.function));
-        Ok(MessageDetail { message, history, blocked_by: waits.flatten() })
+        let waiting = (message.status == Status::Queued).then(|| self.delivery.why_waiting(&message));
+        Ok(MessageDetail { message, history, waiting })
     }
 
     /// Returns a message that the caller may see. A sender sees the messages of its own token.

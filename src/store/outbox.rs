@@ -195,6 +195,19 @@ pub struct Usage {
     pub recipients: u64,
 }
 
+/// The queued messages of a lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneBacklog {
+    /// The lane.
+    pub lane: Lane,
+    /// Number of messages that wait.
+    pub messages: u64,
+    /// The one that was accepted first.
+    pub oldest: Option<Message>,
+    /// The one that is due first.
+    pub next: Option<Message>,
+}
+
 /// Conditions of a search for messages. A condition that is not set matches everything.
 #[derive(Clone, Debug, Default)]
 pub struct Search {
@@ -216,6 +229,15 @@ pub struct Search {
     pub owner: Option<String>,
     /// Older than this one, by the order of acceptance.
     pub before: Option<u64>,
+    /// Accepted at this time or later.
+    pub since: Option<Timestamp>,
+    /// Accepted before this time.
+    pub until: Option<Timestamp>,
+    /// The profile that was chosen at acceptance, for messages that are not queued, and the lanes that it sends now, for queued
+    /// ones.
+    pub profile: Option<(ProfileName, Vec<Lane>)>,
+    /// One of these lanes.
+    pub lanes: Option<Vec<Lane>>,
 }
 
 /// Returns the beginning of a message's id as the store has it: lower case, with dashes. None if the text cannot be one.
@@ -278,6 +300,9 @@ pub trait Messages: Send + Sync {
 /// Lanes, and the work on their messages.
 #[async_trait]
 pub trait Queues: Send + Sync {
+    /// Returns the number of queued messages of each lane that has some, with the oldest one and the one that is due first.
+    async fn backlog(&self) -> Result<Vec<LaneBacklog>, StoreError>;
+
     /// Every lane that ever had a message.
     async fn lanes(&self) -> Result<Vec<LaneState>, StoreError>;
 

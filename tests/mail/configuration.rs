@@ -76,7 +76,13 @@ fn messages_of_a_deleted_profile_are_resolved_again_or_wait() {
     std::thread::sleep(std::time::Duration::from_secs(3));
     let message = service.message(&second);
     assert_eq!(message["status"], "queued");
-    assert!(message["blockedBy"].as_str().unwrap().starts_with("no profile serves default for EDU1"), "{message:#}");
+    assert!(
+        message["waiting"]["explanation"].as_str().unwrap().starts_with("no profile serves default for EDU1"),
+        "{message:#}"
+    );
+    let waiting = &service.outbox()["waiting"][0];
+    assert_eq!((&waiting["reason"], &waiting["needsOperator"]), (&"no-sender".into(), &true.into()), "{waiting:#}");
+    assert_eq!(waiting["command"], "mailwright resolve dev EDU1 default");
     assert_eq!(sink.received().len(), 1, "one company's mail never leaves by another company's profile");
     assert_eq!(count(&service.outbox(), "failed"), 0);
 }

@@ -28,7 +28,7 @@ fn held_messages_wait_and_others_leave() {
     std::thread::sleep(Duration::from_millis(2500));
     let message = service.message(&waits);
     assert_eq!((&message["status"], &message["attempts"]), (&json!("queued"), &json!(0)));
-    assert_eq!(message["blockedBy"], "held by first-admin: wrong price list");
+    assert_eq!(message["waiting"]["explanation"], "held by first-admin: wrong price list");
     assert_eq!(sink.received().len(), 1);
     service.repo.run(&["outbox", "release", "dev", held["id"].as_str().unwrap()]).code(0);
     service.wait(&waits, "delivered");

@@ -149,7 +149,7 @@ fn waiting_for_a_mailbox_does_not_use_up_the_lifetime() {
     let outbox = service.outbox();
     assert_eq!((count(&outbox, "failed"), count(&outbox, "queued")), (0, 3), "{outbox:#}");
     let waits = service.message(ids.last().unwrap());
-    assert!(waits["blockedBy"].as_str().unwrap().contains("2 messages a minute"), "{waits:#}");
+    assert!(waits["waiting"]["explanation"].as_str().unwrap().contains("2 messages a minute"), "{waits:#}");
     // With more room they leave, twice as old as they may become.
     crate::mail_service::relay(&service.repo, "relay", sink.port, "", "limits: { perMinute: 100 }\n");
     service.apply();

@@ -50,10 +50,19 @@ fn a_refused_login_suspends_the_profile_and_its_messages_wait() {
     assert_eq!(parked["finding"]["remedy"], finding["remedy"]);
     // The outbox shows the suspension.
     let status = service.repo.run(&["status", "dev"]).code(2).stdout;
-    assert!(status.contains("parked       relay since ") && status.contains("SMTP-LOGIN"), "{status}");
+    assert!(status.contains("suspended    relay: ") && status.contains("SMTP-LOGIN"), "{status}");
     assert!(service.repo.http_without_token("GET", "/readyz", &[], b"").body.contains("parked profiles: 1"));
     let waits = service.message(&ids[0]);
-    assert!(waits["blockedBy"].as_str().unwrap().starts_with("the profile `relay` is parked"), "{waits:#}");
+    assert!(
+        waits["waiting"]["explanation"].as_str().unwrap().starts_with("the profile `relay` is suspended"),
+        "{waits:#}"
+    );
+
+    let group = &service.outbox()["waiting"][0];
+    assert_eq!((&group["reason"], &group["messages"]), (&json!("suspended"), &json!(messages)), "{group:#}");
+    assert_eq!(group["command"], "mailwright secrets set dev relay/login");
+    assert!(group["lastReply"].as_str().unwrap().contains("535 5.7.8"), "{group:#}");
+    service.repo.run(&["outbox", "status", "dev", "--trouble"]).code(2);
 
     std::thread::sleep(refused);
     let outbox = service.outbox();

@@ -48,5 +48,6 @@ mod stop;
 mod submission;
 mod tls;
 mod trust;
+mod waiting;
 mod webhooks;
 mod xoauth2;

@@ -7,4 +7,5 @@ pub(crate) mod identity;
 pub(crate) mod outbound;
 pub(crate) mod plan;
 pub(crate) mod service;
+pub(crate) mod since;
 pub(crate) mod values;

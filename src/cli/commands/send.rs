@@ -9,15 +9,15 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
 use crate::{
-    api::messages::{File, SUBMISSION_LIMIT, Submission},
+    api::messages::{File, MessageDetail, SUBMISSION_LIMIT, Submission},
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
         environment::{self, Environment},
-        ui::format::document_of,
+        ui::{format::document_of, outbox::waiting_times},
     },
     client::Client,
     mime::raw_message::strip_byte_order_mark,
-    model::{self, Code, CompanyId, Message, Status, address::NamedAddress, message::Document},
+    model::{self, Code, CompanyId, Message, Status, WaitReason, Waiting, address::NamedAddress, message::Document},
     text::printable,
 };
 
@@ -133,19 +133,17 @@ impl Runnable for Send {
             return Ok(Exit::Done);
         }
         context.printer.note(&format!("{} was accepted; profile `{}` sends it ...", accepted.id, accepted.profile));
-        let message = runtime.block_on(self.wait_for_end(&client, accepted))?;
+        let message = runtime.block_on(self.wait_for_end(context, &client, accepted))?;
         self.show(context, &message);
         match message.status {
             Status::Delivered => Ok(Exit::Done),
             status if !status.is_final() => {
-                let last = printable(&message.reason);
-                let last = if last.is_empty() { String::new() } else { format!("; last error: {last}") };
-                let why = format!(
-                    "the message is still {} after {} s; the service continues to retry{last}",
-                    status.id(),
-                    self.timeout
-                );
-                let again = format!("mailwright outbox show {} {}", self.environment, message.id);
+                let detail = runtime.block_on(client.message(message.id))?;
+                let why =
+                    format!("the message is still {} after {} s{}", status.id(), self.timeout, describe_wait(&detail));
+                let show = format!("mailwright outbox show {} {}", self.environment, message.id);
+                let command = detail.waiting.filter(|waiting| waiting.needs_operator);
+                let again = command.and_then(|waiting| waiting.command).unwrap_or(show);
                 let error = CliError::coded(Code::NotDelivered, why).remedy(again);
                 Err(CliError { in_json: self.format == Format::Json, exit: Exit::Unfinished, ..error })
             }
@@ -275,14 +273,27 @@ impl Send {
     }
 
     /// Polls the message until its status is final or the timeout has passed.
-    async fn wait_for_end(&self, client: &Client, accepted: Message) -> Result<Message, CliError> {
+    async fn wait_for_end(&self, context: &Context, client: &Client, accepted: Message) -> Result<Message, CliError> {
         let until = tokio::time::Instant::now() + Duration::from_secs(self.timeout);
         let mut pause = Duration::from_millis(50);
         let mut message = accepted;
+        let mut noted = None;
         while !message.status.is_final() && tokio::time::Instant::now() < until {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(2));
-            message = client.message(message.id).await?.message;
+            let detail = client.message(message.id).await?;
+            let reason = detail.waiting.as_ref().map(|waiting| waiting.reason);
+            if reason.is_some_and(|reason| reason != WaitReason::Scheduled) && reason != noted {
+                if let Some(waiting) = &detail.waiting {
+                    context.printer.note(&format!(
+                        "It waits: {}{} ...",
+                        printable(&waiting.describe()),
+                        times_of(waiting)
+                    ));
+                }
+                noted = reason;
+            }
+            message = detail.message;
         }
         Ok(message)
     }
@@ -294,6 +305,24 @@ impl Send {
             context.printer.out(&format!("{} {} ({})", message.id, message.status.id(), message.profile));
         }
     }
+}
+
+/// Returns why a message waits, as the end of a sentence.
+fn describe_wait(detail: &MessageDetail) -> String {
+    let Some(waiting) = &detail.waiting else { return String::new() };
+    if waiting.reason == WaitReason::Scheduled {
+        let last = printable(&waiting.last_reply);
+        let last = if last.is_empty() { String::new() } else { format!("; last error: {last}") };
+        return format!("; the service continues to retry{last}");
+    }
+    let continues = if waiting.needs_operator { "" } else { "; the service continues to retry" };
+    format!("{continues}: {}{}", printable(&waiting.describe()), times_of(waiting))
+}
+
+/// Returns since when and until when a message waits, in parentheses.
+fn times_of(waiting: &Waiting) -> String {
+    let times = waiting_times(waiting);
+    if times.is_empty() { times } else { format!(" ({times})") }
 }
 
 /// Reads standard input; returns nothing if that is a terminal.

@@ -4,20 +4,21 @@ use crate::{
     api::messages::OutboxStatus,
     cli::ui::{
         table::table,
-        wording::{count_of, cut, format_time},
+        wording::{count_of, cut, format_age, format_time},
     },
     model::{
-        Hold,
+        Hold, WaitReason, Waiting,
         integrity::Restored,
         rotation::{Rotation, Standing},
     },
-    text::printable,
+    text::{enumerate, printable},
 };
 
-/// Returns true if mail waits until an operator acts: a profile is suspended, a restore is not confirmed, or the store
-/// cannot be written.
+/// Returns true if mail waits until an operator acts: a profile is suspended, no profile can send, a server has been away for
+/// long, a restore is not confirmed, or the store cannot be written. A hold is an operator's own order.
 pub(crate) fn needs_attention(status: &OutboxStatus) -> bool {
-    !status.parked.is_empty() || status.restored.is_some() || !status.store_writable
+    let needs = |waiting: &Waiting| waiting.needs_operator && waiting.reason != WaitReason::Held;
+    status.waiting.iter().any(needs) || !status.parked.is_empty() || status.restored.is_some() || !status.store_writable
 }
 
 /// Describes the state of delivery in an environment.
@@ -36,37 +37,57 @@ pub(crate) fn describe_outbox(status: &OutboxStatus, environment: &str) -> Strin
     if let Some(restored) = &status.restored {
         lines.extend(restored_lines(restored, environment));
     }
-    for parked in &status.parked {
-        lines.push(format!(
-            "parked       {} since {}: {}",
-            parked.profile,
-            format_time(parked.since),
-            printable(&parked.reason)
-        ));
-        if let Some(finding) = &parked.finding {
-            lines.push(format!("             {}: {}", finding.id, printable(&finding.message)));
-            lines.extend(finding.remedy.iter().map(|step| format!("             > {}", printable(step))));
-        }
-        lines.push(format!("             next attempt at {}", format_time(parked.next_probe_at)));
+    for waiting in &status.waiting {
+        lines.extend(waiting_lines(waiting, status));
     }
     for rotation in &status.rotations {
         lines.push(format!("rotation     {}", describe_rotation(rotation)));
-    }
-    for profile in &status.unreachable {
-        lines.push(format!("down         {profile}: its server does not answer properly; retried automatically"));
-    }
-    for paused in &status.paused {
-        lines.push(format!(
-            "paused       {}: its server asked to wait until {}; `retry` of one of its messages ends the pause",
-            paused.profile,
-            format_time(paused.until)
-        ));
     }
     if !status.holds.is_empty() {
         lines.push(String::new());
         lines.push(hold_table(&status.holds));
     }
     lines.join("\n")
+}
+
+/// Describes the messages that wait for one reason.
+pub(crate) fn waiting_lines(waiting: &Waiting, status: &OutboxStatus) -> Vec<String> {
+    let profile = waiting.profile.as_ref().map_or("-".to_owned(), ToString::to_string);
+    let count = count_of(usize::try_from(waiting.messages).unwrap_or(usize::MAX), "message");
+    let mut lines = vec![format!("{:<12} {profile}: {count} waiting", waiting.reason.id())];
+    let mut detail = |text: String| lines.push(format!("             {text}"));
+    detail(printable(&waiting.describe()).into_owned());
+    let times = waiting_times(waiting);
+    if !times.is_empty() {
+        detail(times);
+    }
+    if let Some(oldest) = waiting.oldest_at.filter(|_| waiting.messages > 0) {
+        let companies = enumerate(waiting.companies.iter().map(ToString::to_string), 5);
+        let functions = enumerate(waiting.functions.iter().map(|function| function.id()), 3);
+        detail(format!(
+            "oldest {} ({}); {companies}: {functions}",
+            format_age(waiting.oldest_seconds),
+            format_time(oldest)
+        ));
+    }
+    let suspended = status.parked.iter().find(|parked| Some(&parked.profile) == waiting.profile.as_ref());
+    let finding =
+        suspended.filter(|_| waiting.reason == WaitReason::Suspended).and_then(|parked| parked.finding.as_ref());
+    if let Some(finding) = finding {
+        detail(format!("{}: {}", finding.id, printable(&finding.message)));
+        finding.remedy.iter().for_each(|step| detail(format!("> {}", printable(step))));
+    } else if let Some(command) = &waiting.command {
+        detail(format!("> {}", printable(command)));
+    }
+    lines
+}
+
+/// Returns since when and until when mail waits, and when something is attempted next.
+pub(crate) fn waiting_times(waiting: &Waiting) -> String {
+    let next = waiting.next_attempt_at.filter(|next| Some(*next) != waiting.until);
+    let times = [("since", waiting.since), ("until", waiting.until), ("next attempt at", next)];
+    let known = times.iter().filter_map(|(word, time)| time.map(|time| format!("{word} {}", format_time(time))));
+    known.collect::<Vec<_>>().join(", ")
 }
 
 /// Describes a restore from a backup that is not confirmed yet.

@@ -147,6 +147,17 @@ impl Printer {
         }
     }
 
+    /// Clears the terminal of standard output. Returns false without a terminal.
+    #[expect(clippy::unused_self, reason = "a property of the printer's output")]
+    pub(crate) fn clear_screen(&self) -> bool {
+        let mut stream = std::io::stdout().lock();
+        let is_terminal = stream.is_terminal();
+        if is_terminal {
+            drop(stream.write_all(b"\x1b[H\x1b[2J"));
+        }
+        is_terminal
+    }
+
     /// Asks for a line on the terminal. Returns none without a terminal.
     pub(crate) fn ask(&self, question: &str) -> Option<String> {
         if !std::io::stdin().is_terminal() {

@@ -3,7 +3,7 @@
 use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
-    model::{ChangeSummary, Provenance, provenance::Author},
+    model::{ChangeSummary, Provenance, Resolution, provenance::Author},
     text::{printable, shortened},
 };
 
@@ -17,6 +17,19 @@ fn format_time_in(time: Timestamp, zone: &TimeZone) -> String {
     let local = time.to_zoned(zone.clone());
     let format = if local.offset().is_zero() { "%Y-%m-%d %H:%M:%SZ" } else { "%Y-%m-%d %H:%M:%S%:z" };
     local.strftime(format).to_string()
+}
+
+/// Returns an age in its largest units: `42 s`, `12 min`, `3 h 5 min`, `2 d 4 h`.
+pub(crate) fn format_age(seconds: u64) -> String {
+    let with_rest = |count: u64, unit: &str, rest: u64, small: &str| {
+        if rest == 0 { format!("{count} {unit}") } else { format!("{count} {unit} {rest} {small}") }
+    };
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => with_rest(seconds / 3600, "h", seconds % 3600 / 60, "min"),
+        _ => with_rest(seconds / 86_400, "d", seconds % 86_400 / 3600, "h"),
+    }
 }
 
 /// Returns a number with its noun: `1 message`, `2 messages`.
@@ -63,6 +76,16 @@ pub(crate) fn short_author(provenance: &Provenance) -> String {
         None => "-".to_owned(),
         Some(Author { name, email }) => cut(if name.is_empty() { email } else { name }, 30),
     }
+}
+
+/// Returns the steps of a resolution in one line: `all-documents for EDU1: none; default system-wide: relay`.
+pub(crate) fn resolution_steps(resolution: &Resolution) -> String {
+    let steps = resolution.steps.iter().map(|step| {
+        let scope = step.company.as_ref().map_or("system-wide".to_owned(), |company| format!("for {company}"));
+        let found = step.found.as_ref().map_or("none".to_owned(), ToString::to_string);
+        format!("{} {scope}: {found}", step.function)
+    });
+    steps.collect::<Vec<_>>().join("; ")
 }
 
 /// Returns the number of changes of each kind: `2 added, 1 changed`.
@@ -117,6 +140,12 @@ mod tests {
         assert_eq!(ids(&[one, "01a21b05-be4b-8000-8000-000000000000"]), ["01a21b05-be4b-7", "01a21b05-be4b-8"]);
         assert_eq!(ids(&[]), Vec::<String>::new());
         assert_eq!(ids(&["abc", "abd"]), ["abc", "abd"]);
+    }
+
+    #[test]
+    fn an_age_has_its_two_largest_units() {
+        let ages = [59, 61, 3600, 11_130, 90_000].map(format_age);
+        assert_eq!(ages, ["59 s", "1 min", "1 h", "3 h 5 min", "1 d 1 h"]);
     }
 
     #[test]

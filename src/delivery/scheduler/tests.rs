@@ -326,11 +326,16 @@ impl Simulation {
             }
             Outcome::Transient(seconds) => self.wait_in_store(lane, now.as_millisecond() + seconds * 1000),
             Outcome::Throttled(seconds) => {
-                self.scheduler.pause_mailbox(&mailbox, self.instant + Duration::from_secs(*seconds));
+                self.scheduler.pause_mailbox(
+                    &mailbox,
+                    self.instant,
+                    self.instant + Duration::from_secs(*seconds),
+                    "432",
+                );
                 self.wait_in_store(lane, now.as_millisecond() + 1000);
             }
             Outcome::Down => {
-                let drained = self.scheduler.back_off(&profile, self.instant, 0.5);
+                let drained = self.scheduler.back_off(&profile, self.instant, 0.5, "421");
                 self.release(drained);
                 self.wait_in_store(lane, now.as_millisecond() + 1000);
             }

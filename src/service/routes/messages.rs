@@ -9,6 +9,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
@@ -20,7 +21,7 @@ use crate::{
     },
     mime::{address_list, raw_message::strip_byte_order_mark},
     model::{
-        Client, Code, CompanyId, Function, Message, Status, address,
+        Client, Code, CompanyId, Function, Message, ProfileName, Status, WaitReason, address,
         message::{Document, Notify},
         token::Role,
     },
@@ -211,6 +212,18 @@ pub(super) struct SearchParameters {
     document_number: Option<String>,
     /// The address of a recipient.
     recipient: Option<String>,
+    /// The profile: for queued messages the one that sends them now, for others the one that was chosen at acceptance.
+    #[param(value_type = Option<String>)]
+    profile: Option<ProfileName>,
+    /// The reason for which queued messages wait; other messages are omitted.
+    #[param(value_type = Option<String>)]
+    reason: Option<WaitReason>,
+    /// Accepted at this time or later, to the second.
+    #[param(value_type = Option<String>, format = DateTime)]
+    since: Option<Timestamp>,
+    /// Accepted before this time, to the second.
+    #[param(value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
     /// Return older messages: `nextBefore` of the previous page.
     before: Option<u64>,
     /// Maximum number of messages, at most 500.
@@ -234,8 +247,21 @@ pub(super) async fn search_messages(
     let wrong = || HttpProblem::malformed("`id` is not the beginning of a message's id");
     let id_prefix = parameters.id.map(|text| message_id_prefix(&text).ok_or_else(wrong)).transpose()?;
     let limit = parameters.limit.unwrap_or(50).clamp(1, PAGE_LIMIT);
+    let is_other = |status: Status| status != Status::Queued;
+    if parameters.reason.is_some() && parameters.status.is_some_and(is_other) {
+        return Err(HttpProblem::malformed("`reason` can be combined only with the status `queued`"));
+    }
+    let status = parameters.status.or_else(|| parameters.reason.map(|_| Status::Queued));
+    let profile = parameters.profile.map(|profile| {
+        let lanes = service.delivery.find_lanes(Some(&profile), None);
+        (profile, lanes)
+    });
     let search = Search {
-        status: parameters.status,
+        status,
+        since: parameters.since,
+        until: parameters.until,
+        profile,
+        lanes: parameters.reason.map(|reason| service.delivery.find_lanes(None, Some(reason))),
         company: parameters.company,
         function: parameters.function,
         id_prefix,

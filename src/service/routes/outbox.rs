@@ -49,11 +49,13 @@ pub(super) async fn get_outbox_status(
         Some(_) => return Err(HttpProblem::malformed("`finishedWithin` must be from 1 to 2592000 seconds")),
     };
     let messages: BTreeMap<_, _> = service.store.counts().await?.into_iter().collect();
+    let waiting = service.delivery.waiting().await?;
     let Trouble { parked, down, paused, records, rotations } = service.delivery.trouble();
     let (restored, holds) = (service.restored(), service.delivery.holds());
     Ok(Json(OutboxStatus {
         messages,
         finished,
+        waiting,
         parked,
         unreachable: down,
         paused,

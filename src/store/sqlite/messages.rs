@@ -370,6 +370,15 @@ pub(super) fn settle(connection: &Connection, settled: &Settled) -> Result<(Vec<
     Ok((events, number))
 }
 
+/// The condition that a message is of one of the lanes of a [`lane_list`].
+const IN_LANES: &str = "m.lane IN (SELECT l.id FROM lane AS l, json_each(?) AS wanted
+    WHERE l.company = json_extract(wanted.value, '$[0]') AND l.function = json_extract(wanted.value, '$[1]'))";
+
+/// Returns lanes as the JSON list that [`IN_LANES`] reads.
+fn lane_list(lanes: &[Lane]) -> Result<String, StoreError> {
+    text(&lanes.iter().map(|lane| (lane.company.as_str(), lane.function.id())).collect::<Vec<_>>())
+}
+
 fn find_many(connection: &Connection, search: &Search, limit: u32) -> Result<Vec<(u64, Message)>, StoreError> {
     let mut conditions = vec!["m.number < ?1"];
     let mut values: Vec<Value> = vec![Value::Integer(search.before.map_or(i64::MAX, number))];
@@ -403,12 +412,27 @@ fn find_many(connection: &Connection, search: &Search, limit: u32) -> Result<Vec
     if let Some(owner) = &search.owner {
         add("json_extract(m.record, '$.owner') = ?", owner.clone());
     }
+    if let Some(since) = search.since {
+        // Without a suffix, the text of a second sorts before all moments of it.
+        add("json_extract(m.record, '$.acceptedAt') >= ?", since.strftime("%Y-%m-%dT%H:%M:%S").to_string());
+    }
+    if let Some(until) = search.until {
+        add("json_extract(m.record, '$.acceptedAt') < ?", until.strftime("%Y-%m-%dT%H:%M:%S").to_string());
+    }
+    if let Some(lanes) = &search.lanes {
+        add(IN_LANES, lane_list(lanes)?);
+    }
     if let Some(address) = &search.recipient {
         add(
             "EXISTS (SELECT 1 FROM json_each(m.record, '$.recipients') AS r
                      WHERE lower(json_extract(r.value, '$.address')) = lower(?))",
             address.clone(),
         );
+    }
+    let of_profile = format!("iif(m.due IS NULL, json_extract(m.record, '$.profile') = ?, {IN_LANES})");
+    if let Some((profile, lanes)) = &search.profile {
+        conditions.push(&of_profile);
+        values.extend([Value::Text(profile.to_string()), Value::Text(lane_list(lanes)?)]);
     }
     let query = format!(
         "SELECT m.number, m.record FROM message AS m WHERE {} ORDER BY m.number DESC LIMIT {limit}",

@@ -16,7 +16,7 @@ use crate::{
     model::{Lane, Message},
     store::{
         StoreError,
-        outbox::{Claim, Claimed, Event, LaneState, Queues, Settled},
+        outbox::{Claim, Claimed, Event, LaneBacklog, LaneState, Queues, Settled},
     },
     sync::Mutex,
 };
@@ -56,6 +56,48 @@ impl Queues for SqliteStore {
                 Ok(LaneState { lane, next_due, paused_since, paused_total })
             })
             .collect()
+        })
+        .await
+    }
+
+    async fn backlog(&self) -> Result<Vec<LaneBacklog>, StoreError> {
+        self.read_at_length(|connection| {
+            let mut statement = connection
+                .prepare_cached(
+                    "SELECT company, function,
+                        (SELECT count(*) FROM message WHERE lane = l.id AND due IS NOT NULL),
+                        (SELECT record FROM message WHERE number =
+                            (SELECT min(number) FROM message WHERE lane = l.id AND due IS NOT NULL)),
+                        (SELECT record FROM message WHERE lane = l.id AND due IS NOT NULL ORDER BY due LIMIT 1)
+                     FROM lane AS l",
+                )
+                .map_err(failed)?;
+            let mut rows = statement.query([]).map_err(failed)?;
+            let mut backlog = Vec::new();
+            while let Some(row) = rows.next().map_err(failed)? {
+                let messages: i64 = row.get(2).map_err(failed)?;
+                if messages == 0 {
+                    continue;
+                }
+                let wrong = || StoreError::Corrupt("a lane".to_owned());
+                let text = |index: usize| row.get::<_, String>(index).map_err(failed);
+                let message = |index: usize| {
+                    row.get::<_, Option<String>>(index)
+                        .map_err(failed)?
+                        .map(|record| document::<Message>(&record))
+                        .transpose()
+                };
+                backlog.push(LaneBacklog {
+                    lane: Lane {
+                        company: text(0)?.parse().map_err(|_| wrong())?,
+                        function: text(1)?.parse().map_err(|_| wrong())?,
+                    },
+                    messages: messages.unsigned_abs(),
+                    oldest: message(3)?,
+                    next: message(4)?,
+                });
+            }
+            Ok(backlog)
         })
         .await
     }

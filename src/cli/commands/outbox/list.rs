@@ -1,16 +1,18 @@
 //! `mailwright outbox list`: filters and the table of messages.
 
+use jiff::Timestamp;
+
 use crate::{
     cli::{
         CliError,
-        args::environment::EnvironmentArg,
+        args::{environment::EnvironmentArg, since::Since},
         environment,
         ui::{
             table::table,
             wording::{cut, format_time, short_ids},
         },
     },
-    model::{Message, Status},
+    model::{Message, Status, WaitReason},
 };
 
 /// Filters of a list of messages.
@@ -36,6 +38,15 @@ pub(super) struct List {
     /// `Message-ID` header
     #[arg(long, value_name = "ID")]
     message_id: Option<String>,
+    /// Profile: the one that sends queued messages now, or that was chosen for others
+    #[arg(long)]
+    profile: Option<String>,
+    /// Only queued messages that wait for this reason: suspended, no-sender, held, server-away, throttled or scheduled
+    #[arg(long)]
+    reason: Option<WaitReason>,
+    /// Accepted since: 2h, 3d, 2026-11-23, or a time with its offset
+    #[arg(long, value_name = "WHEN")]
+    since: Option<Since>,
     /// Number of messages to show
     #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=500))]
     limit: u32,
@@ -46,12 +57,17 @@ pub(super) struct List {
 
 impl List {
     /// Returns the query parameters.
-    pub(super) fn query(&self) -> Result<Vec<(&'static str, String)>, CliError> {
+    pub(super) fn query(&self, now: Timestamp) -> Result<Vec<(&'static str, String)>, CliError> {
         let mut query = vec![("limit", self.limit.to_string())];
         query.extend(self.status.map(|status| ("status", status.id().to_owned())));
+        query.extend(self.reason.map(|reason| ("reason", reason.id().to_owned())));
+        query.extend(self.since.map(|since| ("since", since.timestamp(now).to_string())));
         query.extend(self.before.map(|before| ("before", before.to_string())));
         query.extend(self.recipient.clone().map(|recipient| ("recipient", recipient)));
         query.extend(self.message_id.clone().map(|id| ("messageId", id)));
+        if let Some(profile) = &self.profile {
+            query.push(("profile", environment::profile_name(profile)?.to_string()));
+        }
         if let Some(company) = &self.company {
             query.push(("company", environment::company(company)?.to_string()));
         }
@@ -89,11 +105,14 @@ pub(super) fn message_table(messages: &[Message], next: Option<u64>) -> String {
             message.company.to_string(),
             message.function.id().to_owned(),
             to,
-            cut(&message.subject, 40),
+            cut(&message.subject, 30),
             format_time(message.accepted_at),
+            message.next_attempt_at.map(format_time).unwrap_or_default(),
+            cut(&message.reason, 40),
         ]
     });
-    let mut text = table(&["id", "status", "company", "function", "to", "subject", "accepted"], rows);
+    let mut text =
+        table(&["id", "status", "company", "function", "to", "subject", "accepted", "next attempt", "reason"], rows);
     if let Some(next) = next {
         text.push_str(&format!("\nMore: --before {next}"));
     }

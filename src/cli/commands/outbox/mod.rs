@@ -7,6 +7,7 @@ mod replay;
 mod resolve;
 mod selection;
 mod show;
+mod status;
 
 use std::{
     io::{IsTerminal as _, Write as _},
@@ -21,6 +22,7 @@ use replay::Replay;
 use resolve::Resolve;
 use selection::{MessageSelection, OneMessage, find_message_id, is_message_id};
 use show::describe_message;
+use status::Status;
 
 use crate::{
     api::messages::{Action, ActionOptions},
@@ -31,12 +33,12 @@ use crate::{
         ui::{
             confirm::confirm,
             format::document_of,
-            outbox::{describe_outbox, hold_table, needs_attention, restored_lines},
+            outbox::{hold_table, restored_lines, waiting_times},
             wording::count_of,
         },
     },
     client::Client,
-    model::{Code, Message},
+    model::{Code, Message, Problem, WaitReason},
     text::printable,
 };
 
@@ -44,7 +46,10 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailwright outbox status prod\n  \
+    mailwright outbox status prod --trouble\n  \
+    mailwright outbox status prod --follow\n  \
     mailwright outbox list prod --status failed\n  \
+    mailwright outbox list prod --reason suspended --since 2d\n  \
     mailwright outbox list prod --document invoice/4711\n  \
     mailwright outbox show prod 01980c1e-...\n  \
     mailwright outbox replay prod 01980c1e-...\n  \
@@ -66,8 +71,8 @@ pub(crate) struct Outbox {
 
 #[derive(Debug, clap::Subcommand)]
 enum OutboxCommand {
-    /// Show the state of delivery: counts, suspended profiles, holds
-    Status(EnvironmentArg),
+    /// Show the state of delivery: counts, why mail waits, holds
+    Status(Status),
     /// List messages, newest first
     List(List),
     /// Show one message with every attempt
@@ -117,7 +122,7 @@ impl Runnable for Outbox {
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         match &self.command {
-            OutboxCommand::Status(environment)
+            OutboxCommand::Status(Status { environment, .. })
             | OutboxCommand::Holds(environment)
             | OutboxCommand::ConfirmRestore { environment, .. } => {
                 self.start(context, environment.find(context)?, Vec::new())
@@ -190,13 +195,9 @@ impl Outbox {
         let Target { environment, client, .. } = target;
         let name = environment.name.as_str();
         match &self.command {
-            OutboxCommand::Status(_) => {
-                let status = client.outbox().await?;
-                self.print(context, target, "status", &status, || describe_outbox(&status, name));
-                return Ok(if needs_attention(&status) { Exit::Attention } else { Exit::Done });
-            }
+            OutboxCommand::Status(status) => return status.run(self, context, target).await,
             OutboxCommand::List(list) => {
-                let page = client.messages(&list.query()?).await?;
+                let page = client.messages(&list.query(context.clock.now())?).await?;
                 self.print(context, target, "page", &page, || message_table(&page.messages, page.next_before));
             }
             OutboxCommand::Show(_) => {
@@ -276,9 +277,24 @@ impl Outbox {
             target.message_ids().await?
         };
         self.for_each(context, target, &ids, action.id(), async |id| {
-            client.act(id, action, ActionOptions::default()).await
+            let message = client.act(id, action, ActionOptions::default()).await?;
+            if action == Action::Retry {
+                self.note_wait(context, client, id).await?;
+            }
+            Ok(message)
         })
         .await
+    }
+
+    /// Prints why a message waits although it was retried.
+    async fn note_wait(&self, context: &Context, client: &Client, id: Uuid) -> Result<(), Problem> {
+        let waiting = client.message(id).await?.waiting.filter(|waiting| waiting.reason != WaitReason::Scheduled);
+        if let Some(waiting) = waiting {
+            let times = waiting_times(&waiting);
+            let times = if times.is_empty() { times } else { format!(" ({times})") };
+            context.printer.note(&format!("{id} still waits: {}{times}", printable(&waiting.describe())));
+        }
+        Ok(())
     }
 
     async fn confirm_restore(&self, context: &Context, target: &Target, yes: bool) -> Result<Exit, CliError> {

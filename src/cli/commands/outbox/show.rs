@@ -3,8 +3,9 @@
 use crate::{
     api::messages::MessageDetail,
     cli::ui::{
+        outbox::waiting_times,
         table::table,
-        wording::{cut, format_time, wire_name},
+        wording::{cut, format_time, resolution_steps, wire_name},
     },
     text::printable,
 };
@@ -28,12 +29,7 @@ pub(super) fn describe_message(detail: &MessageDetail) -> String {
         format!("chosen     profile `{}` at generation {}", message.profile, message.generation),
     ];
     lines.extend(message.requeued_at.map(|requeued| format!("queued     again at {}", format_time(requeued))));
-    let steps = message.resolution.steps.iter().map(|step| {
-        let scope = step.company.as_ref().map_or("system-wide".to_owned(), |company| format!("for {company}"));
-        let found = step.found.as_ref().map_or("none".to_owned(), ToString::to_string);
-        format!("{} {scope}: {found}", step.function)
-    });
-    lines.push(format!("because    {}", steps.collect::<Vec<_>>().join("; ")));
+    lines.push(format!("because    {}", resolution_steps(&message.resolution)));
     if let Some(document) = &message.document {
         lines.push(format!("document   {} {}", printable(&document.kind), printable(&document.number)));
     }
@@ -43,8 +39,13 @@ pub(super) fn describe_message(detail: &MessageDetail) -> String {
     if let Some(next) = message.next_attempt_at {
         lines.push(format!("next       {}", format_time(next)));
     }
-    if let Some(waits) = &detail.blocked_by {
-        lines.push(format!("waits      {}", printable(waits)));
+    if let Some(waiting) = &detail.waiting {
+        lines.push(format!("waits      {}", printable(&waiting.describe())));
+        let times = waiting_times(waiting);
+        if !times.is_empty() {
+            lines.push(format!("           {times}"));
+        }
+        lines.extend(waiting.command.iter().map(|command| format!("           > {}", printable(command))));
     }
     lines.push(String::new());
     let rows = message.recipients.iter().map(|recipient| {
