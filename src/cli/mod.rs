@@ -36,9 +36,9 @@ use clap::{FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use args::service::ServiceArgs;
 use commands::{
-    apply, approve, audit, blame, comment, completions, demo, diff, drift, explain, functions, history, import, new,
-    outbox, plan, render, resolve, rollback, rollout, sandbox, schema, secrets, send, serve, show, status, token,
-    validate, verify, watch,
+    apply, approve, audit, blame, comment, completions, demo, diff, drift, explain, functions, history,
+    import, new, outbox, plan, render, resolve, rollback, rollout, sandbox, schema, secrets, send, serve,
+    show, status, token, validate, verify, watch, why,
 };
 pub(crate) use context::Context;
 pub(crate) use error::CliError;
@@ -120,6 +120,8 @@ enum Command {
     Send(send::Send),
     /// Inspect, retry, cancel or hold queued mail
     Outbox(outbox::Outbox),
+    /// Explain why a message did not leave, and what to do
+    Why(why::Why),
     /// List past generations, newest first
     History(history::History),
     /// Show which commit last changed each field
@@ -177,6 +179,7 @@ impl Command {
             Self::Resolve(command) => command,
             Self::Send(command) => command,
             Self::Outbox(command) => command,
+            Self::Why(command) => command,
             Self::History(command) => command,
             Self::Blame(command) => command,
             Self::Rollback(command) => command,

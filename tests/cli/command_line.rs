@@ -17,6 +17,7 @@ const COMMANDS: &[&str] = &[
     "status",
     "show",
     "resolve",
+    "why",
     "history",
     "blame",
     "rollback",

@@ -50,4 +50,5 @@ mod tls;
 mod trust;
 mod waiting;
 mod webhooks;
+mod why;
 mod xoauth2;

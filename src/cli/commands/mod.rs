@@ -32,3 +32,4 @@ pub(crate) mod token;
 pub(crate) mod validate;
 pub(crate) mod verify;
 pub(crate) mod watch;
+pub(crate) mod why;
