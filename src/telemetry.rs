@@ -6,18 +6,56 @@
 //! task in the context of its caller; `tokio::spawn` does not, and is only for tasks that neither log nor count.
 
 use std::{
+    collections::BTreeSet,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tokio::task::JoinHandle;
 
-use crate::model::EnvironmentName;
+use crate::{
+    model::{EnvironmentName, ProfileName},
+    sync::Mutex,
+};
 
 /// Bucket boundaries of the histograms, in seconds.
 const BUCKETS: [f64; 7] = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0];
+/// The histogram of the time from acceptance to delivery.
+pub const DELIVERY_SECONDS: &str = "mailwright_delivery_seconds";
+/// Bucket boundaries of [`DELIVERY_SECONDS`], in seconds: from a second to two days.
+const LONG_BUCKETS: [f64; 9] = [1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 28_800.0, 172_800.0];
+/// The number of profiles that have a label of their own in metrics. Others share the label [`OTHER_PROFILES`].
+const PROFILE_LABELS: usize = 200;
+/// The label of profiles beyond the first [`PROFILE_LABELS`].
+pub const OTHER_PROFILES: &str = "(other)";
+
+/// The profiles that have a label of their own. Metrics keep each series for the life of the process, so that their number must
+/// be bounded.
+#[derive(Debug, Default)]
+pub struct ProfileLabels(Mutex<BTreeSet<ProfileName>>);
+
+impl ProfileLabels {
+    /// Returns the label of a profile.
+    pub fn label(&self, profile: &ProfileName) -> String {
+        let mut known = self.0.lock();
+        if !known.contains(profile) {
+            if known.len() >= PROFILE_LABELS {
+                return OTHER_PROFILES.to_owned();
+            }
+            known.insert(profile.clone());
+        }
+        profile.to_string()
+    }
+
+    /// Returns every label that was used.
+    pub fn used(&self) -> Vec<String> {
+        let known = self.0.lock();
+        let other = (known.len() >= PROFILE_LABELS).then(|| OTHER_PROFILES.to_owned());
+        known.iter().map(ToString::to_string).chain(other).collect()
+    }
+}
 
 tokio::task_local! {
     static CURRENT: EnvironmentContext;
@@ -48,7 +86,12 @@ impl EnvironmentContext {
 
     fn new(span: tracing::Span, builder: PrometheusBuilder) -> Self {
         // Only an empty list of buckets is an error.
-        let builder = builder.set_buckets(&BUCKETS).unwrap_or_else(|_| PrometheusBuilder::new());
+        let builder = builder
+            .set_buckets(&BUCKETS)
+            .and_then(|builder| {
+                builder.set_buckets_for_metric(Matcher::Full(DELIVERY_SECONDS.to_owned()), &LONG_BUCKETS)
+            })
+            .unwrap_or_else(|_| PrometheusBuilder::new());
         let recorder = builder.build_recorder();
         Self(Arc::new(Inner { span, handle: recorder.handle(), recorder }))
     }
@@ -104,5 +147,21 @@ where
     match EnvironmentContext::current() {
         Some(context) => tokio::spawn(context.instrument(work)),
         None => tokio::spawn(work),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_labels_is_bounded() {
+        let labels = ProfileLabels::default();
+        let names: Vec<ProfileName> =
+            (0..PROFILE_LABELS + 5).map(|number| format!("p{number}").parse().unwrap()).collect();
+        let given: BTreeSet<String> = names.iter().map(|name| labels.label(name)).collect();
+        assert_eq!(given.len(), PROFILE_LABELS + 1);
+        assert_eq!(labels.label(&names[0]), "p0");
+        assert_eq!(labels.used().len(), PROFILE_LABELS + 1);
     }
 }

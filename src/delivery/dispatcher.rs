@@ -321,7 +321,7 @@ impl Dispatcher {
     /// again.
     fn settle_panicked(&self, mut message: Message) {
         const REASON: &str = "the attempt ended with an internal error; see the log of the service";
-        tracing::error!(message = %message.id, "an attempt panicked; the message is unknown");
+        tracing::error!(message_id = %message.id, "an attempt panicked; the message is unknown");
         message.attempts = message.attempts.saturating_add(1);
         let attempt = self.interrupted_attempt(&message, REASON);
         self.recorder.settle(self.runner.leave_unknown(message, REASON, Some(attempt), &[]));

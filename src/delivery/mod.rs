@@ -70,6 +70,7 @@ use crate::{
     smtp::HelloName,
     store::{Store, StoreError, outbox::Event},
     sync::BlockingPool,
+    telemetry::ProfileLabels,
     time::Clock,
 };
 
@@ -245,6 +246,11 @@ impl Delivery {
             records: recorder.is_store_healthy(),
             rotations: self.dispatcher.rotations().list(&routes),
         }
+    }
+
+    /// Returns the labels of profiles in metrics.
+    pub fn labels(&self) -> &ProfileLabels {
+        self.dispatcher.recorder().labels()
     }
 
     /// Subscribes to events.

@@ -17,13 +17,13 @@ use uuid::Uuid;
 
 use super::scheduler::{Scheduler, lane_of};
 use crate::{
-    model::Lane,
+    model::{Lane, Status},
     store::{
         Store, StoreError,
-        outbox::{Claimed, Event, Settled},
+        outbox::{Claimed, Event, NewEvent, Settled},
     },
     sync::Mutex,
-    telemetry,
+    telemetry::{self, DELIVERY_SECONDS, ProfileLabels},
     time::steady_clock::SteadyClock,
 };
 
@@ -42,6 +42,7 @@ pub(super) struct Recorder {
     is_store_healthy: AtomicBool,
     /// Attempts and writes in flight.
     in_flight: AtomicUsize,
+    labels: ProfileLabels,
     /// Held while pauses are written, so that the newest ones are written last.
     pauses: tokio::sync::Mutex<()>,
 }
@@ -67,6 +68,7 @@ impl Recorder {
             events,
             is_store_healthy: AtomicBool::new(true),
             in_flight: AtomicUsize::new(0),
+            labels: ProfileLabels::default(),
             pauses: tokio::sync::Mutex::new(()),
         }
     }
@@ -191,6 +193,7 @@ impl Recorder {
 
     /// Writes the result of a message, however long that takes. The caller does not wait for it.
     pub(super) fn settle(self: &Arc<Self>, settled: Settled) {
+        self.count(&settled);
         let (recorder, work) = (Arc::clone(self), self.start_work());
         telemetry::spawn(async move {
             let _work = work;
@@ -218,6 +221,27 @@ impl Recorder {
         });
     }
 
+    /// Counts an attempt, and measures how long a delivered message took.
+    fn count(&self, settled: &Settled) {
+        if let Some(attempt) = &settled.attempt {
+            let labels = [("profile", self.labels.label(&attempt.profile)), ("outcome", attempt.class.id().to_owned())];
+            metrics::counter!("mailwright_attempts_total", &labels).increment(1);
+            let duration = Duration::from_millis(attempt.milliseconds);
+            metrics::histogram!("mailwright_attempt_seconds").record(duration.as_secs_f64());
+        }
+        let message = &settled.message;
+        if let Some(finished) = message.finished_at.filter(|_| message.status == Status::Delivered) {
+            let passed = finished.as_millisecond().saturating_sub(message.queued_since().as_millisecond());
+            let passed = Duration::from_millis(u64::try_from(passed).unwrap_or(0));
+            metrics::histogram!(DELIVERY_SECONDS).record(passed.as_secs_f64());
+        }
+    }
+
+    /// Returns the labels of profiles in metrics.
+    pub(super) fn labels(&self) -> &ProfileLabels {
+        &self.labels
+    }
+
     // Events
 
     /// Publishes events that were written to the store.
@@ -225,9 +249,21 @@ impl Recorder {
         for event in events {
             let labels = [("type", event.event.kind.id())];
             metrics::counter!("mailwright_events_total", &labels).increment(1);
+            self.log_end(&event.event);
             // Without subscribers this fails, which is not an error.
             drop(self.events.send(event));
         }
+    }
+
+    /// Logs and counts the end of a message. The line has no address of a recipient.
+    fn log_end(&self, event: &NewEvent) {
+        let Some(message) = &event.message else { return };
+        let profile = event.profile.as_ref().map(|profile| self.labels.label(profile)).unwrap_or_default();
+        let status = event.kind.id();
+        let labels = [("profile", profile), ("status", status.to_owned())];
+        metrics::counter!("mailwright_messages_finished_total", &labels).increment(1);
+        let profile = event.profile.as_ref().map(ToString::to_string).unwrap_or_default();
+        tracing::info!(message_id = %message.id, company = %message.company, function = %message.function, profile, status, "message finished");
     }
 
     /// Subscribes to events.

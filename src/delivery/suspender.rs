@@ -90,8 +90,8 @@ impl Suspender {
             suspender.recorder.update_pauses().await;
             suspender.write(record, event).await;
             if is_new {
-                tracing::warn!(profile = %profile.name, code = %code, "parked: the profile cannot send until it is fixed");
-                metrics::counter!("mailwright_parked_total").increment(1);
+                tracing::warn!(profile = %profile.name, code = %code, "profile suspended: it cannot send until it is fixed");
+                metrics::counter!("mailwright_suspensions_total").increment(1);
                 suspender.add_finding(&profile, phase).await;
             }
         });
@@ -123,7 +123,7 @@ impl Suspender {
         let finding = verified.findings.iter().find(|finding| explains(phase, finding)).cloned();
         let last = LastVerified::new(profile.stored.verified_digest(), &verified);
         if let Err(error) = self.recorder.store().record_verified(vec![(last, verified)]).await {
-            tracing::warn!(%error, "cannot store the findings of a parked profile");
+            tracing::warn!(%error, "cannot store the findings of a suspended profile");
         }
         let record = self.recorder.scheduler().suspensions().set_finding(&profile.name, finding);
         if let Some(record) = record {
@@ -214,7 +214,7 @@ impl Suspender {
             profile: Some(profile.clone()),
             reason: reason.to_owned(),
         });
-        tracing::info!(%profile, reason = reason.unwrap_or("it is not live any more"), "no longer parked");
+        tracing::info!(%profile, reason = reason.unwrap_or("it is not live any more"), "profile resumed");
         match self.recorder.store().set_parked(profile.clone(), None, event).await {
             Ok(events) => self.recorder.publish(events),
             Err(error) => self.recorder.store_failed(&error),

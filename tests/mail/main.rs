@@ -30,6 +30,7 @@ mod limits;
 mod login;
 mod memory;
 mod message;
+mod metrics;
 mod parsers;
 mod receivers;
 mod recipients;

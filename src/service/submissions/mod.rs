@@ -100,6 +100,7 @@ impl Service {
         let size = admission::check_size(&composed.content, name, &stored.profile)?;
         admission::check_recipients(&composed.recipients, &settings.delivery.recipients)?;
 
+        let recipients = composed.recipients.len();
         let moment = self.delivery.moment().await;
         let now = moment.now;
         let waiting = |address| Recipient { address, status: RecipientStatus::Waiting, reply: String::new() };
@@ -134,7 +135,9 @@ impl Service {
         drop(moment);
         match accepted? {
             Accepted::Now(document) => {
-                metrics::counter!("mailwright_messages_accepted_total").increment(1);
+                let labels = [("profile", self.delivery.labels().label(name))];
+                metrics::counter!("mailwright_messages_accepted_total", &labels).increment(1);
+                tracing::info!(message_id = %id, company = %company, function = %function, profile = %name, by = caller.name, size, recipients, "message accepted");
                 self.delivery.message_due(company, function, now);
                 Ok(SubmissionReceipt { id, document, is_replayed: false })
             }
