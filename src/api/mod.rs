@@ -91,6 +91,10 @@ pub struct ServiceInfo {
     /// Start time of the process.
     #[schema(value_type = String, format = DateTime)]
     pub started_at: Timestamp,
+    /// The time of the service's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub time: Option<Timestamp>,
 }
 
 /// `POST /v1/changesets`: the result of a changeset.

@@ -33,7 +33,6 @@ const GROUPS: &[(&str, &[&str])] = &[
 
 /// Examples of subcommands whose definition has none.
 const EXAMPLES: &[(&str, &[&str])] = &[
-    ("outbox status", &["mailwright outbox status prod", "mailwright outbox status prod --format json"]),
     (
         "outbox list",
         &[

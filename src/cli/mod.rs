@@ -8,9 +8,11 @@
 //! their codes.
 
 mod args;
+mod backup_folder;
 mod commands;
 mod completion;
 mod context;
+mod data_folder;
 mod environment;
 mod error;
 mod exit;
@@ -36,8 +38,8 @@ use clap::{FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use args::service::ServiceArgs;
 use commands::{
-    apply, approve, audit, blame, comment, completions, demo, diff, drift, explain, functions, history,
-    import, new, outbox, plan, render, resolve, rollback, rollout, sandbox, schema, secrets, send, serve,
+    apply, approve, audit, backup, blame, comment, completions, demo, diff, doctor, drift, explain, functions, history,
+    import, new, outbox, plan, render, resolve, restore, rollback, rollout, sandbox, schema, secrets, send, serve,
     show, status, token, validate, verify, watch, why,
 };
 pub(crate) use context::Context;
@@ -144,6 +146,12 @@ enum Command {
     Audit(audit::Audit),
     /// Run the e-mail service
     Serve(serve::Serve),
+    /// Back up a service: its store, and its identity, sealed
+    Backup(backup::Backup),
+    /// Restore a backup into an empty data folder
+    Restore(restore::Restore),
+    /// Check this machine's access to environments and their services, with remedies
+    Doctor(doctor::Doctor),
     /// Demonstrate every step on this machine: serve, validate, plan, apply, send, plan again
     Demo(demo::Demo),
     /// Run local stand-ins for Entra, Microsoft Graph, a mail server and a name server
@@ -191,6 +199,9 @@ impl Command {
             Self::Token(command) => command,
             Self::Audit(command) => command,
             Self::Serve(command) => command,
+            Self::Backup(command) => command,
+            Self::Restore(command) => command,
+            Self::Doctor(command) => command,
             Self::Demo(command) => command,
             Self::Sandbox(command) => command,
             Self::Functions(command) => command,

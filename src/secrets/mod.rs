@@ -26,6 +26,7 @@ pub use identities::{Identities, IdentityError};
 pub use recipients::{Recipients, RecipientsError, fingerprint, is_native_recipient};
 pub use seal::{
     OpenError, Purpose, Redirected, SealError, ValueId, describe_acceptance, open, open_for, rekey, seal, seal_for,
+    seal_with_passphrase,
 };
 pub use service::{DEMO_IDENTITY, ServiceIdentity};
 

@@ -10,7 +10,7 @@ use age::{
     armor::{ArmoredWriter, Format},
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use secrecy::{ExposeSecret as _, SecretSlice};
+use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use zeroize::Zeroizing;
 
 use super::{Header, NotAge, Recipients, VALUE_LIMIT, header, is_masked, recipients::MarkedRecipients};
@@ -175,6 +175,11 @@ pub fn seal(value: &SecretSlice<u8>, recipients: &Recipients, value_id: &ValueId
     seal_marked(value, &MarkedRecipients { recipients, value_id, sealed_for: None })
 }
 
+/// Seals a value with a passphrase. Returns an armored age file, without a value id: it is not a secret of an environment.
+pub fn seal_with_passphrase(value: &SecretSlice<u8>, passphrase: SecretString) -> Result<Vec<u8>, SealError> {
+    write_armored(Encryptor::with_user_passphrase(passphrase), value.expose_secret())
+}
+
 fn seal_marked(value: &SecretSlice<u8>, marked: &MarkedRecipients<'_>) -> Result<Vec<u8>, SealError> {
     let plain = value.expose_secret();
     if plain.is_empty() {
@@ -191,16 +196,20 @@ fn seal_marked(value: &SecretSlice<u8>, marked: &MarkedRecipients<'_>) -> Result
             EncryptError::IncompatibleRecipients { .. } => SealError::Incompatible,
             other => SealError::Age(other.to_string()),
         })?;
+    let sealed = write_armored(encryptor, plain)?;
+    // An unreadable file must not replace a readable one.
+    Header::read(&sealed).map_err(|_| SealError::Age("there are more recipients than fit into a file".to_owned()))?;
+    Ok(sealed)
+}
+
+fn write_armored(encryptor: Encryptor, plain: &[u8]) -> Result<Vec<u8>, SealError> {
     let write = || -> std::io::Result<Vec<u8>> {
         let armored = ArmoredWriter::wrap_output(Vec::new(), Format::AsciiArmor)?;
         let mut writer = encryptor.wrap_output(armored)?;
         writer.write_all(plain)?;
         writer.finish()?.finish()
     };
-    let sealed = write().map_err(|error| SealError::Age(error.to_string()))?;
-    // An unreadable file must not replace a readable one.
-    Header::read(&sealed).map_err(|_| SealError::Age("there are more recipients than fit into a file".to_owned()))?;
-    Ok(sealed)
+    write().map_err(|error| SealError::Age(error.to_string()))
 }
 
 /// Opens an age file with any of the identities. The plaintext is wiped when the result is dropped.

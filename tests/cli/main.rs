@@ -11,6 +11,7 @@ mod canary;
 mod ci_templates;
 mod command_line;
 mod comment;
+mod doctor;
 mod first_start;
 mod fleet;
 mod git;

@@ -12,6 +12,7 @@ mod mail_service;
 mod sink;
 
 mod backlog;
+mod backup;
 mod clients;
 mod clock;
 mod configuration;

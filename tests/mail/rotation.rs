@@ -346,6 +346,32 @@ fn an_applications_secret_is_rotated_and_its_end_is_listed() {
     assert!(both.stdout.contains("2031-01-02") && both.stderr.contains("other: cannot query its service"), "{both:?}");
 }
 
+#[test]
+fn the_status_shows_what_ends_soon_and_what_was_verified() {
+    let mut scenario = good();
+    let ends = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(13 * 24 + 12);
+    scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Application.Read.All"]);
+    scenario["tenants"][0]["applications"][0]["secrets"] =
+        json!([{ "value": SECRET, "name": "current", "expires": ends.to_string() }]);
+    let sandbox = Sandbox::start(scenario);
+    let mut profile = direct();
+    profile["functions"] = json!(["default"]);
+    let service = graph::post_with(&sandbox, QUICK, &profile, "documents/secret", SECRET);
+    send_all(&service, 1);
+    service.repo.run(&["verify", "dev"]);
+    let text = service.repo.run(&["status", "dev"]).code(0).stdout;
+    let day = ends.strftime("%Y-%m-%d");
+    assert!(text.contains(&format!("ends soon    client secret of documents: 13 days ({day})")), "{text}");
+    let status = service.repo.run(&["status", "dev", "--format", "json"]).code(0).json();
+    assert_eq!(
+        (&status["endingSoon"][0]["days"], &status["endingSoon"][0]["kind"]),
+        (&json!(13), &json!("client secret"))
+    );
+    let reached = status["verified"]["documents"]["reached"].as_str().unwrap();
+    let today = jiff::Timestamp::now().strftime("%Y-%m-%d");
+    assert!(text.contains(&format!("{reached} {today}")), "{text}");
+}
+
 /// A sandbox whose application knows these certificates, and a service that sends by the first one.
 fn by_certificate(known: &[&SigningCertificate], first: &SigningCertificate) -> (Sandbox, MailService) {
     let sandbox = Sandbox::start(registered(known));

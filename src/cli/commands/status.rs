@@ -1,5 +1,8 @@
 //! `mailwright status`: shows the status of a service.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::{
@@ -16,10 +19,11 @@ use crate::{
         },
     },
     model::{
-        Function,
+        Function, LastVerified, ProfileName, SecretReference, State, StoredProfile,
         resolution::{Cell, Resolver},
     },
     text::printable,
+    verify::expiry::live_credentials,
 };
 
 /// Show the status of a service
@@ -29,8 +33,9 @@ use crate::{
     mailwright status prod --format json\n  \
     mailwright status 'prod-*' -l region=emea\n\n\
     Exit code: 0 nothing needs attention; 1 error, such as a service that does not\n\
-    answer; 2 a suspended profile, a restore that is not confirmed, or a store that\n\
-    cannot be written.")]
+    answer; 2 a suspended profile, mail without a sender, a server that has been\n\
+    away for 15 minutes, a restore that is not confirmed, or a store that cannot be\n\
+    written.")]
 pub(crate) struct Status {
     #[command(flatten)]
     environments: EnvironmentsArgs,
@@ -56,11 +61,11 @@ impl Runnable for Status {
 impl Status {
     fn status(&self, context: &Context, environment: &Environment) -> Result<Summary, CliError> {
         let client = environment.client(context, &self.service)?;
-        let (info, state, outbox, last) = context.runtime()?.block_on(async {
+        let (info, state, outbox, last, verified) = context.runtime()?.block_on(async {
             let state = environment::state(&client, &environment.name);
-            tokio::join!(client.service(), state, client.outbox(), client.generations(None, 1))
+            tokio::join!(client.service(), state, client.outbox(), client.generations(None, 1), client.last_verified())
         });
-        let (info, state, outbox) = (info?, state?, outbox?);
+        let (info, state, outbox, verified) = (info?, state?, outbox?, verified?.profiles);
         let last = last?.generations.into_iter().next();
 
         let drift = crate::changes::drift::drift(&state).len();
@@ -71,10 +76,12 @@ impl Status {
         let cells = Cell::all(&state.settings.companies);
         let unserved: Vec<&Cell> = cells.iter().filter(|cell| resolver.sender(cell).is_none()).collect();
 
+        let ending = ending_soon(&state, &verified, context.clock.now());
         let document = json!({
             "service": info, "address": client.address(), "lastChange": last, "profiles": live.len(),
             "disabled": disabled, "unmanaged": unmanaged, "drift": drift,
             "companies": state.settings.companies, "unserved": unserved, "outbox": outbox,
+            "endingSoon": ending, "verified": verified,
         });
         let line = format!(
             "generation {}, {}, {}",
@@ -123,6 +130,9 @@ impl Status {
                 cells.len()
             ));
         }
+        for end in &ending {
+            lines.push(format!("ends soon    {}", end.describe()));
+        }
         lines.push(describe_outbox(&outbox, environment.name.as_str()));
         if !live.is_empty() {
             lines.push(String::new());
@@ -139,10 +149,12 @@ impl Status {
                     }
                 };
                 let enabled = if profile.enabled { "" } else { " (disabled)" };
-                vec![format!("{name}{enabled}"), profile.provider.id().to_owned(), companies, functions]
+                let stored = state.profiles.get(*name).and_then(|profile| profile.live.as_ref());
+                let last = describe_verified(verified.get(*name), stored);
+                vec![format!("{name}{enabled}"), profile.provider.id().to_owned(), companies, functions, last]
             });
             let shown = rows.take(50);
-            lines.push(table(&["profile", "provider", "applies to", "functions"], shown));
+            lines.push(table(&["profile", "provider", "applies to", "functions", "verified"], shown));
             if live.len() > 50 {
                 lines.push(format!("... and {} more; `--format json` lists all", live.len() - 50));
             }
@@ -156,4 +168,67 @@ impl Status {
             refusal: None,
         })
     }
+}
+
+/// Credentials that end within this number of days are shown.
+const SOON: i64 = 30;
+
+/// A credential that ends soon, or has ended.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct EndingCredential {
+    profile: ProfileName,
+    secret: SecretReference,
+    kind: &'static str,
+    ends: Timestamp,
+    days: i64,
+    /// True if it is the next value of a rotation.
+    next: bool,
+}
+
+impl EndingCredential {
+    /// Describes it in one line: `client secret of documents: 13 days (2026-12-10)`.
+    fn describe(&self) -> String {
+        let next = if self.next { "next " } else { "" };
+        let left = match self.days {
+            days if days < 0 => "expired".to_owned(),
+            1 => "1 day".to_owned(),
+            days => format!("{days} days"),
+        };
+        format!("{next}{} of {}: {left} ({})", self.kind, self.profile, self.ends.strftime("%Y-%m-%d"))
+    }
+}
+
+/// Returns the credentials of live profiles that end soon, the first one first.
+fn ending_soon(state: &State, verified: &BTreeMap<ProfileName, LastVerified>, now: Timestamp) -> Vec<EndingCredential> {
+    let mut ending: Vec<EndingCredential> = live_credentials(state, verified)
+        .into_iter()
+        .filter_map(|credential| {
+            let end = credential.end?;
+            let days = (end.ends.as_second() - now.as_second()).div_euclid(86_400);
+            (days <= SOON).then_some(EndingCredential {
+                profile: credential.profile,
+                secret: credential.secret,
+                kind: credential.kind,
+                ends: end.ends,
+                days,
+                next: end.next,
+            })
+        })
+        .collect();
+    ending.sort_by(|a, b| (a.ends, &a.profile).cmp(&(b.ends, &b.profile)));
+    ending
+}
+
+/// Returns when a profile was last verified, at which level, and with which result.
+fn describe_verified(last: Option<&LastVerified>, stored: Option<&StoredProfile>) -> String {
+    let Some(last) = last else { return "never".to_owned() };
+    let result = match (last.errors, last.warnings) {
+        (0, 0) => "passed".to_owned(),
+        (0, warnings) => count_of(warnings as usize, "warning"),
+        (errors, _) => count_of(errors as usize, "error"),
+    };
+    let is_old = stored.is_some_and(|stored| stored.verified_digest() != last.of);
+    let changed = if is_old { ", changed since" } else { "" };
+    format!("{}, {} {}{changed}", result, last.reached, last.at.strftime("%Y-%m-%d"))
 }

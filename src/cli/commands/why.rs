@@ -110,7 +110,7 @@ impl Runnable for Why {
         let now = context.clock.now();
         let answer = context.runtime()?.block_on(self.ask(&client, environment.name, now))?;
         if self.format == Format::Json {
-            context.printer.out(&format!("{:#}", serde_json::to_value(&answer).unwrap_or_default()));
+            context.printer.json(&serde_json::to_value(&answer).unwrap_or_default());
         } else {
             context.printer.out(&Self::describe(&answer, now));
         }

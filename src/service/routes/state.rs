@@ -38,6 +38,7 @@ pub(super) async fn get_service(
         webhook_key: crate::delivery::public_key(&service.identity).map_err(HttpProblem::internal)?,
         demo: service.demo,
         started_at: service.started_at,
+        time: Some(service.clock.now()),
     }))
 }
 

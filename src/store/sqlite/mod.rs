@@ -143,6 +143,33 @@ impl SqliteStore {
         same_recipient(&connection, recipient).map(drop)
     }
 
+    /// Returns the environment of an existing store.
+    pub fn environment_of(path: &Path) -> Result<EnvironmentName, StoreError> {
+        let connection = connect(path, true)?;
+        let missing = || StoreError::Corrupt("the name of its environment".to_owned());
+        if !connection.table_exists(None, "store").map_err(failed)? {
+            return Err(missing());
+        }
+        migrate::check_version(&connection)?;
+        value::<EnvironmentName>(&connection, "environment")?.ok_or_else(missing)
+    }
+
+    /// Writes a consistent copy of a store, which a service may be using, into a new file.
+    pub fn back_up(path: &Path, copy: &Path) -> Result<(), StoreError> {
+        let broken = |error: std::io::Error| StoreError::Database(error.to_string());
+        // `VACUUM INTO` accepts an empty file, and keeps its mode.
+        let create = OpenOptions::new().write(true).create_new(true).mode(0o600).open(copy);
+        drop(create.map_err(broken)?);
+        let connection = connect(path, true)?;
+        let name = copy.to_str().ok_or_else(|| StoreError::Database("the path is not UTF-8".to_owned()))?;
+        connection.execute("VACUUM INTO ?1", [name]).map_err(failed)?;
+        // SQLite does not wait until a copy is on disk.
+        std::fs::File::open(copy).and_then(|file| file.sync_all()).map_err(broken)?;
+        let check = connect(copy, true)?;
+        let found: String = check.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
+        if found == "ok" { Ok(()) } else { Err(StoreError::Corrupt(found)) }
+    }
+
     /// Creates a store of an older schema version, for the test of migrations.
     #[doc(hidden)]
     pub fn make_old(path: &Path, version: usize) -> Result<(), StoreError> {

@@ -6,26 +6,27 @@
 use std::{
     collections::BTreeSet,
     fs::{File, OpenOptions},
-    io::Write as _,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 
 use crate::{
-    cli::CliError,
+    cli::{
+        CliError,
+        data_folder::{
+            IDENTITY, STORE, create_private_folder, failed, has_data, identity_error, read_identity, store_error,
+            write_private,
+        },
+    },
     model::{Code, EnvironmentName},
     secrets::ServiceIdentity,
     service::HostedEnvironment,
-    store::{SqliteStore, StoreError},
+    store::SqliteStore,
     telemetry::EnvironmentContext,
-    text,
 };
-
-const STORE: &str = "store.sqlite";
-const IDENTITY: &str = "identity.txt";
 
 /// A possible cause if a store cannot be opened when there are many.
 const OPEN_FILES_NOTE: &str =
@@ -165,11 +166,6 @@ fn check_existing(name: &EnvironmentName, path: &Path, demo: bool) -> Result<Dat
     Ok(folder)
 }
 
-/// Returns true if a folder contains an environment's data.
-fn has_data(folder: &Path) -> bool {
-    folder.join(STORE).exists() || folder.join(IDENTITY).exists()
-}
-
 /// Lists the environments with a subfolder in a folder.
 fn list_environments(folder: &Path) -> Result<Vec<EnvironmentName>, CliError> {
     let entries = match std::fs::read_dir(folder) {
@@ -218,25 +214,6 @@ fn check_not_single(folder: &Path) -> Result<(), CliError> {
     ))
 }
 
-fn failed(path: &Path, what: &str, error: &dyn std::fmt::Display) -> CliError {
-    CliError::coded(Code::Unreadable, format!("cannot {what} in the data folder `{}`: {error}", path.display()))
-}
-
-/// Creates a folder with access for its owner only, or checks that others cannot write to the existing one.
-fn create_private_folder(path: &Path) -> Result<(), CliError> {
-    // The mode of an existing folder is not changed.
-    let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    created.map_err(|error| failed(path, "work", &error))?;
-    let mode = std::fs::metadata(path).map_err(|error| failed(path, "work", &error))?.permissions().mode();
-    if mode & 0o022 == 0 {
-        return Ok(());
-    }
-    let why =
-        format!("other users can write to it (mode {:04o}) and could replace the key or the store", mode & 0o7777);
-    let remedy = format!("Use a separate folder, or run: chmod 700 {}", path.display());
-    Err(failed(path, "work", &why).remedy(remedy))
-}
-
 /// The folder with the store and the identity, locked by one service.
 pub(super) struct DataFolder {
     path: PathBuf,
@@ -267,20 +244,9 @@ impl DataFolder {
     /// Returns the service's identity, which the first start creates.
     fn identity(&self, demo: bool) -> Result<ServiceIdentity, CliError> {
         let path = self.path.join(IDENTITY);
-        let wrong = |why: String| {
-            CliError::coded(Code::Unreadable, format!("the service's identity `{}`: {why}", path.display()))
-        };
+        let wrong = |why: String| identity_error(&path, &why);
         let identity = if path.exists() {
-            let mode = std::fs::metadata(&path).map_err(|error| wrong(error.to_string()))?.permissions().mode();
-            if mode & 0o077 != 0 {
-                return Err(wrong(format!("other users can read it (mode {:03o})", mode & 0o777))
-                    .remedy(format!("chmod 600 {}", path.display())));
-            }
-            let bytes = zeroize::Zeroizing::new(std::fs::read(&path).map_err(|error| wrong(error.to_string()))?);
-            let text =
-                text::try_decode(&bytes).ok_or_else(|| wrong("it is neither UTF-8 nor UTF-16 text".to_owned()))?;
-            let text = SecretString::from(text);
-            ServiceIdentity::parse(&text).map_err(wrong)?
+            read_identity(&path)?
         } else if self.store().exists() {
             // A new key could not open the secrets in the store.
             return Err(CliError::coded(
@@ -309,36 +275,4 @@ impl DataFolder {
         }
         Ok(identity)
     }
-}
-
-/// Writes a file atomically, with access for its owner only.
-pub(super) fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o600)).tempfile_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    File::open(folder)?.sync_all()
-}
-
-/// Returns the error for a store that cannot be used.
-pub(super) fn store_error(error: StoreError) -> CliError {
-    let (code, remedy) = match &error {
-        StoreError::Newer { .. } => {
-            (Code::StoreNewer, "Start the version of `mailwright` that wrote the store, or a later one.")
-        }
-        StoreError::OtherEnvironment { .. } => {
-            (Code::WrongEnvironment, "Start with the environment of the store, or with another `--data DIR`.")
-        }
-        StoreError::OtherIdentity { .. } => (
-            Code::IdentityMismatch,
-            "Restore the `identity.txt` of this store from its backup, or pass the `--data DIR` that this identity belongs to.",
-        ),
-        StoreError::TokenNameTaken(_) => (Code::TokenNameTaken, "Revoke the other token first."),
-        StoreError::Corrupt(_) | StoreError::Database(_) | StoreError::Broken => (
-            Code::Internal,
-            "Check the folder's permissions and free space; if necessary, restore the store from a copy. Nothing was changed.",
-        ),
-    };
-    CliError::coded(code, error.to_string()).remedy(remedy)
 }

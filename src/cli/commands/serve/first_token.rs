@@ -10,7 +10,8 @@ use crate::{
     cli::{
         CliError, Context,
         args::service::expand_environment,
-        commands::serve::data::{self, OpenedData, store_error},
+        commands::serve::data::OpenedData,
+        data_folder::{store_error, write_private},
     },
     model::{
         AuditOutcome, Code, EnvironmentName,
@@ -88,7 +89,7 @@ impl FirstToken {
     /// Writes the token to its file, if one is named.
     pub(super) fn write(&self) -> Result<(), CliError> {
         let Some(path) = &self.file else { return Ok(()) };
-        data::write_private(path, &format!("{}\n", self.bearer.expose_secret())).map_err(|error| {
+        write_private(path, &format!("{}\n", self.bearer.expose_secret())).map_err(|error| {
             CliError::coded(Code::Unwritable, format!("cannot write the token to `{}`: {error}", path.display()))
                 .remedy("Correct `--token-file` and start again; the token was not stored.")
         })

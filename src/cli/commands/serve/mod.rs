@@ -6,13 +6,14 @@ mod issuers;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use data::{OpenedData, ServedData, store_error};
+use data::{OpenedData, ServedData};
 use first_token::FirstToken;
 
 use crate::{
     cli::{
         CliError, Context, Exit, Runnable,
         args::{outbound::DeliveryArgs, service::PLACEHOLDER, values::parse_listen_address},
+        data_folder::store_error,
         log::{LogFormat, start_log},
         signals::wait_for_stop,
         ui::wording::count_of,
