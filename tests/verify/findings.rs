@@ -490,6 +490,21 @@ async fn every_check_passes_and_fails() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sender_with_an_apostrophe_is_found_and_probed() {
+    let sender = "o'neil@contoso.example";
+    let case = VerifyCase::new("an apostrophe in the sender", direct())
+        .reader()
+        .options(|options| options.probe = true)
+        .with("/from/address", json!(sender))
+        .set("/tenants/0/users/3/name", json!(sender));
+    let (verified, shown) = case.run().await;
+    for id in [FindingId::Mailbox, FindingId::GraphProbe] {
+        let found = verified.findings.iter().find(|finding| finding.id == id);
+        assert!(found.is_some_and(|finding| finding.verdict == Verdict::Pass), "{id}:\n{shown}");
+    }
+}
+
 #[test]
 fn every_finding_has_a_page() {
     let pages = include_str!("../../src/model/findings.md");

@@ -36,7 +36,7 @@ const BASE: &str = "/provider/microsoft-graph-direct";
 /// The application of a profile after it tried to sign in.
 struct SignedIn {
     kind: credential::Kind,
-    /// None if its secret is not available.
+    /// The credential; none if the secret is not available.
     proof: Option<ClientAuthentication>,
     /// Claims of its token; none without a token that can be read.
     claims: Option<Claims>,
@@ -276,8 +276,8 @@ impl DirectoryReply {
     ) -> Self {
         let roles: BTreeSet<String> = claims.map(|claims| claims.roles.iter().cloned().collect()).unwrap_or_default();
         let reads_all = access.reads_all_applications(&roles);
-        let user_path = format!("/users/{}?$select={}", quote_odata(from), User::SELECT);
-        let purpose_path = format!("/users/{}/mailboxSettings/userPurpose", quote_odata(from));
+        let user_path = format!("/users/{}?$select={}", percent_encode(from), User::SELECT);
+        let purpose_path = format!("/users/{}/mailboxSettings/userPurpose", percent_encode(from));
         let names = async {
             if reads_all {
                 verifier.names(access.reader.as_ref().ok().or(access.own.as_ref()), &direct.tenant).await

@@ -3,7 +3,7 @@
 //! [`probe`] is the only check that sends a mail through Graph.
 
 use crate::{
-    entra::graph::{Graph, GraphError, quote_odata},
+    entra::graph::{Graph, GraphError, percent_encode},
     model::{
         finding::{Finding, Severity},
         finding_id::FindingId,
@@ -28,7 +28,7 @@ pub(super) async fn probe(graph: &Graph, from: &str, remedies: &Remedies<'_>) ->
         },
         "saveToSentItems": false,
     });
-    match graph.post_once(&format!("/users/{}/sendMail", quote_odata(from)), &message).await {
+    match graph.post_once(&format!("/users/{}/sendMail", percent_encode(from)), &message).await {
         Ok(202) => Finding::pass(
             FindingId::GraphProbe,
             "/from/address",
