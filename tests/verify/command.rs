@@ -591,11 +591,20 @@ fn named_profiles_are_checked_and_given_values_are_used() {
     let named = repo.run(&["verify", "dev", "documents", "web", "--manifest", "app.json"]).code(1);
     assert!(named.stderr.contains("MW0214") && named.stderr.contains("`documents` has the client"), "{}", named.stderr);
     let all = repo.run(&["verify", "dev", "--manifest", "app.json"]);
-    assert!(
-        all.stderr.contains("Not checked, because the manifests do not contain their registrations: `documents`"),
-        "{}",
-        all.stderr
-    );
+    assert!(all.stderr.contains("Not checked with the manifests: `documents` has the client"), "{}", all.stderr);
+    // An application that logs in by SMTP has a registration, but no check compares it.
+    let oauth =
+        json!({ "tenant": "contoso.example", "client": DIRECT, "credential": { "federatedTokenFile": "/run/token" } });
+    let relay = json!({
+        "provider": { "smtp": {
+            "host": "smtp.office365.com", "port": 587, "encryption": "starttls", "username": "documents@contoso.example",
+            "oauth": oauth,
+        } },
+        "from": { "address": "documents@contoso.example" }, "functions": ["default"], "appliesTo": "system-wide",
+    });
+    write(&repo, &sandbox, "relay", &relay);
+    let named = repo.run(&["verify", "dev", "relay", "web", "--manifest", "app.json"]).code(1).stderr;
+    assert!(named.contains("`relay` sends by SMTP") && !named.contains("no registration"), "{named}");
 
     // As PowerShell writes files.
     let wide = |order: fn(u16) -> [u8; 2]| -> Vec<u8> {

@@ -41,7 +41,7 @@ pub(super) fn verify_manifests(
     let mut others = Vec::new();
     for (name, profile) in profiles {
         let Some(client) = verify::client_id(&profile.stored.profile.provider) else {
-            others.push(format!("`{name}` has no registration"));
+            others.push(format!("`{name}` sends by SMTP, and registrations are compared with profiles of Graph only"));
             continue;
         };
         let mut found = None;
@@ -62,27 +62,24 @@ pub(super) fn verify_manifests(
                 refused: None,
             });
         } else {
-            others.push(format!("`{name}` has the client {client}"));
+            others.push(format!("`{name}` has the client {client}, which is in none of them"));
         }
     }
     // A named profile must be checked; without names, only profiles of the manifests are.
     if are_named && !others.is_empty() && !subjects.is_empty() {
         return Err(CliError::coded(
             Code::NotFound,
-            format!("the manifests do not contain the registrations of all named profiles: {}", others.join("; ")),
+            format!("not all named profiles can be checked with the manifests: {}", others.join("; ")),
         )
         .remedy("Pass `--manifest` once per registration, or omit the profile."));
     }
     if !others.is_empty() && !subjects.is_empty() {
-        context.printer.note(&format!(
-            "Not checked, because the manifests do not contain their registrations: {}.",
-            others.join("; ")
-        ));
+        context.printer.note(&format!("Not checked with the manifests: {}.", others.join("; ")));
     }
     if subjects.is_empty() {
         let error = CliError::coded(
             Code::NotFound,
-            "the manifests do not contain the registration of any profile; nothing was checked",
+            "the manifests do not contain the registration of any profile of Graph; nothing was checked",
         );
         return Err(match why {
             Some(why) => error.detail(why),
