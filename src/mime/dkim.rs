@@ -1,7 +1,7 @@
 //! DKIM signatures (RFC 6376) of a message whose header was changed.
 //!
-//! [`remove_broken`] keeps the signatures that are still valid and removes the others, because a broken one counts against the
-//! message. It does not verify a signature cryptographically.
+//! [`remove_broken`] keeps the signatures that are still valid and removes the others, because a broken signature counts
+//! against the message. Signatures are not verified cryptographically.
 
 use std::collections::{HashMap, HashSet};
 
@@ -39,8 +39,8 @@ fn by_name(fields: &[Field]) -> HashMap<String, Vec<&str>> {
     index
 }
 
-/// Returns true if a signature covers none of these names. A name that it covers and that is not in the message must not
-/// be added, so such a name counts as well.
+/// Returns true if a signature covers none of these names. If a signature covers a name that is not in the message, no field of
+/// that name may be added, so such a name counts as well.
 fn covers_none(signature: &Field, changed: &HashSet<String>) -> bool {
     let value: String = signature.unfolded().chars().filter(|c| !c.is_whitespace()).collect();
     let Some(names) = value.split(';').find_map(|tag| tag.strip_prefix("h=")) else { return false };
@@ -49,9 +49,8 @@ fn covers_none(signature: &Field, changed: &HashSet<String>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use super::*;
+    use crate::mime::field::NAMES_READ;
 
     fn signature(names: &str) -> Field {
         Field::new("DKIM-Signature", &format!("v=1; d=example.com; h={names}; b=x"))
@@ -83,9 +82,10 @@ mod tests {
         let mut before: Vec<Field> = (0..20_000).map(|_| Field::new("X", "a")).collect();
         before.extend([many.clone(), many]);
         let mut fields = before.clone();
-        let began = Instant::now();
+        NAMES_READ.set(0);
         remove_broken(&mut fields, &before, false);
         assert_eq!(fields.len(), before.len());
-        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        let read = NAMES_READ.get();
+        assert!(read <= 10 * before.len(), "{read} names of fields were read for {} fields", before.len());
     }
 }

@@ -25,12 +25,7 @@ fn offered_extensions_are_used() {
         "{commands:?}"
     );
     let raw = "To: a@example.org\nSubject: raw\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\nGrüße\n";
-    let answer = service.repo.http(
-        "POST",
-        "/v1/messages?company=EDU1&function=default",
-        &[("Content-Type", "message/rfc822")],
-        raw.as_bytes(),
-    );
+    let answer = service.submit_raw(raw, "");
     service.wait(answer.json()["id"].as_str().unwrap(), "delivered");
     assert!(sink.commands().iter().any(|command| command.contains("BODY=8BITMIME")), "{:?}", sink.commands());
     assert!(sink.received()[1].content.ends_with("Grüße\r\n"));
@@ -47,12 +42,7 @@ fn missing_extensions_are_not_assumed() {
     let message = service.wait(&large, "failed");
     assert_eq!(message["history"][0]["class"], "size", "{message:#}");
     let raw = "To: a@example.org, jörg@example.org\nSubject: Grüße\n\nGrüße = gut\n";
-    let answer = service.repo.http(
-        "POST",
-        "/v1/messages?company=EDU1&function=default",
-        &[("Content-Type", "message/rfc822")],
-        raw.as_bytes(),
-    );
+    let answer = service.submit_raw(raw, "");
     // Only the address that needs SMTPUTF8 fails; the others get the message in ASCII.
     let message = service.wait(answer.json()["id"].as_str().unwrap(), "failed");
     let of =
@@ -66,12 +56,7 @@ fn missing_extensions_are_not_assumed() {
     assert_eq!((read.subject().unwrap(), read.body_text(0).unwrap().trim_end()), ("Grüße", "Grüße = gut"));
     // What is signed arrives as it was, or not at all.
     let raw = "To: a@example.org\nMIME-Version: 1.0\nContent-Type: multipart/signed; protocol=\"application/pkcs7-signature\"; micalg=sha-256; boundary=b\n\n--b\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\nGrüße\n--b\nContent-Type: application/pkcs7-signature\n\nx\n--b--\n";
-    let answer = service.repo.http(
-        "POST",
-        "/v1/messages?company=EDU1&function=default",
-        &[("Content-Type", "message/rfc822")],
-        raw.as_bytes(),
-    );
+    let answer = service.submit_raw(raw, "");
     assert!(
         service.wait(answer.json()["id"].as_str().unwrap(), "failed")["reason"].as_str().unwrap().contains("8BITMIME")
     );
@@ -93,12 +78,7 @@ fn a_server_that_refuses_what_it_offers_gets_mail_without_it() {
         sink.on("mail", Action::ReplyTimes(1, reply));
         let service = MailService::new(sink.port, QUICK, "");
         let raw = "To: a@example.org\nSubject: raw\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\nGr\u{fc}\u{df}e\n";
-        let answer = service.repo.http(
-            "POST",
-            "/v1/messages?company=EDU1&function=default",
-            &[("Content-Type", "message/rfc822")],
-            raw.as_bytes(),
-        );
+        let answer = service.submit_raw(raw, "");
         let message = service.wait(answer.json()["id"].as_str().unwrap(), "delivered");
         assert_eq!(message["history"].as_array().unwrap().len(), 1, "one attempt: {message:#}");
         let commands = || sink.commands().into_iter().filter(|command| command.starts_with("MAIL")).collect::<Vec<_>>();

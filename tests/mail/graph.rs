@@ -335,10 +335,10 @@ fn a_copy_of_an_earlier_sending_in_sent_items_proves_nothing() {
     let not_sent = json!({ "at": "/sendMail", "status": 504, "times": 1 });
     // Two messages with one Message-ID: the second one was never sent.
     let raw = "From: documents@contoso.example\nSubject: Invoice\nMessage-ID: <4711@erp.example.com>\n\nhello\n";
-    let first = send_raw(&service, raw, "&recipients=a@example.org").json()["id"].as_str().unwrap().to_owned();
+    let first = service.submit_raw(raw, "&recipients=a@example.org").json()["id"].as_str().unwrap().to_owned();
     service.wait(&first, "delivered");
     sandbox.fault(&not_sent);
-    let second = send_raw(&service, raw, "&recipients=b@example.org").json()["id"].as_str().unwrap().to_owned();
+    let second = service.submit_raw(raw, "&recipients=b@example.org").json()["id"].as_str().unwrap().to_owned();
     let message = service.wait(&second, "unknown");
     assert!(message["reason"].as_str().unwrap().contains(&first), "{message:#}");
     // One message that was delivered, and is to be sent again to everyone.
@@ -829,11 +829,6 @@ fn recipients_of(sandbox: &Sandbox) -> Vec<String> {
     all.map(|one| one.address.unwrap_or_default().into_owned()).collect()
 }
 
-fn send_raw(service: &MailService, raw: &str, query: &str) -> crate::support::repository::HttpResponse {
-    let path = format!("/v1/messages?company=EDU1&function=default{query}");
-    service.repo.http("POST", &path, &[("Content-Type", "message/rfc822")], raw.as_bytes())
-}
-
 #[test]
 fn graph_gets_exactly_the_recipients() {
     let sandbox = Sandbox::start(good());
@@ -844,8 +839,8 @@ fn graph_gets_exactly_the_recipients() {
     assert_eq!(recipients_of(&sandbox), ["jim.bob@test.example", "bob@test.example"]);
     // The header names a customer, the envelope does not.
     let raw = "To: Customer <customer@real.example>\nCc: \"Probe, the\" <PROBE@test.example>\nSubject: x\n\nhi\n";
-    assert_eq!(send_raw(&service, raw, "").json()["code"], "MW0263");
-    let answer = send_raw(&service, raw, "&recipients=probe@test.example,second@test.example");
+    assert_eq!(service.submit_raw(raw, "").json()["code"], "MW0263");
+    let answer = service.submit_raw(raw, "&recipients=probe@test.example,second@test.example");
     let message = service.wait(answer.json()["id"].as_str().unwrap(), "delivered");
     assert_eq!(recipients_of(&sandbox), ["PROBE@test.example", "second@test.example"]);
     assert!(message["reason"].as_str().unwrap().contains("named only the recipients"), "{message:#}");
@@ -919,7 +914,7 @@ fn a_draft_names_the_recipients_and_loses_nothing() {
         )
     };
     let more = "Importance: high\nIn-Reply-To: <1@x>\nX-Run: 1\n";
-    let answer = send_raw(&service, &message("multipart/mixed", more), "&recipients=ann@example.org,joann@example.org");
+    let answer = service.submit_raw(&message("multipart/mixed", more), "&recipients=ann@example.org,joann@example.org");
     service.wait(answer.json()["id"].as_str().unwrap(), "delivered");
     let mail = &mails(&sandbox)[0]["mail"];
     let addresses = |key: &str| {
@@ -934,7 +929,7 @@ fn a_draft_names_the_recipients_and_loses_nothing() {
     for (kind, more, reason) in
         [("multipart/signed", "", "signed"), ("multipart/mixed", "Auto-Submitted: auto-generated\n", "Auto-Submitted")]
     {
-        let answer = send_raw(&service, &message(kind, more), "");
+        let answer = service.submit_raw(&message(kind, more), "");
         let message = service.wait(answer.json()["id"].as_str().unwrap(), "failed");
         assert!(message["reason"].as_str().unwrap().contains(reason), "{message:#}");
         assert_eq!(message["history"][0]["class"], "size");

@@ -89,6 +89,12 @@ impl MailService {
         self.submit_under(None, more)
     }
 
+    /// Submits a message in MIME form for the company EDU1 and the function `default`; `query` is appended to the address.
+    pub(crate) fn submit_raw(&self, raw: impl AsRef<[u8]>, query: &str) -> HttpResponse {
+        let path = format!("/v1/messages?company=EDU1&function=default{query}");
+        self.repo.http("POST", &path, &[("Content-Type", "message/rfc822")], raw.as_ref())
+    }
+
     pub(crate) fn submit_under(&self, key: Option<&str>, more: Value) -> HttpResponse {
         let headers: Vec<(&str, &str)> = key.map(|key| ("Idempotency-Key", key)).into_iter().collect();
         self.repo.http("POST", "/v1/messages", &headers, message(more).to_string().as_bytes())

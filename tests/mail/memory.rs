@@ -60,8 +60,7 @@ fn whole() -> Vec<u8> {
 }
 
 fn send_whole(service: &MailService, whole: &[u8]) {
-    let path = "/v1/messages?company=EDU1&function=default";
-    let answer = service.repo.http("POST", path, &[("Content-Type", "message/rfc822")], whole);
+    let answer = service.submit_raw(whole, "");
     assert_eq!(answer.status, 202, "{}", answer.body);
 }
 
