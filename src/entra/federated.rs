@@ -337,7 +337,7 @@ mod tests {
         }
         let said = own(at).refusal("/t", &dev, &to("https://login.test", evil)).unwrap();
         assert!(said.contains("with Graph at https://graph.test:8443") && said.contains(evil), "{said}");
-        // The option in the message is the one that is needed.
+        // The message names the option that allows the destination.
         for to in
             [to("https://login.test", "https://graph.test:8443"), to(login, evil), graph(Cloud::China, "a", CLIENT)]
         {

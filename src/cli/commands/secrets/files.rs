@@ -19,7 +19,7 @@ pub(super) struct SecretFiles {
     pub(super) next: Vec<(SecretReference, PathBuf)>,
     /// Files in their folders that are not secrets: invalid names, other extensions.
     pub(super) unexpected: Vec<PathBuf>,
-    /// Files next to the folders.
+    /// Files in `secrets/ENV` itself, next to the folders of the secrets.
     pub(super) other_files: Vec<PathBuf>,
 }
 
