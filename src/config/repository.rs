@@ -168,6 +168,14 @@ impl Repository {
         self.documents(name)?.section("service")?.get("address")?.node.as_str().map(str::to_owned)
     }
 
+    /// Returns the companies of an environment, valid or not. Other parts of the files may be invalid.
+    pub fn companies(&self, name: &EnvironmentName) -> BTreeSet<String> {
+        let listed = self.documents(name).and_then(|documents| documents.section("companies"));
+        let listed = listed.map(|listed| listed.to_json());
+        let items = listed.iter().filter_map(serde_json::Value::as_array).flatten();
+        items.filter_map(|item| item.as_str().map(str::to_owned)).collect()
+    }
+
     /// Returns the labels of an environment. Other parts of the files may be invalid.
     pub fn labels(&self, name: &EnvironmentName) -> Labels {
         let section = self.documents(name).and_then(|documents| documents.section("labels"));

@@ -1,11 +1,11 @@
 //! The plan of a rollout: every environment is planned, and equal changes form a group.
 //!
-//! Two changes are equal if the same actions do the same to the same fields. The values of an environment's variables and its
-//! name differ between environments, so they are replaced by `${name}` before the comparison. The digests of secrets and the
-//! places in files are ignored.
+//! Two changes are equal if the same actions do the same to the same fields. The name of an environment, its companies and the
+//! values of its variables differ between environments, so they are replaced by `${name}` before the comparison. The digests
+//! of secrets and the places in files are ignored.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -202,8 +202,12 @@ pub fn group_changes(changes: BTreeMap<EnvironmentName, GeneralizedChange>) -> V
     groups
 }
 
-/// Replaces the values that are particular to an environment: pairs of value and replacement, the longest value first.
-pub struct Generalizer(Vec<(String, String)>);
+/// Replaces what is particular to an environment: its name, its companies, and the values of its variables.
+pub struct Generalizer {
+    /// Pairs of value and replacement, the longest value first.
+    texts: Vec<(String, String)>,
+    companies: BTreeSet<String>,
+}
 
 impl Generalizer {
     /// Creates the replacements for an environment: its name, and the values of its variables.
@@ -216,7 +220,20 @@ impl Generalizer {
             .filter(|(value, _)| value.chars().count() >= SHORTEST_VALUE)
             .collect();
         texts.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then_with(|| a.cmp(b)));
-        Self(texts)
+        Self { texts, companies: repository.companies(name) }
+    }
+
+    /// Returns a text in which the values are replaced and runs of white space are one space. Environments whose texts are
+    /// equal then have the same result but for their own values, and for the width of columns.
+    pub fn normalize(&self, text: &str) -> String {
+        let replaced = self.generalize(text);
+        let words: Vec<&str> = replaced.split_whitespace().collect();
+        let mut text = words.join(" ");
+        // The number of companies is particular, too.
+        while text.contains("${company}, ${company}") {
+            text = text.replace("${company}, ${company}", "${company}");
+        }
+        text
     }
 
     /// Returns the changes of a plan with the values replaced.
@@ -255,31 +272,54 @@ impl Generalizer {
         }
     }
 
-    fn value(&self, value: &Value) -> Value {
+    /// Returns a value in which the values are replaced. A list of all companies is one replacement, whatever their number.
+    pub fn value(&self, value: &Value) -> Value {
+        let is_company = |item: &Value| item.as_str().is_some_and(|text| self.companies.contains(text));
         match value {
             Value::String(text) => json!(self.generalize(text)),
+            Value::Array(items) if !items.is_empty() && items.iter().all(is_company) => {
+                let listed: BTreeSet<&str> = items.iter().filter_map(Value::as_str).collect();
+                json!([if listed.len() == self.companies.len() { "${companies}" } else { "${company}" }])
+            }
             Value::Array(items) => items.iter().map(|item| self.value(item)).collect(),
             Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), self.value(value))).collect(),
             other => other.clone(),
         }
     }
 
-    /// Replaces values in one pass from left to right, so that replacements are not replaced again.
+    /// Replaces values in one pass from left to right, so that replacements are not replaced again. Companies are replaced
+    /// where they are a whole word.
     fn generalize(&self, text: &str) -> String {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
+        let mut is_in_word = false;
         while let Some(next) = rest.chars().next() {
-            let found = self.0.iter().find(|(value, _)| rest.starts_with(value.as_str()));
-            if let Some((value, replacement)) = found {
+            let value = self.texts.iter().find(|(value, _)| rest.starts_with(value.as_str()));
+            let found = value.map(|(value, replacement)| (value.len(), replacement.as_str()));
+            let company = || Some((self.company_at(rest)?, "${company}"));
+            if let Some((length, replacement)) = found.or_else(|| if is_in_word { None } else { company() }) {
                 out.push_str(replacement);
-                rest = &rest[value.len()..];
+                rest = &rest[length..];
+                is_in_word = true;
             } else {
                 out.push(next);
                 rest = &rest[next.len_utf8()..];
+                is_in_word = is_word_character(next);
             }
         }
         out
     }
+
+    /// Returns the length of the word that a text begins with, if it is a company.
+    fn company_at(&self, text: &str) -> Option<usize> {
+        let word = text.split(|character| !is_word_character(character)).next()?.trim_end_matches('.');
+        (word.chars().count() >= SHORTEST_VALUE && self.companies.contains(word)).then_some(word.len())
+    }
+}
+
+/// Returns true for characters of identifiers.
+fn is_word_character(character: char) -> bool {
+    character.is_alphanumeric() || matches!(character, '-' | '_' | '.')
 }
 
 #[cfg(test)]
@@ -302,10 +342,28 @@ mod tests {
     #[test]
     fn values_are_replaced_once_and_the_longest_first() {
         let pairs = [("mail.example.com", "${host}"), ("example", "${name}"), ("host", "${other}")];
-        let generalizer = Generalizer(pairs.map(|(value, name)| (value.to_owned(), name.to_owned())).to_vec());
+        let texts = pairs.map(|(value, name)| (value.to_owned(), name.to_owned())).to_vec();
+        let generalizer = Generalizer { texts, companies: BTreeSet::new() };
         assert_eq!(generalizer.generalize("erp@mail.example.com"), "erp@${host}");
         assert_eq!(generalizer.generalize("example.example.net"), "${name}.${name}.net");
         assert_eq!(generalizer.generalize("\u{fc}host\u{fc}"), "\u{fc}${other}\u{fc}");
+    }
+
+    #[test]
+    fn companies_are_replaced_as_words_and_as_lists() {
+        let own = |companies: &[&str]| Generalizer {
+            texts: Vec::new(),
+            companies: companies.iter().map(|id| (*id).to_owned()).collect(),
+        };
+        let (one, two) = (own(&["EDU1"]), own(&["A01", "A02"]));
+        assert_eq!(one.value(&json!(["EDU1"])), two.value(&json!(["A01", "A02"])));
+        assert_ne!(one.value(&json!(["EDU1"])), two.value(&json!(["A02"])));
+        assert_eq!(one.value(&json!(["EDU2"])), json!(["EDU2"]));
+        assert_eq!(one.generalize("EDU1: EDU10, xEDU1, EDU1-x"), "${company}: EDU10, xEDU1, EDU1-x");
+        assert_eq!(one.normalize("EDU1  sends"), two.normalize("A01, A02   sends"));
+        // A short id occurs by chance.
+        assert_eq!(own(&["10"]).generalize("10 checks"), "10 checks");
+        assert_eq!(own(&["10"]).value(&json!(["10"])), json!(["${companies}"]));
     }
 
     #[test]
