@@ -224,6 +224,7 @@ codes! {
     "0371" Error FilesInvalid "invalid files in the commit";
     "0372" Error DriftConflict "change conflicts with drift";
     "0373" Error RemoteRefused "invalid repository address";
+    "0374" Error ApplyIsManual "change waits for an operator";
     "0385" Error FederatedTokenRedirected(422) "federated token redirected";
     "0386" Error IdentityMismatch "store of another service";
 }

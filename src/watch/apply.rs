@@ -77,11 +77,11 @@ pub(super) struct ApplyAttempt<'a> {
 }
 
 impl ApplyAttempt<'_> {
-    /// Applies the part of the plan that the settings allow.
+    /// Applies the part of the plan that the settings allow. Changes of Git that they do not allow wait for an operator.
     pub(super) async fn run(&self, complete: &Planned) -> Outcome {
         let mut planned = match self.plan_allowed(complete) {
             Ok(Some(planned)) => planned,
-            Ok(None) => return Outcome::Nothing,
+            Ok(None) => return self.waiting_changes(&complete.plan),
             Err(problem) => return problem.into(),
         };
         let request = match self.prepare(&mut planned).await {
@@ -113,6 +113,23 @@ impl ApplyAttempt<'_> {
         let planned = plan(self.files, self.state, self.client, &only)?;
         blockers::check_unattended(&planned.plan, self.files.snapshot.source_refusal.as_ref())?;
         Ok(Some(planned))
+    }
+
+    /// Returns the changes of the files that wait because the settings do not allow to apply them.
+    fn waiting_changes(&self, plan: &Plan) -> Outcome {
+        let settings = plan.settings.iter().filter(|settings| !settings.fields.is_empty());
+        let causes = settings.map(|settings| settings.cause);
+        let mut causes =
+            causes.chain(plan.changes.iter().filter(|change| !change.is_note()).map(|change| change.cause));
+        if self.settings.apply == ApplyMode::Auto || causes.all(|cause| cause == Cause::Drift) {
+            return Outcome::Nothing;
+        }
+        let message = format!("changes of the files are not applied: {}", plan.summary_counts());
+        let remedy = format!(
+            "`mailwright plan {0}` shows them, and `mailwright apply {0}` applies them. With `watch: {{ apply: auto }}` the watch does.",
+            self.name
+        );
+        Outcome::Waits(Problem::new(Code::ApplyIsManual, message).remedy(remedy))
     }
 
     fn allows(&self, cause: Cause) -> bool {

@@ -1,4 +1,5 @@
 //! Reports to webhooks and mailboxes. A condition is reported when it begins, when it ends, and at intervals while it lasts.
+//! A receiver that is added while it lasts gets its report, too: what was reported is recorded for each receiver.
 //!
 //! [`Reports`] keeps the conditions that were reported and the reports that are queued in a file. The file is durable before
 //! a report is sent, so a crash loses no report; a receiver may get a report twice, and recognises it by its id.
@@ -64,7 +65,7 @@ pub enum ReportKind {
 }
 
 impl ReportKind {
-    /// Returns the name of the kind, as webhooks get it.
+    /// The name of the kind, as webhooks get it.
     pub fn id(self) -> &'static str {
         match self {
             Self::DriftFound => "drift-found",
@@ -78,7 +79,7 @@ impl ReportKind {
         }
     }
 
-    /// Returns the subject of a mail.
+    /// The subject of a mail.
     pub fn subject(self) -> &'static str {
         match self {
             Self::DriftFound => "changed outside Git",
@@ -154,8 +155,12 @@ struct ReportedCondition {
     digest: String,
     since: Timestamp,
     reported: Timestamp,
+    /// The receivers that the report was sent or queued to.
+    #[serde(default)]
+    receivers: BTreeSet<Receiver>,
 }
 
+/// A receiver of reports.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Receiver {
     Webhook(String),
@@ -228,9 +233,11 @@ impl Reports {
     ) {
         let now = self.clock.now();
         let remind = i64::try_from(self.options.remind.as_secs()).unwrap_or(i64::MAX).max(1);
+        let receivers = receivers_of(notify);
         self.change(|store| {
             let known = store.known.entry(name.clone()).or_default();
             let mut reports: Vec<(ReportKind, ReportText, bool)> = Vec::new();
+            let mut late_reports: Vec<(ReportKind, ReportText, BTreeSet<Receiver>)> = Vec::new();
             let has_ended = |key: &String, known: &ReportedCondition| {
                 kinds.contains(&known.kind)
                     && !conditions.iter().any(|present| present.key == *key && present.kind == known.kind)
@@ -253,12 +260,21 @@ impl Reports {
                 if is_new || before.is_some_and(|before| now.as_second() - before.reported.as_second() >= remind) {
                     reports.push((kind, text, !is_new));
                     let since = before.filter(|_| !is_new).map_or(now, |before| before.since);
-                    known.insert(key, ReportedCondition { kind, digest, since, reported: now });
+                    let receivers = receivers.clone();
+                    known.insert(key, ReportedCondition { kind, digest, since, reported: now, receivers });
+                } else if let Some(before) = known.get_mut(&key)
+                    && before.receivers != receivers
+                {
+                    late_reports.push((kind, text, receivers.difference(&before.receivers).cloned().collect()));
+                    before.receivers.clone_from(&receivers);
                 }
             }
-            let changed = !reports.is_empty() || !ended.is_empty();
+            let changed = !reports.is_empty() || !ended.is_empty() || !late_reports.is_empty();
             for (kind, text, reminder) in reports {
-                self.enqueue(store, name, notify, kind, &text, reminder);
+                self.enqueue(store, name, &receivers, kind, &text, reminder);
+            }
+            for (kind, text, new_receivers) in late_reports {
+                self.enqueue(store, name, &new_receivers, kind, &text, false);
             }
             changed
         });
@@ -270,7 +286,7 @@ impl Reports {
             self.enqueue(
                 store,
                 name,
-                notify,
+                &receivers_of(notify),
                 kind,
                 &ReportText { message: message.to_owned(), ..ReportText::default() },
                 false,
@@ -292,14 +308,13 @@ impl Reports {
         &self,
         store: &mut ReportStore,
         name: &EnvironmentName,
-        notify: &Notify,
+        receivers: &BTreeSet<Receiver>,
         kind: ReportKind,
         text: &ReportText,
         reminder: bool,
     ) {
         let now = self.clock.now();
-        let webhooks = notify.webhooks.iter().map(|webhook| Receiver::Webhook(webhook.url.clone()));
-        tracing::info!(environment = %name, event = kind.id(), reminder, "{}", text.message);
+        tracing::info!(environment = %name, event = kind.id(), reminder, receivers = receivers.len(), "{}", text.message);
         if kind == ReportKind::EnvironmentBack {
             // Mail about the outage would go through the service that was away; it is not sent any more.
             store.waiting.retain(|waiting| {
@@ -309,7 +324,7 @@ impl Reports {
                 !is_late
             });
         }
-        for receiver in webhooks.chain(notify.mail.clone().map(Receiver::Mail)) {
+        for receiver in receivers.iter().cloned() {
             // Each receiver gets a report with an id of its own, so that each is settled by itself.
             let report = Report {
                 id: Uuid::now_v7(),
@@ -409,6 +424,12 @@ impl Reports {
         });
         false
     }
+}
+
+/// Returns the receivers that an environment names.
+fn receivers_of(notify: &Notify) -> BTreeSet<Receiver> {
+    let webhooks = notify.webhooks.iter().map(|webhook| Receiver::Webhook(webhook.url.clone()));
+    webhooks.chain(notify.mail.clone().map(Receiver::Mail)).collect()
 }
 
 /// Returns the report of the end of a condition, for kinds that have one.

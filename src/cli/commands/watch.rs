@@ -314,7 +314,9 @@ fn push_environment(lines: &mut Vec<String>, name: &str, status: &EnvironmentSta
     }
     match (&status.problem, &status.refused, &status.waiting) {
         (Some(problem), _, _) | (None, Some(problem), _) => push_problem(lines, name, "failed", problem),
-        (_, _, Some(problem)) => push_problem(lines, name, "waits for an operator", problem),
+        (_, _, Some(problem)) if problem.code != Code::ApplyIsManual => {
+            push_problem(lines, name, "waits for an operator", problem);
+        }
         _ if status.changes > 0 => {
             let summary = status.summary.trim_start_matches("Plan: ").trim_end_matches('.');
             lines.push(format!("{name}: waits for an operator to apply it: {summary}"));

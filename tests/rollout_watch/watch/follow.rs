@@ -47,6 +47,7 @@ fn drift_is_reported_once_and_reverted_only_on_request() {
     let waits = fixture.once("data-b").code(2);
     assert_eq!(waits.stdout, "one: waits for an operator to apply it: 1 to add, 1 to change, 0 to destroy\n");
     assert_eq!(service.state()["generation"], 0);
+    assert_eq!(receiver.of("apply-waiting")[0]["code"], "MW0374");
     fixture.fleet.run(&["apply", "one", "--yes", "--skip-verify"]).code(0);
     assert_eq!(fixture.once("data-b").code(0).stdout, "one: as the files say\n");
     assert_eq!(service.patch("relay", &json!({ "from": { "address": "by-hand@example.com" } })).status, 200);

@@ -77,6 +77,52 @@ fn a_lasting_state_is_reported_at_intervals() {
 }
 
 #[test]
+fn a_change_that_waits_is_reported_by_default() {
+    let receiver = WebhookReceiver::start();
+    let fixture = WatchFixture::new(&format!("watch: {{ {} }}", receiver.notify()));
+    let document = fixture.once_with("data", &["--format", "json"]).code(2).json();
+    assert_eq!(document["environments"]["one"]["waiting"]["code"], "MW0374");
+    let watch = fixture.watch("data");
+    eventually("it is reported", || receiver.count("apply-waiting") == 1);
+    eventually("it is shown", || watch.get("/metrics").1.contains("mailwright_watch_waiting{environment=\"one\"} 1"));
+    let report = receiver.of("apply-waiting")[0].clone();
+    let message = "changes of the files are not applied: 1 to add, 1 to change, 0 to destroy";
+    assert_eq!((&report["message"], &report["reminder"]), (&json!(message), &json!(false)));
+    assert!(report["remedy"].as_str().unwrap().contains("`mailwright apply one` applies them"), "{report:#}");
+    // Another commit is another change.
+    fixture.from("second@example.com");
+    fixture.push("another sender");
+    eventually("the other change is reported", || receiver.count("apply-waiting") == 2);
+    fixture.fleet.run(&["apply", "one", "--yes", "--skip-verify"]).code(0);
+    eventually("nothing waits", || watch.one()["waiting"].is_null());
+    // Drift does not come from the files.
+    drift(&fixture, "by-hand@example.com");
+    eventually("drift is reported", || receiver.count("drift-found") == 1);
+    assert_eq!((watch.one()["waiting"].is_null(), receiver.count("apply-waiting")), (true, 2));
+}
+
+#[test]
+fn a_receiver_that_is_added_while_a_condition_lasts_gets_its_report() {
+    let (first, second) = (WebhookReceiver::start(), WebhookReceiver::start());
+    let fixture = WatchFixture::new("watch: { apply: auto }");
+    fixture.once("data").code(0);
+    drift(&fixture, "by-hand@example.com");
+    // Without a receiver it is found, and no report is sent.
+    fixture.once("data").code(2);
+    fixture.edit("apply: auto", &format!("apply: auto, {}", first.notify()));
+    fixture.push("a first receiver");
+    fixture.once("data").code(2);
+    assert_eq!(first.count("drift-found"), 1);
+    let both = format!("notify: {{ webhooks: [{{ url: '{}' }}, {{ url: '{}' }}] }}", first.url, second.url);
+    fixture.edit(&first.notify(), &both);
+    fixture.push("a second receiver");
+    fixture.once("data").code(2);
+    fixture.once("data").code(2);
+    assert_eq!((first.count("drift-found"), second.count("drift-found")), (1, 1));
+    assert_eq!(second.of("drift-found")[0]["reminder"], false);
+}
+
+#[test]
 fn rejected_reports_are_retried_with_back_off_in_order_and_given_up() {
     let (deaf, hears) = (WebhookReceiver::start(), WebhookReceiver::start());
     deaf.answer("503 Service Unavailable");
