@@ -43,6 +43,8 @@ pub(super) struct EnvironmentSet {
     pub(super) environments: Vec<Environment>,
     /// Maximum number of environments processed in parallel.
     parallel: usize,
+    /// True if `--summary` was given.
+    pub(super) summary_only: bool,
     /// The message if there are none and that is not an error.
     empty_message: Option<String>,
 }
@@ -67,6 +69,22 @@ impl Fleet {
         filters: &SelectionArgs,
         service: &ServiceArgs,
     ) -> Result<Self, CliError> {
+        let fleet = Self::without_services(context, repository, patterns, filters)?;
+        if let Self::Many(set) = &fleet
+            && set.environments.len() > 1
+        {
+            service.check_for_several()?;
+        }
+        Ok(fleet)
+    }
+
+    /// Finds the environments that patterns and filters select, for work on their files.
+    pub(super) fn without_services(
+        context: &Context,
+        repository: &Arc<Repository>,
+        patterns: &[String],
+        filters: &SelectionArgs,
+    ) -> Result<Self, CliError> {
         let selection = Selection::parse(patterns, &filters.selector)?;
         let SelectedEnvironments { names, empty_message, mut moved } =
             filters.select(context, repository, &selection)?;
@@ -84,10 +102,8 @@ impl Fleet {
         {
             return Ok(Self::Single(environment));
         }
-        if environments.len() > 1 {
-            service.check_for_several()?;
-        }
-        Ok(Self::Many(EnvironmentSet { environments, parallel: filters.parallel(), empty_message }))
+        let (parallel, summary_only) = (filters.parallel(), filters.summary);
+        Ok(Self::Many(EnvironmentSet { environments, parallel, summary_only, empty_message }))
     }
 
     /// Runs `work` for each environment, and reports the results.
@@ -102,14 +118,21 @@ impl Fleet {
             Fleet::Single(environment) => work(context, &environment)?.print(context, format),
             Fleet::Many(set) if set.print_if_empty(context, format) => Ok(Exit::Done),
             Fleet::Many(set) => {
+                let (repository, summary_only) = (set.repository(), set.summary_only);
                 let results = set.run(context, Summary::headline, work)?;
-                FleetReport::new(results).print(context, format, labels)
+                let report = FleetReport::new(results, repository.as_deref()).summary_only(summary_only);
+                report.print(context, format, labels)
             }
         }
     }
 }
 
 impl EnvironmentSet {
+    /// A single environment, for a command that treats it like several.
+    pub(super) fn of(environment: Environment) -> Self {
+        Self { environments: vec![environment], parallel: 1, summary_only: false, empty_message: None }
+    }
+
     /// Prints that there are no environments, unless the format is JSON. Returns true if it did.
     pub(super) fn print_if_empty(&self, context: &Context, format: Format) -> bool {
         match &self.empty_message {
@@ -119,6 +142,11 @@ impl EnvironmentSet {
             }
             _ => false,
         }
+    }
+
+    /// Returns the repository of the environments; none if there are no environments.
+    pub(super) fn repository(&self) -> Option<Arc<Repository>> {
+        self.environments.first().map(|environment| Arc::clone(&environment.repository))
     }
 
     /// Runs `work` for each environment in parallel. `headline` describes a result in one line.

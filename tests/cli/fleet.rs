@@ -46,8 +46,8 @@ fn a_plan_of_many_lists_each_in_the_order_of_names() {
         ]
     );
     assert!(output.stderr.contains("error[MW0270]: 2 of 5 environments failed: prod-4, test-1"), "{}", output.stderr);
-    // Elsewhere than on a terminal: a plain line as each ends, and no more.
-    assert!(output.stderr.contains("prod-1: no changes\n") && !output.stderr.contains('\u{1b}'), "{}", output.stderr);
+    // Elsewhere than on a terminal there is no line per environment.
+    assert!(!output.stderr.contains("prod-1: no changes") && !output.stderr.contains('\u{1b}'), "{}", output.stderr);
 }
 
 #[test]
@@ -262,11 +262,7 @@ fn a_shared_failure_is_reported_once() {
     fleet.repo.write("environments/base/profiles/relay.yaml", "provider: {}\n");
     let output = fleet.run(&["plan", "*"]).code(1);
     assert_eq!(output.stdout.matches("===").count(), 1, "{}", output.stdout);
-    assert!(
-        output
-            .stdout
-            .contains("=== prod-00, prod-01, prod-02, prod-03, prod-04, prod-05, prod-06, prod-07 and 52 more")
-    );
+    assert!(output.stdout.contains("=== prod-00, prod-01, prod-02, prod-03, prod-04 and 55 more"));
     let validated = fleet.run(&["validate", "prod-*", "--format", "json"]).code(1).json();
     assert_eq!((&validated["environments"], &validated["failed"][59]), (&json!(60), &json!("prod-59")));
 }

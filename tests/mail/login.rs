@@ -51,6 +51,10 @@ fn a_refused_login_suspends_the_profile_and_its_messages_wait() {
     // The outbox shows the suspension.
     let status = service.repo.run(&["status", "dev"]).code(2).stdout;
     assert!(status.contains("suspended    relay: ") && status.contains("SMTP-LOGIN"), "{status}");
+    // Among many, it is one line.
+    let among = service.repo.run(&["status", "de[v]"]).code(2).stdout;
+    assert!(among.contains("SUSPENDED relay (SMTP-LOGIN), ") && among.contains(" queued"), "{among}");
+    assert!(service.repo.run(&["outbox", "status", "de[v]"]).code(2).stdout.contains("SUSPENDED relay (SMTP-LOGIN)"));
     assert!(service.repo.http_without_token("GET", "/readyz", &[], b"").body.contains("parked profiles: 1"));
     let waits = service.message(&ids[0]);
     assert!(

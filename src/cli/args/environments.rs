@@ -36,6 +36,9 @@ pub(crate) struct SelectionArgs {
     /// Maximum number of environments processed in parallel [default: 16; `validate`: number of cores]
     #[arg(long, value_name = "N", help_heading = "Many environments", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) parallel: Option<u16>,
+    /// For several environments: only counts and environments with trouble
+    #[arg(long, help_heading = "Many environments")]
+    pub(crate) summary: bool,
 }
 
 impl SelectionArgs {

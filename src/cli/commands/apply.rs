@@ -196,6 +196,7 @@ impl Apply {
     /// Applies to several environments: all plans first, then one prompt, then one transaction per environment.
     fn apply_many(&self, context: &Context, sources: Vec<(Environment, PlanSource)>) -> Result<Exit, CliError> {
         let parallel = self.selection.parallel();
+        let repository = sources.first().map(|(environment, _)| Arc::clone(&environment.repository));
         let sources = sources.into_iter().map(|source| (source.0.name.clone(), source)).collect();
         let headline = |(ready, refusal): &(PreparedApply, Option<CliError>)| {
             refusal.as_ref().map_or_else(|| plan_line(&ready.plan), CliError::headline)
@@ -233,7 +234,8 @@ impl Apply {
                 }
             }
         }
-        let plans = FleetReport::new(shown);
+        let summary_only = self.selection.summary;
+        let plans = FleetReport::new(shown, repository.as_deref()).summary_only(summary_only);
         if self.format == Format::Human {
             plans.print_text(context, &PLAN_LABELS);
         } else {
@@ -267,7 +269,8 @@ impl Apply {
         if self.format == Format::Human {
             context.printer.out("");
         }
-        FleetReport::new(done).print(context, self.format, &labels)
+        let report = FleetReport::new(done, repository.as_deref()).summary_only(summary_only);
+        report.print(context, self.format, &labels)
     }
 
     /// Loads a plan and everything that is needed to send it.
@@ -351,14 +354,9 @@ impl Apply {
                 result.map(completion_line).unwrap_or_default()
             );
         }
-        Summary {
-            text,
-            document: json!({ "plan": plan, "result": result }),
-            line: result.map_or_else(|| "no changes".to_owned(), outcome_line),
-            exit: Exit::Done,
-            significance: if result.is_some() { Significance::Counted } else { Significance::Quiet },
-            refusal: None,
-        }
+        let significance = if result.is_some() { Significance::Counted } else { Significance::Quiet };
+        let line = result.map_or_else(|| "no changes".to_owned(), outcome_line);
+        Summary::new(significance, line, text, json!({ "plan": plan, "result": result }))
     }
 }
 
@@ -387,14 +385,8 @@ fn failure_outcome(plan: Value, error: &CliError) -> Summary {
     if let (Value::Object(map), false) = (&mut document, plan.is_null()) {
         map.insert("plan".to_owned(), plan);
     }
-    Summary {
-        text: String::new(),
-        document,
-        line: error.headline(),
-        exit: Exit::Error,
-        significance: Significance::Quiet,
-        refusal: Some(error.clone()),
-    }
+    let summary = Summary::new(Significance::Quiet, error.headline(), String::new(), document);
+    Summary { exit: Exit::Error, refusal: Some(error.clone()), ..summary }
 }
 
 fn is_failure(ended: &TaskResult<Summary>) -> bool {

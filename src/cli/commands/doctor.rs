@@ -397,6 +397,7 @@ fn summarize(environment: EnvironmentName, checks: &[Check]) -> Summary {
         exit: if failed > 0 { Exit::Error } else { Exit::Done },
         significance: if failed > 0 { Significance::Counted } else { Significance::Quiet },
         refusal: None,
+        content: None,
     }
 }
 

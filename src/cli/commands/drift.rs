@@ -73,19 +73,16 @@ impl Drift {
                 environment.name
             )
         };
-        Ok(Summary {
-            text: format!("{text}{summary}{next}"),
-            document: json!({
-                "environment": environment.name, "generation": state.generation, "drift": drift, "unmanaged": unmanaged,
-            }),
-            line: match drift.len() {
-                0 => "no drift".to_owned(),
-                1 => "1 object was changed outside Git".to_owned(),
-                count => format!("{count} objects were changed outside Git"),
-            },
-            exit: if drift.is_empty() { Exit::Done } else { Exit::Attention },
-            significance: if drift.is_empty() { Significance::Quiet } else { Significance::Counted },
-            refusal: None,
-        })
+        let document = json!({
+            "environment": environment.name, "generation": state.generation, "drift": drift, "unmanaged": unmanaged,
+        });
+        let line = match drift.len() {
+            0 => "no drift".to_owned(),
+            1 => "1 object was changed outside Git".to_owned(),
+            count => format!("{count} objects were changed outside Git"),
+        };
+        let (exit, significance) =
+            if drift.is_empty() { (Exit::Done, Significance::Quiet) } else { (Exit::Attention, Significance::Counted) };
+        Ok(Summary { exit, ..Summary::new(significance, line, format!("{text}{summary}{next}"), document) })
     }
 }

@@ -12,6 +12,7 @@ use crate::{
         environment::{self, Environment},
         fleet::Fleet,
         ui::{
+            delivery_summary::DeliverySummary,
             fleet_report::{Significance, Summary, SummaryLabels},
             outbox::{describe_outbox, needs_attention},
             table::table,
@@ -35,7 +36,7 @@ use crate::{
     Exit code: 0 nothing needs attention; 1 error, such as a service that does not\n\
     answer; 2 a suspended profile, mail without a sender, a server that has been\n\
     away for 15 minutes, a restore that is not confirmed, or a store that cannot be\n\
-    written.")]
+    written. Of several, those with trouble are last.")]
 pub(crate) struct Status {
     #[command(flatten)]
     environments: EnvironmentsArgs,
@@ -52,7 +53,7 @@ impl Runnable for Status {
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let labels = SummaryLabels { notable: ("answered", "answered"), quiet: ("silent", "without an answer") };
+        let labels = SummaryLabels { notable: ("trouble", "with trouble"), quiet: ("fine", "fine") };
         let fleet = Fleet::from_args(context, &self.environments, &self.service)?;
         fleet.run(context, self.format, &labels, |context, environment| self.status(context, environment))
     }
@@ -83,12 +84,16 @@ impl Status {
             "companies": state.settings.companies, "unserved": unserved, "outbox": outbox,
             "endingSoon": ending, "verified": verified,
         });
-        let line = format!(
-            "generation {}, {}, {}",
-            state.generation,
-            count_of(live.len(), "profile"),
-            if drift == 0 { "no drift".to_owned() } else { format!("{drift} changed outside Git") }
-        );
+        let DeliverySummary { mut trouble, counts, .. } = DeliverySummary::new(&outbox);
+        if drift > 0 {
+            trouble.push(format!("{drift} changed outside Git"));
+        }
+        trouble.extend(ending.first().map(EndingCredential::describe));
+        let has_trouble = !trouble.is_empty();
+        if !has_trouble {
+            trouble.push(format!("generation {}, {}", state.generation, count_of(live.len(), "profile")));
+        }
+        let line = trouble.into_iter().chain(counts).collect::<Vec<_>>().join(", ");
         let mut lines = vec![
             format!("environment  {}", info.environment),
             format!(
@@ -159,14 +164,9 @@ impl Status {
                 lines.push(format!("... and {} more; `--format json` lists all", live.len() - 50));
             }
         }
-        Ok(Summary {
-            text: lines.join("\n"),
-            document,
-            line,
-            exit: if needs_attention(&outbox) { Exit::Attention } else { Exit::Done },
-            significance: Significance::Counted,
-            refusal: None,
-        })
+        let significance = if has_trouble { Significance::Listed } else { Significance::Quiet };
+        let exit = if needs_attention(&outbox) { Exit::Attention } else { Exit::Done };
+        Ok(Summary { exit, ..Summary::new(significance, line, lines.join("\n"), document) })
     }
 }
 

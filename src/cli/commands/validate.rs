@@ -56,6 +56,7 @@ impl Runnable for Validate {
             report = report.merge(repository.check_rollouts());
         }
         match self.format {
+            ReportFormat::Human if self.selection.summary => context.printer.out(&report.summary()),
             ReportFormat::Human => context.printer.out(&report.human()),
             ReportFormat::Json => context.printer.document(&report.json()),
             ReportFormat::Github => {

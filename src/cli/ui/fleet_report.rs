@@ -1,6 +1,10 @@
-//! The report of a command on many environments: a section per environment, a table, and totals; as text, Markdown or JSON.
+//! The report of a command on many environments: sections, a table, and totals; as text, Markdown or JSON.
+//!
+//! Environments with an equal result share a section and a row. Two results are equal if they differ only in what is
+//! particular to an environment: its name, its companies, its variables. Quiet results come first and are counted;
+//! notable ones follow, and failures are last.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt::Write as _};
 
 use serde_json::{Map, Value, json};
 
@@ -9,7 +13,9 @@ use crate::{
         CliError, Context, Exit, Format,
         ui::{table::table, wording::count_of},
     },
+    config::Repository,
     model::{Code, EnvironmentName},
+    rollout::plan::Generalizer,
     text::{
         enumerate,
         markdown::{code_block, escape_inline},
@@ -17,10 +23,10 @@ use crate::{
     },
 };
 
-/// The number of lines of a table up to which environments without a section are listed; above, they are only counted.
-const LISTED: usize = 50;
+/// The number of rows of a table up to which every environment has its own; above, equal ones share a row.
+const ROWS: usize = 16;
 /// The number of names in a heading or a list.
-const NAMES: usize = 8;
+const NAMES: usize = 5;
 
 /// The result of a task for one environment.
 pub(crate) struct TaskResult<T> {
@@ -33,10 +39,14 @@ pub(crate) struct TaskResult<T> {
 /// The place of a result in a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Significance {
-    /// A line in the table.
+    /// A line in the table, or only counted.
     Quiet,
-    /// A section, without being counted.
+    /// A line in the table, without being counted as notable.
+    Noted,
+    /// A section, without being counted as notable.
     Shown,
+    /// A line in the table, counted as notable.
+    Listed,
     /// A section if there is text, and counted as notable.
     Counted,
 }
@@ -54,9 +64,16 @@ pub(crate) struct Summary {
     pub(crate) significance: Significance,
     /// The error, if there is a result in spite of it.
     pub(crate) refusal: Option<CliError>,
+    /// What must be equal for two results to be reported together. Default: the text.
+    pub(crate) content: Option<Value>,
 }
 
 impl Summary {
+    /// A result without an error that is compared by its text.
+    pub(crate) fn new(significance: Significance, line: String, text: String, document: Value) -> Self {
+        Self { text, document, line, exit: Exit::Done, significance, refusal: None, content: None }
+    }
+
     /// Returns the result or the error in one line.
     pub(crate) fn headline(&self) -> String {
         self.refusal.as_ref().map_or_else(|| self.line.clone(), CliError::headline)
@@ -87,54 +104,117 @@ pub(crate) struct SummaryLabels {
 
 /// The report of several environments.
 pub(crate) struct FleetReport {
+    /// Quiet results first, failures last, and by name within each.
     rows: Vec<ReportRow>,
+    /// True to leave out the sections.
+    summary_only: bool,
 }
 
 struct ReportRow {
     name: EnvironmentName,
     line: String,
     section: Option<String>,
+    /// What must be equal for two environments to share a section and a row.
+    content: String,
     document: Value,
     exit: Exit,
-    is_notable: bool,
+    significance: Significance,
+    has_failed: bool,
+}
+
+/// Environments that share a row of the table.
+struct RowGroup<'a> {
+    first: &'a ReportRow,
+    others: usize,
+}
+
+/// Environments that share a section.
+struct Section<'a> {
+    names: Vec<&'a str>,
+    text: &'a str,
+    /// True if the text differs in what is particular to an environment.
+    varies: bool,
     has_failed: bool,
 }
 
 impl ReportRow {
-    fn new(TaskResult { name, notes, result }: TaskResult<Summary>) -> Self {
+    fn new(result: TaskResult<Summary>, generalizer: Option<&Generalizer>) -> Self {
+        let TaskResult { name, notes, result } = result;
+        let normalize = |text: &str| generalizer.map_or_else(|| text.to_owned(), |own| own.normalize(text));
         match result {
-            Err(error) => Self {
-                name,
-                line: error.headline(),
-                section: Some(join_nonempty(&[&notes, &error.render()])),
-                document: error.to_json(),
-                exit: Exit::Error,
-                is_notable: true,
-                has_failed: true,
-            },
+            Err(error) => {
+                let section = join_nonempty(&[&notes, &error.render()]);
+                Self {
+                    line: error.headline(),
+                    content: normalize(&section),
+                    section: Some(section),
+                    document: error.to_json(),
+                    exit: Exit::Error,
+                    significance: Significance::Counted,
+                    has_failed: true,
+                    name,
+                }
+            }
             Ok(summary) => {
                 let refusal = summary.refusal.as_ref().map(CliError::render).unwrap_or_default();
-                let section = (summary.significance != Significance::Quiet)
+                let has_section = matches!(summary.significance, Significance::Shown | Significance::Counted)
+                    || summary.refusal.is_some() && summary.significance == Significance::Listed;
+                let section = has_section
                     .then(|| join_nonempty(&[&summary.text, &notes, &refusal]))
                     .filter(|section| !section.is_empty());
+                let line = summary.headline();
+                let content = match (&section, summary.content, generalizer) {
+                    (Some(_), Some(content), Some(own)) => {
+                        format!("{} {} {}", own.value(&content), normalize(&notes), normalize(&refusal))
+                    }
+                    (Some(section), ..) => normalize(section),
+                    (None, ..) => String::new(),
+                };
                 Self {
-                    name,
-                    line: summary.headline(),
+                    content: format!("{} {content}", normalize(&line)),
+                    line,
                     section,
                     document: summary.document,
                     exit: if summary.refusal.is_some() { Exit::Error } else { summary.exit },
-                    is_notable: summary.significance == Significance::Counted,
+                    significance: summary.significance,
                     has_failed: summary.refusal.is_some(),
+                    name,
                 }
             }
+        }
+    }
+
+    fn is_notable(&self) -> bool {
+        self.has_failed || matches!(self.significance, Significance::Counted | Significance::Listed)
+    }
+
+    /// Returns the position in the report: failures are last, as is what the exit code reports.
+    fn rank(&self) -> u8 {
+        match (self.has_failed, self.is_notable(), self.exit) {
+            (true, ..) => 3,
+            (false, true, Exit::Done) => 1,
+            (false, true, _) => 2,
+            (false, false, _) => 0,
         }
     }
 }
 
 impl FleetReport {
-    /// Creates a report of results that are ordered by name.
-    pub(crate) fn new(results: Vec<TaskResult<Summary>>) -> Self {
-        Self { rows: results.into_iter().map(ReportRow::new).collect() }
+    /// Creates a report of results that are ordered by name. Without a repository, only identical results are equal.
+    pub(crate) fn new(results: Vec<TaskResult<Summary>>, repository: Option<&Repository>) -> Self {
+        let new = |result: TaskResult<Summary>| {
+            let generalizer = repository.map(|repository| Generalizer::for_environment(&result.name, repository));
+            ReportRow::new(result, generalizer.as_ref())
+        };
+        let mut rows: Vec<ReportRow> = results.into_iter().map(new).collect();
+        rows.sort_by_key(ReportRow::rank);
+        Self { rows, summary_only: false }
+    }
+
+    /// Leaves out the sections, and the documents of environments without trouble.
+    pub(crate) fn summary_only(mut self, summary_only: bool) -> Self {
+        self.summary_only = summary_only;
+        self
     }
 
     /// Prints the report, and returns the exit.
@@ -157,21 +237,29 @@ impl FleetReport {
 
     /// Prints the failures to standard error, for formats in which standard output is for programs.
     pub(crate) fn print_failures(&self, context: &Context) {
-        for (names, section) in self.sections(true) {
-            context.printer.note(&format!("{}\n{section}\n", heading(&names)));
+        for section in self.sections(true) {
+            context.printer.note(&format!("{}\n{}\n", section.heading(), section.text));
         }
     }
 
-    /// Returns the sections in the order of names. Environments with the same error share one.
-    fn sections(&self, failures_only: bool) -> Vec<(Vec<&str>, &str)> {
-        let mut sections: Vec<(Vec<&str>, &str)> = Vec::new();
+    /// Returns the sections. Environments with the same content share one.
+    fn sections(&self, failures_only: bool) -> Vec<Section<'_>> {
+        let mut sections: Vec<Section<'_>> = Vec::new();
         let mut known = HashMap::new();
         for row in self.rows.iter().filter(|row| row.has_failed || !failures_only) {
-            let Some(section) = row.section.as_deref() else { continue };
-            let at = if row.has_failed { *known.entry(section).or_insert(sections.len()) } else { sections.len() };
+            let Some(text) = row.section.as_deref() else { continue };
+            let at = *known.entry((row.has_failed, row.content.as_str())).or_insert(sections.len());
             match sections.get_mut(at) {
-                Some((names, _)) => names.push(row.name.as_str()),
-                None => sections.push((vec![row.name.as_str()], section)),
+                Some(section) => {
+                    section.names.push(row.name.as_str());
+                    section.varies |= section.text != text;
+                }
+                None => sections.push(Section {
+                    names: vec![row.name.as_str()],
+                    text,
+                    varies: false,
+                    has_failed: row.has_failed,
+                }),
             }
         }
         sections
@@ -179,60 +267,82 @@ impl FleetReport {
 
     fn text(&self, labels: &SummaryLabels) -> String {
         let mut out = String::new();
-        for (names, section) in self.sections(false) {
-            out.push_str(&format!("{}\n\n{}\n\n", heading(&names), section.trim_matches('\n')));
+        if !self.summary_only {
+            for section in self.sections(false) {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "{}\n\n{}\n\n", section.heading(), section.text.trim_matches('\n'));
+            }
         }
-        out.push_str(&self.table(labels));
-        format!("{out}\n\n{}", self.totals(labels))
+        let table = self.table(labels);
+        if !table.is_empty() {
+            let _ = write!(out, "{table}\n\n");
+        }
+        format!("{out}{}", self.totals(labels))
     }
 
-    /// Returns the rows of the table, and the number of rows that are only counted.
-    fn listed_rows(&self) -> (Vec<&ReportRow>, usize) {
-        let is_listed =
-            |row: &&ReportRow| self.rows.len() <= LISTED || row.has_failed || row.is_notable || row.section.is_some();
-        let listed: Vec<&ReportRow> = self.rows.iter().filter(is_listed).collect();
-        let omitted = self.rows.len() - listed.len();
-        (listed, omitted)
+    /// Returns the rows of the table, and the number of quiet environments that are only counted.
+    fn row_groups(&self) -> (Vec<RowGroup<'_>>, usize) {
+        let is_long = self.rows.len() > ROWS;
+        let mut groups: Vec<RowGroup<'_>> = Vec::new();
+        let mut known = HashMap::new();
+        let mut counted = 0;
+        for row in &self.rows {
+            let is_counted = !row.is_notable() && row.section.is_none() && row.significance != Significance::Noted;
+            if is_counted && (is_long || self.summary_only) {
+                counted += 1;
+                continue;
+            }
+            let shared = is_long.then(|| *known.entry((row.has_failed, &row.content)).or_insert(groups.len()));
+            match shared.and_then(|at| groups.get_mut(at)) {
+                Some(group) => group.others += 1,
+                None => groups.push(RowGroup { first: row, others: 0 }),
+            }
+        }
+        (groups, counted)
     }
 
     fn table(&self, labels: &SummaryLabels) -> String {
-        let (listed, omitted) = self.listed_rows();
-        let mut text = String::new();
-        if !listed.is_empty() {
-            let rows = listed.iter().map(|row| vec![row.name.to_string(), printable(&row.line).into_owned()]);
-            text = table(&["environment", "result"], rows);
+        let (groups, counted) = self.row_groups();
+        if groups.is_empty() {
+            return String::new();
         }
-        if omitted > 0 {
-            text = format!("{text}\n... and {omitted} more {}", labels.quiet.1);
-        }
-        text.trim_start_matches('\n').to_owned()
+        let quiet = (counted > 0).then(|| vec![count_of(counted, "other"), labels.quiet.1.to_owned()]);
+        let rows = groups.iter().map(|group| vec![group.name(), printable(&group.first.line).into_owned()]);
+        table(&["environment", "result"], quiet.into_iter().chain(rows))
     }
 
     fn markdown(&self, labels: &SummaryLabels) -> String {
         let mut out =
             format!("### Summary\n\n**{}**\n\n| environment | result |\n| --- | --- |\n", self.totals(labels));
-        let (listed, omitted) = self.listed_rows();
-        for row in listed {
-            out.push_str(&format!("| `{}` | {} |\n", row.name, escape_inline(&row.line)));
+        let (groups, counted) = self.row_groups();
+        // Writing to a String cannot fail.
+        if counted > 0 {
+            let _ = writeln!(out, "| {} | {} |", count_of(counted, "other"), labels.quiet.1);
         }
-        if omitted > 0 {
-            out.push_str(&format!("\n... and {omitted} more {}\n", labels.quiet.1));
+        for group in groups {
+            let others =
+                if group.others > 0 { format!(" and {}", count_of(group.others, "other")) } else { String::new() };
+            let _ = writeln!(out, "| `{}`{others} | {} |", group.first.name, escape_inline(&group.first.line));
         }
-        for (names, section) in self.sections(false) {
-            let has_failed = self.rows.iter().any(|row| row.has_failed && names.first() == Some(&row.name.as_str()));
-            let section = anstream::adapter::strip_str(section.trim_matches('\n')).to_string();
-            if has_failed || !section.starts_with("<!--") && !section.starts_with('#') {
-                out.push_str(&format!("\n### {}\n\n{}", first_names(&names, "`"), code_block(&section)));
+        if self.summary_only {
+            return out;
+        }
+        for Section { names, text, has_failed, .. } in self.sections(false) {
+            let text = anstream::adapter::strip_str(text.trim_matches('\n')).to_string();
+            if has_failed || !text.starts_with("<!--") && !text.starts_with('#') {
+                let _ = write!(out, "\n### {}\n\n{}", first_names(&names, "`"), code_block(&text));
+            } else if names.len() > 1 {
+                let _ = write!(out, "\n{text}\n\nEqual changes in: {}\n", first_names(&names, "`"));
             } else {
-                out.push_str(&format!("\n{section}\n"));
+                let _ = write!(out, "\n{text}\n");
             }
         }
         out
     }
 
     fn document(&self, labels: &SummaryLabels) -> Value {
-        let environments: Map<String, Value> =
-            self.rows.iter().map(|row| (row.name.to_string(), row.document.clone())).collect();
+        let rows = self.rows.iter().filter(|row| !self.summary_only || row.has_failed || row.exit != Exit::Done);
+        let environments: Map<String, Value> = rows.map(|row| (row.name.to_string(), row.document.clone())).collect();
         let (failed, notable, quiet) = self.counts();
         let summary = json!({
             "environments": self.rows.len(), "failed": failed, labels.notable.0: notable, labels.quiet.0: quiet,
@@ -243,7 +353,7 @@ impl FleetReport {
 
     fn counts(&self) -> (usize, usize, usize) {
         let failed = self.rows.iter().filter(|row| row.has_failed).count();
-        let notable = self.rows.iter().filter(|row| !row.has_failed && row.is_notable).count();
+        let notable = self.rows.iter().filter(|row| !row.has_failed && row.is_notable()).count();
         (failed, notable, self.rows.len() - failed - notable)
     }
 
@@ -273,15 +383,35 @@ impl FleetReport {
     }
 }
 
+impl RowGroup<'_> {
+    /// Returns the first name, and the number of others.
+    fn name(&self) -> String {
+        match self.others {
+            0 => self.first.name.to_string(),
+            others => format!("{} and {}", self.first.name, count_of(others, "other")),
+        }
+    }
+}
+
+impl Section<'_> {
+    fn heading(&self) -> String {
+        let (bold, dim) = (anstyle::Style::new().bold(), anstyle::Style::new().dimmed());
+        let mut heading = format!("{bold}=== {}{bold:#}", first_names(&self.names, ""));
+        if let (true, Some(first)) = (self.varies, self.names.first()) {
+            // Writing to a String cannot fail.
+            let _ = write!(
+                heading,
+                "\n{dim}This is {first}; the others differ only in names, companies, variables and keys.{dim:#}"
+            );
+        }
+        heading
+    }
+}
+
 /// Joins texts with blank lines, without the empty ones.
 fn join_nonempty(texts: &[&str]) -> String {
     let texts: Vec<&str> = texts.iter().map(|text| text.trim_matches('\n')).filter(|text| !text.is_empty()).collect();
     texts.join("\n\n")
-}
-
-fn heading(names: &[&str]) -> String {
-    let bold = anstyle::Style::new().bold();
-    format!("{bold}=== {}{bold:#}", first_names(names, ""))
 }
 
 /// Returns the first names, and the number of others.
@@ -297,14 +427,8 @@ mod tests {
         SummaryLabels { notable: ("changed", "with changes"), quiet: ("unchanged", "without changes") };
 
     fn result(name: &str, exit: Exit, significance: Significance) -> TaskResult<Summary> {
-        let summary = Summary {
-            text: format!("text of {name}"),
-            document: json!({ "name": name }),
-            line: format!("line of {name}"),
-            exit,
-            significance,
-            refusal: None,
-        };
+        let (line, text) = (format!("line of {name}"), format!("text of {name}"));
+        let summary = Summary { exit, ..Summary::new(significance, line, text, json!({ "name": name })) };
         TaskResult { name: name.parse().unwrap(), notes: String::new(), result: Ok(summary) }
     }
 
@@ -315,15 +439,16 @@ mod tests {
 
     #[test]
     fn totals_count_notable_quiet_and_failed_results() {
-        let report = FleetReport::new(vec![
+        let results = vec![
             result("a", Exit::Attention, Significance::Counted),
             result("b", Exit::Done, Significance::Quiet),
             result("c", Exit::Done, Significance::Shown),
             failure("d"),
-        ]);
+        ];
+        let report = FleetReport::new(results, None);
         assert_eq!(report.totals(&LABELS), "4 environments: 1 with changes, 2 without changes, 1 failed.");
-        let sections: Vec<&str> = report.sections(false).into_iter().flat_map(|(names, _)| names).collect();
-        assert_eq!(sections, ["a", "c", "d"]);
+        let sections: Vec<&str> = report.sections(false).into_iter().flat_map(|section| section.names).collect();
+        assert_eq!(sections, ["c", "a", "d"]);
         let document = report.document(&LABELS);
         assert_eq!(document["summary"]["exitCode"], 1);
         assert_eq!(document["environments"]["d"]["error"]["message"], "cannot connect");
@@ -331,10 +456,11 @@ mod tests {
 
     #[test]
     fn environments_with_the_same_error_share_a_section() {
-        let report = FleetReport::new(vec![failure("a"), failure("b"), result("c", Exit::Done, Significance::Quiet)]);
+        let report =
+            FleetReport::new(vec![failure("a"), failure("b"), result("c", Exit::Done, Significance::Quiet)], None);
         let sections = report.sections(false);
         assert_eq!(sections.len(), 1);
-        assert_eq!(sections[0].0, ["a", "b"]);
+        assert_eq!(sections[0].names, ["a", "b"]);
         assert!(report.exit(false).is_err());
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod age_prompt;
 pub(crate) mod confirm;
+pub(crate) mod delivery_summary;
 pub(crate) mod fleet_report;
 pub(crate) mod format;
 pub(crate) mod outbox;

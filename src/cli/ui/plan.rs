@@ -1,14 +1,17 @@
 //! Plans and rollbacks as a command reports them.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use crate::{
     api::Changed,
     cli::{
-        CliError, Context, Exit, Format,
+        CliError, Context, Format,
         ui::fleet_report::{Significance, Summary, SummaryLabels},
         ui::wording::describe_changes,
     },
+    model::CompanyId,
     reconcile::{Plan, render},
 };
 
@@ -39,7 +42,42 @@ pub(crate) fn plan_outcome(format: Format, plan: &Plan, refusal: Option<CliError
         (true, false) => Significance::Shown,
         (true, true) => Significance::Quiet,
     };
-    Summary { text, document, line: plan_line(plan), exit: Exit::Done, significance, refusal }
+    let content = Some(comparable_plan(plan));
+    Summary { refusal, content, ..Summary::new(significance, plan_line(plan), text, document) }
+}
+
+/// Returns a plan without what differs between equal plans of different environments: addresses, generations, digests and
+/// places.
+fn comparable_plan(plan: &Plan) -> Value {
+    let mut document = serde_json::to_value(plan).unwrap_or_default();
+    remove_particulars(&mut document);
+    // The companies of each change of routing form a list, which is compared with the companies of the environment.
+    let mut routing: BTreeMap<String, Vec<&CompanyId>> = BTreeMap::new();
+    for change in &plan.routing_changes {
+        let change_of_cell = json!([change.cell.function, change.cell.client, change.before, change.after]);
+        routing.entry(change_of_cell.to_string()).or_default().push(&change.cell.company);
+    }
+    document["senders"] = json!(routing.into_iter().collect::<Vec<_>>());
+    document
+}
+
+fn remove_particulars(value: &mut Value) {
+    const PARTICULAR: [&str; 9] =
+        ["environment", "service", "base", "place", "beforePlace", "file", "digest", "at", "generation"];
+    /// The values of fields, and destinations of secrets.
+    const VALUES: [&str; 5] = ["before", "after", "acceptedFor", "wouldGoTo", "moved"];
+    match value {
+        Value::Object(map) => {
+            map.retain(|key, _| !PARTICULAR.contains(&key.as_str()));
+            if let Some(Value::Object(secret)) = map.get_mut("secret") {
+                secret.retain(|key, _| key == "kind");
+            }
+            let parts = map.iter_mut().filter(|(key, _)| !VALUES.contains(&key.as_str()));
+            parts.for_each(|(_, part)| remove_particulars(part));
+        }
+        Value::Array(items) => items.iter_mut().for_each(remove_particulars),
+        _ => {}
+    }
 }
 
 /// Describes a plan in one line.

@@ -1,4 +1,4 @@
-//! Progress of many environments: on a terminal a block of lines that is redrawn, elsewhere a line when each finishes.
+//! Progress of many environments: on a terminal a block of lines that is redrawn, elsewhere a line in an interval.
 
 use std::{
     collections::BTreeMap,
@@ -17,6 +17,8 @@ const LINES: usize = 16;
 const WIDTH: usize = 79;
 /// The shortest time between two drawings.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(80);
+/// The time between two lines where nothing can be redrawn. A command that is quicker prints none.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Progress of environments that are processed in parallel.
 pub(crate) struct ProgressDisplay<'a> {
@@ -30,7 +32,9 @@ pub(crate) struct ProgressDisplay<'a> {
 
 impl<'a> ProgressDisplay<'a> {
     pub(crate) fn new(printer: &'a Printer, names: Vec<String>) -> Self {
-        Self { printer, names, running: BTreeMap::new(), finished: BTreeMap::new(), drawn: 0, last: None }
+        // A terminal is drawn at once; elsewhere the first line waits.
+        let last = (!printer.is_live()).then(Instant::now);
+        Self { printer, names, running: BTreeMap::new(), finished: BTreeMap::new(), drawn: 0, last }
     }
 
     pub(crate) fn started(&mut self, index: usize, task_log: Arc<TaskLog>) {
@@ -40,20 +44,21 @@ impl<'a> ProgressDisplay<'a> {
 
     pub(crate) fn finished(&mut self, index: usize, line: &str) {
         self.running.remove(&index);
-        if !self.printer.is_live() {
-            let name = self.names.get(index).map(String::as_str).unwrap_or_default();
-            self.printer.note(&format!("{name}: {}", printable(line)));
-        }
         self.finished.insert(index, line.to_owned());
         self.draw();
     }
 
     /// Redraws the block, unless it was drawn a moment ago.
     pub(crate) fn draw(&mut self) {
-        if !self.printer.is_live() || self.last.is_some_and(|last| last.elapsed() < REDRAW_INTERVAL) {
+        let interval = if self.printer.is_live() { REDRAW_INTERVAL } else { LINE_INTERVAL };
+        if self.last.is_some_and(|last| last.elapsed() < interval) {
             return;
         }
         self.last = Some(Instant::now());
+        if !self.printer.is_live() {
+            self.printer.note(&self.total());
+            return;
+        }
         let lines = self.lines();
         let erase = self.erase();
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
@@ -92,8 +97,12 @@ impl<'a> ProgressDisplay<'a> {
             Some(cut(&format!("  {name:width$}  {state}")))
         };
         let mut lines: Vec<String> = self.names.iter().enumerate().filter_map(shown).take(LINES).collect();
-        lines.push(cut(&format!("{} of {} done", self.finished.len(), self.names.len())));
+        lines.push(cut(&self.total()));
         lines
+    }
+
+    fn total(&self) -> String {
+        format!("{} of {} done", self.finished.len(), self.names.len())
     }
 }
 

@@ -209,6 +209,7 @@ impl Verify {
         {
             return Ok(Exit::Done);
         }
+        let (repository, summary_only) = (set.repository(), set.summary_only);
         let results =
             set.run(context, Report::summary, |context, environment| self.report(context, environment, profiles))?;
         let joined = match self.format {
@@ -222,7 +223,8 @@ impl Verify {
             notes: result.notes,
             result: result.result.map(|report| self.summary(&report)),
         };
-        let report = FleetReport::new(results.into_iter().map(summary).collect());
+        let results: Vec<TaskResult<Summary>> = results.into_iter().map(summary).collect();
+        let report = FleetReport::new(results, repository.as_deref()).summary_only(summary_only);
         let labels = SummaryLabels { notable: ("findings", "with findings"), quiet: ("clean", "clean") };
         if let Some(joined) = joined {
             report.print_failures(context);
@@ -243,18 +245,15 @@ impl Verify {
 
     fn summary(&self, report: &Report) -> Summary {
         let has_open = report.open().next().is_some();
-        Summary {
-            text: if self.format == Format::Markdown { report.markdown() } else { report.human(self.all) },
-            document: serde_json::to_value(report).unwrap_or_default(),
-            line: report.summary(),
-            exit: if report.fails_on(self.fail_on.limit()) { Exit::Findings } else { Exit::Done },
-            significance: match (has_open, self.all) {
-                (true, _) => Significance::Counted,
-                (false, true) => Significance::Shown,
-                (false, false) => Significance::Quiet,
-            },
-            refusal: None,
-        }
+        let significance = match (has_open, self.all) {
+            (true, _) => Significance::Counted,
+            (false, true) => Significance::Shown,
+            (false, false) => Significance::Quiet,
+        };
+        let text = if self.format == Format::Markdown { report.markdown() } else { report.human(self.all) };
+        let document = serde_json::to_value(report).unwrap_or_default();
+        let exit = if report.fails_on(self.fail_on.limit()) { Exit::Findings } else { Exit::Done };
+        Summary { exit, ..Summary::new(significance, report.summary(), text, document) }
     }
 
     /// Returns the options of checks and of a sign-in from this machine.
