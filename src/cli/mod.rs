@@ -141,7 +141,7 @@ enum Command {
     /// Seal, list and check the secrets of an environment
     Secrets(secrets::Secrets),
     /// Create, list and revoke the tokens that the service accepts
-    Token(token::Token),
+    Token(token::TokenArgs),
     /// Read and verify the service's audit log
     Audit(audit::Audit),
     /// Run the e-mail service

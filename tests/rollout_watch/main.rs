@@ -12,5 +12,6 @@ mod sink;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod many;
 mod rollout;
 mod watch;

@@ -7,8 +7,14 @@ use serde_json::json;
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
+        args::environments::EnvironmentsArgs,
         environment::Environment,
-        ui::{table::table, wording::format_time},
+        fleet::Fleet,
+        ui::{
+            fleet_report::{Significance, Summary, SummaryLabels},
+            table::table,
+            wording::format_time,
+        },
     },
     model::{AuditEntry, AuditOutcome, Code, Digest, EnvironmentName, integrity::StoreCheck},
     store::AuditReader,
@@ -20,6 +26,7 @@ use crate::{
 #[command(after_help = "Examples:\n  \
     mailwright audit list prod\n  \
     mailwright audit verify prod\n  \
+    mailwright audit verify 'cust-*'                        many; those that differ are last\n  \
     mailwright audit verify prod --expect-head sha256:...   the head that an earlier run printed\n  \
     mailwright audit verify prod --data /var/lib/mailwright of a service or a copy of its store, read only\n\n\
     Every entry contains the hash of the previous one, so a changed, removed or\n\
@@ -50,8 +57,8 @@ enum AuditCommand {
     },
     /// Recompute the hash chain, and compare the store with the digests in the log
     Verify {
-        /// Environment
-        environment: String,
+        #[command(flatten)]
+        environments: EnvironmentsArgs,
         /// Hash that an entry must have: the head that an earlier run printed
         #[arg(long, value_name = "HASH")]
         expect_head: Option<Digest>,
@@ -78,17 +85,39 @@ impl Runnable for Audit {
             AuditCommand::List { environment, after, format, service } => {
                 list(context, environment, *after, *format, service)
             }
-            AuditCommand::Verify { environment, expect_head, data, format, service } => {
-                let source = match data {
-                    Some(folder) => AuditSource::open(environment, folder)?,
-                    None => AuditSource::Service(Box::new(
-                        Environment::find(context, environment)?.client(context, service)?,
-                    )),
-                };
-                verify(context, environment, &source, expect_head.as_ref(), *format)
-            }
+            AuditCommand::Verify { environments, expect_head, data, format, service } => match data {
+                Some(folder) => {
+                    let [environment] = &environments.environments[..] else {
+                        return Err(CliError::coded(Code::Usage, "`--data` is the folder of one environment")
+                            .remedy("Name that environment alone."));
+                    };
+                    let source = AuditSource::open(environment, folder)?;
+                    verify(context, environment, &source, expect_head.as_ref())?.print(context, *format)
+                }
+                None => verify_by_service(context, environments, expect_head.as_ref(), *format, service),
+            },
         }
     }
+}
+
+/// Verifies the logs of one or many environments by their services.
+fn verify_by_service(
+    context: &Context,
+    environments: &EnvironmentsArgs,
+    expected: Option<&Digest>,
+    format: Format,
+    service: &ServiceArgs,
+) -> Result<Exit, CliError> {
+    let fleet = Fleet::from_args(context, environments, service)?;
+    if expected.is_some() && matches!(fleet, Fleet::Many(_)) {
+        return Err(CliError::coded(Code::Usage, "`--expect-head` is the head of one environment")
+            .remedy("Name that environment alone."));
+    }
+    let labels = SummaryLabels { notable: ("altered", "altered before"), quiet: ("intact", "intact") };
+    fleet.run(context, format, &labels, |context, environment| {
+        let source = AuditSource::Service(Box::new(environment.client(context, service)?));
+        verify(context, environment.name.as_str(), &source, expected)
+    })
 }
 
 /// The source of the entries.
@@ -211,13 +240,13 @@ fn describe_approvals(entry: &AuditEntry) -> Option<String> {
     Some(format!("approved by {}", signers.collect::<Vec<_>>().join(", ")))
 }
 
+/// Verifies one log, and compares the store with it.
 fn verify(
     context: &Context,
     environment: &str,
     source: &AuditSource,
     expected: Option<&Digest>,
-    format: Format,
-) -> Result<Exit, CliError> {
+) -> Result<Summary, CliError> {
     let runtime = context.runtime()?;
     let mut previous = AuditEntry::genesis();
     let mut count = 0;
@@ -253,27 +282,23 @@ fn verify(
         )
         .remedy("The store was changed without the service. Compare it with a backup."));
     }
-    if format == Format::Json {
-        let StoreCheck { stated_by, altered_before, .. } = &check;
-        context.printer.json(
-            &json!({ "environment": environment, "entries": count, "head": previous, "intact": true, "statedBy": stated_by, "alteredBefore": altered_before }),
-        );
-        return Ok(Exit::Done);
-    }
+    let StoreCheck { stated_by, altered_before, .. } = &check;
+    let document = json!({
+        "environment": environment, "entries": count, "head": previous, "intact": true, "statedBy": stated_by, "alteredBefore": altered_before,
+    });
     let mut text = format!("The audit log is intact: {count} entries.");
-    text.push_str(&match check.stated_by {
+    text.push_str(&match stated_by {
         Some(entry) => {
             format!("\nThe store matches entry {entry}: profiles, settings, tokens, every generation.")
         }
         None => "\nNo entry has a digest of the store yet; the next change adds one.".to_owned(),
     });
-    if !check.altered_before.is_empty() {
-        let entries: Vec<String> = check.altered_before.iter().map(ToString::to_string).collect();
-        text.push_str(&format!(
-            "\nThe store had been changed without the service before: entry {}.",
-            entries.join(", ")
-        ));
+    let (mut line, mut significance) = (format!("intact, {count} entries"), Significance::Quiet);
+    if !altered_before.is_empty() {
+        let entries = altered_before.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        text.push_str(&format!("\nThe store had been changed without the service before: entry {entries}."));
+        line = format!("{line}; changed without the service before entry {entries}");
+        significance = Significance::Listed;
     }
-    context.printer.out(&format!("{text}\nhead {previous}"));
-    Ok(Exit::Done)
+    Ok(Summary::new(significance, line, format!("{text}\nhead {previous}"), document))
 }

@@ -3,8 +3,11 @@
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
+        args::environments::EnvironmentsArgs,
         environment::Environment,
+        fleet::Fleet,
         ui::{
+            fleet_report::{Significance, Summary, SummaryLabels},
             format::document_of,
             table::table,
             wording::{describe_changes, format_time, short_author, short_commit},
@@ -18,10 +21,11 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailwright history prod\n  \
-    mailwright history prod --limit 100 --format json")]
+    mailwright history prod --limit 100 --format json\n  \
+    mailwright history 'cust-*'                       the last change of each, equal ones together")]
 pub(crate) struct History {
-    /// Environment
-    environment: String,
+    #[command(flatten)]
+    environments: EnvironmentsArgs,
     /// Number of generations to show
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
@@ -41,26 +45,37 @@ impl Runnable for History {
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let environment = Environment::find(context, &self.environment)?;
+        let labels =
+            SummaryLabels { notable: ("changed", "with generations"), quiet: ("empty", "without generations") };
+        let fleet = Fleet::from_args(context, &self.environments, &self.service)?;
+        fleet.run(context, self.format, &labels, |context, environment| self.history(context, environment))
+    }
+}
+
+impl History {
+    fn history(&self, context: &Context, environment: &Environment) -> Result<Summary, CliError> {
         let client = environment.client(context, &self.service)?;
         let page = context.runtime()?.block_on(client.generations(self.before, self.limit))?;
-        if self.format == Format::Json {
-            context.printer.json(&document_of(environment.name.as_str(), "generations", &page));
-            return Ok(Exit::Done);
-        }
-        if page.generations.is_empty() {
-            context.printer.out("No generations: nothing has changed since the store was created.");
-            return Ok(Exit::Done);
-        }
-        let rows = page.generations.iter().map(row);
-        context
-            .printer
-            .out(&table(&["generation", "at", "by", "how", "commit", "branch", "author", "signature", "what"], rows));
-        if let Some(next) = page.next_before {
+        let document = document_of(environment.name.as_str(), "generations", &page);
+        let Some(last) = page.generations.first() else {
+            let text = "No generations: nothing has changed since the store was created.".to_owned();
+            return Ok(Summary::new(Significance::Quiet, "no generations".to_owned(), text, document));
+        };
+        let head = ["generation", "at", "by", "how", "commit", "branch", "author", "signature", "what"];
+        let text = table(&head, page.generations.iter().map(row));
+        if let (Some(next), Format::Human) = (page.next_before, self.format) {
             context.printer.note(&format!("Older ones: mailwright history {} --before {next}", environment.name));
         }
-        Ok(Exit::Done)
+        Ok(Summary::new(Significance::Listed, describe_last(last), text, document))
     }
+}
+
+/// Describes a generation in one line, without its time, so that equal ones of several environments share a row.
+fn describe_last(generation: &Generation) -> String {
+    let cells = row(generation);
+    let [number, _, by, how, commit, .., what] = &cells[..] else { return String::new() };
+    let commit = if commit == "-" { String::new() } else { format!(", commit {commit}") };
+    format!("{number}: {how} by {by}{commit}: {what}")
 }
 
 fn row(generation: &Generation) -> Vec<String> {

@@ -1,6 +1,10 @@
 //! `mailwright token`: creates, lists and revokes the tokens that the service accepts.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde_json::json;
 
@@ -8,13 +12,26 @@ use crate::{
     api::NewToken,
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
-        args::values::parse_duration,
+        args::{
+            environments::{EnvironmentsArgs, SelectionArgs},
+            service::{PLACEHOLDER, expand_environment},
+            values::parse_duration,
+        },
         environment::{Environment, check_service},
-        ui::{format::document_of, table::table, wording::format_time},
+        fleet::{self, EnvironmentSet, Fleet},
+        ui::{
+            confirm::confirm,
+            fleet_report::{FleetReport, Significance, Summary, SummaryLabels, TaskResult},
+            format::document_of,
+            table::table,
+            wording::{count_of, format_time},
+        },
     },
+    client::Client,
+    fs::write_private,
     model::{
-        CompanyId, Function,
-        token::{Role, Scope},
+        Code, CompanyId, Function,
+        token::{Role, Scope, Token},
     },
     text::printable,
 };
@@ -39,8 +56,10 @@ fn parse_lifetime(text: &str) -> Result<Lifetime, CliError> {
     mailwright token list prod\n  \
     mailwright token revoke prod 1f0c63a2b4d5\n  \
     mailwright token create prod --name erp --role sender --replaces 1f0c63a2b4d5 > token\n  \
-    mailwright token create prod --name robot --role viewer --expires never > token")]
-pub(crate) struct Token {
+    mailwright token create 'cust-*' --name pipeline --role deployer --out 'tokens/{environment}'\n  \
+    mailwright token list 'cust-*'                    equal ones together\n  \
+    mailwright token revoke 'cust-*' --name pipeline")]
+pub(crate) struct TokenArgs {
     #[command(subcommand)]
     command: TokenCommand,
 }
@@ -49,8 +68,8 @@ pub(crate) struct Token {
 enum TokenCommand {
     /// Create a token; it is printed once, alone, on standard output
     Create {
-        /// Environment
-        environment: String,
+        #[command(flatten)]
+        environments: EnvironmentsArgs,
         /// Name of the owner; shown in the audit log and in drift reports
         #[arg(long)]
         name: String,
@@ -69,6 +88,9 @@ enum TokenCommand {
         /// Id of the token to replace: name, mail and idempotency keys are taken over
         #[arg(long, value_name = "ID")]
         replaces: Option<String>,
+        /// File for the token instead of standard output; `{environment}` in its name is replaced by the environment's name
+        #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+        out: Option<PathBuf>,
         /// Output format; `json` includes the token's id and expiry
         #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
         format: Format,
@@ -77,8 +99,8 @@ enum TokenCommand {
     },
     /// List the tokens, without their secrets
     List {
-        /// Environment
-        environment: String,
+        #[command(flatten)]
+        environments: EnvironmentsArgs,
         /// Output format
         #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
         format: Format,
@@ -99,11 +121,21 @@ enum TokenCommand {
         service: ServiceArgs,
     },
     /// Revoke a token; it is refused from then on
+    #[command(
+        override_usage = "mailwright token revoke ENV ID\n       mailwright token revoke ENV... --name NAME [--yes]"
+    )]
     Revoke {
-        /// Environment
-        environment: String,
-        /// Id of the token, as `list` shows it
-        id: String,
+        /// Environment and id of the token, as `list` shows it; with `--name`, environments
+        #[arg(value_name = "ENV ID|ENV...")]
+        names: Vec<String>,
+        /// Revoke all tokens with this name, in one or many environments
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        #[command(flatten)]
+        selection: SelectionArgs,
+        /// With `--name`: skip the confirmation prompt
+        #[arg(long, short = 'y', requires = "name")]
+        yes: bool,
         /// Output format
         #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
         format: Format,
@@ -112,7 +144,7 @@ enum TokenCommand {
     },
 }
 
-impl Runnable for Token {
+impl Runnable for TokenArgs {
     fn error_format(&self) -> ErrorFormat {
         match &self.command {
             TokenCommand::Create { format, .. }
@@ -125,13 +157,14 @@ impl Runnable for Token {
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         match &self.command {
             TokenCommand::Create {
-                environment,
+                environments,
                 name,
                 role,
                 companies,
                 functions,
                 expires,
                 replaces,
+                out,
                 format,
                 service,
             } => {
@@ -145,51 +178,111 @@ impl Runnable for Token {
                     expires_at: expires.0.map(|time| context.clock.now() + time),
                     replaces: replaces.clone(),
                 };
-                create(context, environment, &wanted, *format, service)
+                let creation = Creation { wanted, out: out.as_deref(), format: *format, service };
+                creation.run(context, environments)
             }
-            TokenCommand::List { environment, format, service } => list(context, environment, *format, service),
+            TokenCommand::List { environments, format, service } => {
+                let labels = SummaryLabels { notable: ("listed", "with tokens"), quiet: ("empty", "without tokens") };
+                let fleet = Fleet::from_args(context, environments, service)?;
+                fleet.run(context, *format, &labels, |context, environment| list(context, environment, service))
+            }
             TokenCommand::Confirm { environment, ids, format, service } => {
-                confirm(context, environment, ids, *format, service)
+                confirm_tokens(context, environment, ids, *format, service)
             }
-            TokenCommand::Revoke { environment, id, format, service } => {
-                revoke(context, environment, id, *format, service)
+            TokenCommand::Revoke { names, name: Some(name), selection, yes, format, service } => {
+                revoke_by_name(context, names, name, selection, *yes, *format, service)
             }
+            TokenCommand::Revoke { names, name: None, format, service, .. } => match &names[..] {
+                [environment, id] => revoke(context, environment, id, *format, service),
+                _ => Err(CliError::coded(Code::Usage, "exactly one environment and one id are required")
+                    .remedy("Use: mailwright token revoke ENV ID, or: mailwright token revoke ENV... --name NAME")),
+            },
         }
     }
 }
 
-fn create(
-    context: &Context,
-    environment: &str,
-    wanted: &NewToken,
+/// The tokens to create: one in each environment.
+struct Creation<'a> {
+    wanted: NewToken,
+    /// The file that each is written to.
+    out: Option<&'a Path>,
     format: Format,
-    service: &ServiceArgs,
-) -> Result<Exit, CliError> {
-    let environment = Environment::find(context, environment)?;
-    let client = environment.client(context, service)?;
-    let created = context.runtime()?.block_on(async {
-        check_service(&client, &environment.name).await?;
-        client.create_token(wanted).await.map_err(CliError::from)
-    })?;
-    let until = created
-        .token
-        .expires_at
-        .map_or("It does not expire.".to_owned(), |end| format!("It expires at {}.", format_time(end)));
-    context.printer.note(&format!(
-        "Token {} of `{}`, role {}. {until} It cannot be shown again:",
-        printable(&created.token.id),
-        printable(&created.token.name),
-        wanted.role.id()
-    ));
-    if format == Format::Json {
-        context.printer.json(&document_of(environment.name.as_str(), "created", &created));
-    } else {
-        context.printer.document(&created.secret);
-    }
-    Ok(Exit::Done)
+    service: &'a ServiceArgs,
 }
 
-fn confirm(
+impl Creation<'_> {
+    fn run(&self, context: &Context, environments: &EnvironmentsArgs) -> Result<Exit, CliError> {
+        let fleet = Fleet::from_args(context, environments, self.service)?;
+        if let Fleet::Many(_) = &fleet {
+            let has_placeholder = self.out.is_some_and(|out| out.to_string_lossy().contains(PLACEHOLDER));
+            if !has_placeholder && self.format != Format::Json {
+                return Err(CliError::coded(Code::Usage, "several tokens cannot be printed on standard output")
+                    .remedy("Write each to a file: `--out 'tokens/{environment}'`. `--format json` prints all."));
+            }
+            if self.wanted.replaces.is_some() {
+                return Err(CliError::coded(Code::Usage, "`--replaces` names a token of one environment")
+                    .remedy("Name one environment."));
+            }
+        }
+        let labels = SummaryLabels { notable: ("created", "created"), quiet: ("unchanged", "unchanged") };
+        fleet.run(context, self.format, &labels, |context, environment| self.create(context, environment))
+    }
+
+    fn create(&self, context: &Context, environment: &Environment) -> Result<Summary, CliError> {
+        let file = self.out.map(|out| expand_environment(out.to_owned(), &environment.name));
+        if let Some(file) = file.as_ref().filter(|file| file.symlink_metadata().is_ok()) {
+            return Err(CliError::coded(Code::Unwritable, format!("cannot write `{}`: it exists", file.display()))
+                .remedy("Remove the file, or name another one. No token was created."));
+        }
+        let client = environment.client(context, self.service)?;
+        let runtime = context.runtime()?;
+        let created = runtime.block_on(async {
+            check_service(&client, &environment.name).await?;
+            client.create_token(&self.wanted).await.map_err(CliError::from)
+        })?;
+        let (id, role) = (printable(&created.token.id).into_owned(), self.wanted.role.id());
+        if let Some(file) = &file
+            && let Err(error) = write_token(file, &created.secret)
+        {
+            // A token that cannot be stored is of no use to anyone.
+            let revoked = runtime.block_on(client.revoke_token(&created.token.id)).is_ok();
+            let state = if revoked {
+                "it was revoked".to_owned()
+            } else {
+                format!("revoke it: mailwright token revoke {} {id}", environment.name)
+            };
+            return Err(CliError::coded(Code::Unwritable, format!("cannot write `{}`: {error}", file.display()))
+                .detail(format!("the token {id} was created; {state}")));
+        }
+        let until = created
+            .token
+            .expires_at
+            .map_or("It does not expire.".to_owned(), |end| format!("It expires at {}.", format_time(end)));
+        let name = printable(&created.token.name).into_owned();
+        let shown_once = if file.is_none() { " It cannot be shown again:" } else { "" };
+        context.printer.note(&format!("Token {id} of `{name}`, role {role}. {until}{shown_once}"));
+        let mut document = document_of(environment.name.as_str(), "created", &created);
+        let text = match &file {
+            Some(file) => {
+                document["secret"] = json!(null);
+                document["file"] = json!(file);
+                format!("wrote {}", file.display())
+            }
+            None => created.secret,
+        };
+        Ok(Summary::new(Significance::Listed, format!("created {role} `{name}`"), text, document))
+    }
+}
+
+/// Writes a token to a file that others cannot read.
+fn write_token(file: &Path, token: &str) -> std::io::Result<()> {
+    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder)?;
+    }
+    write_private(file, format!("{token}\n").as_bytes())
+}
+
+fn confirm_tokens(
     context: &Context,
     environment: &str,
     ids: &[String],
@@ -239,26 +332,98 @@ fn revoke(
     Ok(Exit::Done)
 }
 
-fn list(context: &Context, environment: &str, format: Format, service: &ServiceArgs) -> Result<Exit, CliError> {
-    let environment = Environment::find(context, environment)?;
+/// Revokes the tokens of a name in one or many environments. Lists them first, and asks once.
+fn revoke_by_name(
+    context: &Context,
+    patterns: &[String],
+    name: &str,
+    selection: &SelectionArgs,
+    yes: bool,
+    format: Format,
+    service: &ServiceArgs,
+) -> Result<Exit, CliError> {
+    let repository = Arc::new(context.repository()?);
+    let (set, several) = match Fleet::find(context, &repository, patterns, selection, service)? {
+        Fleet::Single(environment) => (EnvironmentSet::of(environment), false),
+        Fleet::Many(set) if set.print_if_empty(context, format) => return Ok(Exit::Done),
+        Fleet::Many(set) => (set, true),
+    };
+    let (parallel, summary_only) = (selection.parallel(), selection.summary);
+    let now = context.clock.now();
+    let headline = |(_, tokens): &(Client, Vec<Token>)| count_of(tokens.len(), "token");
+    let found = set.run(context, headline, |context, environment| {
+        let client = environment.client(context, service)?;
+        let list = context.runtime()?.block_on(async {
+            check_service(&client, &environment.name).await?;
+            client.tokens().await.map_err(CliError::from)
+        })?;
+        let is_meant = |token: &Token| token.name == name && token.is_in_effect(now);
+        Ok((client, list.tokens.into_iter().filter(is_meant).collect()))
+    })?;
+    let (mut to_revoke, mut done) = (Vec::new(), Vec::new());
+    for TaskResult { name: environment, notes, result } in found {
+        let result = match result {
+            Ok((_, tokens)) if tokens.is_empty() => {
+                let line = format!("no token `{}` in effect", printable(name));
+                Ok(Summary::new(Significance::Quiet, line.clone(), line, json!({ "tokens": [] })))
+            }
+            Ok(found) => {
+                to_revoke.push((environment, found));
+                continue;
+            }
+            Err(error) => Err(error),
+        };
+        done.push(TaskResult { name: environment, notes, result });
+    }
+    let tokens: usize = to_revoke.iter().map(|(_, (_, tokens))| tokens.len()).sum();
+    if tokens > 0 {
+        let (tokens, environments) = (count_of(tokens, "token"), count_of(to_revoke.len(), "environment"));
+        let question = format!("Revoke {tokens} named `{}` in {environments}?", printable(name));
+        confirm(context, yes, &question, "Pass `--yes` to skip the prompt.")?;
+    }
+    let headline = |revoked: &Vec<Token>| count_of(revoked.len(), "token");
+    let revoked = fleet::run_parallel(context, parallel, to_revoke, headline, |context, (client, tokens)| {
+        let mut revoked = Vec::new();
+        for token in tokens {
+            revoked.push(context.runtime()?.block_on(client.revoke_token(&token.id))?);
+        }
+        Ok(revoked)
+    })?;
+    done.extend(revoked.into_iter().map(|TaskResult { name, notes, result }| {
+        let result = result.map(|revoked| {
+            let lines = revoked
+                .iter()
+                .map(|token| format!("Token {} of `{}` is revoked.", printable(&token.id), printable(&token.name)));
+            let text = lines.collect::<Vec<_>>().join("\n");
+            let line = format!("revoked {}", count_of(revoked.len(), "token"));
+            Summary::new(Significance::Listed, line, text, json!({ "tokens": revoked }))
+        });
+        TaskResult { name, notes, result }
+    }));
+    done.sort_by(|a, b| a.name.cmp(&b.name));
+    if !several && let Some(TaskResult { result, .. }) = done.pop() {
+        return result?.print(context, format);
+    }
+    let labels =
+        SummaryLabels { notable: ("revoked", "with revoked tokens"), quiet: ("unchanged", "without such a token") };
+    FleetReport::new(done, Some(&repository)).summary_only(summary_only).print(context, format, &labels)
+}
+
+fn list(context: &Context, environment: &Environment, service: &ServiceArgs) -> Result<Summary, CliError> {
     let client = environment.client(context, service)?;
     let list = context.runtime()?.block_on(async {
         check_service(&client, &environment.name).await?;
         client.tokens().await.map_err(CliError::from)
     })?;
-    if format == Format::Json {
-        context.printer.json(&document_of(environment.name.as_str(), "tokens", &list));
-        return Ok(Exit::Done);
-    }
     let now = context.clock.now();
+    let describe_state = |token: &Token| match (token.revoked_at, token.expires_at) {
+        (Some(at), _) => format!("revoked {}", at.strftime("%Y-%m-%d")),
+        (None, _) if token.suspended_at.is_some() => "suspended: confirm or revoke it".to_owned(),
+        (None, Some(end)) if end <= now => format!("expired {}", end.strftime("%Y-%m-%d")),
+        (None, Some(end)) => format!("until {}", end.strftime("%Y-%m-%d")),
+        (None, None) => "does not expire".to_owned(),
+    };
     let rows = list.tokens.iter().map(|token| {
-        let state = match (token.revoked_at, token.expires_at) {
-            (Some(at), _) => format!("revoked {}", at.strftime("%Y-%m-%d")),
-            (None, _) if token.suspended_at.is_some() => "suspended: confirm or revoke it".to_owned(),
-            (None, Some(end)) if end <= now => format!("expired {}", end.strftime("%Y-%m-%d")),
-            (None, Some(end)) => format!("until {}", end.strftime("%Y-%m-%d")),
-            (None, None) => "does not expire".to_owned(),
-        };
         vec![
             token.id.clone(),
             token.name.clone(),
@@ -266,11 +431,16 @@ fn list(context: &Context, environment: &str, format: Format, service: &ServiceA
             describe_limit(token.scope.companies.iter().map(CompanyId::as_str)),
             describe_limit(token.scope.functions.iter().map(|function| function.id())),
             format_time(token.created_at),
-            state,
+            describe_state(token),
         ]
     });
-    context.printer.out(&table(&["id", "name", "role", "companies", "functions", "created", "state"], rows));
-    Ok(Exit::Done)
+    let text = table(&["id", "name", "role", "companies", "functions", "created", "state"], rows);
+    let in_effect = list.tokens.iter().filter(|token| token.is_in_effect(now));
+    let described =
+        in_effect.map(|token| format!("{} ({}, {})", printable(&token.name), token.role.id(), describe_state(token)));
+    let line = described.collect::<Vec<_>>().join(", ");
+    let significance = if line.is_empty() { Significance::Quiet } else { Significance::Listed };
+    Ok(Summary::new(significance, line, text, document_of(environment.name.as_str(), "tokens", &list)))
 }
 
 /// Lists what a token is limited to; `all` if it is not limited.

@@ -28,6 +28,9 @@ pub(super) struct HoldArgs {
     /// Duration: 30m, 2h, 3d [default: until it is released]
     #[arg(long = "for", value_name = "TIME")]
     lasting: Option<HumanDuration>,
+    /// For several environments: skip the confirmation prompt
+    #[arg(long, short)]
+    pub(super) yes: bool,
 }
 
 impl HoldArgs {

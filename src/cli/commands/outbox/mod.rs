@@ -3,6 +3,7 @@
 
 mod hold;
 mod list;
+mod many;
 mod replay;
 mod resolve;
 mod selection;
@@ -12,12 +13,14 @@ mod status;
 use std::{
     io::{IsTerminal as _, Write as _},
     path::PathBuf,
+    sync::Arc,
 };
 
 use uuid::Uuid;
 
 use hold::HoldArgs;
 use list::{List, message_table};
+use many::ManyOutboxes;
 use replay::Replay;
 use resolve::Resolve;
 use selection::{MessageSelection, OneMessage, find_message_id, is_message_id};
@@ -28,8 +31,9 @@ use crate::{
     api::messages::{Action, ActionOptions},
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
-        args::environment::EnvironmentArg,
+        args::{environment::EnvironmentArg, environments::SelectionArgs},
         environment::Environment,
+        fleet::Fleet,
         ui::{
             confirm::confirm,
             format::document_of,
@@ -55,13 +59,21 @@ use crate::{
     mailwright outbox replay prod 01980c1e-...\n  \
     mailwright outbox replay prod --status failed --dry-run\n  \
     mailwright outbox resolve prod 01980c1e-... --delivered --reason 'in Sent Items, 14:02'\n  \
-    mailwright outbox hold prod --company EDU1 --reason 'wrong price list' --for 2h\n\n\
+    mailwright outbox hold prod --company EDU1 --reason 'wrong price list' --for 2h\n  \
+    mailwright outbox status 'cust-*'                       many; those with trouble are last\n  \
+    mailwright outbox retry 'cust-*' --status queued        counts, then asks once\n\n\
     `delivered` means that the mail server or Exchange has accepted the message. A\n\
     later bounce is sent to the sender's mailbox. `unknown` means that the message\n\
     may have been accepted; `resolve` records the outcome.")]
 pub(crate) struct Outbox {
     #[command(subcommand)]
     command: OutboxCommand,
+    /// Only environments with these labels: region=emea, tier!=test (can be repeated)
+    #[arg(short = 'l', long, global = true, value_name = "LABELS")]
+    selector: Vec<String>,
+    /// For several environments: only counts and environments with trouble
+    #[arg(long, global = true)]
+    summary: bool,
     /// Output format
     #[arg(long, global = true, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
@@ -78,9 +90,21 @@ enum OutboxCommand {
     /// Show one message with every attempt
     Show(OneMessage),
     /// Retry waiting messages now
-    Retry(MessageSelection),
+    Retry {
+        #[command(flatten)]
+        selection: MessageSelection,
+        /// For several environments: skip the confirmation prompt
+        #[arg(long, short)]
+        yes: bool,
+    },
     /// Cancel waiting messages
-    Cancel(MessageSelection),
+    Cancel {
+        #[command(flatten)]
+        selection: MessageSelection,
+        /// For several environments: skip the confirmation prompt
+        #[arg(long, short)]
+        yes: bool,
+    },
     /// Send failed and unknown messages again to the recipients that they did not reach
     Replay(Replay),
     /// Record the outcome of unknown messages: delivered or failed
@@ -104,6 +128,12 @@ enum OutboxCommand {
         /// Hold id
         #[arg(value_name = "ID")]
         id: Vec<String>,
+        /// For several environments: release the holds with this reason
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// For several environments: skip the confirmation prompt
+        #[arg(long, short)]
+        yes: bool,
     },
     /// Accept mail again after the store was restored from a backup
     ConfirmRestore {
@@ -121,6 +151,14 @@ impl Runnable for Outbox {
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        if self.selects_several() {
+            let repository = Arc::new(context.repository()?);
+            let patterns: Vec<String> = self.command.environment().environment.clone().into_iter().collect();
+            let fleet = Fleet::find(context, &repository, &patterns, &self.selection(), &self.service)?;
+            if let Fleet::Many(set) = fleet {
+                return ManyOutboxes { outbox: self, context }.run(set);
+            }
+        }
         match &self.command {
             OutboxCommand::Status(Status { environment, .. })
             | OutboxCommand::Holds(environment)
@@ -129,7 +167,7 @@ impl Runnable for Outbox {
             }
             OutboxCommand::List(list) => self.start(context, list.environment.find(context)?, Vec::new()),
             OutboxCommand::Hold(hold) => self.start(context, hold.environment.find(context)?, Vec::new()),
-            OutboxCommand::Release { environment, id } => {
+            OutboxCommand::Release { environment, id, .. } => {
                 let (environment, ids) = environment.find_before(context, id, |_| true)?;
                 self.start(context, environment, ids)
             }
@@ -137,14 +175,33 @@ impl Runnable for Outbox {
                 let (environment, ids) = message.environment.find_before(context, &message.id, is_message_id)?;
                 self.start(context, environment, ids)
             }
-            OutboxCommand::Retry(selection)
-            | OutboxCommand::Cancel(selection)
+            OutboxCommand::Retry { selection, .. }
+            | OutboxCommand::Cancel { selection, .. }
             | OutboxCommand::Replay(Replay { selection, .. })
             | OutboxCommand::Resolve(Resolve { selection, .. }) => {
                 let (environment, ids) = selection.environment.find_before(context, &selection.ids, is_message_id)?;
                 selection.check(&ids)?;
                 self.start(context, environment, ids)
             }
+        }
+    }
+}
+
+impl OutboxCommand {
+    /// Returns the environment of the command line.
+    fn environment(&self) -> &EnvironmentArg {
+        match self {
+            Self::Status(Status { environment, .. })
+            | Self::Holds(environment)
+            | Self::ConfirmRestore { environment, .. }
+            | Self::Release { environment, .. } => environment,
+            Self::List(list) => &list.environment,
+            Self::Hold(hold) => &hold.environment,
+            Self::Show(message) | Self::Export { message, .. } => &message.environment,
+            Self::Retry { selection, .. }
+            | Self::Cancel { selection, .. }
+            | Self::Replay(Replay { selection, .. })
+            | Self::Resolve(Resolve { selection, .. }) => &selection.environment,
         }
     }
 }
@@ -184,6 +241,23 @@ impl Target {
 }
 
 impl Outbox {
+    /// Returns true if the command line selects environments by a pattern or by labels.
+    fn selects_several(&self) -> bool {
+        let named = self.command.environment().environment.as_deref();
+        !self.selector.is_empty() || named.is_some_and(|name| name.contains(['*', '?', '[', '{']))
+    }
+
+    fn selection(&self) -> SelectionArgs {
+        SelectionArgs { selector: self.selector.clone(), summary: self.summary, ..SelectionArgs::default() }
+    }
+
+    /// Returns the environments as they were named, for the next command.
+    fn describe_environments(&self) -> String {
+        let named = self.command.environment().environment.iter().map(|pattern| format!("'{pattern}'"));
+        let filters = self.selector.iter().map(|labels| format!("-l '{labels}'"));
+        named.chain(filters).collect::<Vec<_>>().join(" ")
+    }
+
     /// Creates the client for an environment's service, and runs the subcommand.
     fn start(&self, context: &Context, environment: Environment, ids: Vec<String>) -> Result<Exit, CliError> {
         let client = environment.client(context, &self.service)?;
@@ -204,10 +278,10 @@ impl Outbox {
                 let detail = client.message(target.message_id().await?).await?;
                 self.print(context, target, "detail", &detail, || describe_message(&detail));
             }
-            OutboxCommand::Retry(selection) => {
+            OutboxCommand::Retry { selection, .. } => {
                 return self.apply_action(context, target, selection, Action::Retry).await;
             }
-            OutboxCommand::Cancel(selection) => {
+            OutboxCommand::Cancel { selection, .. } => {
                 return self.apply_action(context, target, selection, Action::Cancel).await;
             }
             OutboxCommand::Replay(replay) => return replay.run(self, context, target).await,

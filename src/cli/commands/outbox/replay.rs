@@ -36,13 +36,13 @@ pub(super) struct Replay {
     pub(super) selection: MessageSelection,
     /// Send to all recipients, including those that it reached, and include delivered and cancelled messages
     #[arg(long, alias = "again")]
-    all_recipients: bool,
+    pub(super) all_recipients: bool,
     /// List the messages and recipients without sending
     #[arg(long, conflicts_with = "yes")]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// Skip the confirmation prompt
     #[arg(long, short)]
-    yes: bool,
+    pub(super) yes: bool,
 }
 
 impl Replay {
@@ -51,27 +51,7 @@ impl Replay {
         let Self { selection, all_recipients, dry_run, yes } = self;
         let client = &target.client;
         let messages = selection.fetch(client, &target.message_ids().await?).await?;
-        let is_refused = |message: &&Message| matches!(message.status, Status::Delivered | Status::Cancelled);
-        let refused: Vec<&Message> = messages.iter().filter(is_refused).collect();
-        if let Some(first) = refused.first().filter(|_| !all_recipients) {
-            let shown: Vec<String> = refused.iter().take(5).map(|message| message.id.to_string()).collect();
-            let more = if refused.len() > shown.len() { ", ..." } else { "" };
-            return Err(CliError::coded(
-                Code::MessageAlreadySent,
-                format!(
-                    "cannot replay {} of {} messages: they were {} before ({}{more})",
-                    refused.len(),
-                    messages.len(),
-                    if refused.iter().all(|message| message.status == first.status) {
-                        first.status.id()
-                    } else {
-                        "delivered or cancelled"
-                    },
-                    shown.join(", ")
-                ),
-            )
-            .remedy("Omit them, or pass `--all-recipients` to send them again to all recipients."));
-        }
+        check_not_sent(&messages, *all_recipients)?;
         let planned: Vec<PlannedReplay<'_>> =
             messages.iter().map(|message| PlannedReplay::new(message, *all_recipients)).collect();
         if *dry_run && outbox.format == Format::Json {
@@ -102,6 +82,32 @@ impl Replay {
             })
             .await
     }
+}
+
+/// Returns an error if messages were delivered or cancelled, unless they are sent to all recipients again.
+pub(super) fn check_not_sent(messages: &[Message], all_recipients: bool) -> Result<(), CliError> {
+    let is_refused = |message: &&Message| matches!(message.status, Status::Delivered | Status::Cancelled);
+    let refused: Vec<&Message> = messages.iter().filter(is_refused).collect();
+    if let Some(first) = refused.first().filter(|_| !all_recipients) {
+        let shown: Vec<String> = refused.iter().take(5).map(|message| message.id.to_string()).collect();
+        let more = if refused.len() > shown.len() { ", ..." } else { "" };
+        return Err(CliError::coded(
+            Code::MessageAlreadySent,
+            format!(
+                "cannot replay {} of {} messages: they were {} before ({}{more})",
+                refused.len(),
+                messages.len(),
+                if refused.iter().all(|message| message.status == first.status) {
+                    first.status.id()
+                } else {
+                    "delivered or cancelled"
+                },
+                shown.join(", ")
+            ),
+        )
+        .remedy("Omit them, or pass `--all-recipients` to send them again to all recipients."));
+    }
+    Ok(())
 }
 
 /// A message to send again, with its recipients and their last status.

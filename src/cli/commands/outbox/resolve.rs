@@ -31,15 +31,21 @@ pub(super) struct Resolve {
     reason: String,
     /// Skip the confirmation prompt
     #[arg(long, short)]
-    yes: bool,
+    pub(super) yes: bool,
 }
 
 impl Resolve {
+    /// Returns the outcome to record.
+    pub(super) fn resolved(&self) -> Resolved {
+        let outcome = if self.delivered { ResolvedOutcome::Delivered } else { ResolvedOutcome::Failed };
+        Resolved { outcome, reason: self.reason.clone() }
+    }
+
     /// Records the outcome of the messages. Asks first if they were selected by their status.
     pub(super) async fn run(&self, outbox: &Outbox, context: &Context, target: &Target) -> Result<Exit, CliError> {
         let client = &target.client;
-        let outcome = if self.delivered { ResolvedOutcome::Delivered } else { ResolvedOutcome::Failed };
-        let resolved = Resolved { outcome, reason: self.reason.clone() };
+        let resolved = self.resolved();
+        let outcome = resolved.outcome;
         let ids: Vec<Uuid> = if self.selection.status.is_some() {
             let messages = self.selection.fetch(client, &[]).await?;
             if outbox.format != Format::Json {

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,6 +17,7 @@ use crate::{
         args::identity::IdentityArgs,
         commands::secrets::{
             files::{read_age, write_age},
+            names::SecretNames,
             ownership::{OwnershipCheck, ValueIndex},
             recipients_file::{check_not_public, read_recipients},
             scratch::Scratch,
@@ -24,25 +26,29 @@ use crate::{
             value,
         },
         environment::Environment,
+        fleet::Fleet,
+        ui::fleet_report::{FleetReport, Significance, Summary, SummaryLabels, TaskResult},
         variables,
     },
     config::Repository,
-    model::Code,
-    secrets::{Header, open, seal_for},
+    model::{Code, Destination, SecretReference},
+    secrets::{Header, Recipients, open, seal_for},
 };
 
 /// Open a secret in an editor, and seal the result
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
-    mailwright secrets edit prod remittance/certificate --identity ~/.config/age/keys.txt\n\n\
+#[command(
+    override_usage = "mailwright secrets edit ENV... NAME/KEY",
+    after_help = "Examples:\n  \
+    mailwright secrets edit prod remittance/certificate --identity ~/.config/age/keys.txt\n  \
+    mailwright secrets edit 'cust-*' relay/password       one value for all, if all have the same\n\n\
     The editor is VISUAL or EDITOR. While it is edited, the text is stored in memory\n\
     only (XDG_RUNTIME_DIR or /dev/shm), and it is wiped afterwards. Without such a\n\
-    folder, `--on-disk` is required. An unchanged value is not sealed again.")]
+    folder, `--on-disk` is required. An unchanged value is not sealed again."
+)]
 pub(super) struct Edit {
-    /// Environment
-    environment: String,
-    /// Secret: NAME/KEY
-    name: String,
+    #[command(flatten)]
+    names: SecretNames,
     /// Store the text on disk while it is edited if there is no folder in memory
     #[arg(long)]
     on_disk: bool,
@@ -59,14 +65,84 @@ impl Runnable for Edit {
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let environment = Environment::find(context, &self.environment)?;
-        let reference = parse_reference(&environment.name, &self.name)?;
+        let (fleet, secret) = self.names.find(context, None)?;
+        let (environments, several) = match fleet {
+            Fleet::Single(environment) => (vec![environment], false),
+            Fleet::Many(set) if set.print_if_empty(context, self.format) => return Ok(Exit::Done),
+            Fleet::Many(set) => (set.environments, true),
+        };
+        let Some(repository) = environments.first().map(|first| Arc::clone(&first.repository)) else {
+            return Ok(Exit::Done);
+        };
+        // The values are only edited together if all can be read, and are the same.
+        let open = |environment| self.open(environment, secret);
+        let opened = environments.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let Some(first) = opened.first() else { return Ok(Exit::Done) };
+        if let Some(other) = opened.iter().find(|one| one.before.expose_secret() != first.before.expose_secret()) {
+            let (one, other) = (&first.environment.name, &other.environment.name);
+            return Err(CliError::coded(
+                Code::InvalidValue,
+                format!("cannot edit `{secret}` of several environments: the values of {one} and {other} differ"),
+            )
+            .remedy(
+                "Edit one environment at a time, or give all the same value: `mailwright secrets set ENV... NAME/KEY`.",
+            ));
+        }
+        let after = edit_text(context, &first.before, &self.scratch()?)?;
+        let results = opened.iter().map(|opened| {
+            let result = opened.seal(context, &after);
+            TaskResult { name: opened.environment.name.clone(), notes: String::new(), result }
+        });
+        if several {
+            let labels = SummaryLabels { notable: ("sealed", "sealed"), quiet: ("unchanged", "unchanged") };
+            let report = FleetReport::new(results.collect(), Some(&repository));
+            return report.summary_only(self.names.selection.summary).print(context, self.format, &labels);
+        }
+        for TaskResult { result, .. } in results {
+            result?.print(context, self.format)?;
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// A secret that was decrypted.
+struct OpenedSecret {
+    environment: Environment,
+    reference: SecretReference,
+    path: PathBuf,
+    recipients: Recipients,
+    destination: Destination,
+    before: SecretSlice<u8>,
+}
+
+impl OpenedSecret {
+    /// Seals the edited text, unless it is unchanged.
+    fn seal(&self, context: &Context, after: &[u8]) -> Result<Summary, CliError> {
+        let Self { environment, reference, path, recipients, destination, before } = self;
+        let after = value::prepare_edited(context, environment, reference, before, after)?;
+        if after.expose_secret() == before.expose_secret() {
+            let text = "No changes; nothing was sealed.".to_owned();
+            return Ok(Summary::new(Significance::Quiet, "unchanged".to_owned(), text, json!({ "sealed": null })));
+        }
+        let sealed = seal_for(&after, recipients, &fresh_value_id()?, &destination.digest(&environment.name))
+            .map_err(|error| seal_error(reference, &error))?;
+        write_age(environment, path, &sealed)?;
+        let sealed_for = describe_destination(destination, &environment.name);
+        let text = format!("sealed {} {sealed_for}", path.display());
+        Ok(Summary::new(Significance::Listed, format!("sealed for {destination}"), text, json!({ "sealed": path })))
+    }
+}
+
+impl Edit {
+    /// Decrypts the secret of one environment.
+    fn open(&self, environment: Environment, secret: &str) -> Result<OpenedSecret, CliError> {
+        let reference = parse_reference(&environment.name, secret)?;
         let root = environment.repository.root();
         let recipients = read_recipients(root, &environment.name)?;
         check_not_public(&environment, &recipients)?;
         let path = Repository::secret_path(&environment.name, &reference);
         let file = read_age(root, &path).map_err(|error| {
-            error.remedy(format!("Seal a first value: mailwright secrets set {} {reference}", self.environment))
+            error.remedy(format!("Seal a first value: mailwright secrets set {} {reference}", environment.name))
         })?;
         let destination = find_destination(&environment, &reference)?;
         // Checked before the file is opened: a value that belongs elsewhere must not be shown or sealed.
@@ -79,28 +155,7 @@ impl Runnable for Edit {
         }
         let identities = self.identities.load(std::iter::once(file.as_slice()))?;
         let before = open(&file, identities.iter()).map_err(|error| open_error(&path, &error))?;
-        let after = edit_text(context, &before, &self.scratch()?)?;
-        let after = value::prepare_edited(context, &environment, &reference, &before, &after)?;
-        if after.expose_secret() == before.expose_secret() {
-            return Ok(self.report(context, None));
-        }
-        let sealed = seal_for(&after, &recipients, &fresh_value_id()?, &destination.digest(&environment.name))
-            .map_err(|error| seal_error(&reference, &error))?;
-        write_age(&environment, &path, &sealed)?;
-        Ok(self.report(context, Some((&path, &describe_destination(&destination, &environment.name)))))
-    }
-}
-
-impl Edit {
-    fn report(&self, context: &Context, sealed: Option<(&Path, &str)>) -> Exit {
-        match sealed {
-            _ if self.format == Format::Json => {
-                context.printer.json(&json!({ "sealed": sealed.map(|(path, _)| path) }));
-            }
-            Some((path, sealed_for)) => context.printer.out(&format!("sealed {} {sealed_for}", path.display())),
-            None => context.printer.out("No changes; nothing was sealed."),
-        }
-        Exit::Done
+        Ok(OpenedSecret { environment, reference, path, recipients, destination, before })
     }
 
     /// Creates a folder in memory, or on disk if that is allowed.

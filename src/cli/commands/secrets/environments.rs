@@ -80,3 +80,25 @@ pub(super) fn nothing_found(nothing: &str, queried: (usize, usize)) -> String {
         }
     }
 }
+
+/// Describes the services that could not be queried. Those with the same reason share a line.
+pub(super) fn describe_unreachable<'a>(
+    unreachable: impl IntoIterator<Item = (&'a EnvironmentName, &'a CliError)>,
+) -> Vec<String> {
+    let mut groups: Vec<(&str, Vec<&EnvironmentName>)> = Vec::new();
+    for (name, error) in unreachable {
+        match groups.iter_mut().find(|(message, _)| *message == error.message) {
+            Some((_, names)) => names.push(name),
+            None => groups.push((&error.message, vec![name])),
+        }
+    }
+    let describe = |(message, names): (&str, Vec<&EnvironmentName>)| {
+        let others = match names.len() {
+            0 | 1 => String::new(),
+            count => format!(" and {}", count_of(count - 1, "other")),
+        };
+        let first = names.first().map_or("", |name| name.as_str());
+        format!("{first}{others}: cannot query its service: {message}")
+    };
+    groups.into_iter().map(describe).collect()
+}

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
-        commands::secrets::environments::{EnvironmentFilter, nothing_found},
+        commands::secrets::environments::{EnvironmentFilter, describe_unreachable, nothing_found},
         environment::{self, Environment},
         ui::table::table,
     },
@@ -85,8 +85,8 @@ impl Runnable for Expiring {
             context.printer.json(&document);
         } else {
             self.print_table(context, now, &rows, unseen, (count, unreachable.len()));
-            for (name, error) in &unreachable {
-                context.printer.note(&format!("{name}: cannot query its service: {}", error.message));
+            for line in describe_unreachable(&unreachable) {
+                context.printer.note(&line);
             }
         }
         if !unreachable.is_empty() {

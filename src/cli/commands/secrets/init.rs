@@ -3,6 +3,7 @@
 use std::{
     fmt::Write as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde_json::json;
@@ -10,9 +11,15 @@ use serde_json::json;
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
+        args::environments::SelectionArgs,
         commands::secrets::recipients_file::{check_not_public, recipients_path},
         environment::Environment,
-        ui::age_prompt::AgePrompt,
+        fleet::Fleet,
+        ui::{
+            age_prompt::AgePrompt,
+            fleet_report::{Significance, Summary, SummaryLabels},
+            wording::count_of,
+        },
     },
     fs::write_atomically,
     model::Code,
@@ -24,18 +31,22 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailwright secrets init prod age1qz...                       the service's recipient\n  \
-    mailwright secrets init prod --from-service \"$(cat ~/.ssh/id_ed25519.pub)\"\n\n\
+    mailwright secrets init prod --from-service \"$(cat ~/.ssh/id_ed25519.pub)\"\n  \
+    mailwright secrets init 'cust-*' --from-service age1qz...    many; existing files are left out\n\n\
     Recipients: age1... (X25519), ssh-ed25519, ssh-rsa, age1tag1.../age1tagpq1...\n\
     (hardware), age1NAME1... (plugins). An existing file is not changed: edit it,\n\
     and run `mailwright secrets rekey ENV`.")]
 pub(super) struct Init {
-    /// Environment
+    /// Environment: a name, or a pattern such as 'prod-*'
+    #[arg(value_name = "ENV")]
     environment: String,
     /// Recipients: age recipients or SSH public keys, each in quotes
     recipients: Vec<String>,
     /// Add the recipient of the running service
     #[arg(long)]
     from_service: bool,
+    #[command(flatten)]
+    selection: SelectionArgs,
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
@@ -49,11 +60,35 @@ impl Runnable for Init {
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let environment = Environment::find(context, &self.environment)?;
+        let labels = SummaryLabels { notable: ("written", "written"), quiet: ("existing", "left out, which exist") };
+        let repository = Arc::new(context.repository()?);
+        let patterns = std::slice::from_ref(&self.environment);
+        let fleet = if self.from_service {
+            Fleet::find(context, &repository, patterns, &self.selection, &self.service)?
+        } else {
+            Fleet::without_services(context, &repository, patterns, &self.selection)?
+        };
+        let several = matches!(fleet, Fleet::Many(_));
+        let exit =
+            fleet.run(context, self.format, &labels, |context, environment| self.write(context, environment, several));
+        if !self.from_service && (exit.is_ok() || several) {
+            context.printer.note("The recipient of the service must be in the file, or it cannot decrypt the secrets; its first start prints it.");
+        }
+        exit
+    }
+}
+
+impl Init {
+    /// Writes the file of one environment. Of several, those that have one are left out.
+    fn write(&self, context: &Context, environment: &Environment, several: bool) -> Result<Summary, CliError> {
         let path = recipients_path(&environment.name);
         let root = environment.repository.root();
         let target = root.join(&path);
         if target.exists() {
+            if several {
+                let line = format!("`{}` exists", path.display());
+                return Ok(Summary::new(Significance::Quiet, line, String::new(), json!({ "wrote": [] })));
+            }
             return Err(CliError::coded(Code::RecipientsInvalid, format!("`{}` already exists", path.display()))
                 .remedy(format!("Edit it, and run `mailwright secrets rekey {}`.", environment.name)));
         }
@@ -77,7 +112,7 @@ impl Runnable for Init {
                 .remedy("Name at least one recipient, or pass `--from-service`. An identity (AGE-SECRET-KEY-...) is private and must not be used here.")
         })?;
         // The service may have been started with `--demo`.
-        check_not_public(&environment, &recipients)?;
+        check_not_public(environment, &recipients)?;
         let failed = |error: std::io::Error| {
             CliError::coded(Code::Unwritable, format!("cannot write `{}`: {error}", path.display()))
         };
@@ -87,17 +122,9 @@ impl Runnable for Init {
         write_atomically(&target, text.as_bytes()).map_err(failed)?;
         let mut wrote = vec![path];
         wrote.extend(write_git_attributes(root)?);
-        if self.format == Format::Json {
-            context.printer.json(&json!({ "wrote": wrote }));
-        } else {
-            for path in &wrote {
-                context.printer.out(&format!("wrote {}", path.display()));
-            }
-        }
-        if !self.from_service {
-            context.printer.note("The recipient of the service must be in the file, or it cannot decrypt the secrets; its first start prints it.");
-        }
-        Ok(Exit::Done)
+        let text = wrote.iter().map(|path| format!("wrote {}", path.display())).collect::<Vec<_>>().join("\n");
+        let line = format!("wrote {}", count_of(recipients.texts().count(), "recipient"));
+        Ok(Summary::new(Significance::Listed, line, text, json!({ "wrote": wrote })))
     }
 }
 

@@ -1,18 +1,27 @@
 //! `mailwright secrets list`: lists names, recipients and uses, without values.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::json;
 
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable,
+        args::environments::EnvironmentsArgs,
         commands::secrets::{
             files::{list_files, read_age},
             recipients_file::read_recipients,
         },
         environment::Environment,
-        ui::table::table,
+        fleet::Fleet,
+        ui::{
+            fleet_report::{Significance, Summary, SummaryLabels},
+            table::table,
+            wording::count_of,
+        },
     },
     secrets::{Header, fingerprint},
 };
@@ -21,15 +30,16 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailwright secrets list prod\n  \
-    mailwright secrets list prod --format json\n\n\
+    mailwright secrets list prod --format json\n  \
+    mailwright secrets list 'cust-*'                equal ones together\n\n\
     Needs no key. `bound by` shows what binds a secret to its destination:\n\
     `destination` (written in the file), or `value-id` or `file` (stored in the\n\
     service when it first accepted the secret). The recipients are in the headers\n\
     that `secrets set` writes; for a file of another program only their kinds are\n\
     known.")]
 pub(super) struct List {
-    /// Environment
-    environment: String,
+    #[command(flatten)]
+    environments: EnvironmentsArgs,
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
@@ -41,60 +51,72 @@ impl Runnable for List {
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let environment = Environment::find(context, &self.environment)?;
-        let root = environment.repository.root();
-        let used = environment.repository.used_secrets(&environment.name);
-        let found = list_files(root, &environment.name)?;
-        let present: BTreeMap<_, _> = found.secrets.into_iter().collect();
-        let staged: BTreeMap<_, _> = found.next.into_iter().collect();
-        let known: BTreeMap<String, String> = read_recipients(root, &environment.name)
-            .map(|recipients| recipients.texts().map(|text| (fingerprint(text), text.to_owned())).collect())
-            .unwrap_or_default();
-        let names: BTreeSet<_> = used.keys().chain(present.keys()).chain(staged.keys()).collect();
-        let mut rows = Vec::new();
-        let mut documents = Vec::new();
-        for name in names {
-            let uses = used.get(name).cloned().unwrap_or_default();
-            let users = uses.names();
-            let header = match present.get(name) {
-                None => None,
-                Some(path) => Some(Header::read(&read_age(root, path)?)),
-            };
-            let (state, to) = match &header {
-                None => ("missing", Vec::new()),
-                Some(Err(_)) => ("not an age file", Vec::new()),
-                Some(Ok(header)) => {
-                    (if users.is_empty() { "unused" } else { "ok" }, describe_recipients(header, &known))
-                }
-            };
-            let digest = header.as_ref().and_then(|header| header.as_ref().ok()).map(|header| header.digest.clone());
-            let binding = header.as_ref().and_then(|header| header.as_ref().ok()).map(|header| header.binding().id());
-            let used_by = if users.is_empty() { "-".to_owned() } else { users.join(", ") };
-            let bound = binding.unwrap_or("-").to_owned();
-            rows.push(vec![name.to_string(), state.to_owned(), used_by, bound, to.join(", ")]);
-            let mut document = json!({ "name": name, "state": state, "profiles": uses.profiles, "reader": uses.reader, "recipients": to, "digest": digest, "binding": binding });
-            if let Some(path) = staged.get(name) {
-                let (state, to, header) = match Header::read(&read_age(root, path)?) {
-                    Ok(header) => ("staged", describe_recipients(&header, &known), Some(header)),
-                    Err(_) => ("not an age file", Vec::new(), None),
-                };
-                let binding = header.as_ref().map(|header| header.binding().id());
-                let bound = binding.unwrap_or("-").to_owned();
-                rows.push(vec!["  its next value".to_owned(), state.to_owned(), String::new(), bound, to.join(", ")]);
-                let digest = header.map(|header| header.digest);
-                document["next"] = json!({ "state": state, "recipients": to, "digest": digest, "binding": binding });
-            }
-            documents.push(document);
-        }
-        if self.format == Format::Json {
-            context.printer.json(&json!({ "environment": environment.name, "secrets": documents }));
-        } else if rows.is_empty() {
-            context.printer.out(&format!("{} has no secrets, and no profile uses one.", environment.name));
-        } else {
-            context.printer.out(&table(&["secret", "state", "used by", "bound by", "sealed to"], rows));
-        }
-        Ok(Exit::Done)
+        let labels = SummaryLabels { notable: ("incomplete", "with missing secrets"), quiet: ("complete", "complete") };
+        let repository = Arc::new(context.repository()?);
+        let EnvironmentsArgs { environments, selection } = &self.environments;
+        let fleet = Fleet::without_services(context, &repository, environments, selection)?;
+        fleet.run(context, self.format, &labels, |_, environment| list(environment))
     }
+}
+
+fn list(environment: &Environment) -> Result<Summary, CliError> {
+    let root = environment.repository.root();
+    let used = environment.repository.used_secrets(&environment.name);
+    let found = list_files(root, &environment.name)?;
+    let present: BTreeMap<_, _> = found.secrets.into_iter().collect();
+    let staged: BTreeMap<_, _> = found.next.into_iter().collect();
+    let known: BTreeMap<String, String> = read_recipients(root, &environment.name)
+        .map(|recipients| recipients.texts().map(|text| (fingerprint(text), text.to_owned())).collect())
+        .unwrap_or_default();
+    let names: BTreeSet<_> = used.keys().chain(present.keys()).chain(staged.keys()).collect();
+    let mut rows = Vec::new();
+    let mut documents = Vec::new();
+    // Each service has a recipient of its own, so recipients are only counted when environments are compared.
+    let mut compared = Vec::new();
+    let mut lacking = 0;
+    for name in names {
+        let uses = used.get(name).cloned().unwrap_or_default();
+        let users = uses.names();
+        let header = match present.get(name) {
+            None => None,
+            Some(path) => Some(Header::read(&read_age(root, path)?)),
+        };
+        let (state, to) = match &header {
+            None => ("missing", Vec::new()),
+            Some(Err(_)) => ("not an age file", Vec::new()),
+            Some(Ok(header)) => (if users.is_empty() { "unused" } else { "ok" }, describe_recipients(header, &known)),
+        };
+        lacking += usize::from(!matches!(header, Some(Ok(_))));
+        let digest = header.as_ref().and_then(|header| header.as_ref().ok()).map(|header| header.digest.clone());
+        let binding = header.as_ref().and_then(|header| header.as_ref().ok()).map(|header| header.binding().id());
+        let used_by = if users.is_empty() { "-".to_owned() } else { users.join(", ") };
+        let bound = binding.unwrap_or("-").to_owned();
+        rows.push(vec![name.to_string(), state.to_owned(), used_by, bound, to.join(", ")]);
+        compared.push(json!([name, state, users, binding, to.len(), staged.contains_key(name)]));
+        let mut document = json!({ "name": name, "state": state, "profiles": uses.profiles, "reader": uses.reader, "recipients": to, "digest": digest, "binding": binding });
+        if let Some(path) = staged.get(name) {
+            let (state, to, header) = match Header::read(&read_age(root, path)?) {
+                Ok(header) => ("staged", describe_recipients(&header, &known), Some(header)),
+                Err(_) => ("not an age file", Vec::new(), None),
+            };
+            let binding = header.as_ref().map(|header| header.binding().id());
+            let bound = binding.unwrap_or("-").to_owned();
+            rows.push(vec!["  its next value".to_owned(), state.to_owned(), String::new(), bound, to.join(", ")]);
+            let digest = header.map(|header| header.digest);
+            document["next"] = json!({ "state": state, "recipients": to, "digest": digest, "binding": binding });
+        }
+        documents.push(document);
+    }
+    let text = if rows.is_empty() {
+        format!("{} has no secrets, and no profile uses one.", environment.name)
+    } else {
+        table(&["secret", "state", "used by", "bound by", "sealed to"], rows)
+    };
+    let significance = if lacking > 0 { Significance::Counted } else { Significance::Shown };
+    let count = count_of(documents.len(), "secret");
+    let line = if lacking > 0 { format!("{count}, {lacking} of them missing or unreadable") } else { count };
+    let document = json!({ "environment": environment.name, "secrets": documents });
+    Ok(Summary { content: Some(json!(compared)), ..Summary::new(significance, line, text, document) })
 }
 
 /// Returns the recipients of a file, as far as its header names them.

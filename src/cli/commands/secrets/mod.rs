@@ -8,6 +8,7 @@ mod expiring;
 mod files;
 mod init;
 mod list;
+mod names;
 mod ownership;
 mod recipients;
 mod recipients_file;
@@ -17,6 +18,7 @@ mod scratch;
 mod sealing;
 mod set;
 mod value;
+mod value_list;
 
 use crate::cli::{CliError, Context, ErrorFormat, Exit, Runnable};
 
@@ -25,6 +27,7 @@ use crate::cli::{CliError, Context, ErrorFormat, Exit, Runnable};
 #[command(after_help = "Examples:\n  \
     mailwright secrets init prod age1... \"ssh-ed25519 AAAA... ann@example.com\"\n  \
     mailwright secrets set prod relay/password\n  \
+    mailwright secrets set 'cust-*' relay/password < FILE\n  \
     mailwright secrets list prod\n  \
     mailwright secrets check\n  \
     mailwright secrets rekey prod\n  \

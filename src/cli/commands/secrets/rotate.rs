@@ -1,6 +1,6 @@
 //! `mailwright secrets rotate`: stages a next value, which replaces the current one after the service has confirmed it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use serde_json::json;
 
@@ -9,16 +9,21 @@ use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
         commands::secrets::{
-            environments::{EnvironmentFilter, nothing_found},
+            environments::{describe_unreachable, nothing_found},
             files::{check_inside, list_files, read_age},
+            names::SecretNames,
             ownership::{OwnershipCheck, ValueIndex},
-            recipients_file::{check_not_public, read_recipients},
+            recipients_file::read_recipients,
             sealing::parse_reference,
-            set,
+            set, value,
         },
         environment::{self, Environment},
-        ui::outbox::describe_rotation,
-        ui::table::table,
+        fleet::Fleet,
+        ui::{
+            fleet_report::{Significance, Summary, SummaryLabels},
+            outbox::describe_rotation,
+            table::table,
+        },
     },
     config::Repository,
     model::{
@@ -32,14 +37,15 @@ use crate::{
 /// Rotate a secret: stage a next value, and use it once it works
 #[derive(Debug, clap::Args)]
 #[command(
-    override_usage = "mailwright secrets rotate ENV NAME/KEY [--replace]\n       \
-    mailwright secrets rotate ENV NAME/KEY --finish | --abandon\n       \
+    override_usage = "mailwright secrets rotate ENV... NAME/KEY [--replace]\n       \
+    mailwright secrets rotate ENV... NAME/KEY --finish | --abandon\n       \
     mailwright secrets rotate [ENV]... --status [-l LABELS]",
     after_help = "Examples:\n  \
     mailwright secrets rotate prod relay/password            asks for the next value without showing it\n  \
     pass show relay-next | mailwright secrets rotate prod relay/password\n  \
     mailwright secrets rotate prod --status                  the state of rotations\n  \
-    mailwright secrets rotate prod relay/password --finish   the next value becomes the current one\n\n\
+    mailwright secrets rotate prod relay/password --finish   the next value becomes the current one\n  \
+    pass show relay-next | mailwright secrets rotate 'cust-*' relay/password   one value for all\n\n\
     1. The next value is sealed as NAME/KEY.next.age. Plan, review and apply it.\n\
     2. The service tries it first. Once it is accepted, only it is used; while it is\n   \
     refused, the current value is used, one alert is sent (event `next-refused`),\n   \
@@ -49,7 +55,7 @@ use crate::{
 )]
 pub(super) struct Rotate {
     #[command(flatten)]
-    what: EnvironmentFilter,
+    what: SecretNames,
     /// Replace the current value by the next one, if the service has accepted it
     #[arg(long, conflicts_with_all = ["abandon", "status", "replace"])]
     finish: bool,
@@ -66,7 +72,7 @@ pub(super) struct Rotate {
     #[arg(long)]
     status: bool,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT", requires = "status")]
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
     service: ServiceArgs,
@@ -81,23 +87,39 @@ impl Runnable for Rotate {
         if self.status {
             return self.show_status(context);
         }
-        let [environment, name] = &self.what.environments[..] else {
-            return Err(CliError::coded(Code::Usage, "exactly one environment and one secret are required")
-                .remedy("Use: mailwright secrets rotate ENV NAME/KEY. `--status` accepts many environments."));
+        let (fleet, secret) = self.what.find(context, self.finish.then_some(&self.service))?;
+        let several = matches!(fleet, Fleet::Many(_));
+        let given = OnceLock::new();
+        if several && !self.finish && !self.abandon {
+            // One value for all: it is asked for once.
+            drop(given.set(value::read_given(secret)?));
+        }
+        let labels = match (self.finish, self.abandon) {
+            (true, _) => SummaryLabels { notable: ("finished", "finished"), quiet: ("unchanged", "unchanged") },
+            (_, true) => SummaryLabels { notable: ("abandoned", "abandoned"), quiet: ("unchanged", "unchanged") },
+            _ => SummaryLabels { notable: ("staged", "staged"), quiet: ("unchanged", "unchanged") },
         };
-        if !self.what.selectors.is_empty() {
-            return Err(CliError::coded(Code::Usage, "`--selector` can be used only with `--status`")
-                .remedy("Name one environment."));
+        let exit = fleet.run(context, self.format, &labels, |context, environment| {
+            let reference = parse_reference(&environment.name, secret)?;
+            if self.finish {
+                self.finish(context, environment, &reference)
+            } else if self.abandon {
+                abandon(environment, &reference)
+            } else {
+                self.stage(context, environment, &reference, given.get().map(|given| given.as_slice()))
+            }
+        });
+        if exit.is_ok() || several {
+            let environments = self.what.describe_environments();
+            context.printer.note(&match (self.finish, self.abandon) {
+                (true, _) => "Plan and apply it; then the old value can be revoked.".to_owned(),
+                (_, true) => "If it was applied, plan and apply the removal; then the current value is used again.".to_owned(),
+                _ => format!(
+                    "Plan, review and apply it. Then run: mailwright secrets rotate {environments} --status, and mailwright secrets rotate {environments} {secret} --finish"
+                ),
+            });
         }
-        let environment = Environment::find(context, environment)?;
-        let reference = parse_reference(&environment.name, name)?;
-        if self.finish {
-            self.finish(context, &environment, &reference)
-        } else if self.abandon {
-            abandon(context, &environment, &reference)
-        } else {
-            self.stage(context, &environment, &reference)
-        }
+        exit
     }
 }
 
@@ -107,7 +129,8 @@ impl Rotate {
         context: &Context,
         environment: &Environment,
         reference: &SecretReference,
-    ) -> Result<Exit, CliError> {
+        given: Option<&[u8]>,
+    ) -> Result<Summary, CliError> {
         let (root, name) = (environment.repository.root(), &environment.name);
         if !root.join(Repository::secret_path(name, reference)).is_file() {
             return Err(CliError::coded(
@@ -139,14 +162,13 @@ impl Rotate {
                 "Finish the rotation (`--finish`), abandon it (`--abandon`), or replace the next value (`--replace`).",
             ));
         }
-        let recipients = read_recipients(root, name)?;
-        check_not_public(environment, &recipients)?;
-        let destination = set::seal_value(context, environment, reference, &path, &recipients)?;
-        context.printer.out(&set::describe_sealed(&path, recipients.texts().count(), &destination, name));
-        context.printer.note(&format!(
-            "Plan, review and apply it. Then run: mailwright secrets rotate {name} --status, and mailwright secrets rotate {name} {reference} --finish"
-        ));
-        Ok(Exit::Done)
+        let target = set::SealTarget::find(environment, reference.clone(), path)?;
+        let value = match given {
+            Some(given) => target.prepare(context, given)?,
+            None => target.prepare(context, &value::read_given(reference.as_str())?)?,
+        };
+        target.seal(&value)?;
+        Ok(target.summary())
     }
 
     fn finish(
@@ -154,7 +176,7 @@ impl Rotate {
         context: &Context,
         environment: &Environment,
         reference: &SecretReference,
-    ) -> Result<Exit, CliError> {
+    ) -> Result<Summary, CliError> {
         let (root, name) = (environment.repository.root(), &environment.name);
         let path = Repository::next_secret_path(name, reference);
         let (header, file) = read_next_value(environment, reference)?;
@@ -182,9 +204,9 @@ impl Rotate {
         check_inside(root, &path)?;
         std::fs::rename(root.join(&path), root.join(&target))
             .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot move `{}`: {error}", path.display())))?;
-        context.printer.out(&format!("moved {} over {}", path.display(), target.display()));
-        context.printer.note("Plan and apply it; then the old value can be revoked.");
-        Ok(Exit::Done)
+        let text = format!("moved {} over {}", path.display(), target.display());
+        let document = json!({ "moved": path, "over": target });
+        Ok(Summary::new(Significance::Listed, "the next value is the current one".to_owned(), text, document))
     }
 
     /// Returns an error unless every profile that uses the secret has logged in with the next value.
@@ -255,14 +277,15 @@ impl Rotate {
     }
 
     fn show_status(&self, context: &Context) -> Result<Exit, CliError> {
-        if self.what.environments.iter().any(|name| name.contains('/')) {
+        let what = self.what.filter();
+        if what.environments.iter().any(|name| name.contains('/')) {
             return Err(CliError::coded(Code::Usage, "`--status` does not accept a secret's name")
                 .remedy("Use: mailwright secrets rotate [ENV]... --status"));
         }
         let mut rows = Vec::new();
         let mut unreachable = Vec::new();
         // An unreachable service is reported with the others; unreadable files end the command.
-        let answers = self.what.query_each(context, |context, environment| {
+        let answers = what.query_each(context, |context, environment| {
             let answer = self.query(context, environment);
             let rotations = answer.as_ref().map_or(&[][..], |(_, outbox)| outbox.rotations.as_slice());
             Ok((list_rotations(environment, rotations, answer.is_ok())?, answer.err()))
@@ -292,8 +315,8 @@ impl Rotate {
                 });
                 context.printer.out(&table(&["environment", "secret", "profile", "next value", ""], cells));
             }
-            for (name, error) in &unreachable {
-                context.printer.note(&format!("{name}: cannot query its service: {}", error.message));
+            for line in describe_unreachable(unreachable.iter().map(|(name, error)| (name, error))) {
+                context.printer.note(&line);
             }
         }
         if unreachable.is_empty() {
@@ -387,7 +410,7 @@ fn read_next_value(environment: &Environment, reference: &SecretReference) -> Re
     Ok((header, file))
 }
 
-fn abandon(context: &Context, environment: &Environment, reference: &SecretReference) -> Result<Exit, CliError> {
+fn abandon(environment: &Environment, reference: &SecretReference) -> Result<Summary, CliError> {
     let (root, name) = (environment.repository.root(), &environment.name);
     let path = Repository::next_secret_path(name, reference);
     if root.join(&path).symlink_metadata().is_err() {
@@ -397,7 +420,6 @@ fn abandon(context: &Context, environment: &Environment, reference: &SecretRefer
     check_inside(root, &path)?;
     std::fs::remove_file(root.join(&path))
         .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot remove `{}`: {error}", path.display())))?;
-    context.printer.out(&format!("removed {}", path.display()));
-    context.printer.note("If it was applied, plan and apply the removal; then the current value is used again.");
-    Ok(Exit::Done)
+    let (text, document) = (format!("removed {}", path.display()), json!({ "removed": path }));
+    Ok(Summary::new(Significance::Listed, "the next value is removed".to_owned(), text, document))
 }

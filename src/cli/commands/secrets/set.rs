@@ -1,46 +1,73 @@
 //! `mailwright secrets set`: seals a value to the environment's recipients.
 
-use std::path::Path;
+use std::{
+    collections::BTreeMap,
+    io::Read as _,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
 
+use secrecy::{ExposeSecret as _, SecretSlice};
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable,
         commands::secrets::{
             files::write_age,
+            names::SecretNames,
             recipients_file::{check_not_public, read_recipients},
             sealing::{find_destination, fresh_value_id, parse_reference, seal_error},
             value,
+            value_list::{ValueRow, parse_list},
         },
         environment::Environment,
-        ui::wording::count_of,
+        fleet::Fleet,
+        list_file::{list_error, read_list_file},
+        ui::{
+            fleet_report::{FleetReport, Significance, Summary, SummaryLabels, TaskResult},
+            wording::count_of,
+        },
     },
     config::Repository,
-    model::{Destination, EnvironmentName, SecretReference},
+    import::spreadsheet::SIZE_LIMIT,
+    model::{Code, Destination, EnvironmentName, SecretReference},
     secrets::{Recipients, seal_for},
 };
 
 /// Seal a value to the environment's recipients
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    override_usage = "mailwright secrets set ENV... NAME/KEY\n       \
+    mailwright secrets set --from-csv FILE|-",
+    after_help = "Examples:\n  \
     mailwright secrets set prod relay/password                    asks for the value without showing it\n  \
     pass show relay | mailwright secrets set prod relay/password  one trailing line break is removed\n  \
-    mailwright secrets set prod remittance/certificate < certificate-and-key.pem\n\n\
+    mailwright secrets set prod remittance/certificate < certificate-and-key.pem\n  \
+    pass show relay | mailwright secrets set 'cust-*' relay/password   one value for all\n  \
+    export-list | mailwright secrets set --from-csv -             a value each\n\n\
     The value is sealed for the destination in the profiles that use it: the\n\
     environment, the kind of credential, and the mail server, or the tenant and\n\
     client. It is never sent elsewhere, so use the secret in a profile first.\n\n\
+    A list has the columns environment, secret and value. It is read once and not\n\
+    stored; if a line has a problem, nothing is sealed.\n\n\
     There is no option for the value, because other users and the shell history can\n\
-    see a command line.")]
+    see a command line."
+)]
 pub(super) struct Set {
-    /// Environment
-    environment: String,
-    /// Secret: NAME/KEY
-    name: String,
+    #[command(flatten)]
+    names: SecretNames,
+    /// List of values in CSV with the columns environment, secret and value; `-` is standard input
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    from_csv: Option<PathBuf>,
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
 }
+
+/// The labels of a report of sealed values.
+const SEALED_LABELS: SummaryLabels = SummaryLabels { notable: ("sealed", "sealed"), quiet: ("unchanged", "unchanged") };
 
 impl Runnable for Set {
     fn error_format(&self) -> ErrorFormat {
@@ -48,47 +75,166 @@ impl Runnable for Set {
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let environment = Environment::find(context, &self.environment)?;
-        let reference = parse_reference(&environment.name, &self.name)?;
-        let recipients = read_recipients(environment.repository.root(), &environment.name)?;
-        check_not_public(&environment, &recipients)?;
-        let path = Repository::secret_path(&environment.name, &reference);
-        let destination = seal_value(context, &environment, &reference, &path, &recipients)?;
-        let count = recipients.texts().count();
-        if self.format == Format::Json {
-            context.printer.json(
-                &json!({ "sealed": path, "recipients": count, "used": true, "destination": destination.to_string() }),
-            );
-        } else {
-            context.printer.out(&describe_sealed(&path, count, &destination, &environment.name));
+        if let Some(list) = &self.from_csv {
+            return self.seal_list(context, list);
         }
-        Ok(Exit::Done)
+        let (fleet, secret) = self.names.find(context, None)?;
+        let given = OnceLock::new();
+        if let Fleet::Many(_) = &fleet {
+            // One value for all: it is asked for once.
+            drop(given.set(value::read_given(secret)?));
+        }
+        fleet.run(context, self.format, &SEALED_LABELS, |context, environment| {
+            let reference = parse_reference(&environment.name, secret)?;
+            let path = Repository::secret_path(&environment.name, &reference);
+            let target = SealTarget::find(environment, reference, path)?;
+            let value = match given.get() {
+                Some(given) => target.prepare(context, given)?,
+                None => target.prepare(context, &value::read_given(secret)?)?,
+            };
+            target.seal(&value)?;
+            Ok(target.summary())
+        })
     }
 }
 
-/// Reads a value from the operator, and seals it for the destination of the profiles that use it. Returns that destination.
-pub(super) fn seal_value(
+impl Set {
+    /// Seals the values of a list. Every line is checked before anything is sealed.
+    fn seal_list(&self, context: &Context, list: &Path) -> Result<Exit, CliError> {
+        if !self.names.is_empty() {
+            return Err(CliError::coded(
+                Code::Usage,
+                "`--from-csv` cannot be used with names of environments and secrets",
+            )
+            .remedy("The list names them."));
+        }
+        let repository = Arc::new(context.repository()?);
+        let bytes = Zeroizing::new(read_value_list(context, list)?);
+        let rows = parse_list(list, &bytes)?;
+        let (mut targets, mut problems) = (BTreeMap::new(), Vec::new());
+        for row in &rows {
+            let (column, error) = match prepare_row(context, &repository, row) {
+                Ok((target, value)) => {
+                    let name = (target.environment.name.clone(), target.reference.clone());
+                    match targets.insert(name, (target, value)) {
+                        None => continue,
+                        Some(_) => (
+                            "secret",
+                            CliError::new("the secret is in the list twice").remedy("Remove one of the lines."),
+                        ),
+                    }
+                }
+                Err(problem) => problem,
+            };
+            problems.push(row.problem(column, error));
+        }
+        if !problems.is_empty() {
+            return Err(list_error(Code::ListMalformed, list, problems));
+        }
+        let mut sealed: BTreeMap<EnvironmentName, Vec<SealTarget>> = BTreeMap::new();
+        for ((name, _), (target, value)) in targets {
+            target.seal(&value)?;
+            sealed.entry(name).or_default().push(target);
+        }
+        let results = sealed.into_iter().map(|(name, targets)| {
+            let names: Vec<&str> = targets.iter().map(|target| target.reference.as_str()).collect();
+            let documents: Vec<_> = targets.iter().map(SealTarget::document).collect();
+            let line = format!("sealed {}", names.join(", "));
+            let summary = Summary::new(Significance::Listed, line, String::new(), json!({ "secrets": documents }));
+            TaskResult { name, notes: String::new(), result: Ok(summary) }
+        });
+        let report = FleetReport::new(results.collect(), Some(&repository));
+        report.summary_only(self.names.selection.summary).print(context, self.format, &SEALED_LABELS)
+    }
+}
+
+/// Reads a list of values, up to one byte more than its size limit.
+fn read_value_list(context: &Context, list: &Path) -> Result<Vec<u8>, CliError> {
+    if list != Path::new("-") {
+        if list.is_file() {
+            context.printer.note(&format!(
+                "warning: `{}` has values that are not encrypted. Remove it, or give the list on standard input: `--from-csv -`.",
+                list.display()
+            ));
+        }
+        return read_list_file(list);
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin()
+        .lock()
+        .take(SIZE_LIMIT as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| CliError::new(format!("cannot read standard input: {error}")))?;
+    Ok(bytes)
+}
+
+/// Finds the place of a line's value, and checks the value. An error names its column.
+fn prepare_row(
     context: &Context,
-    environment: &Environment,
-    reference: &SecretReference,
-    path: &Path,
-    recipients: &Recipients,
-) -> Result<Destination, CliError> {
-    let destination = find_destination(environment, reference)?;
-    let value = value::read_value(context, environment, reference)?;
-    let sealed = seal_for(&value, recipients, &fresh_value_id()?, &destination.digest(&environment.name))
-        .map_err(|error| seal_error(reference, &error))?;
-    write_age(environment, path, &sealed)?;
-    Ok(destination)
+    repository: &Arc<Repository>,
+    row: &ValueRow,
+) -> Result<(SealTarget, SecretSlice<u8>), (&'static str, CliError)> {
+    let environment = Environment::find_in(repository, &row.environment).map_err(|error| ("environment", error))?;
+    let reference = parse_reference(&environment.name, &row.secret).map_err(|error| ("secret", error))?;
+    let path = Repository::secret_path(&environment.name, &reference);
+    let target = SealTarget::find(&environment, reference, path).map_err(|error| ("secret", error))?;
+    let value = target.prepare(context, row.value.as_bytes()).map_err(|error| ("value", error))?;
+    if value.expose_secret().is_empty() {
+        return Err(("value", CliError::new("the value is empty").remedy("Write the value, or remove the line.")));
+    }
+    Ok((target, value))
+}
+
+/// The file that a value is sealed to.
+pub(super) struct SealTarget {
+    environment: Environment,
+    reference: SecretReference,
+    path: PathBuf,
+    recipients: Recipients,
+    destination: Destination,
+}
+
+impl SealTarget {
+    /// Finds the recipients of a secret, and the destination of the profiles that use it.
+    pub(super) fn find(environment: &Environment, reference: SecretReference, path: PathBuf) -> Result<Self, CliError> {
+        let recipients = read_recipients(environment.repository.root(), &environment.name)?;
+        check_not_public(environment, &recipients)?;
+        let destination = find_destination(environment, &reference)?;
+        Ok(Self { environment: environment.clone(), reference, path, recipients, destination })
+    }
+
+    /// Returns the value to seal. Returns an error if it does not fit.
+    pub(super) fn prepare(&self, context: &Context, given: &[u8]) -> Result<SecretSlice<u8>, CliError> {
+        value::prepare(context, &self.environment, &self.reference, given)
+    }
+
+    /// Seals a value, and writes the file.
+    pub(super) fn seal(&self, value: &SecretSlice<u8>) -> Result<(), CliError> {
+        let Self { environment, reference, path, recipients, destination } = self;
+        let sealed = seal_for(value, recipients, &fresh_value_id()?, &destination.digest(&environment.name))
+            .map_err(|error| seal_error(reference, &error))?;
+        write_age(environment, path, &sealed)
+    }
+
+    /// The result after the value was sealed.
+    pub(super) fn summary(&self) -> Summary {
+        let count = self.recipients.texts().count();
+        let text = describe_sealed(&self.path, count, &self.destination, &self.environment.name);
+        let line = format!("sealed to {}, for {}", count_of(count, "recipient"), self.destination);
+        Summary::new(Significance::Listed, line, text, self.document())
+    }
+
+    fn document(&self) -> serde_json::Value {
+        let Self { path, recipients, destination, .. } = self;
+        json!({
+            "sealed": path, "recipients": recipients.texts().count(), "used": true,
+            "destination": destination.to_string(),
+        })
+    }
 }
 
 /// Describes a sealed file.
-pub(super) fn describe_sealed(
-    path: &Path,
-    recipients: usize,
-    destination: &Destination,
-    environment: &EnvironmentName,
-) -> String {
+fn describe_sealed(path: &Path, recipients: usize, destination: &Destination, environment: &EnvironmentName) -> String {
     format!(
         "sealed {} to {}, {}",
         path.display(),

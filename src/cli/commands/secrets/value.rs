@@ -15,14 +15,9 @@ use crate::{
 /// The largest value with a byte order mark and a line break, in bytes.
 pub(super) const GIVEN_LIMIT: usize = VALUE_LIMIT + 6;
 
-/// Reads a value: asks on a terminal, otherwise reads standard input.
-pub(super) fn read_value(
-    context: &Context,
-    environment: &Environment,
-    reference: &SecretReference,
-) -> Result<SecretSlice<u8>, CliError> {
-    let given = if std::io::stdin().is_terminal() { prompt_value(reference.as_str())? } else { read_stdin()? };
-    prepare(context, environment, reference, &given)
+/// Reads a value: asks on a terminal, otherwise reads standard input. `secret` is shown in the prompt.
+pub(super) fn read_given(secret: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
+    if std::io::stdin().is_terminal() { prompt_value(secret) } else { read_stdin() }
 }
 
 /// Returns the value to seal. Returns an error if it does not fit, and notes what was removed.
@@ -71,7 +66,7 @@ fn prompt_value(name: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
     let second = Zeroizing::new(rpassword::prompt_password("Once more: ").map_err(failed)?);
     if first != second {
         return Err(CliError::coded(Code::InvalidValue, "the two values differ; nothing was sealed")
-            .remedy("Try again, or pipe the value: mailwright secrets set ENV NAME < FILE"));
+            .remedy("Try again, or give the value on standard input: `< FILE`."));
     }
     Ok(Zeroizing::new(first.as_bytes().to_vec()))
 }

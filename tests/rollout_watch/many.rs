@@ -1,0 +1,378 @@
+//! Environments by the dozen, which differ in names, companies and variables: what is equal is reported once, what is quiet is
+//! counted, and what needs a person is last.
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    fleet::Fleet,
+    host_process::HostProcess,
+    repository::{CommandOutput, SMALL_PROFILE},
+};
+
+/// The number of environments.
+const COUNT: usize = 24;
+
+/// Environments `cust-01`, `cust-02`, ..., in one process. Each third has two companies.
+struct Customers {
+    fleet: Fleet,
+    host: HostProcess,
+}
+
+fn name(number: usize) -> String {
+    format!("cust-{number:02}")
+}
+
+impl Customers {
+    fn new() -> Self {
+        let fleet = Fleet::new();
+        let mut host = HostProcess::new(&fleet.repo, ".data/host", (1..=COUNT).map(name).collect());
+        host.demo = false;
+        host.start();
+        let customers = Self { fleet, host };
+        for number in 1..=COUNT {
+            customers.declare(number, "");
+        }
+        customers
+    }
+
+    fn declare(&self, number: usize, rest: &str) {
+        let companies = if number % 3 == 0 { format!("C{number:02}, D{number:02}") } else { format!("C{number:02}") };
+        let (name, address) = (name(number), self.host.address(&name(number)));
+        self.fleet.environment(
+            &name,
+            &format!(
+                "companies: [{companies}]\nservice: {{ address: {address} }}\nvariables: {{ domain: customer{number}.example }}\n{rest}"
+            ),
+        );
+    }
+
+    fn run(&self, arguments: &[&str]) -> CommandOutput {
+        self.fleet.run(arguments)
+    }
+
+    fn apply(&self) {
+        self.run(&["apply", "cust-*", "--yes", "--skip-verify"]).code(0);
+    }
+
+    /// Changes a profile outside Git.
+    fn change_by_hand(&self, number: usize) {
+        let body = json!({ "description": "by hand" }).to_string();
+        let (name, authorization) = (name(number), format!("Bearer {}", self.host.token(&name(number))));
+        let headers = [("Authorization", authorization.as_str()), ("If-Match", "*")];
+        let path = format!("/environments/{name}/v1/profiles/relay");
+        let answer = self.host.http("PATCH", &path, &headers, body.as_bytes());
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+}
+
+fn lines(text: &str) -> Vec<&str> {
+    text.lines().collect()
+}
+
+#[test]
+fn equal_plans_are_shown_once() {
+    let customers = Customers::new();
+    let output = customers.run(&["plan", "cust-*"]).code(0);
+    let all = lines(&output.stdout);
+    assert!(all[0].starts_with("=== cust-01, cust-02, ") && all[0].ends_with("and 19 more"), "{}", output.stdout);
+    assert_eq!(all[1], "This is cust-01; the others differ only in names, companies, variables and keys.");
+    assert_eq!(output.stdout.matches("===").count(), 1, "{}", output.stdout);
+    assert!(output.stdout.contains("cust-01 and 23 others  1 to add, 1 to change"), "{}", output.stdout);
+    assert!(output.stdout.ends_with("24 environments: 24 with changes.\n"), "{}", output.stdout);
+    assert!(all.len() < 50 && output.stderr.is_empty(), "{}{}", output.stdout, output.stderr);
+    // One that differs has a section of its own, and what cannot be planned is last.
+    customers
+        .fleet
+        .repo
+        .write("environments/cust-07/profiles/reports.yaml", SMALL_PROFILE.replace("default", "all-reports"));
+    customers.fleet.environment("cust-08", "companies: [C08]\nservice: { address: 'http://127.0.0.1:1' }");
+    let output = customers.run(&["plan", "cust-*"]).code(1).stdout;
+    let at = |text: &str| output.find(text).unwrap_or_else(|| panic!("{text}:\n{output}"));
+    assert_eq!(output.matches("===").count(), 3, "{output}");
+    assert!(at("=== cust-01,") < at("=== cust-07") && at("=== cust-07") < at("=== cust-08"), "{output}");
+    assert!(at("cust-01 and 21 others") < at("cust-07  ") && at("cust-07  ") < at("cust-08  "), "{output}");
+    // Counts and trouble alone.
+    let summary = customers.run(&["plan", "cust-*", "--summary"]).code(1);
+    assert!(!summary.stdout.contains("==="), "{}", summary.stdout);
+    assert_eq!(lines(&summary.stdout).len(), 6, "{}", summary.stdout);
+    let document = customers.run(&["plan", "cust-*", "--summary", "--format", "json"]).code(1).json();
+    let named: Vec<&str> = document["environments"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!((named, &document["summary"]["changed"]), (vec!["cust-08"], &json!(23)));
+    // A document of all has all.
+    let document = customers.run(&["plan", "cust-*", "--format", "json"]).code(1).json();
+    assert_eq!(document["environments"].as_object().unwrap().len(), COUNT);
+}
+
+#[test]
+fn a_difference_that_is_no_variable_is_not_hidden() {
+    let customers = Customers::new();
+    customers
+        .fleet
+        .repo
+        .write("environments/cust-02/profiles/relay.yaml", "provider: { smtp: { host: other.example.net } }\n");
+    // One company of two is not all companies.
+    customers.fleet.repo.write("environments/cust-03/profiles/relay.yaml", "appliesTo: { companies: [C03] }\n");
+    customers.declare(3, "unserved: [{ reason: not in use }]");
+    let output = customers.run(&["plan", "cust-*"]).code(0).stdout;
+    assert_eq!(output.matches("===").count(), 3, "{output}");
+    assert!(output.contains("=== cust-02\n") && output.contains("other.example.net"), "{output}");
+    assert!(output.contains("=== cust-03\n"), "{output}");
+}
+
+#[test]
+fn status_counts_what_is_fine_and_ends_with_what_is_not() {
+    let customers = Customers::new();
+    customers.apply();
+    let output = customers.run(&["status", "cust-*"]).code(0);
+    assert_eq!(output.stdout, "24 environments: 24 fine.\n");
+    customers.change_by_hand(5);
+    let output = customers.run(&["status", "cust-*"]).code(0);
+    let all = lines(&output.stdout);
+    assert_eq!(all[1], "23 others    fine", "{}", output.stdout);
+    assert!(all[2].starts_with("cust-05      1 changed outside Git"), "{}", output.stdout);
+    assert!(output.stdout.ends_with("24 environments: 1 with trouble, 23 fine.\n"), "{}", output.stdout);
+    let document = customers.run(&["status", "cust-*", "--format", "json"]).code(0).json();
+    assert_eq!(document["summary"]["trouble"], 1);
+    // The same for one alone.
+    let one = customers.run(&["status", "cust-05"]).code(0);
+    assert!(one.stdout.contains("drift        1 changed outside Git"), "{}", one.stdout);
+    assert_eq!(customers.run(&["drift", "cust-*"]).code(2).stdout.matches("===").count(), 1);
+}
+
+#[test]
+fn a_rollout_plans_customers_with_their_own_companies_as_one_change() {
+    let customers = Customers::new();
+    customers.fleet.repo.write(
+        "rollouts/first.yaml",
+        "waves:\n  - { name: canary, environments: [cust-01] }\n  - { name: rest, environments: ['cust-*'] }\n",
+    );
+    let output = customers.run(&["rollout", "plan", "first"]).code(0).stdout;
+    assert!(output.contains("1 change, in 24 environments"), "{output}");
+    assert!(output.contains("${companies}"), "{output}");
+    let document: Value = customers.run(&["rollout", "plan", "first", "--format", "json"]).code(0).json();
+    assert_eq!(document["groups"].as_array().unwrap().len(), 1);
+}
+
+/// A relay with a password, and each customer's own host.
+const RELAY_WITH_PASSWORD: &str = "provider:\n  smtp:\n    host: 'smtp.${domain}'\n    username: erp\n    password: { secret: relay/password }\nfrom: { address: 'erp@${domain}' }\nfunctions: [default]\nappliesTo: system-wide\n";
+const CANARY: &str = "canary-of-many-4711";
+
+impl Customers {
+    /// Customers with recipients, whose profile needs a password.
+    fn with_recipients() -> Self {
+        let customers = Self::new();
+        customers.fleet.repo.write("environments/base/profiles/relay.yaml", RELAY_WITH_PASSWORD);
+        let written = customers.run(&["secrets", "init", "cust-*", "--from-service"]).code(0).stdout;
+        assert!(written.ends_with("24 environments: 24 written.\n"), "{written}");
+        customers
+    }
+
+    fn pipe(&self, arguments: &[&str], input: &str) -> CommandOutput {
+        let output = self.fleet.repo.pipe(arguments, input.as_bytes());
+        for text in [&output.stdout, &output.stderr] {
+            assert!(!text.contains(CANARY), "{text}");
+        }
+        output
+    }
+
+    fn set(&self) {
+        let sealed = self.pipe(&["secrets", "set", "cust-*", "relay/password"], CANARY).code(0).stdout;
+        assert!(
+            sealed.contains("cust-01 and 23 others  sealed to 1 recipient, for smtp.customer1.example"),
+            "{sealed}"
+        );
+        assert!(sealed.ends_with("24 environments: 24 sealed.\n"), "{sealed}");
+    }
+
+    fn has(&self, number: usize, file: &str) -> bool {
+        self.fleet.repo.path(&format!("secrets/{}/relay/{file}", name(number))).is_file()
+    }
+}
+
+#[test]
+fn one_value_is_sealed_for_many_and_rotated_in_many() {
+    let customers = Customers::with_recipients();
+    let again = customers.run(&["secrets", "init", "cust-*", "--from-service"]).code(0).stdout;
+    assert_eq!(again, "24 environments: 24 left out, which exist.\n");
+    let missing = customers.run(&["secrets", "list", "cust-*"]).code(0).stdout;
+    assert!(missing.ends_with("24 environments: 24 with missing secrets.\n"), "{missing}");
+    customers.set();
+    let listed = customers.run(&["secrets", "list", "cust-*"]).code(0).stdout;
+    assert_eq!((listed.matches("===").count(), listed.matches("relay/password").count()), (1, 1), "{listed}");
+    let staged = customers.pipe(&["secrets", "rotate", "cust-*", "relay/password"], "next value").code(0);
+    assert!(staged.stdout.ends_with("24 environments: 24 staged.\n"), "{}", staged.stdout);
+    assert!(staged.stderr.contains("secrets rotate 'cust-*' relay/password --finish"), "{}", staged.stderr);
+    assert!(customers.has(24, "password.next.age"));
+    // No service has tried it.
+    let early = customers.run(&["secrets", "rotate", "cust-*", "relay/password", "--finish"]).code(1);
+    assert_eq!(early.stdout.matches("MW0363").count() / 2, 1, "{}", early.stdout);
+    let abandoned = customers.run(&["secrets", "rotate", "cust-*", "relay/password", "--abandon"]).code(0).stdout;
+    assert!(abandoned.ends_with("24 environments: 24 abandoned.\n"), "{abandoned}");
+    assert!(!customers.has(24, "password.next.age"));
+}
+
+#[test]
+fn a_value_that_cannot_be_sealed_in_one_environment_is_sealed_in_the_others() {
+    let customers = Customers::with_recipients();
+    customers.fleet.repo.remove("secrets/cust-03/recipients.txt");
+    let sealed = customers.pipe(&["secrets", "set", "cust-*", "relay/password"], CANARY).code(1);
+    // The remedy names the environment that it is for.
+    assert!(sealed.stdout.contains("mailwright secrets init cust-03 RECIPIENT..."), "{}", sealed.stdout);
+    assert!(sealed.stdout.ends_with("24 environments: 23 sealed, 1 failed.\n"), "{}", sealed.stdout);
+    assert!(customers.has(4, "password.age") && !customers.has(3, "password.age"));
+    for (arguments, message) in [
+        (&["secrets", "set", "cust-01"][..], "no secret is named"),
+        (&["secrets", "set", "relay/password"], "no environment is named"),
+        (&["secrets", "set", "cust-99", "relay/password"], "unknown environment `cust-99`"),
+        (&["secrets", "set", "cust-01", "--from-csv", "-", "relay/password"], "cannot be used with names"),
+    ] {
+        let refused = customers.pipe(arguments, CANARY).code(1);
+        assert!(refused.stderr.contains(message), "{arguments:?}: {}", refused.stderr);
+    }
+}
+
+#[test]
+fn a_list_of_values_is_sealed_completely_or_not_at_all() {
+    let customers = Customers::with_recipients();
+    let list = format!(
+        "environment,secret,value\ncust-01,relay/password,{CANARY}\ncust-99,relay/password,{CANARY}\ncust-02,relay/other,{CANARY}\ncust-01,relay/password,{CANARY}\ncust-04,relay/password,\n"
+    );
+    let refused = customers.pipe(&["secrets", "set", "--from-csv", "-"], &list).code(1);
+    for message in [
+        "line 3, column `environment`: unknown environment `cust-99`",
+        "line 4, column `secret`: cannot seal `relay/other`",
+        "line 5, column `secret`: the secret is in the list twice",
+        "line 6, column `value`: the value is empty",
+    ] {
+        assert!(refused.stderr.contains(message), "{message}: {}", refused.stderr);
+    }
+    assert!(!customers.has(1, "password.age"));
+    let list = format!(
+        "secret;environment;value\nrelay/password;cust-01;\"{CANARY} \"\"x\"\"; y\"\nrelay/password;cust-02;other\n"
+    );
+    let sealed = customers.pipe(&["secrets", "set", "--from-csv", "-", "--format", "json"], &list).code(0).json();
+    assert_eq!(sealed["summary"]["sealed"], 2);
+    assert!(customers.has(1, "password.age") && customers.has(2, "password.age") && !customers.has(3, "password.age"));
+    // A file is read, too, with a warning.
+    customers.fleet.repo.write("values.csv", "environment,secret,value\ncust-03,relay/password,x1\n");
+    let warned = customers.pipe(&["secrets", "set", "--from-csv", "values.csv"], "").code(0);
+    assert!(warned.stderr.contains("`values.csv` has values that are not encrypted"), "{}", warned.stderr);
+}
+
+#[test]
+fn history_rollback_and_audit_take_many() {
+    let customers = Customers::new();
+    assert_eq!(customers.run(&["history", "cust-*"]).code(0).stdout, "24 environments: 24 without generations.\n");
+    customers.apply();
+    customers
+        .fleet
+        .repo
+        .write("environments/base/profiles/relay.yaml", SMALL_PROFILE.replace("erp@example.com", "mail@${domain}"));
+    customers.apply();
+    let history = customers.run(&["history", "cust-*"]).code(0).stdout;
+    assert!(history.contains("cust-01 and 23 others  2: apply by first-admin: 1 changed"), "{history}");
+    let asked = customers.run(&["rollback", "cust-*", "--to", "previous"]).code(1);
+    assert!(asked.stderr.contains("MW0233") && asked.stdout.contains("24 with changes"), "{}", asked.stderr);
+    assert_eq!(asked.stdout.matches("===").count(), 1, "{}", asked.stdout);
+    let back = customers.run(&["rollback", "cust-*", "--to", "previous", "--yes"]).code(0).stdout;
+    assert!(back.contains("cust-01 and 23 others  back to generation 1: 1 changed"), "{back}");
+    assert!(back.ends_with("24 environments: 24 rolled back.\n"), "{back}");
+    let history = customers.run(&["history", "cust-07", "--format", "json"]).code(0).json();
+    assert_eq!(
+        (&history["generations"][0]["number"], &history["generations"][0]["rolledBackTo"]),
+        (&json!(3), &json!(1))
+    );
+    assert_eq!(customers.run(&["audit", "verify", "cust-*"]).code(0).stdout, "24 environments: 24 intact.\n");
+    let heads = customers.run(&["audit", "verify", "cust-*", "--format", "json"]).code(0).json();
+    assert_eq!(heads["environments"]["cust-09"]["intact"], true);
+    let refused = customers.run(&["rollback", "cust-*", "--to", "yesterday"]).code(1);
+    assert!(refused.stderr.contains("neither a number nor `previous`"), "{}", refused.stderr);
+}
+
+impl Customers {
+    /// Sends a message in an environment, to wait there or to be tried.
+    fn send(&self, number: usize) {
+        let (name, company) = (name(number), format!("C{number:02}"));
+        let message = ["--function", "default", "--to", "a@example.com", "--subject", "invoice", "--text", "hello"];
+        self.run(&[&["send", &name, "--company", &company], &message[..]].concat()).code(0);
+    }
+}
+
+#[test]
+fn the_outboxes_of_many_are_held_listed_and_changed_together() {
+    let customers = Customers::new();
+    customers.apply();
+    assert_eq!(customers.run(&["outbox", "status", "cust-*"]).code(0).stdout, "24 environments: 24 fine.\n");
+    let hold = ["outbox", "hold", "cust-*", "--function", "default", "--reason", "wrong prices"];
+    assert!(customers.run(&hold).code(1).stderr.contains("MW0233"));
+    let held = customers.run(&[&hold[..], &["--yes"]].concat()).code(0);
+    assert!(held.stdout.ends_with("24 environments: 24 with the hold.\n"), "{}", held.stdout);
+    assert!(held.stderr.contains("outbox release 'cust-*' --reason 'wrong prices'"), "{}", held.stderr);
+    [3, 5, 5].into_iter().for_each(|number| customers.send(number));
+    let status = customers.run(&["outbox", "status", "cust-*"]).code(0).stdout;
+    assert!(status.contains("cust-01 and 21 others  1 hold\n"), "{status}");
+    assert!(status.contains("cust-03                1 queued, 1 hold\n"), "{status}");
+    let listed = customers.run(&["outbox", "list", "cust-*", "--status", "queued"]).code(0).stdout;
+    assert!(listed.ends_with("24 environments: 2 with messages, 22 without messages.\n"), "{listed}");
+    assert_eq!(listed.matches("===").count(), 2, "{listed}");
+    // What changes mail says how much, and asks once.
+    let cancel = ["outbox", "cancel", "cust-*", "--status", "queued"];
+    let asked = customers.run(&cancel).code(1);
+    assert!(asked.stderr.contains("MW0233") && asked.stdout.contains("cust-05      2 messages\n"), "{}", asked.stdout);
+    let cancelled = customers.run(&[&cancel[..], &["--yes"]].concat()).code(0).stdout;
+    assert!(cancelled.contains("cust-05      2 of 2 messages: cancelled\n"), "{cancelled}");
+    assert!(cancelled.ends_with("24 environments: 2 cancelled, 22 unchanged.\n"), "{cancelled}");
+    // Cancelled mail is not sent again by accident.
+    let replay = ["outbox", "replay", "cust-*", "--status", "cancelled"];
+    let refused = customers.run(&[&replay[..], &["--yes"]].concat()).code(1).stdout;
+    assert!(refused.contains("MW0242") && refused.ends_with("22 without messages, 2 failed.\n"), "{refused}");
+    let counted = customers.run(&[&replay[..], &["--all-recipients", "--dry-run"]].concat()).code(0).stdout;
+    assert!(
+        counted.contains("cust-05      2 messages to 2 recipients: 0 received it before, 0 may have\n"),
+        "{counted}"
+    );
+    let released = customers.run(&["outbox", "release", "cust-*", "--reason", "wrong prices", "--yes"]).code(0).stdout;
+    assert!(released.ends_with("24 environments: 24 released.\n"), "{released}");
+    let document = customers.run(&["outbox", "status", "cust-*", "--format", "json"]).code(0).json();
+    assert_eq!(document["environments"]["cust-05"]["messages"]["cancelled"], 2, "{document:#}");
+    for (arguments, message) in [
+        (
+            &["outbox", "show", "cust-*", "01a2189d-c931-7000-8000-000000000000"][..],
+            "a message belongs to one environment",
+        ),
+        (&["outbox", "retry", "cust-*"], "message ids belong to one environment"),
+        (&["outbox", "release", "cust-*"], "the id of a hold belongs to one environment"),
+    ] {
+        let refused = customers.run(arguments).code(1);
+        assert!(refused.stderr.contains(message), "{}", refused.stderr);
+    }
+}
+
+#[test]
+fn tokens_of_many_are_created_in_files_listed_and_revoked_by_name() {
+    let customers = Customers::new();
+    let create = ["token", "create", "cust-*", "--name", "pipeline", "--role", "deployer"];
+    assert!(customers.run(&create).code(1).stderr.contains("--out 'tokens/{environment}'"));
+    let created = customers.run(&[&create[..], &["--out", "pipelines/{environment}"]].concat()).code(0).stdout;
+    assert!(created.ends_with("24 environments: 24 created.\n"), "{created}");
+    let token = customers.fleet.repo.read("pipelines/cust-07");
+    assert!(token.starts_with("mw_") && !created.contains(token.trim()));
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(customers.fleet.repo.path("pipelines/cust-07")).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o077, 0);
+    // An existing file is not replaced, and no token is created for it.
+    let again = customers.run(&[&create[..], &["--out", "pipelines/{environment}"]].concat()).code(1).stdout;
+    assert!(again.ends_with("24 environments: 24 failed.\n"), "{again}");
+    let listed = customers.run(&["token", "list", "cust-*"]).code(0).stdout;
+    assert!(listed.contains("cust-01 and 23 others") && listed.matches("pipeline (deployer").count() == 1, "{listed}");
+    let revoke = ["token", "revoke", "cust-*", "--name", "pipeline"];
+    let asked = customers.run(&revoke).code(1);
+    assert!(asked.stderr.contains("MW0233"), "{}", asked.stderr);
+    let revoked = customers.run(&[&revoke[..], &["--yes"]].concat()).code(0).stdout;
+    assert!(revoked.ends_with("24 environments: 24 with revoked tokens.\n"), "{revoked}");
+    let again = customers.run(&[&revoke[..], &["--yes"]].concat()).code(0).stdout;
+    assert_eq!(again, "24 environments: 24 without such a token.\n");
+    let usage = customers.run(&["token", "revoke", "cust-01"]).code(1);
+    assert!(usage.stderr.contains("exactly one environment and one id are required"), "{}", usage.stderr);
+}
