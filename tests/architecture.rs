@@ -16,8 +16,8 @@ const LAYERS: &[&[&str]] = &[
     &["config", "git", "replies"],
     &["client", "reconcile", "store", "verify"],
     &["delivery", "operations"],
-    &["import", "pull_request", "rollout", "service", "watch"],
-    &["sandbox"],
+    &["import", "pull_request", "rollout", "service"],
+    &["sandbox", "watch"],
     &["cli"],
 ];
 

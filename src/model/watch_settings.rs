@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CompanyId, Function};
+use super::{CompanyId, Function, RolloutName};
 
 /// The section `watch` of an environment file. It is not sent to the service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,15 +16,42 @@ pub struct WatchSettings {
     pub notify: Notify,
 }
 
-/// Handling of changes of the files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+/// Handling of changes of the files: `manual`, `auto`, or `rollout NAME`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum ApplyMode {
     /// An operator applies changes of the files.
     #[default]
     Manual,
     /// `watch` applies changes of the files.
     Auto,
+    /// The watch does, in the waves of this rollout.
+    Rollout(RolloutName),
+}
+
+impl TryFrom<String> for ApplyMode {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "manual" => Ok(Self::Manual),
+            "auto" => Ok(Self::Auto),
+            other => {
+                let name = other.strip_prefix("rollout ").and_then(|name| name.trim().parse().ok());
+                name.map(Self::Rollout).ok_or_else(|| "neither `manual`, `auto` nor `rollout NAME`".to_owned())
+            }
+        }
+    }
+}
+
+impl From<ApplyMode> for String {
+    fn from(mode: ApplyMode) -> Self {
+        match mode {
+            ApplyMode::Manual => "manual".to_owned(),
+            ApplyMode::Auto => "auto".to_owned(),
+            ApplyMode::Rollout(name) => format!("rollout {name}"),
+        }
+    }
 }
 
 /// Handling of changes outside Git.

@@ -7,6 +7,7 @@
 //! * `environment` and `checks` are the steps in one environment: apply, check, roll back
 //! * [`journal`] records each step before and after it; an entry is durable before anything else happens
 //! * [`run`] is the state of a run, computed from the entries of its journal
+//! * [`session`] is the work of one process on a run: lease, journal, requests from other terminals
 //! * [`folder`] holds the journal and the lock of this machine; a lease keeps other machines out
 //! * [`render`] turns plans and runs into text
 //!
@@ -24,6 +25,7 @@ mod loaded;
 pub mod plan;
 pub mod render;
 pub mod run;
+pub mod session;
 
 pub use control::{ControlSignal, RollbackScope};
 pub use engine::Engine;

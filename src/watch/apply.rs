@@ -124,6 +124,12 @@ impl ApplyAttempt<'_> {
         if self.settings.apply == ApplyMode::Auto || causes.all(|cause| cause == Cause::Drift) {
             return Outcome::Nothing;
         }
+        if let ApplyMode::Rollout(rollout) = &self.settings.apply {
+            return match self.shared.waves.request(rollout, self.files.snapshot.revision) {
+                Some(problem) => Outcome::Waits(problem),
+                None => Outcome::Nothing,
+            };
+        }
         let message = format!("changes of the files are not applied: {}", plan.summary_counts());
         let remedy = format!(
             "`mailwright plan {0}` shows them, and `mailwright apply {0}` applies them. With `watch: {{ apply: auto }}` the watch does.",

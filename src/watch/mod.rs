@@ -5,6 +5,7 @@
 //! * `environment` is one pass over one environment: read the state, plan, apply, record the status
 //! * `loader` loads the files of an environment within a time limit
 //! * `apply` applies the part of a plan that the environment allows
+//! * `waves` applies in the waves of a rollout, where environments say so
 //! * `credentials` finds credentials that expire soon
 //! * [`reports`] keeps the reports, and what was reported before; `notifier` sends them by webhook and mail
 //! * [`status_server`] answers health checks, and serves metrics and the status
@@ -22,6 +23,7 @@ mod pass_scheduler;
 pub mod reports;
 mod status;
 pub mod status_server;
+mod waves;
 
 use std::{
     path::PathBuf,
@@ -40,6 +42,7 @@ use crate::{
 use checkout::{Files, Snapshot};
 use reports::Reports;
 pub use status::{EnvironmentStatus, ExpiringCredential, FilesStatus, PassResult, Role, WatchStatus};
+use waves::WaveRuns;
 
 /// The longest pause after a failure in an environment.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30 * 60);
@@ -99,6 +102,8 @@ pub struct Shared {
     files: RwLock<Option<Checkout>>,
     /// Permits for loading.
     loads: Arc<Semaphore>,
+    /// The rollouts that environments are applied by.
+    waves: WaveRuns,
 }
 
 impl Shared {
@@ -166,7 +171,8 @@ impl Watch {
     pub fn new(options: WatchOptions, files: Files) -> Result<Self, Problem> {
         let reports = Reports::open(&options.data, options.clock.clone(), options.reporting.clone())?;
         let (files_now, loads) = (RwLock::default(), Arc::new(Semaphore::new(PARALLEL_LOADS)));
-        let shared = Shared { options, status: Mutex::default(), reports, files: files_now, loads };
+        let (status, waves) = (Mutex::default(), WaveRuns::default());
+        let shared = Shared { options, status, reports, files: files_now, loads, waves };
         Ok(Self { shared: Arc::new(shared), files })
     }
 
@@ -180,7 +186,12 @@ impl Watch {
         let shared = Arc::clone(&self.shared);
         let (ended, end) = watch::channel(false);
         let notifier = tokio::spawn(notifier::run(Arc::clone(&shared), end));
+        // One pass is too short for waves, which soak.
+        let waves = (!once).then(|| tokio::spawn(waves::run(Arc::clone(&shared))));
         pass_scheduler::PassScheduler::new(Arc::clone(&shared), self.files, once).run().await;
+        if let Some(waves) = waves {
+            drop(waves.await);
+        }
         ended.send_replace(true);
         drop(notifier.await);
         shared.status()

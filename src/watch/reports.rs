@@ -65,7 +65,7 @@ pub enum ReportKind {
 }
 
 impl ReportKind {
-    /// The name of the kind, as webhooks get it.
+    /// Returns the name of the kind, as webhooks get it.
     pub fn id(self) -> &'static str {
         match self {
             Self::DriftFound => "drift-found",
@@ -79,7 +79,7 @@ impl ReportKind {
         }
     }
 
-    /// The subject of a mail.
+    /// Returns the subject of a mail.
     pub fn subject(self) -> &'static str {
         match self {
             Self::DriftFound => "changed outside Git",

@@ -11,3 +11,4 @@ mod reports;
 mod settings;
 mod slow;
 mod stops;
+mod waves;

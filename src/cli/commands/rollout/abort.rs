@@ -4,11 +4,8 @@ use crate::{
     cli::{
         CliError, Context, Exit,
         commands::rollout::{
-            Format, current_operator, load_rollout, no_run,
-            pause::send_and_wait,
-            resume::read_unfinished,
-            rollout_name,
-            work::{Session, Task, Work},
+            Format, current_operator, load_rollout, no_run, pause::send_and_wait, resume::read_unfinished,
+            rollout_name, work::Work,
         },
         ui::confirm::confirm,
     },
@@ -18,6 +15,7 @@ use crate::{
         folder::ControlCommand,
         journal, render,
         run::{RollbackStatus, RunStatus},
+        session::{Session, Task},
     },
 };
 

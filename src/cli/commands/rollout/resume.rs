@@ -4,16 +4,14 @@
 use crate::{
     cli::{
         CliError, Context, Exit,
-        commands::rollout::{
-            current_operator, load_rollout, no_run, rollout_name,
-            work::{Session, Work, rollout_spec},
-        },
+        commands::rollout::{current_operator, load_rollout, no_run, rollout_name, work::Work},
     },
     model::{Code, RolloutName},
     rollout::{
         Event, Run,
         folder::LockedFolder,
         journal::{self, JournalContents, RolloutSpec},
+        session::Session,
     },
     text::enumerate,
 };
@@ -28,7 +26,7 @@ pub(super) fn resume(context: &Context, name: &str, accept_changes: bool, work: 
     let locked = work.state.lock(context, &name)?;
     let (contents, run) = read_unfinished(&locked, &name)?;
     let rollout = load_rollout(context, &repository, &name, &work.services)?;
-    let present = rollout_spec(&rollout);
+    let present = rollout.spec();
     // A rollback does not depend on the files.
     let changed = if run.rollback.is_some() { None } else { describe_difference(&run.spec, &present) };
     if let Some(difference) = &changed

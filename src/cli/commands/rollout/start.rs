@@ -5,16 +5,11 @@ use std::sync::Arc;
 use crate::{
     cli::{
         CliError, Context, Exit,
-        commands::rollout::{
-            PARALLEL, current_operator, load_rollout,
-            plan::plan,
-            rollout_name,
-            work::{Session, Work, rollout_spec},
-        },
+        commands::rollout::{PARALLEL, current_operator, load_rollout, plan::plan, rollout_name, work::Work},
         ui::confirm::confirm,
     },
     model::Code,
-    rollout::{Event, Run, journal, render},
+    rollout::{Event, Run, journal, render, session::Session},
 };
 
 pub(super) fn start(context: &Context, name: &str, yes: bool, work: &Work) -> Result<Exit, CliError> {
@@ -54,7 +49,7 @@ pub(super) fn start(context: &Context, name: &str, yes: bool, work: &Work) -> Re
         rollout: name,
         mailwright: env!("CARGO_PKG_VERSION").to_owned(),
         by: by.clone(),
-        spec: rollout_spec(&rollout),
+        spec: rollout.spec(),
     };
     work.work(context, Session { locked, contents, first, rollout, by })
 }

@@ -1,0 +1,79 @@
+//! A watch that applies in the waves of a rollout.
+
+use serde_json::json;
+
+use crate::{
+    support::fleet::Fleet,
+    watch::fixture::{WatchFixture, WebhookReceiver, eventually},
+};
+
+const WAVES: &str =
+    "waves:\n  - { name: canary, environments: [one], soak: 1s }\n  - { name: rest, environments: ['*'] }\n";
+
+/// Environments `one` and `two`, and `by-hand`, which is in a wave and does not name the rollout.
+fn fixture(receiver: &WebhookReceiver) -> WatchFixture {
+    let mut fixture = WatchFixture { fleet: Fleet::new() };
+    let watch = format!("watch: {{ apply: rollout steady, {} }}", receiver.notify());
+    for name in ["one", "two"] {
+        fixture.fleet.served(name, &format!("unserved: [{{ reason: not in use }}]\n{watch}"));
+    }
+    fixture.fleet.served("by-hand", "unserved: [{ reason: not in use }]");
+    fixture.fleet.repo.write("rollouts/steady.yaml", WAVES);
+    fixture.from("erp@example.com");
+    fixture.begin();
+    fixture
+}
+
+#[test]
+fn changes_are_applied_wave_by_wave_and_a_failure_stops_the_rest() {
+    let receiver = WebhookReceiver::start();
+    let fixture = fixture(&receiver);
+    let watch = fixture.watch("data");
+    eventually("both waves are applied", || (fixture.fleet.generation(0), fixture.fleet.generation(1)) == (1, 1));
+    eventually("both are reported", || receiver.count("apply-done") == 2);
+    let reports = receiver.of("apply-done");
+    assert_eq!((&reports[0]["environment"], &reports[1]["environment"]), (&json!("one"), &json!("two")));
+    assert!(reports[0]["message"].as_str().unwrap().ends_with("(generation 1), rollout `steady`"), "{reports:?}");
+    // An environment that does not name the rollout waits for an operator.
+    assert_eq!(fixture.fleet.generation(2), 0);
+    eventually("it waits", || watch.of("by-hand")["waiting"]["code"] == "MW0374");
+    eventually("the run has finished", || {
+        let status = fixture.fleet.run(&["rollout", "status", "steady", "--state", "data", "--format", "json"]);
+        status.code == 0 && status.json()["run"]["status"]["state"] == "finished"
+    });
+    let journal = fixture.fleet.repo.read("data/rollouts/steady/journal.jsonl");
+    let at = |text: &str| journal.find(text).unwrap_or_else(|| panic!("{text}:\n{journal}"));
+    assert!(at("\"event\":\"soakEnded\"") < at("\"event\":\"intended\",\"environment\":\"two\""), "{journal}");
+    // In the canary, a guard stops the next change: it would delete the only profile.
+    fixture.fleet.repo.write("environments/one/profiles/relay.yaml", "null\n");
+    fixture.from("second@example.com");
+    fixture.push("a change that must not go on");
+    eventually("the run stops", || watch.of("two")["waiting"]["code"] == "MW0289");
+    assert_eq!((fixture.fleet.generation(0), fixture.fleet.generation(1)), (1, 1));
+    eventually("it is reported", || {
+        receiver.of("apply-waiting").iter().any(|report| report["environment"] == "two" && report["code"] == "MW0289")
+    });
+    // Another commit begins again with the first wave.
+    fixture.fleet.repo.remove("environments/one/profiles/relay.yaml");
+    fixture.push("corrected");
+    eventually("both are applied", || (fixture.fleet.generation(0), fixture.fleet.generation(1)) == (2, 2));
+    eventually("nothing waits", || watch.of("two")["waiting"].is_null() && watch.of("two")["changes"] == 0);
+    assert_eq!(fixture.fleet.generation(2), 0);
+}
+
+#[test]
+fn a_rollout_that_does_not_exist_waits_and_one_pass_applies_nothing() {
+    let receiver = WebhookReceiver::start();
+    let fixture = fixture(&receiver);
+    let once = fixture.once("data").code(2).stdout;
+    assert!(once.contains("one: waits for an operator to apply it: 1 to add"), "{once}");
+    assert_eq!(fixture.fleet.generation(0), 0);
+    fixture.fleet.repo.remove("rollouts/steady.yaml");
+    fixture.push("without the rollout");
+    let watch = fixture.watch("data");
+    eventually("it waits", || watch.of("one")["waiting"]["code"] == "MW0281");
+    assert_eq!(fixture.fleet.generation(0), 0);
+    fixture.edit("rollout steady", "rollout ../x");
+    let refused = fixture.fleet.run(&["validate", "one"]).code(1);
+    assert!(refused.stdout.contains("environments/one/environment.yaml"), "{}{}", refused.stdout, refused.stderr);
+}
