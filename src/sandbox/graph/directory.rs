@@ -150,7 +150,7 @@ fn one_principal(request: &GraphRequest<'_>, client: &str, rest: &str) -> Reply 
 }
 
 /// Parses `NAME(appId='ID')rest` or `NAME/OBJECT-ID/rest`. Returns the application's id and the rest.
-fn parse_key<'p>(tenant: &Tenant, path: &'p str, name: &str, prefix: &str) -> Option<(String, &'p str)> {
+pub(super) fn parse_key<'p>(tenant: &Tenant, path: &'p str, name: &str, prefix: &str) -> Option<(String, &'p str)> {
     let rest = path.strip_prefix('/')?.strip_prefix(name)?;
     if let Some(rest) = rest.strip_prefix("(appId='") {
         let (id, rest) = rest.split_once("')")?;

@@ -6,6 +6,7 @@
 //! | here | authentication, `$batch`, routes |
 //! | `caller` | permissions of a token |
 //! | `directory` | the organization, applications, service principals, grants |
+//! | `registrations` | changes of applications, service principals and grants |
 //! | `users` | users, their mailboxes, and the mail that they send |
 //! | `drafts` | drafts, their attachments, upload sessions |
 //! | `documents` | documents of the directory |
@@ -18,6 +19,7 @@ mod documents;
 mod drafts;
 mod error;
 mod odata;
+mod registrations;
 mod users;
 
 use std::sync::Arc;
@@ -32,7 +34,7 @@ use axum::{
 use caller::Caller;
 pub(super) use drafts::Upload;
 pub(super) use error::error_body;
-use error::{ODataError, malformed_body, refusal, wrong_method};
+use error::{ODataError, malformed_body, refusal};
 use odata::Query;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -193,7 +195,7 @@ impl GraphRequest<'_> {
             return users::user(self, user, rest.trim_start_matches('/')).await;
         }
         if *self.method != Method::GET {
-            return Err(wrong_method());
+            return registrations::route(self);
         }
         match self.path {
             "/users" => users::users(self),
