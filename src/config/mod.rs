@@ -20,6 +20,7 @@ mod layer;
 mod layers;
 mod loader;
 mod located;
+mod near_misses;
 mod node;
 mod parse;
 mod recovery;

@@ -10,7 +10,7 @@ use jsonschema::{
 };
 use serde_json::{Value as Json, json};
 
-use super::{parse::PROBLEM_LIMIT, suggest};
+use super::{near_misses, parse::PROBLEM_LIMIT, suggest};
 use crate::{
     model::{
         Code, CompanyId, HumanDuration, InvalidName, Problem, ProfileName, RolloutName, SecretReference, rollout::Share,
@@ -40,6 +40,12 @@ pub(super) enum DocumentKind {
     Profile,
     /// A rollout.
     Rollout,
+}
+
+impl DocumentKind {
+    fn is_profile(self) -> bool {
+        matches!(self, Self::PartialProfile | Self::Profile)
+    }
 }
 
 /// A place that a schema rejects.
@@ -123,7 +129,15 @@ fn describe(error: &ValidationError<'_>, document: &Json, kind: DocumentKind) ->
         let allowed = allowed_keys(&pointer, kind);
         // One more than are reported, to show that there are more.
         let unexpected = unexpected.iter().take(PROBLEM_LIMIT + 1);
-        return unexpected.map(|key| describe_unknown_key(&pointer, key, &allowed)).collect();
+        let describe = |key: &String| {
+            let mut mismatch = describe_unknown_key(&pointer, key, &allowed);
+            let known = near_misses::key_of_other_programs(&pointer, key).filter(|_| kind.is_profile());
+            if let Some(remedy) = known {
+                mismatch.problem = mismatch.problem.remedy(remedy);
+            }
+            mismatch
+        };
+        return unexpected.map(describe).collect();
     }
     let (code, message, remedy) = match error.kind() {
         ValidationErrorKind::Required { property } => {
@@ -135,8 +149,20 @@ fn describe(error: &ValidationError<'_>, document: &Json, kind: DocumentKind) ->
             format!("`{}` is empty", last_key(&pointer)),
             format!("Allowed are: {}.", allowed_keys(&pointer, kind).join(", ")),
         ),
-        ValidationErrorKind::Enum { options } => describe_enum(options, string_at(document, &pointer)),
-        ValidationErrorKind::Type { kind } => describe_type(kind, document.pointer(&pointer)),
+        ValidationErrorKind::Enum { options } => {
+            let written = string_at(document, &pointer);
+            let (code, message, remedy) = describe_enum(options, written);
+            let is_meant = remedy.starts_with("Did you mean");
+            let is_company = pointer == "/appliesTo" && kind.is_profile() && !is_meant;
+            (code, message, if is_company { near_misses::applies_to(written) } else { remedy })
+        }
+        ValidationErrorKind::Type { kind: wanted } => {
+            let (code, message, remedy) = describe_type(wanted, document.pointer(&pointer));
+            let written = document.pointer(&pointer).and_then(Json::as_str);
+            let better = written.filter(|_| kind.is_profile());
+            let better = better.and_then(|written| near_misses::map_instead_of_text(&pointer, written));
+            (code, message, better.unwrap_or(remedy))
+        }
         ValidationErrorKind::Pattern { .. } => describe_pattern(&pointer, string_at(document, &pointer)),
         ValidationErrorKind::PropertyNames { .. } => describe_name(&pointer),
         other => describe_limit(&pointer, other),
@@ -245,6 +271,7 @@ fn describe_type(kind: &TypeKind, found: Option<&Json>) -> Description {
     let remedy = match found {
         Some(Json::Number(_) | Json::Bool(_)) if wanted.contains(&"text") => "Put it in quotes if it is text.",
         Some(Json::String(_)) if wanted == ["a list"] => "Write it as a list: [ ... ].",
+        Some(Json::String(_)) if wanted == ["a map of keys and values"] => "Write a map: `{ key: value }`.",
         Some(Json::String(_)) => "Remove the quotes, if there are any.",
         _ => "`mailwright schema` prints the format.",
     };

@@ -7,6 +7,9 @@ use utoipa::ToSchema;
 
 use super::{Destination, SecretReference, secret::CredentialKind};
 
+/// The client id of a profile whose application is not registered yet.
+pub const UNREGISTERED_CLIENT: &str = "00000000-0000-0000-0000-000000000000";
+
 /// A provider and its settings. Written as a map with one key: `provider: { smtp: { ... } }`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]

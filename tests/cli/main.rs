@@ -16,6 +16,7 @@ mod first_start;
 mod fleet;
 mod git;
 mod main_job;
+mod near_misses;
 mod new_environment;
 mod origin;
 mod packages;

@@ -70,7 +70,7 @@ pub(super) fn seal_error(reference: &SecretReference, error: &SealError) -> CliE
             (Code::MaskedValue, "Pass the real value; this is the placeholder that a web page shows instead.")
         }
         SealError::Empty => {
-            (Code::InvalidValue, "Type the value, or pipe it: printf %s VALUE | mailwright secrets set ...")
+            (Code::InvalidValue, "Type the value at the prompt, or read it from a file: add `< FILE` to the command.")
         }
         SealError::TooLong => (Code::TooLarge, "A secret is a password, a client secret, or a PEM file."),
         SealError::Incompatible => (
