@@ -195,6 +195,14 @@ pub fn classify_graph(status: u16, codes: &[&str], text: &str) -> Meaning {
     })
 }
 
+/// Returns the meaning of an error code of Graph, and the code as Graph writes it; none for a code that is not in the table.
+pub fn graph_code(code: &str) -> Option<(&'static str, Meaning)> {
+    TABLE.iter().find_map(|row| {
+        let own = row.code.as_deref().filter(|own| own.eq_ignore_ascii_case(code))?;
+        Some((own, row.meaning()))
+    })
+}
+
 fn classify_by(matches: impl Fn(&Row) -> bool) -> Meaning {
     match TABLE.iter().find(|row| matches(row)) {
         Some(row) => row.meaning(),

@@ -1,5 +1,5 @@
-//! `mailwright explain`: explains a problem code, a finding of `verify`, an AADSTS code of Entra, or a reply of a mail
-//! server.
+//! `mailwright explain`: explains a problem code, a finding of `verify`, an AADSTS code of Entra, an error code of Microsoft
+//! Graph, or a reply of a mail server.
 
 use crate::{
     cli::{CliError, Context, Exit, Runnable},
@@ -11,12 +11,13 @@ use crate::{
     verify::graph::findings_of_cause,
 };
 
-/// Explain a problem code, a finding, an AADSTS code or an SMTP reply
+/// Explain a problem code, a finding, an error code of Microsoft, or an SMTP reply
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailwright explain MW0104\n  \
     mailwright explain GRAPH-REDIRECT-SPA\n  \
     mailwright explain AADSTS7000215\n  \
+    mailwright explain ErrorAccessDenied\n  \
     mailwright explain \"550 5.7.1 Relay access denied\"\n  \
     mailwright explain          lists all problem codes and findings")]
 pub(crate) struct Explain {
@@ -85,24 +86,53 @@ fn explain_reply(code: &str, text: &str) -> String {
         }
     }
     let paragraph = |(names, meaning): &(Vec<&str>, Meaning)| {
-        let consequence = match (meaning.class, meaning.scope) {
-            (Class::Delivered, _) => "the server has accepted it",
-            (Class::Transient, _) => "the attempt is made again later",
-            (Class::Throttled, _) => "nothing else leaves through this mailbox until the server accepts mail again",
-            (Class::Auth, _) => "the profile is suspended and its mail waits",
-            (Class::Size, _) => "the message is too large for this server, and fails",
-            (Class::Permanent, RefusalScope::Recipient) => "this recipient fails, and the others get the message",
-            (Class::Permanent, _) => "the message fails",
-            (Class::Unknown, _) => "the message may have been accepted, and is `unknown`",
-        };
         let remedy = meaning.remedy.map(|remedy| format!("\nWhat to do: {remedy}.")).unwrap_or_default();
-        format!("At {}: {}; {consequence}.{remedy}", names.join(", "), meaning.why)
+        format!("At {}: {}; {}.{remedy}", names.join(", "), meaning.why, consequence(meaning))
     };
     let paragraphs: Vec<String> = meanings.iter().map(paragraph).collect();
+    let example = if has_reply_code && code.len() == 3 { code.to_owned() } else { format!("{digits} {code}") };
     format!(
-        "{}\n\nThe words of a reply count as well: `mailwright explain \"{digits} {code} TEXT\"` reads all of it.",
+        "{}\n\nThe words of a reply count as well: `mailwright explain \"{example} TEXT\"` reads all of it.",
         paragraphs.join("\n\n")
     )
+}
+
+/// Returns the consequence of a reply for the mail.
+fn consequence(meaning: &Meaning) -> &'static str {
+    match (meaning.class, meaning.scope) {
+        (Class::Delivered, _) => "the server has accepted it",
+        (Class::Transient, _) => "the attempt is made again later",
+        (Class::Throttled, _) => "nothing else leaves through this mailbox until the server accepts mail again",
+        (Class::Auth, _) => "the profile is suspended and its mail waits",
+        (Class::Size, _) => "the message is too large for this server, and fails",
+        (Class::Permanent, RefusalScope::Recipient) => "this recipient fails, and the others get the message",
+        (Class::Permanent, _) => "the message fails",
+        (Class::Unknown, _) => "the message may have been accepted, and is `unknown`",
+    }
+}
+
+/// Explains an error code of Microsoft Graph.
+fn explain_graph(meaning: &Meaning) -> String {
+    let verify = "`mailwright verify ENV PROFILE` finds the cause, and prints the commands that correct it";
+    let remedy = match (meaning.remedy, meaning.class) {
+        (Some(remedy), _) => {
+            format!("{}. {verify}", remedy.replace("{sender}", "SENDER").replace("{client}", "CLIENT"))
+        }
+        (None, Class::Auth) => verify.to_owned(),
+        (None, Class::Throttled) => "Nothing; `limits` of the profile keeps below the limit of the mailbox".to_owned(),
+        (None, Class::Size) => "Send a smaller message, or a link to the document".to_owned(),
+        (None, _) => "Nothing; `mailwright outbox show ENV ID` has the answer in full".to_owned(),
+    };
+    format!("{}.\n\nWhile delivering: {}.\n\nWhat to do: {remedy}.", capitalize(meaning.why), consequence(meaning))
+}
+
+/// Returns the three digits of a reply of a mail server without an enhanced code: `432`, or `550 User unknown`. Problem codes
+/// below 400 may be written with three digits too.
+fn reply_code(text: &str) -> Option<&str> {
+    let text = text.trim();
+    let digits = text.get(..3)?;
+    let is_reply = matches!(digits.as_bytes(), [b'4' | b'5', b'0'..=b'5', b'0'..=b'9']);
+    (is_reply && text.get(3..).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '-']))).then_some(digits)
 }
 
 /// Returns the text with a capital first letter.
@@ -139,6 +169,17 @@ impl Runnable for Explain {
         if let Some(code) = replies::enhanced_code(text) {
             let title = format!("{bold}{code}: a reply of a mail server{bold:#}");
             context.printer.out(&format!("{title}\n\n{}", explain_reply(&code, text)));
+            return Ok(Exit::Done);
+        }
+        if let Some(code) = reply_code(text) {
+            context
+                .printer
+                .out(&format!("{bold}{code}: a reply of a mail server{bold:#}\n\n{}", explain_reply(code, text)));
+            return Ok(Exit::Done);
+        }
+        if let Some((code, meaning)) = replies::graph_code(text.trim()) {
+            let title = format!("{bold}{code}: an error of Microsoft Graph{bold:#}");
+            context.printer.out(&format!("{title}\n\n{}", explain_graph(&meaning)));
             return Ok(Exit::Done);
         }
         let code: Code = complete_code(text).parse().map_err(|_| {
