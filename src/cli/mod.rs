@@ -22,6 +22,7 @@ mod help;
 mod identity_token;
 mod list_file;
 mod log;
+mod operator_key;
 mod planning;
 mod revisions;
 mod saved_plan;

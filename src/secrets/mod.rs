@@ -28,7 +28,7 @@ pub use seal::{
     OpenError, Purpose, Redirected, SealError, ValueId, describe_acceptance, open, open_for, rekey, seal, seal_for,
     seal_with_passphrase,
 };
-pub use service::{DEMO_IDENTITY, ServiceIdentity};
+pub use service::{DEMO_IDENTITY, SERVICE_IDENTITY_FILE, ServiceIdentity};
 
 pub use crate::model::secret_detection::is_masked;
 

@@ -9,6 +9,9 @@ use super::{OpenError, Purpose, open, open_for};
 /// The identity file of the examples. It is public and protects nothing.
 pub const DEMO_IDENTITY: &str = include_str!("../../secrets/dev/demo-identity.txt");
 
+/// The name of the identity's file in the service's data folder.
+pub const SERVICE_IDENTITY_FILE: &str = "identity.txt";
+
 /// The service's own identity.
 pub struct ServiceIdentity(age::x25519::Identity);
 
@@ -35,13 +38,25 @@ impl ServiceIdentity {
 
     /// Returns the text of the identity file, with explanatory comments.
     pub fn to_file(&self) -> SecretString {
+        self.to_file_with(
+            "# The identity of a Mailwright service. It opens every secret that is sealed to the recipient below.\n\
+             # Keep it with the store's backup, and nowhere else.\n",
+        )
+    }
+
+    /// Returns the text of the identity file of an operator.
+    pub fn to_operator_file(&self) -> SecretString {
+        self.to_file_with(
+            "# An age identity. It opens every secret that is sealed to the recipient below. Keep it private.\n",
+        )
+    }
+
+    fn to_file_with(&self, comment: &str) -> SecretString {
         let key = self.0.to_string();
         // Allocated at once: a growing string would leave copies of the key in memory.
         let mut text = Zeroizing::new(String::with_capacity(512));
-        text.push_str(
-            "# The identity of a Mailwright service. It opens every secret that is sealed to the recipient below.\n",
-        );
-        text.push_str("# Keep it with the store's backup, and nowhere else.\n# public key: ");
+        text.push_str(comment);
+        text.push_str("# public key: ");
         text.push_str(&self.recipient());
         text.push('\n');
         text.push_str(key.expose_secret());

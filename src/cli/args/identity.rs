@@ -48,7 +48,7 @@ impl IdentityArgs {
         }
         if identities.is_empty() {
             return Err(CliError::coded(Code::IdentityMissing, "no age identity was given to decrypt the secrets").remedy(
-                "Pass `--identity FILE`, set MAILWRIGHT_AGE_IDENTITY_FILE, or create one at ~/.config/age/keys.txt (`age-keygen -o ~/.config/age/keys.txt`).",
+                "Pass `--identity FILE`, or set MAILWRIGHT_AGE_IDENTITY_FILE. Without one: create it with `mailwright secrets keygen`, add its recipient to recipients.txt, and set each value again with `mailwright secrets set`.",
             ));
         }
         Ok(identities)

@@ -24,7 +24,7 @@ use crate::{
     fs::write_atomically,
     model::Code,
     operations::check_environment,
-    secrets::Recipients,
+    secrets::{Recipients, RecipientsError},
 };
 
 /// Write the recipients of the environment's secrets
@@ -97,6 +97,7 @@ impl Init {
              # After a change: mailwright secrets rekey {0}\n",
             environment.name
         );
+        check_each(&self.recipients)?;
         // Writing to a String cannot fail.
         if self.from_service {
             let client = environment.client(context, &self.service)?;
@@ -122,10 +123,40 @@ impl Init {
         write_atomically(&target, text.as_bytes()).map_err(failed)?;
         let mut wrote = vec![path];
         wrote.extend(write_git_attributes(root)?);
+        if self.from_service && recipients.texts().count() == 1 {
+            context.printer.note(&format!(
+                "warning: only the service can open these secrets, so no operator can edit or move them.\n\
+                 help: mailwright secrets recipients add \"$(mailwright secrets keygen)\" {}",
+                environment.name
+            ));
+        }
         let text = wrote.iter().map(|path| format!("wrote {}", path.display())).collect::<Vec<_>>().join("\n");
         let line = format!("wrote {}", count_of(recipients.texts().count(), "recipient"));
         Ok(Summary::new(Significance::Listed, line, text, json!({ "wrote": wrote })))
     }
+}
+
+/// Returns an error for an argument without a recipient, such as `"$(cat FILE)"` of a file that does not exist.
+fn check_each(recipients: &[String]) -> Result<(), CliError> {
+    for (index, recipient) in recipients.iter().enumerate() {
+        let one = recipient.trim();
+        if one.is_empty() || one.starts_with('#') {
+            let message = format!("recipient {} is empty", index + 1);
+            return Err(CliError::coded(Code::RecipientsInvalid, message).remedy(
+                "Check the command in `$(...)`: a file that does not exist leaves an empty argument. Without a key: `mailwright secrets keygen`.",
+            ));
+        }
+        Recipients::parse(one, &AgePrompt).map_err(|error| {
+            let why = match error {
+                RecipientsError::Line { why, .. } => why,
+                RecipientsError::Empty => error.to_string(),
+            };
+            CliError::coded(Code::RecipientsInvalid, format!("recipient {} is not a recipient: {why}", index + 1)).remedy(
+                "Pass age1..., or an SSH public key in quotes. An identity (AGE-SECRET-KEY-...) is private and must not be used here.",
+            )
+        })?;
+    }
+    Ok(())
 }
 
 /// Disables line ending conversion of age files in Git, unless it is disabled already: files are compared by digest.

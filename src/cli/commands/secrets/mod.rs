@@ -7,6 +7,7 @@ mod environments;
 mod expiring;
 mod files;
 mod init;
+mod keygen;
 mod list;
 mod names;
 mod ownership;
@@ -26,6 +27,7 @@ use crate::cli::{CliError, Context, ErrorFormat, Exit, Runnable};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailwright secrets init prod age1... \"ssh-ed25519 AAAA... ann@example.com\"\n  \
+    mailwright secrets keygen\n  \
     mailwright secrets set prod relay/password\n  \
     mailwright secrets set 'cust-*' relay/password < FILE\n  \
     mailwright secrets list prod\n  \
@@ -49,6 +51,7 @@ pub(crate) struct Secrets {
 #[derive(Debug, clap::Subcommand)]
 enum SecretsCommand {
     Init(init::Init),
+    Keygen(keygen::Keygen),
     Set(set::Set),
     Edit(edit::Edit),
     List(list::List),
@@ -63,6 +66,7 @@ impl SecretsCommand {
     fn runnable(&self) -> &dyn Runnable {
         match self {
             Self::Init(command) => command,
+            Self::Keygen(command) => command,
             Self::Set(command) => command,
             Self::Edit(command) => command,
             Self::List(command) => command,

@@ -1,0 +1,50 @@
+//! `mailwright secrets keygen`: creates an age identity for an operator.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::{
+    cli::{
+        CliError, Context, ErrorFormat, Exit, Format, Runnable,
+        operator_key::{create_identity, default_identity_file},
+    },
+    model::Code,
+};
+
+/// Create an age identity, and print its recipient
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    mailwright secrets keygen                      writes ~/.config/age/keys.txt\n  \
+    mailwright secrets keygen --out ann.identity\n  \
+    mailwright secrets init prod --from-service \"$(mailwright secrets keygen)\"\n\n\
+    The file has mode 0600 and is never replaced. Standard output is the recipient\n\
+    alone, so that it can be passed on. `secrets` finds the default file by itself.")]
+pub(super) struct Keygen {
+    /// File to write [default: ~/.config/age/keys.txt]
+    #[arg(long, short = 'o', value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    out: Option<PathBuf>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+}
+
+impl Runnable for Keygen {
+    fn error_format(&self) -> ErrorFormat {
+        self.format.into()
+    }
+
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        let path = self.out.clone().or_else(default_identity_file).ok_or_else(|| {
+            CliError::coded(Code::Usage, "the home folder is not known").remedy("Name the file: `--out FILE`.")
+        })?;
+        let recipient = create_identity(&path)?;
+        if self.format == Format::Json {
+            context.printer.out(&format!("{:#}", json!({ "wrote": path, "recipient": recipient })));
+        } else {
+            context.printer.note(&format!("wrote {}; keep a copy in a safe place", path.display()));
+            context.printer.out(&recipient);
+        }
+        Ok(Exit::Done)
+    }
+}
