@@ -60,6 +60,16 @@ impl Context {
         Ok(if found == here { PathBuf::from(".") } else { found.to_owned() })
     }
 
+    /// Returns the repository's folder, or the folder in which a new repository begins: `--project`, or the current folder.
+    pub(crate) fn project_or_new(&self) -> PathBuf {
+        self.project().unwrap_or_else(|_| self.project.clone().unwrap_or_else(|| PathBuf::from(".")))
+    }
+
+    /// Returns the folder that `--project` names.
+    pub(crate) fn named_project(&self) -> Option<&Path> {
+        self.project.as_deref()
+    }
+
     /// Opens the repository's files.
     pub(crate) fn repository(&self) -> Result<crate::config::Repository, CliError> {
         let root = self.project()?;

@@ -26,6 +26,7 @@ mod operator_key;
 mod planning;
 mod revisions;
 mod saved_plan;
+mod schema_files;
 mod signals;
 mod signing_key;
 mod ui;
@@ -40,8 +41,8 @@ use clap::{FromArgMatches as _, Parser, Subcommand};
 pub(crate) use args::service::ServiceArgs;
 use commands::{
     apply, approve, audit, backup, blame, comment, completions, demo, diff, doctor, drift, explain, functions, history,
-    import, new, outbox, plan, render, resolve, restore, rollback, rollout, sandbox, schema, secrets, send, serve,
-    show, status, token, validate, verify, watch, why,
+    import, init, new, outbox, plan, render, resolve, restore, rollback, rollout, sandbox, schema, secrets, send,
+    serve, show, status, token, validate, verify, watch, why,
 };
 pub(crate) use context::Context;
 pub(crate) use error::CliError;
@@ -67,6 +68,7 @@ pub(crate) trait Runnable {
 #[command(name = "mailwright", version, propagate_version = true, max_term_width = 110, disable_help_subcommand = true)]
 #[command(after_help = "Start here:\n  \
     mailwright demo              every step on this machine, in a minute\n  \
+    mailwright init              the files of a first environment, by questions\n  \
     mailwright validate          check every environment's files\n  \
     mailwright plan dev          what would change on the running service\n  \
     mailwright explain MW0104    the meaning of a problem code\n\n\
@@ -95,7 +97,9 @@ struct GlobalArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Create an environment: a folder with a short file
+    /// Set up a repository: an environment, its first profile, recipients, schemas and CI
+    Init(Box<init::Init>),
+    /// Create an environment or a profile: files with comments
     New(new::New),
     /// Check the files of all environments, or of the named ones
     Validate(validate::Validate),
@@ -159,7 +163,7 @@ enum Command {
     Sandbox(sandbox::Sandbox),
     /// List the functions that a profile can serve
     Functions(functions::Functions),
-    /// Explain a problem code, a finding, an AADSTS code or an SMTP reply
+    /// Explain a problem code, a finding, an error code of Microsoft, or an SMTP reply
     Explain(explain::Explain),
     /// Print the JSON Schemas of the files
     Schema(schema::Schema),
@@ -174,6 +178,7 @@ enum Command {
 impl Command {
     fn runnable(&self) -> &dyn Runnable {
         match self {
+            Self::Init(command) => command.as_ref(),
             Self::New(command) => command,
             Self::Validate(command) => command,
             Self::Diff(command) => command,

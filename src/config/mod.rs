@@ -27,6 +27,7 @@ mod recovery;
 pub mod render;
 mod repository;
 mod rollouts;
+pub mod scaffold;
 mod schema;
 mod secret_usage;
 mod selection;

@@ -7,6 +7,7 @@
 //! * [`percent_encode`], [`percent_decode`]: the encoding of URLs and of MIME parameters
 
 pub mod markdown;
+pub mod shell;
 
 use std::borrow::Cow;
 

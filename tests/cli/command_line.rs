@@ -5,6 +5,7 @@ use std::process::Command;
 use crate::support::repository::{PROGRAM, TestRepository, clear_environment, run_command};
 
 const COMMANDS: &[&str] = &[
+    "init",
     "new",
     "render",
     "validate",
@@ -417,9 +418,20 @@ fn missing_files_are_named_with_a_remedy() {
         ("5.7.1", "At MAIL: the sender is not allowed for this login; the profile is suspended"),
         ("550 5.7.1 Relay access denied", "the server does not relay for this machine or login"),
         ("4.2.1", "the attempt is made again later"),
+        ("535 5.7.139", "the login is refused"),
+        ("432", "too many connections at once"),
+        ("550 no such user here", "The words of a reply count as well"),
     ] {
         let page = repo.run(&["explain", reply]).code(0).stdout;
         assert!(page.contains("a reply of a mail server") && page.contains(expected), "{reply}: {page}");
+    }
+    for (code, expected) in [
+        ("ErrorAccessDenied", "Test-ApplicationAccessPolicy -Identity SENDER -AppId CLIENT"),
+        ("authorization_requestdenied", "the profile is suspended and its mail waits"),
+        ("ApplicationThrottled", "nothing else leaves through this mailbox"),
+    ] {
+        let page = repo.run(&["explain", code]).code(0).stdout;
+        assert!(page.contains("an error of Microsoft Graph") && page.contains(expected), "{code}: {page}");
     }
     let long = repo.run(&["explain", &"x".repeat(100_000)]).code(1).stderr;
     assert!(long.contains("MW0007") && long.len() < 1000, "{} bytes", long.len());

@@ -15,6 +15,7 @@ mod doctor;
 mod first_start;
 mod fleet;
 mod git;
+mod init;
 mod main_job;
 mod near_misses;
 mod new_environment;

@@ -21,10 +21,11 @@ fn actions(plan: &Value) -> Vec<String> {
 }
 
 #[test]
-fn the_demo_goes_the_whole_way() {
-    let repo = TestRepository::examples();
+fn the_demo_goes_the_whole_way_in_an_empty_folder() {
+    let repo = TestRepository::empty();
+    std::fs::remove_dir(repo.path("environments")).unwrap();
     let mut demo = repo.command(&["demo", "--once", "--listen", "127.0.0.1:0"]);
-    demo.args(free_ports(&repo));
+    demo.args(free_ports());
     let output = crate::support::repository::run_command(demo).code(0);
     for step in [
         "$ mailwright validate",
@@ -44,11 +45,9 @@ fn the_demo_goes_the_whole_way() {
 }
 
 /// Has the example's sandbox listen where nothing else does.
-fn free_ports(repo: &TestRepository) -> [String; 4] {
+fn free_ports() -> [String; 4] {
     let port = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     let (https, smtp) = (port(), port());
-    let environment = repo.read("environments/dev/environment.yaml");
-    repo.write("environments/dev/environment.yaml", environment.replace("8471", &https).replace("8487", &smtp));
     ["--sandbox-port".to_owned(), https, "--smtp-port".to_owned(), smtp]
 }
 
@@ -59,7 +58,7 @@ fn the_demos_service_ends_with_the_demo_however_it_ends() {
     let repo = TestRepository::examples();
     let mut demo = repo
         .command(&["demo", "--listen", "127.0.0.1:0"])
-        .args(free_ports(&repo))
+        .args(free_ports())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()

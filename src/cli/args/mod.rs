@@ -6,6 +6,7 @@ pub(crate) mod fail_on;
 pub(crate) mod identity;
 pub(crate) mod outbound;
 pub(crate) mod plan;
+pub(crate) mod profile;
 pub(crate) mod service;
 pub(crate) mod since;
 pub(crate) mod values;

@@ -16,6 +16,7 @@ pub(crate) mod functions;
 pub(crate) mod help;
 pub(crate) mod history;
 pub(crate) mod import;
+pub(crate) mod init;
 pub(crate) mod new;
 pub(crate) mod outbox;
 pub(crate) mod plan;

@@ -13,6 +13,7 @@ use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
         environment::{self, Environment},
+        schema_files::write_missing_schemas,
     },
     config::{Repository, write},
     fs::write_atomically,
@@ -28,7 +29,8 @@ use crate::{
     mailwright import 'cust-*' --layers customers  whole services: shared values become a base with variables\n  \
     mailwright import prod --from profiles.csv     a list of profiles; CSV or JSON\n\n\
     Existing files are never overwritten. Secrets cannot be read back: the file\n\
-    names them, and `mailwright secrets set` seals their values again.\n\n\
+    names them, and `mailwright secrets set` seals their values again. Schemas that\n\
+    the files name for editors are written to schema/.\n\n\
     --layers needs environments that consist of an environment.yaml with the\n\
     service's address. The proposed files are validated and planned first, and are\n\
     written only if the plan has no changes.\n\n\
@@ -154,7 +156,9 @@ fn write_file(root: &Path, path: &Path, text: &str) -> Result<(), CliError> {
     if let Some(folder) = target.parent() {
         std::fs::create_dir_all(folder).map_err(|error| cannot_write(path, &error))?;
     }
-    write_atomically(&target, text.as_bytes()).map_err(|error| cannot_write(path, &error))
+    write_atomically(&target, text.as_bytes()).map_err(|error| cannot_write(path, &error))?;
+    // The first line of the file names a schema.
+    write_missing_schemas(root).map(drop)
 }
 
 fn cannot_write(path: &Path, error: &dyn std::fmt::Display) -> CliError {

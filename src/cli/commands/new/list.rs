@@ -14,6 +14,7 @@ use crate::{
             Base, EnvironmentValues, NewEnvironment, check_name, environment_paths, is_from_arguments, missing_secrets,
         },
         list_file::{list_error, read_list_file},
+        schema_files::write_missing_schemas,
     },
     config::{Diagnostic, Repository},
     import::{
@@ -66,6 +67,7 @@ impl NewEnvironment {
         }
         if !self.dry_run {
             write_all(repository.root(), &new)?;
+            write_missing_schemas(repository.root())?;
         }
         self.report_all(context, &new)
     }

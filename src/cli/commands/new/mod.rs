@@ -1,27 +1,30 @@
 //! `mailwright new environment`: creates a folder with a short file for one environment, or for many from a list. A file
-//! that does not pass the checks is removed.
+//! that does not pass the checks is removed. `mailwright new profile` writes a profile.
 
 mod list;
+mod profile;
 
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde_json::{Map, Value, json};
 
 use crate::{
-    cli::{CliError, Context, ErrorFormat, Exit, Format, Runnable, environment},
+    cli::{CliError, Context, ErrorFormat, Exit, Format, Runnable, environment, schema_files::write_missing_schemas},
     config::{Report, Repository, suggest, write},
     fs::write_atomically,
     model::{Code, EnvironmentName, InvalidName, SecretReference, code::Severity},
 };
 
-/// Create an environment: a folder with a short file
+/// Create an environment or a profile: files with comments
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailwright new environment acme --from base --set domain=acme.example --company ACME\n  \
     mailwright new environment --from base --from-csv customers.csv\n  \
+    mailwright new profile relay --provider smtp --host smtp.example.com --from erp@example.com\n  \
     mailwright new environment --help")]
 pub(crate) struct New {
     #[command(subcommand)]
@@ -32,6 +35,8 @@ pub(crate) struct New {
 enum NewCommand {
     /// Create a folder under `environments/` with an environment.yaml
     Environment(NewEnvironment),
+    /// Write a profile into an environment or a layer
+    Profile(Box<profile::NewProfileCommand>),
 }
 
 /// Create a folder under `environments/` with an environment.yaml, or many from a list
@@ -116,12 +121,17 @@ fn parse_pair(text: &str) -> Result<(String, String), String> {
 
 impl Runnable for New {
     fn error_format(&self) -> ErrorFormat {
-        let NewCommand::Environment(new) = &self.command;
-        new.format.into()
+        match &self.command {
+            NewCommand::Environment(new) => new.format.into(),
+            NewCommand::Profile(new) => new.format.into(),
+        }
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let NewCommand::Environment(new) = &self.command;
+        let new = match &self.command {
+            NewCommand::Environment(new) => new,
+            NewCommand::Profile(new) => return new.create(context),
+        };
         match (&new.from_csv, &new.name) {
             (Some(list), _) => new.create_all(context, list),
             (None, name) => new.create(context, name.as_deref().unwrap_or_default()),
@@ -131,7 +141,7 @@ impl Runnable for New {
 
 impl NewEnvironment {
     fn create(&self, context: &Context, name: &str) -> Result<Exit, CliError> {
-        let repository = context.repository()?;
+        let Some(repository) = Self::repository(context)? else { return self.create_first(context, name) };
         let name = check_name(&repository, name)?;
         let base = Base::find(&repository, self.values.from.as_deref())?;
         let text = self.values.text(&name, &base)?;
@@ -165,7 +175,46 @@ impl NewEnvironment {
             .remedy("Correct the problems listed above."));
         }
         self.report(context, &repository, &name, &path, report, &warnings);
+        for schema in write_missing_schemas(repository.root())? {
+            context.printer.note(&format!("wrote {}", schema.display()));
+        }
         Ok(Exit::Done)
+    }
+
+    /// Opens the repository; none if it has no environment yet.
+    fn repository(context: &Context) -> Result<Option<Arc<Repository>>, CliError> {
+        match context.project() {
+            Err(_) if !context.project_or_new().join("environments").exists() => Ok(None),
+            _ => context.repository().map(|repository| Some(Arc::new(repository))),
+        }
+    }
+
+    /// Creates the folder `environments` of a new repository, and the environment in it.
+    fn create_first(&self, context: &Context, name: &str) -> Result<Exit, CliError> {
+        name.parse::<EnvironmentName>().map_err(|rule| invalid_name(name, &rule))?;
+        if let Some(base) = &self.values.from {
+            return Err(CliError::coded(
+                Code::LayerMissing,
+                format!("the folder `environments/{}` does not exist", base.escape_debug()),
+            )
+            .remedy("The repository has no environments yet. Create the layer first, or omit `--from`."));
+        }
+        if self.dry_run {
+            let name = name.parse().map_err(|rule| invalid_name(name, &rule))?;
+            context.printer.out(&self.values.text(&name, &Base::default())?);
+            return Ok(Exit::Done);
+        }
+        let folder = context.project_or_new().join("environments");
+        std::fs::create_dir(&folder).map_err(|error| {
+            CliError::coded(Code::Unwritable, format!("cannot create `{}`: {error}", folder.display()))
+                .remedy("Check the permissions of the folder, or name another one with `--project DIR`.")
+        })?;
+        let created = self.create(context, name);
+        if created.is_err() {
+            // Still empty, if nothing else was written.
+            drop(std::fs::remove_dir(&folder));
+        }
+        created
     }
 
     /// Reports the new file, and what is still missing.
@@ -287,12 +336,14 @@ fn environment_paths(name: &EnvironmentName) -> (PathBuf, PathBuf) {
     (folder, path)
 }
 
+fn invalid_name(text: &str, rule: &InvalidName) -> CliError {
+    CliError::coded(Code::InvalidName, format!("`{}` is not an environment's name", text.escape_debug()))
+        .remedy(format!("{rule}."))
+}
+
 /// Returns the name if it is valid and not in use.
 fn check_name(repository: &Repository, text: &str) -> Result<EnvironmentName, CliError> {
-    let name: EnvironmentName = text.parse().map_err(|rule: InvalidName| {
-        CliError::coded(Code::InvalidName, format!("`{}` is not an environment's name", text.escape_debug()))
-            .remedy(format!("{rule}."))
-    })?;
+    let name: EnvironmentName = text.parse().map_err(|rule| invalid_name(text, &rule))?;
     let (folder, _) = environment_paths(&name);
     let known = repository.environments();
     let same = known.iter().find(|known| known.as_str().eq_ignore_ascii_case(name.as_str()));
@@ -349,6 +400,17 @@ fn convert(value: &Value, known: Option<&Value>) -> Value {
         (Some(Value::String(_)), _) | (_, None) => value.clone(),
         (_, Some(parsed)) => parsed,
     }
+}
+
+/// Writes a file and the folders that it is in.
+fn write_parts(root: &Path, path: &Path, text: &str) -> Result<(), CliError> {
+    let folder = root.join(path.parent().unwrap_or(Path::new(".")));
+    std::fs::create_dir_all(folder).and_then(|()| write_atomically(&root.join(path), text.as_bytes())).map_err(
+        |error| {
+            CliError::coded(Code::Unwritable, format!("cannot write `{}`: {error}", path.display()))
+                .remedy("Check the permissions of `environments`.")
+        },
+    )
 }
 
 /// Writes the file into a new folder.

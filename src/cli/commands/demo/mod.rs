@@ -1,6 +1,9 @@
 //! `mailwright demo`: runs every step on this machine and shows the command of each.
 //!
-//! Each step runs this program as a separate process, so the demo shows the real behaviour.
+//! Each step runs this program as a separate process, so the demo shows the real behaviour. The files are those of `example`,
+//! in a temporary folder, unless `--project` names a repository.
+
+mod example;
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
@@ -13,6 +16,7 @@ use crate::{
     cli::{CliError, Context, Exit, Runnable, args::values::parse_listen_address, variables},
     model::Code,
     net::http_client::describe_error,
+    text::shell::quote_posix,
 };
 
 /// Demonstrate every step on this machine: serve, validate, plan, apply, send, plan again
@@ -20,8 +24,9 @@ use crate::{
 #[command(after_help = "Examples:\n  \
     mailwright demo          keeps the service running until Ctrl-C\n  \
     mailwright demo --once   exits after the last step\n\n\
-    The service keeps its data in a temporary folder, listens on 127.0.0.1 only, and\n\
-    uses the public key of the examples.")]
+    It works in any folder: the example's files and the service's data are in a\n\
+    temporary folder. The service listens on 127.0.0.1 only, and uses the public key\n\
+    of the examples. `--project DIR` uses the files of a repository instead.")]
 pub(crate) struct Demo {
     /// Exit after the last step instead of keeping the service running
     #[arg(long)]
@@ -43,11 +48,14 @@ pub(crate) struct Demo {
 
 impl Runnable for Demo {
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let project = context.project()?;
         let folder = tempfile::Builder::new()
             .prefix("mailwright-demo-")
             .tempdir()
             .map_err(|error| CliError::new(format!("cannot make a temporary folder: {error}")))?;
+        let project = match context.named_project() {
+            Some(_) => context.project()?,
+            None => self.write_example(context, folder.path())?,
+        };
         let sandbox = Sandbox::start(context, self, folder.path())?;
         let demo = Running::start(context, self, &sandbox, project, folder.path())?;
         let environment = &self.environment;
@@ -98,6 +106,15 @@ impl Runnable for Demo {
 }
 
 impl Demo {
+    /// Writes the files of the example, with the ports of the stand-ins, and returns their folder.
+    fn write_example(&self, context: &Context, folder: &Path) -> Result<PathBuf, CliError> {
+        let project = folder.join("repository");
+        example::write(&project, self.sandbox_port, self.smtp_port)
+            .map_err(|error| CliError::new(format!("cannot write the files of the example: {error}")))?;
+        context.printer.out(&format!("The files of the example are in {}.\n", project.display()));
+        Ok(project)
+    }
+
     fn listen(&self) -> String {
         match self.listen {
             Some(address) => address.to_string(),
@@ -298,12 +315,13 @@ impl Running {
     fn keep_running(mut self, context: &Context, environment: &str) {
         let export = self.export();
         context.printer.out(&format!(
-            "The service runs until Ctrl-C. In another terminal:\n\n  {export}\n\n\
+            "The service runs until Ctrl-C. In another terminal:\n\n  {export}\n  cd {}\n\n\
              Change something by hand, show the drift, revert it:\n\n  \
              curl -sS -X PATCH $MAILWRIGHT_SERVICE/v1/profiles/relay -H \"Authorization: Bearer $(cat $MAILWRIGHT_TOKEN_FILE)\" \\\n    \
              -H 'If-Match: *' -H 'Content-Type: application/merge-patch+json' -d '{{\"description\":\"changed by hand\"}}'\n  \
              mailwright outbox status {environment}\n  mailwright drift {environment}\n  mailwright plan {environment}\n  mailwright history {environment}\n  \
-             mailwright rollback {environment} --to 1"
+             mailwright rollback {environment} --to 1",
+            quote_posix(&self.project.to_string_lossy())
         ));
         let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build();
         if let Ok(runtime) = waiting {
