@@ -41,8 +41,8 @@ use clap::{FromArgMatches as _, Parser, Subcommand};
 pub(crate) use args::service::ServiceArgs;
 use commands::{
     apply, approve, audit, backup, blame, comment, completions, demo, diff, doctor, drift, explain, functions, history,
-    import, init, new, outbox, plan, render, resolve, restore, rollback, rollout, sandbox, schema, secrets, send,
-    serve, show, status, token, validate, verify, watch, why,
+    import, init, microsoft, new, outbox, plan, render, resolve, restore, rollback, rollout, sandbox, schema, secrets,
+    send, serve, show, status, token, validate, verify, watch, why,
 };
 pub(crate) use context::Context;
 pub(crate) use error::CliError;
@@ -145,6 +145,8 @@ enum Command {
     Comment(comment::Comment),
     /// Seal, list and check the secrets of an environment
     Secrets(secrets::Secrets),
+    /// Set up what a profile needs at Microsoft
+    Microsoft(microsoft::Microsoft),
     /// Create, list and revoke the tokens that the service accepts
     Token(token::TokenArgs),
     /// Read and verify the service's audit log
@@ -202,6 +204,7 @@ impl Command {
             Self::Import(command) => command,
             Self::Comment(command) => command,
             Self::Secrets(command) => command,
+            Self::Microsoft(command) => command,
             Self::Token(command) => command,
             Self::Audit(command) => command,
             Self::Serve(command) => command,

@@ -19,6 +19,7 @@ mod dns;
 pub mod expiry;
 pub mod graph;
 mod needs;
+pub mod register;
 mod remedy;
 pub mod render;
 mod secret;

@@ -6,6 +6,7 @@ use crate::support::repository::{PROGRAM, TestRepository, clear_environment, run
 
 const COMMANDS: &[&str] = &[
     "init",
+    "microsoft",
     "new",
     "render",
     "validate",

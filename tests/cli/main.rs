@@ -17,6 +17,7 @@ mod fleet;
 mod git;
 mod init;
 mod main_job;
+mod microsoft;
 mod near_misses;
 mod new_environment;
 mod origin;

@@ -17,6 +17,7 @@ pub(crate) mod help;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod init;
+pub(crate) mod microsoft;
 pub(crate) mod new;
 pub(crate) mod outbox;
 pub(crate) mod plan;
