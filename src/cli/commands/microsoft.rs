@@ -106,11 +106,9 @@ impl Register {
         };
         let script = registration.script(shell);
         if self.format == Format::Json {
-            context
-                .printer
-                .out(&format!("{:#}", json!({ "environment": environment, "profile": name, "script": script })));
+            context.printer.json(&json!({ "environment": environment, "profile": name, "script": script }));
         } else {
-            context.printer.out(&script);
+            context.printer.document(&script);
         }
         Ok(Exit::Done)
     }

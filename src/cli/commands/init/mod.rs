@@ -298,7 +298,7 @@ impl Init {
             let listen = if listen == "127.0.0.1:8470" { String::new() } else { format!(" --listen {listen}") };
             next.push((
                 format!("mailwright serve --environment {environment}{listen} --data {folder}{token}"),
-                "runs the service; in a terminal of its own",
+                "Run the service, in a terminal of its own",
             ));
         }
         let name = &profile.name;
@@ -307,15 +307,15 @@ impl Init {
         if is_unregistered {
             next.push((
                 format!("mailwright microsoft register {environment} {name} | bash"),
-                "registers the application with `az`; read it first without `| bash`",
+                "Register the application with `az`; without `| bash` it prints the script",
             ));
         } else if let Some(key) = profile.secret_key() {
             let from = if key == "certificate" { " < certificate-and-key.pem" } else { "" };
-            next.push((format!("mailwright secrets set {environment} {name}/{key}{from}"), "seals the credential"));
+            next.push((format!("mailwright secrets set {environment} {name}/{key}{from}"), "Seal the credential"));
         }
         next.push((
             format!("mailwright apply {environment}{token}"),
-            "checks that mail will leave, and changes the service",
+            "Check that mail will leave, and change the service",
         ));
         next
     }
@@ -341,7 +341,7 @@ impl Init {
                 "written": written, "kept": kept, "identities": keys, "recipients": recipients.lines.len(),
                 "warnings": warnings, "next": commands,
             });
-            context.printer.out(&format!("{document:#}"));
+            context.printer.json(&document);
             return;
         }
         let verb = if self.dry_run { "would write" } else { "wrote" };
@@ -363,7 +363,7 @@ impl Init {
         let lines: Vec<String> = next
             .iter()
             .enumerate()
-            .map(|(index, (command, purpose))| format!("  {}. {command}\n     # {purpose}", index + 1))
+            .map(|(index, (command, purpose))| format!("  {}. {purpose}:\n     {command}", index + 1))
             .collect();
         context.printer.note(&format!("\nNext:\n{}", lines.join("\n")));
     }

@@ -201,7 +201,7 @@ impl NewEnvironment {
         }
         if self.dry_run {
             let name = name.parse().map_err(|rule| invalid_name(name, &rule))?;
-            context.printer.out(&self.values.text(&name, &Base::default())?);
+            context.printer.document(&self.values.text(&name, &Base::default())?);
             return Ok(Exit::Done);
         }
         let folder = context.project_or_new().join("environments");

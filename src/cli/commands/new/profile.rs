@@ -90,7 +90,7 @@ impl NewProfileCommand {
                 .remedy("Correct the arguments that the problems above concern."));
         }
         if self.dry_run && self.format == Format::Human {
-            context.printer.out(&text);
+            context.printer.document(&text);
             return Ok(Exit::Done);
         }
         let mut schemas = Vec::new();
@@ -111,7 +111,7 @@ impl NewProfileCommand {
                 "environment": environment, "profile": name, "dryRun": self.dry_run,
                 "written": path.display().to_string(), "schemas": schemas, "next": next,
             });
-            context.printer.out(&format!("{document:#}"));
+            context.printer.json(&document);
             return Ok(Exit::Done);
         }
         context.printer.out(&format!("wrote {}", path.display()));

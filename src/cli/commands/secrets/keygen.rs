@@ -40,10 +40,10 @@ impl Runnable for Keygen {
         })?;
         let recipient = create_identity(&path)?;
         if self.format == Format::Json {
-            context.printer.out(&format!("{:#}", json!({ "wrote": path, "recipient": recipient })));
+            context.printer.json(&json!({ "wrote": path, "recipient": recipient }));
         } else {
             context.printer.note(&format!("wrote {}; keep a copy in a safe place", path.display()));
-            context.printer.out(&recipient);
+            context.printer.document(&recipient);
         }
         Ok(Exit::Done)
     }
