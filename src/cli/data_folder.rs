@@ -15,7 +15,7 @@ use crate::{model::Code, secrets::ServiceIdentity, store::StoreError, text};
 /// The file of the store.
 pub(super) const STORE: &str = "store.sqlite";
 /// The file of the identity.
-pub(super) const IDENTITY: &str = "identity.txt";
+pub(super) const IDENTITY: &str = crate::secrets::SERVICE_IDENTITY_FILE;
 
 /// Returns true if a folder contains an environment's data.
 pub(super) fn has_data(folder: &Path) -> bool {

@@ -215,8 +215,8 @@ fn a_profile_is_added_to_an_environment_or_a_layer() {
     let output = repo.run(&with(&layered, &["--from", "erp@${domain}", "--company", "EDU1"])).code(0);
     assert_eq!(output.stdout, "wrote environments/base/profiles/relay.yaml\n");
     assert!(repo.read("environments/base/profiles/relay.yaml").contains("companies: [\"EDU1\"]"));
-    let printed =
-        repo.run(&["new", "profile", "x", "--provider", "smtp", "--host", "h", "--from", "a@b.example", "--dry-run"]);
+    let other = ["new", "profile", "x", "--provider", "smtp", "--host", "h", "--from", "a@b.example"];
+    let printed = repo.run(&with(&other, &["--function", "all-reports", "--dry-run"]));
     assert!(printed.code(0).stdout.contains("host: h") && !repo.path("environments/dev/profiles/x.yaml").exists());
     let missing = repo.run(&["new", "profile", "x", "--provider", "smtp"]).code(1).stderr;
     assert!(missing.contains("required flags are missing: --host, --from"), "{missing}");

@@ -41,7 +41,10 @@ impl Fixture {
         repo.write("key.txt", include_str!("../../secrets/dev/demo-identity.txt"));
         repo.write("az.py", include_str!("../fixtures/az.py"));
         let own = tools::folder().join("python/bin/python3");
-        let python = if own.is_file() { own.display().to_string() } else { "python3".to_owned() };
+        let has_module = |python: &std::path::Path| {
+            Command::new(python).args(["-c", "import jmespath"]).status().is_ok_and(|status| status.success())
+        };
+        let python = if has_module(&own) { own.display().to_string() } else { "python3".to_owned() };
         repo.write("bin/az", format!("#!/bin/sh\nexec {python} {} \"$@\"\n", repo.path("az.py").display()));
         repo.write("bin/mailwright", format!("#!/bin/sh\nexec {PROGRAM} \"$@\"\n"));
         for name in ["az", "mailwright"] {
