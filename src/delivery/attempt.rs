@@ -38,7 +38,7 @@ use crate::{
     replies::RefusalScope,
     store::{
         StoreError,
-        outbox::{Claimed, Settled},
+        outbox::{Begun, Claimed, Settled},
     },
     sync::BlockingPool,
     time::steady_clock::later,
@@ -87,10 +87,9 @@ impl RecordBegin for BeginMark<'_> {
         let begun = outcome::begin(self.message, &refused);
         let recipients = u32::try_from(self.recipients).unwrap_or(u32::MAX);
         let mailbox = &self.profile.mailbox;
-        self.recorder.store().begin(&begun, mailbox, recipients, now).await.map_err(|error| {
-            self.recorder.store_failed(&error);
-            Failure::new("begin", format!("the store cannot record the attempt: {error}"), Class::Transient)
-        })?;
+        self.recorder.begin(Begun { message: begun, mailbox: mailbox.clone(), recipients, at: now }).await.map_err(
+            |error| Failure::new("begin", format!("the store cannot record the attempt: {error}"), Class::Transient),
+        )?;
         self.recorder.scheduler().count_recipients(mailbox, now, recipients);
         Ok(())
     }
@@ -191,11 +190,11 @@ impl AttemptRunner {
     }
 
     /// Settles a message that is too old for another attempt.
-    fn expire(&self, message: &Message, paused_before: i64, now: Timestamp) -> Option<Settled> {
+    fn expire(&self, message: &Message, paused_before: SignedDuration, now: Timestamp) -> Option<Settled> {
         let lifetime = self.settings().lifetime(message.function);
         let paused = self.recorder.scheduler().paused_for(&lane_of(message), paused_before, now);
-        let age = now.as_millisecond() - message.queued_since().as_millisecond() - paused;
-        if age <= lifetime.milliseconds() {
+        let age = now.duration_since(message.queued_since()).saturating_sub(paused);
+        if Duration::try_from(age).unwrap_or_default() <= lifetime.duration() {
             return None;
         }
         let last = if message.reason.is_empty() { String::new() } else { format!("; last: {}", message.reason) };
@@ -413,7 +412,7 @@ impl AttemptRunner {
             Class::Transient if failure.phase == "begin" => {
                 // Nothing was attempted, because the store cannot record it.
                 message.next_attempt_at = Some(now);
-                self.recorder.release(vec![Claimed { message, content: None, paused_before: 0 }]);
+                self.recorder.release(vec![Claimed { message, content: None, paused_before: SignedDuration::ZERO }]);
                 true
             }
             Class::Transient => {

@@ -12,8 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, RwLock, watch};
+use uuid::Uuid;
 
 use super::{
     Setup,
@@ -33,25 +34,28 @@ use super::{
 use crate::{
     entra::Http,
     model::{Attempt, Digest, Message, ProfileName, State, message::Class},
-    store::{Store, StoreError},
+    store::{
+        Store, StoreError,
+        outbox::{DeliveryOwner, PurgeCutoffs},
+    },
     telemetry,
-    time::steady_clock::SteadyClock,
+    time::steady_clock::{SteadyClock, earlier, later},
 };
 
 /// The interval at which expired messages and keys are removed.
 const PURGE_INTERVAL: Duration = Duration::from_secs(600);
-/// The time for which an idempotency key is kept, in milliseconds: 30 days.
-const KEYS_KEPT: i64 = 30 * 86_400_000;
+/// The time for which an idempotency key is kept: 30 days.
+const KEYS_KEPT: Duration = Duration::from_secs(30 * 86_400);
 /// The interval at which the system clock is compared with the steady clock.
 const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// The number of successive comparisons that must agree before the system clock is adopted.
 const CLOCK_CHECKS: u32 = 5;
-/// The difference that is tolerated, in milliseconds.
-const TOLERATED_DRIFT: i64 = 2000;
-/// The longest wait that a server can ask for, in milliseconds.
-const LONGEST_ASKED: i64 = 3_600_000;
-/// Mailbox usage that is restored at the start, in minutes: a day.
-const USAGE_MINUTES: i64 = 24 * 60;
+/// The difference that is tolerated.
+const TOLERATED_DRIFT: SignedDuration = SignedDuration::from_secs(2);
+/// The longest wait that a server can ask for.
+const LONGEST_ASKED: Duration = Duration::from_secs(3600);
+/// Mailbox usage that is restored at the start: that of a day.
+const USAGE_RESTORED: Duration = Duration::from_secs(86_400);
 
 /// The dispatcher of an environment.
 pub(super) struct Dispatcher {
@@ -76,8 +80,9 @@ impl Dispatcher {
         let Setup { store, identity, outbound, clock, mut state } = setup;
         let time = SteadyClock::new(&clock);
         let initial = Arc::clone(&state.borrow_and_update());
+        let owner = store.acquire_delivery(Uuid::now_v7()).await?;
         let scheduler = restore_scheduler(store.as_ref(), initial, time.now()).await?;
-        let recorder = Arc::new(Recorder::new(Arc::clone(&store), time, scheduler));
+        let recorder = Arc::new(Recorder::new(Arc::clone(&store), owner, time, scheduler));
         let rotations =
             Arc::new(Rotations::restore(store.rotations().await?, Arc::clone(&recorder), outbound.probe_after));
         let credentials = Credentials {
@@ -115,7 +120,7 @@ impl Dispatcher {
             webhooks_changed,
             is_stopping: AtomicBool::new(false),
         });
-        dispatcher.settle_interrupted().await?;
+        dispatcher.settle_interrupted(owner).await?;
         dispatcher.recorder.update_pauses().await;
         telemetry::spawn(Arc::clone(&dispatcher).run(state));
         telemetry::spawn(Arc::clone(&dispatcher).purge());
@@ -143,8 +148,8 @@ impl Dispatcher {
     }
 
     /// Settles messages that were in flight when the process ended: it is unknown whether they were sent.
-    async fn settle_interrupted(&self) -> Result<(), StoreError> {
-        let interrupted = self.store.interrupted().await?;
+    async fn settle_interrupted(&self, owner: DeliveryOwner) -> Result<(), StoreError> {
+        let interrupted = self.store.interrupted(owner).await?;
         if !interrupted.is_empty() {
             tracing::warn!(messages = interrupted.len(), "the service ended while messages were being sent");
         }
@@ -154,7 +159,7 @@ impl Dispatcher {
             let refused = refusals_at_begin(&message);
             let settled = self.runner.after_unknown(message, reason, Some(attempt), &refused);
             let (lane, due) = (lane_of(&settled.message), settled.message.next_attempt_at);
-            let events = self.store.settle(settled).await?;
+            let events = self.store.settle(owner, settled).await?;
             self.recorder.publish(events);
             if let Some(due) = due {
                 self.recorder.message_due(&lane, due);
@@ -248,7 +253,7 @@ impl Dispatcher {
         let turns = self.recorder.scheduler().next_turns(self.recorder.now(), Instant::now());
         for Turn { profile, claims } in turns {
             for (lane, limit) in claims {
-                let now = self.recorder.now().as_millisecond();
+                let now = self.recorder.now();
                 // A message that is submitted from here on is noted on its own.
                 self.recorder.scheduler().clear_due(&lane);
                 let claim = match self.store.claim(&lane, now, limit).await {
@@ -384,13 +389,13 @@ impl Dispatcher {
 
     /// Compares the system clock with the steady clock, and follows it once it has differed by the same for some time.
     async fn follow_clock(self: Arc<Self>) {
-        let (mut last, mut checks) = (0, 0);
+        let (mut last, mut checks) = (SignedDuration::ZERO, 0);
         loop {
             tokio::time::sleep(CLOCK_CHECK_INTERVAL).await;
             let drift = self.recorder.time().drift();
             checks = if drift.abs() < TOLERATED_DRIFT {
                 0
-            } else if (drift - last).abs() < TOLERATED_DRIFT / 2 {
+            } else if drift.saturating_sub(last).abs() < TOLERATED_DRIFT / 2 {
                 checks + 1
             } else {
                 1
@@ -400,17 +405,17 @@ impl Dispatcher {
                 continue;
             }
             checks = 0;
-            tracing::warn!(milliseconds = drift, "system clock changed; schedules shifted");
+            tracing::warn!(milliseconds = drift.as_millis(), "system clock changed; schedules shifted");
             let shifted = self.shift_time(drift).await;
             // A message that was being written at that moment may have a time of the old clock.
             tokio::time::sleep(CLOCK_CHECK_INTERVAL).await;
-            if let Err(error) = shifted.and(self.shift_store(0).await) {
+            if let Err(error) = shifted.and(self.shift_store(SignedDuration::ZERO).await) {
                 self.recorder.store_failed(&error);
             }
         }
     }
 
-    async fn shift_time(&self, by: i64) -> Result<(), StoreError> {
+    async fn shift_time(&self, by: SignedDuration) -> Result<(), StoreError> {
         let no_message_is_accepted = self.accepting.write().await;
         self.recorder.time().follow(by);
         self.recorder.scheduler().shift(by);
@@ -420,9 +425,9 @@ impl Dispatcher {
     }
 
     /// Moves the times of queued messages in the store. None of them waits for longer than a retry can take.
-    async fn shift_store(&self, by: i64) -> Result<(), StoreError> {
-        let longest = self.recorder.scheduler().routes().state().settings.delivery.retry.longest.milliseconds();
-        let latest = self.recorder.now().as_millisecond().saturating_add(longest.max(LONGEST_ASKED));
+    async fn shift_store(&self, by: SignedDuration) -> Result<(), StoreError> {
+        let longest = self.recorder.scheduler().routes().state().settings.delivery.retry.longest.duration();
+        let latest = self.recorder.time().after(longest.max(LONGEST_ASKED));
         self.store.retime(by, latest).await?;
         for state in self.store.lanes().await? {
             if let Some(due) = state.next_due {
@@ -439,9 +444,13 @@ impl Dispatcher {
             tokio::time::sleep(PURGE_INTERVAL).await;
             loop {
                 let keep = self.recorder.scheduler().routes().state().settings.delivery.keep;
-                let now = self.recorder.now().as_millisecond();
-                let (delivered, failed) = (now - keep.delivered.milliseconds(), now - keep.failed.milliseconds());
-                match self.store.purge(delivered, failed, now - KEYS_KEPT).await {
+                let now = self.recorder.now();
+                let before = PurgeCutoffs {
+                    delivered: earlier(now, keep.delivered.duration()),
+                    failed: earlier(now, keep.failed.duration()),
+                    keys: earlier(now, KEYS_KEPT),
+                };
+                match self.store.purge(before).await {
                     Ok(count) if count > 0 => tokio::time::sleep(Duration::from_millis(50)).await,
                     Ok(_) => break,
                     Err(error) => {
@@ -472,17 +481,16 @@ impl Dispatcher {
 /// Restores the scheduler from the store.
 async fn restore_scheduler(store: &dyn Store, state: Arc<State>, now: Timestamp) -> Result<Scheduler, StoreError> {
     // Under a clock that was ahead, messages were scheduled for later than they would be now.
-    let longest = state.settings.delivery.retry.longest.milliseconds();
+    let longest = state.settings.delivery.retry.longest.duration();
     let mut scheduler = Scheduler::new(Arc::new(RouteIndex::new(state)));
     scheduler.set_holds(store.holds().await?, now);
     for record in store.parked().await? {
         scheduler.suspensions().restore(record);
     }
-    store.retime(0, now.as_millisecond().saturating_add(longest)).await?;
+    store.retime(SignedDuration::ZERO, later(now, longest)).await?;
     for queue in store.lanes().await? {
         scheduler.restore_queue(&queue);
     }
-    let minute = now.as_second() / 60;
-    scheduler.set_usage(store.usage(minute - USAGE_MINUTES).await?, minute);
+    scheduler.set_usage(store.usage(earlier(now, USAGE_RESTORED)).await?, now);
     Ok(scheduler)
 }

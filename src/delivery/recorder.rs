@@ -20,7 +20,7 @@ use crate::{
     model::{Lane, Status},
     store::{
         Store, StoreError,
-        outbox::{Claimed, Event, NewEvent, Settled},
+        outbox::{Begun, Claimed, DeliveryOwner, Event, NewEvent, Settled},
     },
     sync::Mutex,
     telemetry::{self, DELIVERY_SECONDS, ProfileLabels},
@@ -33,6 +33,7 @@ const EVENT_BUFFER: usize = 1024;
 /// The writing side of delivery.
 pub(super) struct Recorder {
     store: Arc<dyn Store>,
+    owner: DeliveryOwner,
     time: SteadyClock,
     scheduler: Mutex<Scheduler>,
     /// Wakes the dispatcher.
@@ -40,6 +41,8 @@ pub(super) struct Recorder {
     events: broadcast::Sender<Event>,
     /// True while the store can be written.
     is_store_healthy: AtomicBool,
+    /// False after another process took over delivery.
+    is_owner: AtomicBool,
     /// Attempts and writes in flight.
     in_flight: AtomicUsize,
     labels: ProfileLabels,
@@ -58,15 +61,17 @@ impl Drop for InFlight {
 
 impl Recorder {
     /// Creates a recorder.
-    pub(super) fn new(store: Arc<dyn Store>, time: SteadyClock, scheduler: Scheduler) -> Self {
+    pub(super) fn new(store: Arc<dyn Store>, owner: DeliveryOwner, time: SteadyClock, scheduler: Scheduler) -> Self {
         let (events, _) = broadcast::channel(EVENT_BUFFER);
         Self {
             store,
+            owner,
             time,
             scheduler: Mutex::new(scheduler),
             wake: Notify::new(),
             events,
             is_store_healthy: AtomicBool::new(true),
+            is_owner: AtomicBool::new(true),
             in_flight: AtomicUsize::new(0),
             labels: ProfileLabels::default(),
             pauses: tokio::sync::Mutex::new(()),
@@ -121,8 +126,13 @@ impl Recorder {
         self.is_store_healthy.load(Ordering::Acquire)
     }
 
-    /// Notes that a write failed: nothing is sent until the store can be written again.
+    /// Notes that a write failed: nothing is sent until the store can be written again. Nothing is sent any more if another
+    /// process took over delivery.
     pub(super) fn store_failed(&self, error: &StoreError) {
+        if matches!(error, StoreError::NotOwner { .. }) && self.is_owner.swap(false, Ordering::AcqRel) {
+            tracing::error!(%error, "another process took over delivery; delivery stopped");
+            self.is_store_healthy.store(false, Ordering::Release);
+        }
         if self.is_store_healthy.swap(false, Ordering::AcqRel) {
             tracing::error!(%error, "store writes failing; delivery paused");
         }
@@ -131,7 +141,7 @@ impl Recorder {
 
     /// Tests the store after a failure. Returns true if it can be written again. Only the dispatcher calls this.
     pub(super) async fn test_store(&self) -> bool {
-        let is_healthy = self.store.probe().await.is_ok();
+        let is_healthy = self.is_owner.load(Ordering::Acquire) && self.store.probe().await.is_ok();
         if is_healthy {
             tracing::info!("store writes succeed again; delivery resumed");
             self.is_store_healthy.store(true, Ordering::Release);
@@ -153,7 +163,6 @@ impl Recorder {
 
     /// Notes that a message is due at `at`. Returns true if that is sooner than anything known to be due in its queue.
     pub(super) fn message_due(self: &Arc<Self>, lane: &Lane, at: Timestamp) -> bool {
-        let at = at.as_millisecond();
         let (is_sooner, is_new) = {
             let mut scheduler = self.scheduler();
             (scheduler.next_due(lane).is_none_or(|due| at < due), scheduler.message_due(lane, at))
@@ -191,6 +200,12 @@ impl Recorder {
         });
     }
 
+    /// Marks a message in the store before its last byte leaves.
+    pub(super) async fn begin(&self, begun: Begun) -> Result<(), StoreError> {
+        let begun = self.store.begin(self.owner, begun).await;
+        begun.inspect_err(|error| self.store_failed(error))
+    }
+
     /// Writes the result of a message, however long that takes. The caller does not wait for it.
     pub(super) fn settle(self: &Arc<Self>, settled: Settled) {
         self.count(&settled);
@@ -199,15 +214,16 @@ impl Recorder {
             let _work = work;
             let (lane, due) = (lane_of(&settled.message), settled.message.next_attempt_at);
             loop {
-                match recorder.store.settle(settled.clone()).await {
+                match recorder.store.settle(recorder.owner, settled.clone()).await {
                     Ok(events) => {
                         recorder.publish(events);
                         break;
                     }
                     Err(error) => {
                         recorder.store_failed(&error);
-                        if matches!(error, StoreError::Broken) {
-                            // A message that was sent and cannot be recorded is `unknown` after the next start.
+                        if matches!(error, StoreError::Broken | StoreError::NotOwner { .. }) {
+                            // A message that was sent and cannot be recorded is `unknown` after the next start, or for the
+                            // process that took over.
                             return;
                         }
                         recorder.wait_for_store().await;
@@ -231,8 +247,7 @@ impl Recorder {
         }
         let message = &settled.message;
         if let Some(finished) = message.finished_at.filter(|_| message.status == Status::Delivered) {
-            let passed = finished.as_millisecond().saturating_sub(message.queued_since().as_millisecond());
-            let passed = Duration::from_millis(u64::try_from(passed).unwrap_or(0));
+            let passed = Duration::try_from(finished.duration_since(message.queued_since())).unwrap_or_default();
             metrics::histogram!(DELIVERY_SECONDS).record(passed.as_secs_f64());
         }
     }

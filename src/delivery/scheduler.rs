@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::futures::OwnedNotified;
 use uuid::Uuid;
 
@@ -19,11 +19,12 @@ use super::{
     route_index::RouteIndex,
     scheduled_queue::ScheduledQueue,
     suspension::{ProbeState, Suspensions},
-    throttle::{MailboxThrottle, ThrottleState},
+    throttle::{MailboxThrottle, ThrottleState, minute_of},
 };
 use crate::{
     model::{Hold, Lane, Message, ProfileName, Provider, suspension::Parked},
     store::outbox::{Claimed, LaneState, Usage},
+    time::steady_clock::{later, moved},
 };
 
 /// The number of messages per connection that wait in memory, if the mailbox has no rate.
@@ -109,8 +110,8 @@ impl Scheduler {
     }
 
     /// Sets the usage of each mailbox before the start.
-    pub(super) fn set_usage(&mut self, usage: Vec<Usage>, minute: i64) {
-        (self.usage, self.usage_minute) = (usage, minute);
+    pub(super) fn set_usage(&mut self, usage: Vec<Usage>, now: Timestamp) {
+        (self.usage, self.usage_minute) = (usage, minute_of(now));
     }
 
     // Scheduled queues
@@ -122,7 +123,7 @@ impl Scheduler {
     }
 
     /// Notes that a message is due at `at`. Returns true if its queue is new.
-    pub(super) fn message_due(&mut self, lane: &Lane, at: i64) -> bool {
+    pub(super) fn message_due(&mut self, lane: &Lane, at: Timestamp) -> bool {
         if let Some(queue) = self.scheduled.get_mut(lane) {
             queue.add_due(at);
             return false;
@@ -148,7 +149,7 @@ impl Scheduler {
     }
 
     /// Returns when the first message of a queue is due, as far as it is known.
-    pub(super) fn next_due(&self, lane: &Lane) -> Option<i64> {
+    pub(super) fn next_due(&self, lane: &Lane) -> Option<Timestamp> {
         self.scheduled.get(lane)?.next_due()
     }
 
@@ -161,13 +162,12 @@ impl Scheduler {
 
     /// Returns true if a message of a profile is due.
     pub(super) fn has_due(&self, profile: &ProfileName, now: Timestamp) -> bool {
-        let now = now.as_millisecond();
         self.scheduled.values().any(|queue| queue.profile() == Some(profile) && queue.is_due(now))
     }
 
-    /// Returns for how many milliseconds the lifetime of a message was paused since it was accepted.
-    pub(super) fn paused_for(&self, lane: &Lane, before: i64, now: Timestamp) -> i64 {
-        self.scheduled.get(lane).map_or(0, |queue| queue.paused_for(before, now.as_millisecond()))
+    /// Returns for how long the lifetime of a message was paused since it was accepted.
+    pub(super) fn paused_for(&self, lane: &Lane, before: SignedDuration, now: Timestamp) -> SignedDuration {
+        self.scheduled.get(lane).map_or(SignedDuration::ZERO, |queue| queue.paused_for(before, now))
     }
 
     /// Pauses and resumes the lifetime of messages. Returns the queues that changed, for the store.
@@ -177,7 +177,7 @@ impl Scheduler {
         for lane in lanes {
             let is_paused = self.is_blocked(&lane, now) || self.is_throttled(&lane, now);
             if let Some(queue) = self.scheduled.get_mut(&lane)
-                && queue.set_paused(is_paused, now.as_millisecond())
+                && queue.set_paused(is_paused, now)
             {
                 changed.push(queue.state(lane));
             }
@@ -355,7 +355,7 @@ impl Scheduler {
 
     /// Returns true if mail of a queue is due and waits for its mailbox.
     fn is_throttled(&self, lane: &Lane, now: Timestamp) -> bool {
-        let queue = self.scheduled.get(lane).filter(|queue| queue.is_due(now.as_millisecond()));
+        let queue = self.scheduled.get(lane).filter(|queue| queue.is_due(now));
         let profile = queue.and_then(ScheduledQueue::profile);
         profile.is_some_and(|profile| self.throttle_state(profile, Instant::now(), minute_of(now)).is_some())
     }
@@ -416,10 +416,9 @@ impl Scheduler {
 
     /// Returns the profiles that may send now, and how many messages of which queues each may claim.
     pub(super) fn next_turns(&mut self, now: Timestamp, instant: Instant) -> Vec<Turn> {
-        let at = now.as_millisecond();
         let mut waiting: BTreeMap<ProfileName, Vec<Lane>> = BTreeMap::new();
         for (lane, queue) in &self.scheduled {
-            let Some(profile) = queue.profile().filter(|_| queue.is_due(at)) else { continue };
+            let Some(profile) = queue.profile().filter(|_| queue.is_due(now)) else { continue };
             // A suspension that sends one message does not block its queues.
             let is_blocked = match self.suspensions.state(profile) {
                 Some(ProbeState::SendingOne) => self.find_hold(lane, now).is_some(),
@@ -534,44 +533,38 @@ impl Scheduler {
 
     /// Returns when there is something to do that depends on time alone.
     pub(super) fn next_wake(&mut self, now: Timestamp, instant: Instant) -> Instant {
-        let at = now.as_millisecond();
-        let after = |milliseconds: i64| {
-            let wait = Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0));
+        let until = |at: Timestamp| {
+            let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
             instant + wait.min(LONGEST_SLEEP)
         };
         let mut wakes = vec![instant + LONGEST_SLEEP];
-        let due = self.scheduled.values().filter_map(ScheduledQueue::next_due).filter(|due| *due > at);
-        wakes.extend(due.map(|due| after(due - at)));
+        let due = self.scheduled.values().filter_map(ScheduledQueue::next_due).filter(|due| *due > now);
+        wakes.extend(due.map(until));
         wakes.extend(self.ready.values().filter_map(|queue| queue.backs_off_until(instant)));
         let with_due: Vec<String> = self
             .scheduled
             .values()
-            .filter(|queue| queue.is_due(at))
+            .filter(|queue| queue.is_due(now))
             .filter_map(|queue| Some(self.ready.get(queue.profile()?)?.profile().mailbox.clone()))
             .collect();
         for mailbox in with_due {
             wakes.extend(self.throttles.get_mut(&mailbox).and_then(|throttle| throttle.next_available(instant)));
         }
-        wakes.extend(self.suspensions.next_probe().map(|next| after(next.as_millisecond() - at)));
+        wakes.extend(self.suspensions.next_probe().map(until));
         let holds = self.holds.iter().filter_map(|hold| hold.until);
-        wakes.extend(holds.map(|until| after(until.as_millisecond() - at + 1)));
+        wakes.extend(holds.map(|end| until(later(end, Duration::from_millis(1)))));
         wakes.into_iter().min().unwrap_or(instant).max(instant + Duration::from_millis(1))
     }
 
-    /// Moves everything that waits by so many milliseconds, because the system clock was set.
-    pub(super) fn shift(&mut self, by: i64) {
+    /// Moves everything that waits, because the system clock was set.
+    pub(super) fn shift(&mut self, by: SignedDuration) {
         self.scheduled.values_mut().for_each(|queue| queue.shift(by));
-        let minutes = by / 60_000;
+        let minutes = by.as_mins();
         self.throttles.values_mut().for_each(|throttle| throttle.shift(minutes));
-        self.usage.iter_mut().for_each(|usage| usage.minute += minutes);
+        self.usage.iter_mut().for_each(|usage| usage.minute = moved(usage.minute, SignedDuration::from_mins(minutes)));
         self.usage_minute += minutes;
         self.suspensions.shift(by);
     }
-}
-
-/// Returns the minute of a time, since 1970.
-pub(super) fn minute_of(time: Timestamp) -> i64 {
-    time.as_second() / 60
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::back_off::doubled;
 use crate::{
@@ -138,8 +138,8 @@ impl Suspensions {
         waiting.map(|suspension| suspension.record.next_probe_at).min()
     }
 
-    /// Moves all probes by so many milliseconds, because the system clock was set.
-    pub(super) fn shift(&mut self, by: i64) {
+    /// Moves all probes, because the system clock was set.
+    pub(super) fn shift(&mut self, by: SignedDuration) {
         for suspension in self.by_profile.values_mut() {
             suspension.record.next_probe_at = moved(suspension.record.next_probe_at, by);
         }

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use tokio::sync::{Notify, futures::OwnedNotified};
 
 use super::REPLY_LENGTH;
@@ -87,9 +88,10 @@ impl MailboxThrottle {
     /// started now.
     pub(super) fn add_usage(&mut self, usage: &Usage, minute: i64, now: Instant) {
         // If the clock was ahead at that time, the usage must not last for longer.
-        self.recipients.push_back((usage.minute.min(minute), usage.recipients));
+        let used = minute_of(usage.minute);
+        self.recipients.push_back((used.min(minute), usage.recipients));
         self.today += usage.recipients;
-        if usage.minute >= minute - 1 {
+        if used >= minute - 1 {
             let messages = usize::try_from(usage.messages).unwrap_or(usize::MAX).min(100_000);
             self.started.extend(std::iter::repeat_n(now, messages));
         }
@@ -268,6 +270,11 @@ impl MailboxThrottle {
         }
         self.today
     }
+}
+
+/// Returns the minute of a time, since 1970.
+pub(super) fn minute_of(time: Timestamp) -> i64 {
+    time.as_second() / 60
 }
 
 #[cfg(test)]

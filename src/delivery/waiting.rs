@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -13,13 +13,14 @@ use jiff::Timestamp;
 use super::{
     REPLY_LENGTH,
     scheduled_queue::ScheduledQueue,
-    scheduler::{Scheduler, lane_of, minute_of},
+    scheduler::{Scheduler, lane_of},
+    throttle::minute_of,
 };
 use crate::{
     model::{EnvironmentName, Lane, Message, ProfileName, Provider, WaitReason, Waiting, waiting::needs_operator},
     store::outbox::LaneBacklog,
     text::{printable, shortened},
-    time::steady_clock::{later, moved},
+    time::steady_clock::{earlier, later},
 };
 
 /// The present moment, on the steady clock and on the machine's monotonic clock.
@@ -35,8 +36,9 @@ impl Clock {
         if instant >= self.instant {
             return later(self.now, instant - self.instant);
         }
-        let ago = i64::try_from((self.instant - instant).as_millis()).unwrap_or(i64::MAX);
-        moved(self.now, ago.saturating_neg())
+        // In whole milliseconds, as the clock counts them.
+        let ago = u64::try_from((self.instant - instant).as_millis()).unwrap_or(u64::MAX);
+        earlier(self.now, Duration::from_millis(ago))
     }
 }
 
@@ -228,7 +230,6 @@ fn stopped_profiles(scheduler: &Scheduler) -> BTreeSet<ProfileName> {
 /// Returns why the mail of a queue waits. `next` is its message that is due first.
 fn find_wait(scheduler: &Scheduler, lane: &Lane, next: Option<&Message>, clock: Clock) -> Wait {
     let paused_since = scheduler.queue(lane).and_then(ScheduledQueue::paused_since);
-    let paused_since = paused_since.and_then(|since| Timestamp::from_millisecond(since).ok());
     let profile = scheduler.profile_of(lane);
     if let Some(hold) = scheduler.find_hold(lane, clock.now) {
         return Wait {
@@ -251,7 +252,7 @@ fn find_wait(scheduler: &Scheduler, lane: &Lane, next: Option<&Message>, clock: 
     if let Some(wait) = find_profile_wait(scheduler, &profile, clock) {
         return wait;
     }
-    let is_due = scheduler.queue(lane).is_some_and(|queue| queue.is_due(clock.now.as_millisecond()));
+    let is_due = scheduler.queue(lane).is_some_and(|queue| queue.is_due(clock.now));
     if let Some(state) = scheduler.throttle_state(&profile, clock.instant, minute_of(clock.now)).filter(|_| is_due) {
         let explanation = format!("the profile `{profile}` is throttled: {}", state.explanation);
         let until = state.until.map(|until| clock.time_of(until));
@@ -312,8 +313,6 @@ fn earliest(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

@@ -64,11 +64,6 @@ impl HumanDuration {
     pub fn duration(self) -> Duration {
         Duration::from_secs(self.0)
     }
-
-    /// Returns the duration in milliseconds, as the store counts.
-    pub fn milliseconds(self) -> i64 {
-        i64::try_from(self.0.saturating_mul(1000)).unwrap_or(i64::MAX)
-    }
 }
 
 impl fmt::Display for HumanDuration {

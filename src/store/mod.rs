@@ -142,6 +142,14 @@ pub enum StoreError {
     /// Another token that is in use has the name.
     #[error("another token of the name `{0}` is in use")]
     TokenNameTaken(String),
+    /// Another process delivers the environment's mail.
+    #[error("another process delivers the mail of this environment since epoch {current}; this one has epoch {own}")]
+    NotOwner {
+        /// The epoch of the caller.
+        own: u64,
+        /// The epoch of the current owner.
+        current: u64,
+    },
     /// It holds something that this program did not write.
     #[error("the store holds something that makes no sense: {0}")]
     Corrupt(String),

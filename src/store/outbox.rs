@@ -4,9 +4,13 @@
 //! one worker, marked by [`begin`](Queues::begin) before its last byte leaves, and [`settle`](Queues::settle)d. Each of
 //! these is durable when it returns; `claim` alone need not be. What was begun and never settled is
 //! [`interrupted`](Queues::interrupted): its outcome is unknown.
+//!
+//! One process at a time delivers the mail of an environment: the [`DeliveryOwner`] that
+//! [`acquire_delivery`](Queues::acquire_delivery) returned last. `begin` and `settle` of an earlier one are refused, so a process
+//! that was declared dead and goes on cannot send a message a second time or overwrite an outcome.
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -17,17 +21,26 @@ use crate::model::{
     rotation::Rotation, suspension::Parked,
 };
 
+/// The process that delivers an environment's mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryOwner {
+    /// Identifies the process from its start to its end.
+    pub instance: Uuid,
+    /// Rises with every change of owner.
+    pub epoch: u64,
+}
+
 /// State of a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaneState {
     /// The lane.
     pub lane: Lane,
-    /// The time at which the next message is due, in milliseconds since 1970; none if nothing waits.
-    pub next_due: Option<i64>,
+    /// The time at which the next message is due; none if nothing waits.
+    pub next_due: Option<Timestamp>,
     /// The time since which its clock is paused.
-    pub paused_since: Option<i64>,
-    /// Earlier pauses in total, in milliseconds.
-    pub paused_total: i64,
+    pub paused_since: Option<Timestamp>,
+    /// Earlier pauses in total.
+    pub paused_total: SignedDuration,
 }
 
 /// A message to be accepted.
@@ -71,8 +84,8 @@ pub struct Claimed {
     pub message: Message,
     /// Its contents, unless they are large.
     pub content: Option<Vec<u8>>,
-    /// Pauses of its lane before its acceptance, in milliseconds.
-    pub paused_before: i64,
+    /// Pauses of its lane before its acceptance.
+    pub paused_before: SignedDuration,
 }
 
 /// The result of a claim.
@@ -81,7 +94,20 @@ pub struct Claim {
     /// The messages.
     pub messages: Vec<Claimed>,
     /// When the lane's next message is due; none if nothing else waits.
-    pub next_due: Option<i64>,
+    pub next_due: Option<Timestamp>,
+}
+
+/// A message whose last byte is about to leave.
+#[derive(Clone, Debug)]
+pub struct Begun {
+    /// The message as it is now.
+    pub message: Message,
+    /// The mailbox that sends it.
+    pub mailbox: String,
+    /// Number of recipients that it is sent to.
+    pub recipients: u32,
+    /// The time.
+    pub at: Timestamp,
 }
 
 /// The result of an attempt, or the end of a message.
@@ -187,8 +213,8 @@ pub struct Event {
 pub struct Usage {
     /// The mailbox.
     pub mailbox: String,
-    /// Minutes since 1970.
-    pub minute: i64,
+    /// The start of the minute.
+    pub minute: Timestamp,
     /// Number of messages whose sending began.
     pub messages: u64,
     /// Number of their recipients.
@@ -206,6 +232,17 @@ pub struct LaneBacklog {
     pub oldest: Option<Message>,
     /// The one that is due first.
     pub next: Option<Message>,
+}
+
+/// Times before which a purge removes what has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PurgeCutoffs {
+    /// For messages that were delivered or cancelled, and for events.
+    pub delivered: Timestamp,
+    /// For messages that failed, or whose outcome is unknown.
+    pub failed: Timestamp,
+    /// For idempotency keys and mailbox usage.
+    pub keys: Timestamp,
 }
 
 /// Conditions of a search for messages. A condition that is not set matches everything.
@@ -259,8 +296,10 @@ pub fn message_id_prefix(text: &str) -> Option<String> {
 /// Accepted messages with their attempts and contents.
 #[async_trait]
 pub trait Messages: Send + Sync {
-    /// Accepts a message. With a key that was used before, returns the earlier message or a refusal.
-    async fn accept(&self, new: NewMessage) -> Result<Accepted, StoreError>;
+    /// Accepts messages, and returns the outcome of each in the same order. With a key that was used before, the outcome is the
+    /// earlier message or a refusal; a message that is refused does not affect the others. An earlier message of the call
+    /// counts as accepted before a later one. After an error, none is accepted.
+    async fn accept(&self, new: Vec<NewMessage>) -> Result<Vec<Accepted>, StoreError>;
 
     /// Returns the earlier acceptance under a key.
     async fn replayed(&self, sender: &str, key: &IdempotencyKey) -> Result<Option<Accepted>, StoreError>;
@@ -289,17 +328,21 @@ pub trait Messages: Send + Sync {
     /// Returns the number of messages of each status.
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError>;
 
-    /// Returns the number of messages that finished since a time (milliseconds since 1970), by status.
-    async fn ended_since(&self, since: i64) -> Result<Vec<(Status, u64)>, StoreError>;
+    /// Returns the number of messages that finished since a time, by status.
+    async fn ended_since(&self, since: Timestamp) -> Result<Vec<(Status, u64)>, StoreError>;
 
     /// Removes some messages, keys, events and usage that are older than the given times. Returns the number of removed rows; 0
     /// means that nothing is left to remove.
-    async fn purge(&self, delivered_before: i64, failed_before: i64, keys_before: i64) -> Result<usize, StoreError>;
+    async fn purge(&self, before: PurgeCutoffs) -> Result<usize, StoreError>;
 }
 
 /// Lanes, and the work on their messages.
 #[async_trait]
 pub trait Queues: Send + Sync {
+    /// Makes a process the owner of the environment's delivery, with an epoch above that of every owner before it. The current
+    /// owner keeps its epoch.
+    async fn acquire_delivery(&self, instance: Uuid) -> Result<DeliveryOwner, StoreError>;
+
     /// Returns the number of queued messages of each lane that has some, with the oldest one and the one that is due first.
     async fn backlog(&self) -> Result<Vec<LaneBacklog>, StoreError>;
 
@@ -307,26 +350,28 @@ pub trait Queues: Send + Sync {
     async fn lanes(&self) -> Result<Vec<LaneState>, StoreError>;
 
     /// Claims messages of a lane that are due and not claimed.
-    async fn claim(&self, lane: &Lane, now: i64, limit: usize) -> Result<Claim, StoreError>;
+    async fn claim(&self, lane: &Lane, now: Timestamp, limit: usize) -> Result<Claim, StoreError>;
 
     /// Gives claimed messages back. They can be claimed again when this returns, and not before.
     async fn release(&self, messages: &[Uuid]) -> Result<(), StoreError>;
 
-    /// Marks a message before its last byte leaves, and counts its recipients for the mailbox.
-    async fn begin(&self, message: &Message, mailbox: &str, recipients: u32, at: Timestamp) -> Result<(), StoreError>;
+    /// Marks a message before its last byte leaves, and counts its recipients for the mailbox. Refuses an owner that is not the
+    /// current one with [`StoreError::NotOwner`]; the message must not be sent then.
+    async fn begin(&self, owner: DeliveryOwner, begun: Begun) -> Result<(), StoreError>;
 
-    /// Records the outcome of a claimed message and releases it.
-    async fn settle(&self, settled: Settled) -> Result<Vec<Event>, StoreError>;
+    /// Records the outcome of a claimed message and releases it. Refuses an owner that is not the current one with
+    /// [`StoreError::NotOwner`], and changes nothing then.
+    async fn settle(&self, owner: DeliveryOwner, settled: Settled) -> Result<Vec<Event>, StoreError>;
 
-    /// Messages that were begun and never settled, because the process ended.
-    async fn interrupted(&self) -> Result<Vec<Message>, StoreError>;
+    /// Messages that an earlier owner began and never settled.
+    async fn interrupted(&self, owner: DeliveryOwner) -> Result<Vec<Message>, StoreError>;
 
     /// Stops or starts the clocks of lanes.
     async fn pause(&self, lanes: Vec<LaneState>) -> Result<(), StoreError>;
 
-    /// The clock was set by so many milliseconds: what waits moves with it, to `latest` at the latest, and the clocks of
-    /// lanes do not take it for time that passed.
-    async fn retime(&self, by: i64, latest: i64) -> Result<(), StoreError>;
+    /// The clock was set by so much: what waits moves with it, to `latest` at the latest, and the clocks of lanes do not take
+    /// it for time that passed.
+    async fn retime(&self, by: SignedDuration, latest: Timestamp) -> Result<(), StoreError>;
 }
 
 /// Holds of operators.
@@ -372,8 +417,8 @@ pub trait Rotations: Send + Sync {
 /// Use of mailboxes, for their limits.
 #[async_trait]
 pub trait MailboxUsage: Send + Sync {
-    /// Returns the use of each mailbox by minute, since a minute.
-    async fn usage(&self, since_minute: i64) -> Result<Vec<Usage>, StoreError>;
+    /// Returns the use of each mailbox by minute, since the minute of a time.
+    async fn usage(&self, since: Timestamp) -> Result<Vec<Usage>, StoreError>;
 }
 
 /// Events, and how far webhooks have received them.

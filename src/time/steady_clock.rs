@@ -29,8 +29,9 @@ impl SteadyClock {
     /// Returns the current time.
     pub(crate) fn now(&self) -> Timestamp {
         let (began, since) = *self.anchor.lock().unwrap_or_else(PoisonError::into_inner);
-        let passed = i64::try_from(since.elapsed().as_millis()).unwrap_or(i64::MAX);
-        moved(began, passed)
+        // The clock counts whole milliseconds.
+        let passed = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        later(began, Duration::from_millis(passed))
     }
 
     /// Returns the time that is `wait` from now.
@@ -38,13 +39,13 @@ impl SteadyClock {
         later(self.now(), wait)
     }
 
-    /// Returns how far the system clock is ahead, in milliseconds.
-    pub(crate) fn drift(&self) -> i64 {
-        self.clock.now().as_millisecond() - self.now().as_millisecond()
+    /// Returns how far the system clock is ahead.
+    pub(crate) fn drift(&self) -> SignedDuration {
+        self.clock.now().duration_since(self.now())
     }
 
-    /// Moves the clock by so many milliseconds.
-    pub(crate) fn follow(&self, by: i64) {
+    /// Moves the clock.
+    pub(crate) fn follow(&self, by: SignedDuration) {
         let mut anchor = self.anchor.lock().unwrap_or_else(PoisonError::into_inner);
         anchor.0 = moved(anchor.0, by);
     }
@@ -55,9 +56,14 @@ pub(crate) fn later(at: Timestamp, wait: Duration) -> Timestamp {
     SignedDuration::try_from(wait).ok().and_then(|wait| at.checked_add(wait).ok()).unwrap_or(Timestamp::MAX)
 }
 
-/// Returns the time that is so many milliseconds after `at`.
-pub(crate) fn moved(at: Timestamp, by: i64) -> Timestamp {
-    Timestamp::from_millisecond(at.as_millisecond().saturating_add(by)).unwrap_or(at)
+/// Returns the time that is `wait` before `at`, or the first one that can be written if it would be earlier than that.
+pub(crate) fn earlier(at: Timestamp, wait: Duration) -> Timestamp {
+    SignedDuration::try_from(wait).ok().and_then(|wait| at.checked_sub(wait).ok()).unwrap_or(Timestamp::MIN)
+}
+
+/// Returns the time that is `by` after `at`, or `at` if that cannot be written.
+pub(crate) fn moved(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.checked_add(by).unwrap_or(at)
 }
 
 #[cfg(test)]
@@ -70,6 +76,7 @@ mod tests {
         assert_eq!(later(now, Duration::from_millis(1500)), Timestamp::from_millisecond(1500).unwrap());
         for wait in [Duration::from_secs(u64::from(u32::MAX) * 1000), Duration::from_secs(u64::MAX), Duration::MAX] {
             assert_eq!(later(now, wait), Timestamp::MAX);
+            assert_eq!(earlier(now, wait), Timestamp::MIN);
         }
     }
 }

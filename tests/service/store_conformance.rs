@@ -14,7 +14,7 @@ use mailwright::{
     store::{
         AuditEvent, AuditLog as _, Commit, CommitError, Integrity as _, LeaseTaken, NewSecret, SqliteStore, Store,
         StoreError, StoredToken, WantedLease,
-        outbox::{Accepted, IdempotencyKey, NewEvent, NewMessage, Search, Settled},
+        outbox::{Accepted, Begun, DeliveryOwner, IdempotencyKey, NewEvent, NewMessage, PurgeCutoffs, Search, Settled},
     },
 };
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
@@ -304,6 +304,17 @@ fn message(number: u128, to: &str) -> NewMessage {
     }
 }
 
+/// The outcome of one message on its own.
+async fn accept(store: &dyn Store, new: NewMessage) -> Accepted {
+    let mut accepted = store.accept(vec![new]).await.unwrap();
+    assert_eq!(accepted.len(), 1);
+    accepted.remove(0)
+}
+
+async fn status(store: &dyn Store, id: Uuid) -> Status {
+    store.message(id).await.unwrap().unwrap().status
+}
+
 fn lane() -> Lane {
     Lane { company: "EDU1".parse().unwrap(), function: "default".parse().unwrap() }
 }
@@ -312,14 +323,15 @@ fn lane() -> Lane {
 async fn delivers(open: impl Fn() -> Box<dyn Store>) {
     let store = open();
     let key = |key: &str, of: &str| IdempotencyKey { key: key.to_owned(), digest: Digest::of_bytes(of.as_bytes()) };
-    let now = at(100).as_millisecond();
+    let now = at(100);
+    let owner = store.acquire_delivery(Uuid::from_u128(1)).await.unwrap();
 
     // One message a key, and one document a recipient.
     let first = || NewMessage { key: Some(key("k", "a")), ..message(1, "a@example.org") };
-    assert_eq!(store.accept(first()).await.unwrap(), Accepted::Now(serde_json::to_string(&first().message).unwrap()));
-    assert!(matches!(store.accept(first()).await.unwrap(), Accepted::Before(before) if before.id.as_u128() == 1));
+    assert_eq!(accept(&*store, first()).await, Accepted::Now(serde_json::to_string(&first().message).unwrap()));
+    assert!(matches!(accept(&*store, first()).await, Accepted::Before(before) if before.id.as_u128() == 1));
     let other = NewMessage { key: Some(key("k", "b")), ..message(2, "a@example.org") };
-    assert_eq!(store.accept(other).await.unwrap(), Accepted::KeyReused);
+    assert_eq!(accept(&*store, other).await, Accepted::KeyReused);
     assert_eq!(store.replayed("sender", &key("k", "b")).await.unwrap(), Some(Accepted::KeyReused));
     assert_eq!(store.replayed("another client", &key("k", "a")).await.unwrap(), None);
     let same = |again| NewMessage {
@@ -327,8 +339,8 @@ async fn delivers(open: impl Fn() -> Box<dyn Store>) {
         message: mailwright::model::Message { id: uuid::Uuid::from_u128(3), ..message(1, "A@example.org").message },
         ..message(1, "a@example.org")
     };
-    assert_eq!(store.accept(same(false)).await.unwrap(), Accepted::DocumentSent(uuid::Uuid::from_u128(1)));
-    assert!(matches!(store.accept(same(true)).await.unwrap(), Accepted::Now(_)));
+    assert_eq!(accept(&*store, same(false)).await, Accepted::DocumentSent(uuid::Uuid::from_u128(1)));
+    assert!(matches!(accept(&*store, same(true)).await, Accepted::Now(_)));
 
     // A claimed message is handed out once; a released one, again.
     let claim = store.claim(&lane(), now, 10).await.unwrap();
@@ -352,15 +364,19 @@ async fn delivers(open: impl Fn() -> Box<dyn Store>) {
     let mut begun = again[0].message.clone();
     begun.status = Status::Sending;
     begun.next_attempt_at = None;
-    store.begin(&begun, "mailbox", 3, at(120)).await.unwrap();
+    let begin = Begun { message: begun.clone(), mailbox: "mailbox".to_owned(), recipients: 3, at: at(120) };
+    store.begin(owner, begin).await.unwrap();
+    assert_eq!(store.interrupted(owner).await.unwrap(), [], "its own attempt is under way");
     drop(store);
     let store = open();
-    assert_eq!(store.interrupted().await.unwrap().iter().map(|message| message.id).collect::<Vec<_>>(), [ids[0]]);
-    let usage = store.usage(0).await.unwrap();
+    let owner = store.acquire_delivery(Uuid::from_u128(2)).await.unwrap();
+    assert_eq!(store.interrupted(owner).await.unwrap().iter().map(|message| message.id).collect::<Vec<_>>(), [ids[0]]);
+    let usage = store.usage(at(120)).await.unwrap();
     assert_eq!(
         (usage[0].mailbox.as_str(), usage[0].minute, usage[0].messages, usage[0].recipients),
-        ("mailbox", at(120).as_second() / 60, 1, 3)
+        ("mailbox", at(120), 1, 3)
     );
+    assert_eq!(store.usage(at(180)).await.unwrap(), []);
     let claim = store.claim(&lane(), now, 10).await.unwrap();
     assert_eq!(
         claim.messages.iter().map(|claimed| claimed.message.id).collect::<Vec<_>>(),
@@ -372,11 +388,11 @@ async fn delivers(open: impl Fn() -> Box<dyn Store>) {
     let mut later = claim.messages[0].message.clone();
     later.next_attempt_at = Some(at(500));
     later.attempts = 1;
-    let events = store.settle(Settled { message: later, attempt: None, events: Vec::new() }).await.unwrap();
+    let events = store.settle(owner, Settled { message: later, attempt: None, events: Vec::new() }).await.unwrap();
     assert!(events.is_empty());
     let claim = store.claim(&lane(), now, 10).await.unwrap();
     assert!(claim.messages.is_empty());
-    assert_eq!(claim.next_due, Some(at(500).as_millisecond()));
+    assert_eq!(claim.next_due, Some(at(500)));
     let mut done = begun;
     done.status = Status::Delivered;
     done.finished_at = Some(at(130));
@@ -387,7 +403,7 @@ async fn delivers(open: impl Fn() -> Box<dyn Store>) {
         profile: None,
         reason: String::new(),
     };
-    let events = store.settle(Settled { message: done, attempt: None, events: vec![event] }).await.unwrap();
+    let events = store.settle(owner, Settled { message: done, attempt: None, events: vec![event] }).await.unwrap();
     assert_eq!(events.iter().map(|event| event.number).collect::<Vec<_>>(), [1]);
     assert_eq!(store.events(0, 10).await.unwrap(), events);
     let counts: std::collections::BTreeMap<_, _> = store.counts().await.unwrap().into_iter().collect();
@@ -398,8 +414,8 @@ async fn delivers(open: impl Fn() -> Box<dyn Store>) {
         .unwrap();
     assert_eq!(found.len(), 2);
 
-    assert_eq!(store.ended_since(at(130).as_millisecond()).await.unwrap(), [(Status::Delivered, 1)]);
-    assert_eq!(store.ended_since(at(131).as_millisecond()).await.unwrap(), []);
+    assert_eq!(store.ended_since(at(130)).await.unwrap(), [(Status::Delivered, 1)]);
+    assert_eq!(store.ended_since(at(131)).await.unwrap(), []);
     // The state of a rotation is kept until it is removed, with its events.
     let rotation = |standing| Rotation {
         profile: "relay".parse().unwrap(),
@@ -430,18 +446,19 @@ async fn delivers(open: impl Fn() -> Box<dyn Store>) {
     store.set_rotation(of, None, None).await.unwrap();
     assert!(store.rotations().await.unwrap().is_empty());
 
+    let cutoffs = |delivered, keys| PurgeCutoffs { delivered, failed: at(-10_000), keys };
     // An old message and an old event are removed; a waiting message is kept, and so is the last event.
-    assert_eq!(store.purge(at(131).as_millisecond(), 0, 0).await.unwrap(), 2);
-    assert_eq!(store.purge(at(200).as_millisecond(), 0, 0).await.unwrap(), 0);
+    assert_eq!(store.purge(cutoffs(at(131), at(-10_000))).await.unwrap(), 2);
+    assert_eq!(store.purge(cutoffs(at(200), at(-10_000))).await.unwrap(), 0);
     assert_eq!(store.events(0, 10).await.unwrap().iter().map(|event| event.number).collect::<Vec<_>>(), [2]);
     assert!(store.message(ids[0]).await.unwrap().is_none() && store.content(ids[0]).await.unwrap().is_none());
     assert!(store.message(ids[1]).await.unwrap().is_some());
     // A key lives on, with its answer, until its own time is over.
-    assert!(matches!(store.accept(first()).await.unwrap(), Accepted::Before(before) if before.id == ids[0]));
+    assert!(matches!(accept(&*store, first()).await, Accepted::Before(before) if before.id == ids[0]));
     let before = store.replayed("sender", &key("k", "a")).await.unwrap();
     assert!(matches!(before, Some(Accepted::Before(before)) if before.status == Status::Delivered));
     assert_eq!(store.replayed("sender", &key("k", "b")).await.unwrap(), Some(Accepted::KeyReused));
-    store.purge(0, 0, i64::MAX).await.unwrap();
+    store.purge(cutoffs(at(-10_000), Timestamp::MAX)).await.unwrap();
     assert_eq!(store.replayed("sender", &key("k", "a")).await.unwrap(), None);
 }
 
@@ -450,6 +467,113 @@ async fn sqlite_delivers() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.sqlite");
     delivers(|| Box::new(SqliteStore::open(&path, &generated::environment()).unwrap())).await;
+}
+
+/// One process at a time delivers. `open` opens the same store each time it is called.
+async fn has_one_owner_of_delivery(open: impl Fn() -> Box<dyn Store>) {
+    let store = open();
+    for number in 1..=2 {
+        accept(&*store, message(number, "a@example.org")).await;
+    }
+    let [earlier, later] = [1, 2].map(Uuid::from_u128);
+    let old = store.acquire_delivery(earlier).await.unwrap();
+    assert_eq!(store.acquire_delivery(earlier).await.unwrap(), old, "the owner keeps its epoch");
+    let messages = store.claim(&lane(), at(100), 10).await.unwrap().messages;
+    let begun = |index: usize| {
+        let mut message = messages[index].message.clone();
+        (message.status, message.next_attempt_at) = (Status::Sending, None);
+        Begun { message, mailbox: "mailbox".to_owned(), recipients: 1, at: at(120) }
+    };
+    let settled = |status: Status| {
+        let mut message = messages[0].message.clone();
+        (message.status, message.next_attempt_at, message.finished_at) = (status, None, Some(at(130)));
+        let about = NewEvent::about(mailwright::model::delivery::EventKind::Delivered, &message, at(130));
+        Settled { message, attempt: None, events: vec![about] }
+    };
+    store.begin(old, begun(0)).await.unwrap();
+
+    // Another process takes over, and learns what was under way.
+    let new = store.acquire_delivery(later).await.unwrap();
+    assert!(new.epoch > old.epoch, "{new:?} after {old:?}");
+    let interrupted = store.interrupted(new).await.unwrap();
+    assert_eq!(interrupted.iter().map(|message| message.id).collect::<Vec<_>>(), [messages[0].message.id]);
+
+    // The earlier one goes on, and changes nothing.
+    let refused = |error: StoreError| {
+        assert!(
+            matches!(error, StoreError::NotOwner { own, current } if (own, current) == (old.epoch, new.epoch)),
+            "{error}"
+        );
+    };
+    refused(store.begin(old, begun(1)).await.unwrap_err());
+    refused(store.settle(old, settled(Status::Delivered)).await.unwrap_err());
+    let forged = DeliveryOwner { instance: earlier, epoch: new.epoch };
+    assert!(store.begin(forged, begun(1)).await.is_err(), "the epoch alone is not enough");
+    assert_eq!(status(&*store, messages[0].message.id).await, Status::Sending);
+    assert_eq!(status(&*store, messages[1].message.id).await, Status::Queued);
+    assert_eq!(store.usage(at(0)).await.unwrap().iter().map(|usage| usage.messages).sum::<u64>(), 1);
+    assert_eq!(store.newest_event().await.unwrap(), 0);
+
+    // The new one decides, and its own attempts are none of those that were interrupted.
+    store.settle(new, settled(Status::Unknown)).await.unwrap();
+    store.begin(new, begun(1)).await.unwrap();
+    assert_eq!(store.interrupted(new).await.unwrap(), []);
+    assert_eq!(status(&*store, messages[0].message.id).await, Status::Unknown);
+
+    // The epoch outlives the process. The first one may come back, as another owner.
+    drop(store);
+    let store = open();
+    let again = store.acquire_delivery(earlier).await.unwrap();
+    assert!(again.epoch > new.epoch);
+    assert!(store.begin(old, begun(1)).await.is_err(), "not with its old epoch");
+}
+
+#[tokio::test]
+async fn sqlite_has_one_owner_of_delivery() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    has_one_owner_of_delivery(|| Box::new(SqliteStore::open(&path, &generated::environment()).unwrap())).await;
+}
+
+/// Many messages in one call have the outcomes that they would have one by one.
+async fn accepts_many(store: &dyn Store) {
+    let key = |of: &str| Some(IdempotencyKey { key: "k".to_owned(), digest: Digest::of_bytes(of.as_bytes()) });
+    let repeated = message(1, "a@example.org");
+    let same_document = NewMessage {
+        message: mailwright::model::Message { id: Uuid::from_u128(5), ..message(1, "a@example.org").message },
+        ..message(1, "a@example.org")
+    };
+    let new = vec![
+        NewMessage { key: key("a"), ..message(1, "a@example.org") },
+        NewMessage { key: key("a"), ..repeated },
+        NewMessage { key: key("b"), ..message(3, "a@example.org") },
+        same_document,
+        message(4, "a@example.org"),
+    ];
+    let accepted = store.accept(new).await.unwrap();
+    assert!(matches!(&accepted[0], Accepted::Now(_)));
+    assert!(matches!(&accepted[1], Accepted::Before(before) if before.id == Uuid::from_u128(1)), "by its key");
+    assert_eq!(accepted[2..4], [Accepted::KeyReused, Accepted::DocumentSent(Uuid::from_u128(1))]);
+    assert!(matches!(&accepted[4], Accepted::Now(_)), "those before it do not matter");
+    let ids = |found: Vec<(u64, mailwright::model::Message)>| {
+        found.iter().map(|(_, message)| message.id.as_u128()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(store.search(Search::default(), 10).await.unwrap()), [4, 1], "newest first");
+    assert_eq!(store.accept(Vec::new()).await.unwrap(), []);
+
+    // All or none: the id of the second one is taken.
+    let failed = store
+        .accept(vec![message(6, "b@example.org"), NewMessage { allow_duplicate: true, ..message(4, "b@example.org") }])
+        .await;
+    assert!(failed.is_err());
+    assert!(store.message(Uuid::from_u128(6)).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn sqlite_accepts_many() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&folder.path().join("store.sqlite"), &generated::environment()).unwrap();
+    accepts_many(&store).await;
 }
 
 #[tokio::test]
@@ -464,7 +588,7 @@ async fn sqlite_is_migrated_from_an_older_version_and_refuses_a_newer_or_foreign
     assert!(matches!(other, Err(StoreError::OtherEnvironment { .. })), "{other:?}");
     raw(&path, "INSERT INTO schema_version VALUES (99, 'sha256:x')");
     let newer = SqliteStore::open(&path, &generated::environment()).map(drop);
-    assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 12 })), "{newer:?}");
+    assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 13 })), "{newer:?}");
     raw(
         &path,
         "DELETE FROM schema_version WHERE version = 99; UPDATE schema_version SET digest = 'sha256:y' WHERE version = 2",
@@ -805,10 +929,10 @@ async fn a_document_with_many_messages_costs_one_look_a_recipient() {
         ..message(number, to)
     };
     for number in 1..=300 {
-        let taken = store.accept(of_one(number, &format!("c{number}@example.org"), false)).await.unwrap();
+        let taken = accept(&store, of_one(number, &format!("c{number}@example.org"), false)).await;
         assert!(matches!(taken, Accepted::Now(_)), "another recipient");
     }
-    let refused = store.accept(of_one(900, "C17@example.org", false)).await.unwrap();
+    let refused = accept(&store, of_one(900, "C17@example.org", false)).await;
     assert_eq!(refused, Accepted::DocumentSent(Uuid::from_u128(17)));
     // A message that failed for the recipient does not count; sent again, it counts once more.
     let change = |status: Status, recipient: &'static str| {
@@ -820,9 +944,9 @@ async fn a_document_with_many_messages_costs_one_look_a_recipient() {
         store.change(Uuid::from_u128(17), false, Box::new(change))
     };
     change(Status::Failed, "failed").await.unwrap().unwrap().unwrap();
-    assert!(matches!(store.accept(of_one(901, "c17@example.org", false)).await.unwrap(), Accepted::Now(_)));
+    assert!(matches!(accept(&store, of_one(901, "c17@example.org", false)).await, Accepted::Now(_)));
     change(Status::Queued, "waiting").await.unwrap().unwrap().unwrap();
-    assert!(matches!(store.accept(of_one(902, "c17@example.org", false)).await.unwrap(), Accepted::DocumentSent(_)));
+    assert!(matches!(accept(&store, of_one(902, "c17@example.org", false)).await, Accepted::DocumentSent(_)));
     let steps: Vec<String> = rusqlite::Connection::open(&path)
         .unwrap()
         .prepare("EXPLAIN QUERY PLAN SELECT message FROM document_recipient WHERE document_type = 'a' AND document_number = 'b' AND company = 'c' AND address = 'd' ORDER BY message DESC LIMIT 1")

@@ -8,7 +8,6 @@ use serde_json::json;
 use crate::{
     delivery::scheduler::*,
     model::{Digest, EnvironmentName, ProfileState, Settings, State, StoredProfile},
-    time::steady_clock::moved,
 };
 
 /// A change from outside the scheduler.
@@ -69,7 +68,7 @@ struct Simulation {
     now: Timestamp,
     instant: Instant,
     /// The messages in the store: the queue of each, and when it is due.
-    stored: Vec<(Lane, i64)>,
+    stored: Vec<(Lane, Timestamp)>,
     in_flight: Vec<(ProfileName, u64, Lane)>,
     /// Workers that wait for a connection.
     queued: Vec<(ProfileName, u64)>,
@@ -133,16 +132,16 @@ impl Simulation {
             "resolution": { "cell": { "company": lane.company, "function": lane.function }, "profile": "p0", "steps": [] },
             "attempts": 0, "nextAttemptAt": self.now,
         }));
-        Claimed { message: message.unwrap(), content: None, paused_before: 0 }
+        Claimed { message: message.unwrap(), content: None, paused_before: SignedDuration::ZERO }
     }
 
-    fn wait_in_store(&mut self, lane: Lane, due: i64) {
+    fn wait_in_store(&mut self, lane: Lane, due: Timestamp) {
         self.scheduler.message_due(&lane, due);
         self.stored.push((lane, due));
     }
 
     fn release(&mut self, claimed: Vec<Claimed>) {
-        let at = self.now.as_millisecond();
+        let at = self.now;
         for Claimed { message, .. } in claimed {
             self.wait_in_store(lane_of(&message), at);
         }
@@ -194,7 +193,7 @@ impl Simulation {
 
     /// Runs one pass of the scheduler. Returns the number of store transactions, and true if an attempt began.
     fn run_pass(&mut self) -> (usize, bool) {
-        let at = self.now.as_millisecond();
+        let at = self.now;
         let (mut transactions, mut sent) = (0, false);
         for Turn { profile, claims } in self.scheduler.next_turns(self.now, self.instant) {
             for (lane, limit) in claims {
@@ -250,9 +249,8 @@ impl Simulation {
         loop {
             let wake = self.scheduler.next_wake(self.now, self.instant);
             let at = wake.min(until);
-            let passed = i64::try_from((at - self.instant).as_millis()).unwrap();
+            self.now = later(self.now, at - self.instant);
             self.instant = at;
-            self.now = moved(self.now, passed);
             let now = self.now;
             self.scheduler.expire_holds(now);
             // The dispatcher tries the logins of suspended profiles; here they are refused again.
@@ -271,7 +269,7 @@ impl Simulation {
 
     /// Applies a change, and runs passes until the scheduler is idle.
     fn apply(&mut self, event: Event) {
-        let at = self.now.as_millisecond();
+        let at = self.now;
         match event {
             Event::Submit(lane, count) => {
                 let lane = self.lanes[lane].clone();
@@ -324,7 +322,7 @@ impl Simulation {
                 self.scheduler.suspensions().end(&profile);
                 self.scheduler.count_recipients(&mailbox, now, 1);
             }
-            Outcome::Transient(seconds) => self.wait_in_store(lane, now.as_millisecond() + seconds * 1000),
+            Outcome::Transient(seconds) => self.wait_in_store(lane, now + SignedDuration::from_secs(*seconds)),
             Outcome::Throttled(seconds) => {
                 self.scheduler.pause_mailbox(
                     &mailbox,
@@ -332,12 +330,12 @@ impl Simulation {
                     self.instant + Duration::from_secs(*seconds),
                     "432",
                 );
-                self.wait_in_store(lane, now.as_millisecond() + 1000);
+                self.wait_in_store(lane, now + SignedDuration::from_secs(1));
             }
             Outcome::Down => {
                 let drained = self.scheduler.back_off(&profile, self.instant, 0.5, "421");
                 self.release(drained);
-                self.wait_in_store(lane, now.as_millisecond() + 1000);
+                self.wait_in_store(lane, now + SignedDuration::from_secs(1));
             }
         }
         let is_healthy = matches!(outcome, Outcome::Delivered);

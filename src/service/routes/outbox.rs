@@ -1,6 +1,6 @@
 //! Endpoints of the outbox: status, and confirmation of a restore.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
@@ -17,6 +17,7 @@ use crate::{
         http::{AnyProblem, HttpProblem, extract::Parameters},
     },
     store::AuditEvent,
+    time::steady_clock::earlier,
 };
 
 /// Parameters of the outbox status.
@@ -41,7 +42,7 @@ pub(super) async fn get_outbox_status(
     let finished = match parameters.finished_within {
         None => None,
         Some(seconds @ 1..=2_592_000) => {
-            let since = service.delivery.now().as_millisecond() - i64::from(seconds) * 1000;
+            let since = earlier(service.delivery.now(), Duration::from_secs(u64::from(seconds)));
             let store = Arc::clone(&service.store);
             let counted = service.search(&caller, async move { store.ended_since(since).await }).await?;
             Some(counted.into_iter().collect())

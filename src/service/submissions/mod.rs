@@ -17,7 +17,10 @@ use crate::{
         message::{Document, Notify, Recipient, RecipientStatus},
         resolution::Cell,
     },
-    store::outbox::{Accepted, IdempotencyKey, NewMessage},
+    store::{
+        StoreError,
+        outbox::{Accepted, IdempotencyKey, NewMessage},
+    },
 };
 pub(super) use content::malformed;
 
@@ -131,19 +134,21 @@ impl Service {
             notify: composed.notify,
             sender_name: composed.sender_name,
         };
-        let accepted = self.store.accept(NewMessage { message, content: composed.content, key, allow_duplicate }).await;
+        let new = NewMessage { message, content: composed.content, key, allow_duplicate };
+        let accepted = self.store.accept(vec![new]).await;
         drop(moment);
-        match accepted? {
-            Accepted::Now(document) => {
+        match accepted?.pop() {
+            Some(Accepted::Now(document)) => {
                 let labels = [("profile", self.delivery.labels().label(name))];
                 metrics::counter!("mailwright_messages_accepted_total", &labels).increment(1);
                 tracing::info!(message_id = %id, company = %company, function = %function, profile = %name, by = caller.name, size, recipients, "message accepted");
                 self.delivery.message_due(company, function, now);
                 Ok(SubmissionReceipt { id, document, is_replayed: false })
             }
-            Accepted::Before(message) => SubmissionReceipt::replayed(&message),
-            Accepted::KeyReused => Err(key_reused()),
-            Accepted::DocumentSent(earlier) => Err(document_already_sent(earlier)),
+            Some(Accepted::Before(message)) => SubmissionReceipt::replayed(&message),
+            Some(Accepted::KeyReused) => Err(key_reused()),
+            Some(Accepted::DocumentSent(earlier)) => Err(document_already_sent(earlier)),
+            None => Err(StoreError::Database("the store gave no outcome for the message".to_owned()).into()),
         }
     }
 }

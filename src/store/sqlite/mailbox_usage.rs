@@ -1,16 +1,22 @@
 //! Usage of mailboxes in `SQLite`.
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
-use super::{SqliteStore, failed};
+use super::{SqliteStore, failed, times::timestamp};
 use crate::store::{
     StoreError,
     outbox::{MailboxUsage, Usage},
 };
 
+/// Returns the minute of a time, as the column counts: since 1970.
+pub(super) fn minute_of(time: Timestamp) -> i64 {
+    time.as_second() / 60
+}
+
 #[async_trait]
 impl MailboxUsage for SqliteStore {
-    async fn usage(&self, since_minute: i64) -> Result<Vec<Usage>, StoreError> {
+    async fn usage(&self, since: Timestamp) -> Result<Vec<Usage>, StoreError> {
         self.read(move |connection| {
             let mut statement = connection
                 .prepare_cached(
@@ -18,10 +24,10 @@ impl MailboxUsage for SqliteStore {
                 )
                 .map_err(failed)?;
             let rows = statement
-                .query_map([since_minute], |row| {
+                .query_map([minute_of(since)], |row| {
                     Ok(Usage {
                         mailbox: row.get(0)?,
-                        minute: row.get(1)?,
+                        minute: timestamp(row.get::<_, i64>(1)?.saturating_mul(60_000)),
                         messages: row.get::<_, i64>(2)?.unsigned_abs(),
                         recipients: row.get::<_, i64>(3)?.unsigned_abs(),
                     })

@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params, types::Value};
 use uuid::Uuid;
 
-use super::{SqliteStore, append, document, events::insert_event, failed, number, queues::find_lane, records, text};
+use super::{
+    SqliteStore, append, document, events::insert_event, failed, mailbox_usage::minute_of, number, queues::find_lane,
+    records, text,
+};
 use crate::{
     model::{
         Attempt, Lane, Message, Status,
@@ -14,7 +17,7 @@ use crate::{
     },
     store::{
         AuditEvent, StoreError,
-        outbox::{Accepted, Event, IdempotencyKey, Messages, NewMessage, Search, Settled},
+        outbox::{Accepted, Event, IdempotencyKey, Messages, NewMessage, PurgeCutoffs, Search, Settled},
     },
 };
 
@@ -23,10 +26,13 @@ const PURGED_AT_ONCE: u32 = 500;
 
 #[async_trait]
 impl Messages for SqliteStore {
-    async fn accept(&self, new: NewMessage) -> Result<Accepted, StoreError> {
+    async fn accept(&self, new: Vec<NewMessage>) -> Result<Vec<Accepted>, StoreError> {
         // Written out before the writer's turn: others wait for that.
-        let record = text(&new.message)?;
-        self.write_plainly(move |connection| accept(connection, &new, record)).await
+        let records: Vec<String> = new.iter().map(|new| text(&new.message)).collect::<Result<_, _>>()?;
+        self.write_plainly(move |connection| {
+            new.iter().zip(records).map(|(new, record)| accept(connection, new, record)).collect()
+        })
+        .await
     }
 
     async fn replayed(&self, sender: &str, key: &IdempotencyKey) -> Result<Option<Accepted>, StoreError> {
@@ -114,7 +120,7 @@ impl Messages for SqliteStore {
         .await
     }
 
-    async fn ended_since(&self, since: i64) -> Result<Vec<(Status, u64)>, StoreError> {
+    async fn ended_since(&self, since: Timestamp) -> Result<Vec<(Status, u64)>, StoreError> {
         self.read_at_length(move |connection| {
             let mut statement = connection
                 .prepare_cached(
@@ -124,7 +130,7 @@ impl Messages for SqliteStore {
                 )
                 .map_err(failed)?;
             let rows = statement
-                .query_map([since], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))
+                .query_map([since.as_millisecond()], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))
                 .map_err(failed)?;
             rows.map(|row| {
                 let (status, count) = row.map_err(failed)?;
@@ -135,7 +141,9 @@ impl Messages for SqliteStore {
         .await
     }
 
-    async fn purge(&self, delivered_before: i64, failed_before: i64, keys_before: i64) -> Result<usize, StoreError> {
+    async fn purge(&self, before: PurgeCutoffs) -> Result<usize, StoreError> {
+        let PurgeCutoffs { delivered, failed: failed_before, keys } = before;
+        let (delivered_before, failed_before) = (delivered.as_millisecond(), failed_before.as_millisecond());
         self.write_plainly(move |connection| {
             let mut removed = 0;
             let groups = [("delivered", delivered_before), ("cancelled", delivered_before), ("failed", failed_before), ("unknown", failed_before)];
@@ -162,7 +170,7 @@ impl Messages for SqliteStore {
                     .map_err(failed)?;
             }
             removed += connection
-                .execute("DELETE FROM idempotency WHERE (sender, key) IN (SELECT sender, key FROM idempotency WHERE at < ?1 LIMIT 5000)", [keys_before])
+                .execute("DELETE FROM idempotency WHERE (sender, key) IN (SELECT sender, key FROM idempotency WHERE at < ?1 LIMIT 5000)", [keys.as_millisecond()])
                 .map_err(failed)?;
             // The last one stays: the next one's number follows it.
             removed += connection
@@ -173,7 +181,7 @@ impl Messages for SqliteStore {
                 .and_then(|mut statement| statement.execute([delivered_before]))
                 .map_err(failed)?;
             connection
-                .execute("DELETE FROM mailbox_usage WHERE minute < ?1", [keys_before / 60_000])
+                .execute("DELETE FROM mailbox_usage WHERE minute < ?1", [minute_of(keys)])
                 .map_err(failed)?;
             Ok(removed)
         })

@@ -19,6 +19,7 @@ mod rotations;
 mod schema;
 mod secrets;
 mod suspensions;
+mod times;
 mod tokens;
 mod verifications;
 mod writer;

@@ -1,28 +1,33 @@
-//! Queues of the outbox in `SQLite`: lanes and claims.
+//! Queues of the outbox in `SQLite`: the owner of delivery, lanes and claims.
 
 use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use uuid::Uuid;
 
 use super::{
     SqliteStore, document, failed,
+    mailbox_usage::minute_of,
     messages::{find, settle},
-    number, records, text,
+    number, records, set_value, text,
+    times::{milliseconds, timestamp},
+    value,
 };
 use crate::{
     model::{Lane, Message},
     store::{
         StoreError,
-        outbox::{Claim, Claimed, Event, LaneBacklog, LaneState, Queues, Settled},
+        outbox::{Begun, Claim, Claimed, DeliveryOwner, Event, LaneBacklog, LaneState, Queues, Settled},
     },
     sync::Mutex,
 };
 
 /// Contents up to this size come with a claim; larger ones are read when their turn has come.
 const SMALL: u64 = 64 * 1024;
+/// The key of the process that delivers.
+const OWNER: &str = "deliveryOwner";
 
 impl SqliteStore {
     pub(super) fn with_claimed<T>(&self, work: impl FnOnce(&mut HashSet<i64>) -> T) -> T {
@@ -32,6 +37,19 @@ impl SqliteStore {
 
 #[async_trait]
 impl Queues for SqliteStore {
+    async fn acquire_delivery(&self, instance: Uuid) -> Result<DeliveryOwner, StoreError> {
+        self.write_plainly(move |connection| {
+            let current = value::<DeliveryOwner>(connection, OWNER)?;
+            if let Some(current) = current.filter(|current| current.instance == instance) {
+                return Ok(current);
+            }
+            let owner = DeliveryOwner { instance, epoch: current.map_or(0, |current| current.epoch) + 1 };
+            set_value(connection, OWNER, &owner)?;
+            Ok(owner)
+        })
+        .await
+    }
+
     async fn lanes(&self) -> Result<Vec<LaneState>, StoreError> {
         self.read(|connection| {
             let mut statement = connection
@@ -53,7 +71,12 @@ impl Queues for SqliteStore {
                     company: company.parse().map_err(|_| wrong())?,
                     function: function.parse().map_err(|_| wrong())?,
                 };
-                Ok(LaneState { lane, next_due, paused_since, paused_total })
+                Ok(LaneState {
+                    lane,
+                    next_due: next_due.map(timestamp),
+                    paused_since: paused_since.map(timestamp),
+                    paused_total: SignedDuration::from_millis(paused_total),
+                })
             })
             .collect()
         })
@@ -102,7 +125,7 @@ impl Queues for SqliteStore {
         .await
     }
 
-    async fn claim(&self, lane: &Lane, now: i64, limit: usize) -> Result<Claim, StoreError> {
+    async fn claim(&self, lane: &Lane, now: Timestamp, limit: usize) -> Result<Claim, StoreError> {
         let (lane, store) = (lane.clone(), self.clone());
         let mine = Arc::new(Mutex::new(Vec::new()));
         let taken = Arc::clone(&mine);
@@ -110,7 +133,7 @@ impl Queues for SqliteStore {
         let claim = self
             .write_plainly(move |connection| {
                 let taken = &taken;
-                claim(connection, &lane, now, limit, |number| {
+                claim(connection, &lane, now.as_millisecond(), limit, |number| {
                     let is_free = store.with_claimed(|claimed| claimed.insert(number));
                     if is_free {
                         taken.lock().push(number);
@@ -141,14 +164,18 @@ impl Queues for SqliteStore {
         .await
     }
 
-    async fn begin(&self, message: &Message, mailbox: &str, recipients: u32, at: Timestamp) -> Result<(), StoreError> {
-        let (message, mailbox) = (message.clone(), mailbox.to_owned());
+    async fn begin(&self, owner: DeliveryOwner, begun: Begun) -> Result<(), StoreError> {
         self.write_plainly(move |connection| {
+            check_owner(connection, owner)?;
+            let Begun { message, mailbox, recipients, at } = begun;
             let record = text(&message)?;
             connection
-                .prepare_cached("UPDATE message SET status = ?2, record = ?3, due = NULL WHERE id = ?1")
+                .prepare_cached(
+                    "UPDATE message SET status = ?2, record = ?3, due = NULL, begun_in_epoch = ?4 WHERE id = ?1",
+                )
                 .and_then(|mut statement| {
-                    statement.execute(params![message.id.to_string(), message.status.id(), record])
+                    let id = message.id.to_string();
+                    statement.execute(params![id, message.status.id(), record, number(owner.epoch)])
                 })
                 .map_err(failed)?;
             connection
@@ -157,23 +184,33 @@ impl Queues for SqliteStore {
                      ON CONFLICT (mailbox, minute)
                      DO UPDATE SET messages = messages + 1, recipients = recipients + excluded.recipients",
                 )
-                .and_then(|mut statement| statement.execute(params![mailbox, at.as_second() / 60, recipients]))
+                .and_then(|mut statement| statement.execute(params![mailbox, minute_of(at), recipients]))
                 .map_err(failed)?;
             Ok(())
         })
         .await
     }
 
-    async fn settle(&self, settled: Settled) -> Result<Vec<Event>, StoreError> {
+    async fn settle(&self, owner: DeliveryOwner, settled: Settled) -> Result<Vec<Event>, StoreError> {
         let store = self.clone();
-        let (events, message) = self.write_plainly(move |connection| settle(connection, &settled)).await?;
+        let (events, message) = self
+            .write_plainly(move |connection| {
+                check_owner(connection, owner)?;
+                settle(connection, &settled)
+            })
+            .await?;
         store.with_claimed(|claimed| claimed.remove(&message));
         Ok(events)
     }
 
-    async fn interrupted(&self) -> Result<Vec<Message>, StoreError> {
-        self.read(|connection| {
-            records(connection, "SELECT record FROM message WHERE status = 'sending' ORDER BY number", [])
+    async fn interrupted(&self, owner: DeliveryOwner) -> Result<Vec<Message>, StoreError> {
+        self.read(move |connection| {
+            records(
+                connection,
+                "SELECT record FROM message WHERE status = 'sending' AND coalesce(begun_in_epoch, 0) < ?1
+                 ORDER BY number",
+                [number(owner.epoch)],
+            )
         })
         .await
     }
@@ -188,7 +225,12 @@ impl Queues for SqliteStore {
             for state in &lanes {
                 let LaneState { lane, paused_since, paused_total, .. } = state;
                 update
-                    .execute(params![lane.company.as_str(), lane.function.id(), paused_since, paused_total])
+                    .execute(params![
+                        lane.company.as_str(),
+                        lane.function.id(),
+                        paused_since.map(Timestamp::as_millisecond),
+                        milliseconds(*paused_total)
+                    ])
                     .map_err(failed)?;
             }
             Ok(())
@@ -196,7 +238,8 @@ impl Queues for SqliteStore {
         .await
     }
 
-    async fn retime(&self, by: i64, latest: i64) -> Result<(), StoreError> {
+    async fn retime(&self, by: SignedDuration, latest: Timestamp) -> Result<(), StoreError> {
+        let (by, latest) = (milliseconds(by), latest.as_millisecond());
         self.write_plainly(move |connection| {
             if by == 0 {
                 let late = "UPDATE message SET due = ?1 WHERE due IS NOT NULL AND due > ?1";
@@ -211,6 +254,14 @@ impl Queues for SqliteStore {
                 .map(drop)
         })
         .await
+    }
+}
+
+/// Refuses a process that is not the current owner of delivery.
+fn check_owner(connection: &Connection, owner: DeliveryOwner) -> Result<(), StoreError> {
+    match value::<DeliveryOwner>(connection, OWNER)? {
+        Some(current) if current == owner => Ok(()),
+        current => Err(StoreError::NotOwner { own: owner.epoch, current: current.map_or(0, |current| current.epoch) }),
     }
 }
 
@@ -234,14 +285,14 @@ fn claim(
     while let Some(row) = rows.next().map_err(failed)? {
         let (message, due): (i64, i64) = (row.get(0).map_err(failed)?, row.get(3).map_err(failed)?);
         if due > now || claim.messages.len() == limit {
-            claim.next_due = Some(due);
+            claim.next_due = Some(timestamp(due));
             break;
         }
         // What others work on is looked at again when that is settled.
         if take(message) {
             claim.messages.push(Claimed {
                 message: document(&row.get::<_, String>(1).map_err(failed)?)?,
-                paused_before: row.get(2).map_err(failed)?,
+                paused_before: SignedDuration::from_millis(row.get(2).map_err(failed)?),
                 content: row.get(4).map_err(failed)?,
             });
         }

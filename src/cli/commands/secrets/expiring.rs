@@ -62,7 +62,8 @@ impl Runnable for Expiring {
                 Err(error) => drop(unreachable.insert(one.name, error)),
             }
         }
-        let limit = self.within.map_or(30 * 86_400, |within| within.milliseconds() / 1000);
+        let limit =
+            self.within.map_or(30 * 86_400, |within| i64::try_from(within.duration().as_secs()).unwrap_or(i64::MAX));
         let ends_soon = |row: &Row| {
             row.end.as_ref().is_some_and(|end| end.ends.duration_since(now) <= SignedDuration::from_secs(limit))
         };
