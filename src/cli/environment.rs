@@ -15,7 +15,7 @@ use crate::{
         State,
     },
     operations,
-    reconcile::{self, plan::MovedService},
+    reconcile::plan::MovedService,
 };
 
 use super::{CliError, Context, ServiceArgs};
@@ -85,7 +85,7 @@ impl Environment {
 
     /// The reason for which Git did not name the source of the files, if it was asked and refused.
     pub(crate) fn source_refusal(&self) -> Option<Problem> {
-        self.source.get()?.refusal.clone().map(Problem::from)
+        self.source.get()?.refusal.clone()
     }
 }
 
@@ -153,10 +153,4 @@ pub(crate) fn attach(
     environment: &Environment,
 ) -> Result<(), CliError> {
     Ok(operations::attach(changeset, files, environment.repository.root())?)
-}
-
-impl From<reconcile::PlanError> for CliError {
-    fn from(error: reconcile::PlanError) -> Self {
-        CliError::coded(error.code(), error.to_string()).remedy(error.remedy())
-    }
 }

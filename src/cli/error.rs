@@ -146,9 +146,3 @@ impl std::fmt::Display for CliError {
 }
 
 impl std::error::Error for CliError {}
-
-impl From<crate::git::GitError> for CliError {
-    fn from(error: crate::git::GitError) -> Self {
-        CliError::coded(error.code, error.message).remedy(error.remedy)
-    }
-}

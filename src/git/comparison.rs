@@ -11,10 +11,13 @@ use super::{
     changed_paths::ChangedPaths,
     objects::Objects,
     range::{Range, Side},
-    run::{Git, GitError},
+    run::Git,
     work_tree::{self, WorkTreeEntry},
 };
-use crate::vfs::{BlobStore as _, EntryKind, Tree};
+use crate::{
+    model::Problem,
+    vfs::{BlobStore as _, EntryKind, Tree},
+};
 
 /// The folders that are read.
 pub(super) const FOLDERS: [&str; 2] = ["environments", "secrets"];
@@ -61,7 +64,7 @@ impl ListedTree {
 
 impl TreeComparison {
     /// Lists both sides. Reads no contents but those of links.
-    pub fn open(root: &Path, range: &Range) -> Result<Self, GitError> {
+    pub fn open(root: &Path, range: &Range) -> Result<Self, Problem> {
         let git = Git::new(root);
         git.check_work_tree()?;
         let objects = Arc::new(Objects::new(git.clone()));
@@ -72,7 +75,7 @@ impl TreeComparison {
                 Side::WorkTree => Listing::new(),
             };
             let is_work_tree = matches!(side, Side::WorkTree);
-            Ok::<_, GitError>(ListedTree { is_work_tree, listing, objects: Arc::clone(&objects) })
+            Ok::<_, Problem>(ListedTree { is_work_tree, listing, objects: Arc::clone(&objects) })
         };
         let (from, to) = (list(&range.from)?, list(&range.to)?);
         let paths = match (range.from.commit(), range.to.commit()) {
@@ -146,7 +149,7 @@ fn list_with_links(
     objects: &Objects,
     commit: &str,
     links: &mut Vec<(String, String)>,
-) -> Result<Listing, GitError> {
+) -> Result<Listing, Problem> {
     let mut listing = Listing::new();
     let mut folders: BTreeSet<String> = FOLDERS.map(str::to_owned).into();
     let mut listed: BTreeSet<String> = BTreeSet::new();
@@ -172,7 +175,7 @@ fn list_with_links(
 }
 
 /// Lists the files of a commit below some folders, or all files if none is named.
-pub(super) fn list_commit(git: &Git, commit: &str, folders: &BTreeSet<String>) -> Result<Listing, GitError> {
+pub(super) fn list_commit(git: &Git, commit: &str, folders: &BTreeSet<String>) -> Result<Listing, Problem> {
     let mut arguments = vec!["ls-tree", "-r", "-z", commit, "--"];
     arguments.extend(folders.iter().map(String::as_str));
     let answer = git.run(&arguments)?;
@@ -225,7 +228,7 @@ fn compare_work_tree(
     commit: &str,
     committed: &Listing,
     links: &mut Vec<(String, String)>,
-) -> Result<BTreeSet<String>, GitError> {
+) -> Result<BTreeSet<String>, Problem> {
     let mut folders: BTreeSet<String> = FOLDERS.map(str::to_owned).into();
     folders.extend(links.iter().filter_map(|(_, target)| first_part(target)));
     let known = folders.clone();

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use super::{
     range::is_object_id,
-    run::{Cancellation, Git, GitError},
+    run::{Cancellation, Git},
 };
-use crate::model::Code;
+use crate::model::{Code, Problem};
 
 /// The reference in the clone that tracks the branch.
 const TRACKING_REF: &str = "refs/remotes/watch/branch";
+/// The remedy for a clone that cannot be written.
+const UNWRITABLE_REMEDY: &str = "Check the folder's permissions and free space, or give another `--data DIR`.";
 /// The transports that are allowed to fetch.
 const PROTOCOLS: &str = "https:http:ssh:file";
 /// The contents of `.git/info/attributes`, which override every `.gitattributes` of the branch: files are checked out byte for
@@ -37,10 +39,10 @@ pub struct FollowStep {
 
 impl Follower {
     /// Opens or creates a clone in `folder` that follows `branch` of `remote`. No other process may use the folder.
-    pub fn open(folder: PathBuf, remote: String, branch: String) -> Result<Self, GitError> {
+    pub fn open(folder: PathBuf, remote: String, branch: String) -> Result<Self, Problem> {
         let refused = |message: String| {
-            let remedy = "`mailwright explain MW0373` lists what can be followed.".to_owned();
-            Err(GitError { code: Code::RemoteRefused, message, remedy })
+            let remedy = "`mailwright explain MW0373` lists what can be followed.";
+            Err(Problem::new(Code::RemoteRefused, message).remedy(remedy))
         };
         let authority = remote.split_once("://").and_then(|(_, rest)| rest.split('/').next());
         let user = authority.and_then(|authority| authority.rsplit_once('@')).map(|(user, _)| user);
@@ -59,10 +61,9 @@ impl Follower {
         {
             return refused(format!("`{}` is not the name of a branch", branch.escape_debug()));
         }
-        std::fs::create_dir_all(&folder).map_err(|error| GitError {
-            code: Code::WatchUnwritable,
-            message: format!("cannot create the clone in `{}`: {error}", folder.display()),
-            remedy: "Check the folder's permissions and free space, or give another `--data DIR`.".to_owned(),
+        std::fs::create_dir_all(&folder).map_err(|error| {
+            let message = format!("cannot create the clone in `{}`: {error}", folder.display());
+            Problem::new(Code::WatchUnwritable, message).remedy(UNWRITABLE_REMEDY)
         })?;
         // A relative path is relative to the working directory, and Git runs in the clone.
         let remote = std::fs::canonicalize(&remote).map_or(remote, |path| path.to_string_lossy().into_owned());
@@ -75,17 +76,15 @@ impl Follower {
     }
 
     /// Removes the clone's configuration, which an earlier run or another program may have changed. Git writes it again.
-    fn remove_configuration(&self) -> Result<(), GitError> {
+    fn remove_configuration(&self) -> Result<(), Problem> {
         let git = self.folder.join(".git");
         match std::fs::symlink_metadata(&git) {
             Err(_) => return Ok(()),
             Ok(found) if found.is_dir() => {}
             Ok(_) => {
-                return Err(GitError {
-                    code: Code::WatchUnwritable,
-                    message: format!("`{}` is not a folder", git.display()),
-                    remedy: "Remove it, or give another `--data DIR`.".to_owned(),
-                });
+                let message = format!("`{}` is not a folder", git.display());
+                let remedy = "Remove it, or give another `--data DIR`.";
+                return Err(Problem::new(Code::WatchUnwritable, message).remedy(remedy));
             }
         }
         for name in ["config", "config.worktree"] {
@@ -97,19 +96,16 @@ impl Follower {
         Ok(())
     }
 
-    fn write_attributes(&self) -> Result<(), GitError> {
+    fn write_attributes(&self) -> Result<(), Problem> {
         let folder = self.folder.join(".git/info");
         let written = std::fs::create_dir_all(&folder)
             .and_then(|()| crate::fs::write_atomically(&folder.join("attributes"), ATTRIBUTES.as_bytes()));
         written.map_err(|error| self.unwritable(&error))
     }
 
-    fn unwritable(&self, error: &std::io::Error) -> GitError {
-        GitError {
-            code: Code::WatchUnwritable,
-            message: format!("cannot write to the clone in `{}`: {error}", self.folder.display()),
-            remedy: "Check the folder's permissions and free space, or give another `--data DIR`.".to_owned(),
-        }
+    fn unwritable(&self, error: &std::io::Error) -> Problem {
+        let message = format!("cannot write to the clone in `{}`: {error}", self.folder.display());
+        Problem::new(Code::WatchUnwritable, message).remedy(UNWRITABLE_REMEDY)
     }
 
     /// Returns the folder of the clone.
@@ -128,7 +124,7 @@ impl Follower {
     }
 
     /// Fetches the branch. The checked-out files do not change.
-    pub fn fetch(&self) -> Result<FollowStep, GitError> {
+    pub fn fetch(&self) -> Result<FollowStep, Problem> {
         let refspec = format!("+refs/heads/{}:{TRACKING_REF}", self.branch);
         let arguments = [
             "-c",
@@ -162,7 +158,7 @@ impl Follower {
     }
 
     /// Checks out a commit and removes all other files.
-    pub fn check_out(&self, commit: &str) -> Result<(), GitError> {
+    pub fn check_out(&self, commit: &str) -> Result<(), Problem> {
         let bytes = ["-c", "core.autocrlf=false", "checkout", "--quiet", "--force", "--detach", commit, "--"];
         self.git().run(&bytes)?;
         self.git().run(&["clean", "-ffdxq"]).map(drop)

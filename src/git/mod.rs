@@ -26,5 +26,5 @@ pub use changed_paths::ChangedPaths;
 pub use comparison::{ListedTree, TreeComparison, find_empty_submodule};
 pub use follow::{FollowStep, Follower};
 pub use range::{Range, Side, is_null_revision};
-pub use run::{Cancellation, GitError};
+pub use run::Cancellation;
 pub use source::{WorkTreeProvenance, read_provenance};

@@ -8,7 +8,7 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::run::{Git, GitError, GitProcess};
+use super::run::{Git, GitProcess};
 use crate::vfs::{BlobError, BlobStore};
 
 /// The maximum size of a blob that is read, in bytes: the limit of `config` for a file.
@@ -62,8 +62,7 @@ impl Objects {
     fn run_batch(&self, ids: &[&str], found: &mut Vec<(String, Contents)>) -> Result<(), String> {
         let input: Vec<u8> = ids.iter().flat_map(|id| id.bytes().chain([b'\n'])).collect();
         let command = self.git.command(&["cat-file", "--batch"]);
-        let mut running =
-            GitProcess::spawn_with_input(command, Some(input)).map_err(|error: GitError| error.message)?;
+        let mut running = GitProcess::spawn_with_input(command, Some(input)).map_err(|problem| problem.message)?;
         for id in ids {
             let Some(contents) = self.read_object(&mut running) else {
                 let (_, stderr_text) = running.wait();

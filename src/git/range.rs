@@ -1,7 +1,7 @@
 //! Revision ranges, such as `main..topic`, resolved to commits.
 
-use super::run::{Git, GitError, UNSHALLOW_REMEDY};
-use crate::model::Code;
+use super::run::{Git, UNSHALLOW_REMEDY};
+use crate::model::{Code, Problem};
 
 /// One side of a comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Side {
 impl Range {
     /// Parses `A..B`, `A...B` (from the merge base of the two to `B`), and `A` (to the work tree). A side that is left out is
     /// `HEAD`.
-    pub fn parse(root: &std::path::Path, text: &str) -> Result<Self, GitError> {
+    pub fn parse(root: &std::path::Path, text: &str) -> Result<Self, Problem> {
         let git = Git::new(root);
         if let Some((one, other)) = text.split_once("...") {
             let to = resolve_commit(&git, other)?;
@@ -63,7 +63,7 @@ impl Range {
     }
 
     /// Parses `A` (from `A` to the work tree) and `A...` (from the merge base with `A` to the work tree).
-    pub fn since(root: &std::path::Path, text: &str) -> Result<Self, GitError> {
+    pub fn since(root: &std::path::Path, text: &str) -> Result<Self, Problem> {
         let git = Git::new(root);
         let from = match text.strip_suffix("...") {
             Some(one) => find_merge_base(&git, one, &resolve_commit(&git, "HEAD")?)?,
@@ -84,11 +84,9 @@ pub fn is_null_revision(text: &str) -> bool {
 }
 
 /// Resolves a revision to a commit.
-fn resolve_commit(git: &Git, text: &str) -> Result<Side, GitError> {
+fn resolve_commit(git: &Git, text: &str) -> Result<Side, Problem> {
     let named = if text.is_empty() { "HEAD" } else { text };
-    let unknown = |message: String, remedy: &str| {
-        Err(GitError { code: Code::UnknownRevision, message, remedy: remedy.to_owned() })
-    };
+    let unknown = |message: String, remedy: &str| Err(Problem::new(Code::UnknownRevision, message).remedy(remedy));
     if named.len() > 1000 || named.starts_with('-') || named.contains('\0') {
         return unknown(format!("`{}` is not a revision", shown(named)), "Name a branch, a tag or a commit.");
     }
@@ -107,11 +105,11 @@ fn resolve_commit(git: &Git, text: &str) -> Result<Side, GitError> {
     // Distinguishes "no repository" and "no Git" from "no such revision".
     git.run(&["rev-parse", "--git-dir"])?;
     if git.is_shallow() {
-        return Err(GitError {
-            code: Code::HistoryMissing,
-            message: format!("this clone is shallow, and does not have `{}`", shown(named)),
-            remedy: UNSHALLOW_REMEDY.to_owned(),
-        });
+        return Err(Problem::new(
+            Code::HistoryMissing,
+            format!("this clone is shallow, and does not have `{}`", shown(named)),
+        )
+        .remedy(UNSHALLOW_REMEDY));
     }
     unknown(
         format!("unknown revision `{}`", shown(named)),
@@ -120,7 +118,7 @@ fn resolve_commit(git: &Git, text: &str) -> Result<Side, GitError> {
 }
 
 /// Returns the merge base of two commits.
-fn find_merge_base(git: &Git, one: &str, other: &Side) -> Result<Side, GitError> {
+fn find_merge_base(git: &Git, one: &str, other: &Side) -> Result<Side, Problem> {
     let from = resolve_commit(git, one)?;
     let (Some(a), Some(b)) = (from.commit(), other.commit()) else { return Ok(from) };
     match git.query(&["merge-base", a, b]).filter(|id| is_object_id(id)) {
@@ -128,16 +126,15 @@ fn find_merge_base(git: &Git, one: &str, other: &Side) -> Result<Side, GitError>
             let Side::Commit { named, .. } = &from else { return Ok(from) };
             Ok(Side::Commit { named: format!("the merge base with {named}"), id })
         }
-        None if git.is_shallow() => Err(GitError {
-            code: Code::HistoryMissing,
-            message: "this clone is shallow, and does not have the merge base".to_owned(),
-            remedy: UNSHALLOW_REMEDY.to_owned(),
-        }),
-        None => Err(GitError {
-            code: Code::UnknownRevision,
-            message: format!("`{}` and {} have no commit in common", shown(one), other.describe()),
-            remedy: "Compare them directly: two dots instead of three.".to_owned(),
-        }),
+        None if git.is_shallow() => {
+            Err(Problem::new(Code::HistoryMissing, "this clone is shallow, and does not have the merge base")
+                .remedy(UNSHALLOW_REMEDY))
+        }
+        None => Err(Problem::new(
+            Code::UnknownRevision,
+            format!("`{}` and {} have no commit in common", shown(one), other.describe()),
+        )
+        .remedy("Compare them directly: two dots instead of three.")),
     }
 }
 

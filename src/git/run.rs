@@ -79,24 +79,6 @@ fn is_inherited(name: &OsStr) -> bool {
     INHERITED.contains(&name) || name.starts_with("GIT_CONFIG_KEY_") || name.starts_with("GIT_CONFIG_VALUE_")
 }
 
-/// A failure of Git.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct GitError {
-    /// The problem's code.
-    pub code: Code,
-    /// The cause.
-    pub message: String,
-    /// The remedy.
-    pub remedy: String,
-}
-
-impl From<GitError> for Problem {
-    fn from(error: GitError) -> Self {
-        Problem::new(error.code, error.message).remedy(error.remedy)
-    }
-}
-
 /// Runs Git in a folder.
 #[derive(Clone, Debug)]
 pub(super) struct Git {
@@ -172,12 +154,12 @@ impl Git {
     }
 
     /// Returns the output of a command that must succeed.
-    pub(super) fn run(&self, arguments: &[&str]) -> Result<Vec<u8>, GitError> {
+    pub(super) fn run(&self, arguments: &[&str]) -> Result<Vec<u8>, Problem> {
         self.run_command(self.command(arguments))
     }
 
     /// Runs a prepared command like [`Git::run`].
-    pub(super) fn run_command(&self, command: Command) -> Result<Vec<u8>, GitError> {
+    pub(super) fn run_command(&self, command: Command) -> Result<Vec<u8>, Problem> {
         match self.output_of(command)? {
             (Some(answer), _) => Ok(answer),
             (None, stderr_text) => Err(self.failure(&stderr_text)),
@@ -185,27 +167,25 @@ impl Git {
     }
 
     /// Returns the output (none if the command fails) and standard error.
-    fn output(&self, arguments: &[&str]) -> Result<(Option<Vec<u8>>, String), GitError> {
+    fn output(&self, arguments: &[&str]) -> Result<(Option<Vec<u8>>, String), Problem> {
         self.output_of(self.command(arguments))
     }
 
-    fn output_of(&self, command: Command) -> Result<(Option<Vec<u8>>, String), GitError> {
+    fn output_of(&self, command: Command) -> Result<(Option<Vec<u8>>, String), Problem> {
         let mut running = GitProcess::spawn(command, None, self.cancellation.clone())?;
         let mut answer = Vec::new();
         let read = running.stdout.by_ref().take(OUTPUT_LIMIT + 1).read_to_end(&mut answer);
         if answer.len() as u64 > OUTPUT_LIMIT {
-            return Err(GitError {
-                code: Code::TooLarge,
-                message: "Git's answer has more than 256 MiB".to_owned(),
-                remedy: "Is this the right repository? Mailwright reads `environments/` and `secrets/`.".to_owned(),
-            });
+            return Err(
+                Problem::new(Code::TooLarge, "Git's answer has more than 256 MiB").remedy(WRONG_REPOSITORY_REMEDY)
+            );
         }
         let (succeeded, stderr_text) = running.wait();
         Ok((read.ok().filter(|_| succeeded).map(|_| answer), stderr_text))
     }
 
     /// Returns the commit that is checked out. A folder outside of a work tree has none; a refusal of Git is an error.
-    pub(super) fn head(&self) -> Result<Option<String>, GitError> {
+    pub(super) fn head(&self) -> Result<Option<String>, Problem> {
         let (answer, stderr_text) = self.output(&["rev-parse", "--verify", "--quiet", "HEAD"])?;
         match answer {
             Some(answer) => Ok(Some(String::from_utf8_lossy(&answer).trim().to_owned())),
@@ -216,7 +196,7 @@ impl Git {
     }
 
     /// Rejects a repository whose configuration sets another work tree: paths would belong to another folder.
-    pub(super) fn check_work_tree(&self) -> Result<(), GitError> {
+    pub(super) fn check_work_tree(&self) -> Result<(), Problem> {
         let reported = self.run(&["rev-parse", "--show-prefix"])?;
         let reported = String::from_utf8_lossy(&reported).trim_end_matches('\n').to_owned();
         let here = std::fs::canonicalize(&self.root).unwrap_or_else(|_| self.root.clone());
@@ -225,41 +205,34 @@ impl Git {
         if top.and_then(inside).is_some_and(|prefix| prefix == reported.trim_end_matches('/')) {
             return Ok(());
         }
-        Err(GitError {
-            code: Code::GitFailed,
-            message: "the repository's configuration has its work tree in another folder".to_owned(),
-            remedy: format!("Look at it: git -C '{}' config --show-origin core.worktree", here.display()),
-        })
+        let message = "the repository's configuration has its work tree in another folder";
+        let remedy = format!("Look at it: git -C '{}' config --show-origin core.worktree", here.display());
+        Err(Problem::new(Code::GitFailed, message).remedy(remedy))
     }
 
     /// Describes a failure by Git's standard error.
-    pub(super) fn failure(&self, stderr_text: &str) -> GitError {
+    pub(super) fn failure(&self, stderr_text: &str) -> Problem {
         let first = stderr_text.lines().find(|line| !line.trim().is_empty()).unwrap_or("it gave no reason");
         let first: String = first.trim_start_matches("fatal: ").escape_debug().take(300).collect();
         if stderr_text.contains("safe.directory") {
             let folder = std::fs::canonicalize(&self.root).unwrap_or_else(|_| self.root.clone());
             let folder = folder.ancestors().find(|folder| folder.join(".git").exists()).unwrap_or(&folder);
-            return GitError {
-                code: Code::GitFailed,
-                message: format!("Git refuses to read a repository of another user: {first}"),
-                remedy: format!(
-                    "If the repository is to be trusted: git config --global --add safe.directory '{}'",
-                    folder.display()
-                ),
-            };
+            let message = format!("Git refuses to read a repository of another user: {first}");
+            let remedy = format!(
+                "If the repository is to be trusted: git config --global --add safe.directory '{}'",
+                folder.display()
+            );
+            return Problem::new(Code::GitFailed, message).remedy(remedy);
         }
         let remedy = if stderr_text.contains("not a git repository") {
             "Go to a clone of the repository, or name it with `--project DIR`."
         } else if self.is_incomplete() {
-            return GitError {
-                code: Code::HistoryMissing,
-                message: format!("this clone does not have all of the history: {first}"),
-                remedy: UNSHALLOW_REMEDY.to_owned(),
-            };
+            return Problem::new(Code::HistoryMissing, format!("this clone does not have all of the history: {first}"))
+                .remedy(UNSHALLOW_REMEDY);
         } else {
             "Run Git by hand for details."
         };
-        GitError { code: Code::GitFailed, message: format!("Git refuses: {first}"), remedy: remedy.to_owned() }
+        Problem::new(Code::GitFailed, format!("Git refuses: {first}")).remedy(remedy)
     }
 
     /// Returns true if the clone is shallow.
@@ -272,6 +245,9 @@ impl Git {
     }
 }
 
+/// The remedy for a repository that is too large.
+pub(super) const WRONG_REPOSITORY_REMEDY: &str =
+    "Is this the right repository? Mailwright reads `environments/` and `secrets/`.";
 /// The remedy for an incomplete clone.
 pub(super) const UNSHALLOW_REMEDY: &str =
     "Complete it: git fetch --unshallow (in GitHub Actions, `fetch-depth: 0`), or clone without `--filter`.";
@@ -296,7 +272,7 @@ fn kill_group(child: &mut Child, has_group: bool) {
 
 impl GitProcess {
     /// Starts Git with data on its standard input.
-    pub(super) fn spawn_with_input(command: Command, input: Option<Vec<u8>>) -> Result<Self, GitError> {
+    pub(super) fn spawn_with_input(command: Command, input: Option<Vec<u8>>) -> Result<Self, Problem> {
         Self::spawn(command, input, None)
     }
 
@@ -304,7 +280,7 @@ impl GitProcess {
         mut command: Command,
         input: Option<Vec<u8>>,
         cancellation: Option<Cancellation>,
-    ) -> Result<Self, GitError> {
+    ) -> Result<Self, Problem> {
         if cancellation.is_some() {
             // A group of its own, so that its helpers are killed too: they would keep its output open.
             command.process_group(0);
@@ -312,10 +288,9 @@ impl GitProcess {
         if input.is_some() {
             command.stdin(Stdio::piped());
         }
-        let failed = |error: &std::io::Error| GitError {
-            code: Code::GitFailed,
-            message: format!("cannot run `git`: {error}"),
-            remedy: "Install Git, and put it on the PATH.".to_owned(),
+        let failed = |error: &std::io::Error| {
+            Problem::new(Code::GitFailed, format!("cannot run `git`: {error}"))
+                .remedy("Install Git, and put it on the PATH.")
         };
         let mut child = command.spawn().map_err(|error| failed(&error))?;
         let pipes = (child.stdout.take(), child.stderr.take());

@@ -2,16 +2,11 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use super::{
-    range::is_object_id,
-    run::{Git, GitError},
-    signature::describe_commit,
-    work_tree,
-};
+use super::{range::is_object_id, run::Git, signature::describe_commit, work_tree};
 use crate::{
     git::comparison::{FOLDERS, list_commit},
     model::{
-        Provenance,
+        Problem, Provenance,
         provenance::{Author, Signature},
     },
 };
@@ -22,7 +17,7 @@ pub struct WorkTreeProvenance {
     /// Commit, branch, author and signature, as far as they are known.
     pub provenance: Provenance,
     /// The reason why Git did not return it, if there is a repository.
-    pub refusal: Option<GitError>,
+    pub refusal: Option<Problem>,
 }
 
 /// Returns the provenance of the files in `root`. A folder outside of a work tree is not an error; its provenance is empty.

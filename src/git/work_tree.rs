@@ -14,10 +14,10 @@ use std::{
 use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 use rayon::prelude::*;
 
-use super::run::{Git, GitError};
+use super::run::{Git, WRONG_REPOSITORY_REMEDY};
 use crate::{
     git::comparison::{Listing, list_commit},
-    model::Code,
+    model::{Code, Problem},
     vfs::EntryKind,
 };
 
@@ -42,7 +42,7 @@ pub(super) enum WorkTreeEntry {
 }
 
 /// Lists the files and links below some folders of `root`, or at these paths, without `.git`.
-pub(super) fn list(root: &Path, folders: &BTreeSet<String>) -> Result<BTreeMap<String, WorkTreeEntry>, GitError> {
+pub(super) fn list(root: &Path, folders: &BTreeSet<String>) -> Result<BTreeMap<String, WorkTreeEntry>, Problem> {
     let mut found = BTreeMap::new();
     for folder in folders.iter().filter(|folder| *folder != ".git") {
         let Ok(metadata) = fs::symlink_metadata(root.join(folder)) else { continue };
@@ -57,13 +57,11 @@ fn collect(
     kind: FileType,
     depth: usize,
     found: &mut BTreeMap<String, WorkTreeEntry>,
-) -> Result<(), GitError> {
+) -> Result<(), Problem> {
     if found.len() >= FILES || depth == 0 {
-        return Err(GitError {
-            code: Code::TooLarge,
-            message: format!("below `{path}` are more than {FILES} files, or more than {DEPTH} folders in one another"),
-            remedy: "Is this the right repository? Mailwright reads `environments/` and `secrets/`.".to_owned(),
-        });
+        let message =
+            format!("below `{path}` are more than {FILES} files, or more than {DEPTH} folders in one another");
+        return Err(Problem::new(Code::TooLarge, message).remedy(WRONG_REPOSITORY_REMEDY));
     }
     if kind.is_symlink() {
         let target = fs::read_link(root.join(&path));

@@ -13,7 +13,7 @@ use crate::{
         StoredProfile,
         approvals::{SignedAction, digest},
     },
-    reconcile::{self, PlanError, PlanRequest, Planned, plan::Action, recompute},
+    reconcile::{self, PlanRequest, Planned, plan::Action, recompute},
 };
 
 /// The state at the generation that a rollback returns to. The default is the empty state before the first generation.
@@ -37,7 +37,7 @@ pub fn plan_rollback(
     target: &RollbackTarget,
     service: &str,
     allowances: Allowances,
-) -> Result<Planned, PlanError> {
+) -> Result<Planned, Problem> {
     let profiles =
         target.profiles.iter().map(|(name, stored)| (name.clone(), recompute::declare_profile(stored, None)));
     let settings = state.settings.going_back_to(&target.settings);

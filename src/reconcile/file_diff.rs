@@ -8,15 +8,15 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    PlanError, PlanRequest,
+    PlanRequest,
     plan::{Cause, FieldChange, Hint, Plan, SettingsChange},
 };
 use crate::{
     changes::fields,
     config::{Desired, Report, SecretFile},
     model::{
-        Applied, ChangeKind, ChangeRecord, Destination, Digest, EnvironmentName, Place, ProfileName, ProfileState,
-        SecretRecord, SecretReference, State, VerifySettings,
+        Applied, ChangeKind, ChangeRecord, Destination, Digest, EnvironmentName, Place, Problem, ProfileName,
+        ProfileState, SecretRecord, SecretReference, State, VerifySettings,
     },
     reconcile::planner::plan,
 };
@@ -110,7 +110,7 @@ pub fn contents_digest(desired: &Desired) -> Digest {
     Digest::of_document(&(profiles, &desired.settings))
 }
 
-fn plan_difference(old: &Desired, new: &Desired) -> Result<Plan, PlanError> {
+fn plan_difference(old: &Desired, new: &Desired) -> Result<Plan, Problem> {
     let state = as_applied(old);
     let mut plan = plan(&PlanRequest::new(new, &state, ""))?.plan;
     plan.verified.clear();

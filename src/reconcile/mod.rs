@@ -26,4 +26,4 @@ mod secret_destinations;
 
 pub use comparison::{FieldComparison, compare_profile};
 pub use plan::Plan;
-pub use planner::{PlanError, PlanRequest, Planned, plan};
+pub use planner::{PlanRequest, Planned, plan};

@@ -74,88 +74,14 @@ pub struct Planned {
     pub changeset: Changeset,
 }
 
-/// The reason why there is no plan.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PlanError {
-    /// The service belongs to another environment.
-    #[error("the service at {service} belongs to environment `{theirs}`, not `{ours}`")]
-    WrongEnvironment {
-        /// The service's address.
-        service: String,
-        /// The environment of the files.
-        ours: String,
-        /// The environment of the service.
-        theirs: String,
-    },
-    /// `--only` names an unknown profile.
-    #[error("no profile `{name}` in the files or in the service")]
-    UnknownProfile {
-        /// The name.
-        name: String,
-        /// A similar name.
-        meant: Option<String>,
-    },
-    /// An impossible rename.
-    #[error("{place}: `{name}` cannot be renamed from `{from}`: {why}")]
-    Rename {
-        /// The new name.
-        name: ProfileName,
-        /// The old name.
-        from: ProfileName,
-        /// The place in the file.
-        place: String,
-        /// The reason why the rename is impossible.
-        why: &'static str,
-    },
-    /// The changes do not fit the state that they were computed from, which is a bug.
-    #[error("the plan does not fit the state it was made from: {0}")]
-    Inconsistent(String),
-}
-
-impl PlanError {
-    /// Returns the problem's code.
-    pub fn code(&self) -> Code {
-        match self {
-            PlanError::WrongEnvironment { .. } => Code::WrongEnvironment,
-            PlanError::UnknownProfile { .. } => Code::NotFound,
-            PlanError::Rename { .. } => Code::RenameImpossible,
-            PlanError::Inconsistent(_) => Code::Internal,
-        }
-    }
-
-    /// Returns the remedy.
-    pub fn remedy(&self) -> String {
-        match self {
-            PlanError::WrongEnvironment { theirs, .. } => {
-                format!("Correct the address, or plan `{theirs}`. A service serves one environment.")
-            }
-            PlanError::UnknownProfile { meant: Some(meant), .. } => format!("Did you mean `{meant}`?"),
-            PlanError::UnknownProfile { meant: None, .. } => "`mailwright status` lists the live ones.".to_owned(),
-            PlanError::Rename { from, .. } => {
-                format!(
-                    "Remove `renamedFrom`, or first remove one of the two; `mailwright show ENV {from}` shows more."
-                )
-            }
-            PlanError::Inconsistent(_) => "Nothing was changed. Please report this.".to_owned(),
-        }
-    }
-}
-
-impl From<PlanError> for Problem {
-    fn from(error: PlanError) -> Self {
-        Problem::new(error.code(), error.to_string()).remedy(error.remedy())
-    }
-}
-
 /// Computes the plan.
-pub fn plan(request: &PlanRequest<'_>) -> Result<Planned, PlanError> {
+pub fn plan(request: &PlanRequest<'_>) -> Result<Planned, Problem> {
     let PlanRequest { desired, state, service, source, only, with_settings, allowances, verified } = request;
     if state.environment != desired.environment {
-        return Err(PlanError::WrongEnvironment {
-            service: (*service).to_owned(),
-            ours: desired.environment.to_string(),
-            theirs: state.environment.to_string(),
-        });
+        let (ours, theirs) = (&desired.environment, &state.environment);
+        let message = format!("the service at {service} belongs to environment `{theirs}`, not `{ours}`");
+        let remedy = format!("Correct the address, or plan `{theirs}`. A service serves one environment.");
+        return Err(Problem::new(Code::WrongEnvironment, message).remedy(remedy));
     }
     check_only(desired, state, only)?;
     let comparison = StateComparison { desired, state };
@@ -227,12 +153,16 @@ fn content_id(changeset: &Changeset) -> Uuid {
     Uuid::new_v8(bytes)
 }
 
-fn check_only(desired: &Desired, state: &State, only: &[ProfileName]) -> Result<(), PlanError> {
+fn check_only(desired: &Desired, state: &State, only: &[ProfileName]) -> Result<(), Problem> {
     for name in only {
         if !desired.profiles.contains_key(name) && !state.profiles.contains_key(name) {
             let known = desired.profiles.keys().chain(state.profiles.keys()).map(ProfileName::as_str);
-            let meant = suggest::nearest(name.as_str(), known).map(str::to_owned);
-            return Err(PlanError::UnknownProfile { name: name.to_string(), meant });
+            let remedy = match suggest::nearest(name.as_str(), known) {
+                Some(meant) => format!("Did you mean `{meant}`?"),
+                None => "`mailwright status` lists the live ones.".to_owned(),
+            };
+            let message = format!("no profile `{name}` in the files or in the service");
+            return Err(Problem::new(Code::NotFound, message).remedy(remedy));
         }
     }
     Ok(())
@@ -242,7 +172,7 @@ fn state_after(
     state: &State,
     settings: Option<&crate::model::Settings>,
     operations: &[ProfileChange],
-) -> Result<State, PlanError> {
+) -> Result<State, Problem> {
     let mut after = state.clone();
     let record = ChangeRecord {
         generation: state.generation + 1,
@@ -250,7 +180,11 @@ fn state_after(
         by: String::new(),
         kind: ChangeKind::Apply,
     };
-    after.change(settings, operations, &record).map_err(|conflict| PlanError::Inconsistent(conflict.to_string()))?;
+    after.change(settings, operations, &record).map_err(|conflict| {
+        // This is a bug.
+        Problem::new(Code::Internal, format!("the plan does not fit the state it was made from: {conflict}"))
+            .remedy("Nothing was changed. Please report this.")
+    })?;
     Ok(after)
 }
 
@@ -262,7 +196,7 @@ struct StateComparison<'a> {
 
 impl<'a> StateComparison<'a> {
     /// Returns every profile that differs, by name, with the operation that reconciles it.
-    fn plan_profiles(&self, hints: &mut Vec<Hint>) -> Result<Vec<(PlannedChange, ProfileChange)>, PlanError> {
+    fn plan_profiles(&self, hints: &mut Vec<Hint>) -> Result<Vec<(PlannedChange, ProfileChange)>, Problem> {
         let renames = self.find_renames(hints)?;
         let renamed: BTreeSet<&ProfileName> = renames.values().copied().collect();
         let names: BTreeSet<&ProfileName> = self.desired.profiles.keys().chain(self.state.profiles.keys()).collect();
@@ -283,14 +217,17 @@ impl<'a> StateComparison<'a> {
     }
 
     /// Returns the renames that are not applied yet, old name by new name.
-    fn find_renames(&self, hints: &mut Vec<Hint>) -> Result<BTreeMap<&'a ProfileName, &'a ProfileName>, PlanError> {
+    fn find_renames(&self, hints: &mut Vec<Hint>) -> Result<BTreeMap<&'a ProfileName, &'a ProfileName>, Problem> {
         let is_live = |name: &ProfileName| self.state.profiles.get(name).is_some_and(|state| state.live.is_some());
         let mut renames: BTreeMap<&'a ProfileName, &'a ProfileName> = BTreeMap::new();
         for (name, profile) in &self.desired.profiles {
             let Some(from) = &profile.renamed_from else { continue };
-            let refuse = |why| {
-                let place = profile.place_of("/renamedFrom").to_string();
-                Err(PlanError::Rename { name: name.clone(), from: from.clone(), place, why })
+            let refuse = |why: &str| {
+                let place = profile.place_of("/renamedFrom");
+                let message = format!("{place}: `{name}` cannot be renamed from `{from}`: {why}");
+                Err(Problem::new(Code::RenameImpossible, message).remedy(format!(
+                    "Remove `renamedFrom`, or first remove one of the two; `mailwright show ENV {from}` shows more."
+                )))
             };
             if self.desired.profiles.contains_key(from) {
                 return refuse("a file of the old name is still there");

@@ -8,20 +8,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::{
-    PlanError, PlanRequest,
+    PlanRequest,
     plan::{Action, FieldChange, Plan, PlannedChange},
     saved::SavedPlan,
 };
 use crate::{
     config::{Desired, DesiredProfile, Labels, Places},
     model::{
-        Changeset, Digest, Place, ProfileChange, ProfileName, ProfileState, Settings, State, StoredProfile,
+        Changeset, Digest, Place, Problem, ProfileChange, ProfileName, ProfileState, Settings, State, StoredProfile,
         VerifySettings,
     },
 };
 
 /// Returns true if the plan shows the effect of its changeset on `state`, which is at its base, and the approvals that it needs.
-pub fn matches_changeset(saved: &SavedPlan, state: &State) -> Result<bool, PlanError> {
+pub fn matches_changeset(saved: &SavedPlan, state: &State) -> Result<bool, Problem> {
     let mut live = state.clone();
     if saved.rollback.is_some() {
         live = assume_applied(state);

@@ -6,8 +6,8 @@ use rayon::prelude::*;
 
 use crate::{
     config::{Report, Repository, is_ignored},
-    git::{GitError, ListedTree, Range, TreeComparison},
-    model::EnvironmentName,
+    git::{ListedTree, Range, TreeComparison},
+    model::{EnvironmentName, Problem},
 };
 
 /// Two revisions of the files.
@@ -21,7 +21,7 @@ pub struct RevisionPair {
 
 impl RevisionPair {
     /// Opens both revisions. Reads no more than their lists of files and each `environment.yaml`.
-    pub fn open(root: &Path, range: &Range) -> Result<Self, GitError> {
+    pub fn open(root: &Path, range: &Range) -> Result<Self, Problem> {
         let files = TreeComparison::open(root, range)?;
         files.prefetch(|path| {
             let parts: Vec<&str> = path.split('/').collect();

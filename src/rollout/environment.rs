@@ -100,7 +100,7 @@ impl EnvironmentTask<'_> {
 
     fn plan_changes(&self, state: &State, client: &Client) -> Result<Planned, Problem> {
         // Without earlier verifications, equal plans have equal changesets.
-        Ok(reconcile::plan(&self.files()?.plan_request(state, client.address()))?)
+        reconcile::plan(&self.files()?.plan_request(state, client.address()))
     }
 
     /// Plans the environment.

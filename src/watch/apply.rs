@@ -244,7 +244,7 @@ pub(super) fn plan(
     only: &[ProfileName],
 ) -> Result<Planned, Problem> {
     let files = files.as_environment_files();
-    Ok(reconcile::plan(&PlanRequest { only, ..files.plan_request(state, client.address()) })?)
+    reconcile::plan(&PlanRequest { only, ..files.plan_request(state, client.address()) })
 }
 
 #[cfg(test)]

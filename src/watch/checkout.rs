@@ -141,7 +141,6 @@ async fn replace_checkout(
 fn open(root: &Path, source: WorkTreeProvenance, revision: u64) -> Result<Snapshot, Problem> {
     let repository = Repository::open(root).map_err(|report| invalid_files(&report))?;
     let WorkTreeProvenance { provenance: source, refusal: source_refusal } = source;
-    let source_refusal = source_refusal.map(Problem::from);
     Ok(Snapshot { repository: Arc::new(repository), source, source_refusal, revision })
 }
 

@@ -61,7 +61,13 @@ impl Queues for SqliteStore {
                 .map_err(failed)?;
             let rows = statement
                 .query_map([], |row| {
-                    Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+                    Ok((
+                        row.get::<_, String>(0)?,
+                        row.get::<_, String>(1)?,
+                        row.get::<_, Option<i64>>(2)?,
+                        row.get(3)?,
+                        row.get::<_, Option<i64>>(4)?,
+                    ))
                 })
                 .map_err(failed)?;
             rows.map(|row| {

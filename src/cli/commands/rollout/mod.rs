@@ -280,7 +280,7 @@ fn load_rollout(
 ) -> Result<LoadedRollout, CliError> {
     let file = file(context, repository, name)?;
     let WorkTreeProvenance { provenance, refusal } = environment::read_source(context, repository.root(), None);
-    LoadedRollout::load(repository, file, (provenance, refusal.map(Problem::from)), services.connect(context))
+    LoadedRollout::load(repository, file, (provenance, refusal), services.connect(context))
         .map_err(|report| environment::problems(context, &report))
 }
 
