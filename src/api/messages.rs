@@ -268,7 +268,7 @@ pub struct OutboxStatus {
     #[schema(value_type = std::collections::HashMap<String, u64>)]
     pub messages: BTreeMap<Status, u64>,
     /// Number of messages that finished in the requested period, by status; only with `finishedWithin`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, alias = "ended", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<std::collections::HashMap<String, u64>>)]
     pub finished: Option<BTreeMap<Status, u64>>,
     /// Queued messages by the reason for which they wait, the most severe reason first. Profiles that cannot send are listed
@@ -278,6 +278,7 @@ pub struct OutboxStatus {
     /// Suspended profiles, which cannot send until an operator fixes them.
     pub parked: Vec<Parked>,
     /// Profiles whose server does not answer. They are retried automatically.
+    #[serde(alias = "down")]
     #[schema(value_type = Vec<String>)]
     pub unreachable: Vec<ProfileName>,
     /// Profiles whose mailbox is paused because its server asked to wait.
@@ -289,6 +290,7 @@ pub struct OutboxStatus {
     /// The active holds.
     pub holds: Vec<Hold>,
     /// True if the store can be written to. Nothing is sent while it cannot.
+    #[serde(alias = "records")]
     pub store_writable: bool,
     /// The status of secret rotations.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -235,7 +235,7 @@ pub struct VerifyRequest {
     pub secrets: BTreeMap<Digest, String>,
     /// Other profiles of the environment that use the same applications: permissions that they need are not reported as excessive.
     /// Live profiles are always taken into account.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, alias = "beside", skip_serializing_if = "Vec::is_empty")]
     pub siblings: Vec<Profile>,
     /// Warn about credentials that expire within this number of days.
     #[serde(default = "VerifyRequest::default_days")]

@@ -13,7 +13,8 @@ use serde_json::{Value as Json, json};
 use super::{near_misses, parse::PROBLEM_LIMIT, suggest};
 use crate::{
     model::{
-        Code, CompanyId, HumanDuration, InvalidName, Problem, ProfileName, RolloutName, SecretReference, rollout::Share,
+        Code, CompanyId, HumanDuration, InvalidName, Problem, ProfileName, RolloutName, SecretReference,
+        renamed::current_name, rollout::Share,
     },
     text::{printable, shortened},
 };
@@ -202,9 +203,14 @@ fn describe_literal_secret(pointer: &str, kind: &ValidationErrorKind) -> Option<
 /// The code, message and remedy of a mismatch.
 type Description = (Code, String, String);
 
+/// Returns the allowed name that was probably meant: the one that replaced it, or the most similar one.
+fn meant<'a>(written: &str, allowed: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    current_name(written, allowed.clone()).or_else(|| suggest::nearest(written, allowed))
+}
+
 fn describe_enum(options: &Json, written: &str) -> Description {
     let options: Vec<&str> = options.as_array().into_iter().flatten().filter_map(Json::as_str).collect();
-    let remedy = match suggest::nearest(written, options.iter().copied()) {
+    let remedy = match meant(written, options.iter().copied()) {
         Some(meant) => format!("Did you mean `{meant}`?"),
         None => format!("Allowed are: {}.", options.join(", ")),
     };
@@ -280,7 +286,7 @@ fn describe_type(kind: &TypeKind, found: Option<&Json>) -> Description {
 
 fn describe_unknown_key(pointer: &str, key: &str, allowed: &[String]) -> Mismatch {
     let shown = printable(&shortened(key, 40)).into_owned();
-    let remedy = match suggest::nearest(key, allowed.iter().map(String::as_str)) {
+    let remedy = match meant(key, allowed.iter().map(String::as_str)) {
         Some(meant) => format!("Did you mean `{meant}`?"),
         None if allowed.is_empty() => "Remove it.".to_owned(),
         None => format!("Allowed are: {}.", allowed.join(", ")),

@@ -140,6 +140,7 @@ pub enum Unknown {
     Retry,
     /// If the provider permits it (Microsoft Graph, with `Mail.ReadBasic.All`), Sent Items are searched for its Message-ID:
     /// a message that is found counts as delivered, another one is sent again. With other providers it waits for an operator.
+    #[serde(alias = "look")]
     SearchSentItems,
 }
 

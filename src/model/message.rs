@@ -122,7 +122,7 @@ pub struct Message {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sent_again: bool,
     /// True if Sent Items are searched before it is sent again.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, alias = "lookFirst", skip_serializing_if = "std::ops::Not::not")]
     pub search_first: bool,
     /// The last reply or reason.
     #[serde(default, skip_serializing_if = "String::is_empty")]

@@ -51,6 +51,7 @@ pub mod problem;
 pub mod profile;
 pub mod provenance;
 pub mod provider;
+pub mod renamed;
 pub mod resolution;
 pub mod rollout;
 pub mod rotation;

@@ -13,5 +13,6 @@ mod large_changeset;
 mod limits;
 mod oidc;
 mod query_plans;
+mod renamed;
 mod store_conformance;
 mod tokens;

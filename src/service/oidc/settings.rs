@@ -44,7 +44,7 @@ pub(super) struct IssuerSettings {
     /// The value that the tokens' `aud` claim must contain.
     pub(super) audience: String,
     /// Maximum lifetime of a token. Tokens that are valid for longer are refused.
-    #[serde(default = "an_hour")]
+    #[serde(default = "an_hour", alias = "longestMinutes")]
     max_lifetime_minutes: u16,
     /// The rules that admit tokens; the first that matches applies.
     rules: Vec<AdmissionRule>,
