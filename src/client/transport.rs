@@ -17,8 +17,9 @@ use crate::{
     api::{self, IDEMPOTENCY_KEY_HEADER, ProblemDetails, VERSION_HEADER},
     model::{Code, Problem},
     net::{
+        handshake_fault::{CertificateFault, HandshakeFault},
         http_client::{HttpClient, describe_error, is_loopback_url},
-        tls::{CertificateFault, HandshakeFault, Trust},
+        tls::Trust,
     },
 };
 

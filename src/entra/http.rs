@@ -23,8 +23,9 @@ use tokio::sync::Semaphore;
 use super::redaction::SentSecrets;
 use crate::{
     net::{
+        handshake_fault::{CertificateFault, HandshakeFault},
         http_client::{HttpClient, describe_error},
-        tls::{CertificateFault, HandshakeFault, Trust},
+        tls::Trust,
     },
     text::is_hidden,
 };

@@ -19,7 +19,7 @@ use reqwest::{
 
 use crate::{
     model::host::is_loopback,
-    net::{resolve::loopback, tls::HandshakeFault},
+    net::{handshake_fault::HandshakeFault, resolve::loopback},
     text::is_hidden,
 };
 

@@ -19,7 +19,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{Capabilities, DataEncoder, HelloName, MalformedReply, Reply, ReplyParser};
-use crate::net::tls::HandshakeFault;
+use crate::net::handshake_fault::HandshakeFault;
 
 /// Bytes of contents that are written at once.
 pub(crate) const PART: usize = 64 * 1024;

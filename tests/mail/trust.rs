@@ -2,7 +2,10 @@
 
 use std::{path::Path, process::Stdio, sync::Arc};
 
-use mailwright::net::tls::{CertificateFault, HandshakeFault, Trust};
+use mailwright::net::{
+    handshake_fault::{CertificateFault, HandshakeFault},
+    tls::Trust,
+};
 use rustls::pki_types::ServerName;
 use serde_json::json;
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{BASE, ENCRYPTION, HOST, Session, Step, without_ehlo};
 use crate::{
     model::{Encryption, finding::Finding, finding_id::FindingId},
-    net::tls::{CertificateFault, HandshakeFault},
+    net::handshake_fault::{CertificateFault, HandshakeFault},
     smtp::client::{SmtpClient, SmtpError, TlsSettings},
 };
 
