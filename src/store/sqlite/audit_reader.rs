@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{StoreError, audit_log, digests, failed, migrate, other_environment, position, unreadable_position, value};
+use super::{
+    StoreError, audit_log, failed, migrate, other_environment, position, store_check, unreadable_position, value,
+};
 use crate::{
     model::{AuditEntry, EnvironmentName, integrity::StoreCheck},
     text,
@@ -56,7 +58,7 @@ impl AuditReader {
         // Before the snapshot: the file is never ahead of it then.
         let noted = position::read(&self.path).map_err(|error| unreadable_position(&error))?;
         let transaction = self.connection.unchecked_transaction().map_err(failed)?;
-        digests::check(&transaction, self.is_current, noted.as_ref())
+        store_check::check(&transaction, self.is_current, noted.as_ref())
     }
 }
 

@@ -1,53 +1,37 @@
 //! Digests of what the store holds, stated in its audit log: every entry that changes the state, or a token, states the
 //! digest of the whole state and of all tokens after it, and an entry of a commit that of what its generation left in
-//! the history. So a change past the service is distinguished from one that went through it ([`check`]).
+//! the history. So a change past the service is distinguished from one that went through it ([`check`](super::store_check::check)).
 //!
 //! Stating must not cost what a store with many profiles costs to read: a profile's row has the digest of its contents
 //! next to it, and only the digests are read again. Checking trusts no such column and reads everything.
 //!
 //! Messages, holds and results of the verifier are not covered: they change with every mail.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use rusqlite::{Connection, OptionalExtension as _};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use super::{
-    AuditEvent, StoreError, append,
-    audit_log::{self, ALTERED, Head},
-    document, failed,
-    generations::newest,
-    number,
-    position::Position,
-    record, records, schema, set_value, value,
-};
-use crate::model::{
-    AuditEntry, AuditOutcome, Digest,
-    integrity::{PROBLEM_LIMIT, StoreCheck},
-    token::Token,
-};
+use super::{AuditEvent, StoreError, append, audit_log, failed, generations::newest, number, record, set_value, value};
+use crate::model::{AuditEntry, Digest};
 
 /// The key under which an entry's detail has its statement.
 const KEY: &str = "store";
 /// The key of the sequence of the newest entry with a statement.
 const NEWEST: &str = "statedBy";
-/// The most generations or tokens that one problem names.
-const SHOWN: usize = 10;
 /// The settings, as the table `store` names them.
 const SETTINGS: [&str; 3] = ["settings", "appliedSettings", "settingsChanged"];
 
 /// The statement of an audit entry about the store after it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Statement {
-    generation: u64,
+pub(super) struct Statement {
+    pub(super) generation: u64,
     state: Digest,
     tokens: Digest,
     /// The digest of the generation's rows in the history, in the entry of its commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    history: Option<Digest>,
+    pub(super) history: Option<Digest>,
 }
 
 /// A SHA-256, as bytes.
@@ -80,9 +64,9 @@ pub(super) fn hash_profile(live: Option<&Hash>, applied: &str, changed: &str) ->
 
 /// A profile's row, as it is written there.
 #[derive(Deserialize)]
-struct Row<'a> {
+pub(super) struct Row<'a> {
     #[serde(borrow, default)]
-    live: Option<&'a RawValue>,
+    pub(super) live: Option<&'a RawValue>,
     #[serde(borrow)]
     applied: &'a RawValue,
     #[serde(borrow)]
@@ -90,12 +74,12 @@ struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    fn parse(name: &str, state: &'a str) -> Result<Self, StoreError> {
+    pub(super) fn parse(name: &str, state: &'a str) -> Result<Self, StoreError> {
         serde_json::from_str(state)
             .map_err(|error| StoreError::Corrupt(format!("the row of profile `{name}`, column {}", error.column())))
     }
 
-    fn hash(&self) -> Hash {
+    pub(super) fn hash(&self) -> Hash {
         let live = self.live.map(|live| hash_text(live.get()));
         hash_profile(live.as_ref(), self.applied.get(), self.changed.get())
     }
@@ -188,11 +172,11 @@ fn newest_statement(connection: &Connection) -> Result<Option<Statement>, StoreE
     Ok(entry.as_ref().and_then(statement_of))
 }
 
-fn statement_of(entry: &AuditEntry) -> Option<Statement> {
+pub(super) fn statement_of(entry: &AuditEntry) -> Option<Statement> {
     serde_json::from_value(entry.detail.get(KEY)?.clone()).ok()
 }
 
-fn differences(stated: &Statement, found: &Statement) -> Vec<String> {
+pub(super) fn differences(stated: &Statement, found: &Statement) -> Vec<String> {
     let mut what = Vec::new();
     if stated.generation != found.generation {
         what.push(format!("generation {} is stated, and {} is there", stated.generation, found.generation));
@@ -208,12 +192,12 @@ fn differences(stated: &Statement, found: &Statement) -> Vec<String> {
 
 /// The trust in stored digests.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Trust {
+pub(super) enum Trust {
     Columns,
     Nothing,
 }
 
-fn state_now(connection: &Connection, trust: Trust) -> Result<Statement, StoreError> {
+pub(super) fn state_now(connection: &Connection, trust: Trust) -> Result<Statement, StoreError> {
     Ok(Statement {
         generation: newest(connection)?,
         state: state_digest(connection, trust)?,
@@ -276,7 +260,7 @@ fn tokens_digest(connection: &Connection) -> Result<Digest, StoreError> {
 }
 
 /// Returns the digest of a generation's rows in the history, read again.
-fn history_digest(connection: &Connection, generation: u64) -> Result<Option<Digest>, StoreError> {
+pub(super) fn history_digest(connection: &Connection, generation: u64) -> Result<Option<Digest>, StoreError> {
     let found: Option<Vec<Option<String>>> = connection
         .prepare_cached("SELECT document, settings, changeset, changeset_digest FROM generation WHERE number = ?1")
         .and_then(|mut statement| {
@@ -306,225 +290,4 @@ fn history_digest(connection: &Connection, generation: u64) -> Result<Option<Dig
         history.secrets.push((digest, record, hash_bytes(&age_file)));
     }
     Ok(Some(history.digest()))
-}
-
-/// The audit log, as far as it was read.
-struct Log {
-    check: StoreCheck,
-    newest: Option<Statement>,
-    /// Tokens that were created, and those that were revoked, by id, with the entry.
-    created: BTreeSet<String>,
-    revoked: BTreeMap<String, u64>,
-    /// Generations that an entry records.
-    generations: BTreeSet<u64>,
-}
-
-impl Log {
-    fn new() -> Self {
-        let check = StoreCheck {
-            entries: 0,
-            head: AuditEntry::genesis(),
-            stated_by: None,
-            problems: Vec::new(),
-            altered_before: Vec::new(),
-        };
-        Self { check, newest: None, created: BTreeSet::new(), revoked: BTreeMap::new(), generations: BTreeSet::new() }
-    }
-
-    /// Reads all entries. Where the chain is broken, that is a problem, and the rest is read as it is.
-    fn read(connection: &Connection, is_current: bool, noted: Option<&Head>) -> Result<Self, StoreError> {
-        let mut log = Self::new();
-        let mut statement = connection.prepare("SELECT entry FROM audit ORDER BY sequence").map_err(failed)?;
-        let mut rows = statement.query([]).map_err(failed)?;
-        while let Some(row) = rows.next().map_err(failed)? {
-            let entry: AuditEntry = document(&row.get::<_, String>(0).map_err(failed)?)?;
-            log.add(connection, entry, is_current, noted)?;
-        }
-        Ok(log)
-    }
-
-    fn add(
-        &mut self,
-        connection: &Connection,
-        entry: AuditEntry,
-        is_current: bool,
-        noted: Option<&Head>,
-    ) -> Result<(), StoreError> {
-        if let Some(broken) = entry.broken(self.check.entries, &self.check.head) {
-            self.add_problem(format!("the audit log is broken: {broken}"));
-        }
-        if noted.is_some_and(|noted| noted.sequence == entry.sequence && noted.hash != entry.hash) {
-            self.add_problem(format!("entry {} is not the one that `store.position` notes", entry.sequence));
-        }
-        if entry.action == ALTERED {
-            self.check.altered_before.push(entry.sequence);
-        }
-        if entry.outcome == AuditOutcome::Accepted {
-            let id = || entry.detail["id"].as_str().map(str::to_owned);
-            match entry.action.as_str() {
-                "token.create" => self.created.extend(id()),
-                "token.revoke" => self.revoked.extend(id().map(|id| (id, entry.sequence))),
-                _ => self.generations.extend(entry.detail["generation"].as_u64()),
-            }
-        }
-        if let Some(stated) = statement_of(&entry) {
-            if let Some(history) = &stated.history {
-                self.generations.insert(stated.generation);
-                if is_current && history_digest(connection, stated.generation)?.as_ref() != Some(history) {
-                    self.add_problem(format!(
-                        "generation {} in the history is not the one that entry {} states",
-                        stated.generation, entry.sequence
-                    ));
-                }
-            }
-            self.check.stated_by = Some(entry.sequence);
-            self.newest = Some(stated);
-        }
-        self.check.entries = entry.sequence;
-        self.check.head = entry.hash;
-        Ok(())
-    }
-
-    fn add_problem(&mut self, problem: String) {
-        if self.check.problems.len() < PROBLEM_LIMIT {
-            self.check.problems.push(problem);
-        }
-    }
-
-    /// The newest entry that was read.
-    fn end(&self) -> Option<Head> {
-        (self.check.entries > 0).then(|| Head { sequence: self.check.entries, hash: self.check.head.clone() })
-    }
-}
-
-/// Compares the whole store with its audit log: the chain and its head, the state, the tokens, each generation. `noted` is
-/// the position in the file next to the database, read before the snapshot that `connection` sees.
-pub(super) fn check(
-    connection: &Connection,
-    is_current: bool,
-    noted: Option<&Position>,
-) -> Result<StoreCheck, StoreError> {
-    let noted = match noted {
-        Some(noted) if is_current && is_of_this_database(connection, noted)? => noted.head.as_ref(),
-        _ => None,
-    };
-    let log = Log::read(connection, is_current, noted)?;
-    let mut problems = Vec::new();
-    if is_current {
-        problems.extend(schema::find_differences(connection)?);
-        let (end, head) = (log.end(), audit_log::read_head(connection)?);
-        let loss = audit_log::compare(end.as_ref(), head.as_ref());
-        let further = noted.filter(|noted| noted.sequence > log.check.entries);
-        let further = further.and_then(|noted| audit_log::compare(end.as_ref(), Some(noted)));
-        problems.extend(further.filter(|further| loss.as_ref() != Some(further)));
-        problems.extend(loss);
-        match &log.newest {
-            Some(stated) => {
-                problems.extend(differences(stated, &state_now(connection, Trust::Nothing)?));
-                problems.extend(altered_profiles(connection)?);
-            }
-            None if is_stated(connection)? => {
-                problems.push("the entry that states what the store holds is missing".to_owned());
-            }
-            None => {}
-        }
-    }
-    problems.extend(unrecorded(connection, &log)?);
-    problems.extend(live_although_revoked(connection, &log.revoked)?);
-    problems.extend(unlike_the_history(connection)?);
-    let mut check = log.check;
-    check.problems.extend(problems);
-    check.problems.truncate(PROBLEM_LIMIT);
-    Ok(check)
-}
-
-/// Returns true if the file belongs to the database and is not ahead of it. Otherwise one of the two was restored, which the
-/// next start notices.
-fn is_of_this_database(connection: &Connection, noted: &Position) -> Result<bool, StoreError> {
-    let known: Option<(String, i64)> = connection
-        .prepare_cached("SELECT incarnation, commits FROM position WHERE id = 1")
-        .and_then(|mut statement| statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional())
-        .map_err(failed)?;
-    Ok(known.is_some_and(|(incarnation, commits)| {
-        incarnation == noted.incarnation && commits.unsigned_abs() >= noted.commits
-    }))
-}
-
-/// Generations and tokens that no entry records: each has one from the transaction that made it.
-fn unrecorded(connection: &Connection, log: &Log) -> Result<Vec<String>, StoreError> {
-    let mut statement = connection.prepare("SELECT number FROM generation ORDER BY number").map_err(failed)?;
-    let rows = statement.query_map([], |row| row.get::<_, i64>(0)).map_err(failed)?;
-    let mut generations = Vec::new();
-    for row in rows {
-        let number = row.map_err(failed)?.unsigned_abs();
-        if !log.generations.contains(&number) {
-            generations.push(number.to_string());
-        }
-    }
-    let mut statement = connection.prepare("SELECT id FROM token ORDER BY created_at, id").map_err(failed)?;
-    let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
-    let mut tokens = Vec::new();
-    for row in rows {
-        let id = row.map_err(failed)?;
-        if !log.created.contains(&id) {
-            tokens.push(id);
-        }
-    }
-    let problem = |kind: &str, found: &[String]| {
-        let shown = found.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
-        let more = if found.len() > SHOWN { format!(" and {} more", found.len() - SHOWN) } else { String::new() };
-        (!found.is_empty()).then(|| format!("no entry of the audit log records {kind} {shown}{more}"))
-    };
-    Ok([problem("generation", &generations), problem("token", &tokens)].into_iter().flatten().collect())
-}
-
-/// Profiles whose contents do not match the stored digest. They are only named: the statement has decided.
-fn altered_profiles(connection: &Connection) -> Result<Vec<String>, StoreError> {
-    let mut statement = connection
-        .prepare("SELECT name, state, digest FROM profile WHERE digest IS NOT NULL ORDER BY name")
-        .map_err(failed)?;
-    let mut rows = statement.query([]).map_err(failed)?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next().map_err(failed)? {
-        let (name, state): (String, String) = (row.get(0).map_err(failed)?, row.get(1).map_err(failed)?);
-        let digest: Vec<u8> = row.get(2).map_err(failed)?;
-        if Row::parse(&name, &state)?.hash()[..] != digest[..] && found.len() < PROBLEM_LIMIT {
-            found.push(format!("profile `{name}` was changed past the service"));
-        }
-    }
-    Ok(found)
-}
-
-/// Tokens that the log says were revoked, and that open the service.
-fn live_although_revoked(connection: &Connection, revoked: &BTreeMap<String, u64>) -> Result<Vec<String>, StoreError> {
-    let mut found = Vec::new();
-    for token in records::<Token>(connection, "SELECT document FROM token ORDER BY id", [])? {
-        if let Some(entry) = revoked.get(&token.id).filter(|_| token.revoked_at.is_none()) {
-            found.push(format!("token {} was revoked by entry {entry}, and is not any more", token.id));
-        }
-    }
-    Ok(found)
-}
-
-/// Profiles that are live otherwise than their newest row in the history says. A store of an older version has no
-/// statements, and is checked by this alone.
-fn unlike_the_history(connection: &Connection) -> Result<Vec<String>, StoreError> {
-    let mut statement = connection
-        .prepare(
-            "SELECT p.name, p.state, h.live FROM profile AS p LEFT JOIN profile_history AS h
-             ON h.name = p.name AND h.generation = (SELECT max(generation) FROM profile_history WHERE name = p.name)
-             ORDER BY p.name",
-        )
-        .map_err(failed)?;
-    let mut rows = statement.query([]).map_err(failed)?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next().map_err(failed)? {
-        let (name, state): (String, String) = (row.get(0).map_err(failed)?, row.get(1).map_err(failed)?);
-        let history: Option<String> = row.get(2).map_err(failed)?;
-        let live = Row::parse(&name, &state)?.live;
-        if live.map(RawValue::get) != history.as_deref() && found.len() < PROBLEM_LIMIT {
-            found.push(format!("profile `{name}` is live otherwise than the history says"));
-        }
-    }
-    Ok(found)
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::{
     AuditEvent, Integrity, SqliteStore, StoreError, blocking, digests, generations::newest, position, restore,
-    unreadable_position,
+    store_check, unreadable_position,
 };
 use crate::model::{
     AuditOutcome,
@@ -18,7 +18,7 @@ impl Integrity for SqliteStore {
         let path = self.path.clone();
         // Before the snapshot: the file is never ahead of it then.
         let noted = blocking(move || position::read(&path).map_err(|error| unreadable_position(&error))).await?;
-        self.read(move |transaction| digests::check(transaction, true, noted.as_ref())).await
+        self.read(move |transaction| store_check::check(transaction, true, noted.as_ref())).await
     }
 
     async fn state_contents(&self, at: Timestamp) -> Result<(), StoreError> {

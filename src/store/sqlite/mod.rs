@@ -18,6 +18,7 @@ mod restore;
 mod rotations;
 mod schema;
 mod secrets;
+mod store_check;
 mod suspensions;
 mod times;
 mod tokens;

@@ -1,0 +1,247 @@
+//! Comparison of the store with its audit log: the chain and its head, what the entries state, and the history.
+//!
+//! [`check`] trusts no stored digest and reads everything. It changes nothing; [`digests`](super::digests) writes the statements that
+//! it compares with.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::{Connection, OptionalExtension as _};
+use serde_json::value::RawValue;
+
+use super::{
+    StoreError,
+    audit_log::{self, ALTERED, Head},
+    digests::{Row, Statement, Trust, differences, history_digest, is_stated, state_now, statement_of},
+    document, failed,
+    position::Position,
+    records, schema,
+};
+use crate::model::{
+    AuditEntry, AuditOutcome,
+    integrity::{PROBLEM_LIMIT, StoreCheck},
+    token::Token,
+};
+
+/// The most generations or tokens that one problem names.
+const SHOWN: usize = 10;
+
+/// The audit log, as far as it was read.
+struct Log {
+    check: StoreCheck,
+    newest: Option<Statement>,
+    /// Tokens that were created, and those that were revoked, by id, with the entry.
+    created: BTreeSet<String>,
+    revoked: BTreeMap<String, u64>,
+    /// Generations that an entry records.
+    generations: BTreeSet<u64>,
+}
+
+impl Log {
+    fn new() -> Self {
+        let check = StoreCheck {
+            entries: 0,
+            head: AuditEntry::genesis(),
+            stated_by: None,
+            problems: Vec::new(),
+            altered_before: Vec::new(),
+        };
+        Self { check, newest: None, created: BTreeSet::new(), revoked: BTreeMap::new(), generations: BTreeSet::new() }
+    }
+
+    /// Reads all entries. Where the chain is broken, that is a problem, and the rest is read as it is.
+    fn read(connection: &Connection, is_current: bool, noted: Option<&Head>) -> Result<Self, StoreError> {
+        let mut log = Self::new();
+        let mut statement = connection.prepare("SELECT entry FROM audit ORDER BY sequence").map_err(failed)?;
+        let mut rows = statement.query([]).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            let entry: AuditEntry = document(&row.get::<_, String>(0).map_err(failed)?)?;
+            log.add(connection, entry, is_current, noted)?;
+        }
+        Ok(log)
+    }
+
+    fn add(
+        &mut self,
+        connection: &Connection,
+        entry: AuditEntry,
+        is_current: bool,
+        noted: Option<&Head>,
+    ) -> Result<(), StoreError> {
+        if let Some(broken) = entry.broken(self.check.entries, &self.check.head) {
+            self.add_problem(format!("the audit log is broken: {broken}"));
+        }
+        if noted.is_some_and(|noted| noted.sequence == entry.sequence && noted.hash != entry.hash) {
+            self.add_problem(format!("entry {} is not the one that `store.position` notes", entry.sequence));
+        }
+        if entry.action == ALTERED {
+            self.check.altered_before.push(entry.sequence);
+        }
+        if entry.outcome == AuditOutcome::Accepted {
+            let id = || entry.detail["id"].as_str().map(str::to_owned);
+            match entry.action.as_str() {
+                "token.create" => self.created.extend(id()),
+                "token.revoke" => self.revoked.extend(id().map(|id| (id, entry.sequence))),
+                _ => self.generations.extend(entry.detail["generation"].as_u64()),
+            }
+        }
+        if let Some(stated) = statement_of(&entry) {
+            if let Some(history) = &stated.history {
+                self.generations.insert(stated.generation);
+                if is_current && history_digest(connection, stated.generation)?.as_ref() != Some(history) {
+                    self.add_problem(format!(
+                        "generation {} in the history is not the one that entry {} states",
+                        stated.generation, entry.sequence
+                    ));
+                }
+            }
+            self.check.stated_by = Some(entry.sequence);
+            self.newest = Some(stated);
+        }
+        self.check.entries = entry.sequence;
+        self.check.head = entry.hash;
+        Ok(())
+    }
+
+    fn add_problem(&mut self, problem: String) {
+        if self.check.problems.len() < PROBLEM_LIMIT {
+            self.check.problems.push(problem);
+        }
+    }
+
+    /// The newest entry that was read.
+    fn end(&self) -> Option<Head> {
+        (self.check.entries > 0).then(|| Head { sequence: self.check.entries, hash: self.check.head.clone() })
+    }
+}
+
+/// Compares the whole store with its audit log: the chain and its head, the state, the tokens, each generation. `noted` is
+/// the position in the file next to the database, read before the snapshot that `connection` sees.
+pub(super) fn check(
+    connection: &Connection,
+    is_current: bool,
+    noted: Option<&Position>,
+) -> Result<StoreCheck, StoreError> {
+    let noted = match noted {
+        Some(noted) if is_current && is_of_this_database(connection, noted)? => noted.head.as_ref(),
+        _ => None,
+    };
+    let log = Log::read(connection, is_current, noted)?;
+    let mut problems = Vec::new();
+    if is_current {
+        problems.extend(schema::find_differences(connection)?);
+        let (end, head) = (log.end(), audit_log::read_head(connection)?);
+        let loss = audit_log::compare(end.as_ref(), head.as_ref());
+        let further = noted.filter(|noted| noted.sequence > log.check.entries);
+        let further = further.and_then(|noted| audit_log::compare(end.as_ref(), Some(noted)));
+        problems.extend(further.filter(|further| loss.as_ref() != Some(further)));
+        problems.extend(loss);
+        match &log.newest {
+            Some(stated) => {
+                problems.extend(differences(stated, &state_now(connection, Trust::Nothing)?));
+                problems.extend(altered_profiles(connection)?);
+            }
+            None if is_stated(connection)? => {
+                problems.push("the entry that states what the store holds is missing".to_owned());
+            }
+            None => {}
+        }
+    }
+    problems.extend(unrecorded(connection, &log)?);
+    problems.extend(live_although_revoked(connection, &log.revoked)?);
+    problems.extend(unlike_the_history(connection)?);
+    let mut check = log.check;
+    check.problems.extend(problems);
+    check.problems.truncate(PROBLEM_LIMIT);
+    Ok(check)
+}
+
+/// Returns true if the file belongs to the database and is not ahead of it. Otherwise one of the two was restored, which the
+/// next start notices.
+fn is_of_this_database(connection: &Connection, noted: &Position) -> Result<bool, StoreError> {
+    let known: Option<(String, i64)> = connection
+        .prepare_cached("SELECT incarnation, commits FROM position WHERE id = 1")
+        .and_then(|mut statement| statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional())
+        .map_err(failed)?;
+    Ok(known.is_some_and(|(incarnation, commits)| {
+        incarnation == noted.incarnation && commits.unsigned_abs() >= noted.commits
+    }))
+}
+
+/// Generations and tokens that no entry records: each has one from the transaction that made it.
+fn unrecorded(connection: &Connection, log: &Log) -> Result<Vec<String>, StoreError> {
+    let mut statement = connection.prepare("SELECT number FROM generation ORDER BY number").map_err(failed)?;
+    let rows = statement.query_map([], |row| row.get::<_, i64>(0)).map_err(failed)?;
+    let mut generations = Vec::new();
+    for row in rows {
+        let number = row.map_err(failed)?.unsigned_abs();
+        if !log.generations.contains(&number) {
+            generations.push(number.to_string());
+        }
+    }
+    let mut statement = connection.prepare("SELECT id FROM token ORDER BY created_at, id").map_err(failed)?;
+    let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
+    let mut tokens = Vec::new();
+    for row in rows {
+        let id = row.map_err(failed)?;
+        if !log.created.contains(&id) {
+            tokens.push(id);
+        }
+    }
+    let problem = |kind: &str, found: &[String]| {
+        let shown = found.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+        let more = if found.len() > SHOWN { format!(" and {} more", found.len() - SHOWN) } else { String::new() };
+        (!found.is_empty()).then(|| format!("no entry of the audit log records {kind} {shown}{more}"))
+    };
+    Ok([problem("generation", &generations), problem("token", &tokens)].into_iter().flatten().collect())
+}
+
+/// Profiles whose contents do not match the stored digest. They are only named: the statement has decided.
+fn altered_profiles(connection: &Connection) -> Result<Vec<String>, StoreError> {
+    let mut statement = connection
+        .prepare("SELECT name, state, digest FROM profile WHERE digest IS NOT NULL ORDER BY name")
+        .map_err(failed)?;
+    let mut rows = statement.query([]).map_err(failed)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().map_err(failed)? {
+        let (name, state): (String, String) = (row.get(0).map_err(failed)?, row.get(1).map_err(failed)?);
+        let digest: Vec<u8> = row.get(2).map_err(failed)?;
+        if Row::parse(&name, &state)?.hash()[..] != digest[..] && found.len() < PROBLEM_LIMIT {
+            found.push(format!("profile `{name}` was changed past the service"));
+        }
+    }
+    Ok(found)
+}
+
+/// Tokens that the log says were revoked, and that open the service.
+fn live_although_revoked(connection: &Connection, revoked: &BTreeMap<String, u64>) -> Result<Vec<String>, StoreError> {
+    let mut found = Vec::new();
+    for token in records::<Token>(connection, "SELECT document FROM token ORDER BY id", [])? {
+        if let Some(entry) = revoked.get(&token.id).filter(|_| token.revoked_at.is_none()) {
+            found.push(format!("token {} was revoked by entry {entry}, and is not any more", token.id));
+        }
+    }
+    Ok(found)
+}
+
+/// Profiles that are live otherwise than their newest row in the history says. A store of an older version has no
+/// statements, and is checked by this alone.
+fn unlike_the_history(connection: &Connection) -> Result<Vec<String>, StoreError> {
+    let mut statement = connection
+        .prepare(
+            "SELECT p.name, p.state, h.live FROM profile AS p LEFT JOIN profile_history AS h
+             ON h.name = p.name AND h.generation = (SELECT max(generation) FROM profile_history WHERE name = p.name)
+             ORDER BY p.name",
+        )
+        .map_err(failed)?;
+    let mut rows = statement.query([]).map_err(failed)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().map_err(failed)? {
+        let (name, state): (String, String) = (row.get(0).map_err(failed)?, row.get(1).map_err(failed)?);
+        let history: Option<String> = row.get(2).map_err(failed)?;
+        let live = Row::parse(&name, &state)?.live;
+        if live.map(RawValue::get) != history.as_deref() && found.len() < PROBLEM_LIMIT {
+            found.push(format!("profile `{name}` is live otherwise than the history says"));
+        }
+    }
+    Ok(found)
+}
