@@ -1,4 +1,8 @@
 //! The error of a command: a message, its problem code, details and a remedy; as text and as JSON.
+//!
+//! Every other layer reports a [`Problem`], which becomes a [`CliError`]. This type does not wrap one: an error of the command line
+//! can have no code (an option that does not fit another has no page), its texts can have several lines, which a `Problem`
+//! does not keep, and it says what was printed already.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,7 @@
 //! A problem with its place, and the report of a run.
+//!
+//! [`Diagnostic`] is a document of `validate --format json` and of `plan`: its keys are the place, the fields of a
+//! [`Problem`](crate::model::Problem) and the excerpt, side by side, in the order in which problems are sorted.
 
 use std::{collections::BTreeSet, sync::Arc};
 
