@@ -68,13 +68,9 @@ impl Fixture {
         self.repo.write("register.sh", script);
         let mut command = Command::new("bash");
         crate::support::repository::clear_environment(&mut command);
-        let path = std::env::join_paths(
-            std::iter::once(self.repo.path("bin")).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
-        );
         command
-            .arg("register.sh")
+            .args(["-c", "PATH=\"$PWD/bin:$PATH\" exec bash register.sh"])
             .current_dir(self.repo.folder.path())
-            .env("PATH", path.unwrap())
             .env("AZ_GRAPH", &self.sandbox.running.address)
             .env("AZ_CA", self.repo.path("ca.pem"))
             .env("AZ_TENANT", TENANT)

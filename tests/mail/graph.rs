@@ -914,7 +914,7 @@ fn a_draft_names_the_recipients_and_loses_nothing() {
         )
     };
     let more = "Importance: high\nIn-Reply-To: <1@x>\nX-Run: 1\n";
-    let answer = service.submit_raw(&message("multipart/mixed", more), "&recipients=ann@example.org,joann@example.org");
+    let answer = service.submit_raw(message("multipart/mixed", more), "&recipients=ann@example.org,joann@example.org");
     service.wait(answer.json()["id"].as_str().unwrap(), "delivered");
     let mail = &mails(&sandbox)[0]["mail"];
     let addresses = |key: &str| {
@@ -929,7 +929,7 @@ fn a_draft_names_the_recipients_and_loses_nothing() {
     for (kind, more, reason) in
         [("multipart/signed", "", "signed"), ("multipart/mixed", "Auto-Submitted: auto-generated\n", "Auto-Submitted")]
     {
-        let answer = service.submit_raw(&message(kind, more), "");
+        let answer = service.submit_raw(message(kind, more), "");
         let message = service.wait(answer.json()["id"].as_str().unwrap(), "failed");
         assert!(message["reason"].as_str().unwrap().contains(reason), "{message:#}");
         assert_eq!(message["history"][0]["class"], "size");

@@ -84,23 +84,23 @@ fn every_metric_of_the_dashboard_and_the_rules_exists_in_a_scrape() {
     let missing: Vec<String> = exists.iter().map(base).filter(|name| !documented.contains(name)).collect();
     assert!(missing.is_empty(), "docs/metrics.md lacks {missing:?}");
 
-    let value = |series: &str| find(&samples, series);
-    assert_eq!(value("mailwright_messages{status=\"delivered\"}"), 2.0, "{text}");
-    assert_eq!(value("mailwright_queue_messages{profile=\"relay\",reason=\"suspended\"}"), 1.0, "{text}");
-    assert_eq!(value("mailwright_profile_suspended{profile=\"relay\"}"), 1.0, "{text}");
-    assert_eq!(value("mailwright_messages_finished_total{profile=\"relay\",status=\"failed\"}"), 1.0, "{text}");
-    assert_eq!(value("mailwright_attempts_total{profile=\"relay\",outcome=\"transient\"}"), 1.0, "{text}");
-    assert_eq!(value("mailwright_delivery_seconds_count"), 2.0, "{text}");
-    assert_eq!(value("mailwright_delivery_leader"), 1.0, "{text}");
+    let value = |series: &str| find(&samples, series).to_string();
+    assert_eq!(value("mailwright_messages{status=\"delivered\"}"), "2", "{text}");
+    assert_eq!(value("mailwright_queue_messages{profile=\"relay\",reason=\"suspended\"}"), "1", "{text}");
+    assert_eq!(value("mailwright_profile_suspended{profile=\"relay\"}"), "1", "{text}");
+    assert_eq!(value("mailwright_messages_finished_total{profile=\"relay\",status=\"failed\"}"), "1", "{text}");
+    assert_eq!(value("mailwright_attempts_total{profile=\"relay\",outcome=\"transient\"}"), "1", "{text}");
+    assert_eq!(value("mailwright_delivery_seconds_count"), "2", "{text}");
+    assert_eq!(value("mailwright_delivery_leader"), "1", "{text}");
 
     // What has ended is not reported any more.
     sink.on("auth", Action::Usual);
     service.wait_empty();
     let (text, samples) = scrape(&service);
-    let value = |series: &str| find(&samples, series);
-    assert_eq!(value("mailwright_queue_messages{profile=\"relay\",reason=\"suspended\"}"), 0.0, "{text}");
-    assert_eq!(value("mailwright_queue_oldest_seconds{profile=\"relay\"}"), 0.0, "{text}");
-    assert_eq!(value("mailwright_profile_suspended{profile=\"relay\"}"), 0.0, "{text}");
+    let value = |series: &str| find(&samples, series).to_string();
+    assert_eq!(value("mailwright_queue_messages{profile=\"relay\",reason=\"suspended\"}"), "0", "{text}");
+    assert_eq!(value("mailwright_queue_oldest_seconds{profile=\"relay\"}"), "0", "{text}");
+    assert_eq!(value("mailwright_profile_suspended{profile=\"relay\"}"), "0", "{text}");
     check_metrics(&text);
 }
 

@@ -100,7 +100,7 @@ fn held_mail_needs_an_operator_and_can_be_listed() {
         let messages = page["messages"].as_array().unwrap().clone();
         messages.iter().map(|message| message["id"].as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!(list(&["--reason", "held"]), [id.clone()]);
+    assert_eq!(list(&["--reason", "held"]), std::slice::from_ref(&id));
     assert!(list(&["--reason", "suspended"]).is_empty());
     assert_eq!(list(&["--profile", "relay", "--since", "1h"]), [delivered.clone(), id.clone()]);
     assert!(list(&["--profile", "other"]).is_empty());

@@ -36,7 +36,8 @@ impl Customers {
     }
 
     fn declare(&self, number: usize, rest: &str) {
-        let companies = if number % 3 == 0 { format!("C{number:02}, D{number:02}") } else { format!("C{number:02}") };
+        let companies =
+            if number.is_multiple_of(3) { format!("C{number:02}, D{number:02}") } else { format!("C{number:02}") };
         let (name, address) = (name(number), self.host.address(&name(number)));
         self.fleet.environment(
             &name,
@@ -308,7 +309,9 @@ fn the_outboxes_of_many_are_held_listed_and_changed_together() {
     let held = customers.run(&[&hold[..], &["--yes"]].concat()).code(0);
     assert!(held.stdout.ends_with("24 environments: 24 with the hold.\n"), "{}", held.stdout);
     assert!(held.stderr.contains("outbox release 'cust-*' --reason 'wrong prices'"), "{}", held.stderr);
-    [3, 5, 5].into_iter().for_each(|number| customers.send(number));
+    for number in [3, 5, 5] {
+        customers.send(number);
+    }
     let status = customers.run(&["outbox", "status", "cust-*"]).code(0).stdout;
     assert!(status.contains("cust-01 and 21 others  1 hold\n"), "{status}");
     assert!(status.contains("cust-03                1 queued, 1 hold\n"), "{status}");
