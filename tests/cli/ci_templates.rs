@@ -689,8 +689,14 @@ fn the_image_is_built_from_files_that_are_there() {
             assert!(next.parent().unwrap().join(name).exists(), "{name} of {} is not copied", next.display());
             found += 1;
         }
+        // The files of the example are named from the root.
+        for (start, _) in text.match_indices(" file!(\"") {
+            let name = text[start..].split('"').nth(1).unwrap();
+            assert!(folder.path().join(name).exists(), "{name} of {} is not copied", next.display());
+            found += 1;
+        }
     }
-    assert!(found > 10 && sources.len() > 4);
+    assert!(found > 40 && sources.len() > 4);
     assert!(text.contains("--bin mailwright") && text.contains("/release/mailwright /usr/local/bin/mailwright"));
     assert!(text.contains("ENTRYPOINT [\"/usr/local/bin/mailwright\"]"));
 }

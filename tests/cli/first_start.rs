@@ -127,8 +127,8 @@ fn the_first_steps_of_readme_work() {
     let mut repo = TestRepository::empty();
     assert_eq!(copy_from_readme(&repo), 2);
     repo.serve_with(&[]);
-    // Without an SSH key, `cat` leaves nothing between the quotes.
-    repo.run(&["secrets", "init", "dev", "--from-service", ""]).code(0);
+    let recipient = repo.run(&["secrets", "keygen", "--out", "key.txt"]).code(0).stdout;
+    repo.run(&["secrets", "init", "dev", "--from-service", recipient.trim()]).code(0);
     repo.pipe(&["secrets", "set", "dev", "relay/password"], b"correct horse").code(0);
     assert_eq!(repo.run(&["validate"]).code(0).stdout, "No problems in 1 environment, 3 files.\n");
     assert!(repo.run(&["plan", "dev"]).code(0).stdout.contains("Plan: 1 to add, 1 to change, 0 to destroy."));
