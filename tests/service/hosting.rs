@@ -464,7 +464,7 @@ fn a_folder_of_one_kind_is_not_taken_for_the_other() {
     let mut repo = TestRepository::small();
     repo.serve();
     // The first token is stored before the service answers.
-    repo.run(&["status"]).code(0);
+    repo.run(&["status", "dev"]).code(0);
     repo.kill();
     for arguments in [
         &["--environment", "a", "--environment", "b", "--data", ".data"][..],
