@@ -102,12 +102,17 @@ fn stems(folder: &Path, ending: &str) -> Vec<String> {
     files.filter_map(|path| path.file_stem()?.to_str().map(str::to_owned)).collect()
 }
 
+fn is_safe(character: char) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-' | '/')
+}
+
 fn name(path: &Path) -> Option<String> {
     path.file_name()?.to_str().map(str::to_owned)
 }
 
-/// Returns candidates in order, each once. Names with control characters could change the terminal and are left out.
+/// Returns candidates in order, each once. A shell inserts them as they are, so that only characters without a meaning for any
+/// shell are offered: a folder of a foreign branch could have any name.
 fn as_candidates(names: impl IntoIterator<Item = String>) -> Vec<CompletionCandidate> {
-    let names: BTreeSet<String> = names.into_iter().filter(|name| !name.chars().any(char::is_control)).collect();
+    let names: BTreeSet<String> = names.into_iter().filter(|name| name.chars().all(is_safe)).collect();
     names.into_iter().map(CompletionCandidate::new).collect()
 }

@@ -37,10 +37,15 @@ impl Caller {
         Self { owner, name: name.to_owned(), role, scope, credential: Credential::Token(String::new()) }
     }
 
+    /// Returns true for a token that sees the messages that it submitted, and none of others.
+    pub(super) fn sees_own_messages_only(&self) -> bool {
+        self.role == Role::Sender
+    }
+
     /// Returns true if the caller may see a message. A sender sees messages of its own token, within its companies and
     /// functions.
     pub(super) fn may_see(&self, owner: &str, company: &CompanyId, function: Function) -> bool {
-        self.role != Role::Sender || (self.owner == owner && self.scope.covers(company, function))
+        !self.sees_own_messages_only() || (self.owner == owner && self.scope.covers(company, function))
     }
 
     /// Returns true if the caller may receive an event. Events without a message are about profiles; senders do not get them.

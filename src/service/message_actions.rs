@@ -31,7 +31,11 @@ impl Service {
     pub(super) async fn message_detail(&self, caller: &Caller, id: Uuid) -> Result<MessageDetail, HttpProblem> {
         let message = self.visible_message(caller, id).await?;
         let history = self.store.attempts(id).await?;
-        let waiting = (message.status == Status::Queued).then(|| self.delivery.why_waiting(&message));
+        let mut waiting = (message.status == Status::Queued).then(|| self.delivery.why_waiting(&message));
+        // The reply may be to another sender's message, and quote its recipient.
+        if let Some(waiting) = waiting.as_mut().filter(|_| caller.sees_own_messages_only()) {
+            waiting.last_reply.clear();
+        }
         Ok(MessageDetail { message, history, waiting })
     }
 

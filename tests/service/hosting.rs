@@ -249,7 +249,7 @@ fn a_store_that_fails_later_is_its_own_environments_trouble() {
 fn every_command_works_through_a_path() {
     let fixture = HostingFixture::new(&["acme", "beta"]);
     let run = |arguments: &[&str]| fixture.run(arguments).code(0).stdout;
-    run(&["secrets", "init", "acme", "--from-service", ""]);
+    run(&["secrets", "init", "acme", "--from-service"]);
     let set = |text: &[u8]| {
         let output = fixture.repo.pipe(&["secrets", "set", "acme", "relay/password"], text);
         output.code(0);
