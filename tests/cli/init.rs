@@ -68,6 +68,7 @@ fn an_empty_folder_becomes_a_repository_and_the_printed_commands_work() {
         let schema = text.lines().next().unwrap().split("$schema=").nth(1).unwrap();
         assert!(repo.path(path).parent().unwrap().join(schema).is_file(), "{schema}");
     }
+    assert_eq!(repo.read("data/.gitignore"), "*\n");
     for key in ["data/identity.txt", "home/.config/age/keys.txt"] {
         assert_eq!(fs::metadata(repo.path(key)).unwrap().permissions().mode() & 0o777, 0o600, "{key}");
     }
