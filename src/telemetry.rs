@@ -28,7 +28,7 @@ pub const DELIVERY_SECONDS: &str = "mailwright_delivery_seconds";
 const LONG_BUCKETS: [f64; 9] = [1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 28_800.0, 172_800.0];
 /// The number of profiles that have a label of their own in metrics. Others share the label [`OTHER_PROFILES`].
 const PROFILE_LABELS: usize = 200;
-/// The label of profiles beyond the first [`PROFILE_LABELS`].
+/// The label of profiles beyond the first `PROFILE_LABELS`.
 pub const OTHER_PROFILES: &str = "(other)";
 
 /// The profiles that have a label of their own. Metrics keep each series for the life of the process, so that their number must

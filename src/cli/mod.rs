@@ -4,7 +4,7 @@
 //! library, and gives text to the `Printer`: results go to standard output, messages to standard error. [`main`] turns
 //! the result into an exit code and reports errors. Nothing outside `main.rs` calls this module.
 //!
-//! [`Exit`] has the exit codes. With several environments, an error in one makes the code 1; otherwise `fleet` combines
+//! `Exit` has the exit codes. With several environments, an error in one makes the code 1; otherwise `fleet` combines
 //! their codes.
 
 mod args;
