@@ -111,7 +111,7 @@ impl Runnable for Init {
     }
 }
 
-/// What `init` found out about recipients.
+/// The recipients that `init` found.
 #[derive(Default)]
 struct ChosenRecipients {
     /// Lines of recipients.txt, each with a comment.
