@@ -86,7 +86,7 @@ impl CliError {
             _ if self.in_json => {}
             ErrorFormat::Text => {}
             ErrorFormat::Json => printer.json(&self.to_json()),
-            ErrorFormat::JsonLine => printer.document(&self.to_json().to_string()),
+            ErrorFormat::JsonLine => printer.json_line(&self.to_json()),
         }
         if !self.silent {
             printer.note(&self.render());

@@ -115,7 +115,7 @@ impl Fleet {
         work: impl Fn(&Context, &Environment) -> Result<Summary, CliError> + Sync,
     ) -> Result<Exit, CliError> {
         match self {
-            Fleet::Single(environment) => work(context, &environment)?.print(context, format),
+            Fleet::Single(environment) => work(context, &environment)?.print(context, format, &environment.name),
             Fleet::Many(set) if set.print_if_empty(context, format) => Ok(Exit::Done),
             Fleet::Many(set) => {
                 let (repository, summary_only) = (set.repository(), set.summary_only);

@@ -67,6 +67,26 @@ fn a_noun_takes_its_verb_first_and_the_other_order_gets_the_right_command_line()
 }
 
 #[test]
+fn a_format_is_offered_by_commands_that_write_it() {
+    let mut repo = TestRepository::small();
+    for command in [&["status", "dev"][..], &["history", "dev"], &["outbox", "list", "dev"], &["token", "list", "dev"]]
+    {
+        let output = repo.run(&[command, &["--format", "markdown"]].concat()).code(1);
+        assert!(output.stderr.contains("[possible values: human, json]"), "{command:?}: {}", output.stderr);
+    }
+    repo.serve();
+    let drift = repo.run(&["drift", "dev", "--format", "markdown"]).code(0).stdout;
+    assert!(drift.starts_with("### `dev`\n\n```text\nNo drift in dev at generation 0."), "{drift}");
+    for (command, generation) in
+        [(&["status", "dev"][..], true), (&["drift", "dev"], true), (&["token", "list", "dev"], false)]
+    {
+        let document = repo.run(&[command, &["--format", "json"]].concat()).code(0).json();
+        assert!(document["formatVersion"] == 1 && document["environment"] == "dev", "{document:#}");
+        assert_eq!(document["generation"].is_u64(), generation, "{document:#}");
+    }
+}
+
+#[test]
 fn help_has_topics_and_every_command() {
     let repo = TestRepository::small();
     let overview = repo.run(&["help"]).code(0).stdout;

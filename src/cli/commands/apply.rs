@@ -59,7 +59,7 @@ pub(crate) struct Apply {
     #[arg(long, short = 'y')]
     yes: bool,
     /// Output format of the plan and the result
-    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    #[arg(long, value_parser = Format::any(), default_value = Format::HUMAN, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
     limits: PlanLimits,
@@ -331,7 +331,11 @@ impl Apply {
 
     fn report(&self, context: &Context, plan: &Plan, result: Option<&ChangesetResult>) {
         if self.format == Format::Json {
-            context.printer.json(&json!({ "plan": plan, "result": result }));
+            context.printer.json(&json!({
+                "environment": plan.environment,
+                "generation": result.map_or(plan.base, |result| result.generation),
+                "plan": plan, "result": result,
+            }));
             return;
         }
         if self.format == Format::Markdown {
@@ -356,7 +360,8 @@ impl Apply {
         }
         let significance = if result.is_some() { Significance::Counted } else { Significance::Quiet };
         let line = result.map_or_else(|| "no changes".to_owned(), outcome_line);
-        Summary::new(significance, line, text, json!({ "plan": plan, "result": result }))
+        let generation = result.map_or(plan.base, |result| result.generation);
+        Summary::new(significance, line, text, json!({ "generation": generation, "plan": plan, "result": result }))
     }
 }
 

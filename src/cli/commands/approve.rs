@@ -57,7 +57,7 @@ pub(crate) struct Approve {
     #[arg(long, short = 'y')]
     yes: bool,
     /// Output format of the approval
-    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
     service: ServiceArgs,
@@ -121,7 +121,7 @@ impl Runnable for Approve {
         let signature = key.sign(&text)?;
         files.write_text(&text)?;
         files.write_signature(&signature)?;
-        self.report(context, signer, &files, Approval { message: text, signature });
+        self.report(context, &saved, signer, &files, Approval { message: text, signature });
         Ok(Exit::Done)
     }
 }
@@ -182,10 +182,17 @@ impl Approve {
         Ok(reason)
     }
 
-    fn report(&self, context: &Context, signer: &KnownSigner, files: &ApprovalFiles, approval: Approval) {
+    fn report(
+        &self,
+        context: &Context,
+        saved: &SavedPlan,
+        signer: &KnownSigner,
+        files: &ApprovalFiles,
+        approval: Approval,
+    ) {
         if self.format == Format::Json {
             let document = json!({
-                "signer": signer, "message": approval.message, "signature": approval.signature,
+                "environment": saved.plan.environment, "generation": saved.changeset.base, "signer": signer, "message": approval.message, "signature": approval.signature,
                 "files": [files.text, files.signature],
             });
             context.printer.json(&document);

@@ -50,7 +50,7 @@ enum AuditCommand {
         #[arg(long, default_value_t = 0, value_name = "NUMBER")]
         after: u64,
         /// Output format
-        #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+        #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
         format: Format,
         #[command(flatten)]
         service: ServiceArgs,
@@ -66,7 +66,7 @@ enum AuditCommand {
         #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
         data: Option<PathBuf>,
         /// Output format
-        #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+        #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
         format: Format,
         #[command(flatten)]
         service: ServiceArgs,
@@ -91,8 +91,12 @@ impl Runnable for Audit {
                         return Err(CliError::coded(Code::Usage, "`--data` is the folder of one environment")
                             .remedy("Name that environment alone."));
                     };
-                    let source = AuditSource::open(environment, folder)?;
-                    verify(context, environment, &source, expect_head.as_ref())?.print(context, *format)
+                    let name: EnvironmentName = environment.parse().map_err(|_| {
+                        let name = environment.escape_debug();
+                        CliError::coded(Code::InvalidName, format!("`{name}` is not the name of an environment"))
+                    })?;
+                    let source = AuditSource::open(&name, folder)?;
+                    verify(context, environment, &source, expect_head.as_ref())?.print(context, *format, &name)
                 }
                 None => verify_by_service(context, environments, expect_head.as_ref(), *format, service),
             },
@@ -127,19 +131,16 @@ enum AuditSource {
 }
 
 impl AuditSource {
-    fn open(environment: &str, folder: &std::path::Path) -> Result<Self, CliError> {
+    fn open(environment: &EnvironmentName, folder: &std::path::Path) -> Result<Self, CliError> {
         let failed = |why: String| {
             CliError::coded(Code::Unreadable, format!("cannot read the store in `{}`: {why}", folder.display()))
         };
-        let environment: EnvironmentName = environment
-            .parse()
-            .map_err(|_| failed(format!("`{}` is not an environment's name", environment.escape_debug())))?;
         let path = folder.join("store.sqlite");
         if !path.is_file() {
             return Err(CliError::coded(Code::NotFound, format!("`{}` does not contain a store", folder.display()))
                 .remedy("Pass the data folder of the service or a copy of it: the folder with `store.sqlite`."));
         }
-        let store = AuditReader::open(&path, &environment).map_err(|error| failed(error.to_string()))?;
+        let store = AuditReader::open(&path, environment).map_err(|error| failed(error.to_string()))?;
         Ok(AuditSource::Store(Box::new(store)))
     }
 

@@ -47,7 +47,7 @@ pub(crate) struct Backup {
     #[arg(long)]
     passphrase: bool,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
     format: Format,
 }
 

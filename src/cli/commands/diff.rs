@@ -42,7 +42,7 @@ pub(crate) struct Diff {
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     selector: Vec<String>,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    #[arg(long, value_parser = Format::any(), default_value = Format::HUMAN, value_name = "FORMAT")]
     format: Format,
     /// Exit with code 2 if there are differences
     #[arg(long)]

@@ -26,7 +26,7 @@ pub(crate) struct Drift {
     #[command(flatten)]
     environments: EnvironmentsArgs,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    #[arg(long, value_parser = Format::any(), default_value = Format::HUMAN, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
     service: ServiceArgs,

@@ -66,7 +66,7 @@ struct Register {
     #[arg(long, conflicts_with_all = ["scoped", "issuer", "shell", "format"])]
     check: bool,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
     format: Format,
 }
 

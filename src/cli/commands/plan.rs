@@ -37,7 +37,7 @@ pub(crate) struct PlanCommand {
     #[command(flatten)]
     environments: EnvironmentsArgs,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    #[arg(long, value_parser = Format::any(), default_value = Format::HUMAN, value_name = "FORMAT")]
     format: Format,
     /// Save the plan for `mailwright apply FILE`; for several environments, a folder with a file for each
     #[arg(long, value_name = "FILE|DIR", value_hint = clap::ValueHint::FilePath)]

@@ -8,6 +8,7 @@ use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Runnable,
         environment::{self, Environment},
+        ui::format::versioned,
     },
     config::{EffectiveEnvironment, Sourced, suggest, write},
     model::{Code, Place, ProfileName},
@@ -87,7 +88,7 @@ impl Runnable for Render {
                     "environment": environment.name, "layers": effective.layers, "profile": name,
                     "value": sourced.to_json(), "places": places,
                 });
-                format!("{document:#}")
+                format!("{:#}", versioned(&document))
             }
         };
         context.printer.document(&text);
@@ -203,7 +204,7 @@ fn render_json(environment: &Environment, effective: &EffectiveEnvironment) -> S
         "environment": environment.name, "layers": effective.layers, "value": effective.environment.to_json(),
         "profiles": profiles, "places": places,
     });
-    format!("{document:#}")
+    format!("{:#}", versioned(&document))
 }
 
 /// Collects the places of all values by their JSON pointers in the document.

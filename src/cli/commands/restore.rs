@@ -37,7 +37,7 @@ pub(crate) struct Restore {
     #[command(flatten)]
     identity: IdentityArgs,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
     format: Format,
 }
 

@@ -54,7 +54,7 @@ pub(crate) struct Rollback {
     #[arg(long, value_name = "REASON")]
     break_glass: Option<String>,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
     service: ServiceArgs,
@@ -141,7 +141,9 @@ impl Rollback {
         }
         if shown.is_empty() {
             if self.format != Format::Human {
-                context.printer.json(&json!({ "plan": shown, "result": null }));
+                context.printer.json(&json!({
+                    "environment": environment.name, "generation": ready.base, "plan": shown, "result": null,
+                }));
             }
             return Ok(Exit::Done);
         }
@@ -211,7 +213,8 @@ impl Rollback {
         for TaskResult { name, notes, result } in sent {
             let result = result.map(|(ready, changed)| {
                 let line = format!("back to generation {}: {}", ready.to, describe_changes(&changed.summary));
-                let document = json!({ "plan": ready.planned.plan, "result": changed });
+                let document =
+                    json!({ "generation": changed.generation, "plan": ready.planned.plan, "result": changed });
                 Summary::new(Significance::Listed, line, String::new(), document)
             });
             done.push(TaskResult { name, notes, result });
@@ -228,6 +231,6 @@ impl Rollback {
 
 /// The result of an environment that is as the generation says.
 fn unchanged(plan: &Plan) -> Summary {
-    let document = json!({ "plan": plan, "result": null });
+    let document = json!({ "generation": plan.base, "plan": plan, "result": null });
     Summary::new(Significance::Quiet, "no changes".to_owned(), String::new(), document)
 }

@@ -89,7 +89,7 @@ pub(crate) struct Send {
     #[arg(long, default_value_t = 300, value_name = "SECONDS", requires = "wait")]
     timeout: u64,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
     service: ServiceArgs,

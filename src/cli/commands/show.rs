@@ -24,7 +24,7 @@ pub(crate) struct Show {
     /// Profile
     profile: String,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
     service: ServiceArgs,
@@ -54,7 +54,7 @@ impl Runnable for Show {
         let applied = found.and_then(|found| found.applied());
         if self.format == Format::Json {
             let document = json!({
-                "name": name, "desired": wanted.map(|wanted| &wanted.stored), "live": live, "applied": applied,
+                "environment": environment.name, "generation": state.generation, "name": name, "desired": wanted.map(|wanted| &wanted.stored), "live": live, "applied": applied,
                 "changed": found.map(|found| &found.changed), "place": wanted.map(|wanted| &wanted.place),
             });
             context.printer.json(&document);

@@ -41,7 +41,7 @@ pub(crate) struct Status {
     #[command(flatten)]
     environments: EnvironmentsArgs,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
     service: ServiceArgs,
@@ -79,7 +79,7 @@ impl Status {
 
         let ending = ending_soon(&state, &verified, context.clock.now());
         let document = json!({
-            "service": info, "address": client.address(), "lastChange": last, "profiles": live.len(),
+            "environment": environment.name, "generation": state.generation, "service": info, "address": client.address(), "lastChange": last, "profiles": live.len(),
             "disabled": disabled, "unmanaged": unmanaged, "drift": drift,
             "companies": state.settings.companies, "unserved": unserved, "outbox": outbox,
             "endingSoon": ending, "verified": verified,

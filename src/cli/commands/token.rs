@@ -92,7 +92,7 @@ enum TokenCommand {
         #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
         out: Option<PathBuf>,
         /// Output format; `json` includes the token's id and expiry
-        #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+        #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
         format: Format,
         #[command(flatten)]
         service: ServiceArgs,
@@ -102,7 +102,7 @@ enum TokenCommand {
         #[command(flatten)]
         environments: EnvironmentsArgs,
         /// Output format
-        #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+        #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
         format: Format,
         #[command(flatten)]
         service: ServiceArgs,
@@ -115,7 +115,7 @@ enum TokenCommand {
         #[arg(required = true)]
         ids: Vec<String>,
         /// Output format
-        #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+        #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
         format: Format,
         #[command(flatten)]
         service: ServiceArgs,
@@ -137,7 +137,7 @@ enum TokenCommand {
         #[arg(long, short = 'y', requires = "name")]
         yes: bool,
         /// Output format
-        #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+        #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
         format: Format,
         #[command(flatten)]
         service: ServiceArgs,
@@ -401,8 +401,8 @@ fn revoke_by_name(
         TaskResult { name, notes, result }
     }));
     done.sort_by(|a, b| a.name.cmp(&b.name));
-    if !several && let Some(TaskResult { result, .. }) = done.pop() {
-        return result?.print(context, format);
+    if !several && let Some(TaskResult { name, result, .. }) = done.pop() {
+        return result?.print(context, format, &name);
     }
     let labels =
         SummaryLabels { notable: ("revoked", "with revoked tokens"), quiet: ("unchanged", "without such a token") };

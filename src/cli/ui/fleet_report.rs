@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     cli::{
         CliError, Context, Exit, Format,
-        ui::{table::table, wording::count_of},
+        ui::{format::document_of, table::table, wording::count_of},
     },
     config::Repository,
     model::{Code, EnvironmentName},
@@ -25,6 +25,8 @@ use crate::{
 
 /// The number of rows of a table up to which every environment has its own; above, equal ones share a row.
 const ROWS: usize = 16;
+/// The key of a result that is a list.
+const RESULTS: &str = "results";
 /// The number of names in a heading or a list.
 const NAMES: usize = 5;
 
@@ -80,11 +82,16 @@ impl Summary {
     }
 
     /// Prints the result of a single environment, and returns the exit.
-    pub(crate) fn print(self, context: &Context, format: Format) -> Result<Exit, CliError> {
+    pub(crate) fn print(
+        self,
+        context: &Context,
+        format: Format,
+        environment: &EnvironmentName,
+    ) -> Result<Exit, CliError> {
         if format == Format::Json {
-            context.printer.json(&self.document);
+            context.printer.json(&document_of(environment.as_str(), RESULTS, &self.document));
         } else if format == Format::Markdown {
-            context.printer.document(&self.text);
+            context.printer.document(&markdown_section(&format!("`{environment}`"), &self.text));
         } else {
             context.printer.out(&self.text);
         }
@@ -148,7 +155,7 @@ impl ReportRow {
                     line: error.headline(),
                     content: normalize(&section),
                     section: Some(section),
-                    document: error.to_json(),
+                    document: document_of(name.as_str(), RESULTS, &error.to_json()),
                     exit: Exit::Error,
                     significance: Significance::Counted,
                     has_failed: true,
@@ -174,7 +181,7 @@ impl ReportRow {
                     content: format!("{} {content}", normalize(&line)),
                     line,
                     section,
-                    document: summary.document,
+                    document: document_of(name.as_str(), RESULTS, &summary.document),
                     exit: if summary.refusal.is_some() { Exit::Error } else { summary.exit },
                     significance: summary.significance,
                     has_failed: summary.refusal.is_some(),
@@ -328,10 +335,12 @@ impl FleetReport {
             return out;
         }
         for Section { names, text, has_failed, .. } in self.sections(false) {
+            if has_failed || !is_markdown(text) {
+                let _ = write!(out, "\n{}", markdown_section(&first_names(&names, "`"), text));
+                continue;
+            }
             let text = anstream::adapter::strip_str(text.trim_matches('\n')).to_string();
-            if has_failed || !text.starts_with("<!--") && !text.starts_with('#') {
-                let _ = write!(out, "\n### {}\n\n{}", first_names(&names, "`"), code_block(&text));
-            } else if names.len() > 1 {
+            if names.len() > 1 {
                 let _ = write!(out, "\n{text}\n\nEqual changes in: {}\n", first_names(&names, "`"));
             } else {
                 let _ = write!(out, "\n{text}\n");
@@ -406,6 +415,18 @@ impl Section<'_> {
         }
         heading
     }
+}
+
+/// Returns true if a text is Markdown already.
+fn is_markdown(text: &str) -> bool {
+    let text = text.trim_start_matches('\n');
+    text.starts_with("<!--") || text.starts_with('#')
+}
+
+/// Returns a text as a section of Markdown, with a heading unless it is Markdown already.
+fn markdown_section(heading: &str, text: &str) -> String {
+    let plain = anstream::adapter::strip_str(text.trim_matches('\n')).to_string();
+    if is_markdown(&plain) { plain } else { format!("### {heading}\n\n{}", code_block(&plain)) }
 }
 
 /// Joins texts with blank lines, without the empty ones.

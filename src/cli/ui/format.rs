@@ -1,9 +1,10 @@
 //! Output formats that most commands share, and the format of errors on standard output.
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::{Value, json};
 
 /// The format of a command's result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// Text for a terminal.
     Human,
@@ -11,6 +12,37 @@ pub(crate) enum Format {
     Json,
     /// Markdown for a comment on a pull request.
     Markdown,
+}
+
+impl Format {
+    /// The name of the default format on the command line.
+    pub(crate) const HUMAN: &str = "human";
+
+    /// Parses the format of a command whose result has no form in Markdown.
+    pub(crate) fn text_or_json() -> impl TypedValueParser<Value = Self> {
+        Self::parser(&[Self::Human, Self::Json])
+    }
+
+    /// Parses the format of a command that writes Markdown as well.
+    pub(crate) fn any() -> impl TypedValueParser<Value = Self> {
+        Self::parser(&[Self::Human, Self::Json, Self::Markdown])
+    }
+
+    fn parser(formats: &[Self]) -> impl TypedValueParser<Value = Self> {
+        let values = formats.iter().map(|format| {
+            let (name, help) = match format {
+                Self::Human => (Self::HUMAN, "Text for a terminal"),
+                Self::Json => ("json", "One JSON document"),
+                Self::Markdown => ("markdown", "Markdown for a comment on a pull request"),
+            };
+            PossibleValue::new(name).help(help)
+        });
+        PossibleValuesParser::new(values).map(|name| match name.as_str() {
+            "json" => Self::Json,
+            "markdown" => Self::Markdown,
+            _ => Self::Human,
+        })
+    }
 }
 
 /// The version of the JSON documents that commands print. It changes when a key changes its meaning or is removed.
@@ -25,7 +57,7 @@ pub(crate) fn versioned(document: &Value) -> Value {
     document
 }
 
-/// Returns the JSON document of a result of one environment. A list gets the key `list_key`.
+/// Returns the JSON document of a result of one environment. A result that is a list gets the key `list_key`.
 pub(crate) fn document_of(environment: &str, list_key: &str, result: &impl serde::Serialize) -> Value {
     let mut document = match serde_json::to_value(result).unwrap_or_default() {
         Value::Object(keys) => Value::Object(keys),

@@ -105,6 +105,8 @@ pub(crate) fn report_rollback(context: &Context, format: Format, shown: &Plan, t
             changed.generation
         ));
     } else {
-        context.printer.json(&json!({ "plan": shown, "result": changed }));
+        context.printer.json(&json!({
+            "environment": shown.environment, "generation": changed.generation, "plan": shown, "result": changed,
+        }));
     }
 }

@@ -96,6 +96,11 @@ impl Printer {
         self.document(&format!("{:#}", versioned(document)));
     }
 
+    /// Prints a JSON document with the version of its form on one line.
+    pub(crate) fn json_line(&self, document: &serde_json::Value) {
+        self.document(&versioned(document).to_string());
+    }
+
     fn write_out(&self, text: &str, width: Option<usize>) {
         let mut stream = AutoStream::new(std::io::stdout().lock(), self.choice());
         drop(writeln!(stream, "{}", folded(text, width)));

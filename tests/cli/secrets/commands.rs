@@ -215,20 +215,26 @@ fn results_are_available_as_json() {
     let destination = "smtp.example.com:587 (starttls)";
     assert_eq!(
         quiet(set).code(0).json(),
-        serde_json::json!({ "formatVersion": 1, "sealed": path, "recipients": 1, "used": true, "destination": destination })
+        serde_json::json!({ "formatVersion": 1, "environment": "dev", "sealed": path, "recipients": 1, "used": true, "destination": destination })
     );
     let rekey = |more: &[&str]| {
         operator.run(&[&["rekey", "dev", "-i", "key.txt", "--format", "json"], more].concat()).code(0).json()
     };
-    assert_eq!(rekey(&[]), serde_json::json!({ "formatVersion": 1, "sealed": [], "unchanged": 1, "dryRun": false }));
+    assert_eq!(
+        rekey(&[]),
+        serde_json::json!({ "formatVersion": 1, "environment": "dev", "sealed": [], "unchanged": 1, "dryRun": false })
+    );
     assert_eq!(
         rekey(&["--all", "--dry-run"]),
-        serde_json::json!({ "formatVersion": 1, "sealed": [path], "unchanged": 0, "dryRun": true })
+        serde_json::json!({ "formatVersion": 1, "environment": "dev", "sealed": [path], "unchanged": 0, "dryRun": true })
     );
     assert_eq!(rekey(&["--all"])["sealed"], serde_json::json!([path]));
     let mut edit = operator.command(&["edit", "dev", "relay/password", "-i", "key.txt", "--format", "json"]);
     edit.env("EDITOR", "true");
-    assert_eq!(quiet(run_command(edit)).code(0).json(), serde_json::json!({ "formatVersion": 1, "sealed": null }));
+    assert_eq!(
+        quiet(run_command(edit)).code(0).json(),
+        serde_json::json!({ "formatVersion": 1, "environment": "dev", "sealed": null })
+    );
     let error = operator.run(&["init", "dev", &operator.identity.recipient(), "--format", "json"]).code(1).json();
     assert_eq!(error["error"]["code"], "MW0035");
 }
@@ -293,7 +299,10 @@ fn init_keeps_git_from_translating_age_files_unless_the_attributes_exist() {
     operator.repo.remove("secrets/dev/recipients.txt");
     operator.repo.write(attributes, "mine\n");
     let again = operator.run(&["init", "dev", &operator.identity.recipient(), "--format", "json"]).code(0).json();
-    assert_eq!(again, serde_json::json!({ "formatVersion": 1, "wrote": ["secrets/dev/recipients.txt"] }));
+    assert_eq!(
+        again,
+        serde_json::json!({ "formatVersion": 1, "environment": "dev", "wrote": ["secrets/dev/recipients.txt"] })
+    );
     assert_eq!(operator.repo.read(attributes), "mine\n");
 }
 

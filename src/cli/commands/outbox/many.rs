@@ -107,7 +107,7 @@ impl ManyOutboxes<'_> {
                     let holds = context.runtime()?.block_on(client.outbox())?.holds;
                     let significance = if holds.is_empty() { Significance::Quiet } else { Significance::Counted };
                     let (line, text) = (count_of(holds.len(), "hold"), hold_table(&holds));
-                    Ok(Summary::new(significance, line, text, json!(holds)))
+                    Ok(Summary::new(significance, line, text, json!({ "holds": holds })))
                 })
             }
             OutboxCommand::Retry { selection, yes } => {
@@ -222,7 +222,7 @@ impl ManyOutboxes<'_> {
             }
             let line =
                 format!("{} of {}: {}", changed.len(), count_of(found.messages.len(), "message"), change.describe());
-            let summary = Summary::new(Significance::Listed, line, String::new(), json!(changed));
+            let summary = Summary::new(Significance::Listed, line, String::new(), json!({ "messages": changed }));
             Ok(Summary { refusal: refused.map(CliError::from), ..summary })
         })
     }
@@ -330,7 +330,7 @@ impl ManyOutboxes<'_> {
 
 /// The result of an environment without anything to change.
 fn nothing() -> Summary {
-    Summary::new(Significance::Quiet, "nothing".to_owned(), String::new(), json!([]))
+    Summary::new(Significance::Quiet, "nothing".to_owned(), String::new(), json!({ "messages": [] }))
 }
 
 /// Counts the messages that would be changed; for a replay also the recipients that had them before.
@@ -346,5 +346,5 @@ fn count_messages(messages: &[Message], change: &Change) -> Summary {
     }
     let documents: Vec<_> =
         messages.iter().map(|message| json!({ "id": message.id, "status": message.status })).collect();
-    Summary::new(Significance::Listed, line, String::new(), json!(documents))
+    Summary::new(Significance::Listed, line, String::new(), json!({ "messages": documents }))
 }

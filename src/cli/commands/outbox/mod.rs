@@ -75,7 +75,7 @@ pub(crate) struct Outbox {
     #[arg(long, global = true)]
     summary: bool,
     /// Output format
-    #[arg(long, global = true, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    #[arg(long, global = true, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
     service: ServiceArgs,

@@ -11,6 +11,7 @@ use crate::{
         environment,
         signals::wait_for_stop,
         ui::{
+            format::document_of,
             outbox::{describe_outbox, needs_attention},
             wording::format_time,
         },
@@ -74,7 +75,7 @@ impl Status {
             let status = self.fetch(context, &target.client).await?;
             if outbox.format == Format::Json {
                 // One document per line.
-                context.printer.out(&serde_json::to_value(&status).unwrap_or_default().to_string());
+                context.printer.json_line(&document_of(name, "status", &status));
             } else if context.printer.clear_screen() {
                 let time = format_time(context.clock.now());
                 context.printer.out(&format!("{time}\n{}", self.describe(&status, name)));

@@ -52,7 +52,7 @@ enum RolloutCommand {
         #[arg(long, default_value_t = PARALLEL, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
         parallel: u16,
         /// Output format
-        #[arg(long, value_enum, default_value_t = cli::Format::Human, value_name = "FORMAT")]
+        #[arg(long, value_parser = cli::Format::any(), default_value = cli::Format::HUMAN, value_name = "FORMAT")]
         format: cli::Format,
         #[command(flatten)]
         services: Services,

@@ -32,7 +32,7 @@ pub(super) struct Check {
     /// Environments [default: all with secrets]
     environments: Vec<String>,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
     format: Format,
 }
 

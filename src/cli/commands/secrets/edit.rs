@@ -53,7 +53,7 @@ pub(super) struct Edit {
     #[arg(long)]
     on_disk: bool,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
     identities: IdentityArgs,
@@ -98,8 +98,8 @@ impl Runnable for Edit {
             let report = FleetReport::new(results.collect(), Some(&repository));
             return report.summary_only(self.names.selection.summary).print(context, self.format, &labels);
         }
-        for TaskResult { result, .. } in results {
-            result?.print(context, self.format)?;
+        for TaskResult { name, result, .. } in results {
+            result?.print(context, self.format, &name)?;
         }
         Ok(Exit::Done)
     }

@@ -63,7 +63,7 @@ struct List {
     #[command(flatten)]
     environments: EnvironmentFilter,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
     format: Format,
 }
 
@@ -103,7 +103,7 @@ struct RecipientsArgs {
     #[command(flatten)]
     identities: IdentityArgs,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
     format: Format,
 }
 

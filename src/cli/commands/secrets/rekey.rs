@@ -48,7 +48,7 @@ pub(super) struct Rekey {
     #[arg(long)]
     all: bool,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
     identities: IdentityArgs,
@@ -90,7 +90,11 @@ impl Runnable for Rekey {
             outdated.push((reference, path, bytes));
         }
         let is_json = self.format == Format::Json;
-        let document = |sealed: &[&PathBuf]| json!({ "sealed": sealed, "unchanged": current, "dryRun": self.dry_run });
+        let document = |sealed: &[&PathBuf]| {
+            json!({
+                "environment": environment.name, "sealed": sealed, "unchanged": current, "dryRun": self.dry_run,
+            })
+        };
         if self.dry_run {
             outdated.retain(|(reference, _, bytes)| {
                 let checked = ownership.check(reference, bytes, is_named, &mut value_index);

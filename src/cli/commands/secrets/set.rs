@@ -62,7 +62,7 @@ pub(super) struct Set {
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     from_csv: Option<PathBuf>,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
     format: Format,
 }
 
