@@ -18,7 +18,7 @@ use super::{
     sources::{FileSource, Sources, Span, display_path},
 };
 use crate::{
-    model::{Code, EnvironmentName, Place, ProfileName, code::Severity},
+    model::{Code, EnvironmentName, Place, ProfileName, code::Severity, watch_settings::ApplyMode},
     vfs::Tree,
 };
 
@@ -166,6 +166,20 @@ impl Repository {
     /// Returns the address of an environment's service. Other parts of the files may be invalid.
     pub fn service_address(&self, name: &EnvironmentName) -> Option<String> {
         self.documents(name)?.section("service")?.get("address")?.node.as_str().map(str::to_owned)
+    }
+
+    /// Returns how a watch applies changes of an environment's files; none if that cannot be read. Other parts of the files
+    /// may be invalid.
+    pub fn apply_mode(&self, name: &EnvironmentName) -> Option<ApplyMode> {
+        let documents = self.documents(name)?;
+        let is_readable = |layer: &EnvironmentName| self.layer(layer).is_some_and(|layer| layer.has_readable_extends());
+        if !self.layer_names(name).iter().all(is_readable) {
+            return None;
+        }
+        match documents.section("watch").as_ref().and_then(|section| section.get("apply")) {
+            Some(apply) => apply.node.as_str()?.to_owned().try_into().ok(),
+            None => Some(ApplyMode::default()),
+        }
     }
 
     /// Returns the companies of an environment, valid or not. Other parts of the files may be invalid.

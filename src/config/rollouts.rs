@@ -59,6 +59,14 @@ impl RolloutFile {
     pub fn environments(&self) -> impl Iterator<Item = &EnvironmentName> {
         self.waves.iter().flat_map(|wave| &wave.environments)
     }
+
+    /// Removes the other environments, and waves without any.
+    pub fn retain(&mut self, is_kept: impl Fn(&EnvironmentName) -> bool) {
+        for wave in &mut self.waves {
+            wave.environments.retain(&is_kept);
+        }
+        self.waves.retain(|wave| !wave.environments.is_empty());
+    }
 }
 
 impl Repository {

@@ -401,7 +401,8 @@ fn needs_step(environment: &EnvironmentRun, step: Step, to_empty: bool) -> bool 
 async fn run_step(shared: &Shared, name: &EnvironmentName, terms: &Terms, step: Step) -> Result<(), Problem> {
     let known = shared.environment(name);
     let Shared { rollout, clock, lease, .. } = shared;
-    let task = EnvironmentTask { name, rollout, clock, lease: Some(lease), deadline: terms.deadline() };
+    let (obeys_watch, deadline) = (shared.run(|run| run.watch), terms.deadline());
+    let task = EnvironmentTask { name, rollout, clock, lease: Some(lease), obeys_watch, deadline };
     let environment = name.clone();
     let event = match step {
         Step::Apply => match StepError::split(task.apply(&known, shared).await)? {

@@ -14,12 +14,12 @@ use crate::{
     api::{ChangesetOutcome, Rollback},
     client::Client,
     config::Desired,
-    model::{Allowances, Code, EnvironmentName, HumanDuration, Problem, State},
+    model::{Allowances, Code, EnvironmentName, HumanDuration, Problem, ProfileName, State},
     operations::{
-        ClientPurpose, EnvironmentFiles, LeaseMonitor, MAX_PLANS, Retry, blockers, fetch_generation, fetch_state, gate,
-        rollback,
+        AllowedPart, ClientPurpose, EnvironmentFiles, LeaseMonitor, MAX_PLANS, Retry, blockers, fetch_generation,
+        fetch_state, gate, rollback, select_allowed,
     },
-    reconcile::{self, Plan, Planned},
+    reconcile::{self, Plan, PlanRequest, Planned},
     time::Clock,
 };
 
@@ -56,6 +56,8 @@ pub(super) struct EnvironmentTask<'a> {
     pub(super) clock: &'a Clock,
     /// The lease of the run; none for steps that only read.
     pub(super) lease: Option<&'a LeaseMonitor>,
+    /// True if the environment's `watch.drift` decides about changes made outside Git. They are undone otherwise.
+    pub(super) obeys_watch: bool,
     /// The time limit of a step.
     pub(super) deadline: HumanDuration,
 }
@@ -99,8 +101,29 @@ impl EnvironmentTask<'_> {
     }
 
     fn plan_changes(&self, state: &State, client: &Client) -> Result<Planned, Problem> {
+        self.plan_profiles(state, client, &[])
+    }
+
+    /// Plans these profiles alone; everything without names.
+    fn plan_profiles(&self, state: &State, client: &Client, only: &[ProfileName]) -> Result<Planned, Problem> {
         // Without earlier verifications, equal plans have equal changesets.
-        reconcile::plan(&self.files()?.plan_request(state, client.address()))
+        reconcile::plan(&PlanRequest { only, ..self.files()?.plan_request(state, client.address()) })
+    }
+
+    /// Plans the changes that may be applied; none if there are none.
+    fn plan_allowed(&self, state: &State, client: &Client) -> Result<Option<Planned>, Problem> {
+        let planned = self.plan_changes(state, client)?;
+        if planned.plan.has_nothing_to_send() {
+            return Ok(None);
+        }
+        if !self.obeys_watch {
+            return Ok(Some(planned));
+        }
+        match select_allowed(&planned.plan, true, self.desired()?.watch.drift)? {
+            AllowedPart::All => Ok(Some(planned)),
+            AllowedPart::Only(names) => self.plan_profiles(state, client, &names).map(Some),
+            AllowedPart::Nothing => Ok(None),
+        }
     }
 
     /// Plans the environment.
@@ -141,10 +164,9 @@ impl EnvironmentTask<'_> {
         for _ in 0..MAX_PLANS {
             let state = self.fetch_state(&client, retry).await?;
             self.check_lease()?;
-            let mut planned = self.plan_changes(&state, &client)?;
-            if planned.plan.has_nothing_to_send() {
+            let Some(mut planned) = self.plan_allowed(&state, &client)? else {
                 return Ok(ApplyOutcome::Unchanged { generation: state.generation });
-            }
+            };
             self.check_and_prepare(&client, &state, &mut planned, retry).await?;
             let intent = Intent {
                 changeset: planned.changeset.id,

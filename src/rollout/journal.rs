@@ -75,6 +75,9 @@ pub enum Event {
         mailwright: String,
         /// The operator.
         by: String,
+        /// True if a watch started the run: `watch.drift` of each environment applies to it, also after a person resumed it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        watch: bool,
         /// The waves and environments.
         spec: RolloutSpec,
     },
@@ -82,6 +85,9 @@ pub enum Event {
     Resumed {
         /// The operator.
         by: String,
+        /// True if a watch resumed the run, which is a run of the watch from then on.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        watch: bool,
         /// The waves and environments from now on, if the files changed and the operator accepted that.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         spec: Option<RolloutSpec>,

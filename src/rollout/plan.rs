@@ -141,7 +141,14 @@ pub async fn plan_rollout(
             let (name, deadline) = (name.clone(), wave.terms.deadline());
             running.spawn(async move {
                 let _permit = permits.acquire().await;
-                let task = EnvironmentTask { name: &name, rollout: &rollout, clock: &clock, lease: None, deadline };
+                let task = EnvironmentTask {
+                    name: &name,
+                    rollout: &rollout,
+                    clock: &clock,
+                    lease: None,
+                    obeys_watch: false,
+                    deadline,
+                };
                 let planned = task.plan().await;
                 (name, planned)
             });

@@ -24,6 +24,9 @@ pub struct Run {
     pub started_at: Timestamp,
     /// The operator who started the run.
     pub by: String,
+    /// True if the run is one of a watch: it obeys `watch.drift` of each environment.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub watch: bool,
     /// The time of the last entry.
     pub last_at: Timestamp,
     /// The waves and environments as the files had them.
@@ -203,12 +206,13 @@ impl Run {
     /// Computes the state of a run from the entries of its journal; none if there is no run.
     pub fn from_entries(entries: &[Entry]) -> Option<Self> {
         let (first, rest) = entries.split_first()?;
-        let Event::Started { run, rollout, by, spec, .. } = &first.event else { return None };
+        let Event::Started { run, rollout, by, watch, spec, .. } = &first.event else { return None };
         let mut state = Self {
             id: *run,
             rollout: rollout.clone(),
             started_at: first.at,
             by: by.clone(),
+            watch: *watch,
             last_at: first.at,
             spec: spec.clone(),
             status: RunStatus::Running,
@@ -228,7 +232,8 @@ impl Run {
         self.last_at = entry.at;
         match &entry.event {
             Event::Started { .. } | Event::LeaseAcquired { .. } => {}
-            Event::Resumed { spec, .. } => {
+            Event::Resumed { watch, spec, .. } => {
+                self.watch |= watch;
                 if matches!(self.status, RunStatus::Stopped { .. }) {
                     self.reset_failed();
                 }
@@ -373,6 +378,11 @@ impl Run {
         self.environments.entry(name.clone()).or_default()
     }
 
+    /// Returns true if the waves have an environment, as the files had them.
+    pub fn includes(&self, name: &EnvironmentName) -> bool {
+        self.spec.waves.iter().any(|wave| wave.environments.contains_key(name))
+    }
+
     /// Counts the environments of a wave that failed.
     pub fn failures(&self, wave: &WaveRun) -> usize {
         wave.environments
@@ -422,7 +432,7 @@ mod tests {
             waves: vec![WaveSpec { name: "all".to_owned(), environments }],
         };
         let (rollout, mailwright, by) = ("port".parse().unwrap(), String::new(), "ann".to_owned());
-        entry(Event::Started { run: Uuid::nil(), rollout, mailwright, by, spec })
+        entry(Event::Started { run: Uuid::nil(), rollout, mailwright, by, watch: false, spec })
     }
 
     #[test]
@@ -447,7 +457,7 @@ mod tests {
     #[test]
     fn resuming_after_a_stop_tries_failed_environments_again() {
         let failure = || ended("a", ApplyOutcome::Failed { problem: failed() });
-        let resumed = || entry(Event::Resumed { by: "ann".to_owned(), spec: None });
+        let resumed = || entry(Event::Resumed { by: "ann".to_owned(), watch: false, spec: None });
         let stopped = entry(Event::Stopped { problem: failed() });
         let run = Run::from_entries(&[started(), failure(), stopped, resumed()]).unwrap();
         assert!(!run.environments[&name("a")].has_failed());

@@ -10,11 +10,10 @@ use crate::{
     api::VerifyRequest,
     client::Client,
     model::{
-        Code, EnvironmentName, HumanDuration, Problem, ProfileName, State, WatchSettings,
-        provenance::SourcePolicy,
-        watch_settings::{ApplyMode, DriftMode},
+        Code, EnvironmentName, HumanDuration, Problem, ProfileName, State, WatchSettings, provenance::SourcePolicy,
+        watch_settings::ApplyMode,
     },
-    operations::{Lease, Retry, blockers, gate},
+    operations::{AllowedPart, Lease, Retry, blockers, gate, select_allowed},
     reconcile::{
         self, PlanRequest, Planned,
         plan::{Cause, Plan},
@@ -96,19 +95,11 @@ impl ApplyAttempt<'_> {
         if complete.plan.has_nothing_to_send() {
             return Ok(None);
         }
-        let allows_all =
-            complete.plan.cause().map_or(self.settings.apply == ApplyMode::Auto, |cause| self.allows(cause));
-        let only: Vec<ProfileName> = if allows_all {
-            Vec::new()
-        } else {
-            self.check_drift_conflict(&complete.plan)?;
-            let changes = complete.plan.changes.iter();
-            let allowed = changes.filter(|change| !change.is_note() && self.allows(change.cause));
-            let only: Vec<ProfileName> = allowed.map(|change| change.name.clone()).collect();
-            if only.is_empty() {
-                return Ok(None);
-            }
-            only
+        let applies_files = self.settings.apply == ApplyMode::Auto;
+        let only = match select_allowed(&complete.plan, applies_files, self.settings.drift)? {
+            AllowedPart::All => Vec::new(),
+            AllowedPart::Only(only) => only,
+            AllowedPart::Nothing => return Ok(None),
         };
         let planned = plan(self.files, self.state, self.client, &only)?;
         blockers::check_unattended(&planned.plan, self.files.snapshot.source_refusal.as_ref())?;
@@ -136,38 +127,6 @@ impl ApplyAttempt<'_> {
             self.name
         );
         Outcome::Waits(Problem::new(Code::ApplyIsManual, message).remedy(remedy))
-    }
-
-    fn allows(&self, cause: Cause) -> bool {
-        let auto = self.settings.apply == ApplyMode::Auto;
-        let revert = self.settings.drift == DriftMode::Revert;
-        match cause {
-            Cause::Git => auto,
-            Cause::Drift => revert,
-            Cause::Both => auto && revert,
-        }
-    }
-
-    /// Checks that no change of Git would undo a change that was made outside Git.
-    fn check_drift_conflict(&self, plan: &Plan) -> Result<(), Problem> {
-        if self.settings.apply != ApplyMode::Auto {
-            return Ok(());
-        }
-        let both = plan.changes.iter().find(|change| change.cause == Cause::Both);
-        let both = both.map(|change| format!("`{}` was changed in Git and outside it", change.name));
-        let settings =
-            plan.settings.iter().find(|settings| !settings.fields.is_empty() && settings.cause != Cause::Drift);
-        let settings = settings.map(|settings| match settings.cause {
-            Cause::Both => "the environment's settings were changed in Git and outside it".to_owned(),
-            _ => "the environment's settings were changed in Git, and profiles outside it".to_owned(),
-        });
-        let Some(conflict) = both.or(settings) else { return Ok(()) };
-        let message = format!("{conflict}; nothing of the commit is applied, since that would undo the other change");
-        let remedy = format!(
-            "Write the outside change into the files, or undo it: mailwright apply {}; `watch: {{ drift: revert }}` always undoes such changes.",
-            self.name
-        );
-        Err(Problem::new(Code::DriftConflict, message).remedy(remedy))
     }
 
     /// Attaches the age files and makes the verification request, while the files cannot be replaced.

@@ -259,7 +259,7 @@ async fn begin(
         let is_same = last.spec.file == spec.file && last.spec.waves == spec.waves;
         match &last.status {
             RunStatus::Running | RunStatus::Paused { problem: None, .. } if is_same => {
-                return Ok((contents, Some(Event::Resumed { by: WATCH.to_owned(), spec: None })));
+                return Ok((contents, Some(Event::Resumed { by: WATCH.to_owned(), watch: true, spec: None })));
             }
             _ if is_same => return Ok((contents, None)),
             status if !status.is_final() => {
@@ -276,6 +276,7 @@ async fn begin(
         rollout: name.clone(),
         mailwright: env!("CARGO_PKG_VERSION").to_owned(),
         by: WATCH.to_owned(),
+        watch: true,
         spec,
     };
     Ok((contents, Some(first)))

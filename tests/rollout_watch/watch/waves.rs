@@ -77,3 +77,57 @@ fn a_rollout_that_does_not_exist_waits_and_one_pass_applies_nothing() {
     let refused = fixture.fleet.run(&["validate", "one"]).code(1);
     assert!(refused.stdout.contains("environments/one/environment.yaml"), "{}{}", refused.stdout, refused.stderr);
 }
+
+/// Writes the profile of one environment, from this address.
+fn own_profile(fixture: &WatchFixture, name: &str, address: &str) {
+    let text = format!("enabled: false\nfrom: {{ address: {address} }}\n");
+    fixture.fleet.repo.write(&format!("environments/{name}/profiles/relay.yaml"), text);
+}
+
+fn sender(fixture: &WatchFixture, index: usize) -> String {
+    let state = fixture.fleet.services[index].state();
+    state["profiles"]["relay"]["live"]["profile"]["from"]["address"].as_str().unwrap_or_default().to_owned()
+}
+
+/// The state of the run, as `rollout status` shows it.
+fn run(fixture: &WatchFixture) -> serde_json::Value {
+    let status = fixture.fleet.run(&["rollout", "status", "steady", "--state", "data", "--format", "json"]);
+    if status.code == 0 { status.json()["run"].clone() } else { json!(null) }
+}
+
+#[test]
+fn waves_keep_changes_made_outside_git_unless_they_are_reverted() {
+    let receiver = WebhookReceiver::start();
+    let fixture = fixture(&receiver);
+    let watch = fixture.watch("data");
+    let generations = || (fixture.fleet.generation(0), fixture.fleet.generation(1));
+    eventually("the first run has finished", || run(&fixture)["status"]["state"] == "finished");
+    assert_eq!(generations(), (1, 1));
+    let by_hand = json!({ "from": { "address": "emergency@example.com" } });
+    assert_eq!(fixture.fleet.services[0].patch("relay", &by_hand).status, 200);
+    eventually("the drift is reported", || watch.of("one")["drift"] == json!(["relay"]));
+    // A commit that changes another environment keeps it.
+    own_profile(&fixture, "two", "second@example.com");
+    fixture.push("a change of two only");
+    eventually("it is applied in `two`", || sender(&fixture, 1) == "second@example.com");
+    eventually("the second run has finished", || run(&fixture)["status"]["state"] == "finished");
+    assert_eq!(run(&fixture)["environments"]["one"]["outcome"], json!({ "state": "unchanged", "generation": 2 }));
+    assert_eq!((generations(), sender(&fixture, 0).as_str()), ((2, 2), "emergency@example.com"));
+    // A commit that changes the same profile stops the run.
+    own_profile(&fixture, "one", "git@example.com");
+    fixture.push("a change of the same profile");
+    eventually("the run stops", || watch.of("one")["waiting"]["code"] == "MW0289");
+    assert_eq!(run(&fixture)["environments"]["one"]["problem"]["code"], "MW0372");
+    assert_eq!((generations(), sender(&fixture, 0).as_str()), ((2, 2), "emergency@example.com"));
+    // An operator who resumes the run gets the same decision.
+    let resumed = fixture.fleet.run(&["rollout", "resume", "steady", "--state", "data"]);
+    assert!(resumed.stdout.contains("MW0372"), "{}{}", resumed.stdout, resumed.stderr);
+    assert_eq!((generations(), sender(&fixture, 0).as_str()), ((2, 2), "emergency@example.com"));
+    // `drift: revert` takes it back.
+    fixture.edit("rollout steady,", "rollout steady, drift: revert,");
+    own_profile(&fixture, "two", "third@example.com");
+    fixture.push("Git is right");
+    eventually("both are as the files say", || {
+        (sender(&fixture, 0).as_str(), sender(&fixture, 1).as_str()) == ("git@example.com", "third@example.com")
+    });
+}

@@ -4,7 +4,7 @@ use crate::{
     cli::{
         CliError, Context, Exit,
         commands::rollout::{
-            Format, current_operator, load_rollout, no_run, pause::send_and_wait, resume::read_unfinished,
+            Format, current_operator, load_rollout_of_run, no_run, pause::send_and_wait, resume::read_unfinished,
             rollout_name, work::Work,
         },
         ui::confirm::confirm,
@@ -68,8 +68,9 @@ pub(super) fn abort(
         return work.report_abort(context, &run);
     };
     let repository = context.repository()?;
-    let rollout = load_rollout(context, &repository, &name, &work.services)?;
-    let session = Session { locked, contents, first: Event::Resumed { by: by.clone(), spec: None }, rollout, by };
+    let rollout = load_rollout_of_run(context, &repository, &run, true, &work.services)?;
+    let session =
+        Session { locked, contents, first: Event::Resumed { by: by.clone(), watch: false, spec: None }, rollout, by };
     let run = context.runtime()?.block_on(work.run_with_lease(context, session, Task::RollBack(scope)))?;
     work.report_abort(context, &run)
 }

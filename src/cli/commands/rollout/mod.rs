@@ -16,10 +16,10 @@ use crate::{
     cli::{self, CliError, Context, ErrorFormat, Exit, Runnable, ServiceArgs, environment, variables},
     config::{Repository, RolloutFile, suggest},
     git::WorkTreeProvenance,
-    model::{Code, InvalidName, Problem, RolloutName},
+    model::{Code, EnvironmentName, InvalidName, Problem, RolloutName, watch_settings::ApplyMode},
     operations::{ClientPurpose, Connector},
     rollout::{
-        LoadedRollout, RollbackScope,
+        LoadedRollout, RollbackScope, Run,
         folder::{LockedFolder, RolloutFolder},
     },
 };
@@ -279,6 +279,34 @@ fn load_rollout(
     services: &Services,
 ) -> Result<LoadedRollout, CliError> {
     let file = file(context, repository, name)?;
+    load_file(context, repository, file, services)
+}
+
+/// Loads the rollout of a run. That of a watch is limited to the environments that take part in it: those that name the
+/// rollout, and all that it had if it is rolled back.
+fn load_rollout_of_run(
+    context: &Context,
+    repository: &Repository,
+    run: &Run,
+    is_rollback: bool,
+    services: &Services,
+) -> Result<LoadedRollout, CliError> {
+    let mut file = file(context, repository, &run.rollout)?;
+    if run.watch {
+        let named = ApplyMode::Rollout(run.rollout.clone());
+        // An environment whose mode cannot be read is loaded, so that the errors of its files are shown.
+        let is_named = |name: &EnvironmentName| repository.apply_mode(name).is_none_or(|mode| mode == named);
+        file.retain(|name| run.includes(name) && (is_rollback || is_named(name)));
+    }
+    load_file(context, repository, file, services)
+}
+
+fn load_file(
+    context: &Context,
+    repository: &Repository,
+    file: RolloutFile,
+    services: &Services,
+) -> Result<LoadedRollout, CliError> {
     let WorkTreeProvenance { provenance, refusal } = environment::read_source(context, repository.root(), None);
     LoadedRollout::load(repository, file, (provenance, refusal), services.connect(context))
         .map_err(|report| environment::problems(context, &report))

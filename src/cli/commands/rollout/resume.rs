@@ -4,7 +4,7 @@
 use crate::{
     cli::{
         CliError, Context, Exit,
-        commands::rollout::{current_operator, load_rollout, no_run, rollout_name, work::Work},
+        commands::rollout::{current_operator, load_rollout_of_run, no_run, rollout_name, work::Work},
     },
     model::{Code, RolloutName},
     rollout::{
@@ -25,7 +25,7 @@ pub(super) fn resume(context: &Context, name: &str, accept_changes: bool, work: 
     }
     let locked = work.state.lock(context, &name)?;
     let (contents, run) = read_unfinished(&locked, &name)?;
-    let rollout = load_rollout(context, &repository, &name, &work.services)?;
+    let rollout = load_rollout_of_run(context, &repository, &run, run.rollback.is_some(), &work.services)?;
     let present = rollout.spec();
     // A rollback does not depend on the files.
     let changed = if run.rollback.is_some() { None } else { describe_difference(&run.spec, &present) };
@@ -41,7 +41,7 @@ pub(super) fn resume(context: &Context, name: &str, accept_changes: bool, work: 
         ));
     }
     let by = current_operator();
-    let first = Event::Resumed { by: by.clone(), spec: changed.map(|_| present) };
+    let first = Event::Resumed { by: by.clone(), watch: false, spec: changed.map(|_| present) };
     work.work(context, Session { locked, contents, first, rollout, by })
 }
 

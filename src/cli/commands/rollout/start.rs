@@ -49,6 +49,7 @@ pub(super) fn start(context: &Context, name: &str, yes: bool, work: &Work) -> Re
         rollout: name,
         mailwright: env!("CARGO_PKG_VERSION").to_owned(),
         by: by.clone(),
+        watch: false,
         spec: rollout.spec(),
     };
     work.work(context, Session { locked, contents, first, rollout, by })

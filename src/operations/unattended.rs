@@ -1,0 +1,56 @@
+//! The part of a plan that watch may apply: changes of the files if the environment allows them, and changes made outside Git if
+//! they are reverted there. Passes and the waves of a rollout decide with it.
+
+use crate::{
+    model::{Code, Problem, ProfileName, watch_settings::DriftMode},
+    reconcile::plan::{Cause, Plan},
+};
+
+/// The part of a plan that may be applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowedPart {
+    /// The whole plan.
+    All,
+    /// These profiles alone, without the environment's settings.
+    Only(Vec<ProfileName>),
+    /// Nothing.
+    Nothing,
+}
+
+/// Selects the part of a plan that may be applied. Fails with MW0372 if a change of the files would undo a change that was made
+/// outside Git and stays.
+pub fn select_allowed(plan: &Plan, applies_files: bool, drift: DriftMode) -> Result<AllowedPart, Problem> {
+    let reverts = drift == DriftMode::Revert;
+    let is_allowed = |cause: Cause| match cause {
+        Cause::Git => applies_files,
+        Cause::Drift => reverts,
+        Cause::Both => applies_files && reverts,
+    };
+    if plan.cause().map_or(applies_files, is_allowed) {
+        return Ok(AllowedPart::All);
+    }
+    if applies_files {
+        check_drift_conflict(plan)?;
+    }
+    let changes = plan.changes.iter().filter(|change| !change.is_note() && is_allowed(change.cause));
+    let only: Vec<ProfileName> = changes.map(|change| change.name.clone()).collect();
+    Ok(if only.is_empty() { AllowedPart::Nothing } else { AllowedPart::Only(only) })
+}
+
+/// Checks that no change of Git would undo a change that was made outside Git.
+fn check_drift_conflict(plan: &Plan) -> Result<(), Problem> {
+    let both = plan.changes.iter().find(|change| change.cause == Cause::Both);
+    let both = both.map(|change| format!("`{}` was changed in Git and outside it", change.name));
+    let settings = plan.settings.iter().find(|settings| !settings.fields.is_empty() && settings.cause != Cause::Drift);
+    let settings = settings.map(|settings| match settings.cause {
+        Cause::Both => "the environment's settings were changed in Git and outside it".to_owned(),
+        _ => "the environment's settings were changed in Git, and profiles outside it".to_owned(),
+    });
+    let Some(conflict) = both.or(settings) else { return Ok(()) };
+    let message = format!("{conflict}; nothing of the commit is applied, since that would undo the other change");
+    let remedy = format!(
+        "Write the outside change into the files, or undo it: mailwright apply {}; `watch: {{ drift: revert }}` always undoes such changes.",
+        plan.environment
+    );
+    Err(Problem::new(Code::DriftConflict, message).remedy(remedy))
+}
