@@ -11,7 +11,7 @@ use crate::model::{
     integrity::Restored,
     message::{Document, Notify},
     rotation::Rotation,
-    suspension::Parked,
+    suspension::SuspendedProfile,
 };
 
 /// Maximum size of a submission, in bytes: 35 MiB of mail in base64.
@@ -276,7 +276,8 @@ pub struct OutboxStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<Waiting>,
     /// Suspended profiles, which cannot send until an operator fixes them.
-    pub parked: Vec<Parked>,
+    #[serde(alias = "parked")]
+    pub suspended: Vec<SuspendedProfile>,
     /// Profiles whose server does not answer. They are retried automatically.
     #[serde(alias = "down")]
     #[schema(value_type = Vec<String>)]

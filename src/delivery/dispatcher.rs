@@ -484,7 +484,7 @@ async fn restore_scheduler(store: &dyn Store, state: Arc<State>, now: Timestamp)
     let longest = state.settings.delivery.retry.longest.duration();
     let mut scheduler = Scheduler::new(Arc::new(RouteIndex::new(state)));
     scheduler.set_holds(store.holds().await?, now);
-    for record in store.parked().await? {
+    for record in store.suspended_profiles().await? {
         scheduler.suspensions().restore(record);
     }
     store.retime(SignedDuration::ZERO, later(now, longest)).await?;

@@ -64,7 +64,7 @@ use crate::{
     entra::{FederatedFiles, Http, http},
     model::{
         CompanyId, Function, Hold, Lane, Message, ProfileName, Resolution, State, WaitReason, Waiting,
-        resolution::Cell, rotation::Rotation, suspension::Parked,
+        resolution::Cell, rotation::Rotation, suspension::SuspendedProfile,
     },
     secrets::ServiceIdentity,
     smtp::HelloName,
@@ -129,7 +129,7 @@ pub struct Moment<'a> {
 #[derive(Clone, Debug)]
 pub struct Trouble {
     /// The suspended profiles.
-    pub parked: Vec<Parked>,
+    pub suspended: Vec<SuspendedProfile>,
     /// Profiles whose server is unavailable.
     pub down: Vec<ProfileName>,
     /// Profiles whose server asked to wait.
@@ -232,15 +232,15 @@ impl Delivery {
     /// Returns the problems of profiles and of the store.
     pub fn trouble(&self) -> Trouble {
         let recorder = self.dispatcher.recorder();
-        let (routes, parked, down, paused) = {
+        let (routes, suspended, down, paused) = {
             let mut scheduler = recorder.scheduler();
             let paused = scheduler.paused_profiles(Instant::now());
-            let parked = scheduler.suspensions().records();
-            (Arc::clone(scheduler.routes()), parked, scheduler.down_profiles(), paused)
+            let suspended = scheduler.suspensions().records();
+            (Arc::clone(scheduler.routes()), suspended, scheduler.down_profiles(), paused)
         };
         let until = |(profile, remaining)| PausedProfile { profile, until: recorder.time().after(remaining) };
         Trouble {
-            parked,
+            suspended,
             down,
             paused: paused.into_iter().map(until).collect(),
             records: recorder.is_store_healthy(),

@@ -22,7 +22,7 @@ use super::{
     throttle::{MailboxThrottle, ThrottleState, minute_of},
 };
 use crate::{
-    model::{Hold, Lane, Message, ProfileName, Provider, suspension::Parked},
+    model::{Hold, Lane, Message, ProfileName, Provider, suspension::SuspendedProfile},
     store::outbox::{Claimed, LaneState, Usage},
     time::steady_clock::{later, moved},
 };
@@ -100,7 +100,7 @@ impl Scheduler {
     }
 
     /// Returns the records of the suspended profiles.
-    pub(super) fn suspension_records(&self) -> impl Iterator<Item = &Parked> {
+    pub(super) fn suspension_records(&self) -> impl Iterator<Item = &SuspendedProfile> {
         self.suspensions.iter()
     }
 

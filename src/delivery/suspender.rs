@@ -21,7 +21,7 @@ use crate::{
         delivery::EventKind,
         finding::{Finding, Severity, Verdict},
         finding_id::FindingId,
-        suspension::Parked,
+        suspension::SuspendedProfile,
     },
     store::outbox::NewEvent,
     telemetry,
@@ -61,7 +61,7 @@ impl Suspender {
             }
             let released = scheduler.drain_ready(&profile.name);
             scheduler.slow_down(&profile.mailbox);
-            let record = || Parked {
+            let record = || SuspendedProfile {
                 profile: profile.name.clone(),
                 of: profile.digest.clone(),
                 since: now,
@@ -81,7 +81,7 @@ impl Suspender {
         telemetry::spawn(async move {
             let _work = work;
             let event = is_new.then(|| NewEvent {
-                kind: EventKind::Parked,
+                kind: EventKind::Suspended,
                 at: now,
                 message: None,
                 profile: Some(record.profile.clone()),
@@ -98,8 +98,8 @@ impl Suspender {
         Some(next)
     }
 
-    async fn write(&self, record: Parked, event: Option<NewEvent>) {
-        match self.recorder.store().set_parked(record.profile.clone(), Some(record), event).await {
+    async fn write(&self, record: SuspendedProfile, event: Option<NewEvent>) {
+        match self.recorder.store().set_suspended(record.profile.clone(), Some(record), event).await {
             Ok(events) => self.recorder.publish(events),
             Err(error) => self.recorder.store_failed(&error),
         }
@@ -215,7 +215,7 @@ impl Suspender {
             reason: reason.to_owned(),
         });
         tracing::info!(%profile, reason = reason.unwrap_or("it is not live any more"), "profile resumed");
-        match self.recorder.store().set_parked(profile.clone(), None, event).await {
+        match self.recorder.store().set_suspended(profile.clone(), None, event).await {
             Ok(events) => self.recorder.publish(events),
             Err(error) => self.recorder.store_failed(&error),
         }

@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::back_off::doubled;
 use crate::{
-    model::{Digest, ProfileName, finding::Finding, suspension::Parked},
+    model::{Digest, ProfileName, finding::Finding, suspension::SuspendedProfile},
     time::steady_clock::{later, moved},
 };
 
@@ -35,7 +35,7 @@ pub(super) enum ProbeState {
 /// A suspended profile.
 #[derive(Debug)]
 struct Suspension {
-    record: Parked,
+    record: SuspendedProfile,
     /// The number of probes that were scheduled.
     probes: u32,
     state: ProbeState,
@@ -49,7 +49,7 @@ pub(super) struct Suspensions {
 
 impl Suspensions {
     /// Adds a suspension as the store keeps it.
-    pub(super) fn restore(&mut self, record: Parked) {
+    pub(super) fn restore(&mut self, record: SuspendedProfile) {
         let suspension = Suspension { record, probes: 0, state: ProbeState::Waiting };
         self.by_profile.insert(suspension.record.profile.clone(), suspension);
     }
@@ -61,10 +61,10 @@ impl Suspensions {
     pub(super) fn suspend(
         &mut self,
         profile: &ProfileName,
-        record: impl FnOnce() -> Parked,
+        record: impl FnOnce() -> SuspendedProfile,
         now: Timestamp,
         first: Duration,
-    ) -> (Parked, bool) {
+    ) -> (SuspendedProfile, bool) {
         let is_new = !self.by_profile.contains_key(profile);
         let suspension = self.by_profile.entry(profile.clone()).or_insert_with(|| Suspension {
             record: record(),
@@ -95,7 +95,7 @@ impl Suspensions {
     }
 
     /// Returns the records, in no particular order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Parked> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &SuspendedProfile> {
         self.by_profile.values().map(|suspension| &suspension.record)
     }
 
@@ -120,7 +120,7 @@ impl Suspensions {
     }
 
     /// Adds the finding that explains a suspension. Returns the record; none if the suspension has ended.
-    pub(super) fn set_finding(&mut self, profile: &ProfileName, finding: Option<Finding>) -> Option<Parked> {
+    pub(super) fn set_finding(&mut self, profile: &ProfileName, finding: Option<Finding>) -> Option<SuspendedProfile> {
         let suspension = self.by_profile.get_mut(profile)?;
         suspension.record.finding = finding;
         Some(suspension.record.clone())
@@ -146,8 +146,9 @@ impl Suspensions {
     }
 
     /// Returns the records, sorted by profile.
-    pub(super) fn records(&self) -> Vec<Parked> {
-        let mut records: Vec<Parked> = self.by_profile.values().map(|suspension| suspension.record.clone()).collect();
+    pub(super) fn records(&self) -> Vec<SuspendedProfile> {
+        let mut records: Vec<SuspendedProfile> =
+            self.by_profile.values().map(|suspension| suspension.record.clone()).collect();
         records.sort_by(|a, b| a.profile.cmp(&b.profile));
         records
     }
@@ -172,8 +173,8 @@ mod tests {
         "relay".parse().unwrap()
     }
 
-    fn suspend(suspensions: &mut Suspensions, now: Timestamp) -> (Parked, bool) {
-        let record = || Parked {
+    fn suspend(suspensions: &mut Suspensions, now: Timestamp) -> (SuspendedProfile, bool) {
+        let record = || SuspendedProfile {
             profile: name(),
             of: Digest::of_bytes(b"profile"),
             since: now,

@@ -272,7 +272,8 @@ pub enum EventKind {
     /// A message was cancelled.
     Cancelled,
     /// A profile was suspended.
-    Parked,
+    #[serde(alias = "parked")]
+    Suspended,
     /// A profile sends again.
     Resumed,
     /// A profile's next secret was accepted; from then on only that secret is used.
@@ -291,7 +292,7 @@ impl EventKind {
             EventKind::Failed => "failed",
             EventKind::Unknown => "unknown",
             EventKind::Cancelled => "cancelled",
-            EventKind::Parked => "parked",
+            EventKind::Suspended => "suspended",
             EventKind::Resumed => "resumed",
             EventKind::Rotated => "rotated",
             EventKind::NextRefused => "next-refused",

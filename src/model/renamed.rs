@@ -35,12 +35,16 @@ const fn renamed(place: NamePlace, old: &'static str, new: &'static str) -> Rena
 /// All names that were replaced: keys, values and options.
 pub const RENAMED: &[Renamed] = &[
     renamed(NamePlace::File("environment"), "look", "search-sent-items"),
+    renamed(NamePlace::File("environment"), "parked", "suspended"),
     renamed(NamePlace::Document("OidcSettings"), "longestMinutes", "maxLifetimeMinutes"),
     renamed(NamePlace::Document("Delivery"), "look", "search-sent-items"),
+    renamed(NamePlace::Document("Delivery"), "parked", "suspended"),
+    renamed(NamePlace::Document("Event"), "parked", "suspended"),
     renamed(NamePlace::Document("Message"), "lookFirst", "searchFirst"),
     renamed(NamePlace::Document("OutboxStatus"), "ended", "finished"),
     renamed(NamePlace::Document("OutboxStatus"), "down", "unreachable"),
     renamed(NamePlace::Document("OutboxStatus"), "records", "storeWritable"),
+    renamed(NamePlace::Document("OutboxStatus"), "parked", "suspended"),
     renamed(NamePlace::Document("Rotation"), "told", "alerted"),
     renamed(NamePlace::Document("Submission"), "again", "allowDuplicate"),
     renamed(NamePlace::Document("ActionOptions"), "again", "allRecipients"),

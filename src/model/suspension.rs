@@ -9,7 +9,7 @@ use crate::model::{Digest, ProfileName, finding::Finding};
 /// A suspended profile: it cannot send until its cause is removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Parked {
+pub struct SuspendedProfile {
     /// The profile.
     #[schema(value_type = String)]
     pub profile: ProfileName,

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::StoreError;
 use crate::model::{
     Attempt, CompanyId, Digest, Function, Hold, Lane, Message, ProfileName, Status, delivery::EventKind,
-    rotation::Rotation, suspension::Parked,
+    rotation::Rotation, suspension::SuspendedProfile,
 };
 
 /// The process that delivers an environment's mail.
@@ -388,13 +388,13 @@ pub trait Holds: Send + Sync {
 #[async_trait]
 pub trait Suspensions: Send + Sync {
     /// Returns the suspended profiles.
-    async fn parked(&self) -> Result<Vec<Parked>, StoreError>;
+    async fn suspended_profiles(&self) -> Result<Vec<SuspendedProfile>, StoreError>;
 
     /// Suspends a profile, or ends its suspension.
-    async fn set_parked(
+    async fn set_suspended(
         &self,
         profile: ProfileName,
-        parked: Option<Parked>,
+        suspended: Option<SuspendedProfile>,
         event: Option<NewEvent>,
     ) -> Result<Vec<Event>, StoreError>;
 }

@@ -45,10 +45,10 @@ fn a_sender_follows_its_own_messages_and_nothing_else() {
     for id in [&first, &second, &third, &theirs, &limited] {
         service.wait(id, "delivered");
     }
-    // The profile is parked and resumes: those are events of a profile, for tokens that may read.
+    // The profile is suspended and resumes: those are events of a profile, for tokens that may read.
     sink.on("mail", Action::Reply("530 5.7.0 Authentication required"));
     let fourth = submit(&service, &shop, json!({}));
-    service.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "relay");
+    service.wait_outbox("the suspended profile", |outbox| outbox["suspended"][0]["profile"] == "relay");
     sink.on("mail", Action::Usual);
     service.wait(&fourth, "delivered");
 
@@ -61,7 +61,7 @@ fn a_sender_follows_its_own_messages_and_nothing_else() {
     assert_eq!(sorted(about(&events_as(&service, &narrow))), own(&[&limited]));
     assert_eq!(about(&events_as(&service, &other)), std::slice::from_ref(&theirs));
     let all = events(&service);
-    assert_eq!(about(&all).iter().filter(|about| *about == "profile").count(), 2, "parked and resumed: {all:#?}");
+    assert_eq!(about(&all).iter().filter(|about| *about == "profile").count(), 2, "suspended and resumed: {all:#?}");
     assert_eq!(all.len(), 8, "{all:#?}");
     assert_eq!(all.iter().find(|event| event["message"]["id"] == json!(theirs)).unwrap()["message"]["by"], "other");
 }

@@ -93,7 +93,7 @@ fn a_server_that_refuses_what_it_offers_gets_mail_without_it() {
         let next = service.send(json!({ "notify": { "success": true } }));
         service.wait(&next, "delivered");
         assert!(commands()[2].ends_with('>'), "{:?}", commands());
-        assert_eq!(service.outbox()["parked"], json!([]));
+        assert_eq!(service.outbox()["suspended"], json!([]));
     }
 }
 
@@ -104,8 +104,8 @@ fn a_refusal_without_optional_parameters_is_about_what_it_says() {
     sink.on("mail", Action::Reply("555 5.5.4 Unsupported option: SMTPUTF8"));
     let service = MailService::new(sink.port, QUICK, "");
     let id = service.send(json!({ "to": ["j\u{f6}rg@example.org"] }));
-    let parked = service.wait_outbox("the profile is suspended", |outbox| outbox["parked"][0].is_object());
-    assert!(parked["parked"][0].to_string().contains("555 5.5.4"), "{parked:#}");
+    let suspended = service.wait_outbox("the profile is suspended", |outbox| outbox["suspended"][0].is_object());
+    assert!(suspended["suspended"][0].to_string().contains("555 5.5.4"), "{suspended:#}");
     let commands: Vec<String> = sink.commands().into_iter().filter(|command| command.starts_with("MAIL")).collect();
     // What follows are the checks of the suspended profile, which send nothing.
     assert!(commands[0].contains(" SMTPUTF8") && commands[0].contains(" SIZE="), "{commands:?}");

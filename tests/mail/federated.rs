@@ -244,7 +244,7 @@ fn a_federated_token_sends_and_a_renewed_one_is_read_when_the_next_is_needed() {
     let message = service.wait(&id, "delivered");
     assert_eq!(message["history"].as_array().unwrap().len(), 1, "within one attempt: {message:#}");
     assert_eq!(requests(&sandbox, "/oauth2/v2.0/token"), 2);
-    assert_eq!(service.outbox()["parked"], json!([]));
+    assert_eq!(service.outbox()["suspended"], json!([]));
 }
 
 #[test]
@@ -252,17 +252,18 @@ fn a_token_that_is_missing_or_not_trusted_parks_until_the_file_is_right() {
     let sandbox = Sandbox::start(trusting("one"));
     let service = start_service(&sandbox);
     let id = service.send(json!({}));
-    let outbox = service.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "documents");
+    let outbox =
+        service.wait_outbox("the suspended profile", |outbox| outbox["suspended"][0]["profile"] == "documents");
     assert!(
-        outbox["parked"][0]["reason"]
+        outbox["suspended"][0]["reason"]
             .as_str()
             .unwrap()
             .contains("cannot use the federated token: cannot read the file"),
         "{outbox:#}"
     );
     renew(&service, "another subject");
-    let outbox = service.wait_outbox("the finding", |outbox| outbox["parked"][0]["finding"].is_object());
-    assert!(outbox["parked"][0]["finding"]["id"].as_str().unwrap().starts_with("GRAPH-"), "{outbox:#}");
+    let outbox = service.wait_outbox("the finding", |outbox| outbox["suspended"][0]["finding"].is_object());
+    assert!(outbox["suspended"][0]["finding"]["id"].as_str().unwrap().starts_with("GRAPH-"), "{outbox:#}");
     renew(&service, "one");
     let message = service.wait(&id, "delivered");
     assert_eq!(message["attempts"], 1, "{message:#}");

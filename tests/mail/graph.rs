@@ -176,9 +176,9 @@ fn permanent_errors_fail_and_errors_of_the_profile_suspend_it() {
     service.repo.kill();
     start(&mut service);
     let ids: Vec<String> = (0..5).map(|_| service.send(json!({}))).collect();
-    let outbox =
-        service.wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
-    assert_eq!(outbox["parked"][0]["finding"]["id"], "GRAPH-CONSENT", "{outbox:#}");
+    let outbox = service
+        .wait_outbox("the suspended profile with its finding", |outbox| outbox["suspended"][0]["finding"].is_object());
+    assert_eq!(outbox["suspended"][0]["finding"]["id"], "GRAPH-CONSENT", "{outbox:#}");
     sandbox.put(&good());
     for id in &ids {
         let message = service.wait(id, "delivered");
@@ -193,7 +193,7 @@ fn permanent_errors_fail_and_errors_of_the_profile_suspend_it() {
     for id in &ids {
         assert!(service.message(id)["history"].as_array().unwrap().iter().all(|attempt| attempt["at"].is_string()));
     }
-    assert_eq!(service.outbox()["parked"], json!([]));
+    assert_eq!(service.outbox()["suspended"], json!([]));
 }
 
 #[test]
@@ -204,10 +204,10 @@ fn an_expired_secret_suspends_the_profile_and_a_new_one_resumes_it() {
     let sandbox = Sandbox::start(expired);
     let service = start_service(&sandbox, QUICK);
     let id = service.send(json!({}));
-    let outbox =
-        service.wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
-    assert_eq!(outbox["parked"][0]["finding"]["id"], "GRAPH-CREDENTIAL-EXPIRED", "{outbox:#}");
-    assert!(outbox["parked"][0]["reason"].as_str().unwrap().contains("AADSTS7000222"), "{outbox:#}");
+    let outbox = service
+        .wait_outbox("the suspended profile with its finding", |outbox| outbox["suspended"][0]["finding"].is_object());
+    assert_eq!(outbox["suspended"][0]["finding"]["id"], "GRAPH-CREDENTIAL-EXPIRED", "{outbox:#}");
+    assert!(outbox["suspended"][0]["reason"].as_str().unwrap().contains("AADSTS7000222"), "{outbox:#}");
     assert!(!outbox.to_string().contains(SECRET));
     let mut renewed = good();
     renewed["tenants"][0]["applications"][0]["secrets"] = json!([{ "value": "a-new-secret-value" }]);
@@ -228,7 +228,7 @@ fn permissions_of_another_profile_are_no_excess_for_a_suspended_one() {
     let sandbox = Sandbox::start(scenario);
     let service = start_service(&sandbox, QUICK);
     let excess = || {
-        // Consent is missing for as long as it takes to be parked.
+        // Consent is missing for as long as it takes to be suspended.
         sandbox.fault(&json!({ "at": "/sendMail", "status": 403, "code": "ErrorAccessDenied", "times": 1 }));
         let id = service.send(json!({}));
         let since = service.wait(&id, "delivered")["acceptedAt"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
@@ -263,7 +263,7 @@ fn a_suspended_profile_shows_only_findings_about_its_cause() {
     let service = start_service(&sandbox, QUICK);
     sandbox.fault(&json!({ "at": "/sendMail", "status": 403, "code": "ErrorAccessDenied" }));
     service.send(json!({}));
-    service.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "documents");
+    service.wait_outbox("the suspended profile", |outbox| outbox["suspended"][0]["profile"] == "documents");
     let until = std::time::Instant::now() + Duration::from_secs(40);
     loop {
         let last = service.repo.http("GET", "/v1/verify", &[], b"").json();
@@ -274,10 +274,10 @@ fn a_suspended_profile_shows_only_findings_about_its_cause() {
         std::thread::sleep(Duration::from_millis(50));
     }
     std::thread::sleep(Duration::from_millis(500));
-    let parked = service.outbox()["parked"][0].clone();
-    assert!(parked["finding"].is_null(), "{parked:#}");
+    let suspended = service.outbox()["suspended"][0].clone();
+    assert!(suspended["finding"].is_null(), "{suspended:#}");
     // The reply's own meaning, with the real names.
-    let reason = parked["reason"].as_str().unwrap();
+    let reason = suspended["reason"].as_str().unwrap();
     let sender = direct()["from"]["address"].as_str().unwrap().to_owned();
     assert!(reason.contains(&format!("Test-ApplicationAccessPolicy -Identity {sender} -AppId ")), "{reason}");
     assert!(!reason.contains('{'), "{reason}");
@@ -435,7 +435,7 @@ fn an_upload_session_that_graph_refuses_for_the_size_is_about_the_size() {
     assert_eq!(service.wait(&id, "failed")["history"][0]["class"], "size");
     let id = service.send(json!({}));
     service.wait(&id, "delivered");
-    assert_eq!(service.outbox()["parked"], json!([]));
+    assert_eq!(service.outbox()["suspended"], json!([]));
 }
 
 #[test]
@@ -450,7 +450,7 @@ fn without_the_permission_for_drafts_a_large_message_fails_and_says_why() {
     assert!(message["reason"].as_str().unwrap().contains("Mail.ReadWrite"), "{message:#}");
     let other = service.send(json!({}));
     service.wait(&other, "delivered");
-    assert_eq!(service.outbox()["parked"], json!([]));
+    assert_eq!(service.outbox()["suspended"], json!([]));
 }
 
 #[test]
@@ -490,7 +490,7 @@ fn a_token_logs_in_to_a_mail_server() {
         ])
         .code(0);
     assert!(verified.stdout.contains(" 2 credential "), "{}", verified.stdout);
-    // The role is withdrawn: parked, with what verify says.
+    // The role is withdrawn: suspended, with what verify says.
     let mut without = good();
     without["tenants"][0]["applications"][0]["granted"] = json!([]);
     // Another account may still log in by token, so the server offers it.
@@ -504,9 +504,9 @@ fn a_token_logs_in_to_a_mail_server() {
     service.repo.write("environments/dev/profiles/documents.json", profile);
     service.apply();
     service.send(json!({}));
-    let outbox =
-        service.wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
-    assert_eq!(outbox["parked"][0]["finding"]["id"], "SMTP-LOGIN", "{outbox:#}");
+    let outbox = service
+        .wait_outbox("the suspended profile with its finding", |outbox| outbox["suspended"][0]["finding"].is_object());
+    assert_eq!(outbox["suspended"][0]["finding"]["id"], "SMTP-LOGIN", "{outbox:#}");
 }
 
 #[test]
@@ -527,12 +527,13 @@ fn a_mailbox_that_does_not_exist_or_may_not_be_used_suspends_the_profile() {
         let service = start_service(&sandbox, QUICK);
         sandbox.fault(&json!({ "at": "/sendMail", "status": status, "code": code, "times": 2 }));
         let id = service.send(json!({}));
-        let outbox = service.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "documents");
-        assert!(outbox["parked"][0]["reason"].as_str().unwrap().contains(code), "{outbox:#}");
+        let outbox =
+            service.wait_outbox("the suspended profile", |outbox| outbox["suspended"][0]["profile"] == "documents");
+        assert!(outbox["suspended"][0]["reason"].as_str().unwrap().contains(code), "{outbox:#}");
         // It is tried again by itself, and then the message leaves as if nothing had been.
         let message = service.wait(&id, "delivered");
         assert_eq!((&message["attempts"], mails(&sandbox).len()), (&json!(1), 1), "{message:#}");
-        assert_eq!(service.outbox()["parked"], json!([]));
+        assert_eq!(service.outbox()["suspended"], json!([]));
     }
 }
 
@@ -612,7 +613,7 @@ fn after_a_success_other_than_202_the_outcome_is_unknown() {
         assert_eq!(message["history"][0]["class"], "unknown", "{status}: {message:#}");
     }
     assert_eq!(mails(&sandbox).len(), 0, "nothing is sent again by itself");
-    assert_eq!(service.outbox()["parked"], json!([]));
+    assert_eq!(service.outbox()["suspended"], json!([]));
 }
 
 /// A sign-in host and a Graph in one, over TLS. It repeats the token in its reply to the first request to send, and breaks TLS
@@ -703,7 +704,7 @@ fn a_hostile_graph_gets_no_message_twice_and_discloses_no_token() {
     let message = service.wait(&id, "unknown");
     assert_eq!(message["history"][0]["class"], "unknown", "{message:#}");
     assert_eq!(graph.sent.load(Ordering::SeqCst), 2, "it is not sent again by itself");
-    assert_eq!(service.outbox()["parked"], json!([]));
+    assert_eq!(service.outbox()["suspended"], json!([]));
 }
 
 #[test]
@@ -741,7 +742,7 @@ fn a_gateways_page_about_the_size_is_about_the_size() {
     // The next message is none the worse for it.
     let id = service.send(json!({}));
     service.wait(&id, "delivered");
-    assert_eq!(service.outbox()["parked"], json!([]));
+    assert_eq!(service.outbox()["suspended"], json!([]));
 }
 
 #[test]
@@ -762,7 +763,7 @@ fn a_draft_that_disappears_is_created_again() {
         let id = service.send(json!({ "attachments": [{ "name": "large.bin", "content": file }] }));
         let message = service.wait(&id, "delivered");
         assert_eq!(message["history"][0]["class"], "transient", "{at} {code}: {:#}", message["history"]);
-        assert_eq!(service.outbox()["parked"], json!([]), "{at} {code}");
+        assert_eq!(service.outbox()["suspended"], json!([]), "{at} {code}");
     }
     assert_eq!(mails(&sandbox).len(), 4);
 }
@@ -816,7 +817,7 @@ fn a_sign_in_host_that_does_not_decide_suspends_no_profile() {
         let id = service.send(json!({}));
         let message = service.wait(&id, "delivered");
         assert_eq!(message["history"][0]["class"], "transient", "{message:#}");
-        assert_eq!(service.outbox()["parked"], json!([]));
+        assert_eq!(service.outbox()["suspended"], json!([]));
     }
 }
 

@@ -135,7 +135,7 @@ fn a_throttling_reply_pauses_the_mailbox() {
     std::thread::sleep(Duration::from_secs(2));
     // Those that were under way may have passed; nothing else is begun for a minute.
     assert!(sink.received().len() <= 3, "{}", sink.received().len());
-    assert_eq!(service.outbox()["parked"], json!([]), "it is not the profile's fault");
+    assert_eq!(service.outbox()["suspended"], json!([]), "it is not the profile's fault");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A login that is refused parks the profile and not the mail: attempts and clocks stand still, one alert goes out, the
+//! A login that is refused suspends the profile and not the mail: attempts and clocks stand still, one alert goes out, the
 //! finding is the one that `verify` gives, and everything leaves once the login works again. The long form:
 //! `MAILWRIGHT_TEST_QUEUED=5000 MAILWRIGHT_TEST_REFUSED=3600`.
 
@@ -25,13 +25,13 @@ fn a_refused_login_suspends_the_profile_and_its_messages_wait() {
     let messages = scale("MAILWRIGHT_TEST_QUEUED", 300);
     let refused = Duration::from_secs(scale("MAILWRIGHT_TEST_REFUSED", 4));
     let ids: Vec<String> = (0..messages).map(|_| service.send(json!({}))).collect();
-    let outbox =
-        service.wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
-    let parked = &outbox["parked"][0];
-    assert_eq!(parked["profile"], "relay");
-    assert_eq!(parked["finding"]["id"], "SMTP-LOGIN", "{parked:#}");
+    let outbox = service
+        .wait_outbox("the suspended profile with its finding", |outbox| outbox["suspended"][0]["finding"].is_object());
+    let suspended = &outbox["suspended"][0];
+    assert_eq!(suspended["profile"], "relay");
+    assert_eq!(suspended["finding"]["id"], "SMTP-LOGIN", "{suspended:#}");
     assert!(
-        parked["finding"]["remedy"]
+        suspended["finding"]["remedy"]
             .as_array()
             .unwrap()
             .iter()
@@ -46,8 +46,8 @@ fn a_refused_login_suspends_the_profile_and_its_messages_wait() {
         .find(|finding| finding["id"] == "SMTP-LOGIN")
         .unwrap()
         .clone();
-    assert_eq!(parked["finding"]["message"], finding["message"]);
-    assert_eq!(parked["finding"]["remedy"], finding["remedy"]);
+    assert_eq!(suspended["finding"]["message"], finding["message"]);
+    assert_eq!(suspended["finding"]["remedy"], finding["remedy"]);
     // The outbox shows the suspension.
     let status = service.repo.run(&["status", "dev"]).code(2).stdout;
     assert!(status.contains("suspended    relay: ") && status.contains("SMTP-LOGIN"), "{status}");
@@ -55,7 +55,7 @@ fn a_refused_login_suspends_the_profile_and_its_messages_wait() {
     let among = service.repo.run(&["status", "de[v]"]).code(2).stdout;
     assert!(among.contains("SUSPENDED relay (SMTP-LOGIN), ") && among.contains(" queued"), "{among}");
     assert!(service.repo.run(&["outbox", "status", "de[v]"]).code(2).stdout.contains("SUSPENDED relay (SMTP-LOGIN)"));
-    assert!(service.repo.http_without_token("GET", "/readyz", &[], b"").body.contains("parked profiles: 1"));
+    assert!(service.repo.http_without_token("GET", "/readyz", &[], b"").body.contains("suspended profiles: 1"));
     let waits = service.message(&ids[0]);
     assert!(
         waits["waiting"]["explanation"].as_str().unwrap().starts_with("the profile `relay` is suspended"),
@@ -81,14 +81,14 @@ fn a_refused_login_suspends_the_profile_and_its_messages_wait() {
     sink.on("auth", Action::Usual);
     let outbox = service.wait_empty_for(Duration::from_secs(60) + refused / 2);
     assert_eq!(count(&outbox, "delivered"), messages, "{outbox:#}\n{}", service.log());
-    assert_eq!(outbox["parked"], json!([]));
+    assert_eq!(outbox["suspended"], json!([]));
     assert_eq!(sink.received().len() as u64, messages);
     let kinds: Vec<String> = events(&service)
         .iter()
         .filter_map(|event| event["type"].as_str().map(str::to_owned))
         .filter(|kind| kind != "delivered")
         .collect();
-    assert_eq!(kinds, ["parked", "resumed"], "one alert, and one all-clear");
+    assert_eq!(kinds, ["suspended", "resumed"], "one alert, and one all-clear");
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn a_new_password_is_tried_at_once() {
     sink.users(&[("mailer", "new-password")]);
     let service = start_service(&sink, QUICK);
     let id = service.send(json!({}));
-    service.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "relay");
+    service.wait_outbox("the suspended profile", |outbox| outbox["suspended"][0]["profile"] == "relay");
     service.repo.pipe(&["secrets", "set", "dev", "relay/login"], b"new-password").code(0);
     service.apply();
     let message = service.wait(&id, "delivered");
@@ -115,7 +115,7 @@ fn a_new_password_is_tried_at_once() {
     assert!(time("nextAttemptAt") > time("at"), "when the profile is tried again: {message:#}");
     let text = service.repo.run(&["outbox", "show", "dev", &id]).code(0).stdout;
     assert!(text.contains("login  auth") && text.contains("535 5.7.8"), "{text}");
-    assert_eq!(service.outbox()["parked"], json!([]));
+    assert_eq!(service.outbox()["suspended"], json!([]));
 }
 
 #[test]
@@ -123,8 +123,8 @@ fn nothing_is_sent_without_the_login_that_the_profile_states() {
     let sink = Sink::start();
     let service = start_service(&sink, QUICK);
     service.send(json!({}));
-    let outbox = service.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "relay");
-    assert!(outbox["parked"][0]["reason"].as_str().unwrap().contains("does not offer AUTH"), "{outbox:#}");
+    let outbox = service.wait_outbox("the suspended profile", |outbox| outbox["suspended"][0]["profile"] == "relay");
+    assert!(outbox["suspended"][0]["reason"].as_str().unwrap().contains("does not offer AUTH"), "{outbox:#}");
     assert!(sink.received().is_empty());
 }
 
@@ -134,9 +134,9 @@ fn a_suspended_profile_stays_suspended_after_a_restart() {
     sink.users(&[("mailer", "another")]);
     let mut service = start_service(&sink, QUICK);
     let id = service.send(json!({}));
-    service.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "relay");
+    service.wait_outbox("the suspended profile", |outbox| outbox["suspended"][0]["profile"] == "relay");
     service.restart();
-    assert_eq!(service.outbox()["parked"][0]["profile"], "relay");
+    assert_eq!(service.outbox()["suspended"][0]["profile"], "relay");
     sink.users(&[("mailer", "right-password")]);
     service.wait(&id, "delivered");
 }
@@ -169,7 +169,7 @@ fn a_login_that_is_required_at_the_recipient_suspends_as_well() {
     sink.on("rcpt", Action::Reply("530 5.7.0 Authentication required"));
     let service = start_service(&sink, QUICK);
     let ids: Vec<String> = (0..5).map(|_| service.send(json!({}))).collect();
-    service.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "relay");
+    service.wait_outbox("the suspended profile", |outbox| outbox["suspended"][0]["profile"] == "relay");
     assert_eq!(count(&service.outbox(), "failed"), 0);
     sink.on("rcpt", Action::Usual);
     for id in &ids {

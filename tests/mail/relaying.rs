@@ -16,7 +16,7 @@ fn the_same_refusal_of_every_message_suspends_the_profile() {
         sink.on(verb, Action::Reply(reply));
         let service = MailService::new(sink.port, QUICK, "");
         let ids: Vec<String> = (0..30).map(|n| service.send(json!({ "to": [format!("r{n}@example.org")] }))).collect();
-        let outbox = service.wait_outbox("the suspended profile", |outbox| outbox["parked"] != json!([]));
+        let outbox = service.wait_outbox("the suspended profile", |outbox| outbox["suspended"] != json!([]));
         assert!(count(&outbox, "failed") <= 4, "{reply}: {outbox:#}");
         // It is tried now and then, and costs no more messages.
         service.wait_outbox("another try", |_| sink.seen(verb) > 8);
@@ -25,7 +25,7 @@ fn the_same_refusal_of_every_message_suspends_the_profile() {
         let outbox = service.wait_empty();
         let failed = count(&outbox, "failed");
         assert!(failed <= 4 && count(&outbox, "delivered") + failed == ids.len() as u64, "{reply}: {outbox:#}");
-        assert_eq!(outbox["parked"], json!([]));
+        assert_eq!(outbox["suspended"], json!([]));
     }
 }
 
@@ -37,7 +37,7 @@ fn unknown_recipients_suspend_nothing() {
     for id in &ids {
         service.wait(id, "failed");
     }
-    assert_eq!(service.outbox()["parked"], json!([]));
+    assert_eq!(service.outbox()["suspended"], json!([]));
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn addresses_that_the_server_does_not_support_suspend_nothing() {
     for id in &ids {
         assert!(service.wait(id, "failed")["reason"].as_str().unwrap().contains("SMTPUTF8"));
     }
-    assert_eq!(service.outbox()["parked"], json!([]));
+    assert_eq!(service.outbox()["suspended"], json!([]));
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_recipient_without_relaying_delays_no_other() {
     let other = service.send(json!({ "to": ["r@example.com"] }));
     service.wait(&other, "delivered");
     service.wait(&id, "failed");
-    assert_eq!(service.outbox()["parked"], json!([]));
+    assert_eq!(service.outbox()["suspended"], json!([]));
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn a_recipient_without_relaying_does_not_affect_the_others_of_its_message() {
     let id = service.send(json!({ "to": ["relay=1@example.org", "a@example.com"] }));
     let message = service.wait(&id, "failed");
     assert_eq!(message["recipients"][1]["status"], "delivered", "{message:#}");
-    assert_eq!(service.outbox()["parked"], json!([]));
+    assert_eq!(service.outbox()["suspended"], json!([]));
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn refused_contents_delay_no_other_message() {
     for id in &bad {
         service.wait(id, "failed");
     }
-    assert_eq!(service.outbox()["parked"], json!([]));
+    assert_eq!(service.outbox()["suspended"], json!([]));
 }
 
 #[test]
@@ -103,14 +103,14 @@ fn a_recipient_whose_server_refuses_the_sender_fails_and_delays_no_other() {
     sink.on("rcpt", Action::Reply("550 5.7.1 Sender rejected by this user"));
     let service = MailService::new(sink.port, QUICK, "");
     let bad = service.send(json!({ "to": ["relay=1@example.org"] }));
-    service.wait_outbox("the suspended profile", |outbox| outbox["parked"] != json!([]));
+    service.wait_outbox("the suspended profile", |outbox| outbox["suspended"] != json!([]));
     sink.on("rcpt", Action::Usual);
     let good: Vec<String> = (0..5).map(|n| service.send(json!({ "to": [format!("g{n}@example.com")] }))).collect();
     for id in &good {
         service.wait(id, "delivered");
     }
     service.wait(&bad, "failed");
-    assert_eq!(service.outbox()["parked"], json!([]));
+    assert_eq!(service.outbox()["suspended"], json!([]));
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn an_excused_reply_fails_no_message_of_a_later_outage() {
     let reply = message["recipients"][0]["reply"].as_str().unwrap().to_owned();
     sink.on("rcpt", Action::Reply(String::leak(reply)));
     let waiting: Vec<String> = (0..10).map(|n| service.send(json!({ "to": [format!("c{n}@example.com")] }))).collect();
-    service.wait_outbox("the suspended profile", |outbox| outbox["parked"] != json!([]));
+    service.wait_outbox("the suspended profile", |outbox| outbox["suspended"] != json!([]));
     sink.on("rcpt", Action::Usual);
     for id in &waiting {
         service.wait(id, "delivered");

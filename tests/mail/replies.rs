@@ -110,7 +110,7 @@ fn a_temporary_refusal_of_login_or_starttls_is_tried_again() {
         let message =
             service.wait_until(&id, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
         assert_eq!(message["history"][0]["class"], "transient", "{verb}: {:#}", message["history"]);
-        assert_eq!(service.outbox()["parked"], json!([]), "{verb}: nothing needs fixing");
+        assert_eq!(service.outbox()["suspended"], json!([]), "{verb}: nothing needs fixing");
         if verb == "auth" {
             service.wait(&id, "delivered");
         }
@@ -130,7 +130,8 @@ fn a_permanent_refusal_before_any_recipient_fails_no_message() {
         let service = post_for(verb, &sink);
         sink.on(verb, Action::Reply(reply));
         let id = service.send(json!({}));
-        service.wait_outbox(&format!("the profile to be suspended for {verb}"), |outbox| outbox["parked"] != json!([]));
+        service
+            .wait_outbox(&format!("the profile to be suspended for {verb}"), |outbox| outbox["suspended"] != json!([]));
         assert_eq!(service.message(&id)["status"], "queued", "{verb}");
         if verb != "starttls" {
             sink.on(verb, Action::Usual);

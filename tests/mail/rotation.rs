@@ -148,7 +148,7 @@ fn while_the_next_value_is_refused_the_current_one_is_used() {
     stage(&service, NEW);
     send_all(&service, 30);
     let outbox = service.wait_outbox("the refusal", |outbox| has_state(outbox, "refused"));
-    assert_eq!(outbox["parked"], json!([]));
+    assert_eq!(outbox["suspended"], json!([]));
     assert!(outbox["rotations"][0]["reason"].as_str().unwrap().contains("535"), "{outbox:#}");
     std::thread::sleep(Duration::from_secs(4));
     send_all(&service, 30);
@@ -176,7 +176,7 @@ fn while_the_next_value_is_refused_the_current_one_is_used() {
     assert!(service.repo.path("secrets/dev/relay/login.next.age").exists());
     assert_no_secret_leaks(&service);
 
-    // The password is changed at the server: no message waits, and nothing is parked.
+    // The password is changed at the server: no message waits, and nothing is suspended.
     sink.users(&[("mailer", NEW)]);
     sink.on("mail", Action::Reply("421 4.3.2 closing")); // Every connection is a new one.
     let id = service.send(json!({}));
@@ -201,21 +201,21 @@ fn a_password_that_is_changed_at_the_server_costs_no_message() {
     sink.users(&[("mailer", NEW)]);
     send_all(&service, 1);
     assert!(has_state(&service.outbox(), "promoted"));
-    assert_eq!(rotation_events(&service), ["next-refused", "rotated"], "it was never parked");
+    assert_eq!(rotation_events(&service), ["next-refused", "rotated"], "it was never suspended");
 }
 
 #[test]
-fn with_both_refused_the_profile_is_parked() {
+fn with_both_refused_the_profile_is_suspended() {
     let sink = Sink::start();
     sink.users(&[("mailer", OLD)]);
     let service = start_service(&sink);
     sink.users(&[("mailer", "neither")]);
     service.repo.pipe(&["secrets", "rotate", "dev", "relay/login"], NEW.as_bytes()).code(0);
     let id = service.send(json!({}));
-    service.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "relay");
+    service.wait_outbox("the suspended profile", |outbox| outbox["suspended"][0]["profile"] == "relay");
     service.apply();
     let outbox = service.wait_outbox("both to be tried", |outbox| {
-        outbox["parked"][0]["reason"].as_str().is_some_and(|reason| reason.contains("the next secret: 535"))
+        outbox["suspended"][0]["reason"].as_str().is_some_and(|reason| reason.contains("the next secret: 535"))
     });
     assert!(has_state(&outbox, "refused"), "{outbox:#}");
     assert_eq!(service.message(&id)["attempts"], 0);
@@ -440,7 +440,10 @@ fn while_a_next_certificate_is_refused_the_current_one_signs() {
     let outbox = service.wait_outbox("the refusal", |outbox| has_state(outbox, "refused"));
     assert!(outbox["rotations"][0]["reason"].as_str().unwrap().contains("700027"), "{outbox:#}");
     send_all(&service, 10);
-    assert_eq!((&service.outbox()["parked"], rotation_events(&service)), (&json!([]), vec!["next-refused".to_owned()]));
+    assert_eq!(
+        (&service.outbox()["suspended"], rotation_events(&service)),
+        (&json!([]), vec!["next-refused".to_owned()])
+    );
     let verified = service.repo.run(&["verify", "dev", "documents", "--format", "json"]).json();
     let findings = verified["profiles"][0]["findings"].as_array().unwrap();
     let next = findings.iter().find(|finding| finding["next"] == true).unwrap();
@@ -473,7 +476,7 @@ fn a_next_certificate_without_its_key_changes_nothing() {
     );
     assert!(service.repo.run(&["plan", "dev"]).code(0).stdout.contains("No changes."));
     send_all(&service, 2);
-    assert_eq!((&service.outbox()["parked"], rotation_events(&service)), (&json!([]), Vec::new()));
+    assert_eq!((&service.outbox()["suspended"], rotation_events(&service)), (&json!([]), Vec::new()));
     stage_certificate(&service, &pem(&new), &[]);
     service.wait_outbox("the promotion", |outbox| has_state(outbox, "promoted"));
     send_all(&service, 1);

@@ -127,10 +127,10 @@ fn a_server_without_ehlo_gets_helo() {
     sink.on("helo", Action::Usual);
     let service = MailService::guarded(sink.port, QUICK, "none", true);
     service.send(json!({}));
-    let outbox = service.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["finding"].is_object());
-    let parked = &outbox["parked"][0];
-    assert!(parked["reason"].as_str().unwrap().contains("refuses EHLO: 502 5.5.1"), "{parked:#}");
-    assert_eq!(parked["finding"]["id"], "SMTP-AUTH", "{parked:#}");
+    let outbox = service.wait_outbox("the suspended profile", |outbox| outbox["suspended"][0]["finding"].is_object());
+    let suspended = &outbox["suspended"][0];
+    assert!(suspended["reason"].as_str().unwrap().contains("refuses EHLO: 502 5.5.1"), "{suspended:#}");
+    assert_eq!(suspended["finding"]["id"], "SMTP-AUTH", "{suspended:#}");
 }
 
 #[test]
@@ -201,8 +201,8 @@ fn clear_text_after_starttls_is_never_read() {
     sink.on("starttls", Action::Bytes(b"220 go ahead\r\n250-injected\r\n250 AUTH PLAIN\r\n"));
     let service = MailService::guarded(sink.port, QUICK, "starttls", true);
     service.send(json!({}));
-    let outbox = service.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "relay");
-    assert!(outbox["parked"][0]["reason"].as_str().unwrap().contains("in clear"), "{outbox:#}");
+    let outbox = service.wait_outbox("the suspended profile", |outbox| outbox["suspended"][0]["profile"] == "relay");
+    assert!(outbox["suspended"][0]["reason"].as_str().unwrap().contains("in clear"), "{outbox:#}");
     assert!(sink.commands().iter().all(|command| !command.starts_with("AUTH")), "{:?}", sink.commands());
 }
 
@@ -225,8 +225,8 @@ fn replies_about_this_machine_fail_no_message() {
         sink.on(verb, Action::Reply(reply));
         let service = MailService::new(sink.port, QUICK, "");
         let ids: Vec<String> = (0..8).map(|_| service.send(json!({}))).collect();
-        let outbox =
-            service.wait_outbox(&format!("the parked profile for {reply}"), |outbox| outbox["parked"] != json!([]));
+        let outbox = service
+            .wait_outbox(&format!("the suspended profile for {reply}"), |outbox| outbox["suspended"] != json!([]));
         assert_eq!(count(&outbox, "failed"), 0, "{reply}: {outbox:#}");
         sink.on(verb, Action::Usual);
         for id in &ids {
@@ -246,8 +246,8 @@ fn a_message_that_was_refused_leaves_at_once_when_the_profile_changes() {
     service.repo.serve_with(&options);
     service.apply();
     let id = service.send(json!({}));
-    let outbox = service.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["finding"].is_object());
-    assert_eq!(outbox["parked"][0]["finding"]["id"], "SMTP-RECIPIENT", "{outbox:#}");
+    let outbox = service.wait_outbox("the suspended profile", |outbox| outbox["suspended"][0]["finding"].is_object());
+    assert_eq!(outbox["suspended"][0]["finding"]["id"], "SMTP-RECIPIENT", "{outbox:#}");
     sink.on("rcpt", Action::Usual);
     let path = "environments/dev/profiles/relay.yaml";
     service.repo.write(path, service.repo.read(path).replace("erp@example.com", "mailer@example.com"));
@@ -338,5 +338,5 @@ fn malformed_replies_for_some_recipients_do_not_affect_the_others() {
     for id in &others {
         assert_eq!(service.wait(id, "delivered")["attempts"], 1);
     }
-    assert_eq!(service.outbox()["parked"], json!([]), "unknown recipients say nothing about the profile");
+    assert_eq!(service.outbox()["suspended"], json!([]), "unknown recipients say nothing about the profile");
 }

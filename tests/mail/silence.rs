@@ -116,7 +116,7 @@ fn silence_at_the_login_and_within_tls_times_out() {
             service.wait_until(&id, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
         let attempt = &message["history"][0];
         assert_eq!((&attempt["phase"], &attempt["class"]), (&json!(phase), &json!("transient")), "{verb}: {attempt:#}");
-        assert_eq!(service.outbox()["parked"], json!([]), "{verb}");
+        assert_eq!(service.outbox()["suspended"], json!([]), "{verb}");
     }
 }
 

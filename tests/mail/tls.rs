@@ -1,5 +1,5 @@
 //! Certificates that have expired, are for another name, or from an unknown authority; STARTTLS stripped. Nothing is ever
-//! sent in clear or to a stranger: the profile is parked, with verify's finding. And where all is well, it is delivered
+//! sent in clear or to a stranger: the profile is suspended, with verify's finding. And where all is well, it is delivered
 //! through real Postfix and Dovecot.
 
 use serde_json::json;
@@ -41,9 +41,10 @@ fn only_trusted_servers_get_mail() {
     ] {
         let service = start_service(&postfix, port, "starttls");
         let id = service.send(json!({}));
-        let outbox = service
-            .wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
-        assert_eq!(outbox["parked"][0]["finding"]["id"], finding, "{outbox:#}");
+        let outbox = service.wait_outbox("the suspended profile with its finding", |outbox| {
+            outbox["suspended"][0]["finding"].is_object()
+        });
+        assert_eq!(outbox["suspended"][0]["finding"]["id"], finding, "{outbox:#}");
         assert_eq!(service.message(&id)["attempts"], 0);
     }
     for (port, encryption) in [(postfix.starttls, "starttls"), (postfix.tls, "tls")] {
@@ -54,7 +55,7 @@ fn only_trusted_servers_get_mail() {
         });
         let phase = message["history"][0]["phase"].as_str().unwrap().to_owned();
         assert!(["rcpt", "dot"].contains(&phase.as_str()), "logged in, and the sender was accepted: {message:#}");
-        assert_eq!(service.outbox()["parked"], json!([]));
+        assert_eq!(service.outbox()["suspended"], json!([]));
     }
 }
 
@@ -69,9 +70,9 @@ fn nothing_is_sent_if_starttls_is_removed_from_the_reply() {
     service.repo.serve_with(&[&["--demo"], &DEADLINES[..]].concat());
     service.apply();
     service.send(json!({}));
-    let outbox =
-        service.wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
-    assert_eq!(outbox["parked"][0]["finding"]["id"], "SMTP-STARTTLS", "{outbox:#}");
+    let outbox = service
+        .wait_outbox("the suspended profile with its finding", |outbox| outbox["suspended"][0]["finding"].is_object());
+    assert_eq!(outbox["suspended"][0]["finding"]["id"], "SMTP-STARTTLS", "{outbox:#}");
     assert!(
         sink.received().is_empty() && sink.commands().iter().all(|command| !command.starts_with("MAIL")),
         "{:?}",

@@ -14,7 +14,7 @@ fn a_suspended_profile_is_named_with_everything_that_waits_for_it() {
     sink.on("auth", Action::Reply("535 5.7.8 authentication failed"));
     let service = MailService::guarded(sink.port, QUICK, "none", true);
     let id = service.send(json!({ "document": { "type": "invoice", "number": "4711" } }));
-    service.wait_outbox("the suspension with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
+    service.wait_outbox("the suspension with its finding", |outbox| outbox["suspended"][0]["finding"].is_object());
     for _ in 0..3 {
         service.send(json!({}));
     }

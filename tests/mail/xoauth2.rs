@@ -44,22 +44,22 @@ fn dovecot_accepts_a_valid_token() {
     let logged_in = format!("sasl_method=XOAUTH2, sasl_username={MAILBOX}");
     assert!(postfix.log().contains(&logged_in), "{}", postfix.log());
 
-    // The role is withdrawn: the next token is not good any more. The profile is parked, and its mail waits.
+    // The role is withdrawn: the next token is not good any more. The profile is suspended, and its mail waits.
     sandbox.put(&scenario(&json!([])));
     let path = "environments/dev/profiles/documents.json";
     let changed = service.repo.read(path).replace("\"system-wide\"", "\"system-wide\",\"description\":\"again\"");
     service.repo.write(path, changed);
     service.apply();
     let waits = service.send(json!({ "to": ["mailer@localhost"] }));
-    let outbox =
-        service.wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
-    assert_eq!(outbox["parked"][0]["finding"]["id"], "SMTP-LOGIN", "{outbox:#}\n{}", postfix.log());
+    let outbox = service
+        .wait_outbox("the suspended profile with its finding", |outbox| outbox["suspended"][0]["finding"].is_object());
+    assert_eq!(outbox["suspended"][0]["finding"]["id"], "SMTP-LOGIN", "{outbox:#}\n{}", postfix.log());
     assert_eq!(service.message(&waits)["attempts"], 0);
 
     // It is granted again, and what waits leaves.
     sandbox.put(&scenario(&json!(["SMTP.SendAsApp"])));
     assert_eq!(service.wait(&waits, "delivered")["attempts"], 1);
-    assert_eq!(service.outbox()["parked"], json!([]));
+    assert_eq!(service.outbox()["suspended"], json!([]));
 }
 
 #[test]

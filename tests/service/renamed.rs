@@ -15,6 +15,7 @@ use mailwright::{
         rotation::Rotation,
     },
     service::OidcSettings,
+    store::outbox::Event,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -36,10 +37,14 @@ fn every_replaced_name_is_read_or_its_refusal_has_the_current_one() {
 }
 
 fn is_refused_with_the_current_name(repo: &TestRepository, schema: &str, renamed: &Renamed) {
-    assert_eq!((schema, renamed.old), ("environment", "look"), "this place has no sample yet");
+    let delivery = |value: &str| match (schema, renamed.old) {
+        ("environment", "look") => format!("functions: {{ default: {{ unknown: {value} }} }}"),
+        ("environment", "parked") => format!("webhooks: [{{ url: 'https://hook.example/', events: [{value}] }}]"),
+        other => panic!("no sample of {other:?}"),
+    };
     let file = "environments/dev/environment.yaml";
     let before = repo.read(file);
-    let with = |value: &str| format!("{before}delivery: {{ functions: {{ default: {{ unknown: {value} }} }} }}\n");
+    let with = |value: &str| format!("{before}delivery: {{ {} }}\n", delivery(value));
     repo.write(file, with(renamed.old));
     let output = repo.run(&["validate"]).code(1);
     let all = format!("{}{}", output.stdout, output.stderr);
@@ -62,13 +67,18 @@ fn is_read(repo: &TestRepository, document: &str, renamed: &Renamed) {
     };
     match document {
         "Delivery" => {
-            same::<Delivery>(renamed, json!({ "functions": { "default": { "unknown": "search-sent-items" } } }));
+            let webhook = json!({ "url": "https://hook.example/", "events": ["suspended"] });
+            let functions = json!({ "default": { "unknown": "search-sent-items" } });
+            same::<Delivery>(renamed, json!({ "functions": functions, "webhooks": [webhook] }));
+        }
+        "Event" => {
+            same::<Event>(renamed, json!({ "number": 1, "type": "suspended", "at": "2026-01-01T00:00:00Z" }));
         }
         "Message" => same::<Message>(renamed, message()),
         "OutboxStatus" => same::<OutboxStatus>(
             renamed,
             json!({
-                "messages": {}, "finished": { "delivered": 1 }, "parked": [], "unreachable": ["relay"], "holds": [],
+                "messages": {}, "finished": { "delivered": 1 }, "suspended": [], "unreachable": ["relay"], "holds": [],
                 "storeWritable": true,
             }),
         ),

@@ -266,7 +266,7 @@ fn waiting_with(status: &OutboxStatus, detail: &MessageDetail) -> (Option<u64>, 
         (group.reason, &group.profile, &group.hold) == (own.reason, &own.profile, &own.hold)
     };
     let others = status.waiting.iter().find(is_same).map_or(0, |group| group.messages.saturating_sub(1));
-    let suspended = status.parked.iter().find(|suspended| Some(&suspended.profile) == own.profile.as_ref());
+    let suspended = status.suspended.iter().find(|suspended| Some(&suspended.profile) == own.profile.as_ref());
     let finding = suspended.filter(|_| own.reason == WaitReason::Suspended).and_then(|found| found.finding.clone());
     (Some(others), finding)
 }

@@ -3,7 +3,7 @@
 use crate::{
     api::messages::OutboxStatus,
     cli::ui::wording::{count_of, cut},
-    model::{Status, WaitReason, suspension::Parked},
+    model::{Status, WaitReason, suspension::SuspendedProfile},
 };
 
 /// The largest part of a server's reply that a line quotes, in characters.
@@ -30,8 +30,8 @@ impl DeliverySummary {
         if status.restored.is_some() {
             trouble.push("RESTORED from a backup and not confirmed".to_owned());
         }
-        if !status.parked.is_empty() {
-            let suspended: Vec<String> = status.parked.iter().map(describe_suspension).collect();
+        if !status.suspended.is_empty() {
+            let suspended: Vec<String> = status.suspended.iter().map(describe_suspension).collect();
             trouble.push(format!("SUSPENDED {}", suspended.join(", ")));
         }
         let unserved = status.waiting.iter().filter(|waiting| waiting.reason == WaitReason::NoSender);
@@ -58,7 +58,8 @@ impl DeliverySummary {
 }
 
 /// Returns the profile with the finding that names the cause, or else the server's reply.
-fn describe_suspension(parked: &Parked) -> String {
-    let cause = parked.finding.as_ref().map_or_else(|| cut(&parked.reason, QUOTED), |finding| finding.id.to_string());
-    format!("{} ({cause})", parked.profile)
+fn describe_suspension(suspended: &SuspendedProfile) -> String {
+    let cause =
+        suspended.finding.as_ref().map_or_else(|| cut(&suspended.reason, QUOTED), |finding| finding.id.to_string());
+    format!("{} ({cause})", suspended.profile)
 }

@@ -18,7 +18,10 @@ use crate::{
 /// long, a restore is not confirmed, or the store cannot be written. A hold is an operator's own order.
 pub(crate) fn needs_attention(status: &OutboxStatus) -> bool {
     let needs = |waiting: &Waiting| waiting.needs_operator && waiting.reason != WaitReason::Held;
-    status.waiting.iter().any(needs) || !status.parked.is_empty() || status.restored.is_some() || !status.store_writable
+    status.waiting.iter().any(needs)
+        || !status.suspended.is_empty()
+        || status.restored.is_some()
+        || !status.store_writable
 }
 
 /// Describes the state of delivery in an environment.
@@ -70,9 +73,9 @@ pub(crate) fn waiting_lines(waiting: &Waiting, status: &OutboxStatus) -> Vec<Str
             format_time(oldest)
         ));
     }
-    let suspended = status.parked.iter().find(|parked| Some(&parked.profile) == waiting.profile.as_ref());
+    let suspended = status.suspended.iter().find(|suspended| Some(&suspended.profile) == waiting.profile.as_ref());
     let finding =
-        suspended.filter(|_| waiting.reason == WaitReason::Suspended).and_then(|parked| parked.finding.as_ref());
+        suspended.filter(|_| waiting.reason == WaitReason::Suspended).and_then(|suspended| suspended.finding.as_ref());
     if let Some(finding) = finding {
         detail(format!("{}: {}", finding.id, printable(&finding.message)));
         finding.remedy.iter().for_each(|step| detail(format!("> {}", printable(step))));

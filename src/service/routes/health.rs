@@ -51,9 +51,11 @@ pub(in crate::service) async fn readiness(service: &Service) -> Result<String, H
         )
         .into());
     }
-    let mut text = match (trouble.parked.len(), trouble.down.len()) {
+    let mut text = match (trouble.suspended.len(), trouble.down.len()) {
         (0, 0) => "ready\n".to_owned(),
-        (parked, down) => format!("ready\nparked profiles: {parked}\nprofiles whose server does not answer: {down}\n"),
+        (suspended, down) => {
+            format!("ready\nsuspended profiles: {suspended}\nprofiles whose server does not answer: {down}\n")
+        }
     };
     let differences = service.store_differences().len();
     if differences > 0 {
@@ -77,7 +79,7 @@ pub(super) async fn get_metrics(
         metrics::gauge!("mailwright_generation").set(state.generation as f64);
         metrics::gauge!("mailwright_profiles").set(state.live().count() as f64);
         let trouble = service.delivery.trouble();
-        metrics::gauge!("mailwright_profiles_suspended").set(trouble.parked.len() as f64);
+        metrics::gauge!("mailwright_profiles_suspended").set(trouble.suspended.len() as f64);
         metrics::gauge!("mailwright_profiles_unreachable").set(trouble.down.len() as f64);
         let refused = trouble.rotations.iter().filter(|rotation| rotation.standing == Standing::Refused);
         metrics::gauge!("mailwright_next_secrets_refused").set(refused.count() as f64);

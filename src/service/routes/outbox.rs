@@ -51,13 +51,13 @@ pub(super) async fn get_outbox_status(
     };
     let messages: BTreeMap<_, _> = service.store.counts().await?.into_iter().collect();
     let waiting = service.delivery.waiting().await?;
-    let Trouble { parked, down, paused, records, rotations } = service.delivery.trouble();
+    let Trouble { suspended, down, paused, records, rotations } = service.delivery.trouble();
     let (restored, holds) = (service.restored(), service.delivery.holds());
     Ok(Json(OutboxStatus {
         messages,
         finished,
         waiting,
-        parked,
+        suspended,
         unreachable: down,
         paused,
         restored,

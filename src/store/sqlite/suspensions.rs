@@ -1,11 +1,11 @@
-//! Suspended profiles in `SQLite`.
+//! Suspended profiles in `SQLite`, as JSON in the table `parked`: schema 4 named it, and released versions are never edited.
 
 use async_trait::async_trait;
 use rusqlite::params;
 
 use super::{SqliteStore, events::insert_event, failed, records, text};
 use crate::{
-    model::{ProfileName, suspension::Parked},
+    model::{ProfileName, suspension::SuspendedProfile},
     store::{
         StoreError,
         outbox::{Event, NewEvent, Suspensions},
@@ -14,22 +14,22 @@ use crate::{
 
 #[async_trait]
 impl Suspensions for SqliteStore {
-    async fn parked(&self) -> Result<Vec<Parked>, StoreError> {
+    async fn suspended_profiles(&self) -> Result<Vec<SuspendedProfile>, StoreError> {
         self.read(|connection| records(connection, "SELECT record FROM parked ORDER BY profile", [])).await
     }
 
-    async fn set_parked(
+    async fn set_suspended(
         &self,
         profile: ProfileName,
-        parked: Option<Parked>,
+        suspended: Option<SuspendedProfile>,
         event: Option<NewEvent>,
     ) -> Result<Vec<Event>, StoreError> {
         self.write_plainly(move |connection| {
-            match &parked {
-                Some(parked) => connection.execute(
+            match &suspended {
+                Some(suspended) => connection.execute(
                     "INSERT INTO parked (profile, record) VALUES (?1, ?2)
                      ON CONFLICT (profile) DO UPDATE SET record = excluded.record",
-                    params![profile.as_str(), text(parked)?],
+                    params![profile.as_str(), text(suspended)?],
                 ),
                 None => connection.execute("DELETE FROM parked WHERE profile = ?1", [profile.as_str()]),
             }
