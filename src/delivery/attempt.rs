@@ -122,7 +122,7 @@ impl AttemptRunner {
         }
         let (content, _memory) = match self.load(&profile, &message, content).await {
             Ok(content) => content,
-            // The store works and has no content: another attempt would block the queue for ever.
+            // The store works and has no content: another attempt would block the lane for ever.
             Err(StoreError::Corrupt(what)) => {
                 tracing::error!(message_id = %message.id, what, "message content missing");
                 self.recorder.settle(outcome::give_up(message, format!("the store does not have {what}"), now));

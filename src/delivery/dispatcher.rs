@@ -488,8 +488,8 @@ async fn restore_scheduler(store: &dyn Store, state: Arc<State>, now: Timestamp)
         scheduler.suspensions().restore(record);
     }
     store.retime(SignedDuration::ZERO, later(now, longest)).await?;
-    for queue in store.lanes().await? {
-        scheduler.restore_queue(&queue);
+    for lane in store.lanes().await? {
+        scheduler.restore_lane(&lane);
     }
     scheduler.set_usage(store.usage(earlier(now, USAGE_RESTORED)).await?, now);
     Ok(scheduler)

@@ -1,13 +1,13 @@
 //! Fair share of a profile: companies with waiting mail get equal shares, however much they have; the functions of a company
 //! divide its share equally.
 //!
-//! The cost of [`FairShare::divide`] grows with the number of queues, not with the number of messages.
+//! The cost of [`FairShare::divide`] grows with the number of lanes, not with the number of messages.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::model::{CompanyId, Function, Lane};
 
-/// The positions at which the next division continues, so that no queue is always first.
+/// The positions at which the next division continues, so that no lane is always first.
 #[derive(Debug, Default)]
 pub(super) struct FairShare {
     company: Option<CompanyId>,
@@ -16,7 +16,7 @@ pub(super) struct FairShare {
 }
 
 impl FairShare {
-    /// Divides room for `room` messages among queues. Queues that get nothing are not in the result.
+    /// Divides room for `room` messages among lanes. Lanes that get nothing are not in the result.
     pub(super) fn divide(&mut self, lanes: Vec<Lane>, room: usize) -> Vec<(Lane, usize)> {
         let mut companies: BTreeMap<CompanyId, Vec<Function>> = BTreeMap::new();
         for Lane { company, function } in lanes {

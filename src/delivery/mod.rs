@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `dispatcher` | claims due messages, runs workers, shuts down |
 //! | `scheduler` | decides which profile sends next, subject to throttles, holds and suspensions |
-//! | `scheduled_queue`, `ready_queue` | mail that waits in the store; mail that was claimed |
+//! | `scheduled_queue`, `ready_queue` | the mail of a lane that waits in the store; the mail of a profile that was claimed |
 //! | `throttle`, `fair_share` | limits of a mailbox; division of a profile among companies and functions |
 //! | [`route_index`] | the profile that sends for a company and a function |
 //! | `attempt`, `outcome` | one attempt; its effect on the message |
@@ -141,7 +141,7 @@ pub struct Trouble {
 }
 
 impl Delivery {
-    /// Restores the queues from the store, settles what a crash interrupted, and starts to send.
+    /// Restores the scheduler from the store, settles what a crash interrupted, and starts to send.
     pub async fn start(setup: Setup) -> Result<Self, StoreError> {
         let options = http::HttpOptions {
             authorities: setup.outbound.authorities.clone(),
@@ -173,10 +173,10 @@ impl Delivery {
         (routes, resolution)
     }
 
-    /// Notes that a message of a company and a function is due at `due`.
+    /// Notes that a message of a lane, a company and a function, is due at `due`.
     pub fn message_due(&self, company: CompanyId, function: Function, due: Timestamp) {
         let recorder = self.dispatcher.recorder();
-        // If other messages of the queue are due sooner, the dispatcher is awake or waits for them.
+        // If other messages of the lane are due sooner, the dispatcher is awake or waits for them.
         if recorder.message_due(&Lane { company, function }, due) {
             recorder.wake();
         }
@@ -195,7 +195,7 @@ impl Delivery {
         waiting::of_message(&recorder.scheduler(), recorder.store().environment(), message, self.clock())
     }
 
-    /// Returns the companies and functions whose queued mail a profile sends, or whose mail waits for a reason.
+    /// Returns the lanes whose queued mail a profile sends, or whose mail waits for a reason.
     pub fn find_lanes(&self, profile: Option<&ProfileName>, reason: Option<WaitReason>) -> Vec<Lane> {
         waiting::find_lanes(&self.dispatcher.recorder().scheduler(), profile, reason, self.clock())
     }

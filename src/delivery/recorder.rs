@@ -161,14 +161,14 @@ impl Recorder {
 
     // Messages
 
-    /// Notes that a message is due at `at`. Returns true if that is sooner than anything known to be due in its queue.
+    /// Notes that a message is due at `at`. Returns true if that is sooner than anything known to be due in its lane.
     pub(super) fn message_due(self: &Arc<Self>, lane: &Lane, at: Timestamp) -> bool {
         let (is_sooner, is_new) = {
             let mut scheduler = self.scheduler();
             (scheduler.next_due(lane).is_none_or(|due| at < due), scheduler.message_due(lane, at))
         };
         if is_new {
-            // A hold may cover the queue already; then its lifetime is paused from the start.
+            // A hold may cover the lane already; then its lifetime is paused from the start.
             let recorder = Arc::clone(self);
             telemetry::spawn(async move { recorder.update_pauses().await });
         }

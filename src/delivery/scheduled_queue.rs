@@ -1,4 +1,4 @@
-//! Scheduled queue: the messages of one company and function that wait in the store.
+//! Scheduled queue: the messages of one lane that wait in the store.
 //!
 //! [`ScheduledQueue`] knows when the first of them is due, which profile sends them, and for how long their lifetime was
 //! paused by a hold, a suspension or a throttle. It does not hold messages and does not read the clock.
@@ -11,7 +11,7 @@ use crate::{
     time::steady_clock::moved,
 };
 
-/// The queue of a company and a function.
+/// The scheduled queue of a lane.
 #[derive(Clone, Debug)]
 pub(super) struct ScheduledQueue {
     next_due: Option<Timestamp>,

@@ -1,6 +1,6 @@
 //! Scheduler: decides which profile sends next, subject to throttles, holds and suspensions.
 //!
-//! [`Scheduler`] combines the scheduled queues (mail that waits in the store), the ready queues (mail that was claimed), the
+//! [`Scheduler`] combines the scheduled queues (the mail of each lane that waits in the store), the ready queues (the mail of each profile that was claimed), the
 //! throttles of the mailboxes, the holds and the [`Suspensions`]. It can be rebuilt from the store, and its size does not
 //! depend on the number of messages that wait. It does not read the clock, connect or write to the store.
 
@@ -67,7 +67,7 @@ pub(super) enum Step {
     End,
 }
 
-/// Returns the queue that a message belongs to.
+/// Returns the lane of a message.
 pub(super) fn lane_of(message: &Message) -> Lane {
     Lane { company: message.company.clone(), function: message.function }
 }
@@ -116,13 +116,13 @@ impl Scheduler {
 
     // Scheduled queues
 
-    /// Adds a scheduled queue as the store keeps it.
-    pub(super) fn restore_queue(&mut self, state: &LaneState) {
+    /// Adds the scheduled queue of a lane as the store keeps it.
+    pub(super) fn restore_lane(&mut self, state: &LaneState) {
         let profile = self.route(&state.lane);
         self.scheduled.insert(state.lane.clone(), ScheduledQueue::restore(state, profile));
     }
 
-    /// Notes that a message is due at `at`. Returns true if its queue is new.
+    /// Notes that a message is due at `at`. Returns true if its lane is new.
     pub(super) fn message_due(&mut self, lane: &Lane, at: Timestamp) -> bool {
         if let Some(queue) = self.scheduled.get_mut(lane) {
             queue.add_due(at);
@@ -133,27 +133,27 @@ impl Scheduler {
         true
     }
 
-    /// Returns every queue that ever had a message.
+    /// Returns every lane that ever had a message.
     pub(super) fn lanes(&self) -> impl Iterator<Item = &Lane> {
         self.scheduled.keys()
     }
 
-    /// Returns a scheduled queue.
-    pub(super) fn queue(&self, lane: &Lane) -> Option<&ScheduledQueue> {
+    /// Returns the scheduled queue of a lane.
+    pub(super) fn scheduled(&self, lane: &Lane) -> Option<&ScheduledQueue> {
         self.scheduled.get(lane)
     }
 
-    /// Returns the profile that sends the messages of a queue.
+    /// Returns the profile that sends the messages of a lane.
     pub(super) fn profile_of(&self, lane: &Lane) -> Option<ProfileName> {
         self.scheduled.get(lane).map_or_else(|| self.route(lane), |queue| queue.profile().cloned())
     }
 
-    /// Returns when the first message of a queue is due, as far as it is known.
+    /// Returns when the first message of a lane is due, as far as it is known.
     pub(super) fn next_due(&self, lane: &Lane) -> Option<Timestamp> {
         self.scheduled.get(lane)?.next_due()
     }
 
-    /// Forgets what is due in a queue, because the store is about to be asked for it.
+    /// Forgets what is due in a lane, because the store is about to be asked for it.
     pub(super) fn clear_due(&mut self, lane: &Lane) {
         if let Some(queue) = self.scheduled.get_mut(lane) {
             queue.clear_due();
@@ -170,7 +170,7 @@ impl Scheduler {
         self.scheduled.get(lane).map_or(SignedDuration::ZERO, |queue| queue.paused_for(before, now))
     }
 
-    /// Pauses and resumes the lifetime of messages. Returns the queues that changed, for the store.
+    /// Pauses and resumes the lifetime of messages. Returns the lanes that changed, for the store.
     pub(super) fn update_pauses(&mut self, now: Timestamp) -> Vec<LaneState> {
         let mut changed = Vec::new();
         let lanes: Vec<Lane> = self.scheduled.keys().cloned().collect();
@@ -335,13 +335,13 @@ impl Scheduler {
         before != self.holds.len()
     }
 
-    /// Returns the hold that covers a queue.
+    /// Returns the hold that covers a lane.
     pub(super) fn find_hold(&self, lane: &Lane, now: Timestamp) -> Option<&Hold> {
         let profile = self.scheduled.get(lane)?.profile();
         self.holds.iter().find(|hold| hold.covers(lane, profile, now))
     }
 
-    /// Returns true if no message of a queue may be sent: a hold covers it, or no profile can send it.
+    /// Returns true if no message of a lane may be sent: a hold covers it, or no profile can send it.
     fn is_blocked(&self, lane: &Lane, now: Timestamp) -> bool {
         let Some(queue) = self.scheduled.get(lane) else { return false };
         let Some(profile) = queue.profile() else { return true };
@@ -353,7 +353,7 @@ impl Scheduler {
 
     // Throttles
 
-    /// Returns true if mail of a queue is due and waits for its mailbox.
+    /// Returns true if mail of a lane is due and waits for its mailbox.
     fn is_throttled(&self, lane: &Lane, now: Timestamp) -> bool {
         let queue = self.scheduled.get(lane).filter(|queue| queue.is_due(now));
         let profile = queue.and_then(ScheduledQueue::profile);
@@ -379,7 +379,7 @@ impl Scheduler {
         }
     }
 
-    /// Ends the pause of the mailbox that sends the mail of a queue. Returns true if it was paused.
+    /// Ends the pause of the mailbox that sends the mail of a lane. Returns true if it was paused.
     pub(super) fn end_pause(&mut self, lane: &Lane) -> bool {
         let profile = self.scheduled.get(lane).and_then(ScheduledQueue::profile);
         let Some(queue) = profile.and_then(|profile| self.ready.get(profile)) else { return false };
@@ -414,12 +414,12 @@ impl Scheduler {
 
     // Turns and workers
 
-    /// Returns the profiles that may send now, and how many messages of which queues each may claim.
+    /// Returns the profiles that may send now, and how many messages of which lanes each may claim.
     pub(super) fn next_turns(&mut self, now: Timestamp, instant: Instant) -> Vec<Turn> {
         let mut waiting: BTreeMap<ProfileName, Vec<Lane>> = BTreeMap::new();
         for (lane, queue) in &self.scheduled {
             let Some(profile) = queue.profile().filter(|_| queue.is_due(now)) else { continue };
-            // A suspension that sends one message does not block its queues.
+            // A suspension that sends one message does not block its lanes.
             let is_blocked = match self.suspensions.state(profile) {
                 Some(ProbeState::SendingOne) => self.find_hold(lane, now).is_some(),
                 _ => self.is_blocked(lane, now),

@@ -42,7 +42,7 @@ impl Clock {
     }
 }
 
-/// The reason for which the mail of a queue waits.
+/// The reason for which the mail of a lane waits.
 struct Wait {
     reason: WaitReason,
     profile: Option<ProfileName>,
@@ -154,7 +154,7 @@ pub(super) fn of_message(
     group
 }
 
-/// Returns the queues that a profile sends, or whose mail waits for a reason.
+/// Returns the lanes that a profile sends, or whose mail waits for a reason.
 pub(super) fn find_lanes(
     scheduler: &Scheduler,
     profile: Option<&ProfileName>,
@@ -227,9 +227,9 @@ fn stopped_profiles(scheduler: &Scheduler) -> BTreeSet<ProfileName> {
     suspended.chain(scheduler.ready_profiles().cloned()).collect()
 }
 
-/// Returns why the mail of a queue waits. `next` is its message that is due first.
+/// Returns why the mail of a lane waits. `next` is its message that is due first.
 fn find_wait(scheduler: &Scheduler, lane: &Lane, next: Option<&Message>, clock: Clock) -> Wait {
-    let paused_since = scheduler.queue(lane).and_then(ScheduledQueue::paused_since);
+    let paused_since = scheduler.scheduled(lane).and_then(ScheduledQueue::paused_since);
     let profile = scheduler.profile_of(lane);
     if let Some(hold) = scheduler.find_hold(lane, clock.now) {
         return Wait {
@@ -252,7 +252,7 @@ fn find_wait(scheduler: &Scheduler, lane: &Lane, next: Option<&Message>, clock: 
     if let Some(wait) = find_profile_wait(scheduler, &profile, clock) {
         return wait;
     }
-    let is_due = scheduler.queue(lane).is_some_and(|queue| queue.is_due(clock.now));
+    let is_due = scheduler.scheduled(lane).is_some_and(|queue| queue.is_due(clock.now));
     if let Some(state) = scheduler.throttle_state(&profile, clock.instant, minute_of(clock.now)).filter(|_| is_due) {
         let explanation = format!("the profile `{profile}` is throttled: {}", state.explanation);
         let until = state.until.map(|until| clock.time_of(until));

@@ -1,12 +1,12 @@
-//! Repositories of delivery: messages, queues, attempts, holds, suspensions, rotations, usage and events.
+//! Repositories of delivery: messages, lanes, attempts, holds, suspensions, rotations, usage and events.
 //!
-//! A message is [`accept`](Messages::accept)ed with its idempotency key in one transaction, [`claim`](Queues::claim)ed by
-//! one worker, marked by [`begin`](Queues::begin) before its last byte leaves, and [`settle`](Queues::settle)d. Each of
+//! A message is [`accept`](Messages::accept)ed with its idempotency key in one transaction, [`claim`](Lanes::claim)ed by
+//! one worker, marked by [`begin`](Lanes::begin) before its last byte leaves, and [`settle`](Lanes::settle)d. Each of
 //! these is durable when it returns; `claim` alone need not be. What was begun and never settled is
-//! [`interrupted`](Queues::interrupted): its outcome is unknown.
+//! [`interrupted`](Lanes::interrupted): its outcome is unknown.
 //!
 //! One process at a time delivers the mail of an environment: the [`DeliveryOwner`] that
-//! [`acquire_delivery`](Queues::acquire_delivery) returned last. `begin` and `settle` of an earlier one are refused, so a process
+//! [`acquire_delivery`](Lanes::acquire_delivery) returned last. `begin` and `settle` of an earlier one are refused, so a process
 //! that was declared dead and goes on cannot send a message a second time or overwrite an outcome.
 
 use async_trait::async_trait;
@@ -64,9 +64,9 @@ pub struct IdempotencyKey {
     pub digest: Digest,
 }
 
-/// The outcome of a submission.
+/// The outcome of a submission: accepted, repeated or refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Accepted {
+pub enum SubmissionOutcome {
     /// The message was accepted. Contains it as JSON, as stored, so that the answer need not serialize it again.
     Now(String),
     /// The same submission was accepted before, as this message.
@@ -299,10 +299,10 @@ pub trait Messages: Send + Sync {
     /// Accepts messages, and returns the outcome of each in the same order. With a key that was used before, the outcome is the
     /// earlier message or a refusal; a message that is refused does not affect the others. An earlier message of the call
     /// counts as accepted before a later one. After an error, none is accepted.
-    async fn accept(&self, new: Vec<NewMessage>) -> Result<Vec<Accepted>, StoreError>;
+    async fn accept(&self, new: Vec<NewMessage>) -> Result<Vec<SubmissionOutcome>, StoreError>;
 
     /// Returns the earlier acceptance under a key.
-    async fn replayed(&self, sender: &str, key: &IdempotencyKey) -> Result<Option<Accepted>, StoreError>;
+    async fn replayed(&self, sender: &str, key: &IdempotencyKey) -> Result<Option<SubmissionOutcome>, StoreError>;
 
     /// Changes a message that is not claimed, or that the caller has claimed, and releases it. `change` runs inside the
     /// transaction and returns the new message and the audit entry, or a refusal. None if the message does not exist.
@@ -338,7 +338,7 @@ pub trait Messages: Send + Sync {
 
 /// Lanes, and the work on their messages.
 #[async_trait]
-pub trait Queues: Send + Sync {
+pub trait Lanes: Send + Sync {
     /// Makes a process the owner of the environment's delivery, with an epoch above that of every owner before it. The current
     /// owner keeps its epoch.
     async fn acquire_delivery(&self, instance: Uuid) -> Result<DeliveryOwner, StoreError>;
@@ -346,7 +346,7 @@ pub trait Queues: Send + Sync {
     /// Returns the number of queued messages of each lane that has some, with the oldest one and the one that is due first.
     async fn backlog(&self) -> Result<Vec<LaneBacklog>, StoreError>;
 
-    /// Every lane that ever had a message.
+    /// Returns every lane that ever had a message.
     async fn lanes(&self) -> Result<Vec<LaneState>, StoreError>;
 
     /// Claims messages of a lane that are due and not claimed.
@@ -363,14 +363,14 @@ pub trait Queues: Send + Sync {
     /// [`StoreError::NotOwner`], and changes nothing then.
     async fn settle(&self, owner: DeliveryOwner, settled: Settled) -> Result<Vec<Event>, StoreError>;
 
-    /// Messages that an earlier owner began and never settled.
+    /// Returns the messages that an earlier owner began and never settled.
     async fn interrupted(&self, owner: DeliveryOwner) -> Result<Vec<Message>, StoreError>;
 
     /// Stops or starts the clocks of lanes.
     async fn pause(&self, lanes: Vec<LaneState>) -> Result<(), StoreError>;
 
-    /// The clock was set by so much: what waits moves with it, to `latest` at the latest, and the clocks of lanes do not take
-    /// it for time that passed.
+    /// Moves what waits by `by`, because the system clock was set, but not past `latest`. The clocks of lanes do not count it as
+    /// time that passed.
     async fn retime(&self, by: SignedDuration, latest: Timestamp) -> Result<(), StoreError>;
 }
 
@@ -438,6 +438,6 @@ pub trait Events: Send + Sync {
 }
 
 /// All repositories of delivery.
-pub trait Outbox: Messages + Queues + Holds + Suspensions + Rotations + MailboxUsage + Events {}
+pub trait Outbox: Messages + Lanes + Holds + Suspensions + Rotations + MailboxUsage + Events {}
 
-impl<T: Messages + Queues + Holds + Suspensions + Rotations + MailboxUsage + Events> Outbox for T {}
+impl<T: Messages + Lanes + Holds + Suspensions + Rotations + MailboxUsage + Events> Outbox for T {}

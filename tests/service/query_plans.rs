@@ -22,7 +22,7 @@ const MAY: [&str; 3] = [
 fn statements() -> Vec<String> {
     let source = concat!(
         include_str!("../../src/store/sqlite/messages.rs"),
-        include_str!("../../src/store/sqlite/queues.rs"),
+        include_str!("../../src/store/sqlite/lanes.rs"),
         include_str!("../../src/store/sqlite/holds.rs"),
         include_str!("../../src/store/sqlite/suspensions.rs"),
         include_str!("../../src/store/sqlite/rotations.rs"),

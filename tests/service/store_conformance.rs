@@ -14,7 +14,10 @@ use mailwright::{
     store::{
         AuditEvent, AuditLog as _, Commit, CommitError, Integrity as _, LeaseTaken, NewSecret, SqliteStore, Store,
         StoreError, StoredToken, WantedLease,
-        outbox::{Accepted, Begun, DeliveryOwner, IdempotencyKey, NewEvent, NewMessage, PurgeCutoffs, Search, Settled},
+        outbox::{
+            Begun, DeliveryOwner, IdempotencyKey, NewEvent, NewMessage, PurgeCutoffs, Search, Settled,
+            SubmissionOutcome,
+        },
     },
 };
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
@@ -305,7 +308,7 @@ fn message(number: u128, to: &str) -> NewMessage {
 }
 
 /// The outcome of one message on its own.
-async fn accept(store: &dyn Store, new: NewMessage) -> Accepted {
+async fn accept(store: &dyn Store, new: NewMessage) -> SubmissionOutcome {
     let mut accepted = store.accept(vec![new]).await.unwrap();
     assert_eq!(accepted.len(), 1);
     accepted.remove(0)
@@ -328,19 +331,22 @@ async fn delivers(open: impl Fn() -> Box<dyn Store>) {
 
     // One message a key, and one document a recipient.
     let first = || NewMessage { key: Some(key("k", "a")), ..message(1, "a@example.org") };
-    assert_eq!(accept(&*store, first()).await, Accepted::Now(serde_json::to_string(&first().message).unwrap()));
-    assert!(matches!(accept(&*store, first()).await, Accepted::Before(before) if before.id.as_u128() == 1));
+    assert_eq!(
+        accept(&*store, first()).await,
+        SubmissionOutcome::Now(serde_json::to_string(&first().message).unwrap())
+    );
+    assert!(matches!(accept(&*store, first()).await, SubmissionOutcome::Before(before) if before.id.as_u128() == 1));
     let other = NewMessage { key: Some(key("k", "b")), ..message(2, "a@example.org") };
-    assert_eq!(accept(&*store, other).await, Accepted::KeyReused);
-    assert_eq!(store.replayed("sender", &key("k", "b")).await.unwrap(), Some(Accepted::KeyReused));
+    assert_eq!(accept(&*store, other).await, SubmissionOutcome::KeyReused);
+    assert_eq!(store.replayed("sender", &key("k", "b")).await.unwrap(), Some(SubmissionOutcome::KeyReused));
     assert_eq!(store.replayed("another client", &key("k", "a")).await.unwrap(), None);
     let same = |again| NewMessage {
         allow_duplicate: again,
         message: mailwright::model::Message { id: uuid::Uuid::from_u128(3), ..message(1, "A@example.org").message },
         ..message(1, "a@example.org")
     };
-    assert_eq!(accept(&*store, same(false)).await, Accepted::DocumentSent(uuid::Uuid::from_u128(1)));
-    assert!(matches!(accept(&*store, same(true)).await, Accepted::Now(_)));
+    assert_eq!(accept(&*store, same(false)).await, SubmissionOutcome::DocumentSent(uuid::Uuid::from_u128(1)));
+    assert!(matches!(accept(&*store, same(true)).await, SubmissionOutcome::Now(_)));
 
     // A claimed message is handed out once; a released one, again.
     let claim = store.claim(&lane(), now, 10).await.unwrap();
@@ -454,10 +460,10 @@ async fn delivers(open: impl Fn() -> Box<dyn Store>) {
     assert!(store.message(ids[0]).await.unwrap().is_none() && store.content(ids[0]).await.unwrap().is_none());
     assert!(store.message(ids[1]).await.unwrap().is_some());
     // A key lives on, with its answer, until its own time is over.
-    assert!(matches!(accept(&*store, first()).await, Accepted::Before(before) if before.id == ids[0]));
+    assert!(matches!(accept(&*store, first()).await, SubmissionOutcome::Before(before) if before.id == ids[0]));
     let before = store.replayed("sender", &key("k", "a")).await.unwrap();
-    assert!(matches!(before, Some(Accepted::Before(before)) if before.status == Status::Delivered));
-    assert_eq!(store.replayed("sender", &key("k", "b")).await.unwrap(), Some(Accepted::KeyReused));
+    assert!(matches!(before, Some(SubmissionOutcome::Before(before)) if before.status == Status::Delivered));
+    assert_eq!(store.replayed("sender", &key("k", "b")).await.unwrap(), Some(SubmissionOutcome::KeyReused));
     store.purge(cutoffs(at(-10_000), Timestamp::MAX)).await.unwrap();
     assert_eq!(store.replayed("sender", &key("k", "a")).await.unwrap(), None);
 }
@@ -551,10 +557,10 @@ async fn accepts_many(store: &dyn Store) {
         message(4, "a@example.org"),
     ];
     let accepted = store.accept(new).await.unwrap();
-    assert!(matches!(&accepted[0], Accepted::Now(_)));
-    assert!(matches!(&accepted[1], Accepted::Before(before) if before.id == Uuid::from_u128(1)), "by its key");
-    assert_eq!(accepted[2..4], [Accepted::KeyReused, Accepted::DocumentSent(Uuid::from_u128(1))]);
-    assert!(matches!(&accepted[4], Accepted::Now(_)), "those before it do not matter");
+    assert!(matches!(&accepted[0], SubmissionOutcome::Now(_)));
+    assert!(matches!(&accepted[1], SubmissionOutcome::Before(before) if before.id == Uuid::from_u128(1)), "by its key");
+    assert_eq!(accepted[2..4], [SubmissionOutcome::KeyReused, SubmissionOutcome::DocumentSent(Uuid::from_u128(1))]);
+    assert!(matches!(&accepted[4], SubmissionOutcome::Now(_)), "those before it do not matter");
     let ids = |found: Vec<(u64, mailwright::model::Message)>| {
         found.iter().map(|(_, message)| message.id.as_u128()).collect::<Vec<_>>()
     };
@@ -930,10 +936,10 @@ async fn a_document_with_many_messages_costs_one_look_a_recipient() {
     };
     for number in 1..=300 {
         let taken = accept(&store, of_one(number, &format!("c{number}@example.org"), false)).await;
-        assert!(matches!(taken, Accepted::Now(_)), "another recipient");
+        assert!(matches!(taken, SubmissionOutcome::Now(_)), "another recipient");
     }
     let refused = accept(&store, of_one(900, "C17@example.org", false)).await;
-    assert_eq!(refused, Accepted::DocumentSent(Uuid::from_u128(17)));
+    assert_eq!(refused, SubmissionOutcome::DocumentSent(Uuid::from_u128(17)));
     // A message that failed for the recipient does not count; sent again, it counts once more.
     let change = |status: Status, recipient: &'static str| {
         let change = move |mut message: mailwright::model::Message| {
@@ -944,9 +950,9 @@ async fn a_document_with_many_messages_costs_one_look_a_recipient() {
         store.change(Uuid::from_u128(17), false, Box::new(change))
     };
     change(Status::Failed, "failed").await.unwrap().unwrap().unwrap();
-    assert!(matches!(accept(&store, of_one(901, "c17@example.org", false)).await, Accepted::Now(_)));
+    assert!(matches!(accept(&store, of_one(901, "c17@example.org", false)).await, SubmissionOutcome::Now(_)));
     change(Status::Queued, "waiting").await.unwrap().unwrap().unwrap();
-    assert!(matches!(accept(&store, of_one(902, "c17@example.org", false)).await, Accepted::DocumentSent(_)));
+    assert!(matches!(accept(&store, of_one(902, "c17@example.org", false)).await, SubmissionOutcome::DocumentSent(_)));
     let steps: Vec<String> = rusqlite::Connection::open(&path)
         .unwrap()
         .prepare("EXPLAIN QUERY PLAN SELECT message FROM document_recipient WHERE document_type = 'a' AND document_number = 'b' AND company = 'c' AND address = 'd' ORDER BY message DESC LIMIT 1")

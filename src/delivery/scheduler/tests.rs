@@ -67,7 +67,7 @@ struct Simulation {
     scheduler: Scheduler,
     now: Timestamp,
     instant: Instant,
-    /// The messages in the store: the queue of each, and when it is due.
+    /// The messages in the store: the lane of each, and when it is due.
     stored: Vec<(Lane, Timestamp)>,
     in_flight: Vec<(ProfileName, u64, Lane)>,
     /// Workers that wait for a connection.

@@ -19,7 +19,7 @@ use crate::{
     },
     store::{
         StoreError,
-        outbox::{Accepted, IdempotencyKey, NewMessage},
+        outbox::{IdempotencyKey, NewMessage, SubmissionOutcome},
     },
 };
 pub(super) use content::malformed;
@@ -69,8 +69,8 @@ impl Service {
     ) -> Result<Option<SubmissionReceipt>, HttpProblem> {
         let Some(key) = key else { return Ok(None) };
         match self.store.replayed(&caller.owner, key).await? {
-            Some(Accepted::Before(message)) => SubmissionReceipt::replayed(&message).map(Some),
-            Some(Accepted::KeyReused) => Err(key_reused()),
+            Some(SubmissionOutcome::Before(message)) => SubmissionReceipt::replayed(&message).map(Some),
+            Some(SubmissionOutcome::KeyReused) => Err(key_reused()),
             _ => Ok(None),
         }
     }
@@ -138,16 +138,16 @@ impl Service {
         let accepted = self.store.accept(vec![new]).await;
         drop(moment);
         match accepted?.pop() {
-            Some(Accepted::Now(document)) => {
+            Some(SubmissionOutcome::Now(document)) => {
                 let labels = [("profile", self.delivery.labels().label(name))];
                 metrics::counter!("mailwright_messages_accepted_total", &labels).increment(1);
                 tracing::info!(message_id = %id, company = %company, function = %function, profile = %name, by = caller.name, size, recipients, "message accepted");
                 self.delivery.message_due(company, function, now);
                 Ok(SubmissionReceipt { id, document, is_replayed: false })
             }
-            Some(Accepted::Before(message)) => SubmissionReceipt::replayed(&message),
-            Some(Accepted::KeyReused) => Err(key_reused()),
-            Some(Accepted::DocumentSent(earlier)) => Err(document_already_sent(earlier)),
+            Some(SubmissionOutcome::Before(message)) => SubmissionReceipt::replayed(&message),
+            Some(SubmissionOutcome::KeyReused) => Err(key_reused()),
+            Some(SubmissionOutcome::DocumentSent(earlier)) => Err(document_already_sent(earlier)),
             None => Err(StoreError::Database("the store gave no outcome for the message".to_owned()).into()),
         }
     }

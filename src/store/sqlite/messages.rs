@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params, types::Value};
 use uuid::Uuid;
 
 use super::{
-    SqliteStore, append, document, events::insert_event, failed, mailbox_usage::minute_of, number, queues::find_lane,
+    SqliteStore, append, document, events::insert_event, failed, lanes::find_lane, mailbox_usage::minute_of, number,
     records, text,
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     },
     store::{
         AuditEvent, StoreError,
-        outbox::{Accepted, Event, IdempotencyKey, Messages, NewMessage, PurgeCutoffs, Search, Settled},
+        outbox::{Event, IdempotencyKey, Messages, NewMessage, PurgeCutoffs, Search, Settled, SubmissionOutcome},
     },
 };
 
@@ -26,7 +26,7 @@ const PURGED_AT_ONCE: u32 = 500;
 
 #[async_trait]
 impl Messages for SqliteStore {
-    async fn accept(&self, new: Vec<NewMessage>) -> Result<Vec<Accepted>, StoreError> {
+    async fn accept(&self, new: Vec<NewMessage>) -> Result<Vec<SubmissionOutcome>, StoreError> {
         // Written out before the writer's turn: others wait for that.
         let records: Vec<String> = new.iter().map(|new| text(&new.message)).collect::<Result<_, _>>()?;
         self.write_plainly(move |connection| {
@@ -35,7 +35,7 @@ impl Messages for SqliteStore {
         .await
     }
 
-    async fn replayed(&self, sender: &str, key: &IdempotencyKey) -> Result<Option<Accepted>, StoreError> {
+    async fn replayed(&self, sender: &str, key: &IdempotencyKey) -> Result<Option<SubmissionOutcome>, StoreError> {
         let (sender, key) = (sender.to_owned(), key.clone());
         self.read(move |connection| replayed(connection, &sender, &key)).await
     }
@@ -197,7 +197,11 @@ pub(super) fn find(connection: &Connection, id: &str) -> Result<Option<(i64, Mes
     found.map(|(number, record)| Ok((number, document(&record)?))).transpose()
 }
 
-fn replayed(connection: &Connection, sender: &str, key: &IdempotencyKey) -> Result<Option<Accepted>, StoreError> {
+fn replayed(
+    connection: &Connection,
+    sender: &str,
+    key: &IdempotencyKey,
+) -> Result<Option<SubmissionOutcome>, StoreError> {
     let found: Option<(String, String, Option<String>)> = connection
         .prepare_cached("SELECT digest, message, answer FROM idempotency WHERE sender = ?1 AND key = ?2")
         .and_then(|mut statement| {
@@ -207,17 +211,17 @@ fn replayed(connection: &Connection, sender: &str, key: &IdempotencyKey) -> Resu
         .map_err(failed)?;
     let Some((digest, message, answer)) = found else { return Ok(None) };
     if digest != key.digest.as_str() {
-        return Ok(Some(Accepted::KeyReused));
+        return Ok(Some(SubmissionOutcome::KeyReused));
     }
     let message = match (find(connection, &message)?, answer) {
         (Some((_, message)), _) => message,
         (None, Some(answer)) => document(&answer)?,
         (None, None) => return Err(StoreError::Corrupt(format!("the answer under a key, message {message}"))),
     };
-    Ok(Some(Accepted::Before(Box::new(message))))
+    Ok(Some(SubmissionOutcome::Before(Box::new(message))))
 }
 
-fn accept(connection: &Connection, new: &NewMessage, record: String) -> Result<Accepted, StoreError> {
+fn accept(connection: &Connection, new: &NewMessage, record: String) -> Result<SubmissionOutcome, StoreError> {
     let message = &new.message;
     if let Some(key) = &new.key
         && let Some(before) = replayed(connection, &message.owner, key)?
@@ -227,7 +231,7 @@ fn accept(connection: &Connection, new: &NewMessage, record: String) -> Result<A
     if !new.allow_duplicate
         && let Some(sent) = sent_before(connection, message)?
     {
-        return Ok(Accepted::DocumentSent(sent));
+        return Ok(SubmissionOutcome::DocumentSent(sent));
     }
     let lane = Lane { company: message.company.clone(), function: message.function };
     let (lane, (paused_since, paused_total)) = if let Some(found) = find_lane(connection, &lane)? {
@@ -274,7 +278,7 @@ fn accept(connection: &Connection, new: &NewMessage, record: String) -> Result<A
             })
             .map_err(failed)?;
     }
-    Ok(Accepted::Now(record))
+    Ok(SubmissionOutcome::Now(record))
 }
 
 /// Returns a message that carries the same document of the same company to one of the same recipients. Each recipient costs

@@ -1,4 +1,7 @@
-//! Queues of the outbox in `SQLite`: the owner of delivery, lanes and claims.
+//! Lanes of the outbox in `SQLite`: the owner of delivery, claims, and the attempts that claimed messages begin and settle.
+//!
+//! Claims are in memory: they end with the process. The owner is in the database: [`begin`](Lanes::begin) and
+//! [`settle`](Lanes::settle) compare it in their transaction.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -19,7 +22,7 @@ use crate::{
     model::{Lane, Message},
     store::{
         StoreError,
-        outbox::{Begun, Claim, Claimed, DeliveryOwner, Event, LaneBacklog, LaneState, Queues, Settled},
+        outbox::{Begun, Claim, Claimed, DeliveryOwner, Event, LaneBacklog, LaneState, Lanes, Settled},
     },
     sync::Mutex,
 };
@@ -36,7 +39,7 @@ impl SqliteStore {
 }
 
 #[async_trait]
-impl Queues for SqliteStore {
+impl Lanes for SqliteStore {
     async fn acquire_delivery(&self, instance: Uuid) -> Result<DeliveryOwner, StoreError> {
         self.write_plainly(move |connection| {
             let current = value::<DeliveryOwner>(connection, OWNER)?;
