@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::support::repository::{PROGRAM, TestRepository, run_command};
+use crate::support::repository::{PROGRAM, TestRepository, run_command, send_arguments};
 
 /// The commands that are measured. `ID` is the id of a message.
 const COMMANDS: &[&[&str]] = &[
@@ -67,22 +67,11 @@ fn repository_with_mail() -> (TestRepository, String) {
     repo.run(&["outbox", "hold", "dev", "--company", "EDU1", "--reason", hold]).code(0);
     repo.run(&["token", "create", "dev", "--name", "pipeline of the accounting department", "--role", "viewer"])
         .code(0);
-    let sent = repo.run(&[
-        "send",
+    let sent = repo.run(&send_arguments(
         "dev",
-        "--company",
-        "EDU1",
-        "--function",
-        "default",
-        "--to",
         "a.customer.with.a.long.name@accounts.example.com",
-        "--subject",
-        "A subject that is also rather long, with several words in it",
-        "--text",
-        "hello",
-        "--format",
-        "json",
-    ]);
+        &["--subject", "A subject that is also rather long, with several words in it", "--format", "json"],
+    ));
     let id = sent.code(0).json()["id"].as_str().unwrap().to_owned();
     (repo, id)
 }
@@ -143,18 +132,7 @@ fn a_short_id_is_shown_and_accepted() {
         let shown = repo.run(&["outbox", "show", "dev", &text]).code(0).stdout;
         assert!(shown.contains(&format!("message    {id}")), "{text}: {shown}");
     }
-    let other = repo.run(&[
-        "send",
-        "dev",
-        "--company",
-        "EDU1",
-        "--function",
-        "default",
-        "--to",
-        "b@example.com",
-        "--text",
-        "x",
-    ]);
+    let other = repo.run(&send_arguments("dev", "b@example.com", &[]));
     let other = other.code(0).stdout.split(' ').next().unwrap().to_owned();
     let common: String =
         id.chars().zip(other.chars()).take_while(|(one, two)| one == two).map(|(one, _)| one).collect();

@@ -10,7 +10,7 @@ use crate::{
     mail_service::{DEADLINES, MailService, QUICK, environment},
     support::{
         repository::TestRepository,
-        sandbox::{DIRECT, Sandbox, TENANT, direct, good},
+        sandbox::{DIRECT, Sandbox, TENANT, good},
     },
 };
 
@@ -51,14 +51,10 @@ fn token_binding(sandbox: &Sandbox, more: &str) -> String {
 
 /// The same, with the option that `option` makes of the file, and nothing applied. The `others` are trusted as well.
 fn start_with_token_file(sandbox: &Sandbox, others: &[&Sandbox], option: impl Fn(&str) -> String) -> MailService {
-    let repo = TestRepository::examples();
-    for old in ["environments", "secrets/prod", "secrets/dev/relay", "secrets/dev/documents"] {
-        drop(std::fs::remove_dir_all(repo.path(old)));
-    }
+    let repo = TestRepository::without_profiles();
     environment(&repo, QUICK);
     let mut service = MailService { repo };
-    let mut profile = direct();
-    profile["functions"] = json!(["default"]);
+    let mut profile = crate::graph::profile();
     profile["provider"]["microsoft-graph-direct"]["credential"] = json!({ "federatedTokenFile": file(&service) });
     let text = profile.to_string().replace("HERE", &sandbox.running.address);
     service.repo.write("environments/dev/profiles/documents.json", text);

@@ -29,9 +29,22 @@ use crate::{
 
 /// A service whose one profile sends by Graph of a sandbox.
 pub(crate) fn start_service(sandbox: &Sandbox, delivery: &str) -> MailService {
+    post_with(sandbox, delivery, &profile(), "documents/secret", SECRET)
+}
+
+/// The same, with a certificate and its key as the credential.
+pub(crate) fn start_with_certificate(sandbox: &Sandbox, pem: &str) -> MailService {
+    let mut profile = profile();
+    profile["provider"]["microsoft-graph-direct"]["credential"] =
+        json!({ "certificate": { "secret": "documents/key" } });
+    post_with(sandbox, QUICK, &profile, "documents/key", pem)
+}
+
+/// A profile that sends by Graph for the function `default`.
+pub(crate) fn profile() -> Value {
     let mut profile = direct();
     profile["functions"] = json!(["default"]);
-    post_with(sandbox, delivery, &profile, "documents/secret", SECRET)
+    profile
 }
 
 pub(crate) fn post_with(sandbox: &Sandbox, delivery: &str, profile: &Value, secret: &str, value: &str) -> MailService {
@@ -47,10 +60,7 @@ pub(crate) fn post_trusting(
     value: &str,
     trusted: &str,
 ) -> MailService {
-    let repo = TestRepository::examples();
-    for old in ["environments", "secrets/prod", "secrets/dev/relay", "secrets/dev/documents"] {
-        drop(std::fs::remove_dir_all(repo.path(old)));
-    }
+    let repo = TestRepository::without_profiles();
     crate::mail_service::environment(&repo, delivery);
     let text = profile
         .to_string()
@@ -589,14 +599,10 @@ fn a_draft_that_was_not_sent_is_removed_and_a_later_piece_may_be_lost() {
 #[test]
 fn a_certificate_sends_as_well_as_a_secret() {
     let signing = SigningCertificate::new();
-    let (mut scenario, mut profile) = (good(), direct());
+    let mut scenario = good();
     scenario["tenants"][0]["applications"][0]["certificates"] = json!([{ "pem": signing.certificate }]);
-    profile["functions"] = json!(["default"]);
-    profile["provider"]["microsoft-graph-direct"]["credential"] =
-        json!({ "certificate": { "secret": "documents/key" } });
     let sandbox = Sandbox::start(scenario);
-    let both = format!("{}{}", signing.certificate, signing.key);
-    let service = post_with(&sandbox, QUICK, &profile, "documents/key", &both);
+    let service = start_with_certificate(&sandbox, &signing.pem());
     let id = service.send(json!({}));
     service.wait(&id, "delivered");
     assert_eq!(mails(&sandbox).len(), 1);
@@ -689,8 +695,7 @@ impl Hostile {
 #[test]
 fn a_hostile_graph_gets_no_message_twice_and_discloses_no_token() {
     let (sandbox, graph) = (Sandbox::start(good()), Hostile::start());
-    let mut profile = direct();
-    profile["functions"] = json!(["default"]);
+    let mut profile = profile();
     let cloud = json!({ "custom": { "signIn": graph.address, "graph": graph.address } });
     profile["provider"]["microsoft-graph-direct"]["cloud"] = cloud;
     let service = post_trusting(&sandbox, QUICK, &profile, "documents/secret", SECRET, &graph.certificate);

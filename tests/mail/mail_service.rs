@@ -25,6 +25,9 @@ pub(crate) const QUICK: &str = "  retry: { first: 1s, longest: 2s }\n";
 pub(crate) const DEADLINES: [&str; 4] =
     ["--delivery-deadlines", "connect=2,command=2,data=2,dot=3", "--probe-after", "1"];
 
+/// The login of the profile `relay`, if it has one.
+pub(crate) const LOGIN: &str = "    username: mailer\n    password: { secret: relay/login }\n";
+
 /// A service, and its repository.
 pub(crate) struct MailService {
     pub(crate) repo: TestRepository,
@@ -49,17 +52,18 @@ impl MailService {
 
     /// A service that logs in as `mailer`, or begins with STARTTLS, at a port of this machine.
     pub(crate) fn guarded(port: u16, delivery: &str, encryption: &str, logs_in: bool) -> Self {
-        let repo = TestRepository::examples();
-        for old in ["environments", "secrets/prod", "secrets/dev/relay", "secrets/dev/documents"] {
-            drop(std::fs::remove_dir_all(repo.path(old)));
-        }
+        Self::with_password(port, delivery, encryption, logs_in.then_some("right-password"))
+    }
+
+    /// A service that logs in as `mailer` with a password, if there is one.
+    pub(crate) fn with_password(port: u16, delivery: &str, encryption: &str, password: Option<&str>) -> Self {
+        let repo = TestRepository::without_profiles();
         environment(&repo, delivery);
-        let login = "    username: mailer\n    password: { secret: relay/login }\n";
-        relay(&repo, "relay", port, if logs_in { login } else { "" }, "");
+        relay(&repo, "relay", port, if password.is_some() { LOGIN } else { "" }, "");
         let path = "environments/dev/profiles/relay.yaml";
         repo.write(path, repo.read(path).replace("encryption: none", &format!("encryption: {encryption}")));
-        if logs_in {
-            repo.pipe(&["secrets", "set", "dev", "relay/login"], b"right-password").code(0);
+        if let Some(password) = password {
+            repo.pipe(&["secrets", "set", "dev", "relay/login"], password.as_bytes()).code(0);
         }
         let mut service = Self { repo };
         service.repo.serve_with(&[&["--demo"], &DEADLINES[..]].concat());
@@ -158,6 +162,19 @@ impl MailService {
 
     pub(crate) fn act(&self, id: &str, action: &str) -> HttpResponse {
         self.repo.http("POST", &format!("/v1/messages/{id}/{action}"), &[], b"null")
+    }
+
+    /// Waits until the service has logged a line with a text, and returns the line.
+    pub(crate) fn wait_logged(&self, text: &str) -> String {
+        let until = Instant::now() + Duration::from_secs(40);
+        loop {
+            let log = self.repo.service.as_ref().unwrap().log.lock().unwrap().clone();
+            if let Some(line) = log.lines().find(|line| line.contains(text)) {
+                return line.to_owned();
+            }
+            assert!(Instant::now() < until, "waited for `{text}` in the log:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// The end of the service's log, for a test that failed.

@@ -12,7 +12,7 @@ use crate::{
     graph::post_with,
     mail_service::{MailService, QUICK, count},
     sink::Sink,
-    support::sandbox::{SECRET, Sandbox, direct, good},
+    support::sandbox::{SECRET, Sandbox, good},
 };
 
 /// The number of submissions at once.
@@ -107,8 +107,7 @@ fn large_messages_by_graph_stay_within_the_memory_limit() {
     let mut scenario = good();
     scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadWrite"]);
     let sandbox = Sandbox::start(scenario);
-    let mut profile = direct();
-    profile["functions"] = json!(["default"]);
+    let mut profile = crate::graph::profile();
     profile["limits"] = json!({ "messageSize": 60_000_000 });
     let service = post_with(&sandbox, QUICK, &profile, "documents/secret", SECRET);
     let whole = whole();

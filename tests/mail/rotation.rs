@@ -8,29 +8,16 @@ use serde_json::{Value, json};
 use crate::{
     graph,
     login::events,
-    mail_service::{DEADLINES, MailService, QUICK, count, environment, relay},
+    mail_service::{LOGIN, MailService, QUICK, count, relay},
     sink::{Action, Sink},
-    support::{
-        repository::TestRepository,
-        sandbox::{SECRET, Sandbox, SigningCertificate, direct, good},
-    },
+    support::sandbox::{SECRET, Sandbox, SigningCertificate, good},
 };
 
 const OLD: &str = "Canary-Old-q81Xw7Pd";
 const NEW: &str = "Canary-New-z55Tb2Kf";
 
 fn start_service(sink: &Sink) -> MailService {
-    let repo = TestRepository::examples();
-    for old in ["environments", "secrets/prod", "secrets/dev/relay", "secrets/dev/documents"] {
-        drop(std::fs::remove_dir_all(repo.path(old)));
-    }
-    environment(&repo, QUICK);
-    relay(&repo, "relay", sink.port, "    username: mailer\n    password: { secret: relay/login }\n", "");
-    repo.pipe(&["secrets", "set", "dev", "relay/login"], OLD.as_bytes()).code(0);
-    let mut service = MailService { repo };
-    service.repo.serve_with(&[&["--demo"], &DEADLINES[..]].concat());
-    service.apply();
-    service
+    MailService::with_password(sink.port, QUICK, "none", Some(OLD))
 }
 
 /// Stages the next value, and applies it.
@@ -108,13 +95,7 @@ fn the_next_value_is_used_once_it_is_accepted() {
     assert!(sink.logins()[before..].iter().all(|(password, _)| password == NEW), "{:?}", &sink.logins()[before..]);
 
     // A change that has nothing to do with it does not start it again.
-    relay(
-        &service.repo,
-        "relay",
-        sink.port,
-        "    username: mailer\n    password: { secret: relay/login }\n",
-        "description: another\n",
-    );
+    relay(&service.repo, "relay", sink.port, LOGIN, "description: another\n");
     service.apply();
     send_all(&service, 1);
     assert_eq!(rotation_events(&service), ["rotated"]);
@@ -255,7 +236,7 @@ fn profiles_with_one_login_share_its_state() {
     for name in ["edu1", "edu2"] {
         let functions = if name == "edu1" { "all-reports" } else { "document-quality" };
         let own = format!("functions: [{functions}]\nappliesTo: system-wide\n");
-        relay(&service.repo, name, sink.port, "    username: mailer\n    password: { secret: relay/login }\n", &own);
+        relay(&service.repo, name, sink.port, LOGIN, &own);
     }
     service.repo.pipe(&["secrets", "rotate", "dev", "relay/login"], NEW.as_bytes()).code(0);
     service.apply();
@@ -304,9 +285,7 @@ fn an_applications_secret_is_rotated_and_its_end_is_listed() {
         .unwrap()
         .push(json!({ "value": NEXT, "name": "next", "expires": "2031-01-02T00:00:00Z" }));
     let sandbox = Sandbox::start(scenario);
-    let mut profile = direct();
-    profile["functions"] = json!(["default"]);
-    let service = graph::post_with(&sandbox, QUICK, &profile, "documents/secret", SECRET);
+    let service = graph::start_service(&sandbox, QUICK);
     send_all(&service, 1);
     service.repo.run(&["verify", "dev"]);
     let expiring = || service.repo.run(&["secrets", "expiring", "--format", "json"]).code(0).json();
@@ -354,9 +333,7 @@ fn the_status_shows_what_ends_soon_and_what_was_verified() {
     scenario["tenants"][0]["applications"][0]["secrets"] =
         json!([{ "value": SECRET, "name": "current", "expires": ends.to_string() }]);
     let sandbox = Sandbox::start(scenario);
-    let mut profile = direct();
-    profile["functions"] = json!(["default"]);
-    let service = graph::post_with(&sandbox, QUICK, &profile, "documents/secret", SECRET);
+    let service = graph::start_service(&sandbox, QUICK);
     send_all(&service, 1);
     service.repo.run(&["verify", "dev"]);
     let text = service.repo.run(&["status", "dev"]).code(0).stdout;
@@ -375,11 +352,7 @@ fn the_status_shows_what_ends_soon_and_what_was_verified() {
 /// A sandbox whose application knows these certificates, and a service that sends by the first one.
 fn by_certificate(known: &[&SigningCertificate], first: &SigningCertificate) -> (Sandbox, MailService) {
     let sandbox = Sandbox::start(registered(known));
-    let mut profile = direct();
-    profile["functions"] = json!(["default"]);
-    profile["provider"]["microsoft-graph-direct"]["credential"] =
-        json!({ "certificate": { "secret": "documents/key" } });
-    let service = graph::post_with(&sandbox, QUICK, &profile, "documents/key", &pem(first));
+    let service = graph::start_with_certificate(&sandbox, &first.pem());
     send_all(&service, 1);
     (sandbox, service)
 }
@@ -389,10 +362,6 @@ fn registered(certificates: &[&SigningCertificate]) -> Value {
     let pems: Vec<Value> = certificates.iter().map(|known| json!({ "pem": known.certificate })).collect();
     scenario["tenants"][0]["applications"][0]["certificates"] = json!(pems);
     scenario
-}
-
-fn pem(signing: &SigningCertificate) -> String {
-    format!("{}{}", signing.certificate, signing.key)
 }
 
 fn stage_certificate(service: &MailService, value: &str, more: &[&str]) {
@@ -410,7 +379,7 @@ fn stage_certificate(service: &MailService, value: &str, more: &[&str]) {
 fn a_next_certificate_is_tried_first_and_used_from_then_on() {
     let (old, new) = (SigningCertificate::new(), SigningCertificate::new());
     let (sandbox, mut service) = by_certificate(&[&old, &new], &old);
-    stage_certificate(&service, &pem(&new), &[]);
+    stage_certificate(&service, &new.pem(), &[]);
     service.wait_outbox("the promotion", |outbox| has_state(outbox, "promoted"));
     assert_eq!(rotation_events(&service), ["rotated"]);
     // The registration forgets the old one. Nothing but the new one can sign in now, also after a restart.
@@ -436,7 +405,7 @@ fn while_a_next_certificate_is_refused_the_current_one_signs() {
     let (old, new) = (SigningCertificate::new(), SigningCertificate::new());
     let (sandbox, service) = by_certificate(&[&old], &old);
     // It has not been uploaded yet.
-    stage_certificate(&service, &pem(&new), &[]);
+    stage_certificate(&service, &new.pem(), &[]);
     let outbox = service.wait_outbox("the refusal", |outbox| has_state(outbox, "refused"));
     assert!(outbox["rotations"][0]["reason"].as_str().unwrap().contains("700027"), "{outbox:#}");
     send_all(&service, 10);
@@ -477,7 +446,7 @@ fn a_next_certificate_without_its_key_changes_nothing() {
     assert!(service.repo.run(&["plan", "dev"]).code(0).stdout.contains("No changes."));
     send_all(&service, 2);
     assert_eq!((&service.outbox()["suspended"], rotation_events(&service)), (&json!([]), Vec::new()));
-    stage_certificate(&service, &pem(&new), &[]);
+    stage_certificate(&service, &new.pem(), &[]);
     service.wait_outbox("the promotion", |outbox| has_state(outbox, "promoted"));
     send_all(&service, 1);
 }

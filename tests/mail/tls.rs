@@ -13,10 +13,7 @@ use crate::{
 };
 
 fn start_service(postfix: &Postfix, port: u16, encryption: &str) -> MailService {
-    let repo = TestRepository::examples();
-    for old in ["environments", "secrets/prod", "secrets/dev/relay", "secrets/dev/documents"] {
-        drop(std::fs::remove_dir_all(repo.path(old)));
-    }
+    let repo = TestRepository::without_profiles();
     crate::mail_service::environment(&repo, QUICK);
     repo.write(
         "environments/dev/profiles/relay.yaml",

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     mail_service::{MailService, QUICK},
     sink::{Action, Sink},
+    support::repository::send_arguments,
 };
 
 /// Returns the group of a reason.
@@ -108,21 +109,7 @@ fn held_mail_needs_an_operator_and_can_be_listed() {
     let refused = service.repo.http("GET", "/v1/messages?reason=held&status=failed", &[], b"");
     assert_eq!(refused.status, 400, "{}", refused.body);
 
-    let sent = service.repo.run(&[
-        "send",
-        "dev",
-        "--company",
-        "EDU1",
-        "--function",
-        "default",
-        "--to",
-        "a@example.org",
-        "--text",
-        "x",
-        "--wait",
-        "--timeout",
-        "1",
-    ]);
+    let sent = service.repo.run(&send_arguments("dev", "a@example.org", &["--wait", "--timeout", "1"]));
     let sent = sent.code(4);
     assert!(
         sent.stderr.contains("is still queued after 1 s: held by first-admin: wrong price list"),

@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::{
     mail_service::{MailService, QUICK},
     sink::{Action, Sink},
+    support::repository::{run_command, send_arguments},
 };
 
 #[test]
@@ -92,22 +93,9 @@ fn a_sender_gets_an_answer_about_its_own_mail_only() {
     let run = |arguments: &[&str]| {
         let mut command = service.repo.command(arguments);
         command.env("MAILWRIGHT_TOKEN", &token);
-        crate::support::repository::run_command(command)
+        run_command(command)
     };
-    let sent = run(&[
-        "send",
-        "dev",
-        "--company",
-        "EDU1",
-        "--function",
-        "default",
-        "--to",
-        "own@example.org",
-        "--text",
-        "x",
-        "--format",
-        "json",
-    ]);
+    let sent = run(&send_arguments("dev", "own@example.org", &["--format", "json"]));
     let own = sent.code(0).json()["id"].as_str().unwrap().to_owned();
     service.wait_until(&own, "an attempt", |message| message["attempts"] == 1);
     let answer = run(&["why", "dev", "--message", &own]).code(0).stdout;

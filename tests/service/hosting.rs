@@ -10,7 +10,7 @@ use std::{
 
 use crate::support::{
     host_process::HostProcess,
-    repository::{CommandOutput, SMALL_PROFILE, TestRepository, run_command},
+    repository::{CommandOutput, SMALL_PROFILE, TestRepository, run_command, send_arguments},
     tools::tool,
 };
 use serde_json::{Value, json};
@@ -276,22 +276,7 @@ fn every_command_works_through_a_path() {
     assert!(verified.json()["profiles"][0]["profile"] == "relay", "{}", verified.stdout);
     assert!(run(&["history", "acme"]).contains('1'));
     run(&["blame", "acme", "relay"]);
-    let sent = run(&[
-        "send",
-        "acme",
-        "--company",
-        "EDU1",
-        "--function",
-        "default",
-        "--to",
-        "ann@example.com",
-        "--subject",
-        "x",
-        "--text",
-        "y",
-        "--format",
-        "json",
-    ]);
+    let sent = run(&send_arguments("acme", "ann@example.com", &["--subject", "x", "--format", "json"]));
     let id = sent.parse::<Value>().unwrap()["id"].as_str().unwrap().to_owned();
     run(&["outbox", "status", "acme"]);
     run(&["outbox", "show", "acme", &id]);

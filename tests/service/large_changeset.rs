@@ -9,10 +9,7 @@ const PROFILES: usize = 1140;
 
 /// A service, and files of more than 32 MiB.
 fn create_repo() -> TestRepository {
-    let repo = TestRepository::examples();
-    for old in ["environments", "secrets/prod", "secrets/dev/relay", "secrets/dev/documents"] {
-        drop(std::fs::remove_dir_all(repo.path(old)));
-    }
+    let repo = TestRepository::without_profiles();
     repo.write("environments/dev/environment.yaml", "companies: [EDU1]\n");
     let service = ServiceIdentity::demo().unwrap().recipient();
     let recipients = Recipients::parse(&service, &age::NoCallbacks).unwrap();

@@ -124,6 +124,16 @@ impl TestRepository {
         repo
     }
 
+    /// The example repository without its profiles and their secrets. The recipients and the identity of `dev` are left.
+    pub(crate) fn without_profiles() -> Self {
+        let repo = Self::examples();
+        for old in ["environments", "secrets/prod", "secrets/dev/relay", "secrets/dev/documents"] {
+            // An example that is gone is not missed.
+            drop(fs::remove_dir_all(repo.path(old)));
+        }
+        repo
+    }
+
     /// A repository with one environment `dev` and one profile that serves everything, without secrets.
     pub(crate) fn small() -> Self {
         let repo = Self::empty();
@@ -368,6 +378,12 @@ pub(crate) fn clear_environment(command: &mut Command) {
         command.env_remove(name);
     }
     command.env_remove("NO_COLOR").env("GIT_CEILING_DIRECTORIES", std::env::temp_dir());
+}
+
+/// Returns the arguments of `send` for a text of the company EDU1 and the function `default`; `more` is appended.
+pub(crate) fn send_arguments<'a>(environment: &'a str, to: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let arguments = ["send", environment, "--company", "EDU1", "--function", "default", "--to", to, "--text", "x"];
+    [&arguments[..], more].concat()
 }
 
 pub(crate) fn run_command(mut command: Command) -> CommandOutput {

@@ -356,6 +356,11 @@ impl SigningCertificate {
         });
         Self { certificate, key, thumbprint }
     }
+
+    /// Returns the certificate and its key in one PEM file.
+    pub(crate) fn pem(&self) -> String {
+        format!("{}{}", self.certificate, self.key)
+    }
 }
 
 fn put(document: &mut Value, pointer: &str, value: Value) {
