@@ -7,8 +7,8 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
-        args::environments::EnvironmentsArgs,
+        CliError, Context, ErrorFormat, Exit, Runnable,
+        args::fleet::FleetArgs,
         environment::{self, Environment},
         fleet::Fleet,
         ui::{
@@ -39,29 +39,24 @@ use crate::{
     written. Of several, those with trouble are last.")]
 pub(crate) struct Status {
     #[command(flatten)]
-    environments: EnvironmentsArgs,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
-    #[command(flatten)]
-    service: ServiceArgs,
+    args: FleetArgs,
 }
 
 impl Runnable for Status {
     fn error_format(&self) -> ErrorFormat {
-        self.format.into()
+        self.args.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let labels = SummaryLabels { notable: ("trouble", "with trouble"), quiet: ("fine", "fine") };
-        let fleet = Fleet::from_args(context, &self.environments, &self.service)?;
-        fleet.run(context, self.format, &labels, |context, environment| self.status(context, environment))
+        let fleet = Fleet::from_args(context, &self.args.environments, &self.args.service)?;
+        fleet.run(context, self.args.format, &labels, |context, environment| self.status(context, environment))
     }
 }
 
 impl Status {
     fn status(&self, context: &Context, environment: &Environment) -> Result<Summary, CliError> {
-        let client = environment.client(context, &self.service)?;
+        let client = environment.client(context, &self.args.service)?;
         let (info, state, outbox, last, verified) = context.runtime()?.block_on(async {
             let state = environment::state(&client, &environment.name);
             tokio::join!(client.service(), state, client.outbox(), client.generations(None, 1), client.last_verified())

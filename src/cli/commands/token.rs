@@ -14,6 +14,7 @@ use crate::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
         args::{
             environments::{EnvironmentsArgs, SelectionArgs},
+            fleet::FleetArgs,
             service::{PLACEHOLDER, expand_environment},
             values::parse_duration,
         },
@@ -98,15 +99,7 @@ enum TokenCommand {
         service: ServiceArgs,
     },
     /// List the tokens, without their secrets
-    List {
-        #[command(flatten)]
-        environments: EnvironmentsArgs,
-        /// Output format
-        #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-        format: Format,
-        #[command(flatten)]
-        service: ServiceArgs,
-    },
+    List(FleetArgs),
     /// Confirm tokens that are suspended after a restore from a backup
     Confirm {
         /// Environment
@@ -148,7 +141,7 @@ impl Runnable for TokenArgs {
     fn error_format(&self) -> ErrorFormat {
         match &self.command {
             TokenCommand::Create { format, .. }
-            | TokenCommand::List { format, .. }
+            | TokenCommand::List(FleetArgs { format, .. })
             | TokenCommand::Confirm { format, .. }
             | TokenCommand::Revoke { format, .. } => (*format).into(),
         }
@@ -181,7 +174,7 @@ impl Runnable for TokenArgs {
                 let creation = Creation { wanted, out: out.as_deref(), format: *format, service };
                 creation.run(context, environments)
             }
-            TokenCommand::List { environments, format, service } => {
+            TokenCommand::List(FleetArgs { environments, format, service }) => {
                 let labels = SummaryLabels { notable: ("listed", "with tokens"), quiet: ("empty", "without tokens") };
                 let fleet = Fleet::from_args(context, environments, service)?;
                 fleet.run(context, *format, &labels, |context, environment| list(context, environment, service))

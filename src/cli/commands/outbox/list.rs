@@ -5,14 +5,14 @@ use jiff::Timestamp;
 use crate::{
     cli::{
         CliError,
-        args::{environment::EnvironmentArg, since::Since},
+        args::{environment::EnvironmentArg, since::Since, waiting::WaitFilter},
         environment,
         ui::{
             table::table,
             wording::{cut, format_time, short_ids},
         },
     },
-    model::{Message, Status, WaitReason},
+    model::{Message, Status},
 };
 
 /// Filters of a list of messages.
@@ -38,12 +38,8 @@ pub(super) struct List {
     /// `Message-ID` header
     #[arg(long, value_name = "ID")]
     message_id: Option<String>,
-    /// Profile: the one that sends queued messages now, or that was chosen for others
-    #[arg(long)]
-    profile: Option<String>,
-    /// Only queued messages that wait for this reason: suspended, no-sender, held, server-away, throttled or scheduled
-    #[arg(long)]
-    reason: Option<WaitReason>,
+    #[command(flatten)]
+    waiting: WaitFilter,
     /// Accepted since: 2h, 3d, 2026-11-23, or a time with its offset
     #[arg(long, value_name = "WHEN")]
     since: Option<Since>,
@@ -60,14 +56,12 @@ impl List {
     pub(super) fn query(&self, now: Timestamp) -> Result<Vec<(&'static str, String)>, CliError> {
         let mut query = vec![("limit", self.limit.to_string())];
         query.extend(self.status.map(|status| ("status", status.id().to_owned())));
-        query.extend(self.reason.map(|reason| ("reason", reason.id().to_owned())));
+        query.extend(self.waiting.reason.map(|reason| ("reason", reason.id().to_owned())));
         query.extend(self.since.map(|since| ("since", since.timestamp(now).to_string())));
         query.extend(self.before.map(|before| ("before", before.to_string())));
         query.extend(self.recipient.clone().map(|recipient| ("recipient", recipient)));
         query.extend(self.message_id.clone().map(|id| ("messageId", id)));
-        if let Some(profile) = &self.profile {
-            query.push(("profile", environment::profile_name(profile)?.to_string()));
-        }
+        query.extend(self.waiting.profile()?.map(|profile| ("profile", profile.to_string())));
         if let Some(company) = &self.company {
             query.push(("company", environment::company(company)?.to_string()));
         }

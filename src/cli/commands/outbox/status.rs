@@ -6,9 +6,8 @@ use crate::{
     api::messages::OutboxStatus,
     cli::{
         CliError, Context, Exit, Format,
-        args::{environment::EnvironmentArg, since::Since},
+        args::{environment::EnvironmentArg, since::Since, waiting::WaitFilter},
         commands::outbox::{Outbox, Target},
-        environment,
         signals::wait_for_stop,
         ui::{
             format::document_of,
@@ -17,7 +16,7 @@ use crate::{
         },
     },
     client::Client,
-    model::{Status as MessageStatus, WaitReason, rotation::Standing},
+    model::{Status as MessageStatus, rotation::Standing},
 };
 
 /// The time between two readings of `--follow`.
@@ -40,12 +39,8 @@ pub(super) struct Status {
     /// Only what needs an operator
     #[arg(long)]
     trouble: bool,
-    /// Only mail of this profile
-    #[arg(long)]
-    profile: Option<String>,
-    /// Only mail that waits for this reason: suspended, no-sender, held, server-away, throttled or scheduled
-    #[arg(long)]
-    reason: Option<WaitReason>,
+    #[command(flatten)]
+    waiting: WaitFilter,
     /// Only what began since then: 2h, 3d, 2026-11-23, or a time with its offset
     #[arg(long, value_name = "WHEN")]
     since: Option<Since>,
@@ -95,13 +90,13 @@ impl Status {
 
     /// Fetches the status, limited to what the options select.
     async fn fetch(&self, context: &Context, client: &Client) -> Result<OutboxStatus, CliError> {
-        let profile = self.profile.as_deref().map(environment::profile_name).transpose()?;
+        let profile = self.waiting.profile()?;
         let since = self.since.map(|since| since.timestamp(context.clock.now()));
         let mut status =
             if self.trouble { client.outbox_finished_within(RECENT).await? } else { client.outbox().await? };
         status.waiting.retain(|waiting| {
             (!self.trouble || waiting.needs_operator)
-                && self.reason.is_none_or(|reason| reason == waiting.reason)
+                && self.waiting.reason.is_none_or(|reason| reason == waiting.reason)
                 && profile.as_ref().is_none_or(|profile| waiting.profile.as_ref() == Some(profile))
                 && since.is_none_or(|since| waiting.since.or(waiting.oldest_at).is_none_or(|began| began >= since))
         });

@@ -1,0 +1,24 @@
+//! Filters by profile and by the reason for which mail waits, of the commands that list or count mail.
+
+use crate::{
+    cli::{CliError, environment},
+    model::{ProfileName, WaitReason},
+};
+
+/// Filters of mail by its profile and its reason to wait.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct WaitFilter {
+    /// Only mail of this profile: the one that sends queued messages now, or that was chosen for others
+    #[arg(long)]
+    profile: Option<String>,
+    /// Only queued mail that waits for this reason: suspended, no-sender, held, server-away, throttled or scheduled
+    #[arg(long)]
+    pub(crate) reason: Option<WaitReason>,
+}
+
+impl WaitFilter {
+    /// Returns the profile, or an error if the text is not a profile's name.
+    pub(crate) fn profile(&self) -> Result<Option<ProfileName>, CliError> {
+        self.profile.as_deref().map(environment::profile_name).transpose()
+    }
+}
