@@ -223,7 +223,8 @@ impl Recorder {
                         recorder.store_failed(&error);
                         if matches!(error, StoreError::Broken | StoreError::NotOwner { .. }) {
                             // A message that was sent and cannot be recorded is `unknown` after the next start, or for the
-                            // process that took over.
+                            // process that took over. Its log then has the outcome for the operator who decides.
+                            log_unrecorded(&settled, &error);
                             return;
                         }
                         recorder.wait_for_store().await;
@@ -304,4 +305,13 @@ impl Recorder {
             self.store_failed(&error);
         }
     }
+}
+
+/// Logs an outcome that the store does not have and will not get. The line has no address of a recipient.
+fn log_unrecorded(settled: &Settled, error: &StoreError) {
+    let Settled { message, attempt, .. } = settled;
+    let profile = attempt.as_ref().map(|attempt| attempt.profile.to_string()).unwrap_or_default();
+    let outcome = attempt.as_ref().map_or("", |attempt| attempt.class.id());
+    let status = message.status.id();
+    tracing::error!(message_id = %message.id, company = %message.company, function = %message.function, profile, outcome, status, %error, "cannot record the outcome of a message");
 }

@@ -268,8 +268,8 @@ pub trait Integrity: Send + Sync {
     /// Writes an entry that states what the store holds, if there is none: in a new store, or in one of an older version.
     async fn state_contents(&self, at: Timestamp) -> Result<(), StoreError>;
 
-    /// Applies the consequences of a restore, if the store was restored since it was last used: messages that waited become
-    /// `unknown`, tokens that may have been revoked are suspended. To be called before anything is sent. Returns the restore
+    /// Applies the consequences of a restore, if the store was restored since it was last used: the owner of delivery loses it,
+    /// messages that waited become `unknown`, tokens that may have been revoked are suspended. To be called before anything is sent. Returns the restore
     /// that no administrator has confirmed.
     async fn settle_restore(&self, now: Timestamp) -> Result<Option<Restored>, StoreError>;
 

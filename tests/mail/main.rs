@@ -48,6 +48,7 @@ mod smtp_protocol;
 mod stall;
 mod stop;
 mod submission;
+mod takeover;
 mod tls;
 mod trust;
 mod waiting;

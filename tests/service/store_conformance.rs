@@ -15,7 +15,7 @@ use mailwright::{
         AuditEvent, AuditLog as _, Commit, CommitError, Integrity as _, LeaseTaken, NewSecret, SqliteStore, Store,
         StoreError, StoredToken, WantedLease,
         outbox::{
-            Begun, DeliveryOwner, IdempotencyKey, NewEvent, NewMessage, PurgeCutoffs, Search, Settled,
+            Begun, DeliveryOwner, IdempotencyKey, Lanes as _, NewEvent, NewMessage, PurgeCutoffs, Search, Settled,
             SubmissionOutcome,
         },
     },
@@ -992,4 +992,32 @@ async fn a_store_of_an_older_version_is_not_a_restored_one() {
     assert!(!store.confirm_restore(event("store.restore-confirmed")).await.unwrap());
     assert_eq!(store.settle_restore(at(3)).await.unwrap(), None);
     assert!(store.check().await.unwrap().problems.is_empty());
+}
+
+#[tokio::test]
+async fn after_a_restore_the_earlier_owner_settles_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    let store = SqliteStore::open(&path, &generated::environment()).unwrap();
+    accept(&store, message(1, "a@example.org")).await;
+    let old = store.acquire_delivery(Uuid::from_u128(1)).await.unwrap();
+    let claimed = store.claim(&lane(), at(100), 10).await.unwrap().messages.remove(0);
+    let mut sending = claimed.message.clone();
+    (sending.status, sending.next_attempt_at) = (Status::Sending, None);
+    let begun = Begun { message: sending, mailbox: "mailbox".to_owned(), recipients: 1, at: at(120) };
+    store.begin(old, begun.clone()).await.unwrap();
+    drop(store);
+
+    let store = SqliteStore::open_restored(&path, &generated::environment()).unwrap();
+    assert_eq!(store.settle_restore(at(200)).await.unwrap().unwrap().messages, 1);
+    // No process has acquired delivery yet. The one before the restore is refused all the same.
+    let mut message = claimed.message.clone();
+    (message.status, message.next_attempt_at, message.finished_at) = (Status::Delivered, None, Some(at(210)));
+    let late = store.settle(old, Settled { message, attempt: None, events: Vec::new() }).await;
+    assert!(matches!(late, Err(StoreError::NotOwner { own, current }) if current > own), "{late:?}");
+    assert!(store.begin(old, begun).await.is_err());
+    assert_eq!(status(&store, claimed.message.id).await, Status::Unknown);
+    let new = store.acquire_delivery(Uuid::from_u128(2)).await.unwrap();
+    assert!(new.epoch > old.epoch, "{new:?} after {old:?}");
+    assert_eq!(store.interrupted(new).await.unwrap(), [], "it is settled already");
 }

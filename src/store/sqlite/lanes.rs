@@ -266,6 +266,12 @@ impl Lanes for SqliteStore {
     }
 }
 
+/// Ends the ownership of the process that owns delivery, so that its attempts are refused from now on. The epoch rises.
+pub(super) fn end_ownership(transaction: &Connection) -> Result<(), StoreError> {
+    let Some(current) = value::<DeliveryOwner>(transaction, OWNER)? else { return Ok(()) };
+    set_value(transaction, OWNER, &DeliveryOwner { instance: Uuid::nil(), epoch: current.epoch + 1 })
+}
+
 /// Refuses a process that is not the current owner of delivery.
 fn check_owner(connection: &Connection, owner: DeliveryOwner) -> Result<(), StoreError> {
     match value::<DeliveryOwner>(connection, OWNER)? {

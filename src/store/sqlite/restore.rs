@@ -4,6 +4,9 @@
 //! `note` writes down that the database was put back, as soon as that is noticed; [`settle_messages`] and [`finish`] draw
 //! the consequences before anything is sent; [`confirm`] ends it when an administrator says so. Each may be repeated: a
 //! start that is interrupted is followed by one that goes on.
+//!
+//! The messages are settled before this process owns delivery, so no owner is checked. Instead the ownership of the process
+//! that the backup or the database names is ended in the same transaction: it can neither begin nor settle any more.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
@@ -11,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    AuditEvent, StoreError, digests, events, failed, leases, messages, position::Restore, record, records, set_value,
-    text, value,
+    AuditEvent, StoreError, digests, events, failed, lanes, leases, messages, position::Restore, record, records,
+    set_value, text, value,
 };
 use crate::{
     model::{
@@ -74,6 +77,7 @@ pub(super) fn settle_messages(transaction: &Connection, now: Timestamp) -> Resul
     let Some(mut noted) = unsettled(transaction)? else { return Ok(false) };
     let query = "SELECT record FROM message WHERE status IN ('queued', 'sending') LIMIT ?1";
     let waited: Vec<Message> = records(transaction, query, [AT_ONCE])?;
+    lanes::end_ownership(transaction)?;
     for message in &waited {
         messages::settle(transaction, &doubted(message.clone(), now))?;
     }
