@@ -102,8 +102,10 @@ fn stems(folder: &Path, ending: &str) -> Vec<String> {
     files.filter_map(|path| path.file_stem()?.to_str().map(str::to_owned)).collect()
 }
 
-fn is_safe(character: char) -> bool {
-    character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-' | '/')
+/// Returns true for a name that no shell interprets and that is not taken for an option.
+fn is_safe_name(name: &str) -> bool {
+    let is_safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/');
+    !name.starts_with('-') && name.chars().all(is_safe)
 }
 
 fn name(path: &Path) -> Option<String> {
@@ -113,6 +115,6 @@ fn name(path: &Path) -> Option<String> {
 /// Returns candidates in order, each once. A shell inserts them as they are, so that only characters without a meaning for any
 /// shell are offered: a folder of a foreign branch could have any name.
 fn as_candidates(names: impl IntoIterator<Item = String>) -> Vec<CompletionCandidate> {
-    let names: BTreeSet<String> = names.into_iter().filter(|name| name.chars().all(is_safe)).collect();
+    let names: BTreeSet<String> = names.into_iter().filter(|name| is_safe_name(name)).collect();
     names.into_iter().map(CompletionCandidate::new).collect()
 }

@@ -157,6 +157,30 @@ fn tokens_expire_unless_they_must_not() {
 }
 
 #[test]
+fn completions_offer_no_name_that_a_shell_interprets() {
+    let repo = TestRepository::examples();
+    let hostile =
+        ["$(touch x)", "`id`", "a b", "a;b", "a'b", "a\"b", "a\nb", "~root", "*", "{a,b}", "é", "--yes", "-r"];
+    for name in hostile {
+        repo.write(&format!("environments/{name}/environment.yaml"), "companies: [EDU1]\n");
+        repo.write(&format!("environments/dev/profiles/{name}.yaml"), "{}\n");
+        repo.write(&format!("rollouts/{name}.yaml"), "{}\n");
+        repo.write(&format!("secrets/dev/{name}/{name}.age"), "x");
+    }
+    for words in [&["plan", ""][..], &["show", "dev", ""], &["secrets", "set", "dev", ""], &["rollout", "plan", ""]] {
+        let mut command = repo.command(&[&["--", "mailwright"], words].concat());
+        command.env("COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", words.len().to_string()).env("_CLAP_IFS", "\n");
+        let text = run_command(command).code(0).stdout;
+        let is_plain = |line: &str| {
+            line.starts_with("--") && line != "--yes"
+                || line.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/".contains(&b))
+        };
+        assert!(text.lines().all(is_plain), "{words:?}: {text}");
+        assert!(!text.lines().any(|line| line == "-r"), "{words:?}: {text}");
+    }
+}
+
+#[test]
 fn completions_know_the_names_in_the_repository() {
     let repo = TestRepository::examples();
     let complete = |words: &[&str]| {
