@@ -147,7 +147,11 @@ impl Service {
             }
             Some(SubmissionOutcome::Before(message)) => SubmissionReceipt::replayed(&message),
             Some(SubmissionOutcome::KeyReused) => Err(key_reused()),
-            Some(SubmissionOutcome::DocumentSent(earlier)) => Err(document_already_sent(earlier)),
+            Some(SubmissionOutcome::DocumentSent(earlier)) => {
+                // A sender must not learn the id of another sender's message.
+                let is_visible = self.visible_message(caller, earlier).await.is_ok();
+                Err(document_already_sent(is_visible.then_some(earlier)))
+            }
             None => Err(StoreError::Database("the store gave no outcome for the message".to_owned()).into()),
         }
     }
@@ -158,10 +162,11 @@ fn key_reused() -> HttpProblem {
         .remedy("Use a new key for a new message. Repeat a submission with exactly the same body.")
 }
 
-fn document_already_sent(earlier: Uuid) -> HttpProblem {
+fn document_already_sent(earlier: Option<Uuid>) -> HttpProblem {
+    let by = earlier.map_or("another sender".to_owned(), |earlier| format!("message {earlier}"));
     HttpProblem::new(
         Code::DocumentAlreadySent,
-        format!("the document was already sent to one of the recipients, by message {earlier}"),
+        format!("the document was already sent to one of the recipients, by {by}"),
     )
     .remedy(
         "To send it again, set `allowDuplicate: true` (`mailwright send`: `--allow-duplicate`). To make a submission safe to repeat, use an `Idempotency-Key`.",
