@@ -240,14 +240,21 @@ fn a_list_of_values_is_sealed_completely_or_not_at_all() {
     );
     let refused = customers.pipe(&["secrets", "set", "--from-csv", "-"], &list).code(1);
     for message in [
-        "line 3, column `environment`: unknown environment `cust-99`",
-        "line 4, column `secret`: cannot seal `relay/other`",
+        "line 3, column `environment`: the repository has no environment of this name",
+        "line 4, column `secret`: no profile of `cust-02` uses a secret of this name",
         "line 5, column `secret`: the secret is in the list twice",
         "line 6, column `value`: the value is empty",
     ] {
         assert!(refused.stderr.contains(message), "{message}: {}", refused.stderr);
     }
     assert!(!customers.has(1, "password.age"));
+    // A value in a wrong column is not shown, whatever it looks like.
+    for row in ["CANARY,relay/password,cust-01", "cust-01,CANARY,relay/password", "cust-01,CANARY/x,relay/password"] {
+        let list = format!("environment,secret,value\n{}\n", row.replace("CANARY", "k9-hidden-words"));
+        let refused = customers.pipe(&["secrets", "set", "--from-csv", "-"], &list).code(1);
+        assert!(refused.stderr.contains("the order of the columns"), "{row}: {}", refused.stderr);
+        assert!(!(refused.stdout + &refused.stderr).contains("k9-hidden"), "{row}");
+    }
     let list = format!(
         "secret;environment;value\nrelay/password;cust-01;\"{CANARY} \"\"x\"\"; y\"\nrelay/password;cust-02;other\n"
     );

@@ -174,8 +174,24 @@ fn prepare_row(
     repository: &Arc<Repository>,
     row: &ValueRow,
 ) -> Result<(SealTarget, SecretSlice<u8>), (&'static str, CliError)> {
-    let environment = Environment::find_in(repository, &row.environment).map_err(|error| ("environment", error))?;
-    let reference = parse_reference(&environment.name, &row.secret).map_err(|error| ("secret", error))?;
+    // A value can stand in the wrong column, so only names that the repository has are quoted.
+    let environment = Environment::find_in(repository, &row.environment).map_err(|_| {
+        let error = CliError::new("the repository has no environment of this name");
+        (
+            "environment",
+            error.remedy("Correct the name and the order of the columns; `mailwright list` shows the environments."),
+        )
+    })?;
+    let reference = parse_reference(&environment.name, &row.secret).ok();
+    let used = repository.used_secrets(&environment.name);
+    let reference = reference.filter(|reference| used.contains_key(reference)).ok_or_else(|| {
+        let error = CliError::new(format!("no profile of `{}` uses a secret of this name", environment.name));
+        let remedy = format!(
+            "Correct the name and the order of the columns; `mailwright secrets list {}` shows the secrets.",
+            environment.name
+        );
+        ("secret", error.remedy(remedy))
+    })?;
     let path = Repository::secret_path(&environment.name, &reference);
     let target = SealTarget::find(&environment, reference, path).map_err(|error| ("secret", error))?;
     let value = target.prepare(context, row.value.as_bytes()).map_err(|error| ("value", error))?;
