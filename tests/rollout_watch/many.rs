@@ -363,6 +363,12 @@ fn tokens_of_many_are_created_in_files_listed_and_revoked_by_name() {
     let customers = Customers::new();
     let create = ["token", "create", "cust-*", "--name", "pipeline", "--role", "deployer"];
     assert!(customers.run(&create).code(1).stderr.contains("--out 'tokens/{environment}'"));
+    // In one file, each token would replace the one before.
+    for more in [&["--out", "token"][..], &["--out", "token", "--format", "json"]] {
+        let refused = customers.run(&[&create[..], more].concat()).code(1);
+        assert!((refused.stdout + &refused.stderr).contains("--out 'tokens/{environment}'"), "{}", refused.stderr);
+        assert!(!customers.fleet.repo.path("token").exists());
+    }
     let created = customers.run(&[&create[..], &["--out", "pipelines/{environment}"]].concat()).code(0).stdout;
     assert!(created.ends_with("24 environments: 24 created.\n"), "{created}");
     let token = customers.fleet.repo.read("pipelines/cust-07");

@@ -212,6 +212,10 @@ impl Creation<'_> {
                 return Err(CliError::coded(Code::Usage, "several tokens cannot be printed on standard output")
                     .remedy("Write each to a file: `--out 'tokens/{environment}'`. `--format json` prints all."));
             }
+            if self.out.is_some() && !has_placeholder {
+                return Err(CliError::coded(Code::Usage, "several tokens cannot be written to one file")
+                    .remedy("Write each to a file of its own: `--out 'tokens/{environment}'`."));
+            }
             if self.wanted.replaces.is_some() {
                 return Err(CliError::coded(Code::Usage, "`--replaces` names a token of one environment")
                     .remedy("Name one environment."));
