@@ -49,8 +49,17 @@ impl SentSecrets {
     /// Replaces the secrets in a text.
     pub(super) fn redact_text(&self, text: &mut String) {
         for secret in &self.0 {
-            if text.contains(secret.as_str()) {
-                *text = text.replace(secret.as_str(), REPLACEMENT);
+            // A URL's host is written in lower case. Both texts keep their offsets.
+            let (folded, form) = (text.to_ascii_lowercase(), Zeroizing::new(secret.to_ascii_lowercase()));
+            let (mut redacted, mut from) = (String::new(), 0);
+            for (at, found) in folded.match_indices(form.as_str()) {
+                redacted.push_str(&text[from..at]);
+                redacted.push_str(REPLACEMENT);
+                from = at + found.len();
+            }
+            if from > 0 {
+                redacted.push_str(&text[from..]);
+                *text = redacted;
             }
         }
     }
@@ -79,12 +88,12 @@ mod tests {
         secrets.add_form("client_id=app&client_secret=s3cr%2Bt+%2F&scope=abcdef&client_assertion=abc");
         let mut reply = json!({
             "error": { "code": "header.claims.signature", "message": "Bearer header.claims.signature, s3cr+t /" },
-            "list": ["client_secret=s3cr%2Bt+%2F&x", "abcdef abc", 7],
+            "list": ["client_secret=s3cr%2Bt+%2F&x", "abcdef abc", 7, "https://HEADER.claims.Signature/"],
         });
         secrets.redact(&mut reply);
         let clean = json!({
             "error": { "code": "…", "message": "Bearer …, …" },
-            "list": ["client_secret=…&x", "abcdef abc", 7],
+            "list": ["client_secret=…&x", "abcdef abc", 7, "https://…/"],
         });
         assert_eq!(reply, clean);
     }
