@@ -3,6 +3,8 @@
 
 use std::{os::unix::fs::PermissionsExt as _, process::Command};
 
+use mailwright::secrets::ServiceIdentity;
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -53,9 +55,30 @@ impl Fixture {
         Self { sandbox, repo }
     }
 
+    /// Writes a profile of Microsoft's global cloud, for which the scripts are.
     fn profile(&self, name: &str, profile: &Value) {
-        let text = profile.to_string().replace("HERE", &self.sandbox.running.address);
-        self.repo.write(&format!("environments/dev/profiles/{name}.json"), text);
+        let mut profile = profile.clone();
+        for settings in profile["provider"].as_object_mut().unwrap().values_mut() {
+            settings.as_object_mut().unwrap().remove("cloud");
+        }
+        self.repo.write(&profile_path(name), profile.to_string());
+    }
+
+    /// Moves a profile to the sandbox's cloud, and seals its credential again: it was sealed for Microsoft's.
+    fn move_to_sandbox(&self, name: &str) {
+        let mut profile: Value = serde_json::from_str(&self.repo.read(&profile_path(name))).unwrap();
+        let address = &self.sandbox.running.address;
+        for settings in profile["provider"].as_object_mut().unwrap().values_mut() {
+            settings["cloud"] = json!({ "custom": { "signIn": address, "graph": address } });
+        }
+        self.repo.write(&profile_path(name), profile.to_string());
+        let identity = ServiceIdentity::parse(&self.repo.read("key.txt").into()).unwrap();
+        for key in ["secret", "certificate"] {
+            if let Ok(sealed) = std::fs::read(self.repo.path(&format!("secrets/dev/{name}/{key}.age"))) {
+                let value = identity.open(&sealed).unwrap();
+                self.repo.pipe(&["secrets", "set", "dev", &format!("{name}/{key}")], value.expose_secret()).code(0);
+            }
+        }
     }
 
     /// Prints the script, and runs it.
@@ -81,6 +104,7 @@ impl Fixture {
     }
 
     fn verify(&self, profile: &str) -> CommandOutput {
+        self.move_to_sandbox(profile);
         let dns = self.sandbox.running.dns.to_string();
         let mut command =
             self.repo.command(&["verify", "dev", profile, "--local", "-i", "key.txt", "--format", "json"]);
@@ -108,6 +132,10 @@ impl Fixture {
         let log = self.repo.read("az.log").to_lowercase();
         ["\"post\"", "\"patch\"", "\"add\"", "\"reset\""].iter().map(|change| log.matches(change).count()).sum()
     }
+}
+
+fn profile_path(name: &str) -> String {
+    format!("environments/dev/profiles/{name}.json")
 }
 
 /// The ids of findings that did not pass.
@@ -194,6 +222,10 @@ fn a_certificate_is_uploaded_and_only_its_key_is_sealed() {
     let first = fixture.register(&["documents"]).code(0);
     assert!(first.stderr.contains("added a certificate"), "{}", first.stderr);
     assert!(!fixture.repo.read("az.log").contains("PRIVATE KEY"));
+    // A here-string with the key could be a temporary file.
+    let script = fixture.repo.read("register.sh");
+    let mut with_key = script.lines().filter(|line| line.contains("\"$pem\"")).peekable();
+    assert!(with_key.peek().is_some() && with_key.all(|line| line.contains("printf '%s\\n' \"$pem\" | ")), "{script}");
     fixture.register(&["documents"]).code(0);
     fixture.verify("documents").code(0);
 }
@@ -271,6 +303,13 @@ fn what_cannot_be_registered_is_refused_with_the_reason() {
     assert!(run(&["nosuch"]).contains("Its profiles are: documents"), "{}", run(&["nosuch"]));
     fixture.repo.write("environments/dev/profiles/relay.yaml", crate::support::repository::SMALL_PROFILE);
     assert!(run(&["relay"]).contains("does not send through Microsoft Graph"));
+    // A script for another cloud would register the application in the wrong tenant.
+    fixture.move_to_sandbox("documents");
+    for shell in ["bash", "powershell"] {
+        let refused = run(&["documents", "--shell", shell]);
+        assert!(refused.contains("the cloud of the profile is `custom`"), "{refused}");
+        assert!(refused.contains("mailwright verify"), "{refused}");
+    }
     // A client id that the tenant does not have is not replaced by a new application.
     let mut unknown = direct();
     unknown["provider"]["microsoft-graph-direct"]["client"] = json!("0c0ffee0-0000-4000-8000-00000000dead");

@@ -200,6 +200,8 @@ fn not_registrable(name: &ProfileName, reason: &NotRegistrable) -> CliError {
         NotRegistrable::InvalidClient => {
             error.remedy(format!("Write the client id, or `{UNREGISTERED_CLIENT}` for a new application."))
         }
+        NotRegistrable::CustomCloud => error
+            .remedy("Register the application with the tools of that cloud; `mailwright verify` checks the result."),
         NotRegistrable::Cloud(_) => error.remedy("Correct `cloud` of the profile."),
         NotRegistrable::FederationUnknown => {
             error.remedy("Pass `--issuer URL` and `--subject TEXT`, to the letter as in the token.")

@@ -235,7 +235,7 @@ fn write_credential(registration: &Registration, out: &mut String) {
         let _ = write!(
             out,
             "  pem=$(openssl req -x509 -newkey rsa:3072 -nodes -days 365 -subj /CN=mailwright -keyout /dev/stdout -out /dev/stdout 2>/dev/null)\n  \
-             az ad app credential reset --id \"$client\" --append --only-show-errors --cert \"$(openssl x509 <<<\"$pem\")\" >/dev/null\n  \
+             az ad app credential reset --id \"$client\" --append --only-show-errors --cert \"$(printf '%s\\n' \"$pem\" | openssl x509)\" >/dev/null\n  \
              printf '%s\\n' \"$pem\" | mailwright secrets set {environment} {reference} >&2\n  \
              say \"added a certificate\"\nfi\n"
         );

@@ -77,6 +77,9 @@ pub enum NotRegistrable {
     /// The client id is not a GUID.
     #[error("`client` is not a GUID")]
     InvalidClient,
+    /// The scripts sign in to Microsoft's own clouds.
+    #[error("the scripts sign in to Microsoft's own clouds, and the cloud of the profile is `custom`")]
+    CustomCloud,
     /// The cloud has no valid hosts.
     #[error("{0}")]
     Cloud(String),
@@ -120,6 +123,9 @@ impl Registration {
             Provider::MicrosoftGraphDelegate(delegate) => (&delegate.cloud, &delegate.tenant, &delegate.client),
             Provider::Smtp(_) => return Err(NotRegistrable::OtherProvider),
         };
+        if matches!(cloud, Cloud::Custom(_)) {
+            return Err(NotRegistrable::CustomCloud);
+        }
         client.parse::<uuid::Uuid>().map_err(|_| NotRegistrable::InvalidClient)?;
         let is_registered = client != UNREGISTERED_CLIENT;
         let is_same = |known: &ProfileName, other: &RegisteredProfile| {
