@@ -1,15 +1,54 @@
-//! Files that are replaced atomically: a reader finds the previous contents or the new contents, never a part.
+//! Files that are read within a limit, and replaced atomically: a reader finds the previous contents or the new contents.
 //!
+//! [`read_ordinary`] is for the files of a repository and of a state folder: a link to a device or a FIFO is refused without
+//! waiting. [`read_given`] is for a file that the user names, which can be a FIFO, as in `<(command)`.
 //! [`write_atomically`] is for files that people share, [`write_private`] for the state of this program, and [`write_all`]
-//! for several files that belong together. Nothing here interprets what it writes.
+//! for several files that belong together. Nothing here interprets what it reads or writes.
 
 use std::{
-    fs::File,
-    io::Write as _,
+    fs::{File, OpenOptions},
+    io::{Error, ErrorKind, Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
 use tempfile::NamedTempFile;
+
+/// Opens an ordinary file, or a link to one. Everything else (device, FIFO, socket, folder) is refused and never waited for.
+pub fn open_ordinary(path: &Path) -> std::io::Result<File> {
+    let refused = || Error::new(ErrorKind::InvalidInput, "it is not an ordinary file");
+    // To open a device can have an effect, so the kind is checked before as well.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(refused());
+    }
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(refused()) }
+}
+
+/// Reads an ordinary file of at most `limit` bytes.
+pub fn read_ordinary(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
+    read_to_limit(open_ordinary(path)?, limit)
+}
+
+/// Reads a file that the user names, of at most `limit` bytes. It can be a FIFO.
+pub fn read_given(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
+    read_to_limit(File::open(path)?, limit)
+}
+
+/// Reads a file of at most `limit` bytes. The buffer does not grow for an ordinary file, so that no copy of a secret stays.
+fn read_to_limit(file: File, limit: u64) -> std::io::Result<Vec<u8>> {
+    const FIRST: u64 = 64 * 1024;
+    let found = file.metadata()?;
+    let too_large = || Error::new(ErrorKind::FileTooLarge, format!("it has more than {limit} bytes"));
+    if found.is_file() && found.len() > limit {
+        return Err(too_large());
+    }
+    let expected = if found.is_file() { found.len() } else { limit.min(FIRST) };
+    let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0) + 1);
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit { Err(too_large()) } else { Ok(bytes) }
+}
 
 /// Replaces a file atomically and durably. A new file gets the mode that the umask allows; a replaced file keeps its mode.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
@@ -71,6 +110,30 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_file_is_read_within_its_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "12345").unwrap();
+        let large = |read: std::io::Result<Vec<u8>>| read.unwrap_err().kind() == ErrorKind::FileTooLarge;
+        for read in [read_ordinary, read_given] {
+            assert_eq!(read(&path, 5).unwrap(), b"12345");
+            assert!(large(read(&path, 4)));
+        }
+        assert!(large(read_given(Path::new("/dev/zero"), 100)));
+    }
+
+    #[test]
+    fn a_device_a_fifo_and_a_folder_are_not_ordinary() {
+        let folder = tempfile::tempdir().unwrap();
+        let (link, fifo) = (folder.path().join("link"), folder.path().join("fifo"));
+        std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).unwrap();
+        for path in [&link, &fifo, folder.path()] {
+            assert_eq!(read_ordinary(path, 10).unwrap_err().kind(), ErrorKind::InvalidInput, "{path:?}");
+        }
     }
 
     #[test]

@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::CliError;
-use crate::model::{Code, EnvironmentName};
+use crate::{
+    fs::{open_ordinary, read_ordinary},
+    model::{Code, EnvironmentName},
+};
 
 /// The copy of the store.
 pub(super) const STORE: &str = "store.sqlite";
@@ -51,10 +54,8 @@ impl Manifest {
             CliError::coded(Code::Unreadable, format!("cannot read the backup `{}`: {why}", folder.display()))
                 .remedy("Name a folder that `mailwright backup` wrote.")
         };
-        let mut text = String::new();
-        let file = std::fs::File::open(&path).map_err(|error| wrong(format!("{MANIFEST}: {error}")))?;
-        file.take(MANIFEST_LIMIT).read_to_string(&mut text).map_err(|error| wrong(format!("{MANIFEST}: {error}")))?;
-        let manifest: Self = serde_json::from_str(&text).map_err(|error| wrong(format!("{MANIFEST}: {error}")))?;
+        let text = read_ordinary(&path, MANIFEST_LIMIT).map_err(|error| wrong(format!("{MANIFEST}: {error}")))?;
+        let manifest: Self = serde_json::from_slice(&text).map_err(|error| wrong(format!("{MANIFEST}: {error}")))?;
         if manifest.format_version == Self::VERSION {
             Ok(manifest)
         } else {
@@ -80,7 +81,7 @@ fn copy_with_digest(from: &Path, to: Option<&Path>) -> Result<(String, u64), Cli
         let shown = to.map(|to| to.display().to_string()).unwrap_or_default();
         CliError::coded(Code::Unwritable, format!("cannot write `{shown}`: {error}"))
     };
-    let mut source = std::fs::File::open(from).map_err(unreadable)?;
+    let mut source = open_ordinary(from).map_err(unreadable)?;
     let create = |to: &Path| std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(to);
     let mut target = to.map(create).transpose().map_err(unwritable)?;
     let (mut digest, mut size, mut chunk) = (Sha256::new(), 0, vec![0; CHUNK]);

@@ -57,6 +57,9 @@ pub(super) fn identity_error(path: &Path, why: &str) -> CliError {
     CliError::coded(Code::Unreadable, format!("the service's identity `{}`: {why}", path.display()))
 }
 
+/// The maximum size of an identity file, in bytes.
+const IDENTITY_LIMIT: u64 = 64 * 1024;
+
 /// Reads the identity of a service. A file that others can read is refused.
 pub(super) fn read_identity(path: &Path) -> Result<ServiceIdentity, CliError> {
     let wrong = |why: String| identity_error(path, &why);
@@ -65,7 +68,9 @@ pub(super) fn read_identity(path: &Path) -> Result<ServiceIdentity, CliError> {
         return Err(wrong(format!("other users can read it (mode {:03o})", mode & 0o777))
             .remedy(format!("chmod 600 {}", path.display())));
     }
-    let bytes = zeroize::Zeroizing::new(std::fs::read(path).map_err(|error| wrong(error.to_string()))?);
+    let bytes = zeroize::Zeroizing::new(
+        crate::fs::read_ordinary(path, IDENTITY_LIMIT).map_err(|error| wrong(error.to_string()))?,
+    );
     let text = text::try_decode(&bytes).ok_or_else(|| wrong("it is neither UTF-8 nor UTF-16 text".to_owned()))?;
     ServiceIdentity::parse(&SecretString::from(text)).map_err(wrong)
 }

@@ -39,12 +39,16 @@ pub(crate) fn create_identity(path: &Path) -> Result<String, CliError> {
     Ok(identity.recipient())
 }
 
+/// The maximum size of an identity file, in bytes.
+const IDENTITY_LIMIT: u64 = 64 * 1024;
+
 /// Returns the recipient of an identity file that holds one X25519 key, as this program and `age-keygen` write it.
 pub(crate) fn read_recipient(path: &Path) -> Result<String, CliError> {
     let wrong = |why: String| {
         CliError::coded(Code::IdentityMissing, format!("cannot use the identity `{}`: {why}", path.display()))
     };
-    let bytes = zeroize::Zeroizing::new(std::fs::read(path).map_err(|error| wrong(error.to_string()))?);
+    let bytes =
+        zeroize::Zeroizing::new(crate::fs::read_given(path, IDENTITY_LIMIT).map_err(|error| wrong(error.to_string()))?);
     let text = crate::text::try_decode(&bytes).ok_or_else(|| wrong("it is not text".to_owned()))?;
     let identity = ServiceIdentity::parse(&secrecy::SecretString::from(text))
         .map_err(|_| wrong("it does not hold exactly one X25519 identity".to_owned()))

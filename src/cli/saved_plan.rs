@@ -3,10 +3,7 @@
 //! An approval is two files: the signed text, and the signature as `ssh-keygen -Y sign` writes it. So signers do not change each
 //! other's files, and keys of agents and hardware need nothing else.
 
-use std::{
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use crate::{
     approvals::{APPROVALS_LIMIT, SIGNATURE_LIMIT, TEXT_LIMIT},
@@ -16,6 +13,9 @@ use crate::{
     reconcile::saved::SavedPlan,
 };
 
+/// The maximum size of a saved plan, in bytes.
+const PLAN_LIMIT: u64 = 256 * 1024 * 1024;
+
 /// Writes the file of a plan.
 pub(crate) fn write_plan(path: &Path, saved: &SavedPlan) -> Result<(), CliError> {
     write_atomically(path, saved.to_text().as_bytes())
@@ -24,7 +24,7 @@ pub(crate) fn write_plan(path: &Path, saved: &SavedPlan) -> Result<(), CliError>
 
 /// Reads the file of a plan.
 pub(crate) fn read_plan(path: &Path) -> Result<SavedPlan, CliError> {
-    let text = std::fs::read(path).map_err(|error| {
+    let text = crate::fs::read_given(path, PLAN_LIMIT).map_err(|error| {
         CliError::coded(Code::Unreadable, format!("cannot read the saved plan `{}`: {error}", path.display()))
             .remedy("Name a file that `mailwright plan ENV --out FILE` wrote, or an environment.")
     })?;
@@ -125,12 +125,12 @@ fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> CliError {
 }
 
 fn read_bounded(path: &Path, limit: usize) -> Result<String, CliError> {
-    let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(|error| unreadable(path, &error))?;
-    file.take(limit as u64 + 1).read_to_string(&mut text).map_err(|error| unreadable(path, &error))?;
-    if text.len() > limit {
-        let message = format!("`{}` is too large for an approval", path.display());
-        return Err(CliError::coded(Code::ApprovalMalformed, message).remedy("Remove the file, and approve again."));
-    }
-    Ok(text)
+    let bytes = crate::fs::read_ordinary(path, limit as u64).map_err(|error| {
+        if error.kind() == std::io::ErrorKind::FileTooLarge {
+            let message = format!("`{}` is too large for an approval", path.display());
+            return CliError::coded(Code::ApprovalMalformed, message).remedy("Remove the file, and approve again.");
+        }
+        unreadable(path, &error)
+    })?;
+    String::from_utf8(bytes).map_err(|_| unreadable(path, &"it is not UTF-8"))
 }

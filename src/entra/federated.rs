@@ -7,7 +7,7 @@
 //!
 //! [`FederatedFiles::read`] is the only function that returns a token.
 
-use std::{io::Read as _, path::PathBuf, str::FromStr};
+use std::{path::PathBuf, str::FromStr};
 
 use reqwest::Url;
 use secrecy::SecretString;
@@ -186,9 +186,8 @@ impl FederatedFiles {
         if let Some(refusal) = self.refusal(path, environment, destination) {
             return Err(refusal);
         }
-        let mut bytes = zeroize::Zeroizing::new(Vec::new());
-        std::fs::File::open(path)
-            .and_then(|file| file.take(TOKEN_LIMIT).read_to_end(&mut bytes))
+        let bytes = crate::fs::read_ordinary(std::path::Path::new(path), TOKEN_LIMIT)
+            .map(zeroize::Zeroizing::new)
             .map_err(|error| format!("cannot read the file: {error}"))?;
         let text = std::str::from_utf8(credential::trim(&bytes).value).unwrap_or_default();
         let token = text.trim();

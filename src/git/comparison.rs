@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::Read as _,
     path::Path,
     sync::Arc,
 };
@@ -122,11 +121,8 @@ pub fn find_empty_submodule(root: &Path) -> Option<String> {
 fn named_submodules(root: &Path) -> BTreeSet<String> {
     let here = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
     let Some(top) = here.ancestors().find(|folder| folder.join(".git").exists()) else { return BTreeSet::new() };
-    let text = std::fs::File::open(top.join(".gitmodules")).and_then(|file| {
-        let mut text = String::new();
-        file.take(MODULES).read_to_string(&mut text).map(|_| text)
-    });
-    let paths = text.unwrap_or_default();
+    let text = crate::fs::read_ordinary(&top.join(".gitmodules"), MODULES);
+    let paths = String::from_utf8(text.unwrap_or_default()).unwrap_or_default();
     let paths = paths.lines().filter_map(|line| line.trim().strip_prefix("path")?.trim_start().strip_prefix('='));
     paths
         .filter_map(|path| {

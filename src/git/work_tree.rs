@@ -151,10 +151,7 @@ fn matches_commit(path: &Path, kind: EntryKind, id: &str, found: &WorkTreeEntry)
     match (kind, found) {
         (EntryKind::Link, WorkTreeEntry::Link(target)) => blob_id(target.as_bytes(), id.len()) == id,
         (EntryKind::File, WorkTreeEntry::File) => {
-            if fs::metadata(path).map_or(true, |metadata| metadata.len() > LARGEST) {
-                return false;
-            }
-            let Ok(contents) = fs::read(path) else { return false };
+            let Ok(contents) = crate::fs::read_ordinary(path, LARGEST) else { return false };
             blob_id(&contents, id.len()) == id || with_lf(&contents).is_some_and(|text| blob_id(&text, id.len()) == id)
         }
         _ => false,

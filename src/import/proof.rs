@@ -2,7 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -156,6 +157,9 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::write(path, bytes)
 }
 
+/// The maximum size of a file of a repository, in bytes. Of a larger one, a byte more is copied, so that it is still too large.
+const FILE_LIMIT: u64 = 1024 * 1024;
+
 /// Copies regular files up to a depth of folders. Links and special files are left out.
 pub(super) fn copy(from: &Path, to: &Path, depth: usize) -> io::Result<()> {
     if depth == 0 || !from.is_dir() {
@@ -168,7 +172,8 @@ pub(super) fn copy(from: &Path, to: &Path, depth: usize) -> io::Result<()> {
         if kind.is_dir() {
             copy(&entry.path(), &to.join(entry.file_name()), depth - 1)?;
         } else if kind.is_file() {
-            fs::copy(entry.path(), to.join(entry.file_name()))?;
+            let mut file = crate::fs::open_ordinary(&entry.path())?.take(FILE_LIMIT + 1);
+            io::copy(&mut file, &mut fs::File::create(to.join(entry.file_name()))?)?;
         }
     }
     Ok(())

@@ -154,6 +154,6 @@ pub fn reader_secret(desired: &Desired) -> Option<(&SecretReference, &SecretFile
 /// Reads the age file of that secret, as a request carries it.
 pub fn read_reader_secret(root: &Path, desired: &Desired) -> Option<(Digest, String)> {
     let (_, file) = reader_secret(desired)?;
-    let bytes = std::fs::read(root.join(&file.path)).ok()?;
+    let bytes = crate::fs::read_ordinary(&root.join(&file.path), crate::secrets::FILE_LIMIT as u64).ok()?;
     Some((file.digest.clone(), BASE64_STANDARD.encode(bytes)))
 }

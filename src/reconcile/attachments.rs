@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::Read as _,
     path::{Path, PathBuf},
 };
 
@@ -60,9 +59,7 @@ pub fn attach(
     root: &Path,
 ) -> Result<(), AttachmentError> {
     for (digest, path) in files {
-        let mut bytes = Vec::new();
-        std::fs::File::open(root.join(path))
-            .and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes))
+        let bytes = crate::fs::read_ordinary(&root.join(path), LIMIT)
             .map_err(|source| AttachmentError::Unreadable { path: path.clone(), source })?;
         if !Header::read(&bytes).is_ok_and(|header| header.digest == *digest) {
             return Err(AttachmentError::Changed { path: path.clone() });

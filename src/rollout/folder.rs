@@ -104,7 +104,7 @@ impl RolloutFolder {
 
     /// Returns true if a process has the lock.
     pub fn is_locked(&self) -> bool {
-        let Ok(lock) = File::open(self.path.join("lock")) else { return false };
+        let Ok(lock) = crate::fs::open_ordinary(&self.path.join("lock")) else { return false };
         matches!(lock.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock))
     }
 
@@ -121,10 +121,8 @@ impl RolloutFolder {
 
     /// Reads the pending request.
     pub fn pending_request(&self) -> Option<ControlRequest> {
-        let file = File::open(self.request_file()).ok()?;
-        let mut text = String::new();
-        std::io::Read::read_to_string(&mut std::io::Read::take(file, 4096), &mut text).ok()?;
-        serde_json::from_str(&text).ok()
+        let text = crate::fs::read_ordinary(&self.request_file(), 4096).ok()?;
+        serde_json::from_slice(&text).ok()
     }
 }
 
@@ -166,8 +164,8 @@ impl LockedFolder {
     /// crash holds the same lease.
     pub fn lease_holder(&self, by: &str) -> Result<String, Problem> {
         let path = self.folder.path.join("holder");
-        let known = std::fs::read_to_string(&path).unwrap_or_default();
-        let known = known.trim();
+        let known = crate::fs::read_ordinary(&path, 4096).unwrap_or_default();
+        let known = std::str::from_utf8(&known).unwrap_or_default().trim();
         let id = if known.len() == 36 && known.parse::<uuid::Uuid>().is_ok() {
             known.to_owned()
         } else {

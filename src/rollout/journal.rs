@@ -8,7 +8,6 @@
 use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions},
-    io::Read as _,
     path::{Path, PathBuf},
     sync::mpsc,
 };
@@ -253,17 +252,14 @@ pub fn read(path: &Path) -> Result<JournalContents, Problem> {
             "`mailwright history ENV` shows what was applied to an environment. Move the journal away to give the run up.",
         )
     };
-    let mut bytes = Vec::new();
-    match File::open(path) {
-        Ok(file) => {
-            file.take(SIZE_LIMIT + 1).read_to_end(&mut bytes).map_err(|error| damaged(error.to_string()))?;
+    let bytes = match crate::fs::read_ordinary(path, SIZE_LIMIT) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => {
+            return Err(damaged(format!("it is larger than {} MiB", SIZE_LIMIT / 1024 / 1024)));
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(damaged(error.to_string())),
-    }
-    if bytes.len() as u64 > SIZE_LIMIT {
-        return Err(damaged(format!("it is larger than {} MiB", SIZE_LIMIT / 1024 / 1024)));
-    }
+    };
     let mut contents = JournalContents::default();
     let mut number = 0;
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {

@@ -58,6 +58,9 @@ impl Authority {
     }
 }
 
+/// The maximum size of a PEM file of the authority, in bytes.
+const PEM_LIMIT: u64 = 64 * 1024;
+
 /// A folder that keeps the authority.
 struct Kept<'a> {
     folder: &'a Path,
@@ -66,8 +69,8 @@ struct Kept<'a> {
 impl Kept<'_> {
     /// Reads the key and the certificate. Returns none if the folder has neither.
     fn read(&self) -> Result<Option<(String, String)>, String> {
-        let read = |name: &str| match std::fs::read_to_string(self.folder.join(name)) {
-            Ok(text) => Ok(Some(text)),
+        let read = |name: &str| match crate::fs::read_ordinary(&self.folder.join(name), PEM_LIMIT) {
+            Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(format!("cannot read `{}`: {error}", self.folder.join(name).display())),
         };

@@ -35,5 +35,8 @@ pub use crate::model::secret_detection::is_masked;
 /// The largest age file of a secret, in bytes.
 pub const FILE_LIMIT: usize = 64 * 1024;
 
+/// The maximum size of a file of recipients, in bytes.
+pub const RECIPIENTS_LIMIT: u64 = 1024 * 1024;
+
 /// The largest secret, in bytes: a certificate chain with its RSA key fits.
 pub const VALUE_LIMIT: usize = 16 * 1024;

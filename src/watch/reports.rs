@@ -211,8 +211,8 @@ impl Reports {
             Err(_) => ReportStore::default(),
             Ok(about) if about.len() > SIZE_LIMIT => return Err(failed("it is too large".to_owned())),
             Ok(_) => {
-                let text = std::fs::read_to_string(&path).map_err(|error| failed(error.to_string()))?;
-                serde_json::from_str(&text).map_err(|error| {
+                let text = crate::fs::read_ordinary(&path, SIZE_LIMIT).map_err(|error| failed(error.to_string()))?;
+                serde_json::from_slice(&text).map_err(|error| {
                     failed(format!("it was not written by this program: {error}"))
                         .remedy("Remove the file; conditions that last are reported again.")
                 })?

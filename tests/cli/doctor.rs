@@ -59,3 +59,17 @@ fn a_service_of_another_environment_is_named() {
     let (outcome, text) = check(&output, "service");
     assert!(outcome == "failed" && text.contains("is the service of `dev`, not of `other`"), "{text}");
 }
+
+#[test]
+fn a_link_to_a_device_and_a_fifo_are_not_read() {
+    let mut repo = TestRepository::small();
+    repo.serve();
+    std::fs::create_dir_all(repo.path("secrets/dev/x")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", repo.path("secrets/dev/x/zero.age")).unwrap();
+    let fifo = std::process::Command::new("mkfifo").arg(repo.path("secrets/dev/x/fifo.age")).status().unwrap();
+    assert!(fifo.success());
+    std::os::unix::fs::symlink("/dev/zero", repo.path("secrets/dev/recipients.txt")).unwrap();
+    let output = repo.run(&["doctor", "dev", "--format", "json"]).code(1).json();
+    let (outcome, text) = check(&output, "recipients");
+    assert!(outcome == "failed" && text.contains("not an ordinary file"), "{text}");
+}

@@ -115,9 +115,12 @@ pub(crate) fn read_authorities(path: &Path) -> Result<Vec<u8>, CliError> {
     read_pem(path, "certificate authorities", "`--outgoing-ca-file`")
 }
 
+/// The maximum size of a PEM file, in bytes. The authorities of a system have about 250 kB.
+const PEM_LIMIT: u64 = 4 * 1024 * 1024;
+
 /// Reads a PEM file. `contents` and `setting` name its contents and the option or variable that names it, for the error.
 pub(crate) fn read_pem(path: &Path, contents: &str, setting: &str) -> Result<Vec<u8>, CliError> {
-    let bytes = std::fs::read(path).map_err(|error| {
+    let bytes = crate::fs::read_given(path, PEM_LIMIT).map_err(|error| {
         CliError::coded(Code::Unreadable, format!("cannot read the {contents} `{}`: {error}", path.display()))
             .remedy(format!("Correct {setting}; it is a PEM file."))
     })?;

@@ -24,9 +24,10 @@ use crate::{
         variables,
     },
     client::Client,
+    fs::read_ordinary,
     git,
     model::{Code, EnvironmentName},
-    secrets::{FILE_LIMIT, OpenError, Recipients, fingerprint, open},
+    secrets::{FILE_LIMIT, OpenError, RECIPIENTS_LIMIT, Recipients, fingerprint, open},
     text::{enumerate, printable},
 };
 
@@ -332,8 +333,15 @@ fn check_recipients(root: &Path, environment: &EnvironmentName, info: &ServiceIn
     const NAME: &str = "recipients";
     let path = Path::new("secrets").join(environment.as_str()).join("recipients.txt");
     let shown = path.display();
-    let Ok(bytes) = std::fs::read(root.join(&path)) else {
-        return Check::skipped(NAME, format!("there is no `{shown}`"));
+    let bytes = match read_ordinary(&root.join(&path), RECIPIENTS_LIMIT) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Check::skipped(NAME, format!("there is no `{shown}`"));
+        }
+        Err(error) => {
+            return Check::new(NAME, Outcome::Failed, format!("cannot read `{shown}`: {error}"))
+                .remedy(format!("mailwright secrets check {environment}"));
+        }
     };
     let recipients = crate::text::decode(&bytes)
         .and_then(|text| Recipients::parse(&text, &AgePrompt).map_err(|error| error.to_string()));
@@ -365,9 +373,8 @@ fn age_files(root: &Path, environment: &EnvironmentName) -> Vec<(String, Vec<u8>
     files
         .take(OPENED)
         .filter_map(|path| {
-            let is_small = std::fs::metadata(&path).is_ok_and(|found| found.len() <= FILE_LIMIT as u64);
             let name = path.strip_prefix(&folder).unwrap_or(&path).with_extension("").display().to_string();
-            Some((name, std::fs::read(&path).ok().filter(|_| is_small)?))
+            Some((name, read_ordinary(&path, FILE_LIMIT as u64).ok()?))
         })
         .collect()
 }

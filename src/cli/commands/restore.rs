@@ -100,10 +100,7 @@ impl Restore {
         let path = self.backup.join(IDENTITY);
         let wrong =
             |why: String| CliError::coded(Code::IdentityMissing, format!("cannot open `{}`: {why}", path.display()));
-        let sealed = std::fs::read(&path).map_err(|error| wrong(error.to_string()))?;
-        if sealed.len() > FILE_LIMIT {
-            return Err(wrong("it is larger than any sealed identity".to_owned()));
-        }
+        let sealed = crate::fs::read_ordinary(&path, FILE_LIMIT as u64).map_err(|error| wrong(error.to_string()))?;
         let identities = self.identity.load(std::iter::once(sealed.as_slice()))?;
         let opened = open(&sealed, identities.iter()).map_err(|error| {
             wrong(error.to_string())

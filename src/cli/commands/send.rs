@@ -366,11 +366,10 @@ fn decode(bytes: &[u8], what: &str) -> Result<String, CliError> {
 
 fn read(path: &Path) -> Result<Vec<u8>, CliError> {
     let failed = |why: String| CliError::coded(Code::Unreadable, format!("cannot read `{}`: {why}", path.display()));
-    let length = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?.len();
-    if length > SUBMISSION_LIMIT as u64 {
-        return Err(failed("it is larger than the size limit of a message".to_owned()));
-    }
-    std::fs::read(path).map_err(|error| failed(error.to_string()))
+    crate::fs::read_given(path, SUBMISSION_LIMIT as u64).map_err(|error| match error.kind() {
+        std::io::ErrorKind::FileTooLarge => failed("it is larger than the size limit of a message".to_owned()),
+        _ => failed(error.to_string()),
+    })
 }
 
 /// Returns the media type for a file name.

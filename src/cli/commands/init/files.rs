@@ -91,11 +91,11 @@ pub(super) fn read_recipient_argument(given: &str) -> Result<String, CliError> {
     let is_path = (is_key_file && !given.starts_with("ssh-")) || given.starts_with(['/', '.', '~']);
     let text = if is_path {
         let path = files_path(given);
-        let size = std::fs::metadata(&path).map_err(|error| wrong(format!("cannot read `{given}`: {error}")))?.len();
-        if size > KEY_LIMIT {
-            return Err(wrong(format!("`{given}` is too large for a public key")));
-        }
-        std::fs::read_to_string(&path).map_err(|error| wrong(format!("cannot read `{given}`: {error}")))?
+        let bytes = crate::fs::read_given(&path, KEY_LIMIT).map_err(|error| match error.kind() {
+            std::io::ErrorKind::FileTooLarge => wrong(format!("`{given}` is too large for a public key")),
+            _ => wrong(format!("cannot read `{given}`: {error}")),
+        })?;
+        String::from_utf8(bytes).map_err(|_| wrong(format!("cannot read `{given}`: it is not UTF-8")))?
     } else {
         given.to_owned()
     };

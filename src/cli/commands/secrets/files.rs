@@ -88,11 +88,11 @@ pub(super) fn check_inside(root: &Path, path: &Path) -> Result<(), CliError> {
     }
 }
 
-/// Reads an age file, up to one byte more than the size limit.
+/// Reads an age file, up to one byte more than the size limit, which its parser reports.
 pub(super) fn read_age(root: &Path, path: &Path) -> Result<Vec<u8>, CliError> {
     check_inside(root, path)?;
     let mut bytes = Vec::new();
-    std::fs::File::open(root.join(path))
+    crate::fs::open_ordinary(&root.join(path))
         .and_then(|file| file.take(crate::secrets::FILE_LIMIT as u64 + 1).read_to_end(&mut bytes))
         .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot read `{}`: {error}", path.display())))?;
     Ok(bytes)

@@ -159,11 +159,15 @@ fn check_each(recipients: &[String]) -> Result<(), CliError> {
     Ok(())
 }
 
+/// The number of bytes of `.gitattributes` that are read.
+const ATTRIBUTES_LIMIT: u64 = 1024 * 1024;
+
 /// Disables line ending conversion of age files in Git, unless it is disabled already: files are compared by digest.
 fn write_git_attributes(root: &Path) -> Result<Option<PathBuf>, CliError> {
     let path = Path::new("secrets").join(".gitattributes");
     let is_disabled = |path: &Path| {
-        let text = std::fs::read_to_string(root.join(path)).unwrap_or_default();
+        let text = crate::fs::read_ordinary(&root.join(path), ATTRIBUTES_LIMIT).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
         text.lines().any(|line| line.trim_start().starts_with("*.age") && line.contains("-text"))
     };
     if is_disabled(Path::new(".gitattributes")) || root.join(&path).exists() {

@@ -27,9 +27,9 @@ use crate::{
         ui::{age_prompt::AgePrompt, table::table, wording::count_of},
     },
     config::Repository,
-    fs::write_all,
+    fs::{read_ordinary, write_all},
     model::{Code, EnvironmentName, SecretReference},
-    secrets::{Identities, Recipients, fingerprint, is_native_recipient, rekey},
+    secrets::{Identities, RECIPIENTS_LIMIT, Recipients, fingerprint, is_native_recipient, rekey},
 };
 
 /// List, add or remove recipients in many environments
@@ -296,7 +296,7 @@ impl RecipientsArgs {
         let (root, name) = (environment.repository.root(), &environment.name);
         let before = read_recipients(root, name)?;
         let path = recipients_path(name);
-        let bytes = std::fs::read(root.join(&path))
+        let bytes = read_ordinary(&root.join(&path), RECIPIENTS_LIMIT)
             .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot read `{}`: {error}", path.display())))?;
         // The file may have another encoding; it is written back as UTF-8.
         let text = crate::text::decode(&bytes).map_err(|encoding| {

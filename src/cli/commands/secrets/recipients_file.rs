@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     cli::{CliError, environment::Environment, ui::age_prompt::AgePrompt},
+    fs::read_ordinary,
     model::{Code, EnvironmentName},
-    secrets::{Recipients, RecipientsError, ServiceIdentity, fingerprint},
+    secrets::{RECIPIENTS_LIMIT, Recipients, RecipientsError, ServiceIdentity, fingerprint},
 };
 
 /// Returns the path of an environment's recipients, relative to the repository.
@@ -18,7 +19,7 @@ pub(super) fn read_recipients(root: &Path, environment: &EnvironmentName) -> Res
     let path = recipients_path(environment);
     let wrong = |why: String| CliError::coded(Code::RecipientsInvalid, why);
     let shown = path.display();
-    let bytes = std::fs::read(root.join(&path)).map_err(|error| {
+    let bytes = read_ordinary(&root.join(&path), RECIPIENTS_LIMIT).map_err(|error| {
         wrong(format!("{shown}: {error}"))
             .remedy(format!("Create it: mailwright secrets init {environment} RECIPIENT..."))
     })?;

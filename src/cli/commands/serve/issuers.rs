@@ -1,9 +1,6 @@
 //! The issuers file (`serve --oidc`): read at the start, and again whenever the service asks for it.
 
-use std::{
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use crate::{
     cli::{CliError, Context},
@@ -24,8 +21,7 @@ impl IssuersSource for IssuersFile {
     }
 
     fn digest(&self) -> Option<Digest> {
-        let mut bytes = Vec::new();
-        std::fs::File::open(&self.0).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes)).ok()?;
+        let bytes = crate::fs::read_ordinary(&self.0, LIMIT).ok()?;
         Some(Digest::of_bytes(&bytes))
     }
 

@@ -14,9 +14,10 @@ use crate::{
         environment::{self, Environment},
     },
     config::{Desired, DesiredProfile},
+    fs::read_ordinary,
     model::{Destination, Digest, ProfileName, SecretReference, finding::Report},
     operations::gate,
-    secrets::{self, Header, Identities, OpenError, Purpose, ValueId},
+    secrets::{self, FILE_LIMIT, Header, Identities, OpenError, Purpose, ValueId},
     verify::{ReaderApplication, Subject, SubjectSecret, Verifier},
 };
 
@@ -37,7 +38,7 @@ pub(super) fn verify_locally(
     for (reference, file) in desired.age_files() {
         let used = profiles.values().any(|profile| profile.stored.secrets.contains_key(reference))
             || gate::reader_secret(desired).is_some_and(|(reader, _)| reader == reference);
-        if used && let Ok(bytes) = std::fs::read(environment.repository.root().join(&file.path)) {
+        if used && let Ok(bytes) = read_ordinary(&environment.repository.root().join(&file.path), FILE_LIMIT as u64) {
             files.insert(file.digest.clone(), bytes);
         }
     }

@@ -13,6 +13,9 @@ use crate::{
     verify::{self, Subject, SubjectSecret, Verifier},
 };
 
+/// The maximum size of a manifest, in bytes.
+const MANIFEST_LIMIT: u64 = 4 * 1024 * 1024;
+
 /// Checks the profiles whose registrations are in the manifests.
 pub(super) fn verify_manifests(
     command: &Verify,
@@ -24,7 +27,7 @@ pub(super) fn verify_manifests(
     let mut manifests = Vec::new();
     for path in &command.manifest {
         let failed = |why: String| CliError::coded(Code::Unreadable, format!("`{}`: {why}", path.display()));
-        let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+        let bytes = crate::fs::read_given(path, MANIFEST_LIMIT).map_err(|error| failed(error.to_string()))?;
         let text = text::try_decode(&bytes).ok_or_else(|| failed("it is neither UTF-8 nor UTF-16 text".to_owned()))?;
         let document: serde_json::Value = serde_json::from_str(&text).map_err(|error| {
             failed(format!("it is not JSON: {error}")).remedy(

@@ -13,8 +13,10 @@ use crate::{
         verification::verify_with_progress,
     },
     config::{Desired, DesiredProfile, SecretFile},
+    fs::read_ordinary,
     model::{Code, Digest, ProfileName, StoredProfile, finding::Report},
     operations::gate,
+    secrets::FILE_LIMIT,
 };
 
 /// Has the service verify the profiles as the files declare them. Their age files are sent too.
@@ -39,7 +41,7 @@ pub(super) fn verify_by_service(
     let files: BTreeMap<&Digest, &SecretFile> = desired.age_files().map(|(_, file)| (&file.digest, file)).collect();
     for (_, digest) in profiles.values().flat_map(|profile| profile.stored.age_files()) {
         if let Some(file) = files.get(digest)
-            && let Ok(bytes) = std::fs::read(root.join(&file.path))
+            && let Ok(bytes) = read_ordinary(&root.join(&file.path), FILE_LIMIT as u64)
         {
             secrets.insert(digest.clone(), BASE64_STANDARD.encode(bytes));
         }
