@@ -15,7 +15,7 @@ use super::{
 use crate::{
     api::messages::{Action, ActionOptions, MessageDetail, Resolved, ResolvedOutcome},
     model::{
-        AuditOutcome, Code, Message, Status,
+        AuditOutcome, Code, Message, Status, WaitReason, Waiting,
         delivery::EventKind,
         message::{Recipient, RecipientStatus},
     },
@@ -32,8 +32,10 @@ impl Service {
         let message = self.visible_message(caller, id).await?;
         let history = self.store.attempts(id).await?;
         let mut waiting = (message.status == Status::Queued).then(|| self.delivery.why_waiting(&message));
-        // The reply may be to another sender's message, and quote its recipient.
-        if let Some(waiting) = waiting.as_mut().filter(|_| caller.sees_own_messages_only()) {
+        // The reply to a whole profile may be to another sender's message, and quote its recipient. Of a scheduled message, it
+        // is the reply to its own last attempt.
+        let is_foreign = |waiting: &&mut Waiting| waiting.reason != WaitReason::Scheduled;
+        if let Some(waiting) = waiting.as_mut().filter(|_| caller.sees_own_messages_only()).filter(is_foreign) {
             waiting.last_reply.clear();
         }
         Ok(MessageDetail { message, history, waiting })

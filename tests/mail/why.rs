@@ -102,3 +102,60 @@ fn a_sender_gets_an_answer_about_its_own_mail_only() {
     assert!(answer.contains("451 4.7.1 greylisted") && !answer.contains("other message"), "{answer}");
     run(&["why", "dev", "--message", &other]).code(1);
 }
+
+#[test]
+fn a_sender_reads_no_reply_to_the_mail_of_others() {
+    let sink = Sink::start();
+    sink.on("mail", Action::Reply("432 4.3.2 k9-secret@example.org has too many connections"));
+    let service = MailService::new(sink.port, QUICK, "limits: { preset: exchange-online-smtp }\n");
+    let other = service.send(json!({ "to": ["k9-secret@example.org"] }));
+    service.wait_outbox("a throttled profile", |outbox| outbox["waiting"][0]["reason"] == "throttled");
+    let shop = service.repo.run(&["token", "create", "dev", "--name", "shop", "--role", "sender"]).code(0).stdout;
+    let authorization = format!("Bearer {}", shop.trim());
+    let call = |method: &str, path: &str, body: &str| {
+        service.repo.http_without_token(method, path, &[("Authorization", authorization.as_str())], body.as_bytes())
+    };
+    let document = json!({ "type": "invoice", "number": "4711" });
+    let sent = call("POST", "/v1/messages", &crate::mail_service::message(json!({ "document": document })).to_string());
+    assert_eq!(sent.status, 202, "{}", sent.body);
+    let own = format!("/v1/messages/{}", sent.json()["id"].as_str().unwrap());
+    let seen = call("GET", &own, "").json();
+    assert_eq!(seen["waiting"]["reason"], "throttled", "{seen:#}");
+    let operator = service.repo.http("GET", &own, &[], b"").json();
+    assert!(operator["waiting"]["lastReply"].as_str().unwrap().contains("k9-secret"), "{operator:#}");
+    // Neither here nor in any list, with any filter.
+    for path in [
+        own.as_str(),
+        "/v1/messages",
+        "/v1/messages?reason=throttled",
+        "/v1/messages?profile=relay",
+        "/v1/messages?recipient=k9-secret@example.org",
+        &format!("/v1/messages?id={}", &other[..8]),
+        &format!("/v1/messages/{other}"),
+        &format!("/v1/messages/{other}/content"),
+        "/v1/outbox",
+        "/v1/holds",
+        "/v1/audit",
+        "/v1/state",
+    ] {
+        let answer = call("GET", path, "");
+        assert!(!answer.body.contains("k9-secret") && !answer.body.contains("432"), "{path}: {}", answer.body);
+        let is_path_of_other = path.ends_with(&other) || path.ends_with("/content");
+        assert!(is_path_of_other || !answer.body.contains(&other), "{path}: {}", answer.body);
+    }
+    for action in ["cancel", "retry", "replay"] {
+        let answer = call("POST", &format!("/v1/messages/{other}/{action}"), "");
+        assert!(answer.status == 404 || answer.status == 403, "{action}: {}", answer.body);
+        assert!(!answer.body.contains("k9-secret"), "{}", answer.body);
+    }
+    // A document that another sender sent is named without its message.
+    let resent = json!({ "document": document, "to": ["customer@example.org"] });
+    let again = service.submit(resent.clone());
+    assert_eq!((again.status, again.json()["code"].as_str()), (409, Some("MW0265")), "{}", again.body);
+    assert!(again.body.contains(sent.json()["id"].as_str().unwrap()), "an operator gets the id: {}", again.body);
+    let first = json!({ "document": { "type": "invoice", "number": "1" }, "to": ["customer@example.org"] });
+    let others = service.send(first.clone());
+    let refused = call("POST", "/v1/messages", &crate::mail_service::message(first).to_string());
+    assert_eq!((refused.status, refused.json()["code"].as_str()), (409, Some("MW0265")), "{}", refused.body);
+    assert!(refused.body.contains("by another sender") && !refused.body.contains(&others), "{}", refused.body);
+}
