@@ -2,7 +2,7 @@
 //!
 //! A command is a `clap::Args` struct that implements `Runnable`. It reads files and calls the service through the
 //! library, and gives text to the `Printer`: results go to standard output, messages to standard error. [`main`] turns
-//! the result into an exit code and reports errors. Nothing outside `main.rs` calls this module.
+//! the result into an exit code and reports errors. Nothing outside `main.rs` calls this module; tests read [`command`].
 //!
 //! `Exit` has the exit codes. With several environments, an error in one makes the code 1; otherwise `fleet` combines
 //! their codes.
@@ -223,6 +223,11 @@ impl Command {
     }
 }
 
+/// Returns the definition of the command line, with every command and option.
+pub fn command() -> clap::Command {
+    help::command()
+}
+
 /// Parses the arguments, runs the command, and returns the exit code. Reports an error in the format that the command
 /// was asked for. Does not panic, whatever the arguments are.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -263,6 +268,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn report_usage(printer: &Printer, error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     let text = error.render().ansi().to_string();
     if error.use_stderr() {
+        if usage::asks_for_json(arguments) {
+            printer.json(&usage::to_error(error, arguments).to_json());
+        }
         printer.note(&text);
         if let Some(meant) = usage::reordered(error, arguments) {
             printer.note(&format!("The verb comes first. Did you mean this?\n\n  {meant}"));

@@ -1,10 +1,11 @@
-//! Usage errors: suggests the right command line where clap cannot.
+//! Errors of the command line: suggests the right one where clap cannot, and describes an error in JSON.
 
 use std::ffi::OsString;
 
 use clap::{CommandFactory as _, error::ErrorKind};
 
-use super::Cli;
+use super::{Cli, CliError};
+use crate::model::Code;
 
 /// Returns the command line with the verb before its first argument, if the arguments have a noun, another word and then
 /// one of the noun's verbs: `outbox status prod` becomes `mailwright outbox status prod`.
@@ -24,6 +25,27 @@ pub(super) fn reordered(error: &clap::Error, arguments: &[OsString]) -> Option<S
     reordered.extend([*verb, *other]);
     reordered.extend(words.get(at + 3..)?);
     Some(format!("mailwright {}", reordered.into_iter().map(quoted).collect::<Vec<_>>().join(" ")))
+}
+
+/// Returns true if a command line that cannot be parsed asks for JSON.
+pub(super) fn asks_for_json(arguments: &[OsString]) -> bool {
+    let words = arguments.iter().skip(1).map(|word| word.to_str().unwrap_or_default());
+    let words: Vec<&str> = words.take_while(|word| *word != "--").collect();
+    words.contains(&"--format=json") || words.windows(2).any(|two| matches!(two, ["--format", "json"]))
+}
+
+/// Returns the error of a command line that cannot be parsed, without the text of the usage.
+pub(super) fn to_error(error: &clap::Error, arguments: &[OsString]) -> CliError {
+    let text = error.render().to_string();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut lines = lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
+    let message =
+        lines.next().and_then(|line| line.strip_prefix("error: ")).unwrap_or("the command line is not complete");
+    let usage = || text.lines().find(|line| line.starts_with("Usage:")).map(str::to_owned);
+    let remedy = reordered(error, arguments).map(|meant| format!("Did you mean this? {meant}")).or_else(usage);
+    let error = CliError::coded(Code::Usage, message)
+        .remedy(remedy.unwrap_or("`mailwright help` lists the commands.".to_owned()));
+    if text.starts_with("error: ") { lines.fold(error, CliError::detail) } else { error }
 }
 
 /// Quotes a word for a POSIX shell if that is necessary.

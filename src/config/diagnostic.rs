@@ -123,6 +123,7 @@ pub struct Report {
     /// The problems.
     pub diagnostics: Vec<Diagnostic>,
     /// The number of environments that were checked.
+    #[serde(rename = "environmentCount")]
     pub environments: usize,
     /// The number of files that were read.
     pub files: usize,

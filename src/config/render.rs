@@ -52,7 +52,7 @@ impl Report {
             "formatVersion": 1,
             "errors": self.count(Severity::Error),
             "warnings": self.count(Severity::Warning),
-            "environments": self.environments,
+            "environmentCount": self.environments,
             "files": self.files,
             "failed": self.failed,
             "diagnostics": self.diagnostics,

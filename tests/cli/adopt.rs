@@ -150,7 +150,7 @@ fn a_whole_service_is_imported_and_the_plan_is_empty() {
     );
     let dry = repo.run(&["import", "dev", "--layers", "shared", "--dry-run", "--format", "json"]).code(0).json();
     assert!(!repo.path("environments/shared").exists());
-    assert_eq!(dry["secretsToSet"], json!([]), "the age files are still there");
+    assert_eq!(dry["environments"]["dev"]["secretsToSet"], json!([]), "the age files are still there");
     let output = repo.run(&["import", "dev", "--layers", "shared"]).code(0);
     assert!(output.stdout.contains("Checked: a plan of these files has no changes"), "{}", output.stdout);
     assert!(repo.read("environments/dev/environment.yaml").contains("region: emea"));

@@ -265,7 +265,7 @@ fn a_shared_failure_is_reported_once() {
     assert_eq!(output.stdout.matches("===").count(), 1, "{}", output.stdout);
     assert!(output.stdout.contains("=== prod-00, prod-01, prod-02, prod-03, prod-04 and 55 more"));
     let validated = fleet.run(&["validate", "prod-*", "--format", "json"]).code(1).json();
-    assert_eq!((&validated["environments"], &validated["failed"][59]), (&json!(60), &json!("prod-59")));
+    assert_eq!((&validated["environmentCount"], &validated["failed"][59]), (&json!(60), &json!("prod-59")));
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod ci_templates;
 mod command_line;
 mod comment;
 mod doctor;
+mod documents;
 mod first_start;
 mod fleet;
 mod git;

@@ -213,8 +213,8 @@ fn a_list_makes_all_of_them() {
     assert_eq!(output.json()["error"]["code"], "MW0237");
     repo.write("more.csv", "name,host,from\nduct,h.example,base\nedge,h.example,\n");
     let output = repo.run(&["new", "environment", "--from-csv", "more.csv", "--format", "json"]).code(0).json();
-    assert_eq!(output["environments"][0]["missing"], json!({ "secrets": ["relay/password"], "service": true }));
-    assert_eq!((&output["environments"][1]["line"], &output["dryRun"]), (&json!(3), &json!(false)));
+    assert_eq!(output["environments"]["duct"]["missing"], json!({ "secrets": ["relay/password"], "service": true }));
+    assert_eq!((&output["environments"]["edge"]["line"], &output["dryRun"]), (&json!(3), &json!(false)));
     assert!(repo.read("environments/edge/environment.yaml").contains("description: \"The environment edge\""));
 }
 

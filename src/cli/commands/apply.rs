@@ -140,7 +140,9 @@ impl Runnable for Apply {
         for what in saved {
             sources.push(read_saved(&repository, Path::new(what))?);
         }
-        self.service.check_for_several()?;
+        if sources.len() > 1 {
+            self.service.check_for_several()?;
+        }
         if sources.iter().any(|(_, source)| matches!(source, PlanSource::Saved(saved) if saved.rollback.is_some())) {
             return Err(CliError::coded(Code::Usage, "a saved rollback cannot be applied with other plans")
                 .remedy("Apply the rollback by itself, then the others."));

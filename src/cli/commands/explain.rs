@@ -1,8 +1,11 @@
 //! `mailwright explain`: explains a problem code, a finding of `verify`, an AADSTS code of Entra, an error code of Microsoft
 //! Graph, or a reply of a mail server.
 
+use serde::Serialize;
+use serde_json::json;
+
 use crate::{
-    cli::{CliError, Context, Exit, Runnable},
+    cli::{CliError, Context, ErrorFormat, Exit, Format, Runnable, ui::table::table},
     config::suggest,
     entra::aadsts::{self, AadstsCode},
     model::{Code, finding_id::FindingId, message::Class},
@@ -18,11 +21,15 @@ use crate::{
     mailwright explain GRAPH-REDIRECT-SPA\n  \
     mailwright explain AADSTS7000215\n  \
     mailwright explain ErrorAccessDenied\n  \
+    mailwright explain MW0104 --format json\n  \
     mailwright explain \"550 5.7.1 Relay access denied\"\n  \
     mailwright explain          lists all problem codes and findings")]
 pub(crate) struct Explain {
     /// Code, finding id or reply; without it, problem codes and findings are listed
     code: Option<String>,
+    /// Output format
+    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
+    format: Format,
 }
 
 /// Returns `MW0007` for `mw7` and `7`; other text is returned unchanged.
@@ -141,19 +148,23 @@ fn capitalize(text: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-impl Runnable for Explain {
-    fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let Some(text) = &self.code else {
-            let codes = Code::ALL.iter().map(|code| vec![code.id().to_owned(), code.title().to_owned()]);
-            let findings = FindingId::ALL.iter().map(|id| vec![id.id().to_owned(), id.title().to_owned()]);
-            let rows = codes.chain(findings);
-            context.printer.out(&crate::cli::ui::table::table(&["code", "problem"], rows));
-            return Ok(Exit::Done);
-        };
-        let bold = anstyle::Style::new().bold();
+/// An explanation of a code.
+#[derive(Serialize)]
+struct Explanation {
+    code: String,
+    title: String,
+    text: String,
+}
+
+impl Explanation {
+    fn new(code: impl ToString, title: &str, text: impl Into<String>) -> Self {
+        Self { code: code.to_string(), title: title.to_owned(), text: text.into() }
+    }
+
+    /// Finds the explanation of a code, or of a text with one.
+    fn find(text: &str) -> Result<Self, CliError> {
         if let Ok(id) = text.parse::<FindingId>() {
-            context.printer.out(&format!("{bold}{id}: {}{bold:#}\n\n{}", id.title(), id.explanation()));
-            return Ok(Exit::Done);
+            return Ok(Self::new(id, id.title(), id.explanation()));
         }
         if let Some(number) = parse_aadsts(text) {
             let entry = aadsts::find(number).ok_or_else(|| {
@@ -163,24 +174,16 @@ impl Runnable for Explain {
                 )
                 .remedy(format!("Microsoft's page about it: {}", aadsts::page(number)))
             })?;
-            context.printer.out(&format!("{bold}AADSTS{number}: {}{bold:#}\n\n{}", entry.name, explain_aadsts(entry)));
-            return Ok(Exit::Done);
+            return Ok(Self::new(format!("AADSTS{number}"), &entry.name, explain_aadsts(entry)));
         }
         if let Some(code) = replies::enhanced_code(text) {
-            let title = format!("{bold}{code}: a reply of a mail server{bold:#}");
-            context.printer.out(&format!("{title}\n\n{}", explain_reply(&code, text)));
-            return Ok(Exit::Done);
+            return Ok(Self::new(&code, "a reply of a mail server", explain_reply(&code, text)));
         }
         if let Some(code) = reply_code(text) {
-            context
-                .printer
-                .out(&format!("{bold}{code}: a reply of a mail server{bold:#}\n\n{}", explain_reply(code, text)));
-            return Ok(Exit::Done);
+            return Ok(Self::new(code, "a reply of a mail server", explain_reply(code, text)));
         }
         if let Some((code, meaning)) = replies::graph_code(text.trim()) {
-            let title = format!("{bold}{code}: an error of Microsoft Graph{bold:#}");
-            context.printer.out(&format!("{title}\n\n{}", explain_graph(&meaning)));
-            return Ok(Exit::Done);
+            return Ok(Self::new(code, "an error of Microsoft Graph", explain_graph(&meaning)));
         }
         let code: Code = complete_code(text).parse().map_err(|_| {
             let text = shortened(text, 60);
@@ -191,7 +194,37 @@ impl Runnable for Explain {
                 None => error.remedy("`mailwright explain` lists them."),
             }
         })?;
-        context.printer.out(&format!("{bold}{code}: {}{bold:#}\n\n{}", code.title(), code.explanation()));
+        Ok(Self::new(code, code.title(), code.explanation()))
+    }
+}
+
+impl Runnable for Explain {
+    fn error_format(&self) -> ErrorFormat {
+        self.format.into()
+    }
+
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        let is_json = self.format == Format::Json;
+        let Some(text) = &self.code else {
+            let codes = Code::ALL.iter().map(|code| (code.id(), code.title()));
+            let all = codes.chain(FindingId::ALL.iter().map(|id| (id.id(), id.title())));
+            if is_json {
+                let codes: Vec<_> = all.map(|(code, title)| json!({ "code": code, "title": title })).collect();
+                context.printer.json(&json!({ "codes": codes }));
+            } else {
+                let rows = all.map(|(code, title)| vec![code.to_owned(), title.to_owned()]);
+                context.printer.out(&table(&["code", "problem"], rows));
+            }
+            return Ok(Exit::Done);
+        };
+        let explanation = Explanation::find(text)?;
+        if is_json {
+            context.printer.json(&json!(explanation));
+        } else {
+            let bold = anstyle::Style::new().bold();
+            let Explanation { code, title, text } = explanation;
+            context.printer.out(&format!("{bold}{code}: {title}{bold:#}\n\n{text}"));
+        }
         Ok(Exit::Done)
     }
 }

@@ -1,5 +1,7 @@
 //! `mailwright history`: lists past generations.
 
+use serde_json::json;
+
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
@@ -56,7 +58,14 @@ impl History {
     fn history(&self, context: &Context, environment: &Environment) -> Result<Summary, CliError> {
         let client = environment.client(context, &self.service)?;
         let page = context.runtime()?.block_on(client.generations(self.before, self.limit))?;
-        let document = document_of(environment.name.as_str(), "generations", &page);
+        let newest = match self.before {
+            Some(_) => {
+                context.runtime()?.block_on(client.generations(None, 1))?.generations.first().map(|it| it.number)
+            }
+            None => page.generations.first().map(|generation| generation.number),
+        };
+        let mut document = document_of(environment.name.as_str(), "generations", &page);
+        document["generation"] = json!(newest.unwrap_or_default());
         let Some(last) = page.generations.first() else {
             let text = "No generations: nothing has changed since the store was created.".to_owned();
             return Ok(Summary::new(Significance::Quiet, "no generations".to_owned(), text, document));

@@ -77,17 +77,21 @@ impl Runnable for Resolve {
 impl Resolve {
     /// Prints the steps of the resolution of one cell.
     fn resolve_cell(&self, context: &Context, environment: &Environment, cell: Cell) -> Result<Exit, CliError> {
-        let resolution = if self.desired {
+        let (resolution, generation) = if self.desired {
             let desired = environment.desired(context)?;
             check_company(environment, &desired.settings, &cell.company)?;
             let profiles = desired.profiles.iter().map(|(name, profile)| (name, &profile.stored.profile));
-            Resolver::new(profiles).explain(&cell)
+            (Resolver::new(profiles).explain(&cell), None)
         } else {
             let client = environment.client(context, &self.service)?;
-            context.runtime()?.block_on(client.resolve(&cell))?
+            let state = context.runtime()?.block_on(environment::state(&client, &environment.name))?;
+            check_company(environment, &state.settings, &cell.company)?;
+            (Resolver::new(state.live()).explain(&cell), Some(state.generation))
         };
         if self.format == Format::Json {
-            context.printer.json(&document_of(environment.name.as_str(), "resolution", &resolution));
+            let mut document = document_of(environment.name.as_str(), "resolution", &resolution);
+            document["generation"] = json!(generation);
+            context.printer.json(&document);
         } else {
             context.printer.out(&text(&resolution));
         }

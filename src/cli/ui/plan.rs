@@ -32,6 +32,7 @@ pub(crate) fn plan_outcome(format: Format, plan: &Plan, refusal: Option<CliError
         }
         Format::Json => {
             document = serde_json::to_value(plan).unwrap_or_default();
+            document["generation"] = json!(plan.base);
             if let (Value::Object(map), Some(refusal)) = (&mut document, &refusal) {
                 map.insert("error".to_owned(), refusal.to_json()["error"].clone());
             }

@@ -184,12 +184,14 @@ impl Differences {
 
     /// Renders as a JSON document.
     pub fn to_json(&self) -> serde_json::Value {
+        let environments: serde_json::Map<_, _> =
+            self.all.iter().map(|difference| (difference.environment.to_string(), json!(difference))).collect();
         json!({
             "formatVersion": 1,
             "mailwright": env!("CARGO_PKG_VERSION"),
             "from": self.from,
             "to": self.to,
-            "environments": self.all,
+            "environments": environments,
             "summary": self.summary(),
         })
     }

@@ -40,7 +40,7 @@ fn a_branch_by_environment() {
 fn the_document_has_the_places_of_both_sides() {
     let repo = branch();
     let document = document(&repo.run(&["diff", "main..topic", "prod", "--format", "json"]).code(0));
-    let plan = &document["environments"][0]["plan"];
+    let plan = &document["environments"]["prod"]["plan"];
     let change = plan["changes"].as_array().unwrap().iter().find(|change| change["name"] == "reports").unwrap();
     let field = &change["fields"][0];
     assert_eq!((&field["before"], &field["after"]), (&"reports@example.com".into(), &"prod@example.com".into()));
@@ -119,7 +119,7 @@ fn a_side_with_problems_is_named_and_the_others_show() {
     let output = repo.run(&["diff"]).code(1);
     assert!(output.stdout.contains("In HEAD ("), "{}", output.stdout);
     let json = document(&repo.run(&["diff", "--format", "json"]).code(1));
-    assert_eq!(json["environments"][0]["old"]["diagnostics"][0]["code"], "MW0008");
+    assert_eq!(json["environments"]["prod"]["old"]["diagnostics"][0]["code"], "MW0008");
     assert!(json.get("error").is_none(), "one document");
 }
 

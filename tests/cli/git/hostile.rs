@@ -482,7 +482,7 @@ fn a_linked_work_tree_and_a_folder_of_a_repository_are_compared() {
     let ask = |folder: &Path| {
         let mut command = repo.command(&["diff", "--format", "json"]);
         command.current_dir(folder);
-        run_command(command).json()["environments"].as_array().unwrap().len()
+        run_command(command).json()["environments"].as_object().unwrap().len()
     };
     assert_eq!(ask(&here), 0);
     std::fs::write(here.join("environments/dev/environment.yaml"), "extends: base\ncompanies: [EDU7]\n").unwrap();

@@ -76,9 +76,9 @@ pub(crate) fn edit(repo: &TestRepository, path: &str, from: &str, to: &str) {
 pub(crate) fn touched(repo: &TestRepository, arguments: &[&str]) -> String {
     let arguments: Vec<&str> = ["diff", "--format", "json"].iter().chain(arguments).copied().collect();
     let document = document(&repo.run(&arguments));
-    let environments = document["environments"].as_array().unwrap_or_else(|| panic!("{document:#}")).iter();
+    let environments = document["environments"].as_object().unwrap_or_else(|| panic!("{document:#}")).iter();
     let words = environments
-        .map(|entry| format!("{} {}", entry["environment"].as_str().unwrap(), entry["status"].as_str().unwrap()));
+        .map(|(_, entry)| format!("{} {}", entry["environment"].as_str().unwrap(), entry["status"].as_str().unwrap()));
     words.collect::<Vec<_>>().join(", ")
 }
 

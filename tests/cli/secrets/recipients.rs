@@ -157,8 +157,8 @@ fn an_environment_that_fails_is_left_as_it_was_and_keeps_no_other_back() {
     }
     let json = fleet.run(&["add", &fleet.new.recipient(), "-i", "key.txt", "--format", "json"]).code(1);
     let document = json.json();
-    assert_eq!(document["failed"][0]["environment"], "prod-2");
-    assert_eq!(document["failed"][0]["code"], "MW0038");
+    assert_eq!(document["environments"]["prod-2"]["environment"], "prod-2");
+    assert_eq!(document["environments"]["prod-2"]["error"]["code"], "MW0038");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use crate::{
     cli::{
         CliError, Context, Exit, Format,
-        commands::import::{Import, report_missing_secrets, write_file, write_new},
+        commands::import::{Import, documents_by_name, report_missing_secrets, write_file, write_new},
         environment::{self, Environment},
     },
     config::{Repository, Selection},
@@ -114,11 +114,11 @@ impl Import {
             .collect();
         let (shared, all) = layers.shared;
         if self.format == Format::Json {
+            let written: Vec<String> = layers.files.keys().map(|path| path.display().to_string()).collect();
             let document = json!({
-                "base": base, "environments": sites.iter().map(|site| &site.name).collect::<Vec<_>>(), "dryRun": self.dry_run,
-                "written": layers.files.keys().map(|path| path.display().to_string()).collect::<Vec<_>>(),
+                "base": base, "dryRun": self.dry_run, "written": written,
                 "sharedValues": shared, "values": all, "variables": layers.variables,
-                "secretsToSet": missing.iter().map(|(name, reference)| json!({ "environment": name, "secret": reference })).collect::<Vec<_>>(),
+                "environments": documents_by_name(sites.iter().map(|site| &site.name), &written, &missing),
             });
             context.printer.json(&document);
             return;

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{
     cli::{
         CliError, Context, Exit, Format,
-        commands::import::{Import, report_missing_secrets, write_new},
+        commands::import::{Import, documents_by_name, report_missing_secrets, write_new},
         list_file::{list_error, read_list_file},
     },
     config::{
@@ -94,10 +94,8 @@ impl Import {
     ) {
         let written: Vec<String> = files.keys().map(|path| path.display().to_string()).collect();
         if self.format == Format::Json {
-            let secrets: Vec<_> =
-                missing.iter().map(|(name, secret)| json!({ "environment": name, "secret": secret })).collect();
-            let document = json!({ "environments": environments, "dryRun": self.dry_run, "written": written, "secretsToSet": secrets });
-            context.printer.json(&document);
+            let documents = documents_by_name(environments.iter(), &written, missing);
+            context.printer.json(&json!({ "environments": documents, "dryRun": self.dry_run }));
             return;
         }
         let verb = if self.dry_run { "would write" } else { "wrote" };

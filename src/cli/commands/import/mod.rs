@@ -5,7 +5,10 @@
 mod layers;
 mod list;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use serde_json::json;
 
@@ -140,6 +143,21 @@ impl Import {
         context.printer.note(&format!("\nThen: mailwright plan {}", environment.name));
         Ok(Exit::Done)
     }
+}
+
+/// Returns the document of each environment, by name: its files, and its secrets without a value.
+fn documents_by_name<'n>(
+    names: impl Iterator<Item = &'n EnvironmentName>,
+    written: &[String],
+    missing: &BTreeSet<(EnvironmentName, SecretReference)>,
+) -> serde_json::Map<String, serde_json::Value> {
+    let document = |name: &EnvironmentName| {
+        let folder = Path::new("environments").join(name.as_str());
+        let own: Vec<&String> = written.iter().filter(|path| Path::new(path).starts_with(&folder)).collect();
+        let secrets: Vec<_> = missing.iter().filter(|(owner, _)| owner == name).map(|(_, secret)| secret).collect();
+        (name.to_string(), json!({ "environment": name, "written": own, "secretsToSet": secrets }))
+    };
+    names.map(document).collect()
 }
 
 /// Writes a new file.

@@ -108,12 +108,14 @@ impl NewEnvironment {
             .collect();
         if self.format == Format::Json {
             let entries = all.iter().zip(&missing).map(|(new, (secrets, service))| {
-                json!({
+                let document = json!({
                     "environment": new.name, "line": new.line, "written": environment_paths(&new.name).1.display().to_string(),
                     "warnings": new.warnings, "missing": { "secrets": secrets, "service": service },
-                })
+                });
+                (new.name.to_string(), document)
             });
-            let document = json!({ "dryRun": self.dry_run, "environments": entries.collect::<Vec<_>>() });
+            let environments: serde_json::Map<_, _> = entries.collect();
+            let document = json!({ "dryRun": self.dry_run, "environments": environments });
             context.printer.json(&document);
             return Ok(Exit::Done);
         }

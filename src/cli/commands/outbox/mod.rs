@@ -16,6 +16,7 @@ use std::{
     sync::Arc,
 };
 
+use serde_json::json;
 use uuid::Uuid;
 
 use hold::HoldArgs;
@@ -287,7 +288,12 @@ impl Outbox {
             OutboxCommand::Replay(replay) => return replay.run(self, context, target).await,
             OutboxCommand::Resolve(resolve) => return resolve.run(self, context, target).await,
             OutboxCommand::Export { output, .. } => {
-                let content = client.content(target.message_id().await?).await?;
+                if self.format == Format::Json && output.is_none() {
+                    return Err(CliError::coded(Code::Usage, "the contents of a message are not JSON")
+                        .remedy("Omit `--format`, or write them to a file: `--output FILE`."));
+                }
+                let id = target.message_id().await?;
+                let content = client.content(id).await?;
                 let shown =
                     output.as_ref().map_or("standard output".to_owned(), |path| format!("`{}`", path.display()));
                 let failed =
@@ -299,6 +305,9 @@ impl Outbox {
                         context.printer.document(&String::from_utf8_lossy(&content));
                     }
                     None => std::io::stdout().write_all(&content).map_err(failed)?,
+                }
+                if self.format == Format::Json {
+                    self.print_done(context, target, &json!({ "id": id, "file": output }), "");
                 }
             }
             OutboxCommand::Hold(options) => {
@@ -313,8 +322,9 @@ impl Outbox {
             }
             OutboxCommand::ConfirmRestore { yes, .. } => return self.confirm_restore(context, target, *yes).await,
             OutboxCommand::Release { .. } => {
-                client.release(target.id()?).await?;
-                context.printer.note("Released.");
+                let id = target.id()?;
+                client.release(id).await?;
+                self.print_done(context, target, &json!({ "released": [id] }), "Released.");
             }
         }
         Ok(Exit::Done)
@@ -333,6 +343,15 @@ impl Outbox {
             context.printer.json(&document_of(target.environment.name.as_str(), list_key, document));
         } else {
             context.printer.out(&text());
+        }
+    }
+
+    /// Prints that something was done: as a message, or as a JSON document.
+    fn print_done(&self, context: &Context, target: &Target, document: &serde_json::Value, text: &str) {
+        if self.format == Format::Json {
+            context.printer.json(&document_of(target.environment.name.as_str(), "done", document));
+        } else {
+            context.printer.note(text);
         }
     }
 
@@ -374,7 +393,7 @@ impl Outbox {
     async fn confirm_restore(&self, context: &Context, target: &Target, yes: bool) -> Result<Exit, CliError> {
         let Target { environment, client, .. } = target;
         let Some(restored) = client.outbox().await?.restored else {
-            context.printer.note("No restore is waiting for confirmation.");
+            self.print_done(context, target, &json!({ "confirmed": false }), "No restore is waiting for confirmation.");
             return Ok(Exit::Done);
         };
         context.printer.note(&format!(
@@ -384,7 +403,7 @@ impl Outbox {
         let question = format!("Accept mail in {} again?", environment.name);
         confirm(context, yes, &question, "Pass `--yes` to skip the prompt.")?;
         client.confirm_restore().await?;
-        context.printer.note("Confirmed. Mail is accepted again.");
+        self.print_done(context, target, &json!({ "confirmed": true }), "Confirmed. Mail is accepted again.");
         Ok(Exit::Done)
     }
 

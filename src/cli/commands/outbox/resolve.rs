@@ -52,6 +52,9 @@ impl Resolve {
                 context.printer.out(&message_table(&messages, None));
             }
             if messages.is_empty() {
+                if outbox.format == Format::Json {
+                    outbox.print(context, target, "messages", &messages, String::new);
+                }
                 return Ok(Exit::Done);
             }
             let question = format!("Resolve {} as {}?", count_of(messages.len(), "message"), outcome.id());

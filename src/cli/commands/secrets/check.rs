@@ -15,7 +15,7 @@ use crate::{
         environment::Environment,
         ui::wording::count_of,
     },
-    config::SecretUsage,
+    config::{SecretUsage, Selection},
     model::{Code, Destination, EnvironmentName, code::Severity},
     secrets::{Binding, Header, Recipients, ServiceIdentity, fingerprint},
 };
@@ -29,7 +29,8 @@ use crate::{
     destination, which should be sealed again. For a file that another program made,\n\
     only the number of recipients can be checked.")]
 pub(super) struct Check {
-    /// Environments [default: all with secrets]
+    /// Environments: names, or patterns such as 'prod-*' [default: all with secrets]
+    #[arg(value_name = "ENV")]
     environments: Vec<String>,
     /// Output format
     #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
@@ -51,32 +52,32 @@ impl Runnable for Check {
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let repository = Arc::new(context.repository()?);
-        let names: Vec<String> = if self.environments.is_empty() {
+        let selection = Selection::parse(&self.environments, &[])?;
+        let names: Vec<EnvironmentName> = if selection.is_empty() {
             let has_secrets = |name: &EnvironmentName| {
                 !repository.is_abstract(name)
                     && (repository.root().join("secrets").join(name.as_str()).exists()
                         || !repository.used_secrets(name).is_empty())
             };
-            repository.environments().iter().filter(|name| has_secrets(name)).map(ToString::to_string).collect()
+            repository.environments().into_iter().filter(has_secrets).collect()
         } else {
-            self.environments.clone()
+            repository.select(&selection)?
         };
-        let mut found = Vec::new();
-        let mut bindings =
-            BTreeMap::from([Binding::Destination, Binding::ValueId, Binding::File].map(|kind| (kind, 0)));
-        let mut checked = 0;
-        for name in &names {
-            checked += check_environment(&Environment::find_in(&repository, name)?, &mut found, &mut bindings)?;
-        }
+        let new = |name| CheckedEnvironment::new(Environment::new(name, Arc::clone(&repository)));
+        let all = names.into_iter().map(new).collect::<Result<Vec<_>, _>>()?;
+        let found: Vec<&SecretProblem> = all.iter().flat_map(|one| &one.problems).collect();
+        let checked: usize = all.iter().map(|one| one.files).sum();
         let errors = found.iter().filter(|found| found.code.severity() == Severity::Error).count();
         if self.format == Format::Json {
-            let findings: Vec<_> = found
-                .iter()
-                .map(|f| json!({ "file": f.file, "code": f.code, "severity": f.code.severity(), "message": f.message, "remedy": f.remedy }))
-                .collect();
-            context
-                .printer
-                .json(&json!({ "environments": names, "files": checked, "bindings": bindings.iter().map(|(kind, count)| (kind.id(), count)).collect::<BTreeMap<_, _>>(), "findings": findings }));
+            let document = match &all[..] {
+                [one] if selection.single_name().is_some() => one.to_json(),
+                all => {
+                    let documents: serde_json::Map<_, _> =
+                        all.iter().map(|one| (one.name.to_string(), one.to_json())).collect();
+                    json!({ "environments": documents })
+                }
+            };
+            context.printer.json(&document);
         } else {
             for f in &found {
                 let word = if f.code.severity() == Severity::Error { "error" } else { "warning" };
@@ -85,10 +86,14 @@ impl Runnable for Check {
             context.printer.out(&format!(
                 "{} in {} checked, {}, {}.",
                 count_of(checked, "secret"),
-                count_of(names.len(), "environment"),
+                count_of(all.len(), "environment"),
                 count_of(errors, "error"),
                 count_of(found.len() - errors, "warning")
             ));
+            let mut bindings = no_bindings();
+            for (kind, count) in all.iter().flat_map(|one| &one.bindings) {
+                *bindings.entry(*kind).or_default() += count;
+            }
             let bound = bindings.iter().filter(|(_, count)| **count > 0);
             let bound: Vec<String> = bound.map(|(kind, count)| format!("{count} by {}", kind.describe())).collect();
             if !bound.is_empty() {
@@ -97,6 +102,37 @@ impl Runnable for Check {
         }
         if errors > 0 { Err(CliError { in_json: true, ..CliError::already_printed() }) } else { Ok(Exit::Done) }
     }
+}
+
+/// The secrets of an environment.
+struct CheckedEnvironment {
+    name: EnvironmentName,
+    files: usize,
+    bindings: BTreeMap<Binding, usize>,
+    problems: Vec<SecretProblem>,
+}
+
+impl CheckedEnvironment {
+    fn new(environment: Environment) -> Result<Self, CliError> {
+        let (mut problems, mut bindings) = (Vec::new(), no_bindings());
+        let files = check_environment(&environment, &mut problems, &mut bindings)?;
+        Ok(Self { name: environment.name, files, bindings, problems })
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        let findings: Vec<_> = self
+            .problems
+            .iter()
+            .map(|f| json!({ "file": f.file, "code": f.code, "severity": f.code.severity(), "message": f.message, "remedy": f.remedy }))
+            .collect();
+        let bindings: BTreeMap<_, _> = self.bindings.iter().map(|(kind, count)| (kind.id(), count)).collect();
+        json!({ "environment": self.name, "files": self.files, "bindings": bindings, "findings": findings })
+    }
+}
+
+/// Returns a count of zero for each way in which a file is bound to its destination.
+fn no_bindings() -> BTreeMap<Binding, usize> {
+    BTreeMap::from([Binding::Destination, Binding::ValueId, Binding::File].map(|kind| (kind, 0)))
 }
 
 fn check_environment(

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::{Map, Value, json};
+
 use crate::{
     cli::{
         CliError, Context,
@@ -36,6 +38,19 @@ impl EnvironmentFilter {
             names.retain(|name| !repository.is_abstract(name));
         }
         Ok(names)
+    }
+
+    /// Returns true if a single environment is named.
+    pub(super) fn is_single(&self) -> Result<bool, CliError> {
+        Ok(Selection::parse(&self.environments, &self.selectors)?.single_name().is_some())
+    }
+
+    /// Returns the JSON document of a command: that of the single environment that is named, or all by name.
+    pub(super) fn document(&self, environments: Map<String, Value>) -> Result<Value, CliError> {
+        match environments.values().next() {
+            Some(only) if self.is_single()? => Ok(only.clone()),
+            _ => Ok(json!({ "environments": environments })),
+        }
     }
 
     /// Returns the selected environments with their repository.

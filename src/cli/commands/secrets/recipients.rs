@@ -24,7 +24,7 @@ use crate::{
             sealing::{open_error, seal_error},
         },
         environment::Environment,
-        ui::{age_prompt::AgePrompt, table::table, wording::count_of},
+        ui::{age_prompt::AgePrompt, format::document_of, table::table, wording::count_of},
     },
     config::Repository,
     fs::{read_ordinary, write_all},
@@ -128,17 +128,16 @@ impl Runnable for RecipientsCommand {
 impl List {
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let repository = context.repository()?;
-        let mut rows = Vec::new();
+        let (mut rows, mut documents) = (Vec::new(), serde_json::Map::new());
         for name in select_with_recipients(&repository, &self.environments)? {
             let recipients = read_recipients(repository.root(), &name)?;
+            let known: Vec<_> =
+                recipients.texts().map(|text| json!({ "recipient": text, "fingerprint": fingerprint(text) })).collect();
+            documents.insert(name.to_string(), json!({ "environment": name, "recipients": known }));
             rows.extend(recipients.texts().map(|text| (name.clone(), text.to_owned())));
         }
         if self.format == Format::Json {
-            let documents: Vec<_> = rows
-                .iter()
-                .map(|(name, text)| json!({ "environment": name, "recipient": text, "fingerprint": fingerprint(text) }))
-                .collect();
-            context.printer.json(&json!({ "recipients": documents }));
+            context.printer.json(&self.environments.document(documents)?);
         } else {
             // Grouped by recipient, to show in which environments each one is.
             let mut texts: Vec<&String> = rows.iter().map(|(_, text)| text).collect();
@@ -279,7 +278,7 @@ impl RecipientsArgs {
                 Err(error) => failures.push((environment.name, error)),
             }
         }
-        self.report(context, recipient, action, &done, &failures);
+        self.report(context, recipient, action, &done, &failures)?;
         if failures.is_empty() {
             return Ok(Exit::Done);
         }
@@ -348,26 +347,24 @@ impl RecipientsArgs {
         action: &str,
         done: &[PreparedFiles],
         failures: &[(EnvironmentName, CliError)],
-    ) {
+    ) -> Result<(), CliError> {
         let changed: Vec<&PreparedFiles> = done.iter().filter(|prepared| !prepared.files.is_empty()).collect();
         let total: usize = changed.iter().map(|prepared| prepared.files.len()).sum();
         if self.format == Format::Json {
-            let environments: Vec<_> = done
-                .iter()
-                .map(|prepared| {
-                    let files: Vec<_> = prepared.files.iter().map(|(path, _)| display(path)).collect();
-                    json!({ "environment": prepared.name, "recipientsChanged": prepared.recipients_change, "files": files })
-                })
-                .collect();
-            let failed: Vec<_> = failures
-                .iter()
-                .map(|(name, error)| json!({ "environment": name, "code": error.code, "message": error.message, "remedy": error.remedy }))
-                .collect();
-            let document = json!({
-                "action": action, "recipient": recipient, "dryRun": self.dry_run, "environments": environments, "failed": failed,
+            let changed = done.iter().map(|prepared| {
+                let files: Vec<_> = prepared.files.iter().map(|(path, _)| display(path)).collect();
+                (&prepared.name, json!({ "recipientsChanged": prepared.recipients_change, "files": files }))
             });
+            let failed = failures.iter().map(|(name, error)| (name, error.to_json()));
+            let documents = changed
+                .chain(failed)
+                .map(|(name, document)| (name.to_string(), document_of(name.as_str(), "result", &document)));
+            let mut document = self.environments.document(documents.collect())?;
+            document["action"] = json!(action);
+            document["recipient"] = json!(recipient);
+            document["dryRun"] = json!(self.dry_run);
             context.printer.json(&document);
-            return;
+            return Ok(());
         }
         let printer = &context.printer;
         for prepared in done {
@@ -397,6 +394,7 @@ impl RecipientsArgs {
         if action == "remove" && total > 0 {
             printer.note("The removed recipient can still decrypt versions in Git's history: change the values too (mailwright secrets rotate).");
         }
+        Ok(())
     }
 }
 
