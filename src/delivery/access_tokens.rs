@@ -1,7 +1,8 @@
 //! Access tokens: fetched once, however many workers wait for one, and again before they expire.
 //!
-//! Workers call [`AccessTokens::get_or_fetch`]. A token belongs to one profile and one version of its secret, and must not
-//! be used for another.
+//! [`Credentials`](super::credentials::Credentials) calls [`AccessTokens::get_or_fetch`] with the request to make. A token
+//! belongs to one profile and one version of its secret, and must not be used for another. Failures are not kept, and nothing
+//! is written to disk.
 
 use std::{
     collections::HashMap,

@@ -1,7 +1,8 @@
 //! Credentials: opens the secrets of profiles, and fetches access tokens with them.
 //!
-//! A secret is decrypted in memory for one login and only for the destination that it was sealed for. Access tokens are cached.
-//! Which version of a secret is used during a rotation is decided by [`Rotations`](super::rotation::Rotations).
+//! The transports call [`Credentials::secret`] and [`Credentials::token`] for each login. A secret is decrypted in memory for
+//! one login and only for the destination that it was sealed for. Access tokens are cached. Which version of a secret is used
+//! during a rotation is decided by [`Rotations`](super::rotation::Rotations).
 
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! Dispatcher: claims due messages from the store, runs workers, and shuts down gracefully.
 //!
 //! [`Dispatcher::start`] restores the scheduler from the store, settles messages that were in flight when the process ended, and
-//! starts the background tasks. The scheduler decides what is claimed; an [`AttemptRunner`] runs each attempt.
+//! starts the background tasks. The scheduler decides what is claimed; an [`AttemptRunner`] runs each attempt. [`Delivery`](super::Delivery)
+//! is the only caller. Nothing here knows a protocol or interprets a reply.
 
 use std::{
     collections::HashSet,

@@ -1,7 +1,8 @@
 //! Fair share of a profile: companies with waiting mail get equal shares, however much they have; the functions of a company
 //! divide its share equally.
 //!
-//! The cost of [`FairShare::divide`] grows with the number of lanes, not with the number of messages.
+//! The scheduler calls [`FairShare::divide`] with the lanes that may send and the room of the profile. Its cost grows with the
+//! number of lanes, not with the number of messages. It does not know limits, holds or times.
 
 use std::collections::{BTreeMap, HashMap};
 

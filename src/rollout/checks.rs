@@ -1,4 +1,7 @@
 //! The checks of a wave in one environment: drift, failed deliveries, verification, a probe mail. The quick ones come first.
+//!
+//! The engine calls [`run_checks`] after the soak time. The first check that fails ends it with a problem. Nothing is changed
+//! in the environment; a probe is sent once per check, however often it is repeated.
 
 use std::time::Duration;
 

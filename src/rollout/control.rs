@@ -1,4 +1,6 @@
 //! Signals to a rollout that is running: pause, abort, lease lost.
+//!
+//! The session sends them, the engine reads them between steps. A weaker signal never replaces a stronger one.
 
 use tokio::sync::watch;
 

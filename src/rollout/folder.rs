@@ -1,5 +1,8 @@
 //! The folder of a rollout: its journal, the lock that keeps a second process of this machine out, and requests from
-//! another terminal. Processes on other machines are kept out by a [`Lease`](crate::operations::Lease).
+//! another terminal.
+//!
+//! A [`RolloutFolder`] can be read by every process; a [`LockedFolder`] belongs to one. Processes on other machines are kept
+//! out by a [`Lease`](crate::operations::Lease). What the entries of the journal mean is not known here.
 
 use std::{
     fs::{File, OpenOptions},

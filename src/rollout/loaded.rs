@@ -1,4 +1,6 @@
 //! A rollout that is loaded: its file, the desired state of its environments, and the way to their services.
+//!
+//! [`LoadedRollout`] is the input of `plan` and of the engine. All environments are loaded from one revision of the files.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 

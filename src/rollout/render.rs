@@ -1,5 +1,7 @@
-//! Text of rollouts: the plan, one line of progress per entry, the state of a run. Colours are ANSI sequences, which the printer
-//! removes where they are not wanted.
+//! Text of rollouts: the plan, one line of progress per entry, the state of a run.
+//!
+//! Pure functions from plans, entries and runs to text, for `cli`. Colours are ANSI sequences, which the printer removes where
+//! they are not wanted.
 
 use std::fmt::Write as _;
 

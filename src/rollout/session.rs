@@ -1,5 +1,7 @@
 //! One process's work on a run: holds the lease, opens the journal, listens to requests from other terminals, and runs the
 //! engine.
+//!
+//! `cli` and `watch` call [`Session::run`], which returns when the run has ended or paused. It decides nothing about waves.
 
 use std::{future::Future, time::Duration};
 

@@ -1,5 +1,7 @@
-//! The sandbox's own certificate authority. It is created at each start, and its key is not written; or it is kept in a
-//! folder (`ca.pem`, `ca-key.pem`), so that clients that trust it need not be started again.
+//! The sandbox's own certificate authority, and the certificate of its servers.
+//!
+//! [`Authority::new`] creates it at each start, and does not write its key; or keeps it in a folder (`ca.pem`, `ca-key.pem`), so
+//! that clients that trust it need not be started again. It is the only part of the sandbox that writes to disk.
 
 use std::path::Path;
 

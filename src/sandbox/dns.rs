@@ -1,4 +1,6 @@
 //! Name server of the sandbox: text records of the scenario, over UDP.
+//!
+//! Other records and other names do not exist. It forwards no query.
 
 use std::sync::Arc;
 

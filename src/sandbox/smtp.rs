@@ -1,5 +1,7 @@
-//! Mail server of the sandbox: STARTTLS or TLS, AUTH PLAIN, LOGIN and XOAUTH2, one mail after the other. Accepted mail is kept
-//! in memory and not forwarded.
+//! Mail server of the sandbox: STARTTLS or TLS, AUTH PLAIN, LOGIN and XOAUTH2, one mail after the other.
+//!
+//! [`serve`] accepts connections until the sandbox ends. Users, refusals and faults are those of the scenario. Accepted mail is
+//! kept in memory and not forwarded.
 
 use std::sync::Arc;
 

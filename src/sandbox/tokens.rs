@@ -1,4 +1,6 @@
 //! Tokens of the sandbox: JWTs that are signed with a key that it publishes.
+//!
+//! `entra` signs them, `graph` and `smtp` read them. The key is created at each start. Audience and expiry are not checked here.
 
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation,

@@ -1,4 +1,6 @@
 //! The source of the files: a folder that another program updates, or a clone that follows a branch.
+//!
+//! The pass scheduler polls [`Files`]; a new version is a [`Snapshot`] that the passes share. Nothing here loads an environment.
 
 use std::{
     collections::BTreeSet,

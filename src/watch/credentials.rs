@@ -1,4 +1,7 @@
 //! Credentials that expire soon: reads the service's last verifications, and has profiles verified whose last one is old.
+//!
+//! A pass calls [`CredentialMonitor::find_expiring`]. Only the watch that holds the lease requests verifications, and not more than one an
+//! hour. No credential is read: the service verifies.
 
 use std::{
     collections::BTreeMap,

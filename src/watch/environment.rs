@@ -1,4 +1,7 @@
 //! One pass over one environment: read the state of its service, plan, apply if allowed, and record the status.
+//!
+//! The pass scheduler calls [`EnvironmentWatch::pass`], one at a time for an environment. Without the lease `watch` a pass plans and applies
+//! nothing. A problem is a result that is reported; it ends no other pass.
 
 use std::{sync::Arc, time::Duration};
 

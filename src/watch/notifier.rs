@@ -1,4 +1,7 @@
 //! Sends queued reports by webhook and mail. Each receiver of each environment has its own queue: a slow one does not hold up others.
+//!
+//! [`run`] takes what [`Reports`](super::reports::Reports) has due, and reports each outcome back to it; there it is decided when a report is
+//! sent again.
 
 use std::{
     collections::BTreeSet,

@@ -1,5 +1,7 @@
 //! Decides when the files are polled and when each environment has its next pass: on change, on a timer, and after failures with
 //! growing pauses. A slow environment does not hold up others.
+//!
+//! [`PassScheduler::run`] ends when the watch ends, or after one pass each with `--once`. It does not know what a pass does.
 
 use std::{
     collections::BTreeMap,

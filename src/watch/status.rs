@@ -1,4 +1,6 @@
 //! The status of a watch: the files that it follows, and each environment.
+//!
+//! Passes write it; the status server, the metrics and the exit code of `watch --once` read it. It is not stored.
 
 use std::collections::BTreeMap;
 

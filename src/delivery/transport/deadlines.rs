@@ -1,4 +1,7 @@
-//! Deadlines of the phases of a delivery by SMTP; `serve --delivery-deadlines` changes them. `verify` uses `--smtp-timeout`.
+//! Deadlines of the phases of a delivery by SMTP.
+//!
+//! `serve --delivery-deadlines` changes them. A phase that exceeds its deadline ends the connection. `verify` does not use them; it has
+//! `--smtp-timeout`.
 
 use std::time::Duration;
 

@@ -1,4 +1,7 @@
 //! Failure: the phase in which an attempt ended without success, the reply, and its class.
+//!
+//! Both transports return a [`Failure`]; `attempt` decides what it means for the message and the profile. Nothing here decides
+//! about a retry.
 
 use std::time::Duration;
 

@@ -1,4 +1,6 @@
 //! Errors as Entra replies with them: OAuth 2.0 errors with a code (AADSTS) and a text.
+//!
+//! The handlers return an [`OAuthError`]. Which code a mistake has is decided by them.
 
 use axum::{
     Json,

@@ -1,4 +1,6 @@
-//! The caller of a request, as its token describes it.
+//! The caller of a request, as its token describes it: tenant, client, user and permissions.
+//!
+//! It decides what the caller may read and send. The signature was checked before.
 
 use std::collections::BTreeSet;
 

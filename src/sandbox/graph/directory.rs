@@ -1,4 +1,6 @@
-//! The directory of a tenant, apart from its users.
+//! The directory of a tenant, apart from its users: the organization, applications, service principals and grants.
+//!
+//! Answers requests that read. `registrations` has those that change the scenario.
 
 use serde_json::{Value, json};
 use uuid::Uuid;

@@ -1,4 +1,6 @@
 //! Documents of the directory, as Graph shows them, from the scenario.
+//!
+//! Pure functions from a tenant to JSON with every property; `odata` selects from it.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};

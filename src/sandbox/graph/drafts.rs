@@ -1,4 +1,6 @@
 //! Drafts of mail, their attachments, and upload sessions.
+//!
+//! For mail that is too large for `sendMail`. A draft is in memory until it is sent or deleted.
 
 use axum::{
     body::Bytes,

@@ -1,4 +1,6 @@
-//! Errors in the form of Graph. Codes, statuses and texts are those of Microsoft, because clients compare them.
+//! Errors in the form of Graph.
+//!
+//! Codes, statuses and texts are those of Microsoft, because clients compare them. An [`ODataError`] knows no request.
 
 use serde_json::{Value, json};
 use uuid::Uuid;

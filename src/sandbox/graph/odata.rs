@@ -1,5 +1,7 @@
-//! The query parameters `$select`, `$filter`, `$orderby` and `$top`, with Graph's errors for what it does not support. A query
-//! for a property that the sandbox does not have fails, as if Graph did not have it.
+//! The query parameters `$select`, `$filter`, `$orderby` and `$top`, with Graph's errors for what it does not support.
+//!
+//! A [`Query`] is applied to the JSON of `documents`. A query for a property that the sandbox does not have fails, as if Graph did not
+//! have it.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,6 @@
 //! Users, their mailboxes, and the mail sent from them.
+//!
+//! Answers for `/users`. Mail that is sent is recorded and not delivered.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::Timestamp;

@@ -1,5 +1,7 @@
-//! Reads the audit log of a store without opening the store: of a copy, or next to a running service. It writes nothing
-//! and does not migrate older versions.
+//! Reads the audit log of a store without opening the store: of a copy, or next to a running service.
+//!
+//! `audit` and `audit verify` with `--data` use an [`AuditReader`]. It writes nothing, creates no file next to a store that is
+//! not in use, and does not migrate older versions.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,7 @@
 //! Events of the outbox and cursors of webhooks in `SQLite`.
+//!
+//! Events are numbered without gaps in the order in which they are recorded, except after a restore. [`insert_event`] is called
+//! inside the transaction that causes the event. Nothing here sends an event.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, params};

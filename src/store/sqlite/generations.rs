@@ -1,4 +1,7 @@
 //! Generations of the configuration in `SQLite`: the live state, commits and history.
+//!
+//! A commit writes the changed profiles, the settings, new age files, the generation and the audit entry in one transaction, and
+//! only on the generation that it was computed from. Nothing here decides if a change is allowed.
 
 use std::collections::{BTreeMap, BTreeSet};
 

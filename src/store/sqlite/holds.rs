@@ -1,4 +1,6 @@
-//! Holds of the outbox in `SQLite`.
+//! Holds of the outbox in `SQLite`, each as JSON, with the audit entry of its change in the same transaction.
+//!
+//! An expired hold stays until it is removed; delivery decides which are in effect.
 
 use async_trait::async_trait;
 use rusqlite::params;

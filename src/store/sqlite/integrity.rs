@@ -1,4 +1,7 @@
 //! Comparison of a store in `SQLite` with its audit log, and the consequences of a restore.
+//!
+//! The transactions of `store_check`, `digests` and `restore`, in the order that a start needs. The service calls them before
+//! delivery starts.
 
 use async_trait::async_trait;
 use jiff::Timestamp;

@@ -1,4 +1,7 @@
 //! Leases in `SQLite`: acquired, renewed and released, each in one transaction.
+//!
+//! The fencing token of a lease is a number that rises with every acquisition and is never used twice, also after a restore. A
+//! lease excludes clients from one another; it does not guard the store.
 
 use async_trait::async_trait;
 use jiff::Timestamp;

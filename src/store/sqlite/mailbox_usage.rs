@@ -1,4 +1,7 @@
-//! Usage of mailboxes in `SQLite`.
+//! Usage of mailboxes in `SQLite`: messages and recipients by minute, for the limits after a restart.
+//!
+//! [`Lanes::begin`](crate::store::outbox::Lanes::begin) counts; this module reads. The limits themselves are those of
+//! `delivery::throttle`.
 
 use async_trait::async_trait;
 use jiff::Timestamp;

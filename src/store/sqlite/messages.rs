@@ -1,5 +1,8 @@
-//! Messages of the outbox in `SQLite`. Frequent queries have an index of their own, so their cost does not grow with the
-//! backlog.
+//! Messages of the outbox in `SQLite`: acceptance, changes by operators, searches, counts, and the purge.
+//!
+//! A message is a row with a JSON record; columns repeat the fields that queries select by. Frequent queries have an index of
+//! their own, so their cost does not grow with the backlog. [`settle`] is shared with `lanes` and `restore`, which decide
+//! beforehand who may settle.
 
 use async_trait::async_trait;
 use jiff::Timestamp;

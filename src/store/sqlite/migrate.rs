@@ -1,4 +1,7 @@
-//! Versions of the schema, each applied in one transaction. A store of a newer version is refused.
+//! Versions of the schema, each applied in one transaction when the store is opened. A store of a newer version is refused.
+//!
+//! A released version is never edited: its digest is recorded in the database and compared. There is no way back to an older
+//! version but a backup.
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 

@@ -1,4 +1,6 @@
-//! Rotations of secrets in `SQLite`.
+//! States of rotations of secrets in `SQLite`, by the digest that identifies a login and the next value for it.
+//!
+//! The event of a change is recorded in the same transaction. No secret is stored here.
 
 use async_trait::async_trait;
 use rusqlite::params;

@@ -1,4 +1,7 @@
 //! Age files and the destinations of their values, in `SQLite`.
+//!
+//! A file is known by the digest of its binary form, a value by its value id. The first destination that a value is bound to
+//! stays. Nothing here decrypts.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Times as `SQLite` columns keep them: in milliseconds, times since 1970. Nothing else in the program counts in these.
+//! Times as `SQLite` columns keep them: in milliseconds, times since 1970. Nothing outside of the store counts in these.
 
 use jiff::{SignedDuration, Timestamp};
 

@@ -1,4 +1,7 @@
-//! API tokens in `SQLite`.
+//! API tokens in `SQLite`: created, read, revoked and confirmed, each change with its audit entry in one transaction.
+//!
+//! Only the hash of a token is stored. A token is revoked and never deleted. The service checks hash, expiry and
+//! role.
 
 use async_trait::async_trait;
 use jiff::Timestamp;

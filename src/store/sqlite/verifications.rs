@@ -1,4 +1,7 @@
 //! Results of the verifier in `SQLite`: the last one of each profile, and proofs of settings.
+//!
+//! A proof is what was seen of exactly these settings and secrets; a later check that could not see
+//! something is completed with it. Their number is limited. Nothing here runs a check.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,8 @@
 //! Writer: the only connection that writes, on its own thread, with group commit: jobs that arrive while the disk is busy go
-//! into the next transaction together. A job that fails is undone without affecting the others.
+//! into the next transaction together.
+//!
+//! The repositories call [`Writer::write_grouped`] for small jobs and [`Writer::write_single`] for large ones. A job is durable when the
+//! call returns. A job that fails is undone without affecting the others. After an error of the disk no job is accepted.
 
 use std::{
     sync::{

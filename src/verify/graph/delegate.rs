@@ -1,5 +1,7 @@
-//! The checks of a profile that sends as its users (`microsoft-graph-delegate`). Such a profile has no credential: a
-//! reader of the directory shows the application, or an exported registration does.
+//! The checks of a profile that sends as its users (`microsoft-graph-delegate`).
+//!
+//! Such a profile has no credential: a reader of the directory shows the application, or an exported registration does. Nothing
+//! signs in as a user, so no mail is sent.
 
 use super::{
     GraphCheck,

@@ -1,6 +1,8 @@
 //! The checks of a registration: accounts that may sign in, disabled applications, public clients; and the parser of
-
 //! exported registrations.
+//!
+//! [`check`] and its neighbours evaluate an application that was read from Graph or that [`from_export`] parsed. They send no
+//! request.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::Timestamp;

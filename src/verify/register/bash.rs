@@ -1,4 +1,6 @@
-//! The script for Bash and `az`. Every request is an `az rest` with a request of Microsoft Graph.
+//! The script for Bash and `az`.
+//!
+//! Every request is an `az rest` with a request of Microsoft Graph, rendered from a [`Registration`](super::Registration).
 
 use std::fmt::Write as _;
 

@@ -1,5 +1,7 @@
 //! The script for PowerShell, with the modules `Microsoft.Graph.Authentication` and, to limit sending to a mailbox,
-//! `ExchangeOnlineManagement`. The requests are those of the other script.
+//! `ExchangeOnlineManagement`.
+//!
+//! The requests are those of the other script, rendered from the same [`Registration`](super::Registration).
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,6 @@
 //! The report as workflow commands of GitHub, which annotate the lines of a pull request.
+//!
+//! One line per open finding and per environment that could not be checked. Texts are escaped, so that none can be a command.
 
 use std::fmt::Write as _;
 

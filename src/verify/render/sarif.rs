@@ -1,4 +1,6 @@
-//! The report as SARIF 2.1.0.
+//! The report as SARIF 2.1.0: one rule per finding id, one result per finding that did not pass, with its place in the files.
+//!
+//! A finding without a place in a file names its environment and profile only.
 
 use std::collections::BTreeSet;
 

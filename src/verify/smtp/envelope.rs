@@ -1,4 +1,6 @@
 //! The envelope: sender and recipient, and the mail of a probe.
+//!
+//! A part of [`Session`]. Without a probe the conversation ends with RSET before DATA, so no mail is sent.
 
 use super::{HOST, Session, Step, accepted, advice, is_transient};
 use crate::{

@@ -1,4 +1,7 @@
 //! Login to a mail server: with a password, or with a token that the application gets from Microsoft.
+//!
+//! A part of [`Session`]. A server that offers no suitable mechanism gets no credential. A refusal becomes a finding by the
+//! meaning of its reply.
 
 use secrecy::{ExposeSecret as _, SecretString};
 

@@ -1,4 +1,7 @@
 //! Findings about the expiry of client secrets and certificates.
+//!
+//! The end of a certificate is in the certificate; that of a client secret is known only to the directory, which identifies it
+//! by the first characters of the value. Without access to the directory the finding is *unknown*.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::{Timestamp, tz::TimeZone};

@@ -1,4 +1,7 @@
 //! Findings for a sign-in that failed, by the cause that `entra::aadsts` names and the kind of credential.
+//!
+//! [`SignInAttempt::explain`] turns an error into one finding with a remedy. A code that is not known stays what it is: the
+//! finding quotes it and does not guess.
 
 use super::Kind;
 use crate::{

@@ -1,4 +1,6 @@
 //! The checks of application permissions, which an administrator grants to an application without a user.
+//!
+//! Used by `direct`. Pure, as all of [`permission`](super).
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,6 @@
 //! The checks of delegated permissions, with which an application acts as the user who signed in.
+//!
+//! Used by `delegate`. Pure, as all of [`permission`](super): consent that was read elsewhere is compared with what is needed.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,7 @@
 //! The check for permissions that an application has and does not need.
+//!
+//! [`Needed`] are the permissions of the profile and of the others that share its application. One that replaces a needed
+//! permission which was not granted is not excessive.
 
 use std::collections::BTreeSet;
 
