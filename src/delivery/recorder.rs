@@ -149,11 +149,12 @@ impl Recorder {
         is_healthy
     }
 
-    /// Waits until the dispatcher has found the store healthy.
+    /// Waits until the dispatcher has found the store healthy. After the loss of ownership it never does: then the caller tries
+    /// once more, and is refused.
     async fn wait_for_store(&self) {
         loop {
             tokio::time::sleep(Duration::from_millis(500)).await;
-            if self.is_store_healthy() {
+            if self.is_store_healthy() || !self.is_owner.load(Ordering::Acquire) {
                 return;
             }
         }
