@@ -2,6 +2,7 @@
 //!
 //! The session sends them, the engine reads them between steps. A weaker signal never replaces a stronger one.
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 /// A signal to a rollout that is running. A step that has started is always finished.
@@ -14,6 +15,8 @@ pub enum ControlSignal {
     Pause {
         /// The reason.
         reason: String,
+        /// The origin.
+        by: PauseOrigin,
     },
     /// The run is aborted.
     Abort {
@@ -26,6 +29,16 @@ pub enum ControlSignal {
     LeaseLost,
 }
 
+/// The origin of a pause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PauseOrigin {
+    /// The watch that works on the run, which resumes it by itself.
+    Watch,
+    /// An operator, whose pause lasts until an operator resumes or aborts the run. The name is printable.
+    Operator(String),
+}
+
 /// The environments that a rollback includes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RollbackScope {
@@ -36,8 +49,8 @@ pub enum RollbackScope {
 }
 
 impl ControlSignal {
-    /// Sends the signal, unless a stronger one was sent before: an abort is not replaced by a pause, and without the lease
-    /// nothing continues.
+    /// Sends the signal, unless a stronger one was sent before: an abort is not replaced by a pause, an operator's pause not by
+    /// that of a watch, and without the lease nothing continues.
     pub fn send(self, signals: &watch::Sender<ControlSignal>) {
         signals.send_if_modified(|present| {
             let is_stronger = self.rank() > present.rank();
@@ -51,11 +64,12 @@ impl ControlSignal {
     fn rank(&self) -> u8 {
         match self {
             ControlSignal::Continue => 0,
-            ControlSignal::Pause { .. } => 1,
-            ControlSignal::Abort { rollback: None, .. } => 2,
-            ControlSignal::Abort { rollback: Some(RollbackScope::PreviousGenerations), .. } => 3,
-            ControlSignal::Abort { rollback: Some(RollbackScope::IncludingEmpty), .. } => 4,
-            ControlSignal::LeaseLost => 5,
+            ControlSignal::Pause { by: PauseOrigin::Watch, .. } => 1,
+            ControlSignal::Pause { by: PauseOrigin::Operator(_), .. } => 2,
+            ControlSignal::Abort { rollback: None, .. } => 3,
+            ControlSignal::Abort { rollback: Some(RollbackScope::PreviousGenerations), .. } => 4,
+            ControlSignal::Abort { rollback: Some(RollbackScope::IncludingEmpty), .. } => 5,
+            ControlSignal::LeaseLost => 6,
         }
     }
 }
@@ -67,9 +81,13 @@ mod tests {
     #[test]
     fn a_weaker_signal_does_not_replace_a_stronger_one() {
         let (signals, received) = watch::channel(ControlSignal::Continue);
-        let pause = || ControlSignal::Pause { reason: "Ctrl-C".to_owned() };
+        let by_watch = || ControlSignal::Pause { reason: "a newer commit".to_owned(), by: PauseOrigin::Watch };
+        let ann = || PauseOrigin::Operator("ann".to_owned());
+        let pause = || ControlSignal::Pause { reason: "Ctrl-C".to_owned(), by: ann() };
+        by_watch().send(&signals);
         let abort = ControlSignal::Abort { by: "ann".to_owned(), rollback: None };
         pause().send(&signals);
+        by_watch().send(&signals);
         assert_eq!(*received.borrow(), pause());
         abort.clone().send(&signals);
         pause().send(&signals);

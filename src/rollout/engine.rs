@@ -259,7 +259,7 @@ impl Engine {
     async fn pause_if_signalled(&self) -> Result<bool, Problem> {
         let event = match self.shared.signal() {
             ControlSignal::Continue | ControlSignal::Abort { .. } => return Ok(false),
-            ControlSignal::Pause { reason } => Event::Paused { reason, problem: None },
+            ControlSignal::Pause { reason, by } => Event::Paused { reason, by: Some(by), problem: None },
             ControlSignal::LeaseLost => {
                 let problem = Problem::new(
                     Code::LeaseLost,
@@ -269,7 +269,7 @@ impl Engine {
                     "When the service of the coordinator answers again: `mailwright rollout resume {}`.",
                     self.shared.rollout.file.name
                 ));
-                Event::Paused { reason: "the lease was lost".to_owned(), problem: Some(problem) }
+                Event::Paused { reason: "the lease was lost".to_owned(), by: None, problem: Some(problem) }
             }
         };
         self.shared.write(event).await?;

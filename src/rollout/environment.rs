@@ -144,6 +144,9 @@ impl EnvironmentTask<'_> {
         known: &EnvironmentRun,
         journal: &impl JournalWriter,
     ) -> Result<ApplyOutcome, StepError> {
+        if let Some(problem) = self.rollout.invalid.get(self.name) {
+            return Err(problem.clone().into());
+        }
         let retry = Retry::default();
         let work = self.apply_within_deadline(known, journal, &retry);
         let result = tokio::time::timeout(self.deadline.duration(), work).await;

@@ -15,10 +15,13 @@ use serde::{Deserialize, Serialize};
 use crate::{
     fs::write_private,
     model::{Code, Problem, RolloutName},
+    text::printable,
 };
 
 /// The number of journals of earlier runs that are kept.
 const KEPT: usize = 10;
+/// The longest name of an operator, in characters.
+const LONGEST_NAME: usize = 150;
 
 /// The folder of a rollout, with its journal and its lock.
 #[derive(Clone, Debug)]
@@ -122,10 +125,12 @@ impl RolloutFolder {
         })
     }
 
-    /// Reads the pending request.
+    /// Reads the pending request. The name of the operator is made printable.
     pub fn pending_request(&self) -> Option<ControlRequest> {
         let text = crate::fs::read_ordinary(&self.request_file(), 4096).ok()?;
-        serde_json::from_slice(&text).ok()
+        let request: ControlRequest = serde_json::from_slice(&text).ok()?;
+        let by = printable(&request.by).chars().take(LONGEST_NAME).collect();
+        Some(ControlRequest { by, ..request })
     }
 }
 
@@ -178,7 +183,7 @@ impl LockedFolder {
             })?;
             id
         };
-        let by: String = by.chars().filter(|c| !c.is_control()).take(150).collect();
+        let by: String = by.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect();
         Ok(format!("{by} {id}"))
     }
 }

@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::PauseOrigin;
 use crate::model::{Code, Digest, EnvironmentName, Problem, Provenance, RolloutName};
 
 /// The largest journal, in bytes: enough for ten thousand environments with several entries each.
@@ -179,6 +180,9 @@ pub enum Event {
     Paused {
         /// The reason.
         reason: String,
+        /// The origin. Without one and without a problem it was an operator.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<PauseOrigin>,
         /// The problem that made it pause, if one did.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         problem: Option<Problem>,

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::{
     client::Client,
     config::{Desired, Report, Repository, RolloutFile},
-    model::{Digest, EnvironmentName, Problem, Provenance},
+    model::{Code, Digest, EnvironmentName, Problem, Provenance},
     operations::{ClientPurpose, Connector},
 };
 
@@ -25,6 +25,8 @@ pub struct LoadedRollout {
     pub source_refusal: Option<Problem>,
     /// The desired state of each environment.
     pub desired: BTreeMap<EnvironmentName, Arc<Desired>>,
+    /// The environments whose files break rules: they fail in their wave.
+    pub invalid: BTreeMap<EnvironmentName, Problem>,
     /// The address of the coordinator's service, if its files have one.
     pub coordinator_address: Option<String>,
     /// Creates clients.
@@ -39,30 +41,39 @@ impl LoadedRollout {
         (source, source_refusal): (Provenance, Option<Problem>),
         connect: Connector,
     ) -> Result<Self, Report> {
+        let mut failed = Vec::new();
+        let loaded = Self::load_each(repository, file, (source, source_refusal), connect, |name, _| {
+            failed.push(name.clone());
+            Problem::new(Code::FilesInvalid, "the files break the rules")
+        });
+        if failed.is_empty() { Ok(loaded) } else { Err(repository.check(&failed)) }
+    }
+
+    /// Loads the files of every environment of the rollout. Environments whose files break rules are [`invalid`](Self::invalid),
+    /// for the reason that `describe` returns.
+    pub fn load_each(
+        repository: &Repository,
+        file: RolloutFile,
+        (source, source_refusal): (Provenance, Option<Problem>),
+        connect: Connector,
+        mut describe: impl FnMut(&EnvironmentName, &Report) -> Problem,
+    ) -> Self {
         let names: Vec<EnvironmentName> = file.environments().cloned().collect();
         repository.read_ahead(&names);
-        let loaded: Vec<_> = names.into_par_iter().map(|name| (repository.load(&name), name)).collect();
-        let mut desired = BTreeMap::new();
-        let mut failed = Vec::new();
-        for (result, name) in loaded {
+        let results: Vec<_> = names.into_par_iter().map(|name| (repository.load(&name), name)).collect();
+        let (mut desired, mut invalid) = (BTreeMap::new(), BTreeMap::new());
+        for (result, name) in results {
             match result {
                 Ok(found) => drop(desired.insert(name, Arc::new(found))),
-                Err(_) => failed.push(name),
+                Err(report) => {
+                    let problem = describe(&name, &report);
+                    invalid.insert(name, problem);
+                }
             }
         }
-        if !failed.is_empty() {
-            return Err(repository.check(&failed));
-        }
         let coordinator_address = repository.service_address(&file.coordinator);
-        Ok(Self {
-            file,
-            root: repository.root().to_owned(),
-            source,
-            source_refusal,
-            desired,
-            coordinator_address,
-            connect,
-        })
+        let root = repository.root().to_owned();
+        Self { file, root, source, source_refusal, desired, invalid, coordinator_address, connect }
     }
 
     /// Creates a client of an environment's service.
@@ -76,9 +87,15 @@ impl LoadedRollout {
         (self.connect)(&self.file.coordinator, self.coordinator_address.as_deref(), ClientPurpose::Deploy)
     }
 
-    /// Returns a digest of the desired state of each environment.
+    /// Returns a digest of the desired state of each environment. One whose files break rules has a text that is not a digest,
+    /// so that a run with corrected files is another one.
     pub fn digests(&self) -> BTreeMap<EnvironmentName, String> {
-        self.desired.par_iter().map(|(name, desired)| (name.clone(), digest(desired))).collect()
+        let mut digests: BTreeMap<EnvironmentName, String> =
+            self.desired.par_iter().map(|(name, desired)| (name.clone(), digest(desired))).collect();
+        let describe =
+            |problem: &Problem| format!("invalid {}", shorten(&Digest::of_bytes(problem.message.as_bytes())));
+        digests.extend(self.invalid.iter().map(|(name, problem)| (name.clone(), describe(problem))));
+        digests
     }
 }
 
@@ -86,6 +103,10 @@ impl LoadedRollout {
 fn digest(desired: &Desired) -> String {
     let profiles: Vec<_> = desired.profiles.iter().map(|(name, p)| (name, &p.stored, &p.renamed_from)).collect();
     let whole = Digest::of_document(&(&desired.environment, &desired.settings, &desired.service_address, profiles));
-    let hex = whole.as_str().trim_start_matches("sha256:");
+    shorten(&whole)
+}
+
+fn shorten(digest: &Digest) -> String {
+    let hex = digest.as_str().trim_start_matches("sha256:");
     hex.get(..32).unwrap_or(hex).to_owned()
 }

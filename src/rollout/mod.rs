@@ -27,7 +27,7 @@ pub mod render;
 pub mod run;
 pub mod session;
 
-pub use control::{ControlSignal, RollbackScope};
+pub use control::{ControlSignal, PauseOrigin, RollbackScope};
 pub use engine::Engine;
 pub use journal::{Entry, Event, Journal};
 pub use loaded::LoadedRollout;

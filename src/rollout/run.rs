@@ -10,7 +10,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{
-    Entry, Event,
+    Entry, Event, PauseOrigin,
     journal::{ApplyOutcome, RolloutSpec},
 };
 use crate::model::{EnvironmentName, Problem, RolloutName};
@@ -56,6 +56,9 @@ pub enum RunStatus {
     Paused {
         /// The reason.
         reason: String,
+        /// The origin. Without one and without a problem it was an operator.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        by: Option<PauseOrigin>,
         /// The problem that made it pause, if one did.
         #[serde(skip_serializing_if = "Option::is_none")]
         problem: Option<Problem>,
@@ -78,6 +81,11 @@ impl RunStatus {
     /// Returns true if the run cannot be resumed.
     pub fn is_final(&self) -> bool {
         matches!(self, RunStatus::Aborted { .. } | RunStatus::Finished)
+    }
+
+    /// Returns true if an operator paused the run.
+    pub fn is_paused_by_operator(&self) -> bool {
+        matches!(self, RunStatus::Paused { by: None | Some(PauseOrigin::Operator(_)), problem: None, .. })
     }
 }
 
@@ -279,8 +287,8 @@ impl Run {
                     }
                 }
             }
-            Event::Paused { reason, problem } => {
-                self.status = RunStatus::Paused { reason: reason.clone(), problem: problem.clone() };
+            Event::Paused { reason, by, problem } => {
+                self.status = RunStatus::Paused { reason: reason.clone(), by: by.clone(), problem: problem.clone() };
             }
             Event::Stopped { problem } => {
                 self.rollback = None;
@@ -464,7 +472,7 @@ mod tests {
         let stopped = entry(Event::Stopped { problem: failed() });
         let run = Run::from_entries(&[started(), failure(), stopped, resumed()]).unwrap();
         assert!(!run.environments[&name("a")].has_failed());
-        let paused = entry(Event::Paused { reason: "Ctrl-C".to_owned(), problem: None });
+        let paused = entry(Event::Paused { reason: "Ctrl-C".to_owned(), by: None, problem: None });
         let run = Run::from_entries(&[started(), failure(), paused, resumed()]).unwrap();
         assert!(run.environments[&name("a")].has_failed(), "a pause keeps failures");
     }

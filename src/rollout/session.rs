@@ -8,10 +8,11 @@ use std::{future::Future, time::Duration};
 use tokio::sync::watch;
 
 use super::{
-    ControlSignal, Engine, Event, Journal, LoadedRollout, RollbackScope, Run,
+    ControlSignal, Engine, Event, Journal, LoadedRollout, PauseOrigin, RollbackScope, Run,
     engine::Reporter,
     folder::{ControlCommand, ControlRequest, LockedFolder, RolloutFolder},
-    journal::{JournalContents, RolloutSpec, WaveSpec},
+    journal::{self, JournalContents, RolloutSpec, WaveSpec},
+    run::RunStatus,
 };
 use crate::{
     model::{Code, Problem},
@@ -122,14 +123,34 @@ impl Session {
                 Task::RollBack(scope) => engine.abort(&by, Some(scope)).await,
             }
         };
-        let result = tokio::select! {
+        let mut result = tokio::select! {
             result = work => result,
             problem = interrupted => Err(problem),
         };
         listening.iter().for_each(tokio::task::JoinHandle::abort);
+        if let Ok(run) = &mut result {
+            record_late_request(run, &locked, clock).await?;
+        }
         locked.clear_requests();
         result
     }
+}
+
+/// Records a request that arrived while the run paused for its watch, which would resume it otherwise. A rollback is not
+/// started any more: the run is paused then.
+async fn record_late_request(run: &mut Run, locked: &LockedFolder, clock: &Clock) -> Result<(), Problem> {
+    if !matches!(run.status, RunStatus::Paused { by: Some(PauseOrigin::Watch), .. }) {
+        return Ok(());
+    }
+    let Some(ControlRequest { command, by }) = locked.folder().pending_request() else { return Ok(()) };
+    let event = match command {
+        ControlCommand::Abort => Event::Aborted { by },
+        _ => Event::Paused { reason: format!("requested by {by}"), by: Some(PauseOrigin::Operator(by)), problem: None },
+    };
+    let path = locked.folder().journal();
+    let journal = Journal::open(&path, &journal::read(&path)?, clock.clone())?;
+    run.apply_entry(&journal.append(event).await?);
+    Ok(())
 }
 
 /// Passes on the requests from other terminals.
@@ -138,7 +159,9 @@ async fn listen_to_requests(folder: RolloutFolder, signals: watch::Sender<Contro
         tokio::time::sleep(REQUEST_INTERVAL).await;
         let Some(ControlRequest { command, by }) = folder.pending_request() else { continue };
         let signal = match command {
-            ControlCommand::Pause => ControlSignal::Pause { reason: format!("requested by {by}") },
+            ControlCommand::Pause => {
+                ControlSignal::Pause { reason: format!("requested by {by}"), by: PauseOrigin::Operator(by) }
+            }
             ControlCommand::Abort => ControlSignal::Abort { by, rollback: None },
             ControlCommand::AbortAndRollBack => {
                 ControlSignal::Abort { by, rollback: Some(RollbackScope::PreviousGenerations) }

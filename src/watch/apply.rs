@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Shared, loader::LoadedFiles};
+use super::{Shared, loader::LoadedFiles, waves::RunAnswer};
 use crate::{
     api::VerifyRequest,
     client::Client,
@@ -33,6 +33,8 @@ pub(super) enum Outcome {
     Applied(Applied),
     /// The plan needs an action of an operator; another attempt would end the same.
     Waits(Problem),
+    /// A rollout was requested, and it is not known yet if it works or waits for an operator.
+    Undecided,
     /// The attempt failed, and is repeated.
     Failed(Problem),
     /// The watch ends, and nothing was sent.
@@ -116,9 +118,11 @@ impl ApplyAttempt<'_> {
             return Outcome::Nothing;
         }
         if let ApplyMode::Rollout(rollout) = &self.settings.apply {
-            return match self.shared.waves.request(rollout, self.files.snapshot.revision) {
-                Some(problem) => Outcome::Waits(problem),
-                None => Outcome::Nothing,
+            let (revision, data) = (self.files.snapshot.revision, &self.shared.options.data);
+            return match self.shared.waves.request(rollout, revision, data) {
+                RunAnswer::Works => Outcome::Nothing,
+                RunAnswer::Undecided => Outcome::Undecided,
+                RunAnswer::Waits(problem) => Outcome::Waits(problem),
             };
         }
         let message = format!("changes of the files are not applied: {}", plan.summary_counts());

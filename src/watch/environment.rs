@@ -317,7 +317,11 @@ impl EnvironmentWatch {
             }
             _ => {}
         }
-        let mut kinds = vec![ReportKind::DriftFound, ReportKind::ApplyRefused, ReportKind::ApplyWaiting];
+        let mut kinds = vec![ReportKind::DriftFound, ReportKind::ApplyRefused];
+        // What waited before is not reported again after a restart or a commit, if it still waits.
+        if !matches!(findings.outcome, Outcome::Undecided) {
+            kinds.push(ReportKind::ApplyWaiting);
+        }
         // If the service did not answer, the credentials are not known to be renewed.
         if expiring.is_some() {
             kinds.push(ReportKind::CredentialExpiring);
@@ -346,6 +350,7 @@ impl EnvironmentWatch {
             );
         }
         let Findings { state, planned, commit, outcome, applied, is_outdated } = findings;
+        let is_undecided = matches!(outcome, Outcome::Undecided);
         let (refused, waiting) = match outcome {
             Outcome::Failed(problem) => (Some(problem), None),
             Outcome::Waits(problem) => (None, Some(problem)),
@@ -371,7 +376,9 @@ impl EnvironmentWatch {
             environment.errors += u64::from(has_failed);
             environment.problem = problem;
             environment.refused = refused;
-            environment.waiting = waiting;
+            if !is_undecided {
+                environment.waiting = waiting;
+            }
             if let Some(applied) = applied {
                 environment.applies += 1;
                 environment.applied_at = Some(now);

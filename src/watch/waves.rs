@@ -3,13 +3,16 @@
 //! A pass that finds such changes requests the rollout. [`run`] works on the rollouts that were requested: one run per
 //! rollout and version of the files, with the waves, soak times and checks of `rollouts/NAME.yaml`, limited to environments
 //! that name the rollout. A run that failed is not repeated: its environments wait for an operator or for another commit. A
-//! newer commit ends the run, and starts again with the first wave.
+//! newer commit ends the run, and starts again with the first wave. A run that an operator paused stays paused until an operator
+//! resumes or aborts it, also if a newer commit comes.
 //!
 //! The journal is below the watch's own folder, where `mailwright rollout status NAME --state DIR` finds it.
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use tokio::{
@@ -24,10 +27,10 @@ use crate::{
         watch_settings::{ApplyMode, Notify as Receivers},
     },
     rollout::{
-        ControlSignal, Entry, Event, Journal, LoadedRollout, Run,
+        ControlSignal, Entry, Event, Journal, LoadedRollout, PauseOrigin, Run,
         engine::Reporter,
         folder::{LockedFolder, RolloutFolder},
-        journal::{self, ApplyOutcome, JournalContents},
+        journal::{self, ApplyOutcome, JournalContents, RolloutSpec},
         run::RunStatus,
         session::{Session, Task},
     },
@@ -49,6 +52,8 @@ struct WaveRun {
     /// The version of the files.
     revision: u64,
     state: WaveState,
+    /// True if a process is known to work on the rollout. It is not known before the journal is read.
+    works: bool,
     /// A newer version, which is requested when the run has ended.
     next: Option<u64>,
 }
@@ -57,28 +62,54 @@ enum WaveState {
     Requested,
     /// The sender ends the run.
     Running(watch::Sender<ControlSignal>),
-    /// The reason for which the environments that were not changed wait.
-    Ended(Problem),
+    /// Another process works on the rollout, an operator's perhaps.
+    Elsewhere,
+    Ended {
+        /// The reason for which the environments that were not changed wait.
+        problem: Problem,
+        /// The journal at the end. Another one means that an operator resumed or aborted the run.
+        journal: Option<JournalVersion>,
+    },
+}
+
+/// The length of a journal and the time of its last entry; both change with every entry.
+type JournalVersion = (u64, SystemTime);
+
+/// The answer to a request for a run.
+pub(super) enum RunAnswer {
+    /// The run works.
+    Works,
+    /// The journal is not read yet, so it is not known if the run works.
+    Undecided,
+    /// The run has ended, and the environment waits for this reason.
+    Waits(Problem),
 }
 
 impl WaveRuns {
-    /// Requests a run with a version of the files. Returns the reason for which there is none, if it has ended already.
-    pub(super) fn request(&self, rollout: &RolloutName, revision: u64) -> Option<Problem> {
+    /// Requests a run with a version of the files. `data` is the folder of the watch.
+    pub(super) fn request(&self, rollout: &RolloutName, revision: u64, data: &Path) -> RunAnswer {
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         match runs.get_mut(rollout) {
-            Some(run) if run.revision >= revision => match &run.state {
-                WaveState::Ended(problem) => Some(problem.clone()),
-                WaveState::Requested | WaveState::Running(_) => None,
-            },
-            Some(WaveRun { state: WaveState::Running(signals), next, .. }) => {
-                *next = Some(revision);
-                ControlSignal::Pause { reason: "a newer commit".to_owned() }.send(signals);
-                None
+            Some(WaveRun { state: WaveState::Ended { problem, journal }, revision: known, .. })
+                if *known >= revision && *journal == journal_version(data, rollout) =>
+            {
+                RunAnswer::Waits(problem.clone())
             }
-            _ => {
-                runs.insert(rollout.clone(), WaveRun { revision, state: WaveState::Requested, next: None });
+            Some(WaveRun { state: WaveState::Running(signals), revision: known, works, next }) => {
+                if *known < revision {
+                    *next = Some(revision);
+                    pause("a newer commit", signals);
+                }
+                RunAnswer::if_works(*works)
+            }
+            Some(WaveRun { state: WaveState::Requested, revision: known, works, .. }) if *known >= revision => {
+                RunAnswer::if_works(*works)
+            }
+            known => {
+                let works = known.is_some_and(|run| matches!(run.state, WaveState::Elsewhere));
+                runs.insert(rollout.clone(), WaveRun { revision, state: WaveState::Requested, works, next: None });
                 self.changed.notify_one();
-                None
+                RunAnswer::if_works(works)
             }
         }
     }
@@ -95,16 +126,16 @@ impl WaveRuns {
         requested.map(start).collect()
     }
 
-    /// Records the end of a run. Without a problem it can be requested again.
-    fn end(&self, name: &RolloutName, problem: Option<Problem>) {
+    /// Records the end of a run: its state from now on; none if it can be requested again.
+    fn end(&self, name: &RolloutName, state: Option<WaveState>) {
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(run) = runs.get_mut(name) else { return };
-        match (run.next.take(), problem) {
+        match (run.next.take(), state) {
             (Some(revision), _) => {
-                *run = WaveRun { revision, state: WaveState::Requested, next: None };
+                *run = WaveRun { revision, state: WaveState::Requested, works: false, next: None };
                 self.changed.notify_one();
             }
-            (None, Some(problem)) => run.state = WaveState::Ended(problem),
+            (None, Some(state)) => run.state = state,
             (None, None) => drop(runs.remove(name)),
         }
     }
@@ -118,15 +149,39 @@ impl WaveRuns {
         }
     }
 
+    /// Records that a run goes on.
+    fn set_works(&self, name: &RolloutName) {
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(run) = runs.get_mut(name) {
+            run.works = true;
+        }
+    }
+
     /// Has every run finish the steps that have started, and end.
     fn pause_all(&self) {
         let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         for run in runs.values() {
             if let WaveState::Running(signals) = &run.state {
-                ControlSignal::Pause { reason: "the watch ends".to_owned() }.send(signals);
+                pause("the watch ends", signals);
             }
         }
     }
+}
+
+impl RunAnswer {
+    fn if_works(works: bool) -> Self {
+        if works { Self::Works } else { Self::Undecided }
+    }
+}
+
+fn pause(reason: &str, signals: &watch::Sender<ControlSignal>) {
+    ControlSignal::Pause { reason: reason.to_owned(), by: PauseOrigin::Watch }.send(signals);
+}
+
+/// Returns the version of a journal; none if there is none.
+fn journal_version(data: &Path, name: &RolloutName) -> Option<JournalVersion> {
+    let metadata = std::fs::metadata(RolloutFolder::new(data, name).journal()).ok()?;
+    Some((metadata.len(), metadata.modified().ok()?))
 }
 
 /// Works on the rollouts that are requested, until the watch ends.
@@ -150,11 +205,12 @@ pub(super) async fn run(shared: Arc<Shared>) {
 async fn run_waves(shared: Arc<Shared>, name: RolloutName, signals: watch::Sender<ControlSignal>) {
     let ended = match try_run(&shared, &name, signals).await {
         // Passes that read the state before the end may still request it; the journal answers them.
-        Ok((run, true)) if run.status == RunStatus::Finished => None,
-        Ok((run, _)) => describe_end(&run, &shared),
+        Ok(WorkedRun { run, is_new: true, .. }) if run.status == RunStatus::Finished => None,
+        Ok(WorkedRun { run, is_outdated, .. }) => describe_end(&run, is_outdated, &shared),
         Err(problem) if problem.code == Code::LeaseHeld || problem.code == Code::RolloutRunning => {
             tracing::info!(rollout = %name, reason = problem.message, "another process works on the rollout");
-            None
+            shared.waves.end(&name, Some(WaveState::Elsewhere));
+            return;
         }
         Err(problem) => Some(problem),
     };
@@ -164,12 +220,26 @@ async fn run_waves(shared: Arc<Shared>, name: RolloutName, signals: watch::Sende
     } else {
         tracing::info!(rollout = %name, "the rollout ended");
     }
-    shared.waves.end(&name, ended);
+    let journal = journal_version(&shared.options.data, &name);
+    shared.waves.end(&name, ended.map(|problem| WaveState::Ended { problem, journal }));
 }
 
 /// Returns the reason for which environments that were not changed wait; none if the run goes on later.
-fn describe_end(run: &Run, shared: &Shared) -> Option<Problem> {
+fn describe_end(run: &Run, is_outdated: bool, shared: &Shared) -> Option<Problem> {
     let (name, state) = (&run.rollout, shared.options.data.display());
+    if run.status.is_paused_by_operator() {
+        let by = match &run.status {
+            RunStatus::Paused { by: Some(PauseOrigin::Operator(by)), .. } => format!(" by {by}"),
+            _ => String::new(),
+        };
+        let command = |verb: &str| format!("`mailwright rollout {verb} {name} --state {state}`");
+        let remedy = if is_outdated {
+            format!("{} ends it; then the watch begins again with the newer commit.", command("abort"))
+        } else {
+            format!("{} continues it, and {} ends it.", command("resume"), command("abort"))
+        };
+        return Some(Problem::new(Code::RolloutStopped, format!("the rollout `{name}` is paused{by}")).remedy(remedy));
+    }
     let remedy = format!(
         "`mailwright rollout status {name} --state {state}` shows the run. Push a commit that corrects it, or apply by hand."
     );
@@ -183,18 +253,28 @@ fn describe_end(run: &Run, shared: &Shared) -> Option<Problem> {
     Some(Problem::new(Code::RolloutStopped, message).remedy(remedy))
 }
 
-/// Works on a run. Returns false next to it if it had ended before.
+/// A run that was worked on, or that had ended before.
+struct WorkedRun {
+    run: Run,
+    /// False if the run had ended before.
+    is_new: bool,
+    /// True if the files are newer than those of the run.
+    is_outdated: bool,
+}
+
+/// Works on a run, unless the journal says that it ended or that an operator paused it.
 async fn try_run(
     shared: &Arc<Shared>,
     name: &RolloutName,
     signals: watch::Sender<ControlSignal>,
-) -> Result<(Run, bool), Problem> {
+) -> Result<WorkedRun, Problem> {
     let snapshot = shared.snapshot().await?;
     shared.waves.set_revision(name, snapshot.revision);
     let (wanted, connect) = (name.clone(), Arc::clone(&shared.options.connect));
+    let (followed, folder) = (shared.status().environments, RolloutFolder::new(&shared.options.data, name));
     let rollout = blocking(move || {
         let repository = &snapshot.repository;
-        let file = match repository.load_rollout(&wanted) {
+        let mut file = match repository.load_rollout(&wanted) {
             Some(Ok(file)) => file,
             Some(Err(report)) => return Err(invalid_files(&report)),
             None => {
@@ -203,49 +283,48 @@ async fn try_run(
             }
         };
         let source = (snapshot.source.clone(), snapshot.source_refusal.clone());
-        LoadedRollout::load(repository, file, source, connect).map_err(|report| invalid_files(&report))
+        let last = Run::from_entries(&journal::read(&folder.journal())?.entries);
+        let named = ApplyMode::Rollout(wanted.clone());
+        // If files are so broken that the mode cannot be read, the environment fails if it was in the last run, or may be new.
+        let takes_part = |name: &EnvironmentName| match repository.apply_mode(name) {
+            Some(mode) => mode == named,
+            None => last.as_ref().is_none_or(|run| run.includes(name)),
+        };
+        file.retain(|name| followed.contains_key(name) && takes_part(name));
+        if file.waves.is_empty() {
+            let message = format!("rollouts/{wanted}.yaml has no wave with an environment that names the rollout");
+            return Err(Problem::new(Code::RolloutUnknown, message)
+                .remedy("Add the environments to a wave, or correct `watch.apply`."));
+        }
+        Ok(LoadedRollout::load_each(repository, file, source, connect, |_, report| invalid_files(report)))
     })
     .await??;
-    let rollout = limit_to_watched(rollout, shared)?;
     let receivers =
         rollout.desired.iter().map(|(name, desired)| (name.clone(), desired.watch.notify.clone())).collect();
     let (data, wanted) = (shared.options.data.clone(), name.clone());
     let locked = blocking(move || RolloutFolder::new(&data, &wanted).lock()).await??;
     let (contents, first) = begin(&locked, &rollout, name, shared).await?;
     let Some(first) = first else {
-        // The last run with these files ended already.
         let run = Run::from_entries(&contents.entries);
         let run = run.ok_or_else(|| Problem::new(Code::Internal, "the journal does not begin with a run"))?;
-        return Ok((run, false));
+        let is_outdated = !has_same_files(&run, &rollout.spec());
+        return Ok(WorkedRun { run, is_new: false, is_outdated });
     };
+    shared.waves.set_works(name);
     let signal = signals.subscribe();
     let session = Session { locked, contents, first, rollout, by: WATCH.to_owned() };
     let (duration, clock) = (shared.options.lease_duration, &shared.options.clock);
     let report = reporter(Arc::clone(shared), receivers);
     let run = session.run(Task::Work, duration, clock, (signals, signal), report, std::future::pending()).await?;
-    Ok((run, true))
+    Ok(WorkedRun { run, is_new: true, is_outdated: false })
 }
 
-/// Removes the environments that do not name the rollout, or that this watch does not follow.
-fn limit_to_watched(mut rollout: LoadedRollout, shared: &Shared) -> Result<LoadedRollout, Problem> {
-    let (name, status) = (rollout.file.name.clone(), shared.status());
-    let mode = ApplyMode::Rollout(name.clone());
-    let LoadedRollout { file, desired, .. } = &mut rollout;
-    desired.retain(|name, desired| desired.watch.apply == mode && status.environments.contains_key(name));
-    for wave in &mut file.waves {
-        wave.environments.retain(|name| desired.contains_key(name));
-    }
-    file.waves.retain(|wave| !wave.environments.is_empty());
-    if desired.is_empty() {
-        let message = format!("rollouts/{name}.yaml has no wave with an environment that names the rollout");
-        return Err(Problem::new(Code::RolloutUnknown, message)
-            .remedy("Add the environments to a wave, or correct `watch.apply`."));
-    }
-    Ok(rollout)
+fn has_same_files(run: &Run, spec: &RolloutSpec) -> bool {
+    run.spec.file == spec.file && run.spec.waves == spec.waves
 }
 
 /// Returns the entries of the journal, and the first entry to write: the run is started or resumed. None if the last run
-/// with these files has ended, and is not repeated.
+/// with these files has ended, and is not repeated, or if an operator paused the last run, with whatever files.
 async fn begin(
     locked: &LockedFolder,
     rollout: &LoadedRollout,
@@ -256,8 +335,9 @@ async fn begin(
     let mut contents = journal::read(&path)?;
     let spec = rollout.spec();
     if let Some(last) = Run::from_entries(&contents.entries) {
-        let is_same = last.spec.file == spec.file && last.spec.waves == spec.waves;
+        let is_same = has_same_files(&last, &spec);
         match &last.status {
+            status if status.is_paused_by_operator() => return Ok((contents, None)),
             RunStatus::Running | RunStatus::Paused { problem: None, .. } if is_same => {
                 return Ok((contents, Some(Event::Resumed { by: WATCH.to_owned(), watch: true, spec: None })));
             }

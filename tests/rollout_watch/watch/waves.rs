@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::{
-    support::fleet::Fleet,
-    watch::fixture::{WatchFixture, WebhookReceiver, eventually},
+    support::{fleet::Fleet, repository::run_command},
+    watch::fixture::{WatchFixture, WatchProcess, WebhookReceiver, eventually},
 };
 
 const WAVES: &str =
@@ -130,4 +130,124 @@ fn waves_keep_changes_made_outside_git_unless_they_are_reverted() {
     eventually("both are as the files say", || {
         (sender(&fixture, 0).as_str(), sender(&fixture, 1).as_str()) == ("git@example.com", "third@example.com")
     });
+}
+
+/// Waits until the watch has planned an environment twice more.
+fn two_passes(watch: &WatchProcess, name: &str) {
+    for _ in 0..2 {
+        let planned = watch.of(name)["plannedAt"].clone();
+        eventually("there is another pass", || watch.of(name)["plannedAt"] != planned);
+    }
+}
+
+/// Waits for the soak time of the canary, and pauses the run as an operator does.
+fn pause_in_soak(fixture: &WatchFixture) {
+    eventually("the canary soaks", || {
+        let run = run(fixture);
+        run["waves"][0]["soak"].is_array() && run["waves"][0]["soaked"] == false && run["status"]["state"] == "running"
+    });
+    let mut pause = fixture.fleet.command(&["rollout", "pause", "steady", "--state", "data"]);
+    pause.env("USER", "ann");
+    run_command(pause).code(0);
+    assert_eq!(run(fixture)["status"]["state"], "paused");
+}
+
+#[test]
+fn a_run_that_an_operator_paused_stays_paused() {
+    let receiver = WebhookReceiver::start();
+    let fixture = fixture(&receiver);
+    fixture.fleet.repo.write("rollouts/steady.yaml", WAVES.replace("soak: 1s", "soak: 6s"));
+    fixture.push("a longer soak");
+    let generations = || (fixture.fleet.generation(0), fixture.fleet.generation(1));
+    let reports = || {
+        let reports = receiver.of("apply-waiting");
+        reports.iter().filter(|report| report["environment"] == "two").count()
+    };
+    let mut watch = fixture.watch("data");
+    let waits = |watch: &WatchProcess| {
+        eventually("`two` waits", || watch.of("two")["waiting"]["code"] == "MW0289");
+        two_passes(watch, "two");
+        let waiting = watch.of("two")["waiting"].clone();
+        assert!(waiting["message"].as_str().unwrap().contains("is paused by ann@"), "{waiting}");
+        assert_eq!(run(&fixture)["status"]["state"], "paused");
+        waiting["remedy"].as_str().unwrap().to_owned()
+    };
+    pause_in_soak(&fixture);
+    let remedy = waits(&watch);
+    assert!(remedy.contains("`mailwright rollout resume steady --state data` continues it"), "{remedy}");
+    assert_eq!((generations(), reports()), ((1, 0), 1));
+    // A restart changes nothing, and reports nothing again.
+    watch.terminate();
+    assert_eq!(watch.wait(20), Some(0));
+    let watch = fixture.watch("data");
+    waits(&watch);
+    assert_eq!((generations(), reports()), ((1, 0), 1));
+    // An operator resumes it, although the waves list an environment that takes no part.
+    fixture.fleet.run(&["rollout", "resume", "steady", "--state", "data"]).code(0);
+    assert_eq!((generations(), fixture.fleet.generation(2)), ((1, 1), 0));
+    eventually("nothing waits", || watch.of("two")["waiting"].is_null() && watch.of("two")["changes"] == 0);
+    // A newer commit does not end the pause.
+    fixture.from("second@example.com");
+    fixture.push("the second");
+    pause_in_soak(&fixture);
+    waits(&watch);
+    let commit = watch.of("two")["commit"].clone();
+    fixture.from("third@example.com");
+    fixture.push("the third");
+    eventually("the commit is seen", || watch.of("two")["commit"] != commit);
+    eventually("it says what to do", || watch.of("two")["waiting"]["remedy"].as_str().unwrap_or("").contains("newer"));
+    waits(&watch);
+    assert_eq!(generations(), (2, 1));
+    // After the abort, the watch begins with the newer commit.
+    fixture.fleet.run(&["rollout", "abort", "steady", "--state", "data", "--yes"]).code(0);
+    eventually("both have the newer commit", || {
+        (sender(&fixture, 0).as_str(), sender(&fixture, 1).as_str()) == ("third@example.com", "third@example.com")
+    });
+    assert_eq!((generations(), fixture.fleet.generation(2)), ((3, 2), 0));
+}
+
+#[test]
+fn invalid_files_fail_in_their_wave_and_concern_no_rollout_that_the_environment_does_not_name() {
+    let receiver = WebhookReceiver::start();
+    let fixture = fixture(&receiver);
+    let generations = || [0, 1, 2].map(|index| fixture.fleet.generation(index));
+    // An environment that takes no part, and whose file cannot even be parsed.
+    let by_hand = fixture.fleet.repo.read("environments/by-hand/environment.yaml");
+    let watch = fixture.watch("data");
+    eventually("both are applied", || generations() == [1, 1, 0]);
+    eventually("the first run has finished", || run(&fixture)["status"]["state"] == "finished");
+    for broken in [format!("{by_hand}unknown: true\n"), "a: [\n".to_owned()] {
+        fixture.fleet.repo.write("environments/by-hand/environment.yaml", broken);
+        fixture.from(if generations()[0] == 1 { "second@example.com" } else { "third@example.com" });
+        let before = generations();
+        fixture.push("broken by hand");
+        eventually("both are applied", || generations() == [before[0] + 1, before[1] + 1, 0]);
+        eventually("its files are refused", || watch.of("by-hand")["problem"]["code"] == "MW0371");
+        eventually("the run has finished", || run(&fixture)["status"]["state"] == "finished");
+    }
+    // One that takes part fails in its wave. The canary comes first; by default no failure is tolerated.
+    let one = fixture.fleet.repo.read("environments/one/environment.yaml");
+    for broken in [format!("{one}unknown: true\n"), "a: [\n".to_owned()] {
+        fixture.fleet.repo.write("environments/one/environment.yaml", broken);
+        fixture.from(&format!("{}@example.com", if watch.of("two")["waiting"].is_null() { "fourth" } else { "fifth" }));
+        let last = run(&fixture)["id"].clone();
+        fixture.push("a broken canary");
+        eventually("another run stops", || {
+            run(&fixture)["id"] != last && run(&fixture)["status"]["state"] == "stopped"
+        });
+        assert_eq!(run(&fixture)["environments"]["one"]["problem"]["code"], "MW0371");
+        eventually("`two` waits", || watch.of("two")["waiting"]["code"] == "MW0289");
+        assert_eq!(generations(), [3, 3, 0]);
+    }
+    // A corrected commit begins again, though nothing else changed.
+    fixture.fleet.repo.write("environments/one/environment.yaml", &one);
+    fixture.push("corrected");
+    eventually("both are applied", || generations() == [4, 4, 0]);
+    eventually("the corrected run has finished", || run(&fixture)["status"]["state"] == "finished");
+    // With a tolerance, the other waves go on without it.
+    fixture.fleet.repo.write("rollouts/steady.yaml", format!("failures: {{ tolerate: 1 }}\n{WAVES}"));
+    fixture.fleet.repo.write("environments/one/environment.yaml", format!("{one}unknown: true\n"));
+    fixture.from("sixth@example.com");
+    fixture.push("tolerated");
+    eventually("`two` is applied", || generations() == [4, 5, 0]);
 }

@@ -5,15 +5,16 @@ use tokio::sync::watch;
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Printer,
-        commands::rollout::{Format, Services, StateFolder, with_rollout_name},
+        commands::rollout::{Format, Services, StateFolder, current_operator, with_rollout_name},
     },
     model::{Code, Problem},
     operations::LeaseDuration,
     rollout::{
-        ControlSignal, Run, render,
+        ControlSignal, PauseOrigin, Run, render,
         run::RunStatus,
         session::{Session, Task},
     },
+    text::printable,
 };
 
 /// The options of commands that work on a run.
@@ -128,6 +129,7 @@ async fn listen_to_signals(printer: Printer, signals: watch::Sender<ControlSigna
             return;
         }
         printer.note("\nPausing: steps that have started are finished. Press Ctrl-C again to end at once.");
-        ControlSignal::Pause { reason: name.to_owned() }.send(&signals);
+        let by = PauseOrigin::Operator(printable(&current_operator()).into_owned());
+        ControlSignal::Pause { reason: name.to_owned(), by }.send(&signals);
     }
 }
