@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::field::decode_words;
+use crate::text::percent_decode;
 
 /// The fields that state names.
 const FIELDS: [&[u8]; 2] = [b"content-type", b"content-disposition"];
@@ -63,29 +64,45 @@ fn value_of_field(line: &[u8]) -> Option<&[u8]> {
 /// Returns the names that the value of a field states, with encoded words decoded.
 fn stated_names(value: &str) -> Vec<String> {
     let lower = value.to_ascii_lowercase();
-    let mut names = Vec::new();
+    let (mut names, mut extended) = (Vec::new(), Vec::new());
     let mut sections: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     let mut at = 0;
     // `filename` ends with `name` as well.
     while let Some(found) = lower[at..].find(KEY) {
         at += found + KEY.len();
+        let is_extended = value[at..].starts_with('*');
         let (number, rest) = section_number(&value[at..]);
         let Some(rest) = rest.trim_start().strip_prefix('=') else { continue };
         let (text, rest) = split_text(rest.trim_start());
         at = value.len() - rest.len();
         match number {
             Some(number) => sections.entry(number).or_default().push(text),
+            None if is_extended => extended.push(text),
             None => names.push(text),
         }
     }
     if !sections.is_empty() {
         // All sections; and those without a gap, of the first and of the last that have each number.
-        names.push(sections.values().flatten().map(String::as_str).collect());
+        extended.push(sections.values().flatten().map(String::as_str).collect());
         let in_order = || (0..).map_while(|number| sections.get(&number));
-        names.push(in_order().filter_map(|texts| texts.first()).map(String::as_str).collect());
-        names.push(in_order().filter_map(|texts| texts.last()).map(String::as_str).collect());
+        extended.push(in_order().filter_map(|texts| texts.first()).map(String::as_str).collect());
+        extended.push(in_order().filter_map(|texts| texts.last()).map(String::as_str).collect());
+    }
+    // Mail programs differ in whether they decode such a value.
+    for text in extended {
+        for name in [decode_extended(&text), text] {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
     }
     names.iter().map(|name| decode_words(name)).collect()
+}
+
+/// Decodes an extended value (RFC 2231): `charset'language'`, then bytes as `%2E`. Letters of names that matter are ASCII.
+fn decode_extended(text: &str) -> String {
+    let value = text.splitn(3, '\'').nth(2).unwrap_or(text);
+    String::from_utf8_lossy(&percent_decode(value.as_bytes())).into_owned()
 }
 
 /// Splits the mark of an extended or continued parameter off (RFC 2231): `*`, `*0`, `*0*`.
@@ -142,10 +159,16 @@ mod tests {
             "Content-Disposition: attachment; filename=\"=?utf-8?B?YS5l?= =?utf-8?B?eGU=?=\"\r\n",
             "Content-Disposition: attachment, filename=a.exe, x\r\n",
             "text\r\n--\r\nContent-Disposition: attachment; filename=a.exe",
+            "Content-Disposition: attachment; filename*=utf-8''a%2Eexe\r\n",
+            "Content-Disposition: attachment; filename*0*=utf-8'en'a%2e; filename*1=exe\r\n",
+            "Content-Type: application/pdf; name*=iso-8859-1''a.exe\r\n",
         ] {
             assert!(names(message).iter().any(|name| name == "a.exe"), "{message}: {:?}", names(message));
         }
         assert_eq!(names("Content-Type: a/b; name=\"a.exe notes.pdf\"\r\n"), ["a.exe notes.pdf"]);
+        for field in ["Content-Description", "Content-Location", "Content-ID", "Content-Dispositio", "X-Content-Type"] {
+            assert!(names(&format!("{field}: a.exe; name=a.exe; filename*=utf-8''a.exe\r\n")).is_empty(), "{field}");
+        }
         assert!(names("Subject: name=a.exe\r\n\r\nname=a.exe\r\n Content-Type: x; name=a.exe\r\n").is_empty());
     }
 
