@@ -16,6 +16,7 @@ mod data_folder;
 mod environment;
 mod error;
 mod exit;
+mod exposure;
 mod fleet;
 mod gate;
 mod help;

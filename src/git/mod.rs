@@ -15,6 +15,7 @@
 mod changed_paths;
 mod comparison;
 mod follow;
+mod ignored;
 mod objects;
 mod range;
 mod run;
@@ -25,6 +26,7 @@ mod work_tree;
 pub use changed_paths::ChangedPaths;
 pub use comparison::{ListedTree, TreeComparison, find_empty_submodule};
 pub use follow::{FollowStep, Follower};
+pub use ignored::{find_missing_ignore_line, ignore_line};
 pub use range::{Range, Side, is_null_revision};
 pub use run::Cancellation;
 pub use source::{WorkTreeProvenance, read_provenance};

@@ -184,6 +184,14 @@ impl Git {
         Ok((read.ok().filter(|_| succeeded).map(|_| answer), stderr_text))
     }
 
+    /// Returns true if Git would add a path. False if it ignores it, and if it refuses to answer.
+    pub(super) fn is_unignored(&self, path: &Path) -> bool {
+        let mut command = self.command(&["--no-literal-pathspecs", "check-ignore", "--quiet", "--"]);
+        command.arg(path);
+        // `check-ignore` refuses literal pathspecs; an absolute path has no magic. Without a match it fails in silence.
+        self.output_of(command).is_ok_and(|(answer, stderr_text)| answer.is_none() && stderr_text.trim().is_empty())
+    }
+
     /// Returns the commit that is checked out. A folder outside of a work tree has none; a refusal of Git is an error.
     pub(super) fn head(&self) -> Result<Option<String>, Problem> {
         let (answer, stderr_text) = self.output(&["rev-parse", "--verify", "--quiet", "HEAD"])?;

@@ -107,7 +107,8 @@ fn nothing_is_overwritten_and_a_dry_run_writes_nothing() {
     repo.write(".gitignore", "mine\n");
     repo.write("schema/profile.schema.json", "{}");
     let first = run(&repo, &with(SMTP, &["--data", "data", "--keygen"])).code(0);
-    assert!(first.stderr.contains("kept .gitignore, which exists already"), "{}", first.stderr);
+    let hint = "kept .gitignore, which exists already; add `*.plan`, `*.token` and `/data/` to it";
+    assert!(first.stderr.contains(hint), "{}", first.stderr);
     assert_eq!((repo.read(".gitignore"), repo.read("schema/profile.schema.json")), ("mine\n".into(), "{}".into()));
     let before = repo.read("environments/prod/environment.yaml");
     let again = run(&repo, &with(SMTP, &["--data", "data", "--keygen", "--format", "json"])).code(1);
@@ -271,4 +272,51 @@ fn an_empty_recipient_is_refused_and_a_service_alone_is_a_warning() {
     let key = repo.run(&["secrets", "keygen", "--out", "ann.identity"]).code(0).stdout;
     repo.run(&["secrets", "recipients", "add", key.trim(), "dev"]).code(0);
     assert!(repo.read("secrets/dev/recipients.txt").contains(key.trim()));
+}
+
+#[test]
+fn a_data_folder_inside_the_repository_is_ignored_however_it_is_named() {
+    let outside = tempfile::tempdir().unwrap();
+    for (given, line) in [
+        ("data", Some("/data/")),
+        ("./data", Some("/data/")),
+        ("data/", Some("/data/")),
+        ("HERE/a/data", Some("/a/data/")),
+        ("da*ta", Some("/da\\*ta/")),
+        ("OUTSIDE/data", None),
+    ] {
+        let repo = empty_folder();
+        let given = given.replace("HERE", &repo.folder.path().display().to_string());
+        let given = given.replace("OUTSIDE", &outside.path().display().to_string());
+        run(&repo, &with(SMTP, &["--data", &given, "--keygen"])).code(0);
+        let text = repo.read(".gitignore");
+        let found = text.split_once("# The data of the service.\n").map(|(_, rest)| rest.trim_end());
+        assert_eq!(found, line, "{given}: {text}");
+    }
+}
+
+#[test]
+fn a_secret_that_git_would_add_is_warned_of() {
+    let mut repo = TestRepository::small();
+    repo.serve();
+    let key = repo.run(&["secrets", "keygen", "--out", "before.identity"]).code(0);
+    assert!(!key.stderr.contains("warning"), "outside of a work tree: {}", key.stderr);
+    crate::git::git(&repo, &["init", "-q"]);
+    let token = |file: &str| {
+        let name = file.replace('/', "-");
+        repo.run(&["token", "create", "dev", "--name", &name, "--role", "viewer", "--out", file]).code(0).stderr
+    };
+    let backup = |folder: &str| {
+        let arguments = ["backup", "--data", ".data", "--to", folder, "--recipient", key.stdout.trim()];
+        repo.run(&arguments).code(0).stderr
+    };
+    let said = repo.run(&["secrets", "keygen", "--out", "ann.identity"]).code(0).stderr;
+    for (said, line) in [(said, "/ann.identity"), (token("t/one"), "/t/one"), (backup("copies/one"), "/copies/one/")] {
+        assert!(said.contains("warning: Git does not ignore") && said.contains(&format!(": {line}\n")), "{said}");
+    }
+    repo.write(".gitignore", "*.identity\n/t/\n/copies/\n");
+    let said = repo.run(&["secrets", "keygen", "--out", "eve.identity"]).code(0).stderr;
+    for said in [said, token("t/two"), backup("copies/two")] {
+        assert!(!said.contains("warning"), "{said}");
+    }
 }

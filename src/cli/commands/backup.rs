@@ -12,6 +12,7 @@ use crate::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable,
         backup_folder::{IDENTITY, MANIFEST, Manifest, STORE, digest_of_file},
         data_folder::{self, read_identity, store_error, write_private},
+        exposure::warn_if_unignored,
         ui::age_prompt::AgePrompt,
     },
     model::Code,
@@ -75,6 +76,7 @@ impl Runnable for Backup {
             drop(std::fs::remove_dir_all(&self.to));
         }
         let manifest = result?;
+        warn_if_unignored(context, &self.to);
         if self.format == Format::Json {
             context.printer.json(&serde_json::to_value(&manifest).unwrap_or_default());
         } else {

@@ -19,6 +19,7 @@ use crate::{
             values::parse_duration,
         },
         environment::{Environment, check_service},
+        exposure::warn_if_unignored,
         fleet::{self, EnvironmentSet, Fleet},
         ui::{
             confirm::confirm,
@@ -250,6 +251,9 @@ impl Creation<'_> {
             };
             return Err(CliError::coded(Code::Unwritable, format!("cannot write `{}`: {error}", file.display()))
                 .detail(format!("the token {id} was created; {state}")));
+        }
+        if let Some(file) = &file {
+            warn_if_unignored(context, file);
         }
         let until = created
             .token

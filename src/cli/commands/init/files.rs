@@ -120,6 +120,16 @@ pub(super) fn placeholder(path: &Path) -> String {
     format!("(the recipient of {})", path.display())
 }
 
+/// Returns the line of `.gitignore` for the data folder of a service, if the folder is inside the repository.
+pub(super) fn data_line(root: &Path, data: &Path) -> Option<String> {
+    let (data, root) = (std::path::absolute(data).ok()?, std::path::absolute(root).ok()?);
+    // A link in the path of either hides that one contains the other.
+    let resolved = || Some(data.canonicalize().ok()?.strip_prefix(root.canonicalize().ok()?).ok()?.to_owned());
+    let inside = data.strip_prefix(&root).map(Path::to_owned).ok().or_else(resolved)?;
+    let is_plain = inside.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+    crate::git::ignore_line(&inside, true).filter(|_| is_plain)
+}
+
 impl FirstFiles<'_> {
     /// Returns all files, or prints the problems of those that are not valid.
     pub(super) fn plan(&self, context: &Context) -> Result<Vec<PlannedFile>, CliError> {
@@ -158,9 +168,8 @@ impl FirstFiles<'_> {
     }
 
     fn ignored(&self) -> String {
-        let is_plain = |part: std::path::Component<'_>| matches!(part, std::path::Component::Normal(_));
-        match self.data.filter(|data| data.components().all(is_plain) && data.components().next().is_some()) {
-            Some(data) => format!("{GITIGNORE}# The data of the service.\n/{}/\n", data.display()),
+        match self.data.and_then(|data| data_line(self.root, data)) {
+            Some(line) => format!("{GITIGNORE}# The data of the service.\n{line}\n"),
             None => GITIGNORE.to_owned(),
         }
     }

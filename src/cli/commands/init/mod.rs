@@ -349,7 +349,12 @@ impl Init {
             context.printer.out(&format!("{verb} {path}"));
         }
         for path in &kept {
-            let hint = if path == ".gitignore" { "; add `*.plan` and `*.token` to it" } else { "" };
+            let data = self.data.as_deref().and_then(|data| files::data_line(&context.project_or_new(), data));
+            let hint = match data.filter(|_| path == ".gitignore") {
+                Some(line) => format!("; add `*.plan`, `*.token` and `{line}` to it"),
+                None if path == ".gitignore" => "; add `*.plan` and `*.token` to it".to_owned(),
+                None => String::new(),
+            };
             context.printer.note(&format!("kept {path}, which exists already{hint}"));
         }
         if !recipients.lines.is_empty() {

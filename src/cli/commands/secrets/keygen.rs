@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable,
+        exposure::warn_if_unignored,
         operator_key::{create_identity, default_identity_file},
     },
     model::Code,
@@ -39,6 +40,7 @@ impl Runnable for Keygen {
             CliError::coded(Code::Usage, "the home folder is not known").remedy("Name the file: `--out FILE`.")
         })?;
         let recipient = create_identity(&path)?;
+        warn_if_unignored(context, &path);
         if self.format == Format::Json {
             context.printer.json(&json!({ "wrote": path, "recipient": recipient }));
         } else {

@@ -12,6 +12,7 @@ use crate::{
         args::service::expand_environment,
         commands::serve::data::OpenedData,
         data_folder::{store_error, write_private},
+        exposure::warn_if_unignored,
     },
     model::{
         AuditOutcome, Code, EnvironmentName,
@@ -87,12 +88,14 @@ impl FirstToken {
     }
 
     /// Writes the token to its file, if one is named.
-    pub(super) fn write(&self) -> Result<(), CliError> {
+    pub(super) fn write(&self, context: &Context) -> Result<(), CliError> {
         let Some(path) = &self.file else { return Ok(()) };
         write_private(path, &format!("{}\n", self.bearer.expose_secret())).map_err(|error| {
             CliError::coded(Code::Unwritable, format!("cannot write the token to `{}`: {error}", path.display()))
                 .remedy("Correct `--token-file` and start again; the token was not stored.")
-        })
+        })?;
+        warn_if_unignored(context, path);
+        Ok(())
     }
 
     /// Stores the token; it is accepted from then on.

@@ -155,7 +155,7 @@ impl Serve {
             first.extend(FirstToken::create(context, one, self.token_file.as_deref(), self.new_admin_token).await?);
         }
         for first in &first {
-            first.write()?;
+            first.write(context)?;
         }
         // From here on mail is sent.
         let (residents, _locks): (Vec<HostedEnvironment>, Vec<_>) =

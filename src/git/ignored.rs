@@ -1,0 +1,46 @@
+//! Files that Git would add to a repository, because no `.gitignore` names them.
+
+use std::path::Path;
+
+use super::run::Git;
+
+/// Returns the line of `.gitignore` that would keep a file or folder out of the repository, if it is in a work tree and Git does
+/// not ignore it. Returns none outside of a work tree, and if Git is not installed.
+pub fn find_missing_ignore_line(path: &Path) -> Option<String> {
+    let path = std::path::absolute(path).ok()?;
+    let (folder, name) = (path.parent()?.canonicalize().ok()?, path.file_name()?);
+    let top = folder.ancestors().find(|folder| folder.join(".git").exists())?;
+    let path = folder.join(name);
+    let is_unignored = Git::new(top).is_unignored(&path);
+    is_unignored.then(|| ignore_line(path.strip_prefix(top).ok()?, path.is_dir())).flatten()
+}
+
+/// Returns the line of `.gitignore` that names exactly one path, relative to the folder of the file.
+pub fn ignore_line(path: &Path, is_folder: bool) -> Option<String> {
+    let text = path.to_str().filter(|text| !text.is_empty() && !text.contains(char::is_control))?;
+    let mut line = String::from("/");
+    for c in text.chars() {
+        if matches!(c, '\\' | '*' | '?' | '[' | ' ') {
+            line.push('\\');
+        }
+        line.push(c);
+    }
+    if is_folder {
+        line.push('/');
+    }
+    Some(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_names_one_path() {
+        let line = |path: &str, is_folder| ignore_line(Path::new(path), is_folder);
+        assert_eq!(line("a/b", false).as_deref(), Some("/a/b"));
+        assert_eq!(line("data", true).as_deref(), Some("/data/"));
+        assert_eq!(line("!x*[1]?\\ ", false).as_deref(), Some("/!x\\*\\[1]\\?\\\\\\ "));
+        assert_eq!((line("", true), line("a\nb", false)), (None, None));
+    }
+}
