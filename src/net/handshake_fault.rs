@@ -308,7 +308,7 @@ impl fmt::Display for HandshakeFault {
             Self::NotTls => f.write_str("the server does not speak TLS"),
             Self::ClientCertificate => f.write_str("the server requires a client certificate"),
             Self::Alert { alert, .. } => write!(f, "the server ended the TLS handshake with the alert `{alert}`"),
-            Self::Other { why } => write!(f, "the TLS handshake failed: {why}"),
+            Self::Other { why } => write!(f, "TLS failed: {why}"),
         }
     }
 }
