@@ -89,7 +89,11 @@ pub(super) fn store_error(error: StoreError) -> CliError {
             "Restore the `identity.txt` of this store from its backup, or pass the `--data DIR` that this identity belongs to.",
         ),
         StoreError::TokenNameTaken(_) => (Code::TokenNameTaken, "Revoke the other token first."),
-        StoreError::NotOwner { .. } | StoreError::Corrupt(_) | StoreError::Database(_) | StoreError::Broken => (
+        StoreError::Corrupt(_) => (
+            Code::Internal,
+            "Another program changed the database, or it is damaged: restore the store from a backup (`mailwright restore`). Nothing was changed.",
+        ),
+        StoreError::NotOwner { .. } | StoreError::Database(_) | StoreError::Broken => (
             Code::Internal,
             "Check the folder's permissions and free space; if necessary, restore the store from a copy. Nothing was changed.",
         ),

@@ -840,6 +840,13 @@ fn what_the_migrations_did_not_make_is_refused() {
         let refused = SqliteStore::open(&store, &"dev".parse().unwrap()).map(drop);
         assert!(matches!(&refused, Err(StoreError::Corrupt(why)) if why.contains(wanted)), "{sql}: {refused:?}");
     }
+    // A service does not start on it, and the remedy is not about permissions.
+    raw(&repo.path(".data/store.sqlite"), trigger);
+    let serve = ["serve", "--environment", "dev", "--data", ".data", "--demo", "--listen", "127.0.0.1:0"];
+    let refused = repo.run(&serve).code(1).stderr;
+    raw(&repo.path(".data/store.sqlite"), "DROP TRIGGER x");
+    assert!(refused.contains("trigger `x`") && refused.contains("mailwright restore"), "{refused}");
+    assert!(!refused.contains("permissions"), "{refused}");
     // One that is added while the service runs does nothing, and is reported.
     repo.serve();
     raw(&repo.path(".data/store.sqlite"), trigger);
