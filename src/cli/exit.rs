@@ -1,7 +1,9 @@
 //! Exit codes: one table for all commands.
 //!
-//! A code has one meaning, whichever command ends with it. An invalid command line is an ordinary error (1): 2 means that
-//! something needs attention, and a misspelt option must never look like that. Terraform does the same.
+//! A command returns an [`Exit`]; the help prints [`Exit::ALL`]; [`Exit::combine`] merges the codes of several environments. A
+//! code has one meaning in every command. An invalid command line ends with 1 and not with 2, the default of clap: 2 means
+//! that the command succeeded and its result needs attention, such as differences or a suspended profile. `terraform plan
+//! -detailed-exitcode` separates 1 and 2 in the same way. Prints nothing and does not end the process.
 
 /// The exit code of a command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,7 +3,10 @@
 //! Works for files with problems too, as far as they can be read. Possible secrets are masked: a literal in a secret's
 //! field, the value of an unknown key, a string that looks like a key or a password.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use serde_json::Value as Json;
 
@@ -102,12 +105,12 @@ struct Renderer<'a> {
     repository: &'a Repository,
     variables: &'a Variables,
     /// Pointers to unknown keys.
-    unknown: Vec<String>,
+    unknown: HashSet<String>,
 }
 
 impl Renderer<'_> {
     fn render(&self, node: &Arc<Node>, pointer: &str, is_masked: bool) -> Sourced {
-        let is_masked = is_masked || self.unknown.iter().any(|unknown| unknown == pointer);
+        let is_masked = is_masked || self.unknown.contains(pointer);
         match &node.value {
             Value::List(items) => {
                 let item = |(at, item): (usize, &Arc<Node>)| self.render(item, &format!("{pointer}/{at}"), is_masked);

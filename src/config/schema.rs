@@ -1,6 +1,9 @@
-//! Validates documents by JSON Schema 2020-12, and describes mismatches with messages and remedies of Mailwright.
+//! Validates documents by JSON Schema 2020-12, and reports each mismatch with a message and a remedy in Mailwright's own words
+//! instead of those of the `jsonschema` crate.
 //!
-//! The schemas are part of the binary. No message quotes a value: a value in the wrong place may be a secret.
+//! [`check`] validates an environment, a profile or a rollout, and returns a [`Mismatch`] by JSON pointer; the caller finds the
+//! line. [`SCHEMAS`] has every schema that `mailwright schema` prints; they are part of the binary. A message never quotes a
+//! value, because a value in the wrong place may be a secret; a remedy quotes only an address or a company id. Reads no files.
 
 use std::{collections::HashSet, sync::LazyLock};
 
@@ -82,12 +85,7 @@ static PROFILE: LazyLock<Validator> = LazyLock::new(|| {
 /// Validates a document. Returns mismatches in order, without duplicates; more than [`PROBLEM_LIMIT`] only to show that there
 /// are more.
 pub(super) fn check(kind: DocumentKind, document: &Json) -> Vec<Mismatch> {
-    let validator = match kind {
-        DocumentKind::Environment => &ENVIRONMENT,
-        DocumentKind::PartialProfile => &PARTIAL_PROFILE,
-        DocumentKind::Profile => &PROFILE,
-        DocumentKind::Rollout => &ROLLOUT,
-    };
+    let validator = validator(kind);
     if validator.is_valid(document) {
         return Vec::new();
     }
@@ -96,7 +94,7 @@ pub(super) fn check(kind: DocumentKind, document: &Json) -> Vec<Mismatch> {
         if found.len() > PROBLEM_LIMIT {
             break;
         }
-        for mismatch in describe(&error, document, kind) {
+        for mismatch in describe(&error, document, kind, PROBLEM_LIMIT + 1) {
             // A map may lack several keys; any other mismatch of a value is reported once.
             let same = |other: &Mismatch| {
                 other.pointer == mismatch.pointer
@@ -112,24 +110,33 @@ pub(super) fn check(kind: DocumentKind, document: &Json) -> Vec<Mismatch> {
     found
 }
 
-/// Returns the JSON pointers of unknown keys.
-pub(super) fn unknown_keys(kind: DocumentKind, document: &Json) -> Vec<String> {
-    let unknown = |mismatch: &Mismatch| mismatch.at_key;
-    check(kind, document).into_iter().filter(unknown).map(|mismatch| mismatch.pointer).collect()
+/// Returns the JSON pointers of all unknown keys, however many there are: their values can be secrets.
+pub(super) fn unknown_keys(kind: DocumentKind, document: &Json) -> HashSet<String> {
+    let errors = validator(kind).iter_errors(document);
+    let mismatches = errors.flat_map(|error| describe(&error, document, kind, usize::MAX));
+    mismatches.filter(|mismatch| mismatch.at_key).map(|mismatch| mismatch.pointer).collect()
 }
 
-/// Describes a validation error. An object with several unknown keys yields one mismatch per key.
-fn describe(error: &ValidationError<'_>, document: &Json, kind: DocumentKind) -> Vec<Mismatch> {
+fn validator(kind: DocumentKind) -> &'static Validator {
+    match kind {
+        DocumentKind::Environment => &ENVIRONMENT,
+        DocumentKind::PartialProfile => &PARTIAL_PROFILE,
+        DocumentKind::Profile => &PROFILE,
+        DocumentKind::Rollout => &ROLLOUT,
+    }
+}
+
+/// Describes a validation error. An object with several unknown keys yields one mismatch per key, at most `limit`.
+fn describe(error: &ValidationError<'_>, document: &Json, kind: DocumentKind, limit: usize) -> Vec<Mismatch> {
     let pointer = error.instance_path().to_string();
     if is_secret(&pointer)
-        && let Some(mismatches) = describe_literal_secret(&pointer, error.kind())
+        && let Some(mismatches) = describe_literal_secret(&pointer, error.kind(), limit)
     {
         return mismatches;
     }
     if let ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() {
         let allowed = allowed_keys(&pointer, kind);
-        // One more than are reported, to show that there are more.
-        let unexpected = unexpected.iter().take(PROBLEM_LIMIT + 1);
+        let unexpected = unexpected.iter().take(limit);
         let describe = |key: &String| {
             let mut mismatch = describe_unknown_key(&pointer, key, &allowed);
             let known = near_misses::key_of_other_programs(&pointer, key).filter(|_| kind.is_profile());
@@ -172,7 +179,7 @@ fn describe(error: &ValidationError<'_>, document: &Json, kind: DocumentKind) ->
 }
 
 /// Describes a literal value, or keys other than `secret`, in the field of a secret.
-fn describe_literal_secret(pointer: &str, kind: &ValidationErrorKind) -> Option<Vec<Mismatch>> {
+fn describe_literal_secret(pointer: &str, kind: &ValidationErrorKind, limit: usize) -> Option<Vec<Mismatch>> {
     let literal = |pointer: String, at_key: bool, message: &str, remedy: &str| Mismatch {
         pointer,
         at_key,
@@ -194,7 +201,7 @@ fn describe_literal_secret(pointer: &str, kind: &ValidationErrorKind) -> Option<
                     "Write `{ secret: NAME/KEY }`, and seal the value with `mailwright secrets set ENV NAME/KEY`.",
                 )
             };
-            Some(unexpected.iter().take(PROBLEM_LIMIT + 1).map(of_key).collect())
+            Some(unexpected.iter().take(limit).map(of_key).collect())
         }
         _ => None,
     }

@@ -1,4 +1,8 @@
-//! Writes documents as YAML: profiles and environments as files that `validate` reads back unchanged.
+//! Renders configuration files as YAML text: profiles, environments and layers.
+//!
+//! [`render_profile`] renders a profile without defaults; reading the text returns the same profile. [`render_file`] and
+//! [`render_environment`] keep `${name}` as a variable: apply [`escape_variables`] to values that are literal.
+//! [`display_scalar`] is for output on a terminal, not for files. The functions return text; the caller writes the file.
 
 use std::fmt::Write as _;
 

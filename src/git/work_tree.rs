@@ -1,9 +1,13 @@
-//! Compares a work tree with a commit.
+//! Compares the files of a work tree with a commit.
 //!
-//! `git status` and `git diff` would run the filters that the repository's configuration names (`filter.*.clean`, chosen by
-//! `.gitattributes`), in each submodule too. So the files are read and hashed here, and Git is asked only for the ids in the
-//! commit. CRLF in place of LF is not a difference. The index (`--assume-unchanged`, staged files) plays no part, except that a
-//! file which a sparse checkout leaves out is not missing.
+//! [`list`] lists the files below some folders; [`changed_paths`] returns the paths that differ from the commit's, in
+//! submodules too. A file that is untracked, ignored or larger than 64 MiB is a difference; CRLF in place of LF and the
+//! executable bit are not.
+//!
+//! `git status` and `git diff` are not used: they run the programs that the repository's configuration names as filters
+//! (`filter.*.clean`, chosen by `.gitattributes`). The files are read and hashed here. A file that needs such a filter, as in
+//! Git LFS, counts as changed. The index is read only to find the files that a sparse checkout leaves out, which are not
+//! missing; `--assume-unchanged` and staged files have no effect.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,8 @@
-//! Spreadsheets saved as CSV: decoding, column names, rows with their line numbers. The caller interprets them.
+//! Lists that a spreadsheet program saved as CSV: decodes the bytes and splits them into column names and rows.
+//!
+//! [`decode`] accepts UTF-8, and UTF-16 with a byte order mark. [`Sheet::read`] finds the separator and returns the rows with
+//! their line numbers; [`TableProblem`] is a problem in a list. The caller interprets names and values, with [`normalize`].
+//! Does not read `.xlsx`.
 
 /// The maximum size of a list, in bytes.
 pub const SIZE_LIMIT: usize = 16 * 1024 * 1024;
@@ -31,6 +35,12 @@ impl TableProblem {
     pub(super) fn of_line(line: usize, message: String, remedy: &str) -> Self {
         Self { line, column: String::new(), message, remedy: remedy.to_owned() }
     }
+}
+
+/// Describes a list with more rows than are read; `line` is the first one too many.
+pub(super) fn too_many_rows(line: usize) -> TableProblem {
+    let message = format!("the list has more than {ROW_LIMIT} rows");
+    TableProblem::of_line(line, message, "Split it into several lists.")
 }
 
 /// Returns a word of a list in lower case and without separators, for comparison with known words.
@@ -109,10 +119,10 @@ impl Sheet {
                 problems.push(TableProblem::of_line(line, message, remedy));
                 continue;
             }
-            rows.push((line, record.iter().map(str::to_owned).collect()));
-            if rows.len() > ROW_LIMIT {
-                break;
+            if rows.len() == ROW_LIMIT {
+                return Err(vec![too_many_rows(line)]);
             }
+            rows.push((line, record.iter().map(str::to_owned).collect()));
         }
         if problems.is_empty() { Ok(Self { names, rows }) } else { Err(problems) }
     }
@@ -120,7 +130,7 @@ impl Sheet {
 
 #[cfg(test)]
 mod tests {
-    use super::{COLUMN_LIMIT, Sheet, decode};
+    use super::{COLUMN_LIMIT, ROW_LIMIT, Sheet, decode};
 
     #[test]
     fn the_separator_that_excel_states_is_no_row_and_lines_stay_those_of_the_file() {
@@ -137,6 +147,17 @@ mod tests {
         assert!(Sheet::read(&list(COLUMN_LIMIT)).is_ok());
         let problems = Sheet::read(&list(500_001)).err().unwrap_or_default();
         assert_eq!(problems.len(), 1, "{problems:?}");
+    }
+
+    #[test]
+    fn a_list_with_too_many_rows_is_refused_and_not_cut() {
+        let list = |rows: usize| format!("name\n{}", "x\n".repeat(rows));
+        assert_eq!(Sheet::read(&list(ROW_LIMIT)).map(|sheet| sheet.rows.len()), Ok(ROW_LIMIT));
+        let problems = Sheet::read(&list(ROW_LIMIT + 1)).err().unwrap_or_default();
+        assert_eq!((problems.len(), problems[0].line), (1, ROW_LIMIT + 2), "{problems:?}");
+        let items = format!("[{}{{}}]", "{},".repeat(ROW_LIMIT));
+        let problems = crate::import::table::from_json(&items).err().unwrap_or_default();
+        assert!(problems[0].message.contains("more than 100000 rows"), "{}", problems[0].message);
     }
 
     #[test]

@@ -179,7 +179,7 @@ fn from_csv(text: &str) -> Result<Vec<ProfileRow>, Vec<TableProblem>> {
     if problems.is_empty() { Ok(rows) } else { Err(problems) }
 }
 
-fn from_json(text: &str) -> Result<Vec<ProfileRow>, Vec<TableProblem>> {
+pub(super) fn from_json(text: &str) -> Result<Vec<ProfileRow>, Vec<TableProblem>> {
     let at = TableProblem::of_line;
     let document: Value = serde_json::from_str(text).map_err(|error| {
         vec![at(error.line(), "this is not well-formed JSON".to_owned(), "Write a list of objects, one per profile.")]
@@ -191,8 +191,11 @@ fn from_json(text: &str) -> Result<Vec<ProfileRow>, Vec<TableProblem>> {
         }
         _ => return Err(vec![at(1, "this is not a list".to_owned(), "Write a list of objects, one per profile.")]),
     };
+    if items.len() > ROW_LIMIT {
+        return Err(vec![spreadsheet::too_many_rows(ROW_LIMIT + 1)]);
+    }
     let (mut rows, mut problems) = (Vec::new(), Vec::new());
-    for (index, item) in items.iter().enumerate().take(ROW_LIMIT) {
+    for (index, item) in items.iter().enumerate() {
         let line = index + 1;
         let Value::Object(map) = item else {
             problems.push(at(line, "this item is not an object".to_owned(), "Each profile is an object."));

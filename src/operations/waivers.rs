@@ -1,5 +1,8 @@
-//! Waivers: findings that the environment accepts until a date. A waiver that has expired, or that matches no finding any more,
-//! is itself a finding, so that no waiver outlives its reason.
+//! Waivers: findings that the environment's file accepts up to and including a day (UTC).
+//!
+//! [`apply`] marks the findings of a `verify` report that a waiver matches by finding id and profile; none is removed. An
+//! expired waiver is itself a finding, and so is one that matches nothing, provided that every enabled profile was checked:
+//! no waiver outlives its reason. [`add_places`] adds file and line to the findings. Runs no check.
 
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -16,11 +19,13 @@ use crate::{
 /// profile of it was checked: only then can it be said that a waiver matches nothing.
 pub fn apply(report: &mut Report, settings: &VerifySettings, now: Timestamp, complete: Option<&Desired>) {
     let today = now.to_zoned(TimeZone::UTC).date();
+    let mut added = Vec::new();
     for (index, waiver) in settings.waivers.iter().enumerate() {
         let pointer = format!("/verify/waivers/{index}");
         let expired = waiver.expires < today;
         let mut matched = false;
-        for finding in report.profiles.iter_mut().flat_map(|verified| &mut verified.findings) {
+        let of_profiles = report.profiles.iter_mut().flat_map(|verified| &mut verified.findings);
+        for finding in of_profiles.chain(&mut report.findings) {
             if finding.verdict != Verdict::Pass && matches(waiver, finding) {
                 matched = true;
                 if !expired {
@@ -30,7 +35,7 @@ pub fn apply(report: &mut Report, settings: &VerifySettings, now: Timestamp, com
         }
         let of_profile = waiver.profile.as_ref().map_or(String::new(), |name| format!(" of `{name}`"));
         if expired {
-            report.findings.push(
+            added.push(
                 Finding::fail(
                     FindingId::WaiverExpired,
                     &pointer,
@@ -41,7 +46,7 @@ pub fn apply(report: &mut Report, settings: &VerifySettings, now: Timestamp, com
                 .remedy(["Correct the finding that it waives, or review the reason and set a new date."]),
             );
         } else if !matched && let Some(remedy) = unused_remedy(waiver, complete) {
-            report.findings.push(
+            added.push(
                 Finding::fail(
                     FindingId::WaiverUnused,
                     &pointer,
@@ -53,6 +58,7 @@ pub fn apply(report: &mut Report, settings: &VerifySettings, now: Timestamp, com
             );
         }
     }
+    report.findings.extend(added);
 }
 
 /// Returns the remedy for a waiver that matched nothing; none if it is not known whether the finding

@@ -1,7 +1,10 @@
-//! The steps of a rollout in one environment: plan, apply, roll back. [`checks`](super::checks) are a step of their own.
+//! The steps of a rollout in one environment: plan, apply, roll back. The checks after an apply are in `checks`.
 //!
-//! A changeset or rollback is written to the journal before it is sent, so that a run that is resumed can find out from the
-//! service if it was accepted.
+//! [`EnvironmentTask`] runs a step within a deadline; apply and rollback send a request only while the run holds its lease.
+//! Apply has the service verify the profiles first, unless the rollout sets `gate: false`, and plans again if another client
+//! changed the environment. Before a changeset is sent to the service, its id and base generation are written to the journal
+//! (an `Intent`); before a rollback, its two generations. So a resumed run can find out from the service if the request was
+//! accepted. The order of environments is decided in `engine`.
 
 use std::collections::BTreeMap;
 

@@ -137,3 +137,20 @@ fn possible_secrets_are_never_printed() {
     }
     assert!(SMALL_PROFILE.contains("smtp"));
 }
+
+#[test]
+fn the_values_of_many_unknown_keys_are_masked() {
+    let repo = layered();
+    let unknown: String = (0..300).map(|n| format!("pasword{n}: hunter{n}\n")).collect();
+    repo.write("environments/prod/profiles/relay.yaml", &unknown);
+    let nested: String = (0..300).map(|n| format!("      note{n}: hunter{n}\n")).collect();
+    repo.write(
+        "environments/prod/environment.yaml",
+        format!("extends: base\nvariables: {{ domain: prod.example }}\nverify:\n  credentials:\n    more:\n{nested}"),
+    );
+    for format in ["yaml", "json"] {
+        let output = repo.run(&["render", "prod", "--format", format]);
+        assert!(output.stdout.contains("pasword299") && output.stdout.contains("note299"), "{}", output.stdout);
+        assert!(!output.stdout.contains("hunter"), "{}", output.stdout);
+    }
+}

@@ -200,6 +200,14 @@ fn the_environments_own_reader_reads_for_its_own_tenant() {
     assert!(refused.stdout.contains("at        environments/dev/environment.yaml:8:"), "{}", refused.stdout);
     assert!(refused.stdout.contains("mailwright secrets set dev reader/secret"), "{}", refused.stdout);
 
+    // A waiver can accept that, too, and is then in use.
+    let path = "environments/dev/environment.yaml";
+    let waiver = "  waivers: [{ finding: GRAPH-SECRET-WRONG, reason: known, expires: \"2099-01-01\" }]\n";
+    repo.write(path, format!("{}{waiver}", repo.read(path)));
+    let waived = run(&repo, &[]).code(0).stdout;
+    assert!(waived.contains(", 1 waived in") && !waived.contains("WAIVER-UNUSED"), "{waived}");
+    reader(&repo, &sandbox.running.address, "contoso.onmicrosoft.com");
+
     // A profile that names other hosts is not read for, and its host never hears of the reader.
     repo.pipe(&["secrets", "set", "dev", "reader/secret"], b"reader-secret").code(0);
     write(&repo, &other, "web", &delegate(WEB));

@@ -1,4 +1,9 @@
-//! `mailwright render`: prints the effective configuration, with the origin of each value.
+//! `mailwright render`: prints the effective configuration of an environment, or of one of its profiles, with the file and
+//! line that set each value.
+//!
+//! The origins are comments in YAML, and `places` by JSON pointer in JSON. `config::Repository::effective_environment` merges
+//! the layers, interpolates the variables and masks possible secrets. Files with problems are rendered as far as they can be
+//! read, and the exit code is 1. Contacts no service and changes no file.
 
 use std::fmt::Write as _;
 

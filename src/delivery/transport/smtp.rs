@@ -1,6 +1,9 @@
-//! SMTP transport: sends through the mail server of a profile.
+//! SMTP transport: sends a message through the mail server of a profile.
 //!
-//! [`send`] takes a connection of the pool or opens one with [`SmtpLogin`]. It does not decide if a message is retried.
+//! [`send`] takes a connection from the profile's [`ConnectionPool`] or logs in to a new one, and returns the outcome with the
+//! server's name. [`SmtpLogin`] opens connections; it is also used alone, to try a login without a message. If an idle
+//! connection turns out to be closed before the message has begun, a second one is used. Any other retry is decided by the
+//! caller.
 
 pub(in crate::delivery) use super::connection_pool::ConnectionPool;
 use super::{
