@@ -46,9 +46,21 @@ impl Environment {
         Self::find_in(&Arc::new(context.repository()?), name)
     }
 
-    /// Returns the environments of a repository that is open already.
-    pub(crate) fn all_in(repository: &Arc<Repository>) -> Vec<Self> {
-        repository.environments().into_iter().map(|name| Self::new(name, Arc::clone(repository))).collect()
+    /// Returns the only environment of a repository; layers that others extend do not count.
+    pub(crate) fn only_in(repository: &Arc<Repository>) -> Result<Self, CliError> {
+        let mut all = repository.environments();
+        all.retain(|name| !repository.is_abstract(name));
+        match all.as_slice() {
+            [one] => Ok(Self::new(one.clone(), Arc::clone(repository))),
+            [] => Err(CliError::coded(Code::UnknownEnvironment, "the repository has no environment")
+                .remedy("Create one: mailwright new environment NAME")),
+            several => {
+                let names: Vec<&str> = several.iter().map(EnvironmentName::as_str).take(10).collect();
+                let more = if several.len() > names.len() { ", ..." } else { "" };
+                Err(CliError::coded(Code::Usage, "the command needs the name of an environment")
+                    .remedy(format!("Name one of: {}{more}.", names.join(", "))))
+            }
+        }
     }
 
     /// Finds an environment in a repository that is open already.

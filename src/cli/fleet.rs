@@ -78,13 +78,17 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// Finds the environments that patterns and filters select, for work on their files.
+    /// Finds the environments that patterns and filters select, for work on their files. Without both it is the only one of
+    /// the repository.
     pub(super) fn without_services(
         context: &Context,
         repository: &Arc<Repository>,
         patterns: &[String],
         filters: &SelectionArgs,
     ) -> Result<Self, CliError> {
+        if patterns.is_empty() && !filters.has_filter() {
+            return Ok(Self::Single(Environment::only_in(repository)?));
+        }
         let selection = Selection::parse(patterns, &filters.selector)?;
         let SelectedEnvironments { names, empty_message, mut moved } =
             filters.select(context, repository, &selection)?;

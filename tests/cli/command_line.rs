@@ -228,9 +228,70 @@ fn the_only_environment_need_not_be_named() {
         let output = repo.run(arguments).code(1);
         assert!(output.stderr.contains(expected), "{arguments:?}: {}", output.stderr);
     }
+    // A layer that others extend is no environment of its own.
+    repo.write("environments/base/environment.yaml", "abstract: true\n");
+    let commands: &[&[&str]] = &[
+        &["plan"],
+        &["apply", "--skip-verify", "--yes"],
+        &["drift"],
+        &["status"],
+        &["history"],
+        &["show", "relay"],
+        &["blame", "relay"],
+        &["render"],
+        &["render", "relay"],
+        &["resolve", "EDU1"],
+        &["why", "--function", "default"],
+        &["rollback", "--to", "1", "--yes"],
+        &["import", "--dry-run"],
+        &["secrets", "list"],
+        &["token", "list"],
+        &["audit", "list"],
+        &["audit", "verify"],
+        &["outbox", "status"],
+    ];
+    for command in commands {
+        repo.run(command).code(0);
+    }
+    let token = repo.run(&["token", "create", "--name", "x", "--role", "viewer", "--format", "json"]).code(0).json();
+    repo.run(&["token", "revoke", token["id"].as_str().unwrap()]).code(0);
+    let output = repo.run(&["show", "dve", "relay"]).code(1);
+    assert!(output.stderr.contains("Did you mean `dev`?"), "{}", output.stderr);
+    assert!(repo.run(&["show", "dev"]).code(1).stderr.contains("a profile is required"));
+
     repo.write("environments/other/environment.yaml", "companies: [EDU1]\n");
-    let output = repo.run(&["outbox", "status"]).code(1);
-    assert!(output.stderr.contains("Name one of: dev, other."), "{}", output.stderr);
+    for command in commands {
+        let output = repo.run(command).code(1);
+        assert!(output.stderr.contains("Name one of: dev, other."), "{command:?}: {}", output.stderr);
+    }
+}
+
+/// The grammar is `mailwright NOUN VERB ENV`: the environment is the first name behind the verb, and can be omitted.
+#[test]
+fn the_environment_is_the_first_name_of_a_command_and_can_be_omitted() {
+    fn check(command: &clap::Command, path: &str, found: &mut usize) {
+        let positionals: Vec<&clap::Arg> = command.get_positionals().collect();
+        for (index, argument) in positionals.iter().enumerate() {
+            let names = argument.get_value_names().unwrap_or_default();
+            let is_environment = names.first().is_some_and(|name| name.starts_with("ENV"));
+            let is_known = argument.get_id() == "environment" || argument.get_id() == "environments";
+            assert!(is_environment || !is_known, "{path}: `{}` is shown as {names:?}", argument.get_id());
+            if !is_environment {
+                continue;
+            }
+            *found += 1;
+            // Recipients come first where one recipient is changed in many environments.
+            assert!(index == 0 || path.starts_with(" secrets recipients "), "{path}: the environment is not the first");
+            assert!(!argument.is_required_set() || path == " secrets init", "{path}: the environment is required");
+        }
+        for subcommand in command.get_subcommands() {
+            assert!(!subcommand.has_subcommands() || positionals.is_empty(), "{path}: a name before the verb");
+            check(subcommand, &format!("{path} {}", subcommand.get_name()), found);
+        }
+    }
+    let mut found = 0;
+    check(&mailwright::cli::command(), "", &mut found);
+    assert!(found > 40, "{found}");
 }
 
 #[test]
@@ -259,7 +320,7 @@ fn a_misspelt_flag_command_or_variable_of_ours_is_an_error_and_never_looks_like_
         &["apply", "--skip-verify", "dev", "--dry-run"],
         &["plann", "dev"],
         &["plan", "dev", "--detailed-exit-code"],
-        &["plan"],
+        &["plan", "--no-such"],
         &[],
     ] {
         let output = repo.run(arguments).code(1);

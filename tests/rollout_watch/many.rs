@@ -223,7 +223,7 @@ fn a_value_that_cannot_be_sealed_in_one_environment_is_sealed_in_the_others() {
     assert!(customers.has(4, "password.age") && !customers.has(3, "password.age"));
     for (arguments, message) in [
         (&["secrets", "set", "cust-01"][..], "no secret is named"),
-        (&["secrets", "set", "relay/password"], "no environment is named"),
+        (&["secrets", "set", "relay/password"], "the command needs the name of an environment"),
         (&["secrets", "set", "cust-99", "relay/password"], "unknown environment `cust-99`"),
         (&["secrets", "set", "cust-01", "--from-csv", "-", "relay/password"], "cannot be used with names"),
     ] {

@@ -21,7 +21,7 @@ impl EnvironmentArg {
         let repository = Arc::new(context.repository()?);
         match &self.environment {
             Some(name) => Environment::find_in(&repository, name),
-            None => only(&Environment::all_in(&repository)),
+            None => Environment::only_in(&repository),
         }
     }
 
@@ -34,28 +34,30 @@ impl EnvironmentArg {
         is_item: impl Fn(&str) -> bool,
     ) -> Result<(Environment, Vec<String>), CliError> {
         let repository = Arc::new(context.repository()?);
-        let all = Environment::all_in(&repository);
         match &self.environment {
-            None => Ok((only(&all)?, items.to_vec())),
-            Some(first) if is_item(first) && all.iter().all(|known| known.name.as_str() != first) => {
-                Ok((only(&all)?, std::iter::once(first).chain(items).cloned().collect()))
+            None => Ok((Environment::only_in(&repository)?, items.to_vec())),
+            Some(first) if is_item(first) && repository.environments().iter().all(|known| known.as_str() != first) => {
+                Ok((Environment::only_in(&repository)?, std::iter::once(first).chain(items).cloned().collect()))
             }
             Some(name) => Ok((Environment::find_in(&repository, name)?, items.to_vec())),
         }
     }
-}
 
-/// Returns the only environment of a repository.
-fn only(all: &[Environment]) -> Result<Environment, CliError> {
-    match all {
-        [one] => Ok(one.clone()),
-        [] => Err(CliError::coded(Code::UnknownEnvironment, "the repository has no environment")
-            .remedy("Create one: mailwright new environment NAME")),
-        several => {
-            let names: Vec<&str> = several.iter().map(|environment| environment.name.as_str()).take(10).collect();
-            let more = if several.len() > names.len() { ", ..." } else { "" };
-            Err(CliError::coded(Code::Usage, "the command needs the name of an environment")
-                .remedy(format!("Name one of: {}{more}.", names.join(", "))))
+    /// As [`Self::find_before`], for a command that takes exactly one more name. `what` describes it.
+    pub(crate) fn find_before_one(
+        &self,
+        context: &Context,
+        items: &[String],
+        what: &str,
+    ) -> Result<(Environment, String), CliError> {
+        let (environment, names) = self.find_before(context, items, |_| items.is_empty())?;
+        match names.as_slice() {
+            [one] => Ok((environment, one.clone())),
+            [] => Err(CliError::coded(Code::Usage, format!("{what} is required"))
+                .remedy(format!("Name it after the environment: {} NAME.", environment.name))),
+            [_, more, ..] => {
+                Err(CliError::coded(Code::Usage, format!("unexpected argument `{}`", more.escape_debug())))
+            }
         }
     }
 }

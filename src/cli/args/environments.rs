@@ -12,11 +12,11 @@ use crate::{
 /// The default number of environments that are processed in parallel. Most of the time they wait for their services.
 const PARALLEL: u16 = 16;
 
-/// Arguments that select at least one environment.
+/// Arguments that select at least one environment. They can be omitted if the repository has only one.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct EnvironmentsArgs {
-    /// Environments: names, or patterns such as 'prod-*'
-    #[arg(value_name = "ENV", required_unless_present_any = ["selector", "since"])]
+    /// Environments: names, or patterns such as 'prod-*' [default: the only one]
+    #[arg(value_name = "ENV")]
     pub(crate) environments: Vec<String>,
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,

@@ -50,8 +50,8 @@ use crate::{
     an earlier generation. Sending the same plan again changes nothing. Each of several environments has a\n\
     transaction of its own: those that fail are listed, the others are applied, and the exit code is 1.")]
 pub(crate) struct Apply {
-    /// Environments, by name or pattern ('prod-*'), or files that `plan --out` wrote
-    #[arg(value_name = "ENV|PLANFILE", value_hint = clap::ValueHint::AnyPath, required_unless_present_any = ["selector", "since"])]
+    /// Environments, by name or pattern ('prod-*'), or files that `plan --out` wrote [default: the only environment]
+    #[arg(value_name = "ENV|PLANFILE", value_hint = clap::ValueHint::AnyPath)]
     what: Vec<String>,
     #[command(flatten)]
     selection: SelectionArgs,
@@ -121,7 +121,7 @@ impl Runnable for Apply {
             let (environment, source) = read_saved(&repository, Path::new(what))?;
             return self.apply_single(context, &environment, source);
         }
-        if !patterns.is_empty() || self.selection.has_filter() {
+        if saved.is_empty() || !patterns.is_empty() || self.selection.has_filter() {
             let patterns: Vec<String> = patterns.into_iter().cloned().collect();
             match Fleet::find(context, &repository, &patterns, &self.selection, &self.service)? {
                 Fleet::Single(environment) if saved.is_empty() => {

@@ -13,7 +13,7 @@ use crate::{
         ui::{
             fleet_report::{Significance, Summary, SummaryLabels},
             table::table,
-            wording::format_time,
+            wording::{count_of, format_time},
         },
     },
     model::{AuditEntry, AuditOutcome, Code, Digest, EnvironmentName, integrity::StoreCheck},
@@ -25,6 +25,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailwright audit list prod\n  \
+    mailwright audit list 'cust-*' --after 1200\n  \
     mailwright audit verify prod\n  \
     mailwright audit verify 'cust-*'                        many; those that differ are last\n  \
     mailwright audit verify prod --expect-head sha256:...   the head that an earlier run printed\n  \
@@ -44,8 +45,8 @@ pub(crate) struct Audit {
 enum AuditCommand {
     /// Print the entries, oldest first
     List {
-        /// Environment
-        environment: String,
+        #[command(flatten)]
+        environments: EnvironmentsArgs,
         /// Only entries after this number
         #[arg(long, default_value_t = 0, value_name = "NUMBER")]
         after: u64,
@@ -82,8 +83,10 @@ impl Runnable for Audit {
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         match &self.command {
-            AuditCommand::List { environment, after, format, service } => {
-                list(context, environment, *after, *format, service)
+            AuditCommand::List { environments, after, format, service } => {
+                let labels = SummaryLabels { notable: ("listed", "with entries"), quiet: ("empty", "without entries") };
+                let fleet = Fleet::from_args(context, environments, service)?;
+                fleet.run(context, *format, &labels, |context, environment| list(context, environment, *after, service))
             }
             AuditCommand::Verify { environments, expect_head, data, format, service } => match data {
                 Some(folder) => {
@@ -164,14 +167,8 @@ fn unreadable(error: crate::store::StoreError) -> CliError {
     CliError::coded(Code::AuditBroken, format!("cannot read the audit log: {error}"))
 }
 
-fn list(
-    context: &Context,
-    environment: &str,
-    after: u64,
-    format: Format,
-    service: &ServiceArgs,
-) -> Result<Exit, CliError> {
-    let client = Environment::find(context, environment)?.client(context, service)?;
+fn list(context: &Context, environment: &Environment, after: u64, service: &ServiceArgs) -> Result<Summary, CliError> {
+    let client = environment.client(context, service)?;
     let source = AuditSource::Service(Box::new(client));
     let runtime = context.runtime()?;
     let mut after = after;
@@ -181,10 +178,6 @@ fn list(
         let Some(last) = page.last() else { break };
         after = last.sequence;
         all.extend(page);
-    }
-    if format == Format::Json {
-        context.printer.json(&json!({ "environment": environment, "entries": all }));
-        return Ok(Exit::Done);
     }
     let rows = all.iter().map(|entry| {
         let outcome = match entry.outcome {
@@ -200,8 +193,15 @@ fn list(
             describe_entry(entry),
         ]
     });
-    context.printer.out(&table(&["no", "at", "actor", "action", "outcome", "detail"], rows));
-    Ok(Exit::Done)
+    let text = table(&["no", "at", "actor", "action", "outcome", "detail"], rows);
+    let (line, significance) = match all.last() {
+        Some(last) => {
+            let (actor, action) = (printable(&last.actor), printable(&last.action));
+            (format!("{}, the last one {action} by {actor}", count_of(all.len(), "entry")), Significance::Counted)
+        }
+        None => ("no entries".to_owned(), Significance::Quiet),
+    };
+    Ok(Summary::new(significance, line, text, json!({ "environment": environment.name, "entries": all })))
 }
 
 /// Describes an entry's detail in one line.

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
+        args::environment::EnvironmentArg,
         environment::{self, Environment},
         ui::{
             table::table,
@@ -30,10 +31,11 @@ use crate::{
     needed. Commit and author are those that the client sent with the generation.\n\
     PLACE is the line of the present files with the same value.")]
 pub(crate) struct Blame {
-    /// Environment
-    environment: String,
+    #[command(flatten)]
+    environment: EnvironmentArg,
     /// Profile
-    profile: String,
+    #[arg(value_name = "PROFILE")]
+    profile: Vec<String>,
     /// Number of generations to read
     #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
@@ -50,8 +52,8 @@ impl Runnable for Blame {
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let environment = Environment::find(context, &self.environment)?;
-        let name = environment::profile_name(&self.profile)?;
+        let (environment, profile) = self.environment.find_before_one(context, &self.profile, "a profile")?;
+        let name = environment::profile_name(&profile)?;
         let client = environment.client(context, &self.service)?;
         let (walk, oldest) = context.runtime()?.block_on(self.read_generations(&client, &environment, &name))?;
         // Without valid files the places are missing.

@@ -1,11 +1,11 @@
 //! `mailwright microsoft register`: prints the script that registers a profile's application in Microsoft Entra.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde_json::json;
 
 use crate::{
-    cli::{CliError, Context, ErrorFormat, Exit, Format, Runnable, environment},
+    cli::{CliError, Context, ErrorFormat, Exit, Format, Runnable, args::environment::EnvironmentArg, environment},
     config::{Repository, Sourced},
     model::{Code, EnvironmentName, ProfileName, Provider},
     verify::register::{
@@ -46,10 +46,11 @@ enum MicrosoftCommand {
     profile. It removes nothing, and can run again. Profiles with the same client id\n\
     share one application, which gets what all of them need.")]
 struct Register {
-    /// Environment
-    environment: String,
+    #[command(flatten)]
+    environment: EnvironmentArg,
     /// Profile that sends through Microsoft Graph
-    profile: String,
+    #[arg(value_name = "PROFILE")]
+    profile: Vec<String>,
     /// Language of the script
     #[arg(long, value_enum, default_value_t = ShellName::Bash, value_name = "SHELL")]
     shell: ShellName,
@@ -93,9 +94,9 @@ impl Runnable for Microsoft {
 
 impl Register {
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let repository = Arc::new(context.repository()?);
-        let environment = environment::Environment::find_in(&repository, &self.environment)?.name;
-        let name = environment::profile_name(&self.profile)?;
+        let (environment, profile) = self.environment.find_before_one(context, &self.profile, "a profile")?;
+        let (repository, environment) = (environment.repository, environment.name);
+        let name = environment::profile_name(&profile)?;
         if self.check {
             return Self::check(&environment, &name, repository.root());
         }

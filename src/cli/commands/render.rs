@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Runnable,
+        args::environment::EnvironmentArg,
         environment::{self, Environment},
         ui::format::versioned,
     },
@@ -30,10 +31,11 @@ use crate::{
     of the text and of the variable. Files with problems are rendered as far as\n\
     possible; the problems are printed to standard error, and the exit code is 1.")]
 pub(crate) struct Render {
-    /// Environment or abstract layer
-    environment: String,
-    /// Only this profile
-    profile: Option<String>,
+    #[command(flatten)]
+    environment: EnvironmentArg,
+    /// Only this profile; the environment can be an abstract layer
+    #[arg(value_name = "PROFILE")]
+    profile: Vec<String>,
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Yaml, value_name = "FORMAT")]
     format: Format,
@@ -73,11 +75,16 @@ impl Runnable for Render {
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let environment = Environment::find(context, &self.environment)?;
+        // A lone name that is no environment may be that of a profile.
+        let is_profile = |text: &str| self.profile.is_empty() && text.parse::<ProfileName>().is_ok();
+        let (environment, profiles) = self.environment.find_before(context, &self.profile, is_profile)?;
+        if let [_, more, ..] = profiles.as_slice() {
+            return Err(CliError::coded(Code::Usage, format!("unexpected argument `{}`", more.escape_debug())));
+        }
         let repository = &environment.repository;
         let report = repository.check(std::slice::from_ref(&environment.name));
         let effective = repository.effective_environment(&environment.name);
-        let profile = self.profile.as_deref().map(|name| find_profile(&environment, &effective, name)).transpose()?;
+        let profile = profiles.first().map(|name| find_profile(&environment, &effective, name)).transpose()?;
         let text = match (self.format, &profile) {
             (Format::Yaml, None) => render_yaml(&effective),
             (Format::Yaml, Some((name, sourced))) => {

@@ -12,12 +12,16 @@ use crate::{
     api::messages::{File, MessageDetail, SUBMISSION_LIMIT, Submission},
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
-        environment::{self, Environment},
+        args::environment::EnvironmentArg,
+        environment,
         ui::{format::document_of, outbox::waiting_times},
     },
     client::Client,
     mime::raw_message::strip_byte_order_mark,
-    model::{self, Code, CompanyId, Message, Status, WaitReason, Waiting, address::NamedAddress, message::Document},
+    model::{
+        self, Code, CompanyId, EnvironmentName, Message, Status, WaitReason, Waiting, address::NamedAddress,
+        message::Document,
+    },
     text::printable,
 };
 
@@ -38,8 +42,8 @@ use crate::{
     the service rejects. With --wait also: 4 still queued, 5 failed or cancelled,\n\
     6 outcome unknown.")]
 pub(crate) struct Send {
-    /// Environment
-    environment: String,
+    #[command(flatten)]
+    environment: EnvironmentArg,
     /// Company that sends the mail
     #[arg(long)]
     company: String,
@@ -115,7 +119,7 @@ impl Runnable for Send {
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let company = environment::company(&self.company)?;
         self.check_addresses()?;
-        let environment = Environment::find(context, &self.environment)?;
+        let environment = self.environment.find(context)?;
         let client = environment.client(context, &self.service)?;
         let runtime = context.runtime()?;
         let key = self.idempotency_key.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
@@ -129,19 +133,19 @@ impl Runnable for Send {
             runtime.block_on(client.submit(&submission, Some(&key)))?
         };
         if !self.wait {
-            self.show(context, &accepted);
+            self.show(context, &environment.name, &accepted);
             return Ok(Exit::Done);
         }
         context.printer.note(&format!("{} was accepted; profile `{}` sends it ...", accepted.id, accepted.profile));
         let message = runtime.block_on(self.wait_for_end(context, &client, accepted))?;
-        self.show(context, &message);
+        self.show(context, &environment.name, &message);
         match message.status {
             Status::Delivered => Ok(Exit::Done),
             status if !status.is_final() => {
                 let detail = runtime.block_on(client.message(message.id))?;
                 let why =
                     format!("the message is still {} after {} s{}", status.id(), self.timeout, describe_wait(&detail));
-                let show = format!("mailwright outbox show {} {}", self.environment, message.id);
+                let show = format!("mailwright outbox show {} {}", environment.name, message.id);
                 let command = detail.waiting.filter(|waiting| waiting.needs_operator);
                 let again = command.and_then(|waiting| waiting.command).unwrap_or(show);
                 let error = CliError::coded(Code::NotDelivered, why).remedy(again);
@@ -151,7 +155,7 @@ impl Runnable for Send {
                 let reason = printable(&message.reason);
                 let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
                 let error = CliError::coded(Code::NotDelivered, format!("the message is {}{reason}", status.id()));
-                let again = format!("mailwright outbox show {} {}", self.environment, message.id);
+                let again = format!("mailwright outbox show {} {}", environment.name, message.id);
                 let exit = if status == Status::Unknown { Exit::OutcomeUnknown } else { Exit::MessageFailed };
                 Err(CliError { in_json: self.format == Format::Json, exit, ..error.remedy(again) })
             }
@@ -298,9 +302,9 @@ impl Send {
         Ok(message)
     }
 
-    fn show(&self, context: &Context, message: &Message) {
+    fn show(&self, context: &Context, environment: &EnvironmentName, message: &Message) {
         if self.format == Format::Json {
-            context.printer.json(&document_of(&self.environment, "message", message));
+            context.printer.json(&document_of(environment.as_str(), "message", message));
         } else {
             context.printer.out(&format!("{} {} ({})", message.id, message.status.id(), message.profile));
         }

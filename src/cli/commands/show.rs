@@ -5,7 +5,8 @@ use serde_json::json;
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
-        environment::{self, Environment},
+        args::environment::EnvironmentArg,
+        environment,
         ui::{table::table, wording::format_time},
     },
     config::suggest,
@@ -19,10 +20,11 @@ use crate::{
     mailwright show prod invoices\n  \
     mailwright show prod invoices --format json")]
 pub(crate) struct Show {
-    /// Environment
-    environment: String,
+    #[command(flatten)]
+    environment: EnvironmentArg,
     /// Profile
-    profile: String,
+    #[arg(value_name = "PROFILE")]
+    profile: Vec<String>,
     /// Output format
     #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
     format: Format,
@@ -36,11 +38,11 @@ impl Runnable for Show {
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let environment = Environment::find(context, &self.environment)?;
+        let (environment, profile) = self.environment.find_before_one(context, &self.profile, "a profile")?;
         let desired = environment.desired(context)?;
         let client = environment.client(context, &self.service)?;
         let state = context.runtime()?.block_on(environment::state(&client, &environment.name))?;
-        let name = environment::profile_name(&self.profile)?;
+        let name = environment::profile_name(&profile)?;
         let (wanted, found) = (desired.profiles.get(&name), state.profiles.get(&name));
         if wanted.is_none() && found.is_none() {
             let error = CliError::coded(Code::NotFound, format!("no profile `{name}` in the files or in the service"));

@@ -13,6 +13,7 @@ use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
         args::{
+            environment::EnvironmentArg,
             environments::{EnvironmentsArgs, SelectionArgs},
             fleet::FleetArgs,
             service::{PLACEHOLDER, expand_environment},
@@ -37,6 +38,9 @@ use crate::{
     },
     text::printable,
 };
+
+/// The length of a token's id.
+const ID_LENGTH: usize = 12;
 
 /// The lifetime of a token; none if it does not expire.
 #[derive(Clone, Copy, Debug)]
@@ -102,12 +106,21 @@ enum TokenCommand {
     /// List the tokens, without their secrets
     List(FleetArgs),
     /// Confirm tokens that are suspended after a restore from a backup
+    #[command(
+        override_usage = "mailwright token confirm [ENV] ID...\n       mailwright token confirm [ENV...] --name NAME [--yes]"
+    )]
     Confirm {
-        /// Environment
-        environment: String,
-        /// Ids of the tokens, as `list` shows them
-        #[arg(required = true)]
-        ids: Vec<String>,
+        /// Environment and ids of the tokens, as `list` shows them; with `--name`, environments
+        #[arg(value_name = "ENV ID...|ENV...")]
+        names: Vec<String>,
+        /// Confirm all suspended tokens with this name, in one or many environments
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        #[command(flatten)]
+        selection: SelectionArgs,
+        /// With `--name`: skip the confirmation prompt
+        #[arg(long, short = 'y', requires = "name")]
+        yes: bool,
         /// Output format
         #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
         format: Format,
@@ -116,7 +129,7 @@ enum TokenCommand {
     },
     /// Revoke a token; it is refused from then on
     #[command(
-        override_usage = "mailwright token revoke ENV ID\n       mailwright token revoke ENV... --name NAME [--yes]"
+        override_usage = "mailwright token revoke [ENV] ID\n       mailwright token revoke [ENV...] --name NAME [--yes]"
     )]
     Revoke {
         /// Environment and id of the token, as `list` shows it; with `--name`, environments
@@ -180,17 +193,31 @@ impl Runnable for TokenArgs {
                 let fleet = Fleet::from_args(context, environments, service)?;
                 fleet.run(context, *format, &labels, |context, environment| list(context, environment, service))
             }
-            TokenCommand::Confirm { environment, ids, format, service } => {
-                confirm_tokens(context, environment, ids, *format, service)
+            TokenCommand::Confirm { names, name: Some(name), selection, yes, format, service } => {
+                let change = NamedChange { action: NamedAction::Confirm, name, yes: *yes };
+                change.run(context, names, selection, *format, service)
+            }
+            TokenCommand::Confirm { names, name: None, format, service, .. } => {
+                let (environment, ids) = split_ids(context, names)?;
+                if ids.is_empty() {
+                    return Err(CliError::coded(Code::Usage, "an id is required").remedy(
+                        "Use: mailwright token confirm ENV ID..., or: mailwright token confirm ENV... --name NAME",
+                    ));
+                }
+                confirm_tokens(context, &environment, &ids, *format, service)
             }
             TokenCommand::Revoke { names, name: Some(name), selection, yes, format, service } => {
-                revoke_by_name(context, names, name, selection, *yes, *format, service)
+                let change = NamedChange { action: NamedAction::Revoke, name, yes: *yes };
+                change.run(context, names, selection, *format, service)
             }
-            TokenCommand::Revoke { names, name: None, format, service, .. } => match &names[..] {
-                [environment, id] => revoke(context, environment, id, *format, service),
-                _ => Err(CliError::coded(Code::Usage, "exactly one environment and one id are required")
-                    .remedy("Use: mailwright token revoke ENV ID, or: mailwright token revoke ENV... --name NAME")),
-            },
+            TokenCommand::Revoke { names, name: None, format, service, .. } => {
+                let (environment, ids) = split_ids(context, names)?;
+                match ids.as_slice() {
+                    [id] => revoke(context, &environment, id, *format, service),
+                    _ => Err(CliError::coded(Code::Usage, "exactly one environment and one id are required")
+                        .remedy("Use: mailwright token revoke ENV ID, or: mailwright token revoke ENV... --name NAME")),
+                }
+            }
         }
     }
 }
@@ -283,14 +310,23 @@ fn write_token(file: &Path, token: &str) -> std::io::Result<()> {
     write_private(file, format!("{token}\n").as_bytes())
 }
 
+/// Splits the names of a command line into the environment, which can be omitted if there is only one, and ids.
+fn split_ids(context: &Context, names: &[String]) -> Result<(Environment, Vec<String>), CliError> {
+    let (environment, ids) = match names.split_first() {
+        Some((first, ids)) => (Some(first.clone()), ids),
+        None => (None, names),
+    };
+    let is_id = |text: &str| text.len() == ID_LENGTH && text.chars().all(|character| character.is_ascii_hexdigit());
+    EnvironmentArg { environment }.find_before(context, ids, is_id)
+}
+
 fn confirm_tokens(
     context: &Context,
-    environment: &str,
+    environment: &Environment,
     ids: &[String],
     format: Format,
     service: &ServiceArgs,
 ) -> Result<Exit, CliError> {
-    let environment = Environment::find(context, environment)?;
     let client = environment.client(context, service)?;
     let runtime = context.runtime()?;
     runtime.block_on(check_service(&client, &environment.name))?;
@@ -314,12 +350,11 @@ fn confirm_tokens(
 
 fn revoke(
     context: &Context,
-    environment: &str,
+    environment: &Environment,
     id: &str,
     format: Format,
     service: &ServiceArgs,
 ) -> Result<Exit, CliError> {
-    let environment = Environment::find(context, environment)?;
     let client = environment.client(context, service)?;
     let token = context.runtime()?.block_on(async {
         check_service(&client, &environment.name).await?;
@@ -333,81 +368,127 @@ fn revoke(
     Ok(Exit::Done)
 }
 
-/// Revokes the tokens of a name in one or many environments. Lists them first, and asks once.
-fn revoke_by_name(
-    context: &Context,
-    patterns: &[String],
-    name: &str,
-    selection: &SelectionArgs,
-    yes: bool,
-    format: Format,
-    service: &ServiceArgs,
-) -> Result<Exit, CliError> {
-    let repository = Arc::new(context.repository()?);
-    let (set, several) = match Fleet::find(context, &repository, patterns, selection, service)? {
-        Fleet::Single(environment) => (EnvironmentSet::of(environment), false),
-        Fleet::Many(set) if set.print_if_empty(context, format) => return Ok(Exit::Done),
-        Fleet::Many(set) => (set, true),
-    };
-    let (parallel, summary_only) = (selection.parallel(), selection.summary);
-    let now = context.clock.now();
-    let headline = |(_, tokens): &(Client, Vec<Token>)| count_of(tokens.len(), "token");
-    let found = set.run(context, headline, |context, environment| {
-        let client = environment.client(context, service)?;
-        let list = context.runtime()?.block_on(async {
-            check_service(&client, &environment.name).await?;
-            client.tokens().await.map_err(CliError::from)
-        })?;
-        let is_meant = |token: &Token| token.name == name && token.is_in_effect(now);
-        Ok((client, list.tokens.into_iter().filter(is_meant).collect()))
-    })?;
-    let (mut to_revoke, mut done) = (Vec::new(), Vec::new());
-    for TaskResult { name: environment, notes, result } in found {
-        let result = match result {
-            Ok((_, tokens)) if tokens.is_empty() => {
-                let line = format!("no token `{}` in effect", printable(name));
-                Ok(Summary::new(Significance::Quiet, line.clone(), line, json!({ "tokens": [] })))
-            }
-            Ok(found) => {
-                to_revoke.push((environment, found));
-                continue;
-            }
-            Err(error) => Err(error),
-        };
-        done.push(TaskResult { name: environment, notes, result });
-    }
-    let tokens: usize = to_revoke.iter().map(|(_, (_, tokens))| tokens.len()).sum();
-    if tokens > 0 {
-        let (tokens, environments) = (count_of(tokens, "token"), count_of(to_revoke.len(), "environment"));
-        let question = format!("Revoke {tokens} named `{}` in {environments}?", printable(name));
-        confirm(context, yes, &question, "Pass `--yes` to skip the prompt.")?;
-    }
-    let headline = |revoked: &Vec<Token>| count_of(revoked.len(), "token");
-    let revoked = fleet::run_parallel(context, parallel, to_revoke, headline, |context, (client, tokens)| {
-        let mut revoked = Vec::new();
-        for token in tokens {
-            revoked.push(context.runtime()?.block_on(client.revoke_token(&token.id))?);
+/// What is done to all tokens of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NamedAction {
+    Confirm,
+    Revoke,
+}
+
+impl NamedAction {
+    /// Returns true for a token that the action changes.
+    fn applies_to(self, token: &Token, now: jiff::Timestamp) -> bool {
+        match self {
+            Self::Confirm => token.suspended_at.is_some() && token.revoked_at.is_none(),
+            Self::Revoke => token.is_in_effect(now),
         }
-        Ok(revoked)
-    })?;
-    done.extend(revoked.into_iter().map(|TaskResult { name, notes, result }| {
-        let result = result.map(|revoked| {
-            let lines = revoked
-                .iter()
-                .map(|token| format!("Token {} of `{}` is revoked.", printable(&token.id), printable(&token.name)));
-            let text = lines.collect::<Vec<_>>().join("\n");
-            let line = format!("revoked {}", count_of(revoked.len(), "token"));
-            Summary::new(Significance::Listed, line, text, json!({ "tokens": revoked }))
-        });
-        TaskResult { name, notes, result }
-    }));
-    done.sort_by(|a, b| a.name.cmp(&b.name));
-    if !several && let Some(TaskResult { name, result, .. }) = done.pop() {
-        return result?.print(context, format, &name);
     }
-    let labels =
-        SummaryLabels { notable: ("revoked", "with revoked tokens"), quiet: ("unchanged", "without such a token") };
-    FleetReport::new(done, Some(&repository)).summary_only(summary_only).print(context, format, &labels)
+
+    /// Returns the verb of the question, the word for what was done, and that for a token without need of it.
+    fn words(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Confirm => ("Confirm", "confirmed", "suspended"),
+            Self::Revoke => ("Revoke", "revoked", "in effect"),
+        }
+    }
+
+    fn labels(self) -> SummaryLabels {
+        let quiet = ("unchanged", "without such a token");
+        match self {
+            Self::Confirm => SummaryLabels { notable: ("confirmed", "with confirmed tokens"), quiet },
+            Self::Revoke => SummaryLabels { notable: ("revoked", "with revoked tokens"), quiet },
+        }
+    }
+}
+
+/// A change of all tokens of a name.
+struct NamedChange<'a> {
+    action: NamedAction,
+    name: &'a str,
+    yes: bool,
+}
+
+impl NamedChange<'_> {
+    /// Changes the tokens in one or many environments. Counts them first, and asks once.
+    fn run(
+        &self,
+        context: &Context,
+        patterns: &[String],
+        selection: &SelectionArgs,
+        format: Format,
+        service: &ServiceArgs,
+    ) -> Result<Exit, CliError> {
+        let Self { action, name, yes } = *self;
+        let (verb, done_word, needed) = action.words();
+        let repository = Arc::new(context.repository()?);
+        let (set, several) = match Fleet::find(context, &repository, patterns, selection, service)? {
+            Fleet::Single(environment) => (EnvironmentSet::of(environment), false),
+            Fleet::Many(set) if set.print_if_empty(context, format) => return Ok(Exit::Done),
+            Fleet::Many(set) => (set, true),
+        };
+        let (parallel, summary_only) = (selection.parallel(), selection.summary);
+        let now = context.clock.now();
+        let headline = |(_, tokens): &(Client, Vec<Token>)| count_of(tokens.len(), "token");
+        let found = set.run(context, headline, |context, environment| {
+            let client = environment.client(context, service)?;
+            let list = context.runtime()?.block_on(async {
+                check_service(&client, &environment.name).await?;
+                client.tokens().await.map_err(CliError::from)
+            })?;
+            let is_meant = |token: &Token| token.name == name && action.applies_to(token, now);
+            Ok((client, list.tokens.into_iter().filter(is_meant).collect()))
+        })?;
+        let (mut to_revoke, mut done) = (Vec::new(), Vec::new());
+        for TaskResult { name: environment, notes, result } in found {
+            let result = match result {
+                Ok((_, tokens)) if tokens.is_empty() => {
+                    let line = format!("no token `{}` {needed}", printable(name));
+                    Ok(Summary::new(Significance::Quiet, line.clone(), line, json!({ "tokens": [] })))
+                }
+                Ok(found) => {
+                    to_revoke.push((environment, found));
+                    continue;
+                }
+                Err(error) => Err(error),
+            };
+            done.push(TaskResult { name: environment, notes, result });
+        }
+        let tokens: usize = to_revoke.iter().map(|(_, (_, tokens))| tokens.len()).sum();
+        if tokens > 0 {
+            let (tokens, environments) = (count_of(tokens, "token"), count_of(to_revoke.len(), "environment"));
+            let question = format!("{verb} {tokens} named `{}` in {environments}?", printable(name));
+            confirm(context, yes, &question, "Pass `--yes` to skip the prompt.")?;
+        }
+        let headline = |changed: &Vec<Token>| count_of(changed.len(), "token");
+        let changed = fleet::run_parallel(context, parallel, to_revoke, headline, |context, (client, tokens)| {
+            let mut changed = Vec::new();
+            for token in tokens {
+                let runtime = context.runtime()?;
+                changed.push(match action {
+                    NamedAction::Confirm => runtime.block_on(client.confirm_token(&token.id))?,
+                    NamedAction::Revoke => runtime.block_on(client.revoke_token(&token.id))?,
+                });
+            }
+            Ok(changed)
+        })?;
+        done.extend(changed.into_iter().map(|TaskResult { name, notes, result }| {
+            let result = result.map(|changed| {
+                let lines = changed.iter().map(|token| {
+                    format!("Token {} of `{}` is {done_word}.", printable(&token.id), printable(&token.name))
+                });
+                let text = lines.collect::<Vec<_>>().join("\n");
+                let line = format!("{done_word} {}", count_of(changed.len(), "token"));
+                Summary::new(Significance::Listed, line, text, json!({ "tokens": changed }))
+            });
+            TaskResult { name, notes, result }
+        }));
+        done.sort_by(|a, b| a.name.cmp(&b.name));
+        if !several && let Some(TaskResult { name, result, .. }) = done.pop() {
+            return result?.print(context, format, &name);
+        }
+        let labels = action.labels();
+        FleetReport::new(done, Some(&repository)).summary_only(summary_only).print(context, format, &labels)
+    }
 }
 
 fn list(context: &Context, environment: &Environment, service: &ServiceArgs) -> Result<Summary, CliError> {

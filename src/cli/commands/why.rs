@@ -8,8 +8,9 @@ use crate::{
     api::messages::{MessageDetail, MessagePage, OutboxStatus},
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
+        args::environment::EnvironmentArg,
         args::since::{Since, end_of, parse_day, start_of},
-        environment::{self, Environment},
+        environment,
         ui::{
             outbox::waiting_times,
             wording::{count_of, cut, format_age, format_time, resolution_steps, wire_name},
@@ -44,8 +45,8 @@ const COMPANIES: usize = 10;
     with the role `sender` sees its own messages only."
 )]
 pub(crate) struct Why {
-    /// Environment
-    environment: String,
+    #[command(flatten)]
+    environment: EnvironmentArg,
     /// Document: type/number
     #[arg(long, value_name = "TYPE/NUMBER")]
     document: Option<String>,
@@ -105,7 +106,7 @@ impl Runnable for Why {
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let environment = Environment::find(context, &self.environment)?;
+        let environment = self.environment.find(context)?;
         let client = environment.client(context, &self.service)?;
         let now = context.clock.now();
         let answer = context.runtime()?.block_on(self.ask(&client, environment.name, now))?;

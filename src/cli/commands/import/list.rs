@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde_json::json;
@@ -23,7 +24,7 @@ use crate::{
 
 impl Import {
     pub(super) fn import_list(&self, context: &Context, list: &Path) -> Result<Exit, CliError> {
-        let repository = context.repository()?;
+        let repository = Arc::new(context.repository()?);
         let rows = read_rows(list)?;
         let mut files: BTreeMap<PathBuf, String> = BTreeMap::new();
         let mut environments: BTreeSet<EnvironmentName> = BTreeSet::new();
@@ -59,7 +60,7 @@ impl Import {
     }
 
     /// Returns the environment of a row: the one in its column, or the one on the command line.
-    fn environment_of(&self, repository: &Repository, row: &ProfileRow) -> Result<EnvironmentName, CliError> {
+    fn environment_of(&self, repository: &Arc<Repository>, row: &ProfileRow) -> Result<EnvironmentName, CliError> {
         let known = repository.environments();
         let name = match (&row.environment, &self.environments[..]) {
             (Some(name), []) => name.to_string(),
@@ -71,7 +72,7 @@ impl Import {
                 )
                 .remedy("Omit the environment from the command, or remove the column from the list."));
             }
-            _ => self.single_environment()?.to_owned(),
+            _ => self.single_environment(repository)?.name.to_string(),
         };
         known.iter().find(|known| known.as_str() == name).cloned().ok_or_else(|| {
             let error = CliError::coded(

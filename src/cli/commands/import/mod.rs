@@ -8,6 +8,7 @@ mod list;
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde_json::json;
@@ -85,17 +86,18 @@ impl Runnable for Import {
 }
 
 impl Import {
-    /// Returns the environment, or an error unless exactly one is named.
-    fn single_environment(&self) -> Result<&str, CliError> {
+    /// Returns the environment, or an error if several are named. Without a name it is the only one.
+    fn single_environment(&self, repository: &Arc<Repository>) -> Result<Environment, CliError> {
         match &self.environments[..] {
-            [one] => Ok(one),
+            [] => Environment::only_in(repository),
+            [one] => Environment::find_in(repository, one),
             _ => Err(CliError::coded(Code::Usage, "exactly one environment is required")
                 .remedy("Name one environment. Several are possible with `--layers BASE`, or in a list with a column `environment`.")),
         }
     }
 
     fn import(&self, context: &Context) -> Result<Exit, CliError> {
-        let environment = Environment::find(context, self.single_environment()?)?;
+        let environment = self.single_environment(&Arc::new(context.repository()?))?;
         let client = environment.client(context, &self.service)?;
         let state = context.runtime()?.block_on(environment::state(&client, &environment.name))?;
         let only = self.only.iter().map(|name| environment::profile_name(name)).collect::<Result<Vec<_>, _>>()?;

@@ -26,15 +26,13 @@ impl SecretNames {
         self.names.is_empty() && !self.selection.has_filter()
     }
 
-    /// Returns the environments, and the name of the secret, which is the last argument.
+    /// Returns the environments, and the name of the secret, which is the last argument. No environment means the only one.
     pub(super) fn split(&self) -> Result<(&[String], &str), CliError> {
         match self.names.split_last() {
-            Some((secret, environments)) if !environments.is_empty() || self.selection.has_filter() => {
+            Some((secret, environments))
+                if !environments.is_empty() || self.selection.has_filter() || secret.contains('/') =>
+            {
                 Ok((environments, secret))
-            }
-            Some((secret, _)) if secret.contains('/') => {
-                Err(CliError::coded(Code::Usage, "no environment is named")
-                    .remedy(format!("Name one before `{secret}`.")))
             }
             Some((environment, _)) => Err(CliError::coded(Code::Usage, "no secret is named")
                 .remedy(format!("`mailwright secrets list {environment}` lists them; name one: NAME/KEY."))),

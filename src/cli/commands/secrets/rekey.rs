@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable,
-        args::identity::IdentityArgs,
+        args::{environment::EnvironmentArg, identity::IdentityArgs},
         commands::secrets::{
             files::{list_files, read_age, write_age},
             ownership::{OwnershipCheck, ValueIndex},
@@ -15,7 +15,6 @@ use crate::{
             sealing::{find_destination, open_error, parse_reference, seal_error},
             set::describe_destination,
         },
-        environment::Environment,
     },
     model::{Code, SecretReference},
     secrets::{Header, Recipients, rekey},
@@ -36,8 +35,8 @@ use crate::{
     A removed recipient can still decrypt versions in Git's history: change the\n\
     values too.")]
 pub(super) struct Rekey {
-    /// Environment
-    environment: String,
+    #[command(flatten)]
+    environment: EnvironmentArg,
     /// Secrets whose values are known to belong to this environment: NAME/KEY; all others are not changed
     #[arg(value_name = "NAME/KEY")]
     names: Vec<String>,
@@ -60,12 +59,12 @@ impl Runnable for Rekey {
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let environment = Environment::find(context, &self.environment)?;
+        let (environment, names) = self.environment.find_before(context, &self.names, |text| text.contains('/'))?;
         let root = environment.repository.root();
         let recipients = read_recipients(root, &environment.name)?;
         check_not_public(&environment, &recipients)?;
         let named: Vec<SecretReference> =
-            self.names.iter().map(|text| parse_reference(&environment.name, text)).collect::<Result<_, _>>()?;
+            names.iter().map(|text| parse_reference(&environment.name, text)).collect::<Result<_, _>>()?;
         let present = list_files(root, &environment.name)?;
         if let Some(missing) = named.iter().find(|named| !present.secrets.iter().any(|(own, _)| own == *named)) {
             return Err(CliError::coded(

@@ -42,8 +42,8 @@ use crate::{
     if any has such findings. `mailwright explain GRAPH-REDIRECT-SPA` explains a\n\
     finding.")]
 pub(crate) struct Verify {
-    /// Environment: a name, or a pattern such as 'prod-*'
-    #[arg(value_name = "ENV", required_unless_present_any = ["selector", "since"])]
+    /// Environment: a name, or a pattern such as 'prod-*' [default: the only one]
+    #[arg(value_name = "ENV")]
     environment: Option<String>,
     /// Profiles of the environment [default: all enabled ones], or further environments
     #[arg(value_name = "PROFILE|ENV")]
@@ -159,13 +159,23 @@ impl Verify {
     }
 
     /// Splits the names into environments and profiles.
-    fn split_names(&self, repository: &Repository) -> Result<(Vec<String>, Vec<String>), CliError> {
+    fn split_names(&self, repository: &Arc<Repository>) -> Result<(Vec<String>, Vec<String>), CliError> {
         let known = repository.environments();
         let known = |word: &str| known.iter().find(|name| name.as_str() == word);
         let first = self.environment.as_deref();
         let first_profiles = first.and_then(known).map(|name| repository.profile_names(name)).unwrap_or_default();
-        let mut environments: Vec<String> = first.map(str::to_owned).into_iter().collect();
         let mut profiles = self.profiles.clone();
+        let mut environments: Vec<String> = first.map(str::to_owned).into_iter().collect();
+        // Without an environment, clap has taken the first profile for it.
+        if let Some(word) = first
+            && known(word).is_none()
+            && !self.selection.has_filter()
+            && let Ok(only) = Environment::only_in(repository)
+            && repository.profile_names(&only.name).iter().any(|name| name.as_str() == word)
+        {
+            environments = vec![only.name.to_string()];
+            profiles.push(word.to_owned());
+        }
         for word in &self.more {
             let is_environment = known(word).is_some() || word.contains(['*', '?', '[', '{']);
             let is_profile = first_profiles.iter().any(|name| name.as_str() == word);
