@@ -57,7 +57,7 @@ impl Environment {
             several => {
                 let names: Vec<&str> = several.iter().map(EnvironmentName::as_str).take(10).collect();
                 let more = if several.len() > names.len() { ", ..." } else { "" };
-                Err(CliError::coded(Code::Usage, "the command needs the name of an environment")
+                Err(CliError::coded(Code::EnvironmentNotNamed, "the command needs the name of an environment")
                     .remedy(format!("Name one of: {}{more}.", names.join(", "))))
             }
         }

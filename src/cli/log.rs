@@ -18,7 +18,7 @@ pub(super) enum LogFormat {
 pub(super) fn start_log(format: Option<LogFormat>, default_filter: &str) -> Result<(), CliError> {
     let filter = variables::read(variables::LOG).unwrap_or_else(|| default_filter.to_owned());
     let filter = tracing_subscriber::EnvFilter::try_new(&filter).map_err(|_| {
-        CliError::coded(Code::Usage, format!("{} is not a log filter", variables::LOG))
+        CliError::coded(Code::VariableUnusable, format!("{} is not a log filter", variables::LOG))
             .remedy("Write for example `info` or `mailwright=debug`.")
     })?;
     let is_terminal = std::io::stderr().is_terminal();

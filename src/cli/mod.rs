@@ -28,6 +28,7 @@ mod planning;
 mod revisions;
 mod saved_plan;
 mod schema_files;
+mod short_id;
 mod signals;
 mod signing_key;
 mod ui;

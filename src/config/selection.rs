@@ -79,7 +79,7 @@ impl Pattern {
             return Ok(Self::Name(text.to_owned()));
         }
         let glob = GlobBuilder::new(text).build().map_err(|error| {
-            Problem::new(Code::Usage, format!("`{}` is not a pattern: {}", text.escape_debug(), error.kind()))
+            Problem::new(Code::InvalidPattern, format!("`{}` is not a pattern: {}", text.escape_debug(), error.kind()))
                 .remedy("Write a name, or a pattern such as `prod-*`, in quotes so that the shell does not expand it.")
         })?;
         Ok(Self::Glob(text.to_owned(), glob.compile_matcher()))
@@ -112,7 +112,7 @@ impl FromStr for Selector {
 
     fn from_str(text: &str) -> Result<Self, Problem> {
         let wrong = |part: &str| {
-            Problem::new(Code::Usage, format!("`{}` is not a label selector", part.trim().escape_debug())).remedy(
+            Problem::new(Code::InvalidPattern, format!("`{}` is not a label selector", part.trim().escape_debug())).remedy(
                 "Write `key=value`, `key!=value`, `key in (a, b)`, `key notin (a, b)`, `key` or `!key`, separated by commas.",
             )
         };

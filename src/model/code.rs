@@ -152,6 +152,7 @@ codes! {
     "0236" Error ListMalformed "invalid list of profiles";
     "0237" Error EnvironmentListMalformed "invalid list of environments";
     "0240" Error AuditBroken "audit log broken";
+    "0241" Error PassphraseUnusable "no usable passphrase";
     "0242" Error MessageAlreadySent(409) "message already sent or cancelled";
     "0245" Error RestoreUnconfirmed(503) "unconfirmed restore";
     "0246" Error TokenSuspended(401) "suspended token";
@@ -159,6 +160,12 @@ codes! {
     "0251" Error Usage "invalid command line";
     "0252" Error StoreNewer "store of a newer version";
     "0253" Error ClearText "unencrypted listener or connection";
+    "0254" Error AmbiguousArgument "ambiguous argument";
+    "0255" Error InvalidPattern "invalid pattern or label selector";
+    "0256" Error SeveralEnvironments "several environments where only one is possible";
+    "0257" Error EnvironmentNotNamed "no environment named";
+    "0258" Error HoldUnlimited "hold without a profile, a company or a function";
+    "0259" Error VariableUnusable "missing or invalid environment variable";
     "0260" Error OutOfScope(403) "company or function outside the token's scope";
     "0261" Error MessageMalformed(422) "malformed message";
     "0262" Error MessageTooLarge(413) "message too large";

@@ -7,9 +7,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::{
-    finding::{Finding, Verdict, Verified},
-    finding_id::FindingId,
+use crate::{
+    model::{
+        finding::{Finding, Verdict, Verified},
+        finding_id::FindingId,
+    },
+    time::local::format_utc,
 };
 
 /// The time for which a proven finding counts without being seen again.
@@ -81,7 +84,7 @@ fn carry(finding: &Finding, earlier: &Verified) -> Finding {
         if carried.verdict == Verdict::Fail {
             carried.remedy.push(format!(
                 "This was proved at {}, when verify reached level `{}`, and the last run could not see it. When it is corrected, verify as far again.",
-                earlier.at.strftime("%Y-%m-%d %H:%M:%SZ"),
+                format_utc(earlier.at),
                 finding.level
             ));
         }

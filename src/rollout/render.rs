@@ -20,6 +20,7 @@ use crate::{
         plan::{Action, Cause, Summary},
         render::{describe_secret_change_kind, display_value},
     },
+    time::local::{format_time, format_time_of_day},
 };
 
 const GREEN: Style = AnsiColor::Green.on_default();
@@ -230,7 +231,7 @@ fn render_problems<'a>(out: &mut String, problems: impl ExactSizeIterator<Item =
 
 /// Renders one line of progress; none for entries that only the journal needs.
 pub fn render_entry(entry: &Entry, run: &Run) -> Option<String> {
-    let at = entry.at.strftime("%H:%M:%SZ");
+    let at = format_time_of_day(entry.at);
     let line = match &entry.event {
         Event::Started { run, .. } => format!("Run {run} started."),
         Event::Resumed { spec, .. } => {
@@ -256,7 +257,7 @@ pub fn render_entry(entry: &Entry, run: &Run) -> Option<String> {
         }
         Event::SoakStarted { wave, seconds } => {
             let until = entry.at + std::time::Duration::from_secs(*seconds);
-            format!("Wave {wave} soaks for {seconds} s, until {}.", until.strftime("%H:%M:%SZ"))
+            format!("Wave {wave} soaks for {seconds} s, until {}.", format_time_of_day(until))
         }
         Event::SoakEnded { wave } => format!("The soak time of wave {wave} is over."),
         Event::Checked { environment, problem: None } => {
@@ -318,7 +319,7 @@ fn count_progress(run: &Run, name: &EnvironmentName) -> (usize, usize) {
 /// Renders the state of a run. `running` is true if a process of this machine works on it.
 pub fn render_run(run: &Run, running: bool, now: Timestamp) -> String {
     let mut out = String::new();
-    let started = run.started_at.strftime("%Y-%m-%d %H:%M:%SZ");
+    let started = format_time(run.started_at);
     let _ = writeln!(out, "{BOLD}{}{BOLD:#}: run {}, started {started} by {}", run.rollout, run.id, run.by);
     if let Some(commit) = &run.spec.source.commit {
         let dirty = if run.spec.source.dirty { ", with uncommitted changes" } else { "" };

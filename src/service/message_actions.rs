@@ -15,7 +15,7 @@ use super::{
 use crate::{
     api::messages::{Action, ActionOptions, MessageDetail, Resolved, ResolvedOutcome},
     model::{
-        AuditOutcome, Code, Message, Status, WaitReason, Waiting,
+        AuditOutcome, Code, EnvironmentName, Message, Status, WaitReason, Waiting,
         delivery::EventKind,
         message::{Recipient, RecipientStatus},
     },
@@ -45,7 +45,7 @@ impl Service {
     pub(super) async fn visible_message(&self, caller: &Caller, id: Uuid) -> Result<Message, HttpProblem> {
         let message = self.store.message(id).await?;
         let is_visible = |message: &Message| caller.may_see(&message.owner, &message.company, message.function);
-        message.filter(is_visible).ok_or_else(message_not_found)
+        message.filter(is_visible).ok_or_else(|| message_not_found(self.store.environment()))
     }
 
     /// Retries, cancels or replays a message that is not being sent.
@@ -109,7 +109,7 @@ impl Service {
             self.delivery.message_due(visible.company, visible.function, now);
         }
         match changed? {
-            None => Err(message_not_found()),
+            None => Err(message_not_found(self.store.environment())),
             Some(Err(reason)) => {
                 let code = *code.lock();
                 let environment = self.store.environment();
@@ -151,8 +151,9 @@ impl Service {
     }
 }
 
-fn message_not_found() -> HttpProblem {
+fn message_not_found(environment: &EnvironmentName) -> HttpProblem {
     HttpProblem::not_found("the message does not exist")
+        .remedy(format!("`mailwright outbox list {environment}` lists the messages."))
 }
 
 /// A changed message, and its audit entry.
@@ -223,7 +224,7 @@ fn apply_action(
         (Action::Replay, Status::Delivered | Status::Cancelled) if !options.all_recipients => {
             return Err(RefusedAction {
                 code: Code::MessageAlreadySent,
-                reason: format!("cannot replay the message: it is {}", was.id()),
+                reason: format!("cannot replay the message: its status is `{}`", was.id()),
             });
         }
         (Action::Replay, Status::Failed | Status::Unknown | Status::Delivered | Status::Cancelled) => {
@@ -248,7 +249,7 @@ fn apply_action(
         (action, status) => {
             return Err(RefusedAction {
                 code: Code::InvalidTransition,
-                reason: format!("cannot {} the message: it is {}", action.id(), status.id()),
+                reason: format!("cannot {} the message: its status is `{}`", action.id(), status.id()),
             });
         }
     };
@@ -270,7 +271,7 @@ fn resolve(
 ) -> Result<MessageChange, RefusedAction> {
     let was = message.status;
     if was != Status::Unknown {
-        let reason = format!("cannot resolve the message: it is {}, not unknown", was.id());
+        let reason = format!("cannot resolve the message: its status is `{}`, not `unknown`", was.id());
         return Err(RefusedAction { code: Code::InvalidTransition, reason });
     }
     let found = match outcome {

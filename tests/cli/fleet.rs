@@ -162,7 +162,7 @@ fn each_service_has_its_own_token_and_none_goes_to_another() {
     // One address for several is a mistake, wherever it comes from; with the placeholder it is none.
     let address = fleet.services[0].address().to_owned();
     let refused = fleet.run(&["plan", "*", "--service", &address]).code(1);
-    assert!(refused.stderr.contains("MW0251") && refused.stderr.contains("`--service`"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("MW0256") && refused.stderr.contains("`--service`"), "{}", refused.stderr);
     let mut command = fleet.command(&["plan", "*"]);
     command.env("MAILWRIGHT_SERVICE", &address);
     assert!(run_command(command).code(1).stderr.contains("`MAILWRIGHT_SERVICE` names one service"));

@@ -69,9 +69,9 @@ fn a_selection_that_selects_nothing_is_an_error() {
     );
     assert!(error(&[], &["region=mars"]).starts_with("MW0024 no environment has the labels `region=mars`"));
     for wrong in ["", "a=", "=b", "a in b", "a in ()", "a in (b", "a b", "!", "a=b c", "a,,b"] {
-        assert!(error(&[], &[wrong]).starts_with("MW0251 "), "{wrong}");
+        assert!(error(&[], &[wrong]).starts_with("MW0255 "), "{wrong}");
     }
-    assert!(error(&["prod-["], &[]).starts_with("MW0251 `prod-[` is not a pattern"));
+    assert!(error(&["prod-["], &[]).starts_with("MW0255 `prod-[` is not a pattern"));
 }
 
 #[test]

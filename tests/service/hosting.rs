@@ -381,7 +381,7 @@ fn first_tokens_of_many_go_to_a_file_each_or_are_shown_in_a_table() {
         arguments.extend(["--environment", name]);
     }
     let refused = fails(&repo, &arguments);
-    assert!(refused.contains("MW0251") && refused.contains("'tokens/{environment}.token'"), "{refused}");
+    assert!(refused.contains("MW0256") && refused.contains("'tokens/{environment}.token'"), "{refused}");
     let refused = fails(&repo, &[&arguments[..3], &["nowhere/{environment}"], &arguments[4..]].concat());
     assert!(refused.contains("MW0332") && refused.contains("`nowhere/customer-01`"), "{refused}");
     // An environment whose start failed has its first start the next time, and without files each is listed.
@@ -476,7 +476,7 @@ fn a_folder_of_one_kind_is_not_taken_for_the_other() {
     let output = repo.run(&[&stopped[..], &["--environment", "dev", "--data", "many/dev"]].concat()).code(0);
     assert!(!output.stdout.contains("environments") && !output.stdout.contains("new service"), "{}", output.stdout);
     let refused = fails(&repo, &["--hosted", "nowhere"]);
-    assert!(refused.contains("MW0251") && refused.contains("does not contain an environment"), "{refused}");
+    assert!(refused.contains("MW0257") && refused.contains("does not contain an environment"), "{refused}");
     assert!(!repo.path("nowhere").exists());
 }
 

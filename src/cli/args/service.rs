@@ -90,7 +90,7 @@ impl ServiceArgs {
         let named = given.into_iter().find(|(_, address)| address.is_some());
         match named {
             Some((by, Some(address))) if !address.contains(PLACEHOLDER) => Err(CliError::coded(
-                Code::Usage,
+                Code::SeveralEnvironments,
                 format!("`{by}` names one service, but several environments are selected"),
             )
             .remedy(

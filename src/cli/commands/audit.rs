@@ -13,12 +13,13 @@ use crate::{
         ui::{
             fleet_report::{Significance, Summary, SummaryLabels},
             table::table,
-            wording::{count_of, format_time},
+            wording::count_of,
         },
     },
     model::{AuditEntry, AuditOutcome, Code, Digest, EnvironmentName, integrity::StoreCheck},
     store::AuditReader,
     text::printable,
+    time::local::format_time,
 };
 
 /// Read and verify the service's audit log
@@ -91,8 +92,11 @@ impl Runnable for Audit {
             AuditCommand::Verify { environments, expect_head, data, format, service } => match data {
                 Some(folder) => {
                     let [environment] = &environments.environments[..] else {
-                        return Err(CliError::coded(Code::Usage, "`--data` is the folder of one environment")
-                            .remedy("Name that environment alone."));
+                        return Err(CliError::coded(
+                            Code::SeveralEnvironments,
+                            "`--data` is the folder of one environment",
+                        )
+                        .remedy("Name that environment alone."));
                     };
                     let name: EnvironmentName = environment.parse().map_err(|_| {
                         let name = environment.escape_debug();
@@ -117,7 +121,7 @@ fn verify_by_service(
 ) -> Result<Exit, CliError> {
     let fleet = Fleet::from_args(context, environments, service)?;
     if expected.is_some() && matches!(fleet, Fleet::Many(_)) {
-        return Err(CliError::coded(Code::Usage, "`--expect-head` is the head of one environment")
+        return Err(CliError::coded(Code::SeveralEnvironments, "`--expect-head` is the head of one environment")
             .remedy("Name that environment alone."));
     }
     let labels = SummaryLabels { notable: ("altered", "altered before"), quiet: ("intact", "intact") };
@@ -222,7 +226,10 @@ fn describe_entry(entry: &AuditEntry) -> String {
         part("message", "message"),
         part("was", "was"),
         part("resolved as", "resolved"),
-        text("times").map(|times| format!("{times} times until {}", text("until").unwrap_or_default())),
+        text("times").map(|times| {
+            let until = text("until").map(|until| until.parse().map_or(until, format_time));
+            format!("{times} times until {}", until.unwrap_or_default())
+        }),
         text("reason"),
         text("code"),
         text("why"),

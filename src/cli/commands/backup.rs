@@ -172,7 +172,8 @@ fn create_folder(path: &Path) -> Result<(), CliError> {
 /// Asks for a passphrase twice.
 fn ask_passphrase() -> Result<SecretString, CliError> {
     use std::io::IsTerminal as _;
-    let refused = |why: &str, remedy: &str| CliError::coded(Code::Usage, why.to_owned()).remedy(remedy.to_owned());
+    let refused =
+        |why: &str, remedy: &str| CliError::coded(Code::PassphraseUnusable, why.to_owned()).remedy(remedy.to_owned());
     if !std::io::stdin().is_terminal() {
         return Err(refused(
             "cannot ask for a passphrase: standard input is not a terminal",

@@ -9,7 +9,7 @@ use crate::{
         environment::{self, Environment},
         ui::{
             table::table,
-            wording::{format_time, short_author, short_commit},
+            wording::{short_author, short_commit},
         },
     },
     client::Client,
@@ -19,6 +19,7 @@ use crate::{
         blame::{Blame as Walk, BlamedField},
         render,
     },
+    time::local::format_time,
 };
 
 /// Show which commit last changed each field

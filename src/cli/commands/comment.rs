@@ -55,7 +55,7 @@ impl Runnable for Comment {
                 return Ok(Exit::Done);
             }
             Err(error) => {
-                return Err(CliError::coded(Code::Usage, error.to_string())
+                return Err(CliError::coded(Code::VariableUnusable, error.to_string())
                     .remedy("Run `mailwright comment` in a CI job; `--help` lists the variables that it needs."));
             }
         };

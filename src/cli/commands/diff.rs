@@ -104,7 +104,7 @@ impl Diff {
         }
         if !is_pattern && Range::is_revision(root, first) {
             return Err(CliError::coded(
-                crate::model::Code::Usage,
+                crate::model::Code::AmbiguousArgument,
                 format!("`{}` is both an environment and a revision", first.escape_debug()),
             )
             .remedy(format!("Write `mailwright diff HEAD {first}` or `mailwright diff {first}..`.")));

@@ -12,11 +12,12 @@ use crate::{
             fleet_report::{Significance, Summary, SummaryLabels},
             format::document_of,
             table::table,
-            wording::{describe_changes, format_time, short_author, short_commit},
+            wording::{describe_changes, short_author, short_commit},
         },
     },
     model::{Generation, provenance::Signature},
     text::printable,
+    time::local::format_time,
 };
 
 /// List past generations, newest first

@@ -86,7 +86,7 @@ impl Runnable for Restore {
             context.printer.out(&format!(
                 "Restored {} as of {} into {}.\nStart it: {start}\nThen decide about messages that are unknown, and run: {confirm}",
                 manifest.environment,
-                crate::cli::ui::wording::format_time(manifest.created_at),
+                crate::time::local::format_time(manifest.created_at),
                 self.data.display()
             ));
         }

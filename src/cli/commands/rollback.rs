@@ -165,7 +165,7 @@ impl Rollback {
     /// Rolls several environments back: all plans first, one prompt, then each in a transaction of its own.
     fn roll_back_many(&self, context: &Context, set: EnvironmentSet) -> Result<Exit, CliError> {
         if self.out.is_some() {
-            return Err(CliError::coded(Code::Usage, "`--out` saves the rollback of one environment")
+            return Err(CliError::coded(Code::SeveralEnvironments, "`--out` saves the rollback of one environment")
                 .remedy("Name one environment, or omit `--out`."));
         }
         let (repository, summary_only) = (set.repository(), set.summary_only);

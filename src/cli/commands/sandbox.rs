@@ -27,8 +27,7 @@ const SCENARIO_HELP: &str = "`mailwright sandbox --example` prints a scenario wi
     While it runs:\n  \
     curl --cacert ca.pem https://localhost:8471/sandbox/mail        mail that was sent\n  \
     curl --cacert ca.pem https://localhost:8471/sandbox/requests    requests that were received\n  \
-    curl --cacert ca.pem https://localhost:8471/sandbox/faults --json '{\"at\": \"/token\", \"status\": 503, \"times\": 2}'\n\
-  \
+    curl --cacert ca.pem https://localhost:8471/sandbox/faults --json '{\"at\": \"/token\", \"status\": 503, \"times\": 2}'\n  \
     curl --cacert ca.pem https://localhost:8471/sandbox/faults --json '{\"at\": \"smtp/rcpt\", \"status\": 451}'\n  \
     curl --cacert ca.pem https://localhost:8471/sandbox/faults -X DELETE\n\n\
     It listens on 127.0.0.1 only. It stores nothing on disk and creates a new\n\

@@ -4,14 +4,13 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
-        args::environment::EnvironmentArg,
-        environment,
-        ui::{table::table, wording::format_time},
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs, args::environment::EnvironmentArg,
+        environment, ui::table::table,
     },
     config::suggest,
     model::{Code, ProfileName},
     reconcile,
+    time::local::format_time,
 };
 
 /// Compare one live profile with its files

@@ -16,7 +16,7 @@ use crate::{
             fleet_report::{Significance, Summary, SummaryLabels},
             outbox::{describe_outbox, needs_attention},
             table::table,
-            wording::{count_of, format_time},
+            wording::count_of,
         },
     },
     model::{
@@ -24,6 +24,7 @@ use crate::{
         resolution::{Cell, Resolver},
     },
     text::printable,
+    time::local::{format_day, format_time},
     verify::expiry::live_credentials,
 };
 
@@ -190,7 +191,7 @@ impl EndingCredential {
             1 => "1 day".to_owned(),
             days => format!("{days} days"),
         };
-        format!("{next}{} of {}: {left} ({})", self.kind, self.profile, self.ends.strftime("%Y-%m-%d"))
+        format!("{next}{} of {}: {left} ({})", self.kind, self.profile, format_day(self.ends))
     }
 }
 
@@ -225,5 +226,5 @@ fn describe_verified(last: Option<&LastVerified>, stored: Option<&StoredProfile>
     };
     let is_old = stored.is_some_and(|stored| stored.verified_digest() != last.of);
     let changed = if is_old { ", changed since" } else { "" };
-    format!("{}, {} {}{changed}", result, last.reached, last.at.strftime("%Y-%m-%d"))
+    format!("{}, {} {}{changed}", result, last.reached, format_day(last.at))
 }

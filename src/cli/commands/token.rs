@@ -22,21 +22,23 @@ use crate::{
         environment::{Environment, check_service},
         exposure::warn_if_unignored,
         fleet::{self, EnvironmentSet, Fleet},
+        short_id::find_id,
         ui::{
             confirm::confirm,
             fleet_report::{FleetReport, Significance, Summary, SummaryLabels, TaskResult},
             format::document_of,
             table::table,
-            wording::{count_of, format_time},
+            wording::count_of,
         },
     },
     client::Client,
     fs::write_private,
     model::{
-        Code, CompanyId, Function,
+        Code, CompanyId, EnvironmentName, Function,
         token::{Role, Scope, Token},
     },
     text::printable,
+    time::local::{format_day, format_time},
 };
 
 /// The length of a token's id.
@@ -237,16 +239,22 @@ impl Creation<'_> {
         if let Fleet::Many(_) = &fleet {
             let has_placeholder = self.out.is_some_and(|out| out.to_string_lossy().contains(PLACEHOLDER));
             if !has_placeholder && self.format != Format::Json {
-                return Err(CliError::coded(Code::Usage, "several tokens cannot be printed on standard output")
-                    .remedy("Write each to a file: `--out 'tokens/{environment}'`. `--format json` prints all."));
+                return Err(CliError::coded(
+                    Code::SeveralEnvironments,
+                    "several tokens cannot be printed on standard output",
+                )
+                .remedy("Write each to a file: `--out 'tokens/{environment}'`. `--format json` prints all."));
             }
             if self.out.is_some() && !has_placeholder {
                 return Err(CliError::coded(Code::Usage, "several tokens cannot be written to one file")
                     .remedy("Write each to a file of its own: `--out 'tokens/{environment}'`."));
             }
             if self.wanted.replaces.is_some() {
-                return Err(CliError::coded(Code::Usage, "`--replaces` names a token of one environment")
-                    .remedy("Name one environment."));
+                return Err(CliError::coded(
+                    Code::SeveralEnvironments,
+                    "`--replaces` names a token of one environment",
+                )
+                .remedy("Name one environment."));
             }
         }
         let labels = SummaryLabels { notable: ("created", "created"), quiet: ("unchanged", "unchanged") };
@@ -263,7 +271,11 @@ impl Creation<'_> {
         let runtime = context.runtime()?;
         let created = runtime.block_on(async {
             check_service(&client, &environment.name).await?;
-            client.create_token(&self.wanted).await.map_err(CliError::from)
+            let mut wanted = self.wanted.clone();
+            if let Some(replaced) = &self.wanted.replaces {
+                wanted.replaces = Some(find_token_id(&client, &environment.name, replaced).await?);
+            }
+            client.create_token(&wanted).await.map_err(CliError::from)
         })?;
         let (id, role) = (printable(&created.token.id).into_owned(), self.wanted.role.id());
         if let Some(file) = &file
@@ -302,6 +314,12 @@ impl Creation<'_> {
     }
 }
 
+/// Finds the token whose id begins with a text.
+async fn find_token_id(client: &Client, environment: &EnvironmentName, text: &str) -> Result<String, CliError> {
+    let ids: Vec<String> = client.tokens().await?.tokens.into_iter().map(|token| token.id).collect();
+    find_id("token", &ids, text, &format!("mailwright token list {environment}"))
+}
+
 /// Writes a token to a file that others cannot read.
 fn write_token(file: &Path, token: &str) -> std::io::Result<()> {
     if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -332,7 +350,10 @@ fn confirm_tokens(
     runtime.block_on(check_service(&client, &environment.name))?;
     let mut confirmed = Vec::new();
     for id in ids {
-        let token = runtime.block_on(client.confirm_token(id))?;
+        let token = runtime.block_on(async {
+            let id = find_token_id(&client, &environment.name, id).await?;
+            client.confirm_token(&id).await.map_err(CliError::from)
+        })?;
         if format != Format::Json {
             context.printer.out(&format!(
                 "Token {} of `{}` is confirmed.",
@@ -358,7 +379,8 @@ fn revoke(
     let client = environment.client(context, service)?;
     let token = context.runtime()?.block_on(async {
         check_service(&client, &environment.name).await?;
-        client.revoke_token(id).await.map_err(CliError::from)
+        let id = find_token_id(&client, &environment.name, id).await?;
+        client.revoke_token(&id).await.map_err(CliError::from)
     })?;
     if format == Format::Json {
         context.printer.json(&document_of(environment.name.as_str(), "token", &token));
@@ -499,10 +521,10 @@ fn list(context: &Context, environment: &Environment, service: &ServiceArgs) -> 
     })?;
     let now = context.clock.now();
     let describe_state = |token: &Token| match (token.revoked_at, token.expires_at) {
-        (Some(at), _) => format!("revoked {}", at.strftime("%Y-%m-%d")),
+        (Some(at), _) => format!("revoked {}", format_day(at)),
         (None, _) if token.suspended_at.is_some() => "suspended: confirm or revoke it".to_owned(),
-        (None, Some(end)) if end <= now => format!("expired {}", end.strftime("%Y-%m-%d")),
-        (None, Some(end)) => format!("until {}", end.strftime("%Y-%m-%d")),
+        (None, Some(end)) if end <= now => format!("expired {}", format_day(end)),
+        (None, Some(end)) => format!("until {}", format_day(end)),
         (None, None) => "does not expire".to_owned(),
     };
     let rows = list.tokens.iter().map(|token| {

@@ -2,7 +2,6 @@
 
 use jiff::{Timestamp, civil::Date};
 use serde::Serialize;
-use uuid::Uuid;
 
 use crate::{
     api::messages::{MessageDetail, MessagePage, OutboxStatus},
@@ -11,9 +10,10 @@ use crate::{
         args::environment::EnvironmentArg,
         args::since::{Since, end_of, parse_day, start_of},
         environment,
+        short_id::find_message_id,
         ui::{
             outbox::waiting_times,
-            wording::{count_of, cut, format_age, format_time, resolution_steps, wire_name},
+            wording::{count_of, cut, format_age, resolution_steps, wire_name},
         },
     },
     client::Client,
@@ -22,6 +22,7 @@ use crate::{
         message::RecipientStatus, resolution::Cell,
     },
     text::{enumerate, printable},
+    time::local::format_time,
 };
 
 /// How many messages a question may match. More are counted as "at least".
@@ -52,7 +53,7 @@ pub(crate) struct Why {
     document: Option<String>,
     /// Message id
     #[arg(long, value_name = "ID", conflicts_with_all = ["document", "recipient", "function", "company", "day", "since"])]
-    message: Option<Uuid>,
+    message: Option<String>,
     /// Address of a recipient
     #[arg(long, value_name = "ADDRESS")]
     recipient: Option<String>,
@@ -121,7 +122,7 @@ impl Runnable for Why {
 
 impl Why {
     async fn ask(&self, client: &Client, environment: EnvironmentName, now: Timestamp) -> Result<Answer, CliError> {
-        let (message, found, more) = self.find(client, now).await?;
+        let (message, found, more) = self.find(client, &environment, now).await?;
         let mut answer = Answer {
             environment,
             found,
@@ -148,8 +149,14 @@ impl Why {
     }
 
     /// Finds the message to explain, and how many match.
-    async fn find(&self, client: &Client, now: Timestamp) -> Result<(Option<MessageDetail>, usize, bool), CliError> {
-        if let Some(id) = self.message {
+    async fn find(
+        &self,
+        client: &Client,
+        environment: &EnvironmentName,
+        now: Timestamp,
+    ) -> Result<(Option<MessageDetail>, usize, bool), CliError> {
+        if let Some(text) = &self.message {
+            let id = find_message_id(client, environment.as_str(), text).await?;
             return Ok((Some(client.message(id).await?), 1, false));
         }
         let MessagePage { messages, next_before } = client.messages(&self.query(now)?).await?;

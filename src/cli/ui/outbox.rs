@@ -4,7 +4,7 @@ use crate::{
     api::messages::OutboxStatus,
     cli::ui::{
         table::table,
-        wording::{count_of, cut, format_age, format_time},
+        wording::{count_of, cut, format_age},
     },
     model::{
         Hold, WaitReason, Waiting,
@@ -12,6 +12,7 @@ use crate::{
         rotation::{Rotation, Standing},
     },
     text::{enumerate, printable},
+    time::local::format_time,
 };
 
 /// Returns true if mail waits until an operator acts: a profile is suspended, no profile can send, a server has been away for

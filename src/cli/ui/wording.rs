@@ -1,23 +1,9 @@
-//! Wording that several commands share: times, counts, commits, and summaries of changes.
-
-use jiff::{Timestamp, tz::TimeZone};
+//! Wording that several commands share: ages, counts, commits, and summaries of changes.
 
 use crate::{
     model::{ChangeSummary, Provenance, Resolution, provenance::Author},
     text::{printable, shortened},
 };
-
-/// Returns a time as tables show it, in the time zone of the operator: `2026-11-26 15:02:00+01:00`, or
-/// `2026-11-26 14:02:00Z` in UTC. `TZ` selects the zone.
-pub(crate) fn format_time(time: Timestamp) -> String {
-    format_time_in(time, &TimeZone::system())
-}
-
-fn format_time_in(time: Timestamp, zone: &TimeZone) -> String {
-    let local = time.to_zoned(zone.clone());
-    let format = if local.offset().is_zero() { "%Y-%m-%d %H:%M:%SZ" } else { "%Y-%m-%d %H:%M:%S%:z" };
-    local.strftime(format).to_string()
-}
 
 /// Returns an age in its largest units: `42 s`, `12 min`, `3 h 5 min`, `2 d 4 h`.
 pub(crate) fn format_age(seconds: u64) -> String {
@@ -122,14 +108,6 @@ mod tests {
         let commit = Some("0123456789abcdef0123456789abcdef01234567".to_owned());
         assert_eq!(short_commit(&Provenance { commit, dirty: true, ..Provenance::default() }), "0123456789ab+");
         assert_eq!(short_commit(&Provenance::default()), "-");
-    }
-
-    #[test]
-    fn a_time_has_the_offset_of_its_zone() {
-        let time: Timestamp = "2026-11-26T14:02:00Z".parse().unwrap();
-        assert_eq!(format_time_in(time, &TimeZone::UTC), "2026-11-26 14:02:00Z");
-        let zone = TimeZone::fixed(jiff::tz::offset(1));
-        assert_eq!(format_time_in(time, &zone), "2026-11-26 15:02:00+01:00");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::{
         Action, Cause, FieldChange, Hint, Plan, PlannedChange, PreviousVerification, RedirectedSecret, SettingsChange,
     },
     text::printable,
+    time::local::format_time,
 };
 
 const GREEN: Style = AnsiColor::Green.on_default();
@@ -139,13 +140,7 @@ fn write_drift_entry(out: &mut String, entry: &Drift) {
         DriftKind::Restored => ("+", GREEN, "was removed by an apply, and brought back"),
     };
     let by = entry.by.as_ref().map(|by| {
-        format!(
-            " by `{}` at {} (generation {}, {})",
-            by.by,
-            by.at.strftime("%Y-%m-%d %H:%M:%SZ"),
-            by.generation,
-            by.kind.id()
-        )
+        format!(" by `{}` at {} (generation {}, {})", by.by, format_time(by.at), by.generation, by.kind.id())
     });
     let _ = writeln!(out, "  {style}{symbol}{style:#} {BOLD}{name}{BOLD:#} {verb}{}", by.unwrap_or_default());
     for field in &entry.fields {
@@ -368,7 +363,7 @@ fn write_verified(out: &mut String, plan: &Plan) {
 }
 
 fn describe_verification(before: &PreviousVerification) -> (Style, String) {
-    let words = super::describe_verification(before);
+    let words = super::describe_verification(before, format_time);
     let colour = match &before.last {
         Some(last) if last.errors > 0 => RED,
         Some(last) if last.warnings + last.unknown > 0 => YELLOW,

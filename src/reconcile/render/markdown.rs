@@ -9,6 +9,7 @@ use crate::{
     changes::drift::DriftKind,
     reconcile::plan::{Action, Cause, FieldChange, Hint, Plan, PlannedChange},
     text::markdown::{code_span, escape_inline, html_text},
+    time::local::format_utc,
 };
 
 /// The maximum length of the output. GitHub accepts comments of up to 65,536 characters; the rest is for the workflow.
@@ -86,7 +87,7 @@ fn write_warnings(out: &mut String, plan: &Plan) {
             out,
             "> [!WARNING]\n> Verify, last known, of `{}`: {}\n",
             before.profile,
-            super::describe_verification(before)
+            super::describe_verification(before, format_utc)
         );
     }
     for hint in &plan.hints {

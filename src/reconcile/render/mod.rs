@@ -6,6 +6,7 @@ mod markdown;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 pub use differences::Differences;
@@ -106,7 +107,7 @@ impl SenderGroup<'_> {
 }
 
 /// Describes the last result of `verify` for a profile.
-fn describe_verification(before: &PreviousVerification) -> String {
+fn describe_verification(before: &PreviousVerification, format_time: fn(Timestamp) -> String) -> String {
     let Some(last) = &before.last else { return "never verified".to_owned() };
     let mut parts = Vec::new();
     for (count, noun) in [(last.errors, "error"), (last.warnings, "warning")] {
@@ -121,5 +122,5 @@ fn describe_verification(before: &PreviousVerification) -> String {
         parts.push("pass".to_owned());
     }
     let of = if before.current { "" } else { " of other settings" };
-    format!("{}{of}, {} (reached {})", parts.join(", "), last.at.strftime("%Y-%m-%d %H:%M:%SZ"), last.reached)
+    format!("{}{of}, {} (reached {})", parts.join(", "), format_time(last.at), last.reached)
 }

@@ -36,7 +36,8 @@ pub(super) async fn list_holds(_: Authorized<Viewer>, State(service): State<Arc<
 /// No mail of the given profile, company and function is sent until the hold is removed or expires. The retry schedule of the mail is
 /// paused.
 #[utoipa::path(post, path = "/v1/holds", tag = "mail", request_body = NewHold,
-    responses((status = 201, description = "The hold.", body = Hold), AnyProblem))]
+    responses((status = 201, description = "The hold.", body = Hold),
+        (status = 200, description = "An equal hold, which exists already.", body = Hold), AnyProblem))]
 pub(super) async fn create_hold(
     Authorized(caller, _): Authorized<Deployer>,
     State(service): State<Arc<Service>>,
@@ -57,6 +58,13 @@ pub(super) async fn create_hold(
     }
     if let Some(name) = wanted.profile.as_ref().filter(|name| state.live().all(|(own, _)| own != *name)) {
         return Err(missing(format!("the environment has no profile `{name}`")));
+    }
+    let is_equal = |hold: &Hold| {
+        (&hold.profile, &hold.company, hold.function, hold.until, hold.reason.as_str())
+            == (&wanted.profile, &wanted.company, wanted.function, wanted.until, reason)
+    };
+    if let Some(equal) = service.delivery.holds().into_iter().find(is_equal) {
+        return Ok((StatusCode::OK, Json(equal)).into_response());
     }
     let id = Uuid::now_v7().simple().to_string();
     let hold = Hold {

@@ -19,6 +19,7 @@ use crate::{
         },
     },
     store::{AuditEvent, LeaseTaken, WantedLease},
+    time::local::format_utc,
 };
 
 /// List leases
@@ -72,7 +73,7 @@ pub(super) async fn acquire_lease(
                 lease.name,
                 lease.holder,
                 lease.by,
-                lease.until.strftime("%Y-%m-%d %H:%M:%SZ")
+                format_utc(lease.until)
             ),
         )
         .remedy("Wait for its end. The lease expires by itself if its holder does not renew it.")),

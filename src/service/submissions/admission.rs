@@ -31,7 +31,11 @@ impl Service {
 }
 
 /// Checks that the caller's token covers the company and the function.
-pub(super) fn check_scope(caller: &Caller, addressing: &Addressing) -> Result<(), HttpProblem> {
+pub(super) fn check_scope(
+    caller: &Caller,
+    addressing: &Addressing,
+    environment: &EnvironmentName,
+) -> Result<(), HttpProblem> {
     let Addressing { company, function, .. } = addressing;
     if caller.scope.covers(company, *function) {
         return Ok(());
@@ -40,16 +44,21 @@ pub(super) fn check_scope(caller: &Caller, addressing: &Addressing) -> Result<()
         Code::OutOfScope,
         format!("the token `{}` may not send {} for {company}", caller.name, function.id()),
     )
-    .remedy("Use a token for that company and function. `mailwright token list` shows the scope of each."))
+    .remedy(format!(
+        "Use a token for that company and function. `mailwright token list {environment}` shows the scope of each."
+    )))
 }
 
 /// Checks that the environment has the company.
-pub(super) fn check_company(settings: &Settings, company: &CompanyId) -> Result<(), HttpProblem> {
+pub(super) fn check_company(
+    settings: &Settings,
+    company: &CompanyId,
+    environment: &EnvironmentName,
+) -> Result<(), HttpProblem> {
     if settings.companies.contains(company) {
         return Ok(());
     }
-    Err(HttpProblem::new(Code::UnknownCompany, format!("the environment has no company `{company}`"))
-        .remedy("Correct `company`, or add it to the environment's file and apply."))
+    Err(HttpProblem::unknown_company(company, settings, environment))
 }
 
 /// Returns the profile that sends for a company and a function. The service cannot send for a delegate profile.

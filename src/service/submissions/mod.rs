@@ -85,12 +85,12 @@ impl Service {
         key: Option<IdempotencyKey>,
     ) -> Result<SubmissionReceipt, HttpProblem> {
         self.check_accepts_mail()?;
-        admission::check_scope(caller, &addressing)?;
+        admission::check_scope(caller, &addressing, self.store.environment())?;
         let Addressing { company, function, client, document, allow_duplicate } = addressing;
         let cell = Cell { company: company.clone(), function, client };
         let (routes, resolution) = self.delivery.resolve(&cell);
         let settings = &routes.state().settings;
-        admission::check_company(settings, &company)?;
+        admission::check_company(settings, &company, self.store.environment())?;
         let (name, stored) = admission::find_sender(&routes, &resolution, &cell, self.store.environment())?;
 
         let id = Uuid::now_v7();

@@ -40,7 +40,7 @@ fn problems_have_their_places() {
         (&wave.replace("c-01", "c-9*"), "3:20 MW0024 no environment's name matches `c-9*`"),
         (&wave.replace("c-01", "base"), "3:20 MW0025 `base` is abstract"),
         (&wave.replace("environments: [c-01]", "selector: ring=none"), "3:15 MW0282 the wave `one` selects nothing"),
-        (&wave.replace("environments: [c-01]", "selector: 'a b'"), "3:15 MW0251 `a b` is not a label selector"),
+        (&wave.replace("environments: [c-01]", "selector: 'a b'"), "3:15 MW0255 `a b` is not a label selector"),
         (&format!("{wave}  - name: two\n    environments: ['c-0[1]']\n"), "4:11 MW0282 the wave `two` is empty"),
         (&format!("{wave}  - name: one\n    environments: ['*']\n"), "4:11 MW0011 there is a wave `one` already"),
         (&format!("{wave}  - name: two\n"), "4:11 MW0009 the wave `two` has neither"),

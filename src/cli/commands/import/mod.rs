@@ -91,7 +91,7 @@ impl Import {
         match &self.environments[..] {
             [] => Environment::only_in(repository),
             [one] => Environment::find_in(repository, one),
-            _ => Err(CliError::coded(Code::Usage, "exactly one environment is required")
+            _ => Err(CliError::coded(Code::SeveralEnvironments, "exactly one environment is required")
                 .remedy("Name one environment. Several are possible with `--layers BASE`, or in a list with a column `environment`.")),
         }
     }

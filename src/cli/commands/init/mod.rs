@@ -236,7 +236,7 @@ impl Init {
         }
         if self.keygen {
             let path = default_identity_file().ok_or_else(|| {
-                CliError::coded(Code::Usage, "cannot find the home folder, so the identity has no place").remedy(
+                CliError::coded(Code::VariableUnusable, "cannot find the home folder, so the identity has no place").remedy(
                     "Create it with `mailwright secrets keygen --out FILE`, and pass the recipient with `--recipient`.",
                 )
             })?;

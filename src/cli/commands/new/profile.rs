@@ -135,7 +135,7 @@ impl NewProfileCommand {
             return Ok(only.clone());
         }
         let names: Vec<&str> = names.iter().map(EnvironmentName::as_str).collect();
-        Err(CliError::coded(Code::Usage, "the repository has several environments, and none is named")
+        Err(CliError::coded(Code::EnvironmentNotNamed, "the repository has several environments, and none is named")
             .remedy(format!("Pass `--environment` with one of: {}.", names.join(", "))))
     }
 }

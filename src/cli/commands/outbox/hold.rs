@@ -37,7 +37,7 @@ impl HoldArgs {
     /// Returns the request for the service.
     pub(super) fn request(&self, now: Timestamp) -> Result<NewHold, CliError> {
         if self.profile.is_none() && self.company.is_none() && self.function.is_none() {
-            return Err(CliError::coded(Code::Usage, "cannot hold all mail at once")
+            return Err(CliError::coded(Code::HoldUnlimited, "cannot hold all mail at once")
                 .remedy("Pass `--profile`, `--company` or `--function`."));
         }
         Ok(NewHold {

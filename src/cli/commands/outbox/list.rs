@@ -9,10 +9,11 @@ use crate::{
         environment,
         ui::{
             table::table,
-            wording::{cut, format_time, short_ids},
+            wording::{cut, short_ids},
         },
     },
     model::{Message, Status},
+    time::local::format_time,
 };
 
 /// Filters of a list of messages.

@@ -128,7 +128,7 @@ impl ManyOutboxes<'_> {
             OutboxCommand::Release { id, reason, yes, .. } => self.release(set, id, reason.as_deref(), *yes),
             OutboxCommand::ConfirmRestore { yes, .. } => self.confirm_restore(set, *yes),
             OutboxCommand::Show(_) | OutboxCommand::Export { .. } => {
-                Err(CliError::coded(Code::Usage, "a message belongs to one environment")
+                Err(CliError::coded(Code::SeveralEnvironments, "a message belongs to one environment")
                     .remedy("Name that environment."))
             }
         }
@@ -171,7 +171,7 @@ impl ManyOutboxes<'_> {
         yes: Option<bool>,
     ) -> Result<Exit, CliError> {
         if selection.status.is_none() || !selection.ids.is_empty() {
-            return Err(CliError::coded(Code::Usage, "message ids belong to one environment")
+            return Err(CliError::coded(Code::SeveralEnvironments, "message ids belong to one environment")
                 .remedy("Name that environment, or select messages of all with `--status`."));
         }
         let headline = |found: &Found| count_of(found.messages.len(), "message");
@@ -221,7 +221,7 @@ impl ManyOutboxes<'_> {
                 }
             }
             let line =
-                format!("{} of {}: {}", changed.len(), count_of(found.messages.len(), "message"), change.describe());
+                format!("{} of {} {}", changed.len(), count_of(found.messages.len(), "message"), change.describe());
             let summary = Summary::new(Significance::Listed, line, String::new(), json!({ "messages": changed }));
             Ok(Summary { refusal: refused.map(CliError::from), ..summary })
         })
@@ -249,7 +249,7 @@ impl ManyOutboxes<'_> {
     /// Releases the holds with a reason. An id is that of one environment.
     fn release(&self, set: EnvironmentSet, ids: &[String], reason: Option<&str>, yes: bool) -> Result<Exit, CliError> {
         let Some(reason) = reason.filter(|_| ids.is_empty()) else {
-            return Err(CliError::coded(Code::Usage, "the id of a hold belongs to one environment")
+            return Err(CliError::coded(Code::SeveralEnvironments, "the id of a hold belongs to one environment")
                 .remedy("Name that environment, or select holds of all with `--reason TEXT`."));
         };
         let environments = count_of(set.environments.len(), "environment");

@@ -24,7 +24,7 @@ use list::{List, message_table};
 use many::ManyOutboxes;
 use replay::Replay;
 use resolve::Resolve;
-use selection::{MessageSelection, OneMessage, find_message_id, is_message_id};
+use selection::{MessageSelection, OneMessage};
 use show::describe_message;
 use status::Status;
 
@@ -35,6 +35,7 @@ use crate::{
         args::{environment::EnvironmentArg, environments::SelectionArgs},
         environment::Environment,
         fleet::Fleet,
+        short_id::{find_id, find_message_id, is_message_id},
         ui::{
             confirm::confirm,
             format::document_of,
@@ -322,8 +323,10 @@ impl Outbox {
             }
             OutboxCommand::ConfirmRestore { yes, .. } => return self.confirm_restore(context, target, *yes).await,
             OutboxCommand::Release { .. } => {
-                let id = target.id()?;
-                client.release(id).await?;
+                let holds: Vec<String> = client.outbox().await?.holds.into_iter().map(|hold| hold.id).collect();
+                let list = format!("mailwright outbox holds {name}");
+                let id = find_id("hold", &holds, target.id()?, &list)?;
+                client.release(&id).await?;
                 self.print_done(context, target, &json!({ "released": [id] }), "Released.");
             }
         }
@@ -369,7 +372,8 @@ impl Outbox {
         } else {
             target.message_ids().await?
         };
-        self.for_each(context, target, &ids, action.id(), async |id| {
+        let done = if action == Action::Retry { "retried" } else { "cancelled" };
+        self.for_each(context, target, &ids, done, async |id| {
             let message = client.act(id, action, ActionOptions::default()).await?;
             if action == Action::Retry {
                 self.note_wait(context, client, id).await?;
@@ -429,7 +433,7 @@ impl Outbox {
             }
         }
         self.print(context, target, "messages", &done, || {
-            format!("{} of {}: {what}", done.len(), count_of(ids.len(), "message"))
+            format!("{} of {} {what}", done.len(), count_of(ids.len(), "message"))
         });
         failed.map_or(Ok(Exit::Done), |error| Err(error.into()))
     }

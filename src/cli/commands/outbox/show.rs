@@ -5,9 +5,10 @@ use crate::{
     cli::ui::{
         outbox::waiting_times,
         table::table,
-        wording::{cut, format_time, resolution_steps, wire_name},
+        wording::{cut, resolution_steps, wire_name},
     },
     text::printable,
+    time::local::format_time,
 };
 
 /// Returns everything that is known about a message as text.

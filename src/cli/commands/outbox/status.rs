@@ -12,11 +12,11 @@ use crate::{
         ui::{
             format::document_of,
             outbox::{describe_outbox, needs_attention},
-            wording::format_time,
         },
     },
     client::Client,
     model::{Status as MessageStatus, rotation::Standing},
+    time::local::format_time,
 };
 
 /// The time between two readings of `--follow`.

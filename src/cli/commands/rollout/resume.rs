@@ -14,6 +14,7 @@ use crate::{
         session::Session,
     },
     text::enumerate,
+    time::local::format_time,
 };
 
 pub(super) fn resume(context: &Context, name: &str, accept_changes: bool, work: &Work) -> Result<Exit, CliError> {
@@ -70,7 +71,7 @@ pub(super) fn read_unfinished(locked: &LockedFolder, name: &RolloutName) -> Resu
         Some(run) if !run.status.is_final() => Ok((contents, run)),
         Some(run) => Err(CliError::coded(
             Code::RolloutNotStarted,
-            format!("the last run of `{name}` ({}) ended at {}", run.id, run.last_at),
+            format!("the last run of `{name}` ({}) ended at {}", run.id, format_time(run.last_at)),
         )
         .remedy(format!(
             "`mailwright rollout start {name}` starts another run; environments that are done are skipped."

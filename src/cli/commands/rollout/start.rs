@@ -10,6 +10,7 @@ use crate::{
     },
     model::Code,
     rollout::{Event, Run, journal, render, session::Session},
+    time::local::format_time,
 };
 
 pub(super) fn start(context: &Context, name: &str, yes: bool, work: &Work) -> Result<Exit, CliError> {
@@ -23,7 +24,7 @@ pub(super) fn start(context: &Context, name: &str, yes: bool, work: &Work) -> Re
     {
         return Err(CliError::coded(
             Code::RolloutUnfinished,
-            format!("run {} of `{name}`, started at {}, has not ended", last.id, last.started_at),
+            format!("run {} of `{name}`, started at {}, has not ended", last.id, format_time(last.started_at)),
         )
         .remedy(format!(
             "`mailwright rollout status {name}` shows its state; then `mailwright rollout resume {name}`, or `mailwright rollout abort {name}`."

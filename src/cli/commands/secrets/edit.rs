@@ -175,7 +175,7 @@ fn failed(error: impl std::fmt::Display) -> CliError {
 /// Opens the editor and returns the edited text.
 fn edit_text(context: &Context, before: &SecretSlice<u8>, scratch: &Scratch) -> Result<Zeroizing<Vec<u8>>, CliError> {
     let editor = variables::editor().ok_or_else(|| {
-        CliError::coded(Code::Usage, "neither VISUAL nor EDITOR is set")
+        CliError::coded(Code::VariableUnusable, "neither VISUAL nor EDITOR is set")
             .remedy("Set one of them, for example EDITOR=nano.")
     })?;
     scratch.write(before.expose_secret()).map_err(failed)?;

@@ -14,6 +14,7 @@ use crate::{
     },
     model::{HumanDuration, LastVerified, ProfileName, State},
     text::printable,
+    time::local::format_day,
     verify::expiry::{CredentialExpiry as Row, live_credentials},
 };
 
@@ -131,13 +132,12 @@ impl Expiring {
 
 impl Row {
     fn cells(&self, now: Timestamp) -> Vec<String> {
-        let date = |time: Timestamp| time.strftime("%Y-%m-%d").to_string();
         let (ends, left) = match &self.end {
             None => ("not seen".to_owned(), String::new()),
             Some(end) => {
                 let days = (end.ends.as_second() - now.as_second()).div_euclid(86_400);
                 let left = if days < 0 { "expired".to_owned() } else { format!("{days} days") };
-                (date(end.ends), left)
+                (format_day(end.ends), left)
             }
         };
         let next = if self.end.as_ref().is_some_and(|end| end.next) { "next " } else { "" };
@@ -145,8 +145,8 @@ impl Row {
         let what = format!("{next}{}{}", self.kind, name.map(|name| format!(" {name}")).unwrap_or_default());
         let seen = match self.seen {
             None => "never: mailwright verify".to_owned(),
-            Some(at) if self.is_old => format!("{}, before its last change", date(at)),
-            Some(at) => date(at),
+            Some(at) if self.is_old => format!("{}, before its last change", format_day(at)),
+            Some(at) => format_day(at),
         };
         vec![ends, left, self.environment.to_string(), self.profile.to_string(), self.secret.to_string(), what, seen]
     }

@@ -37,7 +37,8 @@ impl Runnable for Keygen {
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let path = self.out.clone().or_else(default_identity_file).ok_or_else(|| {
-            CliError::coded(Code::Usage, "the home folder is not known").remedy("Name the file: `--out FILE`.")
+            CliError::coded(Code::VariableUnusable, "the home folder is not known")
+                .remedy("Name the file: `--out FILE`.")
         })?;
         let recipient = create_identity(&path)?;
         warn_if_unignored(context, &path);

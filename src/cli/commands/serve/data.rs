@@ -81,7 +81,7 @@ impl ServedData {
         names.extend(list_environments(folder)?);
         if names.is_empty() {
             return Err(CliError::coded(
-                Code::Usage,
+                Code::EnvironmentNotNamed,
                 format!("`{}` does not contain an environment, and none is named", folder.display()),
             )
             .remedy("Correct `--hosted DIR`, or name the environments to create: `--environment NAME`."));

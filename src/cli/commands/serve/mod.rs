@@ -122,7 +122,7 @@ impl Serve {
         let has_placeholder = |path: &PathBuf| path.to_string_lossy().contains(PLACEHOLDER);
         if matches!(data, ServedData::Multiple(..)) && !self.token_file.as_ref().is_none_or(has_placeholder) {
             return Err(CliError::coded(
-                Code::Usage,
+                Code::SeveralEnvironments,
                 "`--token-file` names one file, but several environments are served",
             )
             .remedy("Use a placeholder for the name: `--token-file 'tokens/{environment}.token'`."));

@@ -181,8 +181,11 @@ impl Verify {
             let is_profile = first_profiles.iter().any(|name| name.as_str() == word);
             match (is_environment, is_profile) {
                 (true, true) => {
-                    return Err(CliError::coded(Code::Usage, format!("`{word}` is both an environment and a profile"))
-                        .remedy(format!("To verify the profile, pass `--profile {word}`.")));
+                    return Err(CliError::coded(
+                        Code::AmbiguousArgument,
+                        format!("`{word}` is both an environment and a profile"),
+                    )
+                    .remedy(format!("To verify the profile, pass `--profile {word}`.")));
                 }
                 (true, false) => environments.push(word.clone()),
                 (false, _) => profiles.push(word.clone()),
@@ -211,7 +214,7 @@ impl Verify {
     /// Verifies several environments: one section each, or one document for all.
     fn verify_set(&self, context: &Context, set: EnvironmentSet, profiles: &[String]) -> Result<Exit, CliError> {
         if self.reader.sign_in.is_some() {
-            return Err(CliError::coded(Code::Usage, "`--sign-in` works with one environment only")
+            return Err(CliError::coded(Code::SeveralEnvironments, "`--sign-in` works with one environment only")
                 .remedy("Name one environment, or configure a reader in each (`verify.reader`)."));
         }
         if !matches!(self.format, Format::Sarif | Format::Junit | Format::Github)
@@ -300,10 +303,11 @@ fn select_profiles<'d>(
                 Code::NotFound,
                 format!("the environment `{}` has no profile `{name}`", desired.environment),
             );
-            match suggest::nearest(text, desired.profiles.keys().map(ProfileName::as_str)) {
-                Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
-                None => error,
+            if let Some(meant) = suggest::nearest(text, desired.profiles.keys().map(ProfileName::as_str)) {
+                return error.remedy(format!("Did you mean `{meant}`?"));
             }
+            let names = crate::text::enumerate(desired.profiles.keys().map(|name| format!("`{name}`")), 20);
+            error.remedy(format!("There are: {}.", if names.is_empty() { "none" } else { &names }))
         })?;
         selected.insert(name, profile);
     }
