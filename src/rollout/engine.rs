@@ -204,13 +204,7 @@ impl Engine {
         let Some(before) = self.shared.run(wave) else { return Ok(true) };
         let seconds = terms.soak.map_or(0, |soak| soak.duration().as_secs());
         // Without changes there is nothing to wait for.
-        let changed = self.shared.run(|run| {
-            let applied = |name| {
-                let outcome = run.environments.get(name).map(|environment| environment.outcome);
-                matches!(outcome, Some(EnvironmentOutcome::Applied { .. }))
-            };
-            before.environments.iter().any(applied)
-        });
+        let changed = self.shared.run(|run| run.changed_in(&before).next().is_some());
         if before.soaked || seconds == 0 || !changed {
             return Ok(true);
         }

@@ -3,7 +3,7 @@
 //! [`Run::from_entries`] and `apply_entry` are the only way to a state, so a run that is resumed has the state that it had. Nothing here
 //! reads a file or asks a service.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -32,6 +32,9 @@ pub struct Run {
     pub watch: bool,
     /// The time of the last entry.
     pub last_at: Timestamp,
+    /// The environments that an earlier run changed and whose wave did not complete its soak time.
+    #[serde(skip)]
+    pub unsoaked: BTreeSet<EnvironmentName>,
     /// The waves and environments as the files had them.
     #[serde(skip)]
     pub spec: RolloutSpec,
@@ -217,13 +220,14 @@ impl Run {
     /// Computes the state of a run from the entries of its journal; none if there is no run.
     pub fn from_entries(entries: &[Entry]) -> Option<Self> {
         let (first, rest) = entries.split_first()?;
-        let Event::Started { run, rollout, by, watch, spec, .. } = &first.event else { return None };
+        let Event::Started { run, rollout, by, watch, unsoaked, spec, .. } = &first.event else { return None };
         let mut state = Self {
             id: *run,
             rollout: rollout.clone(),
             started_at: first.at,
             by: by.clone(),
             watch: *watch,
+            unsoaked: unsoaked.clone(),
             last_at: first.at,
             spec: spec.clone(),
             status: RunStatus::Running,
@@ -236,6 +240,21 @@ impl Run {
             state.apply_entry(entry);
         }
         Some(state)
+    }
+
+    /// Returns the environments of a wave that this run or an earlier one changed.
+    pub fn changed_in<'a>(&'a self, wave: &'a WaveRun) -> impl Iterator<Item = &'a EnvironmentName> {
+        let applied = |name: &EnvironmentName| {
+            let run = self.environments.get(name);
+            run.is_some_and(|run| matches!(run.outcome, EnvironmentOutcome::Applied { .. }) && run.rollback.is_none())
+        };
+        wave.environments.iter().filter(move |name| applied(name) || self.unsoaked.contains(*name))
+    }
+
+    /// Returns the changed environments whose wave did not complete its soak time, for the run that follows this one.
+    pub fn not_soaked(&self) -> BTreeSet<EnvironmentName> {
+        let open = self.waves.iter().filter(|wave| !wave.soaked && !wave.ended);
+        open.flat_map(|wave| self.changed_in(wave)).cloned().collect()
     }
 
     /// Applies an entry of the journal.
@@ -443,7 +462,15 @@ mod tests {
             waves: vec![WaveSpec { name: "all".to_owned(), environments }],
         };
         let (rollout, mailwright, by) = ("port".parse().unwrap(), String::new(), "ann".to_owned());
-        entry(Event::Started { run: Uuid::nil(), rollout, mailwright, by, watch: false, spec })
+        entry(Event::Started {
+            run: Uuid::nil(),
+            rollout,
+            mailwright,
+            by,
+            watch: false,
+            unsoaked: BTreeSet::new(),
+            spec,
+        })
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! The journal is below the watch's own folder, where `mailwright rollout status NAME --state DIR` finds it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
@@ -334,8 +334,10 @@ async fn begin(
     let path = locked.folder().journal();
     let mut contents = journal::read(&path)?;
     let spec = rollout.spec();
+    let mut unsoaked = BTreeSet::new();
     if let Some(last) = Run::from_entries(&contents.entries) {
         let is_same = has_same_files(&last, &spec);
+        unsoaked = last.not_soaked();
         match &last.status {
             status if status.is_paused_by_operator() => return Ok((contents, None)),
             RunStatus::Running | RunStatus::Paused { problem: None, .. } if is_same => {
@@ -357,6 +359,7 @@ async fn begin(
         mailwright: env!("CARGO_PKG_VERSION").to_owned(),
         by: WATCH.to_owned(),
         watch: true,
+        unsoaked,
         spec,
     };
     Ok((contents, Some(first)))

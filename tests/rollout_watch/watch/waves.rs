@@ -132,6 +132,31 @@ fn waves_keep_changes_made_outside_git_unless_they_are_reverted() {
     });
 }
 
+#[test]
+fn a_newer_commit_does_not_end_the_soak_time_of_an_unchanged_canary() {
+    let receiver = WebhookReceiver::start();
+    let fixture = fixture(&receiver);
+    fixture.fleet.repo.write("rollouts/steady.yaml", WAVES.replace("soak: 1s", "soak: 1h"));
+    fixture.push("a long soak");
+    let _watch = fixture.watch("data");
+    let soaks = |run: &serde_json::Value| run["waves"][0]["soak"].is_array() && run["waves"][0]["soaked"] == false;
+    eventually("the canary soaks", || soaks(&run(&fixture)));
+    let mut last = run(&fixture)["id"].clone();
+    // Twice: what the second run takes over from the first one, the third one takes over as well.
+    for address in ["second@example.com", "third@example.com"] {
+        own_profile(&fixture, "two", address);
+        fixture.push("a change of two only");
+        eventually("a new run soaks", || {
+            let run = run(&fixture);
+            run["id"] != last && soaks(&run)
+        });
+        let run = run(&fixture);
+        assert_eq!(run["environments"]["one"]["outcome"], json!({ "state": "unchanged", "generation": 1 }), "{run:#}");
+        assert_eq!((fixture.fleet.generation(0), fixture.fleet.generation(1)), (1, 0));
+        last = run["id"].clone();
+    }
+}
+
 /// Waits until the watch has planned an environment twice more.
 fn two_passes(watch: &WatchProcess, name: &str) {
     for _ in 0..2 {

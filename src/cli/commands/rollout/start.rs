@@ -1,6 +1,6 @@
 //! `mailwright rollout start`: shows the plan, asks, and works through the waves.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     cli::{
@@ -51,6 +51,7 @@ pub(super) fn start(context: &Context, name: &str, yes: bool, work: &Work) -> Re
         mailwright: env!("CARGO_PKG_VERSION").to_owned(),
         by: by.clone(),
         watch: false,
+        unsoaked: BTreeSet::new(),
         spec: rollout.spec(),
     };
     work.work(context, Session { locked, contents, first, rollout, by })
