@@ -1,7 +1,7 @@
 //! Lists that a spreadsheet program saved as CSV: decodes the bytes and splits them into column names and rows.
 //!
-//! [`decode`] accepts UTF-8, and UTF-16 with a byte order mark. [`Sheet::read`] finds the separator and returns the rows with
-//! their line numbers; [`TableProblem`] is a problem in a list. The caller interprets names and values, with [`normalize`].
+//! `decode` accepts UTF-8, and UTF-16 with a byte order mark. `Sheet::read` finds the separator and returns the rows with
+//! their line numbers; [`TableProblem`] is a problem in a list. The caller interprets names and values, with `normalize`.
 //! Does not read `.xlsx`.
 
 /// The maximum size of a list, in bytes.

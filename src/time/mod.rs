@@ -1,5 +1,5 @@
 //! Time: the [`Clock`] that all other modules receive, and a steady clock that does not move when the system clock is set. No
-//! other module reads the system clock. [`local`] formats times for people.
+//! other module reads the system clock. `local` formats times for people.
 
 mod clock;
 pub(crate) mod local;
