@@ -276,8 +276,10 @@ pub struct OutboxStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<Waiting>,
     /// Suspended profiles, which cannot send until an operator fixes them.
-    #[serde(alias = "parked")]
     pub suspended: Vec<SuspendedProfile>,
+    /// The list `suspended` under its former name, for clients that read that one.
+    #[serde(default)]
+    pub parked: Vec<SuspendedProfile>,
     /// Profiles whose server does not answer. They are retried automatically.
     #[serde(alias = "down")]
     #[schema(value_type = Vec<String>)]

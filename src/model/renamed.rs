@@ -44,7 +44,6 @@ pub const RENAMED: &[Renamed] = &[
     renamed(NamePlace::Document("OutboxStatus"), "ended", "finished"),
     renamed(NamePlace::Document("OutboxStatus"), "down", "unreachable"),
     renamed(NamePlace::Document("OutboxStatus"), "records", "storeWritable"),
-    renamed(NamePlace::Document("OutboxStatus"), "parked", "suspended"),
     renamed(NamePlace::Document("Rotation"), "told", "alerted"),
     renamed(NamePlace::Document("Submission"), "again", "allowDuplicate"),
     renamed(NamePlace::Document("ActionOptions"), "again", "allRecipients"),

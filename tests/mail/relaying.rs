@@ -18,6 +18,7 @@ fn the_same_refusal_of_every_message_suspends_the_profile() {
         let ids: Vec<String> = (0..30).map(|n| service.send(json!({ "to": [format!("r{n}@example.org")] }))).collect();
         let outbox = service.wait_outbox("the suspended profile", |outbox| outbox["suspended"] != json!([]));
         assert!(count(&outbox, "failed") <= 4, "{reply}: {outbox:#}");
+        assert_eq!(outbox["parked"], outbox["suspended"], "the former name is still written");
         // It is tried now and then, and costs no more messages.
         service.wait_outbox("another try", |_| sink.seen(verb) > 8);
         assert!(count(&service.outbox(), "failed") <= 4, "{reply}: {:#}", service.outbox());

@@ -57,6 +57,7 @@ pub(super) async fn get_outbox_status(
         messages,
         finished,
         waiting,
+        parked: suspended.clone(),
         suspended,
         unreachable: down,
         paused,
