@@ -8,8 +8,8 @@ use mail_parser::{Message, MessagePart, MimeHeaders as _};
 
 use super::{
     Malformed,
-    field::{decode_words, split_header},
-    file_names::find_stated_name,
+    field::split_header,
+    file_names::{find_stated_name, readings},
     part_limit::{PARTS, parse_bounded},
 };
 use crate::model::delivery::Attachments;
@@ -132,7 +132,7 @@ fn find_rule<'a>(part: &MessagePart<'_>, is_file: bool, attachments: &'a Attachm
         .filter(|_| is_file)
         .map_or(String::new(), |kind| format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or_default()));
     let mut names = names.map(|attribute| attribute.value.as_ref()).chain(is_file.then_some(""));
-    names.find_map(|name| attachments.rule_against(&decode_words(name), &media_type))
+    names.find_map(|name| readings(name).iter().find_map(|name| attachments.rule_against(name, &media_type)))
 }
 
 /// Returns true if a file is a message, by its name or type, that the parser left encoded.

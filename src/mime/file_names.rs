@@ -96,7 +96,52 @@ fn stated_names(value: &str) -> Vec<String> {
             }
         }
     }
-    names.iter().map(|name| decode_words(name)).collect()
+    names.iter().flat_map(|name| readings(name)).collect()
+}
+
+/// Returns a name as mail programs read it: with encoded words decoded strictly and tolerantly, and cut at a NUL.
+pub(super) fn readings(name: &str) -> Vec<String> {
+    let mut readings = vec![decode_words(name), decode_tolerantly(name)];
+    let cut = readings.iter().filter_map(|reading| Some(reading.split_once('\0')?.0.to_owned()));
+    readings.extend(cut.collect::<Vec<_>>());
+    readings.dedup();
+    readings
+}
+
+/// Decodes encoded words as tolerant programs do: also next to other text, and base64 without padding or with characters that
+/// are not of its alphabet.
+fn decode_tolerantly(text: &str) -> String {
+    let (mut decoded, mut rest, mut follows_word) = (String::new(), text, false);
+    while let Some(start) = rest.find("=?") {
+        let (before, word) = rest.split_at(start);
+        let mut parts = word[2..].splitn(3, '?');
+        let (charset, encoding, tail) =
+            (parts.next(), parts.next(), parts.next().and_then(|tail| tail.split_once("?=")));
+        let (Some(charset), Some(encoding), Some((content, after))) = (charset, encoding, tail) else {
+            // No complete word follows either.
+            break;
+        };
+        // Blanks between two encoded words are no part of the text.
+        if !(follows_word && before.trim().is_empty()) {
+            decoded.push_str(before);
+        }
+        let content = if encoding.eq_ignore_ascii_case("b") { complete_base64(content) } else { content.to_owned() };
+        decoded.push_str(&decode_words(&format!("=?{charset}?{encoding}?{content}?=")));
+        (rest, follows_word) = (after, true);
+    }
+    decoded + rest
+}
+
+/// Keeps the base64 characters before the padding, and adds the padding that they need.
+fn complete_base64(text: &str) -> String {
+    let is_base64 = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/');
+    let mut kept: String = text.chars().take_while(|c| *c != '=').filter(is_base64).collect();
+    // A single last character has fewer bits than a byte.
+    if kept.len() % 4 == 1 {
+        kept.pop();
+    }
+    let padding = kept.len().wrapping_neg() % 4;
+    kept + &"=".repeat(padding)
 }
 
 /// Decodes an extended value (RFC 2231): `charset'language'`, then bytes as `%2E`. Letters of names that matter are ASCII.
@@ -157,6 +202,13 @@ mod tests {
             "Content-Type: application/pdf; name*0=a.exe; name*0=b.txt\r\n",
             "Content-Type: application/pdf; name*0=b.txt; name*0=a.exe\r\n",
             "Content-Disposition: attachment; filename=\"=?utf-8?B?YS5l?= =?utf-8?B?eGU=?=\"\r\n",
+            "Content-Disposition: attachment; filename=\"=?utf-8?B?YS5leGU?=\"\r\n",
+            "Content-Disposition: attachment; filename=\"=?utf-8?b?YS5l*eGU=?=\"\r\n",
+            "Content-Disposition: attachment; filename=\"=?utf-8?B?YS5l?= =?utf-8?B?eGU?=\"\r\n",
+            "Content-Disposition: attachment; filename=\"=?utf-8?B?YS4?=exe\"\r\n",
+            "Content-Disposition: attachment; filename=\"=?utf-8?B?YS4?= =?utf-8?Q?exe?=\"\r\n",
+            "Content-Disposition: attachment; filename=\"a.=?iso-8859-1?Q?e=78e?=\"\r\n",
+            "Content-Disposition: attachment; filename=\"=?a=?utf-8?B?YS5leGU?=\"; filename*=utf-8''a.exe%00.txt\r\n",
             "Content-Disposition: attachment, filename=a.exe, x\r\n",
             "text\r\n--\r\nContent-Disposition: attachment; filename=a.exe",
             "Content-Disposition: attachment; filename*=utf-8''a%2Eexe\r\n",
