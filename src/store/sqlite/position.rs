@@ -17,15 +17,20 @@
 use std::{
     collections::BTreeSet,
     fs::{File, OpenOptions},
-    io::{Read as _, Write as _},
+    io::{Error, ErrorKind, Read as _, Write as _},
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use super::audit_log::Head;
-use crate::model::Digest;
+use crate::{
+    fs::{open_ordinary, read_ordinary},
+    model::Digest,
+};
 
+/// The maximum size of the list of revoked tokens, in bytes: about 1.8 million ids.
+const REVOKED_LIMIT: u64 = 64 * 1024 * 1024;
 /// Shortest time between two writes of the file.
 const EVERY: Duration = Duration::from_millis(500);
 /// Size of each of the two places of the file, in bytes.
@@ -127,9 +132,12 @@ fn revoked_path(database: &Path) -> PathBuf {
 
 /// Reads the position in the file; none if the file does not exist or is damaged.
 pub(super) fn read(database: &Path) -> std::io::Result<Option<Position>> {
-    let mut bytes = Vec::new();
-    match File::open(path_of(database)) {
-        Ok(file) => file.take(4 * PLACE as u64).read_to_end(&mut bytes)?,
+    let bytes = match open_ordinary(&path_of(database)) {
+        Ok(file) => {
+            let mut bytes = Vec::new();
+            file.take(4 * PLACE as u64).read_to_end(&mut bytes)?;
+            bytes
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
@@ -155,8 +163,11 @@ fn folder_of(path: &Path) -> &Path {
 
 /// Reads the ids of tokens that were ever revoked.
 pub(super) fn revoked(database: &Path) -> std::io::Result<BTreeSet<String>> {
-    match std::fs::read_to_string(revoked_path(database)) {
-        Ok(text) => Ok(text.lines().map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned).collect()),
+    match read_ordinary(&revoked_path(database), REVOKED_LIMIT) {
+        Ok(bytes) => {
+            let text = String::from_utf8(bytes).map_err(|error| Error::new(ErrorKind::InvalidData, error))?;
+            Ok(text.lines().map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned).collect())
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeSet::new()),
         Err(error) => Err(error),
     }
