@@ -95,6 +95,18 @@ fn trim(text: &str) -> (usize, &str) {
     (skipped, rest.trim_end_matches(is_blank))
 }
 
+/// Parses a text without the blanks at both ends. The positions in an error count from the start of the whole text.
+fn parse_within_limit<T>(
+    text: &str,
+    parse_trimmed: impl FnOnce(&str) -> Result<T, AddressError>,
+) -> Result<T, AddressError> {
+    if text.len() > TEXT_LIMIT {
+        return Err(AddressError::whole(format!("it has more than {TEXT_LIMIT} bytes"), PLAIN));
+    }
+    let (skipped, text) = trim(text);
+    parse_trimmed(text).map_err(|error| error.shifted(skipped))
+}
+
 /// Returns true for the characters of an atom (RFC 5322, 3.2.3; RFC 6532 adds everything beyond ASCII).
 pub(crate) fn is_atext(c: char) -> bool {
     c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) || is_beyond_ascii(c)
@@ -107,11 +119,7 @@ fn is_beyond_ascii(c: char) -> bool {
 impl Address {
     /// Parses an address without a display name. Blanks at both ends are ignored.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
-        if text.len() > TEXT_LIMIT {
-            return Err(AddressError::whole(format!("it has more than {TEXT_LIMIT} bytes"), PLAIN));
-        }
-        let (skipped, text) = trim(text);
-        Self::parse_trimmed(text).map_err(|error| error.shifted(skipped))
+        parse_within_limit(text, Self::parse_trimmed)
     }
 
     fn parse_trimmed(text: &str) -> Result<Self, AddressError> {

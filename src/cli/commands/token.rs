@@ -119,15 +119,7 @@ enum TokenCommand {
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
         #[command(flatten)]
-        selection: SelectionArgs,
-        /// With `--name`: skip the confirmation prompt
-        #[arg(long, short = 'y', requires = "name")]
-        yes: bool,
-        /// Output format
-        #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-        format: Format,
-        #[command(flatten)]
-        service: ServiceArgs,
+        change: ChangeArgs,
     },
     /// Revoke a token; it is refused from then on
     #[command(
@@ -141,16 +133,23 @@ enum TokenCommand {
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
         #[command(flatten)]
-        selection: SelectionArgs,
-        /// With `--name`: skip the confirmation prompt
-        #[arg(long, short = 'y', requires = "name")]
-        yes: bool,
-        /// Output format
-        #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-        format: Format,
-        #[command(flatten)]
-        service: ServiceArgs,
+        change: ChangeArgs,
     },
+}
+
+/// The arguments that confirming and revoking share.
+#[derive(Debug, clap::Args)]
+struct ChangeArgs {
+    #[command(flatten)]
+    selection: SelectionArgs,
+    /// With `--name`: skip the confirmation prompt
+    #[arg(long, short = 'y', requires = "name")]
+    yes: bool,
+    /// Output format
+    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
+    format: Format,
+    #[command(flatten)]
+    service: ServiceArgs,
 }
 
 impl Runnable for TokenArgs {
@@ -158,8 +157,8 @@ impl Runnable for TokenArgs {
         match &self.command {
             TokenCommand::Create { format, .. }
             | TokenCommand::List(FleetArgs { format, .. })
-            | TokenCommand::Confirm { format, .. }
-            | TokenCommand::Revoke { format, .. } => (*format).into(),
+            | TokenCommand::Confirm { change: ChangeArgs { format, .. }, .. }
+            | TokenCommand::Revoke { change: ChangeArgs { format, .. }, .. } => (*format).into(),
         }
     }
 
@@ -195,11 +194,12 @@ impl Runnable for TokenArgs {
                 let fleet = Fleet::from_args(context, environments, service)?;
                 fleet.run(context, *format, &labels, |context, environment| list(context, environment, service))
             }
-            TokenCommand::Confirm { names, name: Some(name), selection, yes, format, service } => {
+            TokenCommand::Confirm { names, name: Some(name), change } => {
+                let ChangeArgs { selection, yes, format, service } = change;
                 let change = NamedChange { action: NamedAction::Confirm, name, yes: *yes };
                 change.run(context, names, selection, *format, service)
             }
-            TokenCommand::Confirm { names, name: None, format, service, .. } => {
+            TokenCommand::Confirm { names, name: None, change: ChangeArgs { format, service, .. } } => {
                 let (environment, ids) = split_ids(context, names)?;
                 if ids.is_empty() {
                     return Err(CliError::coded(Code::Usage, "an id is required").remedy(
@@ -208,11 +208,12 @@ impl Runnable for TokenArgs {
                 }
                 confirm_tokens(context, &environment, &ids, *format, service)
             }
-            TokenCommand::Revoke { names, name: Some(name), selection, yes, format, service } => {
+            TokenCommand::Revoke { names, name: Some(name), change } => {
+                let ChangeArgs { selection, yes, format, service } = change;
                 let change = NamedChange { action: NamedAction::Revoke, name, yes: *yes };
                 change.run(context, names, selection, *format, service)
             }
-            TokenCommand::Revoke { names, name: None, format, service, .. } => {
+            TokenCommand::Revoke { names, name: None, change: ChangeArgs { format, service, .. } } => {
                 let (environment, ids) = split_ids(context, names)?;
                 match ids.as_slice() {
                     [id] => revoke(context, &environment, id, *format, service),
@@ -247,7 +248,7 @@ impl Creation<'_> {
             }
             if self.out.is_some() && !has_placeholder {
                 return Err(CliError::coded(Code::Usage, "several tokens cannot be written to one file")
-                    .remedy("Write each to a file of its own: `--out 'tokens/{environment}'`."));
+                    .remedy("Write each to a separate file: `--out 'tokens/{environment}'`."));
             }
             if self.wanted.replaces.is_some() {
                 return Err(CliError::coded(

@@ -2,7 +2,7 @@
 //!
 //! [`NamedAddress::parse`] reads one address and explains a list or an ambiguous name. It does not read headers.
 
-use super::{Address, AddressError, EACH, PLAIN, RETYPE, TEXT_LIMIT, describe, trim};
+use super::{Address, AddressError, EACH, PLAIN, RETYPE, describe, parse_within_limit, trim};
 
 const QUOTE: &str = "Put the name in quotes: \"Doe, John\" <john@example.com>.";
 
@@ -19,11 +19,7 @@ impl NamedAddress {
     /// Parses one address. Blanks at both ends are ignored; a list, and a name that could be read in two ways, are
     /// refused.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
-        if text.len() > TEXT_LIMIT {
-            return Err(AddressError::whole(format!("it has more than {TEXT_LIMIT} bytes"), PLAIN));
-        }
-        let (skipped, text) = trim(text);
-        Self::parse_trimmed(text).map_err(|error| error.shifted(skipped))
+        parse_within_limit(text, Self::parse_trimmed)
     }
 
     fn parse_trimmed(text: &str) -> Result<Self, AddressError> {
