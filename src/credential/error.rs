@@ -56,7 +56,7 @@ pub enum CredentialError {
     #[error("it has merge conflict markers in it")]
     MergeMarkers,
     /// The value is a pointer of Git LFS or git-annex.
-    #[error("it is a pointer of Git LFS or git-annex, and not the file that it stands for")]
+    #[error("it is a pointer of Git LFS or git-annex, and not the file itself")]
     Pointer,
     /// The value is a key or certificate where a password or client secret belongs.
     #[error("it is a private key or certificate, and {0} is needed")]

@@ -33,7 +33,7 @@ pub enum ControlSignal {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PauseOrigin {
-    /// The watch that works on the run, which resumes it by itself.
+    /// The watch that works on the run. It resumes the run without an operator.
     Watch,
     /// An operator, whose pause lasts until an operator resumes or aborts the run. The name is printable.
     Operator(String),

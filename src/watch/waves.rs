@@ -324,7 +324,7 @@ fn has_same_files(run: &Run, spec: &RolloutSpec) -> bool {
 }
 
 /// Returns the entries of the journal, and the first entry to write: the run is started or resumed. None if the last run
-/// with these files has ended, and is not repeated, or if an operator paused the last run, with whatever files.
+/// with these files has ended, and is not repeated, or if an operator paused the last run, also with other files.
 async fn begin(
     locked: &LockedFolder,
     rollout: &LoadedRollout,

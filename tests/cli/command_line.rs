@@ -228,7 +228,7 @@ fn the_only_environment_need_not_be_named() {
         let output = repo.run(arguments).code(1);
         assert!(output.stderr.contains(expected), "{arguments:?}: {}", output.stderr);
     }
-    // A layer that others extend is no environment of its own.
+    // A layer that others extend does not count as an environment.
     repo.write("environments/base/environment.yaml", "abstract: true\n");
     let commands: &[&[&str]] = &[
         &["plan"],

@@ -248,7 +248,7 @@ fn a_list_of_values_is_sealed_completely_or_not_at_all() {
         assert!(refused.stderr.contains(message), "{message}: {}", refused.stderr);
     }
     assert!(!customers.has(1, "password.age"));
-    // A value in a wrong column is not shown, whatever it looks like.
+    // A value in a wrong column is never shown.
     for row in ["CANARY,relay/password,cust-01", "cust-01,CANARY,relay/password", "cust-01,CANARY/x,relay/password"] {
         let list = format!("environment,secret,value\n{}\n", row.replace("CANARY", "k9-hidden-words"));
         let refused = customers.pipe(&["secrets", "set", "--from-csv", "-"], &list).code(1);

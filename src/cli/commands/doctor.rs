@@ -336,7 +336,7 @@ fn check_recipients(root: &Path, environment: &EnvironmentName, info: &ServiceIn
     let bytes = match read_ordinary(&root.join(&path), RECIPIENTS_LIMIT) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Check::skipped(NAME, format!("there is no `{shown}`"));
+            return Check::skipped(NAME, format!("`{shown}` does not exist"));
         }
         Err(error) => {
             return Check::new(NAME, Outcome::Failed, format!("cannot read `{shown}`: {error}"))

@@ -75,7 +75,7 @@ impl Runnable for Render {
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        // A lone name that is no environment may be that of a profile.
+        // A single name that no environment has can be the name of a profile.
         let is_profile = |text: &str| self.profile.is_empty() && text.parse::<ProfileName>().is_ok();
         let (environment, profiles) = self.environment.find_before(context, &self.profile, is_profile)?;
         if let [_, more, ..] = profiles.as_slice() {

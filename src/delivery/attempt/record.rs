@@ -105,7 +105,7 @@ impl AttemptRunner {
             let concerns_message = attribution == Attribution::Message && failure.class != Class::Throttled;
             return (!concerns_message).then_some(failure);
         }
-        // All recipients were refused, without a word about any of them.
+        // All recipients were refused together, for a reason that concerns none of them.
         let is_alike = |(_, failure): &Refusal| {
             failure.class == Class::Permanent && failure.scope == RefusalScope::Unstated && !failure.concerns_server
         };

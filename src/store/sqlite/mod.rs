@@ -1,6 +1,6 @@
 //! Store in `SQLite`: one writer, a few readers, write-ahead log, `synchronous=FULL`, so that what was answered is on disk.
 //!
-//! [`SqliteStore`] opens, migrates and checks the file, and implements each repository in a module of its own. Only one process
+//! [`SqliteStore`] opens, migrates and checks the file, and implements each repository in a separate module. Only one process
 //! uses a store: the data folder is locked by the service, and claims are kept in memory. The exception is [`AuditReader`],
 //! which only reads.
 

@@ -1,6 +1,6 @@
 //! TLS of a mail server: STARTTLS, the handshake, and the certificate.
 //!
-//! A part of [`Session`]. Each fault of a handshake has a finding of its own. Nothing is sent in clear after a fault.
+//! A part of [`Session`]. Each fault of a handshake has its own finding. Nothing is sent in clear after a fault.
 
 use std::sync::Arc;
 

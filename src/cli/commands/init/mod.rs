@@ -384,7 +384,7 @@ fn create_key(path: &Path, is_service: bool) -> Result<String, CliError> {
     };
     let folder = path.parent().unwrap_or(Path::new("."));
     files::create_private_folder(folder).map_err(failed)?;
-    // Git ignores the folder wherever it is, also if the repository has a `.gitignore` of its own.
+    // Git ignores the folder wherever it is, also if the repository has a `.gitignore` already.
     let ignore = folder.join(".gitignore");
     if !ignore.exists() {
         crate::fs::write_private(&ignore, b"*\n").map_err(failed)?;
