@@ -44,6 +44,9 @@ fn environment(repo: &TestRepository, name: &str) {
     }
 }
 
+/// The sender of these tests alone: a service of another test may try again to reach a port that is now theirs.
+const SENDER: &str = "redirect@example.com";
+
 fn relay(repo: &TestRepository, name: &str, place: &str, secret: &str) {
     relay_of(repo, "dev", name, place, secret);
 }
@@ -54,7 +57,7 @@ fn relay_of(repo: &TestRepository, environment: &str, name: &str, place: &str, s
         &format!("environments/{environment}/profiles/{name}.yaml"),
         format!(
             "provider: {{ smtp: {{ {place}, username: mailer, password: {{ secret: {secret} }} }} }}\n\
-             from: {{ address: erp@example.com }}\nfunctions: [{function}]\nappliesTo: system-wide\n"
+             from: {{ address: {SENDER} }}\nfunctions: [{function}]\nappliesTo: system-wide\n"
         ),
     );
 }
@@ -506,7 +509,7 @@ async fn delivery_compares_before_it_sends() {
         let outbox = repo.http("GET", "/v1/outbox", &[], b"").body;
         if outbox.contains("would travel to 127.9.9.9") {
             let commands = heard.lock().unwrap().clone();
-            assert!(!commands.contains("AUTH") && !commands.contains("MAIL"), "{commands}");
+            assert!(!commands.contains("AUTH") && !commands.contains(&format!("MAIL FROM:<{SENDER}")), "{commands}");
             return;
         }
         std::thread::sleep(std::time::Duration::from_millis(50));
