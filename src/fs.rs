@@ -2,7 +2,7 @@
 //!
 //! [`read_ordinary`] is for the files of a repository and of a state folder: a link to a device or a FIFO is refused without
 //! waiting. [`read_given`] is for a file that the user names, which can be a FIFO, as in `<(command)`.
-//! [`write_atomically`] is for files that people share, [`write_private`] for the state of this program, and [`write_all`]
+//! [`open_lock`] is for lock files. [`write_atomically`] is for files that people share, [`write_private`] for the state of this program, and [`write_all`]
 //! for several files that belong together. Nothing here interprets what it reads or writes.
 
 use std::{
@@ -24,6 +24,29 @@ pub fn open_ordinary(path: &Path) -> std::io::Result<File> {
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(refused()) }
+}
+
+/// Opens a file in order to lock it. If there is none, it is created with `mode`, less the umask. Everything but an ordinary
+/// file (link, device, FIFO, socket, folder) is refused and never waited for; [`lock_remedy`] names the file then.
+pub fn open_lock(path: &Path, mode: u32) -> std::io::Result<File> {
+    use rustix::fs::OFlags;
+
+    let refused = || Error::new(ErrorKind::InvalidInput, format!("`{}` is not an ordinary file", path.display()));
+    // To open a device can have an effect, so the kind is checked before as well.
+    if std::fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(refused());
+    }
+    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
+    let mut options = OpenOptions::new();
+    let file = options.create(true).truncate(false).write(true).mode(mode).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(refused()) }
+}
+
+/// Returns the remedy for an error of [`open_lock`], if the file is not an ordinary one.
+pub fn lock_remedy(path: &Path, error: &Error) -> Option<String> {
+    (error.kind() == ErrorKind::InvalidInput).then(|| {
+        format!("Remove `{}`, which was not created by this program, and run the command again.", path.display())
+    })
 }
 
 /// Reads an ordinary file of at most `limit` bytes.

@@ -5,7 +5,7 @@
 //! out by a [`Lease`](crate::operations::Lease). What the entries of the journal mean is not known here.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    fs::write_private,
+    fs::{lock_remedy, open_lock, write_private},
     model::{Code, Problem, RolloutName},
     text::printable,
 };
@@ -87,7 +87,10 @@ impl RolloutFolder {
         };
         std::fs::create_dir_all(&self.path).map_err(failed)?;
         let file = self.path.join("lock");
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(file).map_err(failed)?;
+        let lock = open_lock(&file, 0o666).map_err(|error| match lock_remedy(&file, &error) {
+            Some(remedy) => failed(error).remedy(remedy),
+            None => failed(error),
+        })?;
         // `is_locked` of another process holds the lock for an instant.
         let mut tried = lock.try_lock();
         for _ in 0..4 {

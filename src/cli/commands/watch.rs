@@ -1,7 +1,7 @@
 //! `mailwright watch`: follows the files, and applies and reports changes.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{File, TryLockError},
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -19,6 +19,7 @@ use crate::{
         variables,
     },
     config::Selection,
+    fs::{lock_remedy, open_lock},
     git::Follower,
     model::{Code, HumanDuration, Problem},
     net::{
@@ -203,8 +204,11 @@ impl Watch {
         if self.data.is_none() && !ignore.exists() {
             drop(std::fs::write(ignore, "*\n"));
         }
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(data.join("lock"));
-        let lock = lock.map_err(|error| unusable(&error))?;
+        let file = data.join("lock");
+        let lock = open_lock(&file, 0o666).map_err(|error| match lock_remedy(&file, &error) {
+            Some(remedy) => unusable(&error).remedy(remedy),
+            None => unusable(&error),
+        })?;
         match lock.try_lock() {
             Ok(()) => Ok(lock),
             Err(TryLockError::WouldBlock) => Err(unusable(&"another watch uses it")),

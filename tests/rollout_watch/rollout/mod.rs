@@ -15,6 +15,7 @@ mod happy;
 mod kill;
 mod late;
 mod lease;
+mod locks;
 mod pause;
 mod plan;
 mod services;

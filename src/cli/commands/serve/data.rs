@@ -5,8 +5,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{File, OpenOptions},
-    os::unix::fs::OpenOptionsExt as _,
+    fs::File,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -21,6 +20,7 @@ use crate::{
             write_private,
         },
     },
+    fs::{lock_remedy, open_lock},
     model::{Code, EnvironmentName},
     secrets::ServiceIdentity,
     service::HostedEnvironment,
@@ -223,13 +223,11 @@ pub(super) struct DataFolder {
 impl DataFolder {
     fn open(path: &Path) -> Result<Self, CliError> {
         create_private_folder(path)?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(path.join("lock"))
-            .map_err(|error| failed(path, "lock", &error))?;
+        let file = path.join("lock");
+        let lock = open_lock(&file, 0o600).map_err(|error| match lock_remedy(&file, &error) {
+            Some(remedy) => failed(path, "lock", &error).remedy(remedy),
+            None => failed(path, "lock", &error),
+        })?;
         lock.try_lock().map_err(|_| {
             CliError::coded(Code::Busy, format!("another service uses the data folder `{}`", path.display()))
                 .remedy("Stop that service first, or pass another `--data DIR`.")
