@@ -6,6 +6,7 @@ use super::{CliError, ui::wording::count_of};
 use crate::{
     import::spreadsheet::{SIZE_LIMIT, TableProblem},
     model::Code,
+    text::{printable, shortened},
 };
 
 /// The largest number of problems that are reported.
@@ -29,7 +30,11 @@ pub(super) fn list_error(code: Code, list: &Path, mut problems: Vec<TableProblem
     let message = format!("`{}` has {}; nothing was written", list.display(), count_of(problems.len(), "problem"));
     let mut error = CliError::coded(code, message);
     for problem in problems.into_iter().take(REPORTED) {
-        let column = if problem.column.is_empty() { String::new() } else { format!(", column `{}`", problem.column) };
+        let column = match problem.column.as_str() {
+            "" => String::new(),
+            number if number.bytes().all(|byte| byte.is_ascii_digit()) => format!(", column {number}"),
+            name => format!(", column `{}`", printable(&shortened(name, 60))),
+        };
         error = error.detail(format!("line {}{column}: {}\n  {}", problem.line, problem.message, problem.remedy));
     }
     error

@@ -114,8 +114,9 @@ pub fn read_environments(
         if row.name.is_empty() {
             problem("the environment has no name".to_owned(), "Give it a name, which is also the name of its folder.");
         } else if let Some(first) = seen.insert(row.name.to_ascii_lowercase(), row.line) {
+            let shown = spreadsheet::quote_name(&row.name).map_or_else(String::new, |name| format!(" {name}"));
             problem(
-                format!("the environment `{}` is already in line {first}", row.name.escape_debug()),
+                format!("the environment{shown} is already in line {first}"),
                 "Remove one of the lines, or rename one.",
             );
         }
@@ -136,11 +137,13 @@ fn known_column(name: &str) -> Option<Column> {
 fn parse_columns(names: &[String], known: &BTreeSet<String>) -> Result<Vec<(Column, String)>, Vec<TableProblem>> {
     let mut columns: Vec<(Column, String)> = Vec::new();
     let mut problems = Vec::new();
-    for name in names {
+    for (index, name) in names.iter().enumerate() {
+        let is_prefixed = ["set:", "label:"].iter().any(|prefix| name.starts_with(prefix));
+        let is_known = is_prefixed || known.contains(name) || known_column(name).is_some();
+        let shown = spreadsheet::column_label(name, index + 1, is_known);
         let mut problem = |message: String, remedy: String| {
-            problems.push(TableProblem { line: 1, column: name.clone(), message, remedy });
+            problems.push(TableProblem { line: 1, column: shown.clone(), message, remedy });
         };
-        let shown = name.escape_debug();
         let prefixed = |prefix: &str| name.strip_prefix(prefix).map(|rest| rest.trim().to_owned());
         let own = prefixed("set:").or_else(|| known.contains(name).then(|| name.clone()));
         if SECRETS.contains(&normalize(own.as_ref().unwrap_or(name)).as_str()) {
@@ -165,10 +168,17 @@ fn parse_columns(names: &[String], known: &BTreeSet<String>) -> Result<Vec<(Colu
                 let words = COLUMNS.iter().flat_map(|(_, words)| words.iter().copied());
                 let meant = suggest::nearest(name, words.chain(known.iter().map(String::as_str)));
                 let meant = meant.map(|meant| format!("Did you mean `{meant}`? ")).unwrap_or_default();
-                problem(
-                    format!("no layer defines or uses a variable `{shown}`"),
-                    format!("{meant}Write label:{shown} for a label, set:{shown} for a variable all the same."),
-                );
+                if spreadsheet::is_words(name) {
+                    problem(
+                        format!("no layer defines or uses a variable `{shown}`"),
+                        format!("{meant}Write label:{shown} for a label, set:{shown} for a variable all the same."),
+                    );
+                } else {
+                    problem(
+                        spreadsheet::describe_unknown_column(name),
+                        format!("{meant}Write label:NAME for a label, set:NAME for a variable."),
+                    );
+                }
             }
         }
     }

@@ -2,7 +2,13 @@
 //!
 //! `decode` accepts UTF-8, and UTF-16 with a byte order mark. `Sheet::read` finds the separator and returns the rows with
 //! their line numbers; [`TableProblem`] is a problem in a list. The caller interprets names and values, with `normalize`.
-//! Does not read `.xlsx`.
+//! Does not read `.xlsx`. Messages quote a cell only through [`quote_name`] and [`is_words`], because a cell in the wrong column
+//! can be a secret.
+
+use crate::{
+    model::{ProfileName, secret_detection},
+    text::{is_hidden, printable, shortened},
+};
 
 /// The maximum size of a list, in bytes.
 pub const SIZE_LIMIT: usize = 16 * 1024 * 1024;
@@ -46,6 +52,36 @@ pub(super) fn too_many_rows(line: usize) -> TableProblem {
 /// Returns a word of a list in lower case and without separators, for comparison with known words.
 pub(super) fn normalize(word: &str) -> String {
     word.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
+}
+
+/// Returns a cell in backticks if it has the form of a name and does not look like a secret. A cell can be in the wrong column,
+/// so a message quotes no other cell.
+pub(crate) fn quote_name(cell: &str) -> Option<String> {
+    (cell.parse::<ProfileName>().is_ok() && secret_detection::detect(cell).is_none()).then(|| format!("`{cell}`"))
+}
+
+/// Returns true if a cell is one or a few words of letters, as the names of columns and functions are. Few passwords are.
+pub(super) fn is_words(cell: &str) -> bool {
+    const LONGEST: usize = 40;
+    let is_letter = |c: char| c.is_alphabetic() || matches!(c, ' ' | '-' | '_' | '.' | ':' | '/' | '(' | ')');
+    cell.chars().count() <= LONGEST
+        && cell.chars().any(char::is_alphabetic)
+        && cell.chars().all(|c| is_letter(c) && !is_hidden(c))
+        && secret_detection::detect(cell).is_none()
+}
+
+/// Returns the name of a column for messages: its own name, or its number, since a list without a first line has values there.
+pub(super) fn column_label(name: &str, number: usize, is_known: bool) -> String {
+    if is_known || is_words(name) { printable(&shortened(name, 60)).into_owned() } else { number.to_string() }
+}
+
+/// Describes a column whose meaning is not known.
+pub(super) fn describe_unknown_column(name: &str) -> String {
+    if is_words(name) {
+        format!("unknown column `{name}`")
+    } else {
+        "unknown column; its name is not shown, because it may be a value".to_owned()
+    }
 }
 
 /// Decodes a list in any of the usual encodings.

@@ -250,33 +250,35 @@ fn read_whole_profile(
 fn parse_columns<'a>(names: impl Iterator<Item = &'a str>) -> Result<Vec<Column>, Vec<TableProblem>> {
     let mut columns = Vec::new();
     let mut problems = Vec::new();
-    for name in names {
-        let mut report = |message: String, remedy: String| {
-            problems.push(TableProblem { line: 1, column: name.to_owned(), message, remedy });
-        };
+    for (index, name) in names.enumerate() {
         let plain = normalize(name);
-        match COLUMNS.iter().find(|(_, words)| words.contains(&plain.as_str())) {
-            Some((Column::Secret, _)) => report(
-                format!("the column `{}` holds secrets", name.escape_debug()),
+        let known = COLUMNS.iter().find(|(_, words)| words.contains(&plain.as_str())).map(|(column, _)| *column);
+        let label = spreadsheet::column_label(name, index + 1, known.is_some());
+        let (message, remedy) = match known {
+            Some(Column::Secret) => (
+                format!("the column `{label}` holds secrets"),
                 "Remove the column from the list, and seal each value with `mailwright secrets set`.".to_owned(),
             ),
-            Some((column, _)) if columns.contains(column) => report(
-                format!("the column `{}` duplicates another one", name.escape_debug()),
-                "Keep one of them.".to_owned(),
-            ),
-            Some((column, _)) => columns.push(*column),
+            Some(column) if columns.contains(&column) => {
+                (format!("the column `{label}` duplicates another one"), "Keep one of them.".to_owned())
+            }
+            Some(column) => {
+                columns.push(column);
+                continue;
+            }
             None => {
                 let usual = COLUMNS.iter().filter(|(column, _)| *column != Column::Secret).map(|(_, words)| words[0]);
-                let known = COLUMNS.iter().flat_map(|(_, words)| words.iter().copied());
-                report(
-                    format!("unknown column `{}`", name.escape_debug()),
-                    match suggest::nearest(&plain, known) {
+                let allowed = COLUMNS.iter().flat_map(|(_, words)| words.iter().copied());
+                (
+                    spreadsheet::describe_unknown_column(name),
+                    match suggest::nearest(&plain, allowed) {
                         Some(meant) => format!("Did you mean `{meant}`?"),
                         None => format!("There are: {}.", usual.collect::<Vec<_>>().join(", ")),
                     },
-                );
+                )
             }
-        }
+        };
+        problems.push(TableProblem { line: 1, column: label, message, remedy });
     }
     if problems.is_empty() { Ok(columns) } else { Err(problems) }
 }

@@ -372,6 +372,41 @@ fn errors_of_a_list_are_reported_with_their_lines_and_write_nothing() {
 }
 
 #[test]
+fn no_message_about_a_list_quotes_a_cell_that_can_be_a_secret() {
+    let head = "name,environment,from,functions,host,companies\n";
+    let row = |cells: [&str; 6]| format!("{head}{}\n", cells.map(|cell| format!("\"{cell}\"")).join(","));
+    let good = ["relay", "dev", "a@b.example", "default", "h", "EDU1"];
+    let mut lists = Vec::new();
+    for value in ["hunter2!", "Tr0ub4dor&3", "AKa9Xq2LmZ8vBn4Rt6Yw1Cd3", "\u{1b}[2Jhunter2", "hun\u{202e}ter2"] {
+        // Each column in turn has the value of a password.
+        for (index, column) in ["name", "environment", "from", "functions", "host", "companies"].iter().enumerate() {
+            let mut cells = good;
+            cells[index] = value;
+            lists.push((value, column.to_string(), row(cells)));
+        }
+        // A list without a first line: its values are where the names of columns belong.
+        lists.push((value, "2".to_owned(), format!("relay,{value},default\n")));
+        lists.push((value, "1".to_owned(), format!("[{{ {}: \"x\" }}]", serde_json::to_string(value).unwrap())));
+        let item = serde_json::json!([{ "name": value, "environment": value, "provider": {} }]);
+        lists.push((value, "name".to_owned(), item.to_string()));
+    }
+    for (value, column, list) in lists {
+        let repo = with_list(&list, "list.csv");
+        for format in ["human", "json"] {
+            let output = repo.run(&["import", "--from", "list.csv", "--dry-run", "--format", format]);
+            let text = format!("{}{}", output.stdout, output.stderr);
+            // A host and an address can have almost any form; only what is wrong is reported.
+            let is_free = matches!(column.as_str(), "host" | "from") && output.code == 0;
+            let has_place = text.contains(&format!("column `{column}`")) || text.contains(&format!("column {column}"));
+            let names_place = has_place || text.contains("line 2 of the list");
+            assert!(is_free || output.code == 1 && names_place, "{value:?} in {column}: {text}");
+            let shown = value.trim_start_matches("\u{1b}[2J");
+            assert!(!text.contains(shown) && !text.contains('\u{202e}'), "{value:?} in {column}: {text}");
+        }
+    }
+}
+
+#[test]
 fn a_list_for_many_environments_names_them() {
     let repo = with_list(
         "environment,name,from,functions,host\ndev,relay,a@b.example,default,h\ntest,relay,t@b.example,default,h\n",

@@ -238,7 +238,7 @@ fn all_of_a_list_or_none() {
          worse,too-long,emea,h.example,,1\n",
     );
     for line in [
-        "line 3, column `name`: `../bad` is not an environment's name",
+        "line 3, column `name`: this is not an environment's name",
         "line 4, column `name`: ",
         "line 5, column `companies`: ",
     ] {
@@ -277,6 +277,32 @@ fn all_of_a_list_or_none() {
     assert_eq!(repo.run(&["new", "environment"]).code, 1);
     assert_eq!(repo.run(&["new", "environment", "x", "--from-csv", "list.csv"]).code, 1);
     assert!(repo.run(&["new", "environment", "--from-csv", "none.csv"]).code(1).stderr.contains("none.csv"));
+}
+
+#[test]
+fn no_message_about_a_list_quotes_a_cell_that_can_be_a_secret() {
+    let repo = create_repo();
+    for value in ["hunter2!", "Tr0ub4dor&3", "AKa9Xq2LmZ8vBn4Rt6Yw1Cd3", "\u{1b}[2Jhunter2", "hun\u{202e}ter2"] {
+        for (index, column) in ["name", "from", "companies", "label:region", "set:host"].into_iter().enumerate() {
+            let mut cells = ["good", "base", "ACME", "emea", "h.example"];
+            cells[index] = value;
+            let list = format!("name,from,companies,label:region,set:host\n{}\n", cells.join(","));
+            repo.write("list.csv", list);
+            let output = repo.run(&["new", "environment", "--from-csv", "list.csv", "--dry-run", "--format", "json"]);
+            let text = format!("{}{}", output.stdout, output.stderr);
+            assert!(output.code == 1 && text.contains(&format!("column `{column}`")) || column == "set:host", "{text}");
+            let shown = value.trim_start_matches("\u{1b}[2J");
+            assert!(!text.contains(shown) && !text.contains('\u{202e}'), "{value:?} in {column}: {text}");
+        }
+        repo.write("list.csv", format!("name,from\n{value},base\n{value},base\n"));
+        let text = repo.run(&["new", "environment", "--from-csv", "list.csv"]).code(1).stderr;
+        assert!(text.contains("is already in line 2") && !text.contains(value), "{text}");
+        // A list without a first line.
+        repo.write("list.csv", format!("acme,{value},base\n"));
+        let text = repo.run(&["new", "environment", "--from-csv", "list.csv"]).code(1).stderr;
+        assert!(text.contains("column 2: unknown column") && !text.contains("ter2"), "{text}");
+        assert!(!text.contains(value), "{text}");
+    }
 }
 
 #[test]

@@ -10,8 +10,9 @@ use serde_json::{Map, Value, json};
 use super::{COLUMNS, Column, ProfileRow};
 use crate::{
     config::suggest,
-    import::spreadsheet::{TableProblem, normalize},
-    model::{EnvironmentName, Function, InvalidName, ProfileName},
+    import::spreadsheet::{TableProblem, is_words, normalize},
+    model::{EnvironmentName, Function, InvalidName, ProfileName, secret_detection},
+    text::{printable, shortened},
 };
 
 /// Parses one row: its cells by column, and the problems found so far.
@@ -38,7 +39,8 @@ impl RowParser<'_> {
 
     fn report(&mut self, column: Column, message: String, remedy: impl Into<String>) {
         let usual = COLUMNS.iter().find(|(known, _)| *known == column).map_or("", |(_, words)| words[0]);
-        let name = self.cells.get(&column).map_or(usual, |(name, _)| name).to_owned();
+        let name = self.cells.get(&column).map_or(usual, |(name, _)| name);
+        let name = printable(&shortened(name, 60)).into_owned();
         self.problems.push(TableProblem { line: self.line, column: name, message, remedy: remedy.into() });
     }
 
@@ -46,15 +48,13 @@ impl RowParser<'_> {
         let text = self.text(Column::Name).unwrap_or_default();
         let name: Result<ProfileName, InvalidName> = text.parse();
         if let Err(rule) = &name {
-            let shown = text.escape_debug().to_string();
-            let message = if text.is_empty() {
-                "the profile has no name".to_owned()
-            } else {
-                format!("`{shown}` is not a profile's name")
-            };
+            let message =
+                if text.is_empty() { "the profile has no name" } else { "this is not a profile's name" }.to_owned();
             self.report(Column::Name, message, format!("{rule}."));
         }
-        name.ok()
+        let name = name.ok();
+        self.refuse_secret(Column::Name);
+        name
     }
 
     pub(super) fn parse_environment(&mut self) -> Option<EnvironmentName> {
@@ -63,11 +63,19 @@ impl RowParser<'_> {
         if name.is_none() {
             self.report(
                 Column::Environment,
-                format!("`{}` is not an environment's name", text.escape_debug()),
+                "this is not an environment's name".to_owned(),
                 "Name a folder under `environments/`.",
             );
         }
+        self.refuse_secret(Column::Environment);
         name
+    }
+
+    /// Reports a cell with a name that looks like a secret. Names are part of paths and messages.
+    fn refuse_secret(&mut self, column: Column) {
+        if let Some((_, message, _)) = self.text(column).as_deref().and_then(secret_detection::detect) {
+            self.report(column, message.to_owned(), "Correct the name and the order of the columns.");
+        }
     }
 
     /// Parses a cell as one of some words, and returns its meaning.
@@ -257,7 +265,12 @@ impl RowParser<'_> {
                         Some(meant) => format!("Did you mean `{meant}`?"),
                         None => "`mailwright functions` lists them.".to_owned(),
                     };
-                    self.report(Column::Functions, format!("unknown function `{}`", word.escape_debug()), remedy);
+                    let message = if is_words(word) {
+                        format!("unknown function `{word}`")
+                    } else {
+                        "one of these is not a function".to_owned()
+                    };
+                    self.report(Column::Functions, message, remedy);
                 }
             }
         }

@@ -28,6 +28,7 @@ impl Import {
         let rows = read_rows(list)?;
         let mut files: BTreeMap<PathBuf, String> = BTreeMap::new();
         let mut environments: BTreeSet<EnvironmentName> = BTreeSet::new();
+        let mut lines: BTreeMap<String, usize> = BTreeMap::new();
         for row in rows {
             let name = self.environment_of(&repository, &row)?;
             let path =
@@ -39,12 +40,20 @@ impl Import {
                 )
                 .remedy("Remove the line from the list, or rename the profile."));
             }
+            lines.insert(path.display().to_string(), row.line);
             files.insert(path, write::render_file(FileKind::Profile, &write::escape_variables(row.document)));
             environments.insert(name);
         }
-        let (report, missing) = crate::import::check_files(repository.root(), &environments, &files)
+        let (mut report, missing) = crate::import::check_files(repository.root(), &environments, &files)
             .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot check the files: {error}")))?;
         if report.has_errors() {
+            // A cell in the wrong column can be a secret, so no line of a file that was not written is shown.
+            for problem in &mut report.diagnostics {
+                if let Some(line) = lines.get(&problem.file) {
+                    problem.message = format!("line {line} of the list: {}", problem.message);
+                    problem.excerpt = None;
+                }
+            }
             context.printer.note(&report.human());
             return Err(CliError::coded(
                 Code::ImportNotVerified,

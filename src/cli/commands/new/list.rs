@@ -20,9 +20,9 @@ use crate::{
     import::{
         self,
         environments::{self, EnvironmentList, EnvironmentRow},
-        spreadsheet::TableProblem,
+        spreadsheet::{TableProblem, quote_name},
     },
-    model::{Code, EnvironmentName},
+    model::{Code, CompanyId, EnvironmentName},
     text::enumerate,
 };
 
@@ -91,6 +91,7 @@ impl NewEnvironment {
 
     /// Returns the file of one line, or an error with the part of the file that it concerns.
     fn prepare_row(&self, row: &EnvironmentRow, bases: &mut Bases) -> Result<NewFile, (&'static str, CliError)> {
+        check_cells(bases.repository, row)?;
         let name = check_name(bases.repository, &row.name).map_err(|error| ("", error))?;
         let values = self.values.with_row(row);
         let base = bases.find(values.from.as_deref()).map_err(|error| ("extends", error))?;
@@ -162,6 +163,35 @@ impl EnvironmentValues {
             description: row.description.clone().or_else(|| self.description.clone()),
         }
     }
+}
+
+/// Checks the cells of a line that name something. The errors for arguments quote what the user typed; these quote a cell only
+/// if it has the form of a name, because a cell in the wrong column can be a secret.
+fn check_cells(repository: &Repository, row: &EnvironmentRow) -> Result<(), (&'static str, CliError)> {
+    let invalid = |message: &str, rule: &str| CliError::coded(Code::InvalidName, message).remedy(format!("{rule}."));
+    if let Err(rule) = row.name.parse::<EnvironmentName>() {
+        return Err(("", invalid("this is not an environment's name", &rule.to_string())));
+    }
+    if quote_name(&row.name).is_none() {
+        return Err((
+            "",
+            invalid("this looks like a key or a password", "Correct the name and the order of the columns"),
+        ));
+    }
+    let known = repository.environments();
+    if let Some(base) = row.base.as_deref().filter(|base| known.iter().all(|known| known.as_str() != *base))
+        && quote_name(base).is_none()
+    {
+        return Err((
+            "extends",
+            CliError::coded(Code::LayerMissing, "this is not the name of a layer")
+                .remedy("Write the name of a folder below `environments`."),
+        ));
+    }
+    if row.companies.iter().any(|id| id.parse::<CompanyId>().is_err()) {
+        return Err(("companies", invalid("one of these is not a company id", CompanyId::RULE)));
+    }
+    Ok(())
 }
 
 /// A cache of bases.
