@@ -1,6 +1,10 @@
 //! Files that Git would add to a repository, because no `.gitignore` names them.
 
-use std::path::Path;
+use std::{
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+};
 
 use super::run::Git;
 
@@ -13,6 +17,18 @@ pub fn find_missing_ignore_line(path: &Path) -> Option<String> {
     let path = folder.join(name);
     let is_unignored = Git::new(top).is_unignored(&path);
     is_unignored.then(|| ignore_line(path.strip_prefix(top).ok()?, path.is_dir())).flatten()
+}
+
+/// Returns the files in folders of a work tree that Git has in its index or would add, relative to `root`. `paths` are names of
+/// files and folders below it. Returns none outside of a work tree, and if Git is not installed or refuses.
+pub fn list_committable(root: &Path, paths: &[PathBuf]) -> Option<Vec<PathBuf>> {
+    let git = Git::new(root);
+    git.check_work_tree().ok()?;
+    let mut command = git.command(&["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--"]);
+    command.args(paths);
+    let listed = git.run_command(command).ok()?;
+    let names = listed.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    Some(names.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect())
 }
 
 /// Returns the line of `.gitignore` that names exactly one path, relative to the folder of the file.

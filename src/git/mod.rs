@@ -26,7 +26,7 @@ mod work_tree;
 pub use changed_paths::ChangedPaths;
 pub use comparison::{ListedTree, TreeComparison, find_empty_submodule};
 pub use follow::{FollowStep, Follower};
-pub use ignored::{find_missing_ignore_line, ignore_line};
+pub use ignored::{find_missing_ignore_line, ignore_line, list_committable};
 pub use range::{Range, Side, is_null_revision};
 pub use run::Cancellation;
 pub use source::{WorkTreeProvenance, read_provenance};

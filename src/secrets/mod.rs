@@ -11,11 +11,13 @@
 //! * [`Purpose`], [`open_for()`]: the check of a secret's destination, and opening a secret in order to send it
 //! * [`Identities`][]: the keys of an operator
 //! * [`ServiceIdentity`][]: the key of the service
+//! * [`find_private_key()`]: private keys in the text of other files
 //!
 //! Plaintext lives in `secrecy`'s types and is wiped when dropped. Nothing here prints or writes a file.
 
 mod header;
 mod identities;
+mod private_key;
 mod recipients;
 mod seal;
 mod service;
@@ -23,6 +25,7 @@ mod service;
 pub use age::{Callbacks, NoCallbacks};
 pub use header::{Binding, Header, NotAge};
 pub use identities::{Identities, IdentityError};
+pub use private_key::{FoundKey, find_private_key};
 pub use recipients::{Recipients, RecipientsError, fingerprint, is_native_recipient};
 pub use seal::{
     OpenError, Purpose, Redirected, SealError, ValueId, describe_acceptance, open, open_for, rekey, seal, seal_for,

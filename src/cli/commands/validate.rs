@@ -1,7 +1,9 @@
 //! `mailwright validate`: checks the files, without a service.
 
 use crate::{
-    cli::{CliError, Context, ErrorFormat, Exit, Runnable, args::environments::SelectionArgs},
+    cli::{
+        CliError, Context, ErrorFormat, Exit, Runnable, args::environments::SelectionArgs, exposure::check_private_keys,
+    },
     config::Selection,
 };
 
@@ -14,7 +16,8 @@ use crate::{
     mailwright validate --format github              in a workflow: problems appear at their lines\n  \
     mailwright validate --format sarif > report.sarif\n\n\
     Needs no service and no key. Exit code 1 if there are errors; warnings do not\n\
-    fail.")]
+    fail. Without a selection, private keys are reported too, in files that Git has\n\
+    or would add.")]
 pub(crate) struct Validate {
     /// Environments: names, or patterns such as 'prod-*' [default: all]
     #[arg(value_name = "ENV")]
@@ -54,6 +57,8 @@ impl Runnable for Validate {
         };
         if self.environments.is_empty() && !self.selection.has_filter() {
             report = report.merge(repository.check_rollouts());
+            let keys = check_private_keys(repository.root(), &report);
+            report = report.merge(keys);
         }
         match self.format {
             ReportFormat::Human if self.selection.summary => context.printer.out(&report.summary()),

@@ -4,6 +4,7 @@ mod blame;
 mod diff;
 mod hostile;
 mod policy;
+mod private_keys;
 mod provenance;
 mod since;
 
