@@ -296,6 +296,22 @@ fn a_data_folder_inside_the_repository_is_ignored_however_it_is_named() {
 }
 
 #[test]
+fn a_side_that_cannot_open_the_secrets_is_warned_of() {
+    for (options, warning) in [
+        (
+            &["--data", "data"][..],
+            "warning: only the service can open the secrets, so no operator can edit or move them",
+        ),
+        (&["--keygen"], "warning: the service cannot open the secrets until its recipient is added"),
+        (&["--data", "data", "--keygen"], ""),
+    ] {
+        let said = run(&empty_folder(), &with(SMTP, options)).code(0).stderr;
+        assert!(said.contains(warning), "{options:?}: {said}");
+        assert_eq!(said.matches("warning").count(), usize::from(!warning.is_empty()), "{options:?}: {said}");
+    }
+}
+
+#[test]
 fn a_secret_that_git_would_add_is_warned_of() {
     let mut repo = TestRepository::small();
     repo.serve();

@@ -27,3 +27,4 @@ mod render;
 mod secrets;
 mod selection;
 mod terminal;
+mod warnings;

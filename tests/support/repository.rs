@@ -235,6 +235,11 @@ impl TestRepository {
         &self.service.as_ref().unwrap().token
     }
 
+    /// Returns what the service wrote to standard error so far.
+    pub(crate) fn service_log(&self) -> String {
+        self.service.as_ref().unwrap().log.lock().unwrap().clone()
+    }
+
     /// The program, ready to run in this repository against this service.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
