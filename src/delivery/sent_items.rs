@@ -44,7 +44,8 @@ pub(super) async fn search_sent_items(
         return unclear(format!("`{}` has no Sent Items", profile.name));
     };
     let read_failure = |error: StoreError| Failure::new("sent-items", error.to_string(), Class::Transient);
-    let history = recorder.store().attempts(message.id).await.map_err(read_failure)?;
+    let found = recorder.store().message_with_attempts(message.id).await.map_err(read_failure)?;
+    let history = found.map(|(_, history)| history).unwrap_or_default();
     if let Some(other) = attempt_elsewhere(&history, profile, &host) {
         return unclear(format!(
             "attempt {other} was made by another route, which does not leave mail in Sent Items of `{}`",

@@ -29,8 +29,9 @@ use crate::{
 impl Service {
     /// Returns a message that the caller may see, with its attempts.
     pub(super) async fn message_detail(&self, caller: &Caller, id: Uuid) -> Result<MessageDetail, HttpProblem> {
-        let message = self.visible_message(caller, id).await?;
-        let history = self.store.attempts(id).await?;
+        let found = self.store.message_with_attempts(id).await?;
+        let (message, history) =
+            found.filter(|(message, _)| is_visible(caller, message)).ok_or_else(|| self.message_not_found())?;
         let mut waiting = (message.status == Status::Queued).then(|| self.delivery.why_waiting(&message));
         // The reply to a whole profile may be to another sender's message, and quote its recipient. Of a scheduled message, it
         // is the reply to its own last attempt.
@@ -44,8 +45,11 @@ impl Service {
     /// Returns a message that the caller may see. A sender sees the messages of its own token.
     pub(super) async fn visible_message(&self, caller: &Caller, id: Uuid) -> Result<Message, HttpProblem> {
         let message = self.store.message(id).await?;
-        let is_visible = |message: &Message| caller.may_see(&message.owner, &message.company, message.function);
-        message.filter(is_visible).ok_or_else(|| message_not_found(self.store.environment()))
+        message.filter(|message| is_visible(caller, message)).ok_or_else(|| self.message_not_found())
+    }
+
+    fn message_not_found(&self) -> HttpProblem {
+        message_not_found(self.store.environment())
     }
 
     /// Retries, cancels or replays a message that is not being sent.
@@ -149,6 +153,11 @@ impl Service {
         self.store.record(event).await?;
         Ok(())
     }
+}
+
+/// Returns true if the caller may see a message. A sender sees the messages of its own token.
+fn is_visible(caller: &Caller, message: &Message) -> bool {
+    caller.may_see(&message.owner, &message.company, message.function)
 }
 
 fn message_not_found(environment: &EnvironmentName) -> HttpProblem {

@@ -316,8 +316,8 @@ pub trait Messages: Send + Sync {
     /// Returns a message.
     async fn message(&self, id: Uuid) -> Result<Option<Message>, StoreError>;
 
-    /// Returns the attempts of a message, the first one first.
-    async fn attempts(&self, id: Uuid) -> Result<Vec<Attempt>, StoreError>;
+    /// Returns a message with its attempts, the first one first, as they were at one moment.
+    async fn message_with_attempts(&self, id: Uuid) -> Result<Option<(Message, Vec<Attempt>)>, StoreError>;
 
     /// Returns the contents of a message.
     async fn content(&self, id: Uuid) -> Result<Option<Vec<u8>>, StoreError>;

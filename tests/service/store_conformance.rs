@@ -6,8 +6,9 @@ use crate::support::generated;
 use jiff::Timestamp;
 use mailwright::{
     model::{
-        AuditEntry, AuditOutcome, ChangeKind, ChangeRecord, ChangeSummary, Destination, Digest, Encryption, Generation,
-        Lane, ProfileName, ProfileState, Provenance, SecretRecord, Settings, State, Status, StoredProfile,
+        Attempt, AuditEntry, AuditOutcome, ChangeKind, ChangeRecord, ChangeSummary, Destination, Digest, Encryption,
+        Generation, Lane, ProfileName, ProfileState, Provenance, SecretRecord, Settings, State, Status, StoredProfile,
+        message::Class,
         rotation::{Rotation, Standing},
         token::{Role, Token},
     },
@@ -473,6 +474,60 @@ async fn sqlite_delivers() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.sqlite");
     delivers(|| Box::new(SqliteStore::open(&path, &generated::environment()).unwrap())).await;
+}
+
+/// A message and its attempts are read as they were at one moment, while others write.
+async fn reads_a_message_with_its_attempts(store: Arc<dyn Store>) {
+    const ATTEMPTS: u32 = 400;
+    let owner = store.acquire_delivery(Uuid::from_u128(1)).await.unwrap();
+    assert!(store.message_with_attempts(Uuid::from_u128(1)).await.unwrap().is_none());
+    accept(&*store, message(1, "a@example.org")).await;
+    let claimed = store.claim(&lane(), at(100), 1).await.unwrap().messages.remove(0).message;
+    let id = claimed.id;
+    assert_eq!(store.message_with_attempts(id).await.unwrap(), Some((claimed.clone(), Vec::new())));
+    let writer = Arc::clone(&store);
+    let written = tokio::spawn(async move {
+        let mut message = claimed;
+        for number in 1..=ATTEMPTS {
+            message.status = Status::Sending;
+            let begin = Begun { message: message.clone(), mailbox: "mailbox".to_owned(), recipients: 1, at: at(100) };
+            writer.begin(owner, begin).await.unwrap();
+            message.status = Status::Queued;
+            message.attempts = number;
+            let attempt = Attempt {
+                number,
+                at: at(100),
+                milliseconds: 1,
+                profile: "relay".parse().unwrap(),
+                generation: 1,
+                server: "server".to_owned(),
+                phase: "dot".to_owned(),
+                reply: "451".to_owned(),
+                class: Class::Transient,
+                next_attempt_at: None,
+            };
+            let settled = Settled { message: message.clone(), attempt: Some(attempt), events: Vec::new() };
+            writer.settle(owner, settled).await.unwrap();
+        }
+    });
+    loop {
+        let is_over = written.is_finished();
+        let (message, history) = store.message_with_attempts(id).await.unwrap().unwrap();
+        let numbers: Vec<u32> = history.iter().map(|attempt| attempt.number).collect();
+        assert_eq!(numbers, (1..=message.attempts).collect::<Vec<_>>(), "{:?}", message.status);
+        if is_over {
+            assert_eq!(message.attempts, ATTEMPTS);
+            break;
+        }
+    }
+    written.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite_reads_a_message_with_its_attempts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    reads_a_message_with_its_attempts(Arc::new(SqliteStore::open(&path, &generated::environment()).unwrap())).await;
 }
 
 /// One process at a time delivers. `open` opens the same store each time it is called.

@@ -79,14 +79,12 @@ impl Messages for SqliteStore {
         self.read(move |connection| Ok(find(connection, &id.to_string())?.map(|(_, message)| message))).await
     }
 
-    async fn attempts(&self, id: Uuid) -> Result<Vec<Attempt>, StoreError> {
+    async fn message_with_attempts(&self, id: Uuid) -> Result<Option<(Message, Vec<Attempt>)>, StoreError> {
         self.read(move |connection| {
-            records(
-                connection,
-                "SELECT a.record FROM attempt AS a JOIN message AS m ON m.number = a.message
-                     WHERE m.id = ?1 ORDER BY a.number",
-                [id.to_string()],
-            )
+            let Some((number, message)) = find(connection, &id.to_string())? else { return Ok(None) };
+            let attempts =
+                records(connection, "SELECT record FROM attempt WHERE message = ?1 ORDER BY number", [number])?;
+            Ok(Some((message, attempts)))
         })
         .await
     }
