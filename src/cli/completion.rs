@@ -1,15 +1,18 @@
-//! Completion of the command line by the program itself: environments, profiles, secrets, rollouts, functions and codes.
+//! Completion of the command line by the program itself: environments, profiles, secrets, rollouts, functions, codes and files.
 //!
 //! A shell calls the program with `COMPLETE` set; `mailwright completions SHELL` prints the shell's part. Candidates come
 //! from names of files in the repository and from the program. No file is opened and no service is called.
 
 use std::{
     collections::BTreeSet,
+    ffi::OsStr,
     path::{Path, PathBuf},
 };
 
-use clap::{Arg, Command};
-use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
+use clap::{Arg, Command, ValueHint};
+use clap_complete::engine::{
+    ArgValueCandidates, ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter as _,
+};
 
 use super::help;
 use crate::model::{Code, Function, finding_id::FindingId};
@@ -43,9 +46,20 @@ fn complete_argument(argument: Arg, noun: &str) -> Arg {
         ("rollout", "name") => rollouts,
         (_, "function" | "functions") => functions,
         ("explain", "code") => codes,
+        _ if is_path(argument.get_value_hint()) => return argument.add(ArgValueCompleter::new(files)),
         _ => return argument,
     };
     argument.add(ArgValueCandidates::new(candidates))
+}
+
+fn is_path(hint: ValueHint) -> bool {
+    matches!(hint, ValueHint::AnyPath | ValueHint::FilePath | ValueHint::DirPath | ValueHint::ExecutablePath)
+}
+
+/// Returns the paths of files that begin with a word. A name that a shell would interpret is not offered, and has to be typed.
+fn files(current: &OsStr) -> Vec<CompletionCandidate> {
+    let all = PathCompleter::any().complete(current).into_iter();
+    all.filter(|candidate| candidate.get_value().to_str().is_some_and(is_safe_path)).collect()
 }
 
 fn environments() -> Vec<CompletionCandidate> {
@@ -106,6 +120,12 @@ fn stems(folder: &Path, ending: &str) -> Vec<String> {
 fn is_safe_name(name: &str) -> bool {
     let is_safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/');
     !name.starts_with('-') && name.chars().all(is_safe)
+}
+
+/// Returns true for a path that no shell interprets. The tilde of a home folder is the user's own.
+fn is_safe_path(path: &str) -> bool {
+    let is_safe = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | '+');
+    !path.starts_with('-') && path.strip_prefix("~/").unwrap_or(path).chars().all(is_safe)
 }
 
 fn name(path: &Path) -> Option<String> {

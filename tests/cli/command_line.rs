@@ -181,6 +181,50 @@ fn completions_offer_no_name_that_a_shell_interprets() {
 }
 
 #[test]
+fn completions_offer_no_file_that_a_shell_interprets() {
+    let repo = TestRepository::examples();
+    let hostile = [
+        "$(touch x).csv",
+        "`id`.csv",
+        "a b.csv",
+        "a;b.csv",
+        "a'b.csv",
+        "a\"b.csv",
+        "a\nb.csv",
+        "~root.csv",
+        "*.csv",
+        "-x.csv",
+        "\u{1b}[2J.csv",
+        "\u{202e}.csv",
+        "a\u{b}b.csv",
+        "a\tb.csv",
+        "a:b.csv",
+        "a&b.csv",
+        "a|b.csv",
+        "#a.csv",
+        "!a.csv",
+        "%a.csv",
+    ];
+    for name in hostile {
+        repo.write(name, "name\n");
+        repo.write(&format!("$(touch y)/{name}"), "name\n");
+    }
+    repo.write("list-1.csv", "name\n");
+    repo.write("lists/größe.csv", "name\n");
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        for (word, expected) in [("", "list-1.csv"), ("lists/", "lists/größe.csv"), ("list-1", "list-1.csv")] {
+            let words = ["new", "environment", "--from-csv", word];
+            let mut command = repo.command(&[&["--", "mailwright"], &words[..]].concat());
+            command.env("COMPLETE", shell).env("_CLAP_COMPLETE_INDEX", words.len().to_string()).env("_CLAP_IFS", "\n");
+            let text = run_command(command).code(0).stdout;
+            let is_plain = |line: &str| line.chars().all(|c| c.is_alphanumeric() || "._-/".contains(c));
+            assert!(text.lines().all(|line| is_plain(line) && !line.starts_with('-')), "{shell}, {word}: {text}");
+            assert!(text.lines().any(|line| line == expected), "{shell}, {word}: {text}");
+        }
+    }
+}
+
+#[test]
 fn completions_know_the_names_in_the_repository() {
     let repo = TestRepository::examples();
     let complete = |words: &[&str]| {
