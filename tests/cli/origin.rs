@@ -221,6 +221,25 @@ fn text_of_a_service_cannot_control_the_terminal() {
 }
 
 #[test]
+fn a_service_that_never_ends_a_list_is_left() {
+    let mut repo = TestRepository::small();
+    repo.serve();
+    let audit = repo.http("GET", "/v1/audit?limit=100", &[], b"").body;
+    for (body, arguments) in [
+        (r#"{"messages":[],"nextBefore":5}"#, &["outbox", "cancel", "dev", "--status", "queued", "--yes"][..]),
+        (audit.as_str(), &["audit", "list", "dev"]),
+    ] {
+        let head =
+            "HTTP/1.1 200 OK\r\nMailwright-API-Version: 1\r\nContent-Type: application/json\r\nConnection: close\r\n";
+        let service = Recorder::answering(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()));
+        let mut command = repo.command(arguments);
+        command.env("MAILWRIGHT_SERVICE", service.address());
+        let output = run_command(command).code(1);
+        assert!(output.stderr.contains("MW0208") && output.stderr.contains("again"), "{}", output.stderr);
+    }
+}
+
+#[test]
 fn a_plan_says_that_the_files_name_another_service() {
     let mut repo = TestRepository::small();
     repo.serve();

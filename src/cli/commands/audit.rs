@@ -180,6 +180,11 @@ fn list(context: &Context, environment: &Environment, after: u64, service: &Serv
     loop {
         let page = runtime.block_on(source.page(after))?;
         let Some(last) = page.last() else { break };
+        // A service that lists the same entries again would fill the memory.
+        if last.sequence <= after {
+            return Err(CliError::coded(Code::IncompleteAnswer, "the service lists the same audit entries again")
+                .remedy("Check the version and the address of the service."));
+        }
         after = last.sequence;
         all.extend(page);
     }

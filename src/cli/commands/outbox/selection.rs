@@ -8,6 +8,9 @@ use crate::{
     model::{Code, Message, Status},
 };
 
+/// The maximum number of messages that one command changes.
+const SELECTED: usize = 500_000;
+
 /// The messages that an action is for.
 #[derive(Debug, clap::Args)]
 pub(super) struct MessageSelection {
@@ -58,10 +61,20 @@ impl MessageSelection {
             query.extend(before.map(|before: u64| ("before", before.to_string())));
             let page = client.messages(&query).await?;
             messages.extend(page.messages);
-            before = page.next_before;
-            if before.is_none() {
-                return Ok(messages);
+            let Some(next) = page.next_before else { return Ok(messages) };
+            // A service that never ends its answer would fill the memory.
+            if before.is_some_and(|before| next >= before) {
+                return Err(CliError::coded(Code::IncompleteAnswer, "the service lists the same messages again")
+                    .remedy("Check the version and the address of the service."));
             }
+            if messages.len() > SELECTED {
+                return Err(CliError::coded(
+                    Code::Usage,
+                    format!("more than {SELECTED} messages are selected; nothing was changed"),
+                )
+                .remedy("Select fewer with `--company` or `--function`."));
+            }
+            before = Some(next);
         }
     }
 }
