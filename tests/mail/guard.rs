@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::{
     mail_service::{MailService, QUICK, environment},
     sink::{Action, Sink},
+    support::own::{own_sender, sending_from},
 };
 
 #[test]
@@ -80,11 +81,12 @@ fn a_tag_that_is_not_ascii_stays_separated_from_the_subject() {
 #[test]
 fn a_refusal_of_the_rewritten_address_counts_for_every_recipient() {
     let sink = Sink::start();
-    let service =
-        MailService::new(sink.port, &format!("{QUICK}  recipients: {{ rewriteTo: 550=tests@example.com }}\n"), "");
+    let sender = own_sender();
+    let delivery = format!("{QUICK}  recipients: {{ rewriteTo: 550=tests@example.com }}\n");
+    let service = MailService::new(sink.port, &delivery, &sending_from(&sender));
     let id = service.send(json!({ "to": ["customer@example.org"], "cc": ["other@example.org"] }));
     let message = service.wait(&id, "failed");
     let recipients = message["recipients"].as_array().unwrap();
     assert!(recipients.len() == 2 && recipients.iter().all(|one| one["status"] == "failed"), "{message:#}");
-    assert!(sink.received().is_empty());
+    assert!(sink.received_from(&sender).is_empty());
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::{
     mail_service::{MailService, QUICK, count},
     sink::{Action, Sink},
+    support::own::{own_sender, sending_from},
 };
 
 #[test]
@@ -54,7 +55,8 @@ fn a_hold_ends_by_itself() {
 #[test]
 fn queued_messages_can_be_cancelled() {
     let sink = Sink::start();
-    let service = MailService::new(sink.port, QUICK, "");
+    let sender = own_sender();
+    let service = MailService::new(sink.port, QUICK, &sending_from(&sender));
     service.repo.run(&["outbox", "hold", "dev", "--profile", "relay", "--reason", "a moment"]).code(0);
     let id = service.send(json!({}));
     let shown = service.repo.run(&["outbox", "show", "dev", &id]).code(0).stdout;
@@ -66,7 +68,7 @@ fn queued_messages_can_be_cancelled() {
     let holds = service.repo.run(&["outbox", "holds", "dev", "--format", "json"]).code(0).json();
     service.repo.run(&["outbox", "release", "dev", holds["holds"][0]["id"].as_str().unwrap()]).code(0);
     std::thread::sleep(Duration::from_millis(500));
-    assert!(sink.received().is_empty(), "what was called back never leaves");
+    assert!(sink.received_from(&sender).is_empty(), "what was called back never leaves");
 }
 
 /// A service with forty messages, of which two at a time are under way.

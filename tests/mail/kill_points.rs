@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::{
     mail_service::{MailService, QUICK},
     sink::{Action, Sink},
+    support::own::{own_sender, sending_from},
 };
 
 const HOLDS: &str = "  functions: { default: { unknown: hold } }\n";
@@ -86,7 +87,8 @@ fn killed_after_the_dot_and_before_the_final_reply() {
 fn killed_after_a_message_was_marked_and_before_the_dot() {
     let sink = Sink::start();
     sink.stall_after(Some(20_000));
-    let mut service = MailService::new(sink.port, &format!("{QUICK}{HOLDS}"), "");
+    let sender = own_sender();
+    let mut service = MailService::new(sink.port, &format!("{QUICK}{HOLDS}"), &sending_from(&sender));
     // More than fits between the two: the service is still writing when the server reads no more.
     let id = service.send(json!({ "text": "0123456789 ".repeat(1_200_000) }));
     sink.wait_for("stalled", 1);
@@ -98,10 +100,10 @@ fn killed_after_a_message_was_marked_and_before_the_dot() {
     let message = service.wait(&id, "unknown");
     assert_eq!((&message["attempts"], message["history"].as_array().unwrap().len()), (&json!(1), 1));
     assert_eq!(message["history"][0]["class"], "unknown", "the attempt is in the history: {message:#}");
-    assert!(sink.received().is_empty());
+    assert!(sink.received_from(&sender).is_empty());
     assert_eq!(service.act(&id, "replay").status, 200);
     assert_eq!(service.wait(&id, "delivered")["attempts"], 2);
-    assert_eq!(sink.received().len(), 1);
+    assert_eq!(sink.received_from(&sender).len(), 1);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::{
     mail_service::{MailService, QUICK, count, scale},
     sink::{Action, Sink},
+    support::own::own_sender,
 };
 
 fn start_service(sink: &Sink, delivery: &str) -> MailService {
@@ -122,10 +123,13 @@ fn a_new_password_is_tried_at_once() {
 fn nothing_is_sent_without_the_login_that_the_profile_states() {
     let sink = Sink::start();
     let service = start_service(&sink, QUICK);
+    let (path, sender) = ("environments/dev/profiles/relay.yaml", own_sender());
+    service.repo.write(path, service.repo.read(path).replace("erp@example.com", &sender));
+    service.apply();
     service.send(json!({}));
     let outbox = service.wait_outbox("the suspended profile", |outbox| outbox["suspended"][0]["profile"] == "relay");
     assert!(outbox["suspended"][0]["reason"].as_str().unwrap().contains("does not offer AUTH"), "{outbox:#}");
-    assert!(sink.received().is_empty());
+    assert!(sink.received_from(&sender).is_empty());
 }
 
 #[test]

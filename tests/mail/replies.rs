@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::{
     mail_service::{MailService, PostfixSink, QUICK},
     sink::{Action, Sink},
+    support::own::{own_sender, sending_from},
 };
 
 #[test]
@@ -37,12 +38,13 @@ fn permanent_replies_are_not_retried_and_can_be_replayed() {
     for verb in verbs {
         let sink = Sink::start();
         sink.on(verb, Action::ReplyTimes(1, "550 5.1.1 no such user"));
-        let service = MailService::new(sink.port, QUICK, "");
+        let sender = own_sender();
+        let service = MailService::new(sink.port, QUICK, &sending_from(&sender));
         let id = service.send(json!({}));
         let message = service.wait(&id, "failed");
         assert_eq!(message["attempts"], 1, "{verb}");
         assert!(message["recipients"][0]["reply"].as_str().unwrap().contains("no such user"), "{message:#}");
-        assert!(sink.received().is_empty(), "{verb}");
+        assert!(sink.received_from(&sender).is_empty(), "{verb}");
         // It is kept, and can be sent again once the cause is fixed.
         assert_eq!(service.act(&id, "replay").status, 200);
         let message = service.wait(&id, "delivered");

@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::{
     mail_service::{DEADLINES, MailService, QUICK, count, environment, relay},
     sink::{Action, Sink},
+    support::own::{own_sender, sending_from},
 };
 
 fn first_attempt(service: &MailService, id: &str) -> serde_json::Value {
@@ -45,14 +46,15 @@ fn three_digits_decide_in_any_encoding_and_form() {
 fn an_early_reply_is_not_taken_as_the_reply_to_the_contents() {
     let sink = Sink::start();
     sink.on("data", Action::Bytes(b"354 go ahead\r\n250 2.0.0 taken already\r\n"));
-    let service = MailService::new(sink.port, QUICK, "");
+    let sender = own_sender();
+    let service = MailService::new(sink.port, QUICK, &sending_from(&sender));
     let id = service.send(json!({}));
     let message = first_attempt(&service, &id);
     assert_eq!(message["history"][0]["class"], "transient", "{message:#}");
-    assert!(sink.received().is_empty());
+    assert!(sink.received_from(&sender).is_empty());
     sink.on("data", Action::Usual);
     service.wait(&id, "delivered");
-    assert_eq!(sink.received().len(), 1);
+    assert_eq!(sink.received_from(&sender).len(), 1);
 }
 
 #[test]

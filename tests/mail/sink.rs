@@ -186,6 +186,11 @@ impl Sink {
         self.with(|state| state.received.clone())
     }
 
+    /// Returns the mail of one sender: a service of another test may reach this port too.
+    pub(crate) fn received_from(&self, sender: &str) -> Vec<ReceivedMail> {
+        self.received().into_iter().filter(|mail| mail.from == sender).collect()
+    }
+
     pub(crate) fn connections(&self) -> usize {
         self.with(|state| state.connections)
     }

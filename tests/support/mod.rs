@@ -6,6 +6,7 @@ pub(crate) mod forge;
 pub(crate) mod generated;
 pub(crate) mod host_process;
 pub(crate) mod issuer;
+pub(crate) mod own;
 #[cfg(target_os = "linux")]
 pub(crate) mod postfix;
 pub(crate) mod recorder;

@@ -2,14 +2,16 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use super::own::own_loopback;
+
 /// A server that answers everything in the same way, and keeps what it was sent.
 pub(crate) struct Recorder {
-    pub(crate) port: u16,
+    address: SocketAddr,
     seen: Arc<Mutex<Vec<String>>>,
 }
 
@@ -21,8 +23,8 @@ impl Recorder {
 
     /// Starts a server with this response.
     pub(crate) fn answering(answer: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let listener = TcpListener::bind((own_loopback(), 0)).unwrap();
+        let address = listener.local_addr().unwrap();
         let seen: Arc<Mutex<Vec<String>>> = Arc::default();
         let kept = Arc::clone(&seen);
         std::thread::spawn(move || {
@@ -43,11 +45,11 @@ impl Recorder {
                 });
             }
         });
-        Self { port, seen }
+        Self { address, seen }
     }
 
     pub(crate) fn address(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}", self.address)
     }
 
     /// Returns everything that it was sent so far.

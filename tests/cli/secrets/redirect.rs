@@ -7,10 +7,10 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::TcpListener,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
 };
 
-use crate::support::{generated, repository::TestRepository};
+use crate::support::{generated, own::own_sender, repository::TestRepository};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use mailwright::{
     model::{
@@ -44,8 +44,8 @@ fn environment(repo: &TestRepository, name: &str) {
     }
 }
 
-/// The sender of these tests alone: a service of another test may try again to reach a port that is now theirs.
-const SENDER: &str = "redirect@example.com";
+/// The sender of a test alone.
+static SENDER: LazyLock<String> = LazyLock::new(own_sender);
 
 fn relay(repo: &TestRepository, name: &str, place: &str, secret: &str) {
     relay_of(repo, "dev", name, place, secret);
@@ -57,7 +57,8 @@ fn relay_of(repo: &TestRepository, environment: &str, name: &str, place: &str, s
         &format!("environments/{environment}/profiles/{name}.yaml"),
         format!(
             "provider: {{ smtp: {{ {place}, username: mailer, password: {{ secret: {secret} }} }} }}\n\
-             from: {{ address: {SENDER} }}\nfunctions: [{function}]\nappliesTo: system-wide\n"
+             from: {{ address: {} }}\nfunctions: [{function}]\nappliesTo: system-wide\n",
+            *SENDER
         ),
     );
 }
@@ -470,6 +471,70 @@ fn a_check_from_this_machine_sends_a_secret_only_where_it_is_known_to_belong() {
     }
 }
 
+/// Each change of the files alone, for a file that names its destination and for one whose destination the service knows.
+#[test]
+fn no_change_of_the_files_redirects_a_check_from_this_machine() {
+    let login = BASE64_STANDARD.encode(format!("\0mailer\0{PASSWORD}"));
+    for way in ["v2", "v1"] {
+        let ((port, heard), (other_port, other_heard)) = (listener(), listener());
+        let mut repo = create_repo();
+        let place = |host: &str, port: u16| format!("host: {host}, port: {port}, encryption: none");
+        let here = place("localhost", port);
+        relay(&repo, "relay", &here, "relay/password");
+        sealed(&repo, way);
+        repo.serve();
+        apply(&repo);
+        let was_sent = |environment: &str, profile: &str| {
+            let verify =
+                ["verify", environment, profile, "--local", "-i", "secrets/dev/demo-identity.txt", "--format", "json"];
+            let output = repo.run(&verify);
+            let (first, other) =
+                (std::mem::take(&mut *heard.lock().unwrap()), std::mem::take(&mut *other_heard.lock().unwrap()));
+            (first.contains(&login) || other.contains(&login), format!("{}{}", output.stdout, output.stderr))
+        };
+        let check = |environment: &str, profile: &str, what: &str, expected: bool| {
+            let (sent, report) = was_sent(environment, profile);
+            assert_eq!(sent, expected, "{way}, {what}: {report}");
+        };
+        check("dev", "relay", "as it was applied", true);
+        for (what, host, port, expected) in [
+            ("another host", "127.0.0.2", port, false),
+            ("a subdomain", "relay.localhost", port, false),
+            ("another host with a dot", "127.0.0.2.", port, false),
+            ("a full-width letter", "ｌocalhost", port, false),
+            ("another port", "localhost", other_port, true),
+            ("capitals", "LocalHost", port, true),
+        ] {
+            relay(&repo, "relay", &place(&format!("\"{host}\""), port), "relay/password");
+            check("dev", "relay", what, expected);
+        }
+        relay(&repo, "relay", &here, "relay/password");
+        // A new profile with the same secret, and one with a link to it, send it nowhere else.
+        relay(&repo, "extra", &place("127.0.0.2", port), "relay/password");
+        check("dev", "extra", "a new profile", false);
+        fs::create_dir_all(repo.path("secrets/dev/extra")).unwrap();
+        std::os::unix::fs::symlink("../relay/password.age", repo.path("secrets/dev/extra/password.age")).unwrap();
+        relay(&repo, "extra", &place("127.0.0.2", port), "extra/password");
+        check("dev", "extra", "a link", false);
+        relay(&repo, "extra", &here, "relay/password");
+        check("dev", "extra", "a profile of another name", true);
+        // Another environment, with the same file.
+        environment(&repo, "other");
+        fs::create_dir_all(repo.path("secrets/other/relay")).unwrap();
+        fs::copy(repo.path(FILE), repo.path("secrets/other/relay/password.age")).unwrap();
+        relay_of(&repo, "other", "relay", &here, "relay/password");
+        check("other", "relay", "another environment", false);
+    }
+    // What was sealed for an encrypted connection is not sent in clear.
+    let (port, heard) = listener();
+    let repo = create_repo();
+    relay(&repo, "relay", &format!("host: localhost, port: {port}, encryption: starttls"), "relay/password");
+    sealed(&repo, "v2");
+    relay(&repo, "relay", &format!("host: localhost, port: {port}, encryption: none"), "relay/password");
+    repo.run(&["verify", "dev", "--local", "-i", "secrets/dev/demo-identity.txt"]);
+    assert!(!heard.lock().unwrap().contains(&login));
+}
+
 /// The store is not trusted either: the file itself says where it may go.
 #[tokio::test(flavor = "multi_thread")]
 async fn delivery_compares_before_it_sends() {
@@ -509,7 +574,7 @@ async fn delivery_compares_before_it_sends() {
         let outbox = repo.http("GET", "/v1/outbox", &[], b"").body;
         if outbox.contains("would travel to 127.9.9.9") {
             let commands = heard.lock().unwrap().clone();
-            assert!(!commands.contains("AUTH") && !commands.contains(&format!("MAIL FROM:<{SENDER}")), "{commands}");
+            assert!(!commands.contains("AUTH") && !commands.contains(&format!("MAIL FROM:<{}", *SENDER)), "{commands}");
             return;
         }
         std::thread::sleep(std::time::Duration::from_millis(50));

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::support::{
     fleet::Fleet,
+    own::own_loopback,
     repository::{CommandOutput, PROGRAM, SMALL_PROFILE, run_command},
 };
 
@@ -229,7 +230,7 @@ pub(crate) struct WebhookReceiver {
 
 impl WebhookReceiver {
     pub(crate) fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind((own_loopback(), 0)).unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let receiver = Self { url, heard: Arc::default(), answer: Arc::new(Mutex::new("204 No Content")) };
         let kept = receiver.clone();
