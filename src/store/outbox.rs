@@ -293,6 +293,10 @@ pub fn message_id_prefix(text: &str) -> Option<String> {
     Some(prefix)
 }
 
+/// The number of recipients after which a search ends. Each recipient has a reply, so that the number of messages alone does not
+/// bound the memory of an answer.
+pub const PAGE_RECIPIENTS: usize = 10_000;
+
 /// Accepted messages with their attempts and contents.
 #[async_trait]
 pub trait Messages: Send + Sync {
@@ -322,7 +326,8 @@ pub trait Messages: Send + Sync {
     /// Returns the contents of a message.
     async fn content(&self, id: Uuid) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Returns messages, newest first, with their place in the order of acceptance.
+    /// Returns messages, newest first, with their place in the order of acceptance: at most `limit`, and none after
+    /// [`PAGE_RECIPIENTS`] is reached.
     async fn search(&self, search: Search, limit: u32) -> Result<Vec<(u64, Message)>, StoreError>;
 
     /// Returns the number of messages of each status.

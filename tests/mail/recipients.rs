@@ -133,3 +133,31 @@ fn a_temporary_refusal_keeps_permanently_refused_recipients() {
     assert_eq!(asked, 1, "it is not asked again");
     assert_eq!(message["attempts"], 3);
 }
+
+#[test]
+fn a_page_of_messages_ends_after_many_recipients() {
+    let sink = Sink::start();
+    let service = MailService::new(sink.port, QUICK, "");
+    service.repo.run(&["outbox", "hold", "dev", "--company", "EDU1", "--reason", "test"]).code(0);
+    let ids: Vec<String> = (0..25)
+        .map(|number| {
+            let to: Vec<String> = (0..500).map(|index| format!("c{index}-{number}@example.org")).collect();
+            service.send(json!({ "to": to }))
+        })
+        .collect();
+    let page = |before: &str| service.repo.http("GET", &format!("/v1/messages?limit=500{before}"), &[], b"").json();
+    let first = page("");
+    let listed = |page: &serde_json::Value| -> Vec<String> {
+        let messages = page["messages"].as_array().unwrap().iter();
+        messages.map(|message| message["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(listed(&first).len(), 20, "10,000 recipients");
+    let second = page(&format!("&before={}", first["nextBefore"]));
+    assert_eq!(second["nextBefore"], json!(null));
+    let mut all = [listed(&first), listed(&second)].concat();
+    all.reverse();
+    assert_eq!(all, ids);
+    // A command that needs all of them follows the pages.
+    service.repo.run(&["outbox", "cancel", "dev", "--status", "queued", "--yes"]).code(0);
+    assert_eq!(service.outbox()["messages"]["cancelled"], json!(25));
+}

@@ -34,7 +34,7 @@ use crate::{
         },
         submissions::{Addressing, SubmissionBody, SubmissionReceipt, idempotency_key, malformed},
     },
-    store::outbox::{Search, message_id_prefix},
+    store::outbox::{PAGE_RECIPIENTS, Search, message_id_prefix},
 };
 
 /// Maximum number of messages per page.
@@ -226,7 +226,7 @@ pub(super) struct SearchParameters {
     until: Option<Timestamp>,
     /// Return older messages: `nextBefore` of the previous page.
     before: Option<u64>,
-    /// Maximum number of messages, at most 500.
+    /// Maximum number of messages, at most 500. A page with many recipients has fewer.
     #[param(default = 50)]
     limit: Option<u32>,
 }
@@ -274,7 +274,8 @@ pub(super) async fn search_messages(
     };
     let store = Arc::clone(&service.store);
     let found = service.search(&caller, async move { store.search(search, limit).await }).await?;
-    let is_full = found.len() == limit as usize;
+    let recipients: usize = found.iter().map(|(_, message)| message.recipients.len()).sum();
+    let is_full = found.len() == limit as usize || recipients >= PAGE_RECIPIENTS;
     let next_before = found.last().map(|(number, _)| *number).filter(|_| is_full);
     let visible = |message: &Message| caller.may_see(&message.owner, &message.company, message.function);
     let messages = found.into_iter().map(|(_, message)| message).filter(visible).collect();

@@ -20,7 +20,10 @@ use crate::{
     },
     store::{
         AuditEvent, StoreError,
-        outbox::{Event, IdempotencyKey, Messages, NewMessage, PurgeCutoffs, Search, Settled, SubmissionOutcome},
+        outbox::{
+            Event, IdempotencyKey, Messages, NewMessage, PAGE_RECIPIENTS, PurgeCutoffs, Search, Settled,
+            SubmissionOutcome,
+        },
     },
 };
 
@@ -455,9 +458,15 @@ fn find_many(connection: &Connection, search: &Search, limit: u32) -> Result<Vec
     let rows = statement
         .query_map(rusqlite::params_from_iter(values), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))
         .map_err(failed)?;
-    rows.map(|row| {
+    let (mut found, mut recipients) = (Vec::new(), 0);
+    for row in rows {
         let (number, record) = row.map_err(failed)?;
-        Ok((number.unsigned_abs(), document(&record)?))
-    })
-    .collect()
+        let message: Message = document(&record)?;
+        recipients += message.recipients.len();
+        found.push((number.unsigned_abs(), message));
+        if recipients >= PAGE_RECIPIENTS {
+            break;
+        }
+    }
+    Ok(found)
 }
