@@ -2,7 +2,7 @@
 //!
 //! [`read_ordinary`] is for the files of a repository and of a state folder: a link to a device or a FIFO is refused without
 //! waiting. [`read_given`] is for a file that the user names, which can be a FIFO, as in `<(command)`.
-//! [`open_lock`] is for lock files. [`write_atomically`] is for files that people share, [`write_private`] for the state of this program, and [`write_all`]
+//! [`open_lock`] is for lock files, and [`write_new`] leaves what exists alone. [`write_atomically`] is for files that people share, [`write_private`] for the state of this program, and [`write_all`]
 //! for several files that belong together. Nothing here interprets what it reads or writes.
 
 use std::{
@@ -47,6 +47,15 @@ pub fn lock_remedy(path: &Path, error: &Error) -> Option<String> {
     (error.kind() == ErrorKind::InvalidInput).then(|| {
         format!("Remove `{}`, which was not created by this program, and run the command again.", path.display())
     })
+}
+
+/// Writes a file if there is nothing of its name. A link is something, and is not followed.
+pub fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(mut file) => file.write_all(bytes),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Reads an ordinary file of at most `limit` bytes.

@@ -19,7 +19,7 @@ use crate::{
         variables,
     },
     config::Selection,
-    fs::{lock_remedy, open_lock},
+    fs::{lock_remedy, open_lock, write_new},
     git::Follower,
     model::{Code, HumanDuration, Problem},
     net::{
@@ -200,9 +200,8 @@ impl Watch {
                 .remedy("Check its permissions, stop the other watch, or choose another folder with `--data DIR`.")
         };
         std::fs::create_dir_all(data).map_err(|error| unusable(&error))?;
-        let ignore = data.join(".gitignore");
-        if self.data.is_none() && !ignore.exists() {
-            drop(std::fs::write(ignore, "*\n"));
+        if self.data.is_none() {
+            drop(write_new(&data.join(".gitignore"), b"*\n"));
         }
         let file = data.join("lock");
         let lock = open_lock(&file, 0o666).map_err(|error| match lock_remedy(&file, &error) {

@@ -15,6 +15,7 @@ use std::{path::PathBuf, sync::Arc};
 use crate::{
     cli::{self, CliError, Context, ErrorFormat, Exit, Runnable, ServiceArgs, environment, variables},
     config::{Repository, RolloutFile, suggest},
+    fs::write_new,
     git::WorkTreeProvenance,
     model::{Code, EnvironmentName, InvalidName, Problem, RolloutName, watch_settings::ApplyMode},
     operations::{ClientPurpose, Connector},
@@ -229,9 +230,8 @@ impl StateFolder {
     /// Locks the folder. The journal belongs to this machine, so a .gitignore keeps it out of Git.
     fn lock(&self, context: &Context, name: &RolloutName) -> Result<LockedFolder, CliError> {
         let locked = self.folder(context, name)?.lock().map_err(|problem| with_rollout_name(problem, name))?;
-        let ignore = self.path(context)?.join(".gitignore");
-        if self.state.is_none() && !ignore.exists() {
-            drop(std::fs::write(ignore, "*\n"));
+        if self.state.is_none() {
+            drop(write_new(&self.path(context)?.join(".gitignore"), b"*\n"));
         }
         Ok(locked)
     }
