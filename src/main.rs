@@ -1,4 +1,4 @@
-//! Entry point: calls [`mailwright::cli::main`] and returns its exit code.
+//! Entry point of the program: calls [`mailwright::cli::main`] and returns its exit code. Everything else is in the library.
 
 use std::process::ExitCode;
 

@@ -1,6 +1,6 @@
-//! Synchronisation: a [`Mutex`] whose `lock` never fails, and a [`BlockingPool`] for work that keeps the processor busy.
+//! Synchronisation: a [`Mutex`] whose `lock` never fails, and a [`BlockingPool`] for CPU-bound work in asynchronous code.
 //!
-//! Nothing here knows messages, stores or requests.
+//! A lock must not be held across an `await`. Nothing here knows messages, stores or requests.
 
 use std::{
     fmt,

@@ -1,4 +1,7 @@
-//! Documents of leases: locks with a time limit that clients on several machines share.
+//! Requests and answers of the lease endpoints: [`NewLease`] acquires or renews a lease, [`LeaseList`] lists the active ones.
+//!
+//! The lease itself is [`crate::model::lease::Lease`], the endpoints are in `service::routes::leases`, and a process that
+//! needs a lease uses [`crate::operations::Lease`].
 
 use crate::model::Lease;
 use serde::{Deserialize, Serialize};

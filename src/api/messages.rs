@@ -1,4 +1,8 @@
-//! Documents of mail: submission, messages, holds and the outbox.
+//! Requests and answers of the endpoints for mail: submission, messages, actions on messages, holds and the outbox.
+//!
+//! [`Submission`] is a message in parts, [`Action`] and [`Resolved`] change a message that was accepted, [`OutboxStatus`]
+//! reports on delivery. The nouns are in [`crate::model::message`] and [`crate::model::hold`]. Nothing here checks addresses
+//! or composes mail: `service::submissions` does.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! A profile as a flat table of fields, the unit of comparison in plans, drift and blame.
+//! A profile as a flat table of fields, the unit of comparison in plans, drift and blame. [`profile_fields`] and
+//! [`settings_fields`] make the table, [`differing_paths`] compares two tables.
 //!
 //! Keys are joined by dots. A list is one field (its items are a set, and sorted). A secret is one field: its value is the
 //! name, and its digest is stored next to it. The staged next value is another field, named `next`, below it.

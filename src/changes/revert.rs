@@ -1,4 +1,7 @@
-//! Reverting to an earlier generation, used by the service for a rollback and by saved rollback plans.
+//! The changes that return the live profiles to those of an earlier generation: create, update or delete.
+//!
+//! [`revert_changes`] is used by the service for a rollback, and by the client to show one before it is requested. It compares
+//! profiles only; the settings of the earlier generation are restored by the caller.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,8 @@
-//! State shared by all commands: the repository, the printer, the clock, the runtime and the connections.
+//! The state that all commands share: the folder of the repository, the printer, the clock, the async runtime and the
+//! connections.
+//!
+//! Every `Runnable` gets a [`Context`]. Cloning is cheap; the repository is opened and the runtime is started on first use.
+//! Arguments of a single command are not part of it.
 
 use std::{
     path::{Path, PathBuf},

@@ -1,4 +1,7 @@
-//! The files of a data folder: the store and the identity of an environment's service. `serve`, `backup` and `restore` use them.
+//! The files of a service's data folder: the store and the identity. `serve`, `backup` and `restore` use this module.
+//!
+//! Folders and files are created with access for their owner only, and an identity that others can read is refused. The lock
+//! of the folder is taken in `commands::serve::data`.
 
 use std::{
     fs::File,

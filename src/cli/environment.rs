@@ -1,4 +1,8 @@
-//! The environment that a command works on: its files and its service.
+//! [`Environment`]: one environment of the repository, with its desired state, a client for its service, and the commit of its
+//! files.
+//!
+//! Commands use it after `args` or `fleet` have found it. Errors of the files are printed here. Planning and applying are in
+//! `planning` and [`crate::operations`].
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,7 @@
 //! Warnings about secrets that Git would add to a repository, and errors for private keys in files that it has or would add.
+//!
+//! Commands that write a secret call [`warn_if_unignored`]; `validate` searches the files. Git is asked in [`crate::git`], and
+//! private keys are recognised in [`crate::secrets`]. No file is changed.
 
 use std::{
     collections::BTreeSet,

@@ -1,6 +1,7 @@
 //! The verification gate of `apply`: the service verifies the profiles that change, and errors stop the apply.
 //!
-//! Findings that the operator accepts are recorded in the changeset, so that the audit log has them.
+//! [`Gate::pass`] returns an error unless `--allow-findings` names the profiles with findings. Accepted findings are recorded
+//! in the changeset, so that the audit log has them. The requests and the evaluation are [`crate::operations::gate`].
 
 use std::{collections::BTreeSet, path::Path};
 

@@ -1,4 +1,7 @@
-//! Identity tokens of pipelines: requests one from GitHub Actions.
+//! The `OpenID` Connect identity token of a CI job: [`from_github`] requests one from GitHub Actions.
+//!
+//! `args::service` calls it if no token of the service is given, after it has checked where the token may be sent. The service
+//! verifies it (`service::oidc`).
 
 use std::time::Duration;
 

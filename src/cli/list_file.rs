@@ -1,4 +1,6 @@
-//! Lists that an operator exports from a spreadsheet: reading the file and reporting what is wrong with its lines.
+//! Reads a list that an operator exported from a spreadsheet, and reports the problems of its lines as one error.
+//!
+//! The bytes are parsed in [`crate::import`]. Nothing is written if a line has a problem.
 
 use std::{io::Read as _, path::Path};
 

@@ -1,4 +1,7 @@
-//! The log of commands that run as a service: `serve` and `watch`.
+//! The log of `serve` and `watch`: as text or JSON on standard error, filtered by `MAILWRIGHT_LOG`.
+//!
+//! [`start_log`] is called once. A log line cannot contain a line break or a control character. Other commands use the
+//! printer.
 
 use std::io::IsTerminal as _;
 

@@ -1,4 +1,7 @@
-//! The age identity of an operator: a key file that this program creates for people without an SSH key or `age-keygen`.
+//! The age identity of an operator: its usual file, creating one, and reading its recipient.
+//!
+//! For operators who have neither an SSH key nor `age-keygen`. An existing file is not replaced. Identities are loaded for
+//! decryption by `args::identity`.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,9 @@
-//! Plans one environment: reads files and service, compares them, and has the service try the change.
+//! [`Planning`]: a plan of one environment for `plan` and `apply`. It reads files and service at the same time, and compares
+//! them.
+//!
+//! [`Planning::try_on_service`] has the service check the changeset without committing it, and [`Planning::save`] writes the
+//! plan to a file. The comparison is [`crate::reconcile::plan()`]. Rollouts and watch plan by [`crate::operations`], without
+//! an operator.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,7 @@
-//! Two revisions of the files: what `diff` compares, and what `--since` selects.
+//! Comparison of two revisions of the files for `diff`, and the environments that `--since REVISION` selects.
+//!
+//! [`changed_since`] returns the environments whose effective configuration differs; one that cannot be compared counts as
+//! changed. Revisions are read by [`crate::reconcile::revisions`].
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,8 @@
-//! Schemas of files in the repository: `schema/NAME.schema.json`, which the first line of each file names to editors.
+//! The schema files of a repository, `schema/NAME.schema.json`: the first line of each configuration file names one to
+//! editors.
+//!
+//! [`write_missing_schemas`] writes those that do not exist. The program does not read them; it validates with its built-in
+//! schemas.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,7 @@
-//! Signals that stop a command that runs as a service.
+//! Waits for the end of a command that runs until it is stopped, such as `serve`: Ctrl-C, SIGTERM, or the end of standard
+//! input.
+//!
+//! Rollouts handle signals themselves, because the first one only pauses them.
 
 use tokio::signal::unix::{SignalKind, signal};
 

@@ -1,4 +1,7 @@
-//! The SSH key that signs an approval.
+//! The SSH key that signs an approval: an unencrypted or passphrase-protected file, or a key in an agent or on hardware by
+//! `ssh-keygen`.
+//!
+//! [`SigningKey::find`] finds it and [`SigningKey::sign`] signs. What is signed is defined in [`crate::approvals`].
 
 use std::{
     io::{IsTerminal as _, Read as _, Write as _},

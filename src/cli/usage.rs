@@ -1,4 +1,7 @@
-//! Errors of the command line: suggests the right one where clap cannot, and describes an error in JSON.
+//! Errors of a command line that clap cannot parse: suggests the right order of words, and converts the error for `--format
+//! json`.
+//!
+//! `cli::main` calls it. Errors of valid command lines come from the commands.
 
 use std::ffi::OsString;
 

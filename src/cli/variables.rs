@@ -1,5 +1,8 @@
-//! Environment variables. All are read here. A variable with the prefix `MAILWRIGHT_` that is not in the list is an error,
-//! so that a misspelt name is not ignored.
+//! The environment variables of the process. All are read here, and [`LIST`] is what `mailwright help environment` prints.
+//!
+//! [`check`] refuses an unknown variable with the prefix `MAILWRIGHT_`, so that a misspelt name is not ignored. An option of
+//! the command line takes precedence over its variable; the caller decides that. The library reads none, except that `git`
+//! passes some on to its child process.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,6 @@
-//! Verification by the service, with progress on the terminal.
+//! Verification by the service with progress on the terminal, for `verify` and the gate of `apply`.
+//!
+//! The request is made by [`crate::operations::gate`], and the caller evaluates the report.
 
 use crate::{
     api::VerifyRequest,

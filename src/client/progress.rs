@@ -1,4 +1,7 @@
-//! The progress of a large request.
+//! [`Progress`]: how many bytes of a large request were sent, for display while it is sent.
+//!
+//! [`Client::apply_watched`](super::Client::apply_watched) takes one, and the caller reads a clone of it. It does not limit or
+//! delay the request.
 
 use std::{
     pin::Pin,

@@ -1,4 +1,8 @@
-//! Sends requests: time limits, size limits, and the classification of failures.
+//! Transport of the client: sends one HTTP request to a service within limits of time and size, and classifies a failure.
+//!
+//! [`Transport`] belongs to one service; [`Connections`] are shared by the transports of several. A failure is a [`Problem`]
+//! whose code distinguishes a service that does not answer, an untrusted certificate, a refusal, and another API version.
+//! Nothing here retries, follows a redirect, or knows an endpoint.
 
 use std::{
     sync::{Mutex, PoisonError},

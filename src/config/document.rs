@@ -1,4 +1,6 @@
-//! Single documents without layers and variables, read with the same strict parser and the same messages.
+//! Reads a single YAML or JSON file into a Rust type, with the strict parser and the messages of the environments' files.
+//!
+//! [`read_document`] is for files outside of `environments/`, such as the issuers file. It knows neither layers nor variables.
 
 use std::{path::Path, sync::Arc};
 

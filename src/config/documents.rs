@@ -1,4 +1,8 @@
-//! The effective documents of an environment: all layers merged, variables interpolated, each value with its place.
+//! [`EffectiveDocuments`]: the documents of an environment after merging its layers and interpolating its variables, each
+//! value with its place.
+//!
+//! `loader` checks them, `effective` displays them, and `secret_usage` searches them. They are not validated here: a document
+//! may break the schema, or lack a layer that could not be read.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,7 @@
-//! Excerpts: the line of a problem for display, with possible secrets masked.
+//! Excerpts: the line of a file that a problem is about, for display, with possible secrets masked.
+//!
+//! [`render_excerpt`] returns none if the line is so long that it could not be masked reliably. What counts as the name of a
+//! secret is decided by [`names_a_secret`].
 
 use super::{
     diagnostic::Excerpt,

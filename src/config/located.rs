@@ -1,4 +1,6 @@
-//! A problem with its place in a file, as the parser and the interpolation of variables report it.
+//! [`LocatedProblem`]: a problem and the span of the file that it concerns, as the parser and the interpolation report it.
+//!
+//! `diagnostic` turns it into a [`Diagnostic`](super::Diagnostic) with file, line and excerpt.
 
 use super::sources::Span;
 use crate::model::{Code, Problem};

@@ -1,6 +1,7 @@
-//! Remedies for keys and values that people write who know other programs: `ssl: true`, `tenantId`, `provider: smtp`.
+//! Remedies for settings that are written as in other programs: `ssl: true`, `tenantId`, `provider: smtp`.
 //!
-//! A remedy quotes a value only if it cannot be a secret: an address, a company or the name of a provider.
+//! `schema` asks [`key_of_other_programs`] and [`map_instead_of_text`] when a key or value does not fit. A remedy quotes a
+//! value only if it cannot be a secret: an address, a company or the name of a provider. Nothing is corrected silently.
 
 use crate::model::{CompanyId, provider::UNREGISTERED_CLIENT, rules::address_problem};
 

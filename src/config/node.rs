@@ -1,5 +1,8 @@
-//! Nodes: the tree that files are parsed into. Every node keeps its place when layers are merged and variables
-//! interpolated. Subtrees are shared, so that a layer is held once however many environments inherit it.
+//! Nodes: the tree that files are parsed into. Every [`Node`] keeps its place when layers are merged and variables
+//! interpolated.
+//!
+//! [`merge`] applies a layer to another as a JSON merge patch (RFC 7396). Subtrees are shared and not changed, so that a layer
+//! is held once however many environments inherit it. Nodes are not validated.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -1,4 +1,7 @@
-//! Renders a report: for terminals, as JSON, as GitHub annotations, as SARIF.
+//! Renders a [`Report`] of problems in files: as text for a terminal, as JSON, as GitHub annotations, and as SARIF.
+//!
+//! Returns text, and decides nothing about exit codes. Lines of the files come from the report's excerpts, in which secrets
+//! are masked.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 

@@ -1,4 +1,7 @@
-//! Rollout files, `rollouts/NAME.yaml`: checks them against their schema, and resolves waves to environments.
+//! Rollout files, `rollouts/NAME.yaml`: reads and checks them, and resolves the waves to environments of the repository.
+//!
+//! `Repository::load_rollout` returns a [`RolloutFile`]. Its settings are [`crate::model::rollout`]; a rollout is carried out
+//! by [`crate::rollout`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,6 +1,7 @@
-//! The use of secrets by an environment's files: who names a secret, as which kind of credential, for which destination.
+//! The use of secrets by an environment's files: which profiles name a secret, as which kind of credential, for which
+//! destination.
 //!
-//! Works for files with problems too, as far as they can be read.
+//! [`SecretUsage`] works for files with problems too, as far as they can be read. It reads no age file.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,7 @@
-//! Interpolation: `${name}` in a string is replaced by a variable of the environment, `$${` by a literal `${`.
+//! Interpolation: replaces `${name}` in strings by a variable of the environment, and `$${` by a literal `${`.
+//!
+//! [`interpolate`] works on a tree of nodes and reports undefined variables with their place. A string that is one variable
+//! gets the type of its value. A value is not interpolated again, and keys are never interpolated.
 
 use std::{collections::BTreeMap, sync::Arc};
 

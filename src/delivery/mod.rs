@@ -1,19 +1,20 @@
-//! Mail delivery: every accepted message is sent once by the right profile, or reports why not.
+//! Mail delivery: sends every accepted message by the profile of its company and function, and records why if it cannot.
 //!
 //! | part | contents |
 //! | --- | --- |
 //! | `dispatcher` | claims due messages, runs workers, shuts down |
 //! | `scheduler` | decides which profile sends next, subject to throttles, holds and suspensions |
 //! | `scheduled_queue`, `ready_queue` | the mail of a lane that waits in the store; the mail of a profile that was claimed |
+//! | `sending_profile`, `next_secret` | a profile as workers use it; the secret that replaces the current one |
 //! | `throttle`, `fair_share` | limits of a mailbox; division of a profile among companies and functions |
 //! | [`route_index`] | the profile that sends for a company and a function |
-//! | `attempt`, `outcome` | one attempt; its effect on the message |
+//! | `attempt`, `failure`, `outcome` | one attempt; its end without success; its effect on the message |
 //! | [`outgoing`] | a message as it leaves |
 //! | [`transport`] | SMTP and Microsoft Graph |
 //! | `credentials`, `access_tokens`, `rotation` | secrets, tokens, and the rotation of secrets |
 //! | `waiting` | why queued mail waits, and how much |
 //! | `suspension`, `suspender`, `refusals` | profiles that cannot send; refusals that show it |
-//! | `sent_items` | whether a message was sent whose attempt ended in doubt |
+//! | `sent_items` | search of Sent Items for a message whose attempt has an unknown outcome |
 //! | `recorder`, `webhooks` | results in the store; events for other systems |
 //!
 //! Four rules hold it together. A message is durable before it is reported as accepted. It is marked in the store before its

@@ -1,8 +1,7 @@
 //! Ready queue: the messages of one profile that were claimed from the store and wait for a worker.
 //!
 //! [`ReadyQueue`] also knows how many workers the profile has, whether its server is unavailable, how the profile is shared
-//! among companies, and what its server refused. [`SendingProfile`] is the part of it that workers hold. Nothing here
-//! connects or reads the store.
+//! among companies, and what its server refused. Workers hold its [`SendingProfile`]. Nothing here connects or reads the store.
 
 use std::{
     collections::VecDeque,

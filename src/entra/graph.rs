@@ -1,10 +1,11 @@
-//! Reads of Microsoft Graph.
+//! Requests to Microsoft Graph: reads of the directory, and the documents that it returns.
 //!
-//! [`Graph::get`] may be called any number of times: requests made at the same time are sent in one `$batch` of
-//! up to twenty. A request that is throttled inside a batch is repeated after the time that it names. Lists are
-//! followed page by page, on the same host and no further than a limit.
+//! [`Graph::get`] may be called any number of times: requests made at the same time are sent in one `$batch` of up to twenty.
+//! A request that is throttled inside a batch is repeated after the time that the reply names. [`Graph::list`] follows pages
+//! on the same host and up to a limit.
 //!
-//! Names of fields are those of Graph's published metadata (v1.0); a test compares them. Nothing here judges what was read.
+//! Names of fields are those of Graph's published metadata (v1.0); a test compares them. Nothing here evaluates what was read;
+//! the checks are in [`crate::verify`].
 
 use std::{
     sync::{Arc, Mutex},

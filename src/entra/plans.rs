@@ -1,9 +1,9 @@
-//! Service plans: which of a user's licences hold a mailbox in Exchange Online.
+//! Service plans: which of a user's licences hold a mailbox in Exchange Online. [`mailbox`] answers for the plans of a user.
 //!
-//! `assignedPlans` names a service for each plan, and `exchange` also for many that hold no mailbox: Bookings,
-//! `MyAnalytics`, data classification, and the foundation that comes with Power BI or Entra ID P1. So the plan's id
-//! decides. The table is data (`plans.json`, from Microsoft's page "Product names and service plan identifiers for
-//! licensing"); an id that is in neither list is *unknown*.
+//! `assignedPlans` names a service for each plan, and `exchange` also for many that hold no mailbox: Bookings, `MyAnalytics`,
+//! data classification, and the foundation that comes with Power BI or Entra ID P1. So the plan's id decides. The table is
+//! data (`plans.json`, from Microsoft's page "Product names and service plan identifiers for licensing"); an id that is in
+//! neither list is *unknown*.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 

@@ -1,8 +1,8 @@
 //! Removal of the secrets of a request from its reply, before anything reads it.
 //!
-//! A proxy, or a host that an attacker controls, can repeat what it got: in a text, a code or an id. Replies are kept with
-//! messages and findings, where callers read them who must not know the secret. It finds a secret in clear and as it is
-//! written in a form, not in other encodings and no parts of it.
+//! [`SentSecrets`] collects what a request contains and redacts the reply. A proxy, or a host that an attacker controls, can
+//! repeat what it received: in a text, a code or an id. Replies are kept with messages and findings, where callers read them
+//! who must not know the secret. A secret is found in clear and form-encoded; other encodings, and parts of a secret, are not.
 
 use reqwest::Url;
 use serde_json::Value;

@@ -1,6 +1,9 @@
-//! Sign-in: the public configuration of a tenant, and tokens.
+//! Sign-in at Entra: [`SignIn`] reads the public configuration of a tenant and requests tokens, as an application or with a
+//! device code.
 //!
-//! A refusal keeps Entra's codes (`AADSTS7000215`), because they distinguish the causes, and the OAuth errors do not.
+//! A [`Refusal`] keeps Entra's codes (`AADSTS7000215`), because they distinguish the causes, and the OAuth errors do not.
+//! Tokens are not cached here, and no redirect is followed.
+//!
 //! Source: Microsoft's pages "OAuth 2.0 client credentials flow", "Device authorization grant", "Error codes".
 
 use std::{pin::Pin, time::Duration};

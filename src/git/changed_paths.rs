@@ -1,4 +1,6 @@
-//! The paths that differ between two sides of a comparison.
+//! [`ChangedPaths`]: the paths that differ between two sides of a comparison, with the links that lead to them.
+//!
+//! [`ChangedPaths::names_below`] finds the environments or folders that are affected. The paths are found by `comparison`.
 
 use std::collections::BTreeSet;
 

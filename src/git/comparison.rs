@@ -1,4 +1,7 @@
-//! Both sides of a comparison: the files of each, and the paths that differ.
+//! [`TreeComparison`]: two revisions, or a revision and the work tree, with the files of each and the paths that differ.
+//!
+//! Only the folders of [`FOLDERS`] are listed, and what links in them lead to. Contents are read on request by `objects`. The
+//! work tree is compared by `work_tree`. Environments are not known here.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

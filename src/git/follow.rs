@@ -1,5 +1,7 @@
-//! A clone that follows a branch of a remote repository. Its files are always those of the branch: local changes are
-//! discarded.
+//! [`Follower`]: a clone in a folder of its own that follows a branch of a remote repository, for `watch --repository`.
+//!
+//! [`Follower::fetch`] gets the branch, [`Follower::check_out`] makes the files those of a commit and discards local changes.
+//! Attributes and filters of the repository have no effect. No other process may use the folder.
 
 use std::path::{Path, PathBuf};
 

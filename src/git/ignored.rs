@@ -1,4 +1,7 @@
-//! Files that Git would add to a repository, because no `.gitignore` names them.
+//! Finds files with secrets that Git would add to a repository: [`find_missing_ignore_line`] returns the line that
+//! `.gitignore` lacks.
+//!
+//! It does not change `.gitignore`, and a file outside of any work tree is not reported.
 
 use std::{
     ffi::OsStr,

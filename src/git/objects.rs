@@ -1,4 +1,7 @@
-//! Contents of files, read by `git cat-file --batch`. A blob that two revisions share is read once.
+//! [`Objects`]: contents of files of commits, read by `git cat-file --batch` and kept, so that a blob in two revisions is read
+//! once.
+//!
+//! Blobs above a size, and more than a total, are refused. It does not know paths: `comparison` lists them.
 
 use std::{
     collections::{BTreeSet, HashMap},

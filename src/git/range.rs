@@ -1,4 +1,7 @@
-//! Revision ranges, such as `main..topic`, resolved to commits.
+//! [`Range`]: the two sides of a comparison as the command line names them (`main..topic`, `main...topic`, `HEAD`), resolved
+//! to commits.
+//!
+//! An unknown revision is an error that names it. The files of the sides are read by `comparison`.
 
 use super::run::{Git, UNSHALLOW_REMEDY};
 use crate::model::{Code, Problem};

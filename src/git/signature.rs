@@ -1,9 +1,9 @@
-//! Author and signature of a commit.
+//! Author and signature of a commit: [`describe_commit`].
 //!
 //! To check a signature, Git starts a program with keys, both of which its configuration names. Neither may come from the
 //! repository: an attacker who can write to `.git/config` could run a program, or declare a key as trusted. So Git reads the
-//! commit from an empty repository that uses the objects of the original: only the configuration of the system and of the
-//! user applies.
+//! commit from an empty repository that uses the objects of the original: only the configuration of the system and of the user
+//! applies.
 
 use std::{
     io,

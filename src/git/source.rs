@@ -1,4 +1,8 @@
-//! Provenance of a work tree: commit, branch, author, signature, and uncommitted changes.
+//! [`read_provenance`]: the commit, branch, author and signature of the files in a work tree, and whether they have
+//! uncommitted changes.
+//!
+//! A folder outside of Git has an empty provenance. It is what a changeset states as its source; whether a source is allowed
+//! is decided by [`crate::model::provenance`].
 
 use std::{collections::BTreeSet, path::Path};
 

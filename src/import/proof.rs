@@ -1,4 +1,7 @@
-//! Proves that proposed files describe the state of services: loads them, and plans them against the services.
+//! Tests proposed files in a temporary copy of the repository, before anything is written.
+//!
+//! [`prove`] plans them against the state of the services: the plan of each environment must be empty. [`check_files`]
+//! validates them together with the existing files. Missing secrets are replaced by placeholders in the copy.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

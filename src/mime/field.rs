@@ -1,6 +1,8 @@
-//! Fields of a header.
+//! Fields of a message header: [`split_header`] splits a header into fields, [`Field`] is one of them as it was folded, and
+//! [`encode_words`] writes text that is not ASCII.
 //!
-//! [`split_header`] reads a header, [`Field`] is one of its fields as it was folded, [`encode_words`] writes text that is not ASCII.
+//! A field is kept byte for byte unless it must be converted. Which fields a message may have is decided in `raw_message` and
+//! `compose`.
 
 use std::fmt::Write as _;
 

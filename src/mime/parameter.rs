@@ -1,7 +1,8 @@
 //! Media types, and the names of files in `Content-Type` and `Content-Disposition`.
 //!
-//! A name that is not ASCII is written twice: as RFC 2231 says (`filename*=`), and as an encoded word in quotes (`name=`),
-//! which is what older Outlooks and many ERP mailboxes read.
+//! [`MediaType`] and [`content_disposition`] write the fields. A name that is not ASCII is written twice: as RFC 2231 says
+//! (`filename*=`), and as an encoded word in quotes (`name=`), which is what older Outlooks and many ERP mailboxes read. Names
+//! in messages of others are searched by `file_names`.
 
 use std::fmt::Write as _;
 

@@ -1,13 +1,12 @@
 //! E-mail addresses: the one parser that files, the API, the headers of raw messages, guards and the command line share.
 //!
-//! [`Address`] is an addr-spec (RFC 5321, RFC 6531) as it goes over the wire: the domain in A-labels, the local part
-//! without needless quotes. [`NamedAddress`] is an address with or without a display name, as people write it. Both say
-//! what is wrong at which character, and what to write instead. Nothing here quotes an address in an error, and nothing
-//! reads headers: folding, comments and groups are `mime::address_list`'s.
+//! [`Address`] is an addr-spec (RFC 5321, RFC 6531) in the form of SMTP commands: the domain in A-labels, the local part
+//! without needless quotes. [`NamedAddress`] is an address with or without a display name. Errors name the position and what
+//! to write instead, and do not quote the address. Header fields, with folding, comments and groups, are parsed in
+//! `mime::address_list`.
 //!
-//! Two addresses are the same if their domains and their local parts differ in case at most. RFC 5321 lets a server
-//! distinguish local parts by case; no known server does, and a guard or a second copy that depended on it would
-//! fail on the first capital letter.
+//! Two addresses are equal if they differ in case at most. RFC 5321 lets a server distinguish local parts by case; no known
+//! server does, and a guard or a check for duplicates that depended on case could be evaded.
 
 mod named;
 

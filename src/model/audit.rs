@@ -1,4 +1,7 @@
-//! Entries of the audit log, and the chain of hashes that links them.
+//! Entries of the audit log, and the hash chain that links them.
+//!
+//! [`AuditEntry::broken`] tests an entry against the one before; `mailwright audit verify` and the store use it. Which events
+//! are recorded is decided by the service, and where entries are kept by the store.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

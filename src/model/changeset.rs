@@ -1,4 +1,8 @@
-//! Changesets: the changes of one apply. The service accepts all of them or none.
+//! [`Changeset`]: the changes of one apply as the client sends them, with the generation they were computed for, the age files
+//! and the approvals.
+//!
+//! The planner makes it and the service accepts it completely or not at all. It is data: rules, guards and approvals are
+//! checked elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,8 @@
-//! Delivery settings of an environment: retries, handling of unknown outcomes, allowed recipients, webhooks. The service
-//! keeps them with the other settings and reads them for every attempt.
+//! The section `delivery` of an environment: retries, unknown outcomes, allowed recipients, attachments, retention, webhooks,
+//! and limits of mailboxes.
+//!
+//! [`Delivery`] is stored by the service; [`crate::delivery`] reads it for every attempt. [`Limits::effective`] fills in the
+//! limits of a preset. Validity is checked by [`crate::model::rules`].
 
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 

@@ -1,4 +1,8 @@
-//! Results of the verifier: findings, and the report of a run.
+//! Results of the verifier: a [`Finding`] is one check with its verdict, [`Verified`] are those of a profile, and [`Report`]
+//! those of a run.
+//!
+//! [`Report::fails_on`] evaluates a run by a [`Limit`]. The checks are in [`crate::verify`], which also renders reports. A
+//! finding never contains a secret or a token.
 
 use std::fmt;
 

@@ -1,5 +1,7 @@
-//! The catalogue of findings. `mailwright explain GRAPH-REDIRECT-SPA` prints the page in `findings.md`;
-//! a test holds the two together. An id is never reused and never changes its meaning.
+//! Catalogue of the findings of `verify`: an id such as `GRAPH-REDIRECT-SPA`, a title and a severity each.
+//!
+//! `mailwright explain` prints the page of an id in `findings.md`; a test keeps the two consistent. An id is never reused and
+//! never changes its meaning.
 
 use std::{fmt, str::FromStr};
 

@@ -1,4 +1,7 @@
-//! The catalogue of functions. It is data (`functions.json`): a new function is a new row there and in the schema.
+//! Catalogue of functions: the kinds of mail that the ERP sends, each with the function that it falls back to.
+//!
+//! The table is data (`functions.json`); a new function is a new row there and in the schemas. Which profile serves a function
+//! is decided by [`crate::model::resolution`].
 
 use std::{fmt, str::FromStr, sync::LazyLock};
 

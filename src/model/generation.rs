@@ -1,4 +1,8 @@
-//! Generations: the versions of what a service holds, each with its source and a summary of what it changed.
+//! Generations: the numbered versions of a service's configuration, each with its author, source, approvals and a count of its
+//! changes.
+//!
+//! [`Generation`] is an entry of the history, [`GenerationDetail`] also has the settings and profiles. Written by the service
+//! with each commit.
 
 use std::collections::BTreeMap;
 

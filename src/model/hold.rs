@@ -1,4 +1,7 @@
-//! Holds: mail of a profile, a company or a function that waits until an operator releases it.
+//! [`Hold`]: an operator's order that mail of a profile, a company or a function waits, until a time or until it is released.
+//! [`Lane`] is a company and a function.
+//!
+//! [`Hold::covers`] decides if it applies to mail. Delivery obeys holds, the store keeps them.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

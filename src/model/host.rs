@@ -1,4 +1,6 @@
-//! Host names and IP addresses, as settings write them.
+//! Syntax of host names and IP addresses in settings, and the test for names and addresses of this machine.
+//!
+//! [`is_loopback`] goes by the text alone; nothing here looks a name up in DNS.
 
 use std::net::IpAddr;
 

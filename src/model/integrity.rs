@@ -1,4 +1,7 @@
-//! Documents about the integrity of the store: whether it holds what the audit log states, and whether it was restored.
+//! Documents about the integrity of a store: [`StoreCheck`] compares it with its audit log, [`Restored`] says that it came
+//! from a backup.
+//!
+//! The store computes both; the service reports them.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,8 @@
-//! A short form of a verification result, kept per profile.
+//! [`LastVerified`]: the last verification of a profile in short: time, level, number of findings by severity, and the expiry
+//! of its credentials.
+//!
+//! The service keeps one per profile; plans, `status` and metrics show it. It is out of date if the profile has another
+//! digest. The findings are [`crate::model::finding::Verified`].
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

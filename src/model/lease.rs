@@ -1,4 +1,7 @@
-//! Leases: a name that one client holds until a time.
+//! [`Lease`]: a name, such as `rollout:NAME`, that one client holds in a service until a time. It has a fencing token, which
+//! rises with each new lease.
+//!
+//! The store grants leases; clients acquire and renew them with [`crate::operations::Lease`].
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,8 @@
-//! A message: its submission, recipients, attempts and status. Its contents are stored elsewhere.
+//! [`Message`]: a submitted message with its recipients, status and attempts, but without its contents, which the store keeps
+//! apart.
+//!
+//! [`Status`] has every state that an accepted message can be in, and [`Class`] the meaning of a reply. Transitions are made
+//! by delivery and by `service::message_actions`.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

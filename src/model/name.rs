@@ -1,4 +1,7 @@
-//! Names that are checked when they are created.
+//! Names of environments, profiles, companies and secrets: each is a type that is checked when it is created.
+//!
+//! So a value of such a type can be a part of a path without further checks. An error states the rule and does not repeat the
+//! text.
 
 use std::{fmt, str::FromStr};
 

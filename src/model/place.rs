@@ -1,4 +1,6 @@
-//! A place in a file, as findings and messages name it.
+//! [`Place`]: file, line and column of a value, as findings and messages name it.
+//!
+//! Lines and columns count from 1, as in editors. A value that is in no file has the place [`Place::nowhere`].
 
 use std::fmt;
 

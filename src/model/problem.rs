@@ -1,8 +1,9 @@
 //! Problems: the reason why something failed, in a form that programs and people can use.
 //!
 //! Every layer reports failures as a [`Problem`]: the code decides what a program does, the message and the remedy are for
-//! people. A type that adds a place (a line of a file, a profile) or an exit code wraps a `Problem` and does not repeat its
-//! fields. A problem never carries a secret.
+//! people. Types that add something wrap it: a violation of a rule its profile, a problem of a file its span, an HTTP answer
+//! its status. Only the error of a command and the diagnostic of a file, which are documents, have the same fields side by
+//! side. A problem never carries a secret.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

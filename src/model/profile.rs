@@ -1,4 +1,8 @@
-//! A profile: a provider, the functions that it serves, the companies that it applies to, enabled or not.
+//! [`Profile`]: a provider, the functions that it serves, the companies that it applies to, enabled or not. [`StoredProfile`]
+//! adds the digests of its secrets.
+//!
+//! Profiles are complete here: layers merged, variables interpolated, defaults filled. They contain names of secrets, never
+//! values. The rules for them are in [`crate::model::rules`].
 
 use std::collections::{BTreeMap, BTreeSet};
 

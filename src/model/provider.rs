@@ -1,6 +1,8 @@
 //! Providers, the three ways to send: SMTP, Microsoft Graph as the signed-in user, Microsoft Graph as the application itself.
 //!
-//! Defaults stand here and in `schema/profile.schema.json`; a test holds them together.
+//! [`Provider::secret`] and [`Provider::destination`] name the secret of a provider and the place to which it may be sent. The
+//! defaults are here and in `schema/profile.schema.json`; a test compares them. Nothing here connects: sending is in
+//! [`crate::delivery`].
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

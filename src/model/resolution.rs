@@ -1,9 +1,10 @@
-//! Resolution: the profile that sends for a company and a function, and why. One total order, in one pure function.
+//! Resolution: the profile that sends for a company and a function, and why. [`Resolver`] is used by `validate`, plans, the
+//! service and `resolve`.
 //!
-//! Try the function, then what it falls back to, to the end; at each step a profile that names the company beats
-//! a system-wide one; disabled profiles do not exist. A delegate serves only requests that name its client, so
-//! the order stays total where a native and a spa delegate share `user-interface`. A profile of another company
-//! is never looked at, so no fallback can cross to it.
+//! The function is tried first, then its fallbacks; at each step a profile that names the company takes precedence over a
+//! system-wide one. Disabled profiles are ignored, and so are profiles of other companies: no fallback leads to them. A
+//! delegate serves only requests that name its client, so that the order is total where a native and a spa delegate share
+//! `user-interface`. Pure; whether the profile can send at the moment is not considered.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -1,4 +1,6 @@
-//! Rollouts: the order in which environments get what the files declare, and the checks in between.
+//! [`Rollout`]: the contents of a rollout file: waves of environments, limits for failures, and the checks between waves.
+//!
+//! [`crate::config`] reads the file and resolves the waves, [`crate::rollout`] carries it out.
 
 use std::{fmt, str::FromStr};
 

@@ -1,4 +1,6 @@
-//! State of the rotation of a secret.
+//! [`Rotation`]: the state of a profile whose secret is being replaced: next value staged, refused or promoted.
+//!
+//! `delivery::rotation` changes it, the store keeps it, and the service reports it. It has digests, never values.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,7 @@
-//! Secret detection: keys, tokens and masked values in ordinary strings.
+//! Secret detection: finds keys, tokens and masked values in strings of files and requests that should not contain any.
+//!
+//! [`detect`] returns the problem to report, without the string. It is a heuristic: it misses passwords that look like words.
+//! Fields that hold a secret by name are recognised by the schema, not here.
 
 use super::Code;
 

@@ -1,4 +1,8 @@
-//! Settings of an environment that the running service needs.
+//! [`Settings`]: the settings of an environment that the service stores: companies, policy, delivery, unserved combinations,
+//! and the reader of the directory.
+//!
+//! Sections that only the client uses are in `verify_settings` and `watch_settings`. The rules for settings are in
+//! [`crate::model::rules`].
 
 use std::collections::BTreeSet;
 

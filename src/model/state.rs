@@ -1,4 +1,8 @@
-//! The state of the service: settings and profiles, each live and as the last apply left it.
+//! [`State`]: everything that a service is configured with at one generation: settings and profiles, each live and as the last
+//! apply left it.
+//!
+//! [`State::change`] is the only way to the next state; plan and service both use it, so they agree on its effect. The
+//! difference between live and last applied is drift ([`crate::changes`]). It contains no secret and no mail.
 
 use std::collections::BTreeMap;
 

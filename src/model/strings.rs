@@ -1,7 +1,7 @@
 //! Visits every string of a document with its JSON pointer, so that rules about strings apply to all fields, later ones
 //! included.
 //!
-//! The document is serialized into a visitor and nothing of it is kept, because every change searches all new profiles.
+//! The document is serialized into a visitor and not copied, because every change searches all new profiles.
 
 use std::io::{self, Write};
 

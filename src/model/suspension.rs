@@ -1,4 +1,7 @@
-//! Suspensions: profiles that cannot send until their cause is removed.
+//! [`SuspendedProfile`]: a profile that does not send because its login, consent or server settings are refused, with the
+//! reply and the time of the next probe.
+//!
+//! `delivery::suspension` decides about it; the store keeps it, the service reports it.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

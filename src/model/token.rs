@@ -1,4 +1,7 @@
-//! API tokens: roles, scopes and validity, but never the secrets.
+//! API tokens: [`Role`], [`Scope`] and validity of a [`Token`], but not its secret.
+//!
+//! [`Role::includes`] and [`Scope::covers`] decide what a token allows; the service enforces it. Only a hash of the secret is
+//! stored.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,7 @@
-//! Settings of `verify` in an environment file: findings that are accepted for a time, and the reader of the directory.
+//! The section `verify` of an environment file: [`Waiver`]s, which accept findings until a day, and the application that reads
+//! the directory.
+//!
+//! Waivers are applied by [`crate::operations::waivers`]. The section stays with the client, except for the reader.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,7 @@
-//! Permissions and receivers of `mailwright watch` in an environment.
+//! The section `watch` of an environment file: whether `mailwright watch` applies changes and reverts drift, and who receives
+//! its reports.
+//!
+//! It is read by [`crate::watch`] and not sent to the service. Without it, watch only plans.
 
 use serde::{Deserialize, Serialize};
 

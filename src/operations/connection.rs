@@ -1,4 +1,8 @@
-//! Connections to the service of an environment, and the check that the service belongs to it.
+//! Clients for the services of environments: [`Connector`] creates one, [`check_service`] and [`fetch_state`] make sure that
+//! the service belongs to the environment.
+//!
+//! An address in a file can be wrong, so nothing else is requested from a service before that check. The HTTP client is
+//! [`crate::client`].
 
 use std::sync::Arc;
 

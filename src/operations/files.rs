@@ -1,4 +1,7 @@
-//! The files of one environment, as an operation uses them.
+//! [`EnvironmentFiles`]: the desired state of one environment and the source of its files, as operations take them.
+//!
+//! It makes plan requests, and attaches to a changeset the age files that the service lacks. Loading the files is done by the
+//! caller, with [`crate::config`].
 
 use std::{
     collections::BTreeMap,

@@ -1,7 +1,8 @@
 //! Verification before an apply: the profiles that the service verifies, and the results that stop the apply.
 //!
 //! [`request`] names what a changeset sets, `verify` collects the service's report, [`evaluate`] applies the waivers and
-//! returns the profiles that fail. [`check`] does all of it without an operator who could accept findings.
+//! returns the profiles that fail. [`check`] does all three for rollouts and watch, which have no operator who could accept
+//! findings; `cli::gate` does it for `apply`. The checks run in the service.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

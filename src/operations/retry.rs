@@ -1,4 +1,7 @@
-//! Repetition of requests that were not answered.
+//! [`Retry`]: repeats a request, with growing pauses, until the service answers or refuses.
+//!
+//! Only requests that may be sent twice are passed to it. It has no time limit: the caller has one, and gets the last error
+//! from [`Retry::timed_out`]. A refusal is never repeated.
 
 use std::{
     sync::{Mutex, PoisonError},

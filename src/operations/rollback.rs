@@ -1,5 +1,8 @@
-//! Rollback of one environment to an earlier generation. The service computes the change itself; [`plan_rollback`] computes
-//! it here so that it can be shown, counted and signed.
+//! Rollback of one environment to an earlier generation.
+//!
+//! [`plan_rollback`] computes the change so that it can be shown, counted and signed; [`roll_back`] requests it, and finds out
+//! whether a request without an answer was accepted. The service computes the change itself and commits it. Settings, profiles
+//! and secrets are rolled back, files are not.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,8 @@
-//! The part of a plan that watch may apply: changes of the files if the environment allows them, and changes made outside Git if
-//! they are reverted there. Passes and the waves of a rollout decide with it.
+//! [`select_allowed`]: limits a plan to what may be applied without an operator, by the `watch` settings of the environment.
+//!
+//! These are changes of the files if the environment applies automatically, and changes made outside Git if drift is reverted
+//! there. A change of the files that would undo one made outside Git is refused. Used by passes of watch and by the waves of
+//! its rollouts.
 
 use crate::{
     model::{Code, Problem, ProfileName, watch_settings::DriftMode},

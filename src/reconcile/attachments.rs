@@ -1,4 +1,7 @@
-//! Attachments: the age files that a changeset needs, read from the repository unchanged.
+//! Attachments: the age files that a changeset names and the service lacks, read from the repository and added to the
+//! changeset.
+//!
+//! Files are sent as they are and never decrypted. A file that changed since the plan was made is an error.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,6 @@
-//! Comparison of one profile: desired fields next to live fields, for display.
+//! [`compare_profile`]: the fields of one profile, desired next to live, for `mailwright show`.
+//!
+//! Secrets are shown by name and the beginning of their digest. A plan compares three states instead, in `planner`.
 
 use std::collections::BTreeSet;
 

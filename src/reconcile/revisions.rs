@@ -1,4 +1,7 @@
-//! Two revisions of the files, opened as repositories, with the environments that the difference affects.
+//! [`RevisionPair`]: two revisions of the files, opened as repositories, for `diff` and `--since`.
+//!
+//! [`RevisionPair::affected_environments`] returns the environments whose own files, layers or secrets differ, so that only
+//! those need to be loaded. Whether their effective configuration differs is decided by `file_diff`.
 
 use std::{collections::BTreeSet, path::Path};
 

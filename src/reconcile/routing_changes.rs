@@ -1,5 +1,8 @@
-//! Routing changes: the cells (company, function, and client for `user-interface`) whose sender differs after a change. The
-//! sender is the profile and its From address.
+//! Routing changes: the combinations of company and function (and client, for `user-interface`) whose sender differs after a
+//! change.
+//!
+//! [`find_routing_changes`] compares two states; the sender is the profile and its From address. The plan shows the result; it
+//! does not stop an apply.
 
 use std::collections::{BTreeSet, HashMap};
 

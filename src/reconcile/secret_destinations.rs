@@ -1,5 +1,8 @@
-//! Secret destinations: finds secrets that would be sent to another destination than the one they were sealed or accepted for.
-//! The service rejects them; the plan reports them before anything is sent.
+//! [`find_redirected`]: the secrets that a changeset would send to another destination than the one they were sealed or
+//! accepted for.
+//!
+//! The plan reports them before anything is sent, and the service refuses them. What is the same destination is defined in
+//! [`crate::model::secret`].
 
 use std::collections::HashMap;
 

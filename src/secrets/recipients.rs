@@ -1,4 +1,8 @@
-//! `recipients.txt`: the recipients of an environment's secrets, one per line, in the format of `age -R`.
+//! [`Recipients`]: the file `recipients.txt`, with the public keys that an environment's secrets are encrypted to, one per
+//! line, as `age -R` reads it.
+//!
+//! A private key in the file is an error that does not quote it. A plugin is started only to encrypt. Headers name recipients by
+//! their [`fingerprint()`].
 
 use std::collections::HashSet;
 

@@ -1,7 +1,8 @@
-//! Seals, opens and re-encrypts age files.
+//! Seals, opens and re-encrypts age files: [`seal_for`], [`open`], [`open_for`], [`rekey`].
 //!
-//! A caller that opens a file in order to send the value uses [`open_for`], which checks the destination. [`open`] is for
-//! callers that seal the value again or show it to the operator.
+//! A caller that opens a file in order to send the value uses [`open_for`], which checks environment, kind and destination
+//! ([`Purpose`]). [`open`] is for callers that seal the value again or show it to the operator. Works on bytes: files are read
+//! and written by the caller.
 
 use std::io::{Read, Write as _};
 

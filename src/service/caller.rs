@@ -1,4 +1,6 @@
-//! Caller: the authenticated sender of a request, and what it may see.
+//! [`Caller`]: the authenticated sender of a request, with its role and scope, and which messages and events it may see.
+//!
+//! `authentication` creates it. Which role an endpoint requires is decided in `access`.
 
 use jiff::Timestamp;
 

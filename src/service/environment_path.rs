@@ -1,4 +1,6 @@
-//! Paths of several environments in one process: `/environments/NAME/...`.
+//! The path prefix `/environments/NAME` of a process that serves several environments: splitting it off, and rewriting a URI.
+//!
+//! `hosting` uses it before a request reaches an environment's routes.
 
 use axum::http::{
     Uri,

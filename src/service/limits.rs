@@ -1,4 +1,7 @@
-//! Limits of a process on concurrent work, shared by all environments that it serves.
+//! [`Limits`]: how many requests, request bodies and verifier runs a process handles at a time, in numbers and in memory.
+//!
+//! All environments of a process share one. Limits per caller are in `caller_limit`, those of connections in
+//! [`crate::net::listener`].
 
 use std::sync::Arc;
 

@@ -1,4 +1,7 @@
-//! Server: a listener together with the environments that it serves, and their graceful shutdown.
+//! [`Server`]: a listener with the environments that it serves; it runs their upkeep, and stops gracefully.
+//!
+//! [`Server::run`] answers until `stop` resolves, then waits for requests and attempts in progress within [`STOP_DEADLINE`].
+//! Connections are handled by [`crate::net::listener`], requests by `hosting`.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

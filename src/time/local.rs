@@ -1,7 +1,7 @@
 //! Times as text for people.
 //!
-//! What one operator reads has the operator's time zone, which `TZ` selects, and its offset from UTC. What several people or
-//! programs read has UTC: JSON documents, logs, pull request comments, and the messages of a service.
+//! Output for one operator has the operator's time zone, which `TZ` selects, and its offset from UTC. Output for several people
+//! or programs has UTC: JSON documents, logs, pull request comments, and the messages of a service.
 
 use jiff::{Timestamp, tz::TimeZone};
 

@@ -1,5 +1,7 @@
-//! Time: the [`Clock`] that all other modules receive, and a steady clock that does not move when the system clock is set. No
-//! other module reads the system clock. `local` formats times for people.
+//! Time: the [`Clock`] that all other modules receive, the steady clock that does not move when the system clock is set, and
+//! times as text for people.
+//!
+//! No other module reads the system clock.
 
 mod clock;
 pub(crate) mod local;

@@ -1,4 +1,7 @@
-//! Argument that selects one environment, alone or before other names.
+//! The argument of commands that work on one environment: its name, alone or before other names.
+//!
+//! [`EnvironmentArg::find`] returns the environment, [`EnvironmentArg::find_before`] also the names that follow. The name can
+//! be omitted if the repository has only one environment. For commands on several environments see `environments`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,7 @@
-//! Arguments that select environments: names, labels, and changes since a revision.
+//! The arguments of commands that work on several environments: names or patterns, labels, and changes since a revision.
+//!
+//! [`EnvironmentsArgs`] has the names and the filters, [`SelectionArgs`] the filters alone. [`SelectionArgs::select`] returns
+//! what matches. Commands run on the result by `fleet`.
 
 use std::collections::BTreeMap;
 

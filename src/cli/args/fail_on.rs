@@ -1,4 +1,6 @@
-//! The option `--fail-on` of commands that verify.
+//! The option `--fail-on` of commands that verify: the findings that make the command fail.
+//!
+//! [`FailOn::limit`] converts it to the limit with which a report is evaluated ([`crate::model::finding::Limit`]).
 
 use crate::model::finding::Limit;
 

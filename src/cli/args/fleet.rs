@@ -1,4 +1,6 @@
-//! Arguments of commands that ask the services of environments and print their answers.
+//! The arguments of commands that query the services of one or many environments: environments, output format, and service.
+//!
+//! A command flattens [`FleetArgs`] and passes its parts to [`crate::cli::fleet::Fleet`].
 
 use super::{environments::EnvironmentsArgs, service::ServiceArgs};
 use crate::cli::Format;

@@ -1,4 +1,7 @@
-//! Age identities: `--identity`, its environment variable, and the usual places.
+//! The option `--identity`: the age identities with which a command decrypts secrets.
+//!
+//! [`IdentityArgs::load`] reads the named files, or else the file in `MAILWRIGHT_AGE_IDENTITY_FILE`, or else the files in
+//! which age, SOPS and SSH keep keys. Parsing and decryption are in [`crate::secrets`].
 
 use std::path::PathBuf;
 

@@ -1,4 +1,6 @@
-//! Arguments that several commands share. Does not use commands.
+//! Groups of command-line arguments that several commands share, each with the functions that turn it into a value.
+//!
+//! A command flattens a group (`#[command(flatten)]`). A group may read files and the repository, but does not use a command.
 
 pub(crate) mod environment;
 pub(crate) mod environments;

@@ -1,4 +1,8 @@
-//! Arguments for outgoing connections of `verify --local` and `serve`, and for delivery of `serve`.
+//! The arguments for connections to Microsoft, mail servers and DNS, of `verify --local` and `serve`.
+//!
+//! [`OutgoingArgs`] has trust, host names and timeouts, [`DeliveryArgs`] adds what only delivery uses. Their `outgoing`
+//! methods read the named files and return the settings. Arguments for connections to Mailwright's own service are in
+//! `service`.
 
 use std::{
     net::SocketAddr,

@@ -1,4 +1,7 @@
-//! Options that limit a plan, and lift guards for it.
+//! The options of `plan` and `apply` that limit a plan to some profiles, and that lift guards for it.
+//!
+//! [`PlanLimits::only`] is passed to the planner; [`PlanLimits::allowances`] becomes a part of the changeset, and the service
+//! decides whether it suffices.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,7 @@
-//! A moment in the past on the command line: how long ago, a day, or a time.
+//! The value of `--since` for commands about mail: a moment in the past, as a duration (`2h`), a day, or a time.
+//!
+//! [`Since::timestamp`] returns the moment. Days begin in the local time zone. This is not the `--since REVISION` of commands
+//! on environments, which is in `environments`.
 
 use std::str::FromStr;
 

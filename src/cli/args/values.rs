@@ -1,4 +1,6 @@
-//! Parsers of argument values that several commands accept.
+//! Parsers of argument values that several commands accept: durations such as `90d`, and addresses to listen on.
+//!
+//! They are for `value_parser` and return an error for the user; nothing here looks a name up or opens a port.
 
 use std::{
     net::{SocketAddr, ToSocketAddrs as _},

@@ -1,4 +1,6 @@
-//! Filters by profile and by the reason for which mail waits, of the commands that list or count mail.
+//! The options `--profile` and `--reason` of commands that list or count waiting mail.
+//!
+//! [`WaitFilter`] holds them; the service evaluates them. The reasons are in [`crate::model::waiting`].
 
 use crate::{
     cli::{CliError, environment},

@@ -1,5 +1,8 @@
-//! `mailwright approve`: signs the changes of a saved plan with an SSH key. The approval is written to the folder
+//! `mailwright approve`: signs the changes of a saved plan with an SSH key, and writes the approval to the folder
 //! `PLANFILE.approvals`.
+//!
+//! The plan is computed again from the changeset in the file, so that what is shown is what is signed. Whether a signer counts
+//! is decided by the service, by `policy.approvals`.
 
 use std::{path::PathBuf, time::Duration};
 

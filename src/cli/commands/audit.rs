@@ -1,4 +1,7 @@
-//! `mailwright audit`: reads and verifies the service's audit log.
+//! `mailwright audit`: lists the audit log of a service, and verifies its hash chain and the store's agreement with it.
+//!
+//! `audit verify --data` reads the store of a stopped or running service directly, without changing it. The chain is defined
+//! in [`crate::model::audit`], the comparison with the store in [`crate::store`].
 
 use std::path::PathBuf;
 

@@ -1,4 +1,7 @@
-//! `mailwright blame`: shows the generation and the commit that last changed each field of a live profile.
+//! `mailwright blame`: shows which generation and commit last changed each field of a live profile.
+//!
+//! Reads the service's generations from the newest backwards, and compares the values with the files to name their places.
+//! [`crate::reconcile::blame`] decides; the history of Git is not read.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,8 @@
-//! `mailwright comment`: posts Markdown to the pull request of a CI job, or updates the earlier comment.
+//! `mailwright comment`: posts Markdown to the pull request that a CI job runs for, in place of its earlier comment of the
+//! same name.
+//!
+//! Reads the text and the job's variables; [`crate::pull_request`] knows the forges. Outside of a pull request nothing is
+//! posted.
 
 use std::{
     io::Read as _,

@@ -1,4 +1,7 @@
-//! `mailwright completions` and `mailwright man`: generated from the command definitions.
+//! `mailwright completions` and `mailwright man`: scripts for shells, and man pages, generated from the definitions of the
+//! commands.
+//!
+//! The script calls the program itself for candidates; those are computed in `cli::completion`.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,7 @@
-//! `mailwright diff`: compares the environments of two revisions of the files, without a service.
+//! `mailwright diff`: compares the effective configurations of two revisions of the files, without a service.
+//!
+//! Environments with the same changes are shown once. Revisions are opened by [`crate::reconcile::revisions`], compared by
+//! [`crate::reconcile::file_diff`] and rendered by [`crate::reconcile::render`].
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,6 @@
-//! `mailwright drift`: detects changes that were made outside Git.
+//! `mailwright drift`: shows differences between the live state of a service and the state that the last apply left.
+//!
+//! The files play no part; `plan` compares all three. The comparison is in [`crate::changes`].
 
 use serde_json::json;
 

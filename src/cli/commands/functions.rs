@@ -1,4 +1,6 @@
-//! `mailwright functions`: lists the functions that a profile can serve.
+//! `mailwright functions`: lists the kinds of mail that a profile can serve, with their fallbacks.
+//!
+//! The list is [`crate::model::function`], which is part of the program. Reads no repository and calls no service.
 
 use serde_json::json;
 

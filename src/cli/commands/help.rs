@@ -1,4 +1,6 @@
-//! `mailwright help`: the help of a command, or a topic.
+//! `mailwright help`: prints the help of a command, or one of the topics `environment` and `exit-codes`.
+//!
+//! Texts and layout are in `cli::help`.
 
 use crate::{
     cli::{CliError, Context, Exit, Runnable, help},

@@ -1,4 +1,7 @@
-//! `mailwright history`: lists past generations.
+//! `mailwright history`: lists the generations of a service with time, author, commit and number of changes, the newest first.
+//!
+//! The service returns them in pages (`--before`). With several environments, the table has the last change of each. Nothing
+//! is read from Git.
 
 use serde_json::json;
 

@@ -1,4 +1,8 @@
-//! `mailwright microsoft register`: prints the script that registers a profile's application in Microsoft Entra.
+//! `mailwright microsoft register`: prints a script for `az` or PowerShell that registers a profile's application in Microsoft
+//! Entra.
+//!
+//! The script is rendered by [`crate::verify::register`]; the user runs it. With `--check`, `mailwright verify` is run for the
+//! profile instead. Nothing here calls Microsoft.
 
 use std::{collections::BTreeMap, path::PathBuf};
 

@@ -1,4 +1,7 @@
-//! Commands: one file or folder per command. A command uses `args`, `ui` and the library, never another command.
+//! The commands of the program: one file per command, or a folder if it has subcommands or parts.
+//!
+//! A command is a struct of arguments that implements `Runnable`. It uses `args`, `ui` and the library, and never another
+//! command; what several commands share is above this module.
 
 pub(crate) mod apply;
 pub(crate) mod approve;

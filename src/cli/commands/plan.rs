@@ -1,4 +1,7 @@
-//! `mailwright plan`: shows the changes that an apply would make.
+//! `mailwright plan`: shows the changes that an apply would make, for one or many environments, and can save them to a file.
+//!
+//! Plans are made by `planning`, which also has the service try the change without committing it. `--detailed-exitcode` is
+//! decided here. Changes nothing in a service.
 
 use std::{
     path::PathBuf,

@@ -1,4 +1,7 @@
-//! `mailwright resolve`: shows which profile sends for a company and a function, and why.
+//! `mailwright resolve`: shows which profile sends for a company and a function, and the steps that lead to it; without a
+//! function, a table.
+//!
+//! Asks the service, or with `--desired` evaluates the files. The rule is [`crate::model::resolution`] in both cases.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,7 @@
-//! `mailwright restore`: puts a backup into an empty data folder.
+//! `mailwright restore`: puts a backup into a data folder that is empty or absent, after checking the digests of its files.
+//!
+//! The passphrase or identity that opens the sealed identity is asked for or named. The consequences for mail and tokens are
+//! drawn by the service when it starts with `--restored`.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,7 @@
-//! `mailwright rollback`: returns to an earlier generation.
+//! `mailwright rollback`: returns one or many environments to an earlier generation, or saves that as a plan for approval.
+//!
+//! The changes are computed and shown first ([`crate::operations::rollback`]); the service computes them again and applies
+//! them in one transaction. The files are not changed.
 
 use std::{path::PathBuf, str::FromStr};
 

@@ -1,4 +1,6 @@
-//! `mailwright sandbox`: local stand-ins for Entra, Microsoft Graph, a mail server and a name server.
+//! `mailwright sandbox`: runs local stand-ins for Entra, Microsoft Graph, a mail server and a name server until it is stopped.
+//!
+//! Reads a scenario, or uses the built-in one; the servers are [`crate::sandbox`]. They listen on loopback only.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,6 @@
-//! `mailwright schema`: the JSON Schemas of the files.
+//! `mailwright schema`: prints the JSON Schema of a kind of file, or lists their names.
+//!
+//! The schemas are part of the program ([`crate::config::SCHEMAS`]). `init`, `new` and `import` write them into a repository.
 
 use crate::{
     cli::{CliError, Context, Exit, Runnable},

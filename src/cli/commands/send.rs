@@ -1,4 +1,8 @@
-//! `mailwright send`: submits a message to the service.
+//! `mailwright send`: submits a message to a service, in parts or as a complete message from standard input, and can wait for
+//! its outcome.
+//!
+//! The service chooses the profile and the sender's address, composes the mail and delivers it. Addresses are checked before
+//! anything is sent. Nothing here speaks SMTP.
 
 use std::{
     io::{IsTerminal as _, Read as _},

@@ -1,4 +1,6 @@
-//! `mailwright show`: compares one live profile with its files.
+//! `mailwright show`: prints the fields of one profile, live and as the files declare them, next to each other.
+//!
+//! The comparison is [`crate::reconcile::comparison`]. For all profiles and the changes of an apply use `plan`.
 
 use serde_json::json;
 

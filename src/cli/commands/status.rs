@@ -1,4 +1,7 @@
-//! `mailwright status`: shows the status of a service.
+//! `mailwright status`: shows the generation, drift, the profiles with their last verification, expiring credentials, and the
+//! state of delivery of one or many services.
+//!
+//! Everything is as the services report it; the files are read for addresses only. The text about delivery is in `ui::outbox`.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,8 @@
-//! `mailwright validate`: checks the files, without a service.
+//! `mailwright validate`: checks the files of environments, and those of rollouts unless environments are named, and reports
+//! every problem with its line.
+//!
+//! The checks are those of [`crate::config::Repository::check`]; the formats are text, JSON, GitHub annotations and SARIF.
+//! Needs no service and no key.
 
 use crate::{
     cli::{

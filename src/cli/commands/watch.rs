@@ -1,4 +1,8 @@
-//! `mailwright watch`: follows the files, and applies and reports changes.
+//! `mailwright watch`: reads the arguments, opens the clone or folder to follow, and runs [`crate::watch`] until a signal, or
+//! once.
+//!
+//! Decides the exit code of `--once` and prints its result; otherwise writes the log and serves the status over HTTP. Only one
+//! watch can use a data folder.
 
 use std::{
     fs::{File, TryLockError},

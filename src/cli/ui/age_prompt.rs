@@ -1,4 +1,6 @@
-//! Questions of the age library on the terminal: passphrases, and messages and questions of plugins.
+//! [`AgePrompt`]: shows the questions of the age library and its plugins on the terminal, such as a request for a passphrase.
+//!
+//! Without a terminal no question is answered, and the operation fails.
 
 use std::io::IsTerminal as _;
 

@@ -1,4 +1,6 @@
-//! The confirmation prompt. It is shown on a terminal only.
+//! The prompt before a change: [`confirm`] shows a question on the terminal and returns an error unless the answer is `yes`.
+//!
+//! `--yes` skips it. Without a terminal it is an error that says so; nothing is assumed.
 
 use std::io::IsTerminal as _;
 

@@ -1,4 +1,6 @@
-//! The state of delivery in an environment in one line, for reports of many environments.
+//! [`DeliverySummary`]: the state of delivery of one environment in short texts, for reports of many environments.
+//!
+//! For the full text of one environment see `outbox` in this folder.
 
 use crate::{
     api::messages::OutboxStatus,

@@ -1,4 +1,7 @@
-//! Output formats that most commands share, and the format of errors on standard output.
+//! Output formats: [`Format`] for results, [`ErrorFormat`] for errors on standard output, and the common keys of JSON
+//! documents.
+//!
+//! The option `--format` is in `args::output`. Formats of single commands, such as SARIF, are defined by them.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::{Value, json};

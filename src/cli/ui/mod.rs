@@ -1,4 +1,7 @@
-//! Terminal output: printer, progress, tables, prompts, output formats and shared wording. Does not use commands.
+//! Terminal output: printer, progress, tables, prompts, output formats and wording that commands share.
+//!
+//! The functions take data of the library and return text, or write it through [`printer::Printer`]. They do not use commands
+//! and call no service.
 
 pub(crate) mod age_prompt;
 pub(crate) mod confirm;

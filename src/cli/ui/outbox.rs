@@ -1,4 +1,7 @@
-//! Text of an outbox's state: counts, a restore from a backup, suspended profiles, rotations and holds.
+//! Text about an outbox: counts, reasons to wait, a restore from a backup, suspended profiles, rotations and holds.
+//!
+//! [`describe_outbox`] renders all of it; [`needs_attention`] decides if the exit code is 2. The data is the service's
+//! [`crate::api::messages::OutboxStatus`].
 
 use crate::{
     api::messages::OutboxStatus,

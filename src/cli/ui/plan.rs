@@ -1,4 +1,7 @@
-//! Plans and rollbacks as a command reports them.
+//! Plans and rollbacks as results of a command: rendered, summarized in a line, and made comparable between environments.
+//!
+//! [`plan_outcome`] is used by `plan` and `apply`. Equal plans of several environments are shown once, so what differs by
+//! environment is replaced first. The rendering is [`crate::reconcile::render`].
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,7 @@
-//! Progress of many environments: on a terminal a block of lines that is redrawn, elsewhere a line in an interval.
+//! [`ProgressDisplay`]: progress of environments that are processed in parallel. On a terminal a block of lines that is
+//! redrawn, elsewhere a line from time to time.
+//!
+//! `fleet` reports starts and ends to it. It is removed before the report is printed.
 
 use std::{
     collections::BTreeMap,

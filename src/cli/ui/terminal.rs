@@ -1,4 +1,6 @@
-//! Width of the terminal that a text is printed to.
+//! The width in columns of standard output and standard error: that of the terminal, or the variable `COLUMNS`.
+//!
+//! Without either, text is not folded. The folding itself is in `wrap`.
 
 use std::os::fd::AsFd;
 

@@ -1,4 +1,7 @@
-//! Wording that several commands share: ages, counts, commits, and summaries of changes.
+//! Short texts that several commands share: ages, counts, ids, commits, and summaries of changes.
+//!
+//! Pure functions without colour and without a trailing line break. Bounded text from outside is made printable by [`cut`] and
+//! [`crate::text`].
 
 use crate::{
     model::{ChangeSummary, Provenance, Resolution, provenance::Author},

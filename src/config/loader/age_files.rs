@@ -1,4 +1,7 @@
-//! The age files of the secrets that an environment names, read as far as possible without a key.
+//! Reads the headers of the age files that an environment's profiles and reader name, and reports missing and malformed ones.
+//!
+//! Needs no key and decrypts nothing. A header is a claim of its author until the file is opened. Recipients are compared by
+//! `mailwright secrets check`, not here.
 
 use std::{collections::BTreeMap, path::PathBuf};
 

@@ -1,4 +1,6 @@
-//! Builds the desired state of an environment from its checked parts.
+//! Last step of loading: builds [`Desired`] from the checked settings, profiles and age files.
+//!
+//! It is called only if no step before reported an error, and reports none itself.
 
 use std::{collections::BTreeMap, sync::Arc};
 

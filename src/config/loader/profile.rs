@@ -1,4 +1,8 @@
-//! Checks of one profile: interpolation, schema, search for secrets in strings, recovery; and of renames.
+//! Checks one profile of an environment: interpolation, schema, strings that look like secrets, error recovery. Also checks
+//! renames.
+//!
+//! [`CheckedProfile`] is the profile after recovery, with what recovery changed. Rules between profiles are checked
+//! afterwards, in `rules`.
 
 use std::{collections::BTreeMap, sync::Arc};
 

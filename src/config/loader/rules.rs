@@ -1,4 +1,8 @@
-//! The rules of the model, with each violation reported at its place in the files.
+//! Runs the rules of [`crate::model::rules`] on the profiles and settings of an environment, and adds the place in the files
+//! to each violation.
+//!
+//! A violation that could be a consequence of a problem reported earlier is left out. The rules themselves are in `model`,
+//! because the service checks them too.
 
 use std::collections::BTreeMap;
 

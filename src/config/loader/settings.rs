@@ -1,4 +1,8 @@
-//! Checks of `environment.yaml`: variables, service address, waivers, signers, reader, and the settings of the service.
+//! Checks `environment.yaml`: variables, service address, waivers, signers, reader of the directory, and the settings that the
+//! service stores.
+//!
+//! [`CheckedSettings`] is the result after error recovery. The profiles are checked in `profile`, the rules between settings
+//! and profiles in `rules`.
 
 use std::sync::Arc;
 

@@ -1,5 +1,7 @@
-//! Property tests of the scheduler: under any combination of delays it claims no message that cannot be started, and wakes
-//! only when something is due. [`Simulation`] replaces the dispatcher: its time is simulated, and its store is a list.
+//! Property tests of the scheduler: under any sequence of delays it claims no message that cannot be started, sends every
+//! message at last, and wakes only when something is due.
+//!
+//! [`Simulation`] replaces the dispatcher: its time is simulated, and its store is a list.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
 
 use proptest::prelude::*;

@@ -1,8 +1,8 @@
 //! SMTP connection: a conversation with a mail server, with a deadline for every phase and a result for every recipient.
 //!
 //! [`Connection`] is opened, sends messages and is returned to the pool. Before the final dot a message cannot have been
-//! accepted; after it that is unknown until the server replies. `SmtpClient` reports if the dot was sent. Nothing here retries
-//! a message.
+//! accepted; after it that is unknown until the server replies. `SmtpClient` reports if the dot was sent. Failures are
+//! classified in `smtp_failure`. Nothing here retries a message.
 
 use std::{
     net::SocketAddr,

@@ -1,4 +1,6 @@
-//! Rules for the approval policy: signers, their keys, and the rules that name them.
+//! Rules for `policy.approvals`: signers have valid keys, rules name signers that exist, and can be satisfied.
+//!
+//! Which approvals a change needs is decided in [`crate::model::approvals`].
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -1,4 +1,6 @@
-//! Rules for the settings of delivery: the recipient guard, retries, webhooks.
+//! Rules for the section `delivery`: recipient patterns, waiting times, webhook addresses.
+//!
+//! [`is_webhook`] is used by the rules of `watch` too.
 
 use super::{Violation, Violations, address_problem};
 use crate::model::{

@@ -1,4 +1,6 @@
-//! Rules for applications that are registered with Microsoft Entra: cloud, tenant, client, credential, redirect.
+//! Rules for applications registered at Microsoft Entra: cloud, tenant, client id, credential, redirect URI.
+//!
+//! They check the form of values only; whether the registration exists and fits is checked by [`crate::verify`].
 
 use super::{Violation, Violations};
 use crate::model::{

@@ -1,4 +1,6 @@
-//! Rule for the names of profiles: they differ in more than case.
+//! Rule for the names of profiles in an environment: no two differ in case only, because some file systems cannot hold both.
+//!
+//! The syntax of a name is checked by its type, in [`crate::model::name`].
 
 use std::collections::BTreeMap;
 

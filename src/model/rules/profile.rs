@@ -1,4 +1,7 @@
-//! Rules for one profile: description, functions, companies, From address; its provider by its own module.
+//! Rules for one profile by itself: description, functions, companies, From address. The rules for its provider are in `smtp`
+//! and `graph`.
+//!
+//! Rules between profiles are in `routing` and `names`.
 
 use serde::Serialize;
 

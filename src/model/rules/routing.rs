@@ -1,4 +1,7 @@
-//! Rules for the routing table of (company, function): no function is claimed twice, and every cell has a sender.
+//! Rules between profiles: no two enabled profiles claim a function for the same company, and every combination of company and
+//! function has a sender unless it is listed as unserved.
+//!
+//! They use [`crate::model::resolution`], which also chooses the sender of a message.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,6 @@
-//! Rules for SMTP settings: host, port, encryption, login.
+//! Rules for the SMTP settings of a profile: host, port, encryption, login.
+//!
+//! They check the form and the combination of values; nothing connects. [`crate::verify`] tries the server.
 
 use super::{Violations, graph};
 use crate::model::{

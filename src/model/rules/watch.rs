@@ -1,4 +1,6 @@
-//! Rules for the settings of `watch`: the receivers of its notifications.
+//! Rules for the section `watch` of an environment file: the receivers of its reports.
+//!
+//! The service does not store that section, so only `config` checks it.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,7 @@
-//! Renders the differences between two revisions. Environments with the same changes are grouped, so that a change of a shared
-//! layer is shown once.
+//! Renders the [`Differences`] between two revisions as text, Markdown or JSON, for `mailwright diff`.
+//!
+//! Environments with the same changes are grouped, so that a change of a shared layer is shown once. The differences are
+//! computed by `file_diff`.
 
 use std::fmt::Write as _;
 

@@ -1,5 +1,7 @@
-//! Renders a plan for a terminal, with the symbols, colours and summary line of Terraform. Colours are ANSI sequences, which the
-//! printer strips where they are not supported. No information depends on colour alone.
+//! Renders a [`Plan`] as text for a terminal, with the symbols, colours and summary line of Terraform.
+//!
+//! Colours are ANSI sequences, which the printer removes where they are not supported; no information depends on colour alone.
+//! Parts of a plan can be rendered alone: [`render_changes`] and [`render_drift`]. Returns text and prints nothing.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,8 @@
-//! Renders a plan as Markdown for a comment on a pull request: the result first, details folded, within the size limit.
+//! Renders a [`Plan`] as Markdown for a comment on a pull request: the result first, details folded, within GitHub's size
+//! limit.
+//!
+//! It begins with a hidden marker, by which a workflow finds and replaces its comment. Text from files is escaped
+//! ([`crate::text::markdown`]).
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,7 @@
-//! Renders plans and differences as text and Markdown, from the plan alone, so that the text cannot differ from the document.
+//! Text and Markdown of plans and differences, and the phrases that both share.
+//!
+//! Everything is rendered from the document alone, so that the text cannot differ from it. Values are shown on one line with
+//! control characters escaped. Returns text; `cli` prints it.
 
 mod differences;
 mod human;

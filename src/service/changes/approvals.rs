@@ -1,4 +1,8 @@
-//! Approvals: whether a change has the signatures that the environment requires.
+//! Checks that a change has the approvals that the environment requires, or that an administrator may apply it without any
+//! (break-glass).
+//!
+//! The needs follow from the live settings ([`crate::model::approvals`]); signatures are evaluated by [`crate::approvals`]. A
+//! dry run reports what is missing and is not refused.
 
 use super::Change;
 use crate::{

@@ -1,4 +1,6 @@
-//! Commit of a checked change, and the record of refused ones.
+//! Commits a checked change as a new generation: one transaction of the store, then the new state in memory.
+//!
+//! `refuse_change` counts a refused change and records it in the audit log. Nothing is checked here: `changes` has done that.
 
 use std::sync::Arc;
 

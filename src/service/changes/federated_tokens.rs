@@ -1,4 +1,8 @@
-//! Federated tokens: a token file goes only to the destination that the operator allowed for it.
+//! Checks that profiles and the reader of the directory use a federated token file only for the destination that `serve`
+//! allows.
+//!
+//! The allowed destinations are options of the operator ([`crate::entra::federated`]), so that the author of a profile cannot
+//! choose them. The file is not read here.
 
 use super::Change;
 use crate::{

@@ -1,4 +1,7 @@
-//! Guards against destructive changes, and the policy about the source of a changeset.
+//! Enforces guards and the source policy for a change: deletions that were not allowed for this change, and files from a
+//! source that the environment does not accept.
+//!
+//! The rules are [`crate::changes::guards`], which the plan shows. In a dry run a breach of the source policy is a warning.
 
 use super::Change;
 use crate::{

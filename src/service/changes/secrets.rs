@@ -1,4 +1,7 @@
-//! Secrets of a change: age files are known or sent, can be opened, and go only to their destination.
+//! Checks the secrets of a change: every age file is in the store or in the request, opens with the service's identity, holds
+//! a suitable value, and goes only to the destination that it was sealed or first accepted for.
+//!
+//! [`SentSecrets`] are the files of a request. Values are decrypted in memory and wiped; only the encrypted files are stored.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -1,4 +1,6 @@
-//! Endpoints of the audit log.
+//! `/v1/audit`: pages of the audit log, and the comparison of the store with it.
+//!
+//! The log cannot be changed through the API. Clients verify the hash chain themselves ([`crate::model::audit`]).
 
 use std::sync::Arc;
 

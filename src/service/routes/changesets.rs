@@ -1,4 +1,6 @@
-//! Endpoint that applies changesets.
+//! `POST /v1/changesets`: applies a changeset, or tries it with `dryRun`.
+//!
+//! The checks and the commit are in `service::changes`; a changeset that was accepted before is answered with its result.
 
 use std::sync::Arc;
 

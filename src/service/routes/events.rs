@@ -1,4 +1,7 @@
-//! Endpoint that streams events.
+//! `GET /v1/events`: a stream of the outbox's events as server-sent events, from a given number on.
+//!
+//! A caller gets the events that it may see, for as long as its credential is valid. A client that does not read in time is
+//! disconnected and can continue after the last number.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 

@@ -1,4 +1,7 @@
-//! Endpoints of generations, and rollback.
+//! `/v1/generations` and `/v1/rollbacks`: the history of the configuration, one generation with its contents, and rollback to
+//! one.
+//!
+//! A rollback is checked and committed by `service::changes`, like any other change.
 
 use std::sync::Arc;
 

@@ -1,4 +1,7 @@
-//! Endpoints for monitoring: liveness, readiness, metrics.
+//! `/healthz`, `/readyz` and `/metrics`: liveness, readiness, and metrics in the Prometheus text format.
+//!
+//! Readiness means that the store can be written, so that mail is accepted. The gauges that are computed from the store are
+//! set when metrics are requested.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

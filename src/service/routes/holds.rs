@@ -1,4 +1,6 @@
-//! Endpoints of holds: an operator stops the mail of a profile, a company or a function for a while.
+//! `/v1/holds`: lists, creates and removes holds, with which an operator stops the mail of a profile, a company or a function.
+//!
+//! The change is recorded in the audit log, and delivery reloads the holds. Delivery decides which mail a hold covers.
 
 use std::sync::Arc;
 

@@ -1,4 +1,6 @@
-//! Endpoints of leases: locks with a time limit that clients on several machines share.
+//! `/v1/leases`: lists, acquires, renews and releases leases, with which clients on several machines exclude each other.
+//!
+//! The store grants them. The service itself does not depend on a lease, and does not refuse a change of a client without one.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,7 @@
-//! Endpoints of messages: submit, read, search, retry, cancel, replay, resolve.
+//! `/v1/messages`: submits messages, searches and reads them, and retries, cancels, replays or resolves them.
+//!
+//! Reads the request and its parameters; admission and composing are in `service::submissions`, actions in
+//! `service::message_actions`. A caller sees only the messages that its token allows.
 
 use std::sync::Arc;
 

@@ -1,4 +1,7 @@
-//! Endpoints, one file per resource. A handler states the role that it needs, reads the request, calls the service, and answers.
+//! The endpoints of the HTTP API, one file per resource, and the `OpenAPI` document of all of them.
+//!
+//! A handler names the role that it requires as its first argument, reads the request, calls [`Service`](super::Service), and
+//! answers. It contains no rule about changes, mail or secrets.
 
 mod audit;
 mod changesets;

@@ -1,4 +1,7 @@
-//! Endpoints of the outbox: status, and confirmation of a restore.
+//! `/v1/outbox`: the state of delivery with the reasons for which mail waits, and the confirmation that a restore from a
+//! backup is complete.
+//!
+//! The groups of waiting mail are formed by `delivery::waiting`.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

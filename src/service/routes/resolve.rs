@@ -1,4 +1,6 @@
-//! Endpoint that resolves a company and a function to a profile.
+//! `GET /v1/resolve`: the profile that would send for a company and a function, with the steps that lead to it.
+//!
+//! The rule is [`crate::model::resolution`]. Nothing is sent.
 
 use std::sync::Arc;
 

@@ -1,4 +1,6 @@
-//! Endpoints of the service itself and of its state.
+//! `/v1/service` and `/v1/state`: version, recipient and public key of the service, and its whole configuration.
+//!
+//! The state contains names and digests of secrets, never values.
 
 use std::sync::Arc;
 

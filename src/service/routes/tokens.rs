@@ -1,4 +1,7 @@
-//! Endpoints of tokens: create, list, confirm, revoke. The bearer token is returned once, on creation.
+//! `/v1/tokens`: creates, lists, confirms and revokes API tokens.
+//!
+//! The bearer token is in the answer to its creation and nowhere else; the store keeps a hash. Requests are authenticated in
+//! `service::authentication`.
 
 use std::sync::Arc;
 

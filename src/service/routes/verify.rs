@@ -1,4 +1,6 @@
-//! Endpoints of the verifier: runs, and the last results.
+//! `/v1/verify`: runs the verifier and streams a line per profile, and returns the last results.
+//!
+//! Which hosts and secrets a caller may use for a run is decided in `service::verification`.
 
 use std::{
     pin::Pin,

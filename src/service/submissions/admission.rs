@@ -1,4 +1,7 @@
-//! Admission: the checks that a submission must pass before it is accepted.
+//! Admission: the checks of a submission that do not concern its contents: confirmed restore, scope of the token, company,
+//! profile, size, recipients.
+//!
+//! Each returns a problem for the caller. `submissions` runs them in order before anything is stored.
 
 use crate::{
     delivery::route_index::RouteIndex,

@@ -1,4 +1,7 @@
-//! Contents of a submission: composes the message that the store keeps.
+//! Composes the message that the store keeps, from the parts of a submission or from a raw message.
+//!
+//! Parsing, composing and the check of attachments are in [`crate::mime`]; the sender's name is checked here. `From` is set
+//! later, when the message is sent.
 
 use jiff::Timestamp;
 use uuid::Uuid;

@@ -1,4 +1,7 @@
-//! Secrets for verifier runs: which of them a caller may use, and for which destination.
+//! Secrets of a verifier run: which of them the caller may have used, and for which destination; opens them in memory.
+//!
+//! A file that the service has not accepted yet is opened only for callers who may apply changes. The reason for a secret that
+//! is not opened becomes a finding.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -2,7 +2,7 @@
 //!
 //! The head is kept outside of the log as well: in the table `store`, in the transaction of the entry, and in the file
 //! `store.position`. So a log that lost its newest entries, or all of them, differs from its head ([`find_loss`]).
-//! [`append`] records that before it adds an entry, and goes on with the number after the head: the gap stays in the log,
+//! [`append`] records that before it adds an entry, and continues with the number after the head: the gap stays in the log,
 //! and no number is used twice.
 //!
 //! This module does not know what entries state about the store; `digests` does.

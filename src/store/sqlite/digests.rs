@@ -1,9 +1,9 @@
-//! Digests of what the store holds, stated in its audit log: every entry that changes the state, or a token, states the
-//! digest of the whole state and of all tokens after it, and an entry of a commit that of what its generation left in
-//! the history. So a change past the service is distinguished from one that went through it ([`check`](super::store_check::check)).
+//! Digests of the contents of the store, stated in its audit log, so that a change made without the service can be detected.
 //!
-//! Stating must not cost what a store with many profiles costs to read: a profile's row has the digest of its contents
-//! next to it, and only the digests are read again. Checking trusts no such column and reads everything.
+//! Every entry that changes the state or a token states the digest of the whole state and of all tokens after it; the entry of
+//! a commit also states the digest of the history. [`append_with_statement`] writes them, and
+//! [`check`](super::store_check::check) compares them. To state a digest, only the digests stored with each profile are read;
+//! to check one, everything is read and no stored digest is trusted.
 //!
 //! Messages, holds and results of the verifier are not covered: they change with every mail.
 

@@ -1,18 +1,15 @@
-//! Position: the number of transactions of the store, which is kept outside of the database too, in the file
-//! `store.position` next to it.
+//! Position of the store: the count of its transactions and the head of its audit log, kept in the file `store.position` next
+//! to the database.
 //!
-//! A database that is put back from a backup is sound and knows nothing of that. The file does: it names the incarnation
-//! of the database and a count of transactions that is on disk. A database that is behind the count, or is another
-//! incarnation, was restored ([`compare`]). The count is written after a transaction is durable, so after a crash it is
-//! never ahead; it is written twice a second at most, so it costs next to nothing, and a backup that is younger than that
-//! and was followed by nothing else cannot be distinguished from the database itself.
+//! A database that was restored from a backup is consistent and does not show it. The file does: [`compare`] detects a
+//! database that is behind the count, or has another incarnation. The count is written after a transaction is durable, so
+//! after a crash it is never ahead, and at most twice a second. A backup that is younger than that, and was followed by
+//! nothing, cannot be distinguished from the database itself.
 //!
-//! The file also has the head of the audit log: a database from which entries were deleted is not behind its count.
+//! The file has two places that are written in turn, each with its own digest, so that a torn write damages only the newer
+//! one. `store.revoked` lists the tokens that were ever revoked: a restored database does not reactivate one.
 //!
-//! The file has two places that are written in turn, each with its own digest, so that a torn write costs the newer one
-//! alone. `store.revoked` lists the tokens that were ever revoked: a restored database does not bring one back.
-//!
-//! This module knows files and counts. It does not know messages or tokens.
+//! This module knows files and counts. What follows from a restore is decided in `restore`.
 
 use std::{
     collections::BTreeSet,

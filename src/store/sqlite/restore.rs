@@ -1,12 +1,12 @@
-//! Consequences of a restore from a backup. The database is as it was when the backup was made. What happened since is unknown:
-//! which of the messages that waited were sent, which submissions were answered, which tokens were revoked.
+//! Changes of the store after it was restored from a backup. It is unknown what happened since the backup: which of the queued
+//! messages were sent, which submissions were answered, which tokens were revoked.
 //!
-//! `note` writes down that the database was put back, as soon as that is noticed; [`settle_messages`] and [`finish`] draw
-//! the consequences before anything is sent; [`confirm`] ends it when an administrator says so. Each may be repeated: a
-//! start that is interrupted is followed by one that goes on.
+//! `note` records the restore as soon as it is noticed. [`settle_messages`] makes queued messages `unknown` and [`finish`]
+//! suspends tokens, both before anything is sent; [`confirm`] ends the state when an administrator says so. Each may be
+//! repeated after an interrupted start.
 //!
 //! The messages are settled before this process owns delivery, so no owner is checked. Instead the ownership of the process
-//! that the backup or the database names is ended in the same transaction: it can neither begin nor settle any more.
+//! that the backup or the database names is ended in the same transaction, so that it can neither begin nor settle an attempt.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};

@@ -1,8 +1,9 @@
-//! Comparison of a database's schema with the one that the migrations make.
+//! Comparison of a database's schema with the one that the migrations create.
 //!
-//! A trigger or a view that was added past the service would write or read something else than the program asks for, and
-//! the audit log would state it. [`find_differences`] names what differs; `open` refuses such a database. On connections
-//! of the store, triggers and views are switched off as well, so one that is added while the service runs does nothing.
+//! A trigger or a view that was added without the service could make a statement read or write other rows than intended, and
+//! the audit log would state the result as correct. [`find_differences`] names what differs; `open` refuses such a database.
+//! On connections of the store, triggers and views are disabled as well, so that one added while the service runs has no
+//! effect.
 
 use std::collections::BTreeMap;
 

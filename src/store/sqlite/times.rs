@@ -1,4 +1,6 @@
-//! Times as `SQLite` columns keep them: in milliseconds, times since 1970. Nothing outside of the store counts in these.
+//! Conversion between [`jiff::Timestamp`] and the columns of `SQLite`: milliseconds, times since 1970.
+//!
+//! Every value of a column converts without overflow. Outside of the store, times have types.
 
 use jiff::{SignedDuration, Timestamp};
 

@@ -1,6 +1,6 @@
-//! The script for Bash and `az`.
+//! Renders a [`Registration`](super::Registration) as a script for Bash and `az`.
 //!
-//! Every request is an `az rest` with a request of Microsoft Graph, rendered from a [`Registration`](super::Registration).
+//! Every request is an `az rest` with a request of Microsoft Graph. Values are quoted for a POSIX shell.
 
 use std::fmt::Write as _;
 

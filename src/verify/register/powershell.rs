@@ -1,7 +1,7 @@
-//! The script for PowerShell, with the modules `Microsoft.Graph.Authentication` and, to limit sending to a mailbox,
-//! `ExchangeOnlineManagement`.
+//! Renders a [`Registration`](super::Registration) as a script for PowerShell, with the modules
+//! `Microsoft.Graph.Authentication` and, to limit sending to a mailbox, `ExchangeOnlineManagement`.
 //!
-//! The requests are those of the other script, rendered from the same [`Registration`](super::Registration).
+//! The requests are those of the other script. Values are quoted for PowerShell.
 
 use std::fmt::Write as _;
 

@@ -1,7 +1,7 @@
 //! The report of `verify` as text for the terminal, with colours. Text from mail servers, Entra and the service is printed without
 //! control characters.
 //!
-//! Only open findings are listed, unless all are asked for.
+//! Only open findings are listed, unless all are requested.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,6 @@
-//! The report as XML of `JUnit`: one suite per profile, one case per finding.
+//! The report as XML of `JUnit`, which CI systems display as test results: one suite per profile, one case per finding.
+//!
+//! A case fails if its finding is an error that is not waived; other findings that did not pass count as skipped.
 
 use std::fmt::Write as _;
 

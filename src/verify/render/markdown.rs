@@ -1,4 +1,6 @@
-//! The report as Markdown for a comment on a pull request: a table, then the open findings, folded.
+//! The report as Markdown for a comment on a pull request: a table of profiles, then the open findings, folded.
+//!
+//! Text from servers and files is escaped ([`crate::text::markdown`]).
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,7 @@
-//! The files of the example, which are part of the program: the environment `dev`, its layers, and its sealed secrets.
+//! The example repository of the demo, embedded in the program: the environment `dev`, its layers, and its sealed secrets.
+//!
+//! [`write`] writes the files into a new folder, with the ports of the sandbox. The secrets are sealed to the public identity
+//! of the examples and protect nothing.
 
 use std::path::Path;
 

@@ -1,4 +1,8 @@
-//! `mailwright import --layers BASE`: imports whole services as one base and a short folder per service.
+//! `mailwright import --layers BASE`: writes the configuration of running services as one base layer and a short file for each
+//! environment.
+//!
+//! The files are proposed by [`crate::import`], and are written only if plans with them have no changes. Environments that
+//! already have layers or profiles are refused.
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 

@@ -1,4 +1,7 @@
-//! `mailwright new environment --from-csv`: creates many environments, all or none.
+//! `mailwright new environment --from-csv`: creates one environment for each row of a list, all or none.
+//!
+//! The list is parsed by [`crate::import::environments`]. All files are checked together with the existing ones before the
+//! first is written, and removed again if a later write fails.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

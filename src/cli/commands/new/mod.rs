@@ -1,5 +1,9 @@
-//! `mailwright new environment`: creates a folder with a short file for one environment, or for many from a list. A file
-//! that does not pass the checks is removed. `mailwright new profile` writes a profile.
+//! `mailwright new`: `new environment` creates a folder with a short file for one environment, `new profile` a file with a
+//! profile.
+//!
+//! `list` creates environments from a list, `profile` has the second command. A file that does not pass the checks of
+//! `validate` is not kept, unless it is incomplete for reasons that the arguments do not cause. Existing files are never
+//! overwritten.
 
 mod list;
 mod profile;

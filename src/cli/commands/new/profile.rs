@@ -1,4 +1,7 @@
-//! `mailwright new profile`: writes a complete profile with comments into an environment or a layer.
+//! `mailwright new profile`: writes a profile with comments on the other settings into an environment or a layer.
+//!
+//! The arguments are those of `args::profile`, the text is rendered by [`crate::config::scaffold`]. The file is checked
+//! together with the rest of the environment before it is written. No secret is asked for; the next commands are printed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

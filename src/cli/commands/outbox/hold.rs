@@ -1,4 +1,7 @@
-//! `mailwright outbox hold`: the scope and the duration of a hold.
+//! `mailwright outbox hold`: the arguments of a hold (profile, company, function, reason, duration) and the request that they
+//! make.
+//!
+//! What a hold means is [`crate::model::hold`]; holds are released by the parent module.
 
 use jiff::Timestamp;
 

@@ -1,4 +1,6 @@
-//! `mailwright outbox list`: filters and the table of messages.
+//! `mailwright outbox list`: the filters of a search and the table of messages.
+//!
+//! The service searches and returns pages; contents of messages are not shown.
 
 use jiff::Timestamp;
 

@@ -1,4 +1,7 @@
-//! `mailwright outbox replay`: sends failed and unknown messages again.
+//! `mailwright outbox replay`: shows failed and unknown messages with their recipients, asks, and puts them back into the
+//! queue.
+//!
+//! By default only recipients that did not get the message are addressed. The service decides which messages may be replayed.
 
 use uuid::Uuid;
 

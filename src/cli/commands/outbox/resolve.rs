@@ -1,4 +1,6 @@
-//! `mailwright outbox resolve`: records the outcome of unknown messages.
+//! `mailwright outbox resolve`: records whether unknown messages were delivered, as an operator found out elsewhere.
+//!
+//! It sends nothing. A message that was not delivered can be replayed afterwards.
 
 use uuid::Uuid;
 

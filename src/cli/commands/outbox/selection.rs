@@ -1,4 +1,7 @@
-//! The messages that an action is for: named by id, or all of a status.
+//! The messages of an action: named by id, or all with a status.
+//!
+//! [`MessageSelection::fetch`] gets them from the service in their present state. Whether an action applies is decided by the
+//! service.
 
 use uuid::Uuid;
 

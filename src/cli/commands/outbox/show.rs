@@ -1,4 +1,6 @@
-//! `mailwright outbox show`: one message with its recipients and attempts.
+//! `mailwright outbox show`: text about one message with its recipients, attempts and the reason for which it waits.
+//!
+//! `mailwright why` explains why a message did not leave.
 
 use crate::{
     api::messages::MessageDetail,

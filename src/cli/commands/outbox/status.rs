@@ -1,4 +1,6 @@
-//! `mailwright outbox status`: counts, and why mail waits.
+//! `mailwright outbox status`: counts of messages by status, the reasons for which mail waits, and trouble; once, or followed.
+//!
+//! The groups of waiting mail come from the service; the text is in `ui::outbox`.
 
 use std::time::Duration;
 

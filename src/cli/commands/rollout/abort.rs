@@ -1,4 +1,7 @@
-//! `mailwright rollout abort`: ends a run, after a rollback if one is requested.
+//! `mailwright rollout abort`: ends a run, after a rollback of the changed environments if one is requested.
+//!
+//! If a process works on the run, the request is sent to it; otherwise this process does the work. Environments are rolled
+//! back by [`crate::rollout::engine`].
 
 use crate::{
     cli::{

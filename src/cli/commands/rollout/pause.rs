@@ -1,4 +1,7 @@
-//! `mailwright rollout pause`: sends a request to the process that works on the rollout.
+//! `mailwright rollout pause`: sends a request to the process that works on the rollout, and waits until that process has
+//! ended.
+//!
+//! It can only reach a process on this machine. Steps that have begun are finished first.
 
 use std::time::{Duration, Instant};
 

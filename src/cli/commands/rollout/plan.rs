@@ -1,4 +1,6 @@
-//! `mailwright rollout plan`: shows the changes of a rollout, equal changes grouped.
+//! `mailwright rollout plan`: shows the changes of a rollout by wave, equal changes grouped.
+//!
+//! [`plan`] is also the first step of `start`. Plans are made and grouped in [`crate::rollout::plan`]; nothing is changed.
 
 use std::sync::Arc;
 

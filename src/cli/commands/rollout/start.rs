@@ -1,4 +1,6 @@
-//! `mailwright rollout start`: shows the plan, asks, and works through the waves.
+//! `mailwright rollout start`: shows the plan, asks, opens a journal, and works through the waves.
+//!
+//! A rollout with an unfinished run is refused: `resume` continues it. The work itself is in `work`.
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -1,4 +1,6 @@
-//! `mailwright rollout status`: shows the state of runs, from their journals alone.
+//! `mailwright rollout status`: shows the state of one run, or lists all, from their journals alone.
+//!
+//! No service is asked, and a run that another process works on is not disturbed.
 
 use serde_json::json;
 

@@ -1,4 +1,7 @@
-//! Work on a run, for the subcommands that do it: holds the lease, listens for signals, prints progress and the result.
+//! Work on a run, for `start`, `resume` and `abort`: holds the lease, listens for signals, prints progress and the result.
+//!
+//! [`Work`] has the options, `run_with_lease` does the work. The first Ctrl-C pauses the run, the second ends the process. The
+//! waves are [`crate::rollout::session`]'s and the engine's.
 
 use tokio::sync::watch;
 

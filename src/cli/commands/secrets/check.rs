@@ -1,4 +1,8 @@
-//! `mailwright secrets check`: checks that every file parses and is encrypted to all recipients.
+//! `mailwright secrets check`: checks without a key that the age files of environments parse, are encrypted to the recipients
+//! in `recipients.txt`, and are sealed for the destination in the profiles.
+//!
+//! Also reports missing and unexpected files. Only headers are read, which their author could forge; the service checks a file
+//! again when it opens it.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 

@@ -1,4 +1,7 @@
-//! `mailwright secrets edit`: opens a secret in an editor and seals the result.
+//! `mailwright secrets edit`: decrypts a secret into a temporary folder, opens an editor, and seals the result again.
+//!
+//! The text is kept in memory (see `scratch`) unless `--on-disk` is given, and wiped afterwards. An unchanged value is not
+//! sealed again.
 
 use std::{
     path::{Path, PathBuf},

@@ -1,4 +1,7 @@
-//! The environments of a command that works on the secrets of many.
+//! Selection of environments for commands on the secrets of many, and parallel queries of their services.
+//!
+//! [`EnvironmentFilter`] has the arguments, [`query_each`] the queries. Environments whose services do not answer are
+//! reported, and do not hide the others.
 
 use std::sync::Arc;
 

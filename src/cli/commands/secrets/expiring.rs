@@ -1,4 +1,7 @@
-//! `mailwright secrets expiring`: lists client secrets and certificates of many environments by expiry date.
+//! `mailwright secrets expiring`: lists the client secrets and certificates of many environments by expiry date.
+//!
+//! The dates are those that the last verification stored in the services; nothing is verified now. They are collected by
+//! [`crate::verify::expiry`].
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,7 @@
-//! The files of an environment's secrets: `secrets/ENV/NAME/KEY.age`, and their next values.
+//! The age files of an environment in the repository: `secrets/ENV/NAME/KEY.age`, and `KEY.next.age` for a staged value.
+//!
+//! [`list_files`] lists them, [`read_age`] and [`write_age`] read and replace one. Paths that lead out of the repository are
+//! refused. Nothing here decrypts.
 
 use std::{
     io::Read as _,

@@ -1,4 +1,7 @@
-//! `mailwright secrets init`: writes `recipients.txt`.
+//! `mailwright secrets init`: writes `recipients.txt` for one or many environments, and turns off line-ending conversion of
+//! age files in `.gitattributes`.
+//!
+//! The recipients are arguments, and with `--from-service` that of each environment's service. Existing files are not changed.
 
 use std::{
     fmt::Write as _,

@@ -1,4 +1,7 @@
-//! `mailwright secrets list`: lists names, recipients and uses, without values.
+//! `mailwright secrets list`: lists the secrets of environments with their recipients, their users, and what binds them to a
+//! destination.
+//!
+//! Reads the headers of age files only, and needs no key. Problems are reported by `secrets check`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,5 +1,8 @@
-//! `mailwright secrets`: one file per subcommand. `files`, `recipients_file`, `sealing` and `environments` hold what
-//! several of them use.
+//! `mailwright secrets`: seals, edits, checks, re-encrypts and rotates the age files of the repository. One file per
+//! subcommand.
+//!
+//! `files`, `recipients_file`, `sealing`, `value` and `environments` hold what several subcommands use; the encryption is
+//! [`crate::secrets`]. No subcommand prints a value, and none reads one from the service.
 
 mod check;
 mod edit;

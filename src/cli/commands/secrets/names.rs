@@ -1,4 +1,7 @@
-//! Arguments of commands that work on one secret of one or many environments: `ENV... NAME/KEY`.
+//! The arguments of commands on one secret of one or many environments: `ENV... NAME/KEY`.
+//!
+//! [`SecretNames::split`] separates the name, which is the last argument, from the environments; [`SecretNames::find`] finds
+//! the environments.
 
 use std::sync::Arc;
 

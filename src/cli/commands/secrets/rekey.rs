@@ -1,4 +1,7 @@
-//! `mailwright secrets rekey`: seals every secret to the present recipients. Values keep their id and destination.
+//! `mailwright secrets rekey`: encrypts secrets again that are not encrypted to exactly the recipients in `recipients.txt`.
+//!
+//! Values keep their id and destination. A file whose value belongs to another place is refused (`ownership`). Each file is
+//! replaced atomically, and files that are up to date are not changed, so a run can be repeated.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,8 @@
-//! `mailwright secrets rotate`: stages a next value, which replaces the current one after the service has confirmed it.
+//! `mailwright secrets rotate`: replaces a secret in steps. It stages a next value, shows whether the service has accepted it,
+//! and then makes it the current one (`--finish`) or removes it (`--abandon`).
+//!
+//! Changes age files of the repository only; plan and apply carry each step to the service, and [`crate::delivery`] decides
+//! which of the two values is used.
 
 use std::{collections::BTreeMap, sync::OnceLock};
 

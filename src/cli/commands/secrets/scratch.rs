@@ -1,4 +1,7 @@
-//! A private folder for a plaintext in an editor: in memory, accessible to its owner only, wiped when dropped.
+//! A private folder for the plaintext of `secrets edit`: on a file system in memory, accessible to its owner only, wiped when
+//! dropped.
+//!
+//! [`Scratch::new`] returns none if there is no such file system and no other folder was allowed.
 
 use std::{
     fs,

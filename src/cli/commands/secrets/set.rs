@@ -1,4 +1,7 @@
-//! `mailwright secrets set`: seals a value to the environment's recipients.
+//! `mailwright secrets set`: seals a value to an environment's recipients, for the destination in the profiles that use it.
+//!
+//! Takes one value for one or many environments, or a list with a value for each (`value_list`). [`SealTarget`] finds
+//! recipients and destination, and writes the file; `rotate` uses it too. A value is never an argument of the command line.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,7 @@
-//! Reads the value of a secret from the terminal or standard input, and checks that it fits the field that uses it.
+//! Reads the value of a secret from the terminal or standard input, and checks that it suits the field that uses it.
+//!
+//! [`read_given`] reads it and [`prepare`] checks it, with the rules of [`crate::credential`]. The value stays in memory that
+//! is wiped, and is not part of an error.
 
 use std::io::{IsTerminal as _, Read as _};
 

@@ -1,4 +1,7 @@
-//! The first administrator's token of a new service, and the introduction that its first start prints.
+//! The first administrator's token of a new service: created at the first start, shown once or written to a file, and only
+//! then stored.
+//!
+//! [`FirstToken::create`] decides whether one is needed. Further tokens are created by `mailwright token`.
 
 use std::path::{Path, PathBuf};
 

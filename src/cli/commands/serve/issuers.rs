@@ -1,4 +1,7 @@
-//! The issuers file (`serve --oidc`): read at the start, and again whenever the service asks for it.
+//! The issuers file of `serve --oidc`: reads it at the start, and again when the service asks for its digest or contents.
+//!
+//! [`load`] returns the source that [`crate::service::oidc`] reads from; the meaning of the settings and the time of a reload
+//! are decided there.
 
 use std::path::{Path, PathBuf};
 

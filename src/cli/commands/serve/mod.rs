@@ -1,4 +1,7 @@
-//! `mailwright serve`: runs the e-mail service of one environment, or of several in one process.
+//! `mailwright serve`: runs the service of one environment, or of several in one process, until a signal stops it.
+//!
+//! Opens the data folders (`data`), creates first tokens (`first_token`), limits connections by the open files that the system
+//! allows, and protects the memory of the process. The service itself is [`crate::service`].
 
 mod data;
 mod first_token;

@@ -1,4 +1,7 @@
-//! `mailwright verify --local`: checks from this machine, with identities of the operator.
+//! `mailwright verify --local`: runs the checks on this machine, with secrets that the operator's own age identities open.
+//!
+//! A secret is opened for its destination only. For a file that does not state one, the service is asked which destination it
+//! accepted. The checks are [`crate::verify`].
 
 use std::{
     collections::BTreeMap,

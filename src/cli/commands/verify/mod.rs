@@ -1,5 +1,8 @@
-//! `mailwright verify`: checks that mail can be sent. The checks run in the service (`service`), on this machine (`local`),
-//! or on exported registrations (`manifest`).
+//! `mailwright verify`: checks registrations, permissions, credentials and mail servers of profiles, and renders the report.
+//!
+//! The checks run in the service (`service`), on this machine (`local`), or on exported registrations (`manifest`); `sign_in`
+//! gets a token to read the directory. The checks and the formats of the report are [`crate::verify`]; waivers and the place
+//! of each finding come from [`crate::operations::waivers`].
 
 mod local;
 mod manifest;

@@ -1,4 +1,7 @@
-//! `mailwright verify` without `--local` or `--manifest`: the service checks.
+//! `mailwright verify` in its usual form: sends the declared profiles and their age files to the service, which runs the
+//! checks.
+//!
+//! The service opens the secrets; this machine sees no value. A profile need not be applied before.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,8 @@
-//! The token of a reader of the directory: from the environment, or by a sign-in with a device code.
+//! The token with which `verify` reads the directory of a tenant: from `MAILWRIGHT_READER_TOKEN`, or by a sign-in with a
+//! device code.
+//!
+//! [`reader_token`] returns it. A token from the variable that is not a JWT is refused, because it would not be known where it
+//! may be sent.
 
 use std::collections::{BTreeMap, BTreeSet};
 

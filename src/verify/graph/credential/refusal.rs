@@ -1,7 +1,7 @@
 //! Findings for a sign-in that failed, by the cause that `entra::aadsts` names and the kind of credential.
 //!
-//! [`SignInAttempt::explain`] turns an error into one finding with a remedy. A code that is not known stays what it is: the
-//! finding quotes it and does not guess.
+//! [`SignInAttempt::explain`] turns an error into one finding with a remedy. For an unknown code the finding quotes the code
+//! and names no cause. It does not sign in again.
 
 use super::Kind;
 use crate::{
