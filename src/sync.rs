@@ -30,6 +30,11 @@ impl<T> Mutex<T> {
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Returns the value.
+    pub fn into_inner(self) -> T {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl<T: fmt::Debug> fmt::Debug for Mutex<T> {
@@ -127,7 +132,7 @@ mod tests {
                 })
             })
             .collect();
-        // This thread is the only one of the runtime, and goes on.
+        // This thread is the only one of the runtime, so the work runs on it.
         tokio::time::sleep(Duration::from_millis(10)).await;
         assert!(running.load(Ordering::SeqCst) > 0);
         for (number, task) in tasks.into_iter().enumerate() {

@@ -7,10 +7,7 @@
 //! Names of fields are those of Graph's published metadata (v1.0); a test compares them. Nothing here evaluates what was read;
 //! the checks are in [`crate::verify`].
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use reqwest::Url;
 use secrecy::SecretString;
@@ -23,6 +20,7 @@ use crate::{
         Endpoints, Http, HttpError,
         http::{HttpReply, Request, retry_after},
     },
+    sync::Mutex,
     text,
 };
 
@@ -373,7 +371,7 @@ impl Graph {
     async fn read_in_batch(&self, path: String) -> Result<Value, GraphError> {
         let (answer, wait) = oneshot::channel();
         let is_first = {
-            let mut waiting = self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut waiting = self.waiting.lock();
             waiting.push((path, answer));
             waiting.len() == 1
         };
@@ -386,7 +384,7 @@ impl Graph {
 
     async fn gather(self) {
         tokio::time::sleep(GATHER).await;
-        let asked = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        let asked = std::mem::take(&mut *self.waiting.lock());
         let mut asked = asked.into_iter();
         let mut batches = tokio::task::JoinSet::new();
         loop {

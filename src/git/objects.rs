@@ -6,13 +6,16 @@
 use std::{
     collections::{BTreeSet, HashMap},
     io::{BufRead as _, Read as _},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use rayon::prelude::*;
 
 use super::run::{Git, GitProcess};
-use crate::vfs::{BlobError, BlobStore};
+use crate::{
+    sync::Mutex,
+    vfs::{BlobError, BlobStore},
+};
 
 /// The maximum size of a blob that is read, in bytes: the limit of `config` for a file.
 const LARGEST: u64 = 1024 * 1024;
@@ -99,7 +102,7 @@ impl Objects {
         let [_, "blob", size] = words[..] else { return Some(Err(BlobError::Missing)) };
         let size: u64 = size.parse().ok()?;
         {
-            let mut all = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut all = self.read.lock();
             if size > LARGEST || *all + size > TOTAL_LIMIT {
                 return Some(Err(BlobError::TooLarge));
             }

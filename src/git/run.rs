@@ -14,14 +14,17 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
     time::{Duration, Instant},
 };
 
-use crate::model::{Code, Problem};
+use crate::{
+    model::{Code, Problem},
+    sync::Mutex,
+};
 
 /// The maximum size of an output, in bytes.
 const OUTPUT_LIMIT: u64 = 256 * 1024 * 1024;
@@ -323,7 +326,7 @@ impl GitProcess {
             let is_cancelled = || cancellation.as_ref().is_some_and(Cancellation::is_cancelled);
             while ended.recv_timeout(POLL_INTERVAL) == Err(mpsc::RecvTimeoutError::Timeout) {
                 if Instant::now() > until || is_cancelled() {
-                    kill_group(&mut watched.lock().unwrap_or_else(PoisonError::into_inner), cancellation.is_some());
+                    kill_group(&mut watched.lock(), cancellation.is_some());
                     break;
                 }
             }
@@ -333,14 +336,14 @@ impl GitProcess {
 
     /// Waits for the process. Returns true if it succeeded, and its standard error.
     pub(super) fn wait(self) -> (bool, String) {
-        let status = self.child.lock().unwrap_or_else(PoisonError::into_inner).wait();
+        let status = self.child.lock().wait();
         (status.is_ok_and(|status| status.success()), self.stderr_text.join().unwrap_or_default())
     }
 
     /// Kills the process: the rest of its output is not needed.
     pub(super) fn kill(self) {
         {
-            let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut child = self.child.lock();
             drop(child.kill());
             drop(child.wait());
         }

@@ -3,12 +3,12 @@
 //! Only requests that may be sent twice are passed to it. It has no time limit: the caller has one, and gets the last error
 //! from [`Retry::timed_out`]. A refusal is never repeated.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
-use crate::model::{Code, HumanDuration, Problem};
+use crate::{
+    model::{Code, HumanDuration, Problem},
+    sync::Mutex,
+};
 
 /// The pause before the first repetition; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -61,13 +61,13 @@ impl Retry {
 
     /// Records an error after which the caller tries again.
     pub fn record(&self, problem: Problem) {
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem);
+        *self.last_error.lock() = Some(problem);
     }
 
     /// Returns the problem to report when the time limit has passed: the last error, or else that the service is slow, with
     /// the caller's remedy for that.
     pub fn timed_out(&self, limit: HumanDuration, remedy: impl Into<String>) -> Problem {
-        let last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let last = self.last_error.lock().take();
         match last {
             Some(problem) => Problem { message: format!("{} (repeated for {limit})", problem.message), ..problem },
             None => {

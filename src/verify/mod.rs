@@ -28,7 +28,7 @@ mod smtp;
 use std::{
     collections::{BTreeSet, HashMap},
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
@@ -57,6 +57,7 @@ use crate::{
         finding_id::FindingId,
     },
     smtp::HelloName,
+    sync::Mutex,
     time::Clock,
 };
 
@@ -184,7 +185,7 @@ pub struct Verifier {
 }
 
 fn cell<T>(cache: &Cache<T>, key: (String, String)) -> Cell<T> {
-    let mut cache = cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut cache = cache.lock();
     Arc::clone(cache.entry(key).or_default())
 }
 
@@ -436,7 +437,7 @@ impl Verifier {
         if theirs.is_none() || claims.tid.parse().ok() != theirs {
             return Err(graph::NoAccess::OtherTenant);
         }
-        let mut readers = self.readers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut readers = self.readers.lock();
         let new = || Graph::new(self.http.clone(), endpoints, token.clone());
         Ok(readers.entry(graph.to_owned()).or_insert_with(new).clone())
     }

@@ -10,7 +10,7 @@
 
 use std::{
     io::{IsTerminal as _, Write as _},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use anstream::{AutoStream, ColorChoice};
@@ -21,6 +21,7 @@ use crate::{
         terminal::{message_width, output_width},
         wrap::wrap,
     },
+    sync::Mutex,
     text::{printable_lines, printable_log_line},
 };
 
@@ -53,12 +54,12 @@ pub(crate) struct TaskLog {
 impl TaskLog {
     /// Returns the messages, each with a line break.
     pub(crate) fn notes(&self) -> String {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.notes.lock().clone()
     }
 
     /// Returns the current step; empty if none was set.
     pub(crate) fn status(&self) -> String {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.status.lock().clone()
     }
 }
 
@@ -114,7 +115,7 @@ impl Printer {
     /// Prints a message to standard error, with a line break.
     pub(crate) fn note(&self, text: &str) {
         if let Some(task_log) = &self.task_log {
-            let mut notes = task_log.notes.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut notes = task_log.notes.lock();
             notes.push_str(text.strip_suffix('\n').unwrap_or(text));
             notes.push('\n');
             return;
@@ -132,7 +133,7 @@ impl Printer {
     /// removes the line.
     pub(crate) fn status_line(&self, text: &str) {
         match &self.task_log {
-            Some(task_log) => text.clone_into(&mut task_log.status.lock().unwrap_or_else(PoisonError::into_inner)),
+            Some(task_log) => text.clone_into(&mut task_log.status.lock()),
             None => self.draw(&format!("\r\x1b[K{}", printable_log_line(text))),
         }
     }

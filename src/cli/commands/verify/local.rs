@@ -3,10 +3,7 @@
 //! A secret is opened for its destination only. For a file that does not state one, the service is asked which destination it
 //! accepted. The checks are [`crate::verify`].
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use secrecy::ExposeSecret as _;
 
@@ -21,6 +18,7 @@ use crate::{
     model::{Destination, Digest, ProfileName, SecretReference, finding::Report},
     operations::gate,
     secrets::{self, FILE_LIMIT, Header, Identities, OpenError, Purpose, ValueId},
+    sync::Mutex,
     verify::{ReaderApplication, Subject, SubjectSecret, Verifier},
 };
 
@@ -50,7 +48,7 @@ pub(super) fn verify_locally(
         Ok(Identities::default())
     } else {
         // Passphrases are requested one at a time.
-        let _guard = PASSPHRASE_PROMPT.lock().unwrap_or_else(PoisonError::into_inner);
+        let _guard = PASSPHRASE_PROMPT.lock();
         command.identities.load(files.values().map(Vec::as_slice))
     };
     if !command.identities.is_empty()
