@@ -19,7 +19,7 @@ use std::{
 };
 
 use mailwright::{
-    client::{Client, Options},
+    client::{Client, ClientOptions},
     config::Repository,
     reconcile::{self, PlanRequest, attachments},
     store::SqliteStore,
@@ -152,7 +152,7 @@ fn plan_and_apply(profiles: usize) {
 fn apply(repo: &TestRepository) -> Duration {
     let repository = Repository::open(repo.folder.path()).unwrap();
     let desired = repository.load(&"dev".parse().unwrap()).unwrap_or_else(|report| panic!("{}", report.human()));
-    let client = Client::new(repo.address(), repo.token().to_owned().into(), &Options::default()).unwrap();
+    let client = Client::new(repo.address(), repo.token().to_owned().into(), &ClientOptions::default()).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let state = runtime.block_on(client.state()).unwrap();
     let mut planned = reconcile::plan(&PlanRequest::new(&desired, &state, repo.address())).unwrap();

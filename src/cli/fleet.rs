@@ -8,7 +8,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, mpsc},
     time::Duration,
 };
 
@@ -25,6 +25,7 @@ use super::{
 use crate::{
     config::{Repository, Selection},
     model::EnvironmentName,
+    sync::Mutex,
 };
 
 /// The time between two updates of the progress display.
@@ -133,7 +134,7 @@ impl Fleet {
 
 impl EnvironmentSet {
     /// A single environment, for a command that treats it like several.
-    pub(super) fn of(environment: Environment) -> Self {
+    pub(super) fn single(environment: Environment) -> Self {
         Self { environments: vec![environment], parallel: 1, summary_only: false, empty_message: None }
     }
 
@@ -184,7 +185,7 @@ pub(super) fn run_parallel<I: Send, T: Send>(
     let mut progress = ProgressDisplay::new(&context.printer, items.iter().map(|(name, _)| name.to_string()).collect());
     let workers = parallel.clamp(1, items.len().max(1));
     let queue = Mutex::new(items.into_iter().enumerate().collect::<VecDeque<_>>());
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let next = || queue.lock().pop_front();
     let (sender, events) = mpsc::channel();
     let mut results = Vec::new();
     std::thread::scope(|scope| {

@@ -39,7 +39,7 @@ pub struct Client {
 
 /// The options of a client.
 #[derive(Default)]
-pub struct Options<'a> {
+pub struct ClientOptions<'a> {
     /// Certificate authorities to trust in addition to the system's, as PEM.
     pub authority: Option<&'a [u8]>,
     /// True if `http://` is allowed for hosts other than this machine.
@@ -50,7 +50,7 @@ pub struct Options<'a> {
 
 impl Client {
     /// Creates a client for the service at `address` (`https://host[:port]`), with a bearer token.
-    pub fn new(address: &str, token: SecretString, options: &Options<'_>) -> Result<Self, Problem> {
+    pub fn new(address: &str, token: SecretString, options: &ClientOptions<'_>) -> Result<Self, Problem> {
         Ok(Self { transport: Transport::new(address, token, options)? })
     }
 

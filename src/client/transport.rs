@@ -4,10 +4,7 @@
 //! whose code distinguishes a service that does not answer, an untrusted certificate, a refusal, and another API version.
 //! Nothing here retries, follows a redirect, or knows an endpoint.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use reqwest::{
     Method, Response, StatusCode, Url,
@@ -16,7 +13,7 @@ use reqwest::{
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 
-use super::{Options, Progress};
+use super::{ClientOptions, Progress};
 use crate::{
     api::{self, IDEMPOTENCY_KEY_HEADER, ProblemDetails, VERSION_HEADER},
     model::{Code, Problem},
@@ -25,6 +22,7 @@ use crate::{
         http_client::{HttpClient, describe_error, is_loopback_url},
         tls::Trust,
     },
+    sync::Mutex,
 };
 
 /// The largest answer that is read, in bytes: twenty times the size of ten thousand profiles.
@@ -47,7 +45,7 @@ struct Prepared {
 
 impl Connections {
     fn get(&self, authority: Option<&[u8]>) -> Result<HttpClient, Problem> {
-        let mut prepared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut prepared = self.0.lock();
         if let Some(found) = prepared.iter().find(|found| found.authority.as_deref() == authority) {
             return Ok(found.http.clone());
         }
@@ -82,7 +80,7 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    pub(super) fn new(address: &str, token: SecretString, options: &Options<'_>) -> Result<Self, Problem> {
+    pub(super) fn new(address: &str, token: SecretString, options: &ClientOptions<'_>) -> Result<Self, Problem> {
         let base = parse_address(address, options.allow_clear_text)?;
         let http = match options.connections {
             Some(connections) => connections.get(options.authority)?,

@@ -64,7 +64,7 @@ impl Desired {
 impl DesiredProfile {
     /// Returns the place of the value at a JSON pointer, or of the nearest value above it that a file states.
     pub fn place_of(&self, pointer: &str) -> Place {
-        self.places.of(pointer).unwrap_or_else(|| self.place.clone())
+        self.places.find(pointer).unwrap_or_else(|| self.place.clone())
     }
 }
 
@@ -78,7 +78,7 @@ impl Places {
     }
 
     /// Returns the place of the value at a JSON pointer.
-    pub fn of(&self, pointer: &str) -> Option<Place> {
+    pub fn find(&self, pointer: &str) -> Option<Place> {
         let (node, sources) = self.0.as_ref()?;
         let (key_span, found) = node.nearest(pointer);
         // A map or list is located by its key.

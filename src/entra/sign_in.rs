@@ -60,7 +60,7 @@ pub enum ClientAuthentication {
 
 /// A token that was just issued.
 #[derive(Debug)]
-pub struct Token {
+pub struct AccessToken {
     /// The token.
     pub value: SecretString,
     /// The lifetime.
@@ -247,7 +247,7 @@ impl SignIn {
         proof: &ClientAuthentication,
         scope: &str,
         now: Timestamp,
-    ) -> Result<Token, SignInError> {
+    ) -> Result<AccessToken, SignInError> {
         let endpoint = self.url(tenant, "oauth2/v2.0/token").ok_or(SignInError::Unknown(0))?;
         let mut entra =
             Entra::new(ClientId::new(client.to_owned())).set_token_uri(TokenUrl::from_url(endpoint.clone()));
@@ -298,7 +298,7 @@ impl SignIn {
         tenant: &str,
         client: &str,
         begun: &StandardDeviceAuthorizationResponse,
-    ) -> Result<Token, SignInError> {
+    ) -> Result<AccessToken, SignInError> {
         let url = self.url(tenant, "oauth2/v2.0/token").ok_or(SignInError::Unknown(0))?;
         let entra = Entra::new(ClientId::new(client.to_owned())).set_token_uri(TokenUrl::from_url(url));
         let wait = entra.exchange_device_access_token(begun).request_async(self, tokio::time::sleep, None).await;
@@ -316,8 +316,8 @@ impl SignIn {
         })
     }
 
-    fn token(token: &oauth2::StandardTokenResponse<oauth2::EmptyExtraTokenFields, BasicTokenType>) -> Token {
-        Token { value: token.access_token().secret().clone().into(), expires_in: token.expires_in() }
+    fn token(token: &oauth2::StandardTokenResponse<oauth2::EmptyExtraTokenFields, BasicTokenType>) -> AccessToken {
+        AccessToken { value: token.access_token().secret().clone().into(), expires_in: token.expires_in() }
     }
 }
 

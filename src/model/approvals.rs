@@ -102,7 +102,7 @@ pub enum ApprovedAction {
 }
 
 impl ApprovedAction {
-    fn words(self) -> &'static str {
+    fn description(self) -> &'static str {
         match self {
             ApprovedAction::Create => "creates",
             ApprovedAction::Update => "updates",
@@ -265,14 +265,14 @@ pub fn find_needs(before: &State, after: &State, changes: &[ProfileChange]) -> V
         } else if settings && rule.is_for(ApprovedAction::Settings) {
             because.push("changes the environment's settings".to_owned());
         } else if reader && rule.is_for(ApprovedAction::Secrets) {
-            because.push(format!("{} `verify.reader`", ApprovedAction::Secrets.words()));
+            because.push(format!("{} `verify.reader`", ApprovedAction::Secrets.description()));
         }
         for effect in &effects {
             let Some(action) = effect.actions.iter().copied().find(|action| rule.is_for(*action)) else { continue };
             let concerned = serving.as_ref().is_none_or(|(old, new)| rule.concerns(effect, old, new));
             if concerned && because.len() < REASONS {
                 let name = effect.after.or(effect.before).map_or("", |(name, _)| name.as_str());
-                because.push(format!("{} `{name}`", action.words()));
+                because.push(format!("{} `{name}`", action.description()));
             }
         }
         if !because.is_empty() {

@@ -209,9 +209,9 @@ pub struct Conflict<'a> {
 }
 
 fn claimed(profile: &Profile) -> Vec<(Function, Option<&CompanyId>)> {
-    static NOBODY: BTreeSet<CompanyId> = BTreeSet::new();
+    static NO_COMPANIES: BTreeSet<CompanyId> = BTreeSet::new();
     let (system_wide, companies) = match &profile.applies_to {
-        AppliesTo::SystemWide => (true, &NOBODY),
+        AppliesTo::SystemWide => (true, &NO_COMPANIES),
         AppliesTo::Companies(companies) => (false, companies),
     };
     let mut claims = Vec::with_capacity(profile.functions.len() * companies.len().max(1));

@@ -95,6 +95,6 @@ pub fn add_places(report: &mut Report, desired: &Desired) {
     }
     for finding in &mut report.findings {
         finding.place =
-            Some(desired.environment_places.of(&finding.pointer).unwrap_or_else(|| desired.settings_place.clone()));
+            Some(desired.environment_places.find(&finding.pointer).unwrap_or_else(|| desired.settings_place.clone()));
     }
 }

@@ -193,7 +193,7 @@ fn add_places(plan: &mut Plan, old: &Desired, new: &Desired) {
     let pointer = |path: &str| format!("/{}", path.replace('.', "/"));
     for field in plan.settings.iter_mut().flat_map(|settings| &mut settings.fields) {
         let of = |side: &Desired, value: &Value| {
-            let place = side.environment_places.of(&pointer(&field.path));
+            let place = side.environment_places.find(&pointer(&field.path));
             place.filter(|place| !value.is_null() && place.is_in_a_file())
         };
         (field.before_place, field.place) = (of(old, &field.before), of(new, &field.after));

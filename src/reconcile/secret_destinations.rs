@@ -51,7 +51,7 @@ pub(super) fn find_redirected(
         };
         let place = match profile {
             Some(name) => desired.profiles.get(name).map(|profile| profile.place_of(&pointer)),
-            None => desired.environment_places.of(&pointer),
+            None => desired.environment_places.find(&pointer),
         };
         redirected.push(RedirectedSecret {
             profile: profile.cloned(),

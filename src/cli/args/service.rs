@@ -21,7 +21,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::{
     cli::{CliError, Context, args::outbound::read_pem, identity_token, variables},
     client::{
-        Client, Options, TokenOrigins,
+        Client, ClientOptions, TokenOrigins,
         origin::{audience_origin, audience_origins, origin_of},
     },
     model::{Code, EnvironmentName},
@@ -173,7 +173,7 @@ impl ServiceArgs {
         let ca_file = ca_file.map(|path| expand_environment(path, environment));
         let read = |path: PathBuf| read_pem(&path, "certificate authority", "`--ca-file` or MAILWRIGHT_CA_FILE");
         let authority = ca_file.map(read).transpose()?;
-        let options = Options {
+        let options = ClientOptions {
             authority: authority.as_deref(),
             allow_clear_text: self.allow_clear_text,
             connections: Some(context.connections()),

@@ -43,7 +43,7 @@ fn wrap_line(line: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut current = String::new();
     let mut is_first_word = true;
-    for word in words(line, width - indent) {
+    for word in split_words(line, width - indent) {
         if !is_first_word && visible_width(&current) + visible_width(word.trim_end()) > room {
             let end = current.trim_end();
             lines.push(if is_command { format!("{end} \\") } else { end.to_owned() });
@@ -88,7 +88,7 @@ fn is_command(line: &str) -> bool {
 
 /// Splits a line into words with the spaces that follow them. A quoted or back-quoted text that is not wider than `room`
 /// is one word.
-fn words(line: &str, room: usize) -> Vec<&str> {
+fn split_words(line: &str, room: usize) -> Vec<&str> {
     let mut words = Vec::new();
     let mut start = 0;
     let mut has_text = false;

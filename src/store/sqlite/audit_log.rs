@@ -32,7 +32,7 @@ impl Head {
         Self { sequence: 0, hash: AuditEntry::genesis() }
     }
 
-    fn of(entry: AuditEntry) -> Self {
+    fn from_entry(entry: AuditEntry) -> Self {
         Self { sequence: entry.sequence, hash: entry.hash }
     }
 }
@@ -60,7 +60,7 @@ pub(super) fn read_head(connection: &Connection) -> Result<Option<Head>, StoreEr
 }
 
 fn newest_entry(connection: &Connection) -> Result<Option<Head>, StoreError> {
-    Ok(record(connection, "SELECT entry FROM audit ORDER BY sequence DESC LIMIT 1", [])?.map(Head::of))
+    Ok(record(connection, "SELECT entry FROM audit ORDER BY sequence DESC LIMIT 1", [])?.map(Head::from_entry))
 }
 
 /// Returns the difference between the newest entry of a log and its head; none if they agree.
@@ -94,7 +94,7 @@ pub(super) fn adopt_head(transaction: &Connection, noted: &Head) -> Result<(), S
         return Ok(());
     }
     let query = "SELECT entry FROM audit WHERE sequence = ?1";
-    let found = record(transaction, query, [number(noted.sequence)])?.map(Head::of);
+    let found = record(transaction, query, [number(noted.sequence)])?.map(Head::from_entry);
     let is_higher = read_head(transaction)?.is_some_and(|head| head.sequence > noted.sequence);
     if found.as_ref() == Some(noted) || (found.is_none() && is_higher) {
         return Ok(());
@@ -109,7 +109,7 @@ pub(super) fn append(transaction: &Connection, event: &AuditEvent) -> Result<Aud
     let mut last = [newest, head].into_iter().flatten().max_by_key(|head| head.sequence).unwrap_or_else(Head::genesis);
     if let Some(why) = loss.filter(|_| event.action != ALTERED) {
         tracing::error!(why, "the store was changed by another program");
-        last = Head::of(write(transaction, last, &alteration(event.at, &why))?);
+        last = Head::from_entry(write(transaction, last, &alteration(event.at, &why))?);
     }
     write(transaction, last, event)
 }

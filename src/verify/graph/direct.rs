@@ -106,7 +106,7 @@ impl GraphCheck<'_> {
         );
         let (kind, proof) = proof.unwrap_or_else(|finding| {
             self.add(Level::Offline, [*finding]);
-            (credential::Kind::of(&direct.credential), None)
+            (credential::Kind::from_credential(&direct.credential), None)
         });
         let mut signed_in = SignedIn { kind, proof, claims: None, graph: None };
         let Some(proof) = &signed_in.proof else { return signed_in };
@@ -259,7 +259,7 @@ impl GraphCheck<'_> {
         };
         findings.extend(permission::weaken_for_other_cloud(permissions.check_requested(), &direct.cloud, &names));
         let limit = (self.verifier.now(), self.verifier.credential_days());
-        let kind = credential::Kind::of(&direct.credential);
+        let kind = credential::Kind::from_credential(&direct.credential);
         findings.extend(credential::expiry(manifest, kind, None, limit, &self.seal_command(), &remedies));
         self.add(Level::Offline, findings);
     }

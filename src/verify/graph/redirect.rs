@@ -23,7 +23,7 @@ enum Platform {
 impl Platform {
     const ALL: [Self; 3] = [Self::PublicClient, Self::Spa, Self::Web];
 
-    fn of(client: Client) -> Self {
+    fn for_client(client: Client) -> Self {
         match client {
             Client::Native => Self::PublicClient,
             Client::Spa => Self::Spa,
@@ -105,12 +105,12 @@ pub(super) fn check(
     remedies: &Remedies<'_>,
 ) -> Vec<Finding> {
     let mut findings = vec![registered(application, client, redirect, remedies)];
-    findings.extend(questionable(application, Platform::of(client), remedies));
+    findings.extend(questionable(application, Platform::for_client(client), remedies));
     findings
 }
 
 fn registered(application: &Application, client: Client, redirect: &str, remedies: &Remedies<'_>) -> Finding {
-    let wanted = Platform::of(client);
+    let wanted = Platform::for_client(client);
     let nearest = |platform: Platform| {
         let uris = platform.registered(application).iter();
         uris.map(|uri| (difference(redirect, uri), uri)).min_by_key(|(difference, _)| *difference)

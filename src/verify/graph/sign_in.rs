@@ -38,7 +38,7 @@ pub(super) fn client_authentication(
     remedies: &Remedies<'_>,
     destination: &Destination,
 ) -> Result<(credential::Kind, Option<ClientAuthentication>), Box<Finding>> {
-    let kind = credential::Kind::of(credential);
+    let kind = credential::Kind::from_credential(credential);
     if let Credential::FederatedTokenFile(path) = credential {
         let token = verifier.federated_token(path, destination).map_err(|why| {
             Box::new(

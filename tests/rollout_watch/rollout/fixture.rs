@@ -12,7 +12,7 @@ use std::{
 
 use mailwright::{
     api::NewToken,
-    client::{Client, Connections, Options},
+    client::{Client, ClientOptions, Connections},
     config::Repository,
     delivery::OutboundOptions,
     model::{
@@ -182,7 +182,7 @@ impl RolloutFixture {
 
     pub(crate) fn client(&self, name: &str) -> Client {
         let token = self.repo.read(&format!("tokens/{name}"));
-        let options = Options { connections: Some(&self.connections), ..Options::default() };
+        let options = ClientOptions { connections: Some(&self.connections), ..ClientOptions::default() };
         Client::new(&self.address(name), token.trim().to_owned().into(), &options).unwrap()
     }
 

@@ -26,7 +26,7 @@ pub(in crate::verify::graph) enum Kind {
 }
 
 impl Kind {
-    pub(in crate::verify::graph) fn of(credential: &Credential) -> Self {
+    pub(in crate::verify::graph) fn from_credential(credential: &Credential) -> Self {
         match credential {
             Credential::ClientSecret(_) => Kind::Secret,
             Credential::Certificate(_) => Kind::Certificate,

@@ -41,7 +41,7 @@ impl SignInAttempt<'_> {
         match error {
             SignInError::Http(error) => unreachable(error, FindingId::SignIn),
             SignInError::Certificate(error) => {
-                let pointer = Kind::of(self.credential).pointer();
+                let pointer = Kind::from_credential(self.credential).pointer();
                 Finding::fail(FindingId::Certificate, pointer, format!("the certificate cannot sign: {error}"))
                     .expected("a PEM file with the certificate and its RSA private key")
                     .remedy([(*seal_command).to_owned()])
@@ -58,7 +58,7 @@ impl SignInAttempt<'_> {
     }
 
     fn explain_refusal(&self, refusal: &Refusal) -> Finding {
-        let kind = Kind::of(self.credential);
+        let kind = Kind::from_credential(self.credential);
         let cause = refusal.cause();
         let entry = refusal.entry().filter(|entry| entry.cause == cause);
         match (cause, kind) {
@@ -255,7 +255,7 @@ impl SignInAttempt<'_> {
             Some(entry) => format!("the application cannot sign in: {}", entry.meaning),
             None => "the application cannot sign in".to_owned(),
         };
-        let pointer = Kind::of(self.credential).pointer();
+        let pointer = Kind::from_credential(self.credential).pointer();
         let finding = Finding::fail(FindingId::SignIn, pointer, message).expected("a token");
         let finding = finding.remedy(entry.map(|entry| entry.remedy.clone()));
         match refusal.error_codes.first() {
