@@ -40,7 +40,10 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{FromArgMatches as _, Parser, Subcommand};
 
-pub(crate) use args::service::ServiceArgs;
+pub(crate) use args::{
+    output::{MarkdownOutputArgs, OutputArgs},
+    service::ServiceArgs,
+};
 use commands::{
     apply, approve, audit, backup, blame, comment, completions, demo, diff, doctor, drift, explain, functions, history,
     import, init, microsoft, new, outbox, plan, render, resolve, restore, rollback, rollout, sandbox, schema, secrets,

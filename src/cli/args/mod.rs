@@ -8,6 +8,7 @@ pub(crate) mod fail_on;
 pub(crate) mod fleet;
 pub(crate) mod identity;
 pub(crate) mod outbound;
+pub(crate) mod output;
 pub(crate) mod plan;
 pub(crate) mod profile;
 pub(crate) mod service;

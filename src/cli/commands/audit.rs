@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
+        CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable, ServiceArgs,
         args::environments::EnvironmentsArgs,
         environment::Environment,
         fleet::Fleet,
@@ -54,9 +54,8 @@ enum AuditCommand {
         /// Only entries after this number
         #[arg(long, default_value_t = 0, value_name = "NUMBER")]
         after: u64,
-        /// Output format
-        #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-        format: Format,
+        #[command(flatten)]
+        output: OutputArgs,
         #[command(flatten)]
         service: ServiceArgs,
     },
@@ -70,9 +69,8 @@ enum AuditCommand {
         /// Read the store in this data folder instead of calling the service
         #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
         data: Option<PathBuf>,
-        /// Output format
-        #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-        format: Format,
+        #[command(flatten)]
+        output: OutputArgs,
         #[command(flatten)]
         service: ServiceArgs,
     },
@@ -81,18 +79,20 @@ enum AuditCommand {
 impl Runnable for Audit {
     fn error_format(&self) -> ErrorFormat {
         match &self.command {
-            AuditCommand::List { format, .. } | AuditCommand::Verify { format, .. } => (*format).into(),
+            AuditCommand::List { output, .. } | AuditCommand::Verify { output, .. } => output.format.into(),
         }
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         match &self.command {
-            AuditCommand::List { environments, after, format, service } => {
+            AuditCommand::List { environments, after, output, service } => {
                 let labels = SummaryLabels { notable: ("listed", "with entries"), quiet: ("empty", "without entries") };
                 let fleet = Fleet::from_args(context, environments, service)?;
-                fleet.run(context, *format, &labels, |context, environment| list(context, environment, *after, service))
+                fleet.run(context, output.format, &labels, |context, environment| {
+                    list(context, environment, *after, service)
+                })
             }
-            AuditCommand::Verify { environments, expect_head, data, format, service } => match data {
+            AuditCommand::Verify { environments, expect_head, data, output, service } => match data {
                 Some(folder) => {
                     let [environment] = &environments.environments[..] else {
                         return Err(CliError::coded(
@@ -106,9 +106,9 @@ impl Runnable for Audit {
                         CliError::coded(Code::InvalidName, format!("`{name}` is not the name of an environment"))
                     })?;
                     let source = AuditSource::open(&name, folder)?;
-                    verify(context, environment, &source, expect_head.as_ref())?.print(context, *format, &name)
+                    verify(context, environment, &source, expect_head.as_ref())?.print(context, output.format, &name)
                 }
-                None => verify_by_service(context, environments, expect_head.as_ref(), *format, service),
+                None => verify_by_service(context, environments, expect_head.as_ref(), output.format, service),
             },
         }
     }

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable,
+        CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable,
         backup_folder::{IDENTITY, MANIFEST, Manifest, STORE, digest_of_file},
         data_folder::{self, read_identity, store_error, write_private},
         exposure::warn_if_unignored,
@@ -50,14 +50,13 @@ pub(crate) struct Backup {
     /// Seal the identity with a passphrase, which is asked for
     #[arg(long)]
     passphrase: bool,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 impl Runnable for Backup {
     fn error_format(&self) -> ErrorFormat {
-        self.format.into()
+        self.output.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
@@ -80,7 +79,7 @@ impl Runnable for Backup {
         }
         let manifest = result?;
         warn_if_unignored(context, &self.to);
-        if self.format == Format::Json {
+        if self.output.format == Format::Json {
             context.printer.json(&serde_json::to_value(&manifest).unwrap_or_default());
         } else {
             context.printer.out(&format!(

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
+        CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable, ServiceArgs,
         args::environment::EnvironmentArg,
         environment::{self, Environment},
         ui::{
@@ -43,16 +43,15 @@ pub(crate) struct Blame {
     /// Number of generations to read
     #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     service: ServiceArgs,
 }
 
 impl Runnable for Blame {
     fn error_format(&self) -> ErrorFormat {
-        self.format.into()
+        self.output.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
@@ -64,7 +63,7 @@ impl Runnable for Blame {
         let desired = environment.repository.load(&environment.name).ok();
         let desired = desired.as_ref().and_then(|desired| desired.profiles.get(&name));
         let fields = walk.fields();
-        if self.format == Format::Json {
+        if self.output.format == Format::Json {
             let fields: Vec<Value> = fields.iter().map(|field| with_place(field, desired)).collect();
             let renamed = walk.renamed().iter().map(|(at, from)| json!({ "generation": at, "from": from }));
             let document = json!({

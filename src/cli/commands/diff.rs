@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable,
+        CliError, Context, ErrorFormat, Exit, Format, MarkdownOutputArgs, Runnable,
         revisions::{load_from, report_unreadable},
     },
     config::{Repository, Selection},
@@ -44,9 +44,8 @@ pub(crate) struct Diff {
     /// Only environments with these labels (can be repeated)
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     selector: Vec<String>,
-    /// Output format
-    #[arg(long, value_parser = Format::any(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: MarkdownOutputArgs,
     /// Exit with code 2 if there are differences
     #[arg(long)]
     detailed_exitcode: bool,
@@ -54,7 +53,7 @@ pub(crate) struct Diff {
 
 impl Runnable for Diff {
     fn error_format(&self) -> ErrorFormat {
-        self.format.into()
+        self.output.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
@@ -73,7 +72,7 @@ impl Runnable for Diff {
         }
         let all = compare_environments(&sides, &touched);
         let differences = Differences { from: range.from.describe(), to: range.to.describe(), all };
-        match self.format {
+        match self.output.format {
             Format::Human => context.printer.out(&differences.to_human()),
             Format::Markdown => context.printer.document(&differences.to_markdown()),
             Format::Json => {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::{
     api::{ServiceInfo, VERSION},
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
+        CliError, Context, ErrorFormat, Exit, OutputArgs, Runnable, ServiceArgs,
         args::{
             environments::EnvironmentsArgs, identity::IdentityArgs, outbound::read_pem, service::expand_environment,
         },
@@ -54,9 +54,8 @@ pub(crate) struct Doctor {
     environments: EnvironmentsArgs,
     #[command(flatten)]
     identity: IdentityArgs,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     service: ServiceArgs,
 }
@@ -118,13 +117,13 @@ impl Check {
 
 impl Runnable for Doctor {
     fn error_format(&self) -> ErrorFormat {
-        self.format.into()
+        self.output.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let labels = SummaryLabels { notable: ("failed", "with a failed check"), quiet: ("sound", "without one") };
         let fleet = Fleet::from_args(context, &self.environments, &self.service)?;
-        fleet.run(context, self.format, &labels, |context, environment| Ok(self.diagnose(context, environment)))
+        fleet.run(context, self.output.format, &labels, |context, environment| Ok(self.diagnose(context, environment)))
     }
 }
 

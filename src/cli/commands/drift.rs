@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
+        CliError, Context, ErrorFormat, Exit, MarkdownOutputArgs, Runnable, ServiceArgs,
         args::environments::EnvironmentsArgs,
         environment::{self, Environment},
         fleet::Fleet,
@@ -27,22 +27,21 @@ use crate::{
 pub(crate) struct Drift {
     #[command(flatten)]
     environments: EnvironmentsArgs,
-    /// Output format
-    #[arg(long, value_parser = Format::any(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: MarkdownOutputArgs,
     #[command(flatten)]
     service: ServiceArgs,
 }
 
 impl Runnable for Drift {
     fn error_format(&self) -> ErrorFormat {
-        self.format.into()
+        self.output.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let labels = SummaryLabels { notable: ("drifted", "with drift"), quiet: ("clean", "without drift") };
         let fleet = Fleet::from_args(context, &self.environments, &self.service)?;
-        fleet.run(context, self.format, &labels, |context, environment| self.drift(context, environment))
+        fleet.run(context, self.output.format, &labels, |context, environment| self.drift(context, environment))
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    cli::{CliError, Context, ErrorFormat, Exit, Format, Runnable, ui::table::table},
+    cli::{CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable, ui::table::table},
     config::suggest,
     entra::aadsts::{self, AadstsCode},
     model::{Code, finding_id::FindingId, message::Class},
@@ -30,9 +30,8 @@ use crate::{
 pub(crate) struct Explain {
     /// Code, finding id or reply; without it, problem codes and findings are listed
     code: Option<String>,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Returns `MW0007` for `mw7` and `7`; other text is returned unchanged.
@@ -203,11 +202,11 @@ impl Explanation {
 
 impl Runnable for Explain {
     fn error_format(&self) -> ErrorFormat {
-        self.format.into()
+        self.output.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let is_json = self.format == Format::Json;
+        let is_json = self.output.format == Format::Json;
         let Some(text) = &self.code else {
             let codes = Code::ALL.iter().map(|code| (code.id(), code.title()));
             let all = codes.chain(FindingId::ALL.iter().map(|id| (id.id(), id.title())));

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
+        CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable, ServiceArgs,
         args::environments::EnvironmentsArgs,
         environment::Environment,
         fleet::Fleet,
@@ -38,23 +38,22 @@ pub(crate) struct History {
     /// Only generations older than this one
     #[arg(long, value_name = "GENERATION")]
     before: Option<u64>,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     service: ServiceArgs,
 }
 
 impl Runnable for History {
     fn error_format(&self) -> ErrorFormat {
-        self.format.into()
+        self.output.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let labels =
             SummaryLabels { notable: ("changed", "with generations"), quiet: ("empty", "without generations") };
         let fleet = Fleet::from_args(context, &self.environments, &self.service)?;
-        fleet.run(context, self.format, &labels, |context, environment| self.history(context, environment))
+        fleet.run(context, self.output.format, &labels, |context, environment| self.history(context, environment))
     }
 }
 
@@ -76,7 +75,7 @@ impl History {
         };
         let head = ["generation", "at", "by", "how", "commit", "branch", "author", "signature", "what"];
         let text = table(&head, page.generations.iter().map(row));
-        if let (Some(next), Format::Human) = (page.next_before, self.format) {
+        if let (Some(next), Format::Human) = (page.next_before, self.output.format) {
             context.printer.note(&format!("Older ones: mailwright history {} --before {next}", environment.name));
         }
         Ok(Summary::new(Significance::Listed, describe_last(last), text, document))

@@ -9,7 +9,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde_json::json;
 
 use crate::{
-    cli::{CliError, Context, ErrorFormat, Exit, Format, Runnable, args::environment::EnvironmentArg, environment},
+    cli::{
+        CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable, args::environment::EnvironmentArg,
+        environment,
+    },
     config::{Repository, Sourced},
     model::{Code, EnvironmentName, ProfileName, Provider},
     verify::register::{
@@ -70,9 +73,8 @@ struct Register {
     /// Compare with what exists, as `mailwright verify` does
     #[arg(long, conflicts_with_all = ["scoped", "issuer", "shell", "format"])]
     check: bool,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// The language of a script.
@@ -87,7 +89,7 @@ enum ShellName {
 impl Runnable for Microsoft {
     fn error_format(&self) -> ErrorFormat {
         let MicrosoftCommand::Register(register) = &self.command;
-        register.format.into()
+        register.output.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
@@ -110,7 +112,7 @@ impl Register {
             ShellName::Powershell => Shell::Powershell,
         };
         let script = registration.script(shell);
-        if self.format == Format::Json {
+        if self.output.format == Format::Json {
             context.printer.json(&json!({ "environment": environment, "profile": name, "script": script }));
         } else {
             context.printer.document(&script);

@@ -3,14 +3,11 @@
 //! Plans are made by `planning`, which also has the service try the change without committing it. `--detailed-exitcode` is
 //! decided here. Changes nothing in a service.
 
-use std::{
-    path::PathBuf,
-    sync::{Mutex, PoisonError},
-};
+use std::path::PathBuf;
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
+        CliError, Context, ErrorFormat, Exit, MarkdownOutputArgs, Runnable, ServiceArgs,
         args::environments::EnvironmentsArgs,
         args::plan::PlanLimits,
         fleet::Fleet,
@@ -20,6 +17,7 @@ use crate::{
     },
     model::Code,
     reconcile::plan::{Cause, Plan},
+    sync::Mutex,
 };
 
 /// Show what would change on the running service
@@ -39,9 +37,8 @@ use crate::{
 pub(crate) struct PlanCommand {
     #[command(flatten)]
     environments: EnvironmentsArgs,
-    /// Output format
-    #[arg(long, value_parser = Format::any(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: MarkdownOutputArgs,
     /// Save the plan for `mailwright apply FILE`; for several environments, a folder with a file for each
     #[arg(long, value_name = "FILE|DIR", value_hint = clap::ValueHint::FilePath)]
     out: Option<PathBuf>,
@@ -62,7 +59,7 @@ enum DetailedExitcode {
 
 impl Runnable for PlanCommand {
     fn error_format(&self) -> ErrorFormat {
-        self.format.into()
+        self.output.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
@@ -75,7 +72,7 @@ impl Runnable for PlanCommand {
             })?;
         }
         let saved = Mutex::new(None);
-        let ended = fleet.run(context, self.format, &PLAN_LABELS, |context, environment| {
+        let ended = fleet.run(context, self.output.format, &PLAN_LABELS, |context, environment| {
             let mut planning = Planning::start(context, environment, &self.limits, &self.service)?;
             let refusal = planning.try_on_service(context)?;
             let plan = &planning.planned.plan;
@@ -84,14 +81,14 @@ impl Runnable for PlanCommand {
             {
                 let path = if path.is_dir() { path.join(format!("{}.plan", environment.name)) } else { path.clone() };
                 planning.save(&path)?;
-                let mut saved = saved.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut saved = saved.lock();
                 let needs_approvals = saved.take().is_some_and(|(_, needs)| needs) || plan.approvals.is_some();
                 *saved = Some((path, needs_approvals));
             }
             let exit = if refusal.is_some() { Exit::Error } else { self.exit(plan) };
-            Ok(Summary { exit, ..plan_outcome(self.format, plan, refusal) })
+            Ok(Summary { exit, ..plan_outcome(self.output.format, plan, refusal) })
         });
-        if let Some((path, needs_approvals)) = saved.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        if let Some((path, needs_approvals)) = saved.into_inner() {
             let what = if several { path.with_file_name("*.plan") } else { path };
             let approve = if needs_approvals {
                 format!("\n  mailwright approve {}    by each signer", what.display())

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
+        CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable, ServiceArgs,
         args::environment::EnvironmentArg,
         environment::{self, Environment},
         ui::{format::document_of, table::table},
@@ -44,16 +44,15 @@ pub(crate) struct Resolve {
     /// Resolve from the files instead of the service
     #[arg(long)]
     desired: bool,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     service: ServiceArgs,
 }
 
 impl Runnable for Resolve {
     fn error_format(&self) -> ErrorFormat {
-        self.format.into()
+        self.output.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
@@ -91,7 +90,7 @@ impl Resolve {
             check_company(environment, &state.settings, &cell.company)?;
             (Resolver::new(state.live()).explain(&cell), Some(state.generation))
         };
-        if self.format == Format::Json {
+        if self.output.format == Format::Json {
             let mut document = document_of(environment.name.as_str(), "resolution", &resolution);
             document["generation"] = json!(generation);
             context.printer.json(&document);
@@ -124,7 +123,7 @@ impl Resolve {
             let matrix = Matrix::new(environment, &Resolver::new(state.live()), &state.settings, company)?;
             (matrix, Some(state.generation))
         };
-        if self.format == Format::Json {
+        if self.output.format == Format::Json {
             context.printer.json(&json!({
                 "environment": environment.name, "generation": generation, "resolutions": matrix.to_json(),
             }));

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable,
+        CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable,
         args::identity::IdentityArgs,
         backup_folder::{IDENTITY, Manifest, STORE, copy_private},
         data_folder::{self, create_private_folder, store_error, write_private},
@@ -39,14 +39,13 @@ pub(crate) struct Restore {
     environment: Option<EnvironmentName>,
     #[command(flatten)]
     identity: IdentityArgs,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 impl Runnable for Restore {
     fn error_format(&self) -> ErrorFormat {
-        self.format.into()
+        self.output.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
@@ -79,7 +78,7 @@ impl Runnable for Restore {
             self.data.display()
         );
         let confirm = format!("mailwright outbox confirm-restore {}", manifest.environment);
-        if self.format == Format::Json {
+        if self.output.format == Format::Json {
             let document = serde_json::json!({
                 "environment": manifest.environment, "createdAt": manifest.created_at, "data": self.data,
                 "next": [start, confirm],

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{
     api::{Changed, Rollback as RollbackRequest},
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
+        CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable, ServiceArgs,
         args::{environments::EnvironmentsArgs, plan::parse_allowances},
         environment::{self, Environment},
         fleet::{self, EnvironmentSet, Fleet},
@@ -56,22 +56,21 @@ pub(crate) struct Rollback {
     /// Skip approvals in an emergency, for this reason; for administrators, if the environment allows it
     #[arg(long, value_name = "REASON")]
     break_glass: Option<String>,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     service: ServiceArgs,
 }
 
 impl Runnable for Rollback {
     fn error_format(&self) -> ErrorFormat {
-        self.format.into()
+        self.output.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         match Fleet::from_args(context, &self.environments, &self.service)? {
             Fleet::Single(environment) => self.roll_back_single(context, &environment),
-            Fleet::Many(set) if set.print_if_empty(context, self.format) => Ok(Exit::Done),
+            Fleet::Many(set) if set.print_if_empty(context, self.output.format) => Ok(Exit::Done),
             Fleet::Many(set) => self.roll_back_many(context, set),
         }
     }
@@ -139,11 +138,11 @@ impl Rollback {
     fn roll_back_single(&self, context: &Context, environment: &Environment) -> Result<Exit, CliError> {
         let ready = self.prepare(context, environment)?;
         let (shown, to) = (&ready.planned.plan, ready.to);
-        if self.format == Format::Human {
+        if self.output.format == Format::Human {
             context.printer.out(&format!("Back to generation {to}:\n\n{}", render::render_human(shown)));
         }
         if shown.is_empty() {
-            if self.format != Format::Human {
+            if self.output.format != Format::Human {
                 context.printer.json(&json!({
                     "environment": environment.name, "generation": ready.base, "plan": shown, "result": null,
                 }));
@@ -161,7 +160,7 @@ impl Rollback {
         let question = format!("Roll {} back to generation {to}?", environment.name);
         confirm(context, self.yes, &question, "Pass `--yes` to skip the prompt.")?;
         let changed = self.send(context, &ready)?;
-        report_rollback(context, self.format, shown, to, &changed);
+        report_rollback(context, self.output.format, shown, to, &changed);
         Ok(Exit::Done)
     }
 
@@ -197,7 +196,7 @@ impl Rollback {
             shown.push(TaskResult { name, notes, result });
         }
         let plans = FleetReport::new(shown, repository.as_deref()).summary_only(summary_only);
-        if self.format == Format::Human {
+        if self.output.format == Format::Human {
             plans.print_text(context, &PLAN_LABELS);
         } else {
             plans.print_failures(context);
@@ -205,7 +204,7 @@ impl Rollback {
         if !to_send.is_empty() {
             let question = format!("Roll {} back?", count_of(to_send.len(), "environment"));
             confirm(context, self.yes, &question, "Pass `--yes` to skip the prompt.")?;
-        } else if self.format == Format::Human {
+        } else if self.output.format == Format::Human {
             return plans.exit(false);
         }
         let headline = |(_, changed): &(PreparedRollback, Changed)| describe_changes(&changed.summary);
@@ -224,11 +223,11 @@ impl Rollback {
         }
         done.sort_by(|a, b| a.name.cmp(&b.name));
         let labels = SummaryLabels { notable: ("rolledBack", "rolled back"), quiet: ("unchanged", "without changes") };
-        if self.format == Format::Human {
+        if self.output.format == Format::Human {
             context.printer.out("");
         }
         let report = FleetReport::new(done, repository.as_deref()).summary_only(summary_only);
-        report.print(context, self.format, &labels)
+        report.print(context, self.output.format, &labels)
     }
 }
 

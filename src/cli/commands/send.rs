@@ -15,7 +15,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use crate::{
     api::messages::{File, MessageDetail, SUBMISSION_LIMIT, Submission},
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
+        CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable, ServiceArgs,
         args::environment::EnvironmentArg,
         environment,
         ui::{format::document_of, outbox::waiting_times},
@@ -96,9 +96,8 @@ pub(crate) struct Send {
     /// Longest time to wait, in seconds
     #[arg(long, default_value_t = 300, value_name = "SECONDS", requires = "wait")]
     timeout: u64,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     service: ServiceArgs,
 }
@@ -117,7 +116,7 @@ fn parse_document(text: &str) -> Result<Document, String> {
 
 impl Runnable for Send {
     fn error_format(&self) -> ErrorFormat {
-        self.format.into()
+        self.output.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
@@ -153,7 +152,7 @@ impl Runnable for Send {
                 let command = detail.waiting.filter(|waiting| waiting.needs_operator);
                 let again = command.and_then(|waiting| waiting.command).unwrap_or(show);
                 let error = CliError::coded(Code::NotDelivered, why).remedy(again);
-                Err(CliError { in_json: self.format == Format::Json, exit: Exit::Unfinished, ..error })
+                Err(CliError { in_json: self.output.format == Format::Json, exit: Exit::Unfinished, ..error })
             }
             status => {
                 let reason = printable(&message.reason);
@@ -161,7 +160,7 @@ impl Runnable for Send {
                 let error = CliError::coded(Code::NotDelivered, format!("the message is {}{reason}", status.id()));
                 let again = format!("mailwright outbox show {} {}", environment.name, message.id);
                 let exit = if status == Status::Unknown { Exit::OutcomeUnknown } else { Exit::MessageFailed };
-                Err(CliError { in_json: self.format == Format::Json, exit, ..error.remedy(again) })
+                Err(CliError { in_json: self.output.format == Format::Json, exit, ..error.remedy(again) })
             }
         }
     }
@@ -307,7 +306,7 @@ impl Send {
     }
 
     fn show(&self, context: &Context, environment: &EnvironmentName, message: &Message) {
-        if self.format == Format::Json {
+        if self.output.format == Format::Json {
             context.printer.json(&document_of(environment.as_str(), "message", message));
         } else {
             context.printer.out(&format!("{} {} ({})", message.id, message.status.id(), message.profile));

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs, args::environment::EnvironmentArg,
-        environment, ui::table::table,
+        CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable, ServiceArgs,
+        args::environment::EnvironmentArg, environment, ui::table::table,
     },
     config::suggest,
     model::{Code, ProfileName},
@@ -26,16 +26,15 @@ pub(crate) struct Show {
     /// Profile
     #[arg(value_name = "PROFILE")]
     profile: Vec<String>,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     service: ServiceArgs,
 }
 
 impl Runnable for Show {
     fn error_format(&self) -> ErrorFormat {
-        self.format.into()
+        self.output.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
@@ -55,7 +54,7 @@ impl Runnable for Show {
         }
         let live = found.and_then(|found| found.live.as_ref());
         let applied = found.and_then(|found| found.applied());
-        if self.format == Format::Json {
+        if self.output.format == Format::Json {
             let document = json!({
                 "environment": environment.name, "generation": state.generation, "name": name, "desired": wanted.map(|wanted| &wanted.stored), "live": live, "applied": applied,
                 "changed": found.map(|found| &found.changed), "place": wanted.map(|wanted| &wanted.place),

@@ -48,13 +48,13 @@ pub(crate) struct Status {
 
 impl Runnable for Status {
     fn error_format(&self) -> ErrorFormat {
-        self.args.format.into()
+        self.args.output.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let labels = SummaryLabels { notable: ("trouble", "with trouble"), quiet: ("fine", "fine") };
         let fleet = Fleet::from_args(context, &self.args.environments, &self.args.service)?;
-        fleet.run(context, self.args.format, &labels, |context, environment| self.status(context, environment))
+        fleet.run(context, self.args.output.format, &labels, |context, environment| self.status(context, environment))
     }
 }
 

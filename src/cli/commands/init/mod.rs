@@ -16,7 +16,7 @@ use serde_json::json;
 use self::files::{FirstFiles, PlannedFile};
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
+        CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable, ServiceArgs,
         args::profile::{ProfileArgs, ProviderName, missing_error},
         operator_key::{create_identity, default_identity_file, read_recipient},
         ui::wording::count_of,
@@ -75,9 +75,8 @@ pub(crate) struct Init {
     /// List the files without writing them
     #[arg(long)]
     dry_run: bool,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     service: ServiceArgs,
 }
@@ -97,13 +96,13 @@ enum Ci {
 
 impl Runnable for Init {
     fn error_format(&self) -> ErrorFormat {
-        self.format.into()
+        self.output.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let mut answers = self.clone();
         let root = context.project_or_new();
-        if self.format == Format::Human && std::io::stdin().is_terminal() {
+        if self.output.format == Format::Human && std::io::stdin().is_terminal() {
             questions::ask_missing(context, &root, &mut answers)?;
         }
         answers.check_complete()?;
@@ -334,7 +333,7 @@ impl Init {
         };
         let (written, kept) = (paths(false), paths(true));
         let keys: Vec<String> = recipients.to_create.iter().map(|(path, _)| path.display().to_string()).collect();
-        if self.format == Format::Json {
+        if self.output.format == Format::Json {
             let commands: Vec<&String> = next.iter().map(|(command, _)| command).collect();
             let document = json!({
                 "environment": environment, "profile": self.profile_name(), "dryRun": self.dry_run,

@@ -62,7 +62,7 @@ impl NewEnvironment {
         for warning in warnings {
             context.printer.note(warning);
         }
-        if self.dry_run && self.format == Format::Human {
+        if self.dry_run && self.output.format == Format::Human {
             for NewFile { name, text, .. } in &new {
                 context.printer.document(&format!("# {}\n{text}", environment_paths(name).1.display()));
             }
@@ -110,7 +110,7 @@ impl NewEnvironment {
             .iter()
             .map(|new| (missing_secrets(&repository, &new.name), repository.service_address(&new.name).is_none()))
             .collect();
-        if self.format == Format::Json {
+        if self.output.format == Format::Json {
             let entries = all.iter().zip(&missing).map(|(new, (secrets, service))| {
                 let document = json!({
                     "environment": new.name, "line": new.line, "written": environment_paths(&new.name).1.display().to_string(),

@@ -17,7 +17,10 @@ use std::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    cli::{CliError, Context, ErrorFormat, Exit, Format, Runnable, environment, schema_files::write_missing_schemas},
+    cli::{
+        CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable, environment,
+        schema_files::write_missing_schemas,
+    },
     config::{Report, Repository, suggest, write},
     fs::write_atomically,
     model::{Code, EnvironmentName, InvalidName, SecretReference, code::Severity},
@@ -76,9 +79,8 @@ struct NewEnvironment {
     /// Print the file without writing it
     #[arg(long)]
     dry_run: bool,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// The contents of the file.
@@ -126,8 +128,8 @@ fn parse_pair(text: &str) -> Result<(String, String), String> {
 impl Runnable for New {
     fn error_format(&self) -> ErrorFormat {
         match &self.command {
-            NewCommand::Environment(new) => new.format.into(),
-            NewCommand::Profile(new) => new.format.into(),
+            NewCommand::Environment(new) => new.output.format.into(),
+            NewCommand::Profile(new) => new.output.format.into(),
         }
     }
 
@@ -235,7 +237,7 @@ impl NewEnvironment {
         let address = repository.service_address(name);
         let mut rest = report;
         rest.diagnostics.retain(|problem| problem.code != Code::SecretMissing && problem.severity == Severity::Error);
-        if self.format == Format::Json {
+        if self.output.format == Format::Json {
             let document = json!({
                 "environment": name, "written": path.display().to_string(), "warnings": warnings,
                 "missing": { "secrets": missing, "service": address.is_none() }, "problems": rest.diagnostics,

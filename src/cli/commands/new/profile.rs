@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        CliError, Context, Exit, Format,
+        CliError, Context, Exit, Format, OutputArgs,
         args::profile::ProfileArgs,
         commands::new::write_parts,
         environment::{Environment, company, profile_name},
@@ -52,9 +52,8 @@ pub(super) struct NewProfileCommand {
     /// Print the file without writing it
     #[arg(long)]
     dry_run: bool,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    pub(super) format: Format,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
 }
 
 impl NewProfileCommand {
@@ -92,7 +91,7 @@ impl NewProfileCommand {
             return Err(CliError::coded(Code::Usage, "the arguments do not make a valid profile; nothing was written")
                 .remedy("Correct the arguments that the problems above concern."));
         }
-        if self.dry_run && self.format == Format::Human {
+        if self.dry_run && self.output.format == Format::Human {
             context.printer.document(&text);
             return Ok(Exit::Done);
         }
@@ -109,7 +108,7 @@ impl NewProfileCommand {
             let target = if repository.is_abstract(&environment) { "ENV" } else { environment.as_str() };
             next.push(format!("mailwright secrets set {target} {name}/{key}"));
         }
-        if self.format == Format::Json {
+        if self.output.format == Format::Json {
             let document = json!({
                 "environment": environment, "profile": name, "dryRun": self.dry_run,
                 "written": path.display().to_string(), "schemas": schemas, "next": next,

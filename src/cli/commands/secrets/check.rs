@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable,
+        CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable,
         commands::secrets::{
             files::{SecretFiles, list_files, read_age},
             recipients_file::{includes_public_identity, read_recipients, recipients_path},
@@ -36,9 +36,8 @@ pub(super) struct Check {
     /// Environments: names, or patterns such as 'prod-*' [default: all with secrets]
     #[arg(value_name = "ENV")]
     environments: Vec<String>,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// A problem of a file.
@@ -51,7 +50,7 @@ struct SecretProblem {
 
 impl Runnable for Check {
     fn error_format(&self) -> ErrorFormat {
-        self.format.into()
+        self.output.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
@@ -72,7 +71,7 @@ impl Runnable for Check {
         let found: Vec<&SecretProblem> = all.iter().flat_map(|one| &one.problems).collect();
         let checked: usize = all.iter().map(|one| one.files).sum();
         let errors = found.iter().filter(|found| found.code.severity() == Severity::Error).count();
-        if self.format == Format::Json {
+        if self.output.format == Format::Json {
             let document = match &all[..] {
                 [one] if selection.single_name().is_some() => one.to_json(),
                 all => {

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable,
+        CliError, Context, ErrorFormat, Exit, OutputArgs, Runnable,
         args::identity::IdentityArgs,
         commands::secrets::{
             files::{read_age, write_age},
@@ -55,23 +55,22 @@ pub(super) struct Edit {
     /// Store the text on disk while it is edited if there is no folder in memory
     #[arg(long)]
     on_disk: bool,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     identities: IdentityArgs,
 }
 
 impl Runnable for Edit {
     fn error_format(&self) -> ErrorFormat {
-        self.format.into()
+        self.output.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let (fleet, secret) = self.names.find(context, None)?;
         let (environments, several) = match fleet {
             Fleet::Single(environment) => (vec![environment], false),
-            Fleet::Many(set) if set.print_if_empty(context, self.format) => return Ok(Exit::Done),
+            Fleet::Many(set) if set.print_if_empty(context, self.output.format) => return Ok(Exit::Done),
             Fleet::Many(set) => (set.environments, true),
         };
         let Some(repository) = environments.first().map(|first| Arc::clone(&first.repository)) else {
@@ -99,10 +98,10 @@ impl Runnable for Edit {
         if several {
             let labels = SummaryLabels { notable: ("sealed", "sealed"), quiet: ("unchanged", "unchanged") };
             let report = FleetReport::new(results.collect(), Some(&repository));
-            return report.summary_only(self.names.selection.summary).print(context, self.format, &labels);
+            return report.summary_only(self.names.selection.summary).print(context, self.output.format, &labels);
         }
         for TaskResult { name, result, .. } in results {
-            result?.print(context, self.format, &name)?;
+            result?.print(context, self.output.format, &name)?;
         }
         Ok(Exit::Done)
     }

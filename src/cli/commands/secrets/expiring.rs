@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
+        CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable, ServiceArgs,
         commands::secrets::environments::{EnvironmentFilter, describe_unreachable, nothing_found},
         environment::{self, Environment},
         ui::table::table,
@@ -42,16 +42,15 @@ pub(super) struct Expiring {
     /// Exit with code 2 if a credential expires within that time [default: 30d]
     #[arg(long)]
     detailed_exitcode: bool,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     service: ServiceArgs,
 }
 
 impl Runnable for Expiring {
     fn error_format(&self) -> ErrorFormat {
-        self.format.into()
+        self.output.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
@@ -81,7 +80,7 @@ impl Runnable for Expiring {
             let key = |row: &Row| (row.end.as_ref().map_or(Timestamp::MAX, |end| end.ends), row.environment.clone());
             key(a).cmp(&key(b)).then_with(|| a.profile.cmp(&b.profile))
         });
-        if self.format == Format::Json {
+        if self.output.format == Format::Json {
             let errors: BTreeMap<_, _> = unreachable.iter().map(|(name, error)| (name, &error.message)).collect();
             let credentials: Vec<_> = rows.iter().map(Row::to_json).collect();
             let document = json!({

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
+        CliError, Context, ErrorFormat, Exit, OutputArgs, Runnable, ServiceArgs,
         args::environments::SelectionArgs,
         commands::secrets::recipients_file::{check_not_public, recipients_path},
         environment::Environment,
@@ -50,16 +50,15 @@ pub(super) struct Init {
     from_service: bool,
     #[command(flatten)]
     selection: SelectionArgs,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     service: ServiceArgs,
 }
 
 impl Runnable for Init {
     fn error_format(&self) -> ErrorFormat {
-        self.format.into()
+        self.output.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
@@ -72,8 +71,9 @@ impl Runnable for Init {
             Fleet::without_services(context, &repository, patterns, &self.selection)?
         };
         let several = matches!(fleet, Fleet::Many(_));
-        let exit =
-            fleet.run(context, self.format, &labels, |context, environment| self.write(context, environment, several));
+        let exit = fleet.run(context, self.output.format, &labels, |context, environment| {
+            self.write(context, environment, several)
+        });
         if !self.from_service && (exit.is_ok() || several) {
             context.printer.note("The recipient of the service must be in the file, or it cannot decrypt the secrets; its first start prints it.");
         }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable,
+        CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable,
         exposure::warn_if_unignored,
         operator_key::{create_identity, default_identity_file},
     },
@@ -28,14 +28,13 @@ pub(super) struct Keygen {
     /// File to write [default: ~/.config/age/keys.txt]
     #[arg(long, short = 'o', value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     out: Option<PathBuf>,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 impl Runnable for Keygen {
     fn error_format(&self) -> ErrorFormat {
-        self.format.into()
+        self.output.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
@@ -45,7 +44,7 @@ impl Runnable for Keygen {
         })?;
         let recipient = create_identity(&path)?;
         warn_if_unignored(context, &path);
-        if self.format == Format::Json {
+        if self.output.format == Format::Json {
             context.printer.json(&json!({ "wrote": path, "recipient": recipient }));
         } else {
             context.printer.note(&format!("wrote {}; keep a copy in a safe place", path.display()));

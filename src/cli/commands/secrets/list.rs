@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable,
+        CliError, Context, ErrorFormat, Exit, OutputArgs, Runnable,
         args::environments::EnvironmentsArgs,
         commands::secrets::{
             files::{list_files, read_age},
@@ -43,14 +43,13 @@ use crate::{
 pub(super) struct List {
     #[command(flatten)]
     environments: EnvironmentsArgs,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 impl Runnable for List {
     fn error_format(&self) -> ErrorFormat {
-        self.format.into()
+        self.output.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
@@ -58,7 +57,7 @@ impl Runnable for List {
         let repository = Arc::new(context.repository()?);
         let EnvironmentsArgs { environments, selection } = &self.environments;
         let fleet = Fleet::without_services(context, &repository, environments, selection)?;
-        fleet.run(context, self.format, &labels, |_, environment| list(environment))
+        fleet.run(context, self.output.format, &labels, |_, environment| list(environment))
     }
 }
 

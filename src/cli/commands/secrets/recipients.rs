@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
+        CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable, ServiceArgs,
         args::identity::IdentityArgs,
         commands::secrets::{
             environments::EnvironmentFilter,
@@ -62,9 +62,8 @@ enum Command {
 struct List {
     #[command(flatten)]
     environments: EnvironmentFilter,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Add a recipient, and seal every secret to it as well
@@ -102,17 +101,16 @@ struct RecipientsArgs {
     dry_run: bool,
     #[command(flatten)]
     identities: IdentityArgs,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 impl Runnable for RecipientsCommand {
     fn error_format(&self) -> ErrorFormat {
         match &self.command {
-            Command::List(list) => list.format.into(),
-            Command::Add(add) => add.options.format.into(),
-            Command::Remove(remove) => remove.options.format.into(),
+            Command::List(list) => list.output.format.into(),
+            Command::Add(add) => add.options.output.format.into(),
+            Command::Remove(remove) => remove.options.output.format.into(),
         }
     }
 
@@ -136,7 +134,7 @@ impl List {
             documents.insert(name.to_string(), json!({ "environment": name, "recipients": known }));
             rows.extend(recipients.texts().map(|text| (name.clone(), text.to_owned())));
         }
-        if self.format == Format::Json {
+        if self.output.format == Format::Json {
             context.printer.json(&self.environments.document(documents)?);
         } else {
             // Grouped by recipient, to show in which environments each one is.
@@ -350,7 +348,7 @@ impl RecipientsArgs {
     ) -> Result<(), CliError> {
         let changed: Vec<&PreparedFiles> = done.iter().filter(|prepared| !prepared.files.is_empty()).collect();
         let total: usize = changed.iter().map(|prepared| prepared.files.len()).sum();
-        if self.format == Format::Json {
+        if self.output.format == Format::Json {
             let changed = done.iter().map(|prepared| {
                 let files: Vec<_> = prepared.files.iter().map(|(path, _)| display(path)).collect();
                 (&prepared.name, json!({ "recipientsChanged": prepared.recipients_change, "files": files }))

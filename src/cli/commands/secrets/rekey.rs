@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable,
+        CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable,
         args::{environment::EnvironmentArg, identity::IdentityArgs},
         commands::secrets::{
             files::{list_files, read_age, write_age},
@@ -49,16 +49,15 @@ pub(super) struct Rekey {
     /// Seal again even files that are encrypted to the present recipients
     #[arg(long)]
     all: bool,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     identities: IdentityArgs,
 }
 
 impl Runnable for Rekey {
     fn error_format(&self) -> ErrorFormat {
-        self.format.into()
+        self.output.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
@@ -91,7 +90,7 @@ impl Runnable for Rekey {
             }
             outdated.push((reference, path, bytes));
         }
-        let is_json = self.format == Format::Json;
+        let is_json = self.output.format == Format::Json;
         let document = |sealed: &[&PathBuf]| {
             json!({
                 "environment": environment.name, "sealed": sealed, "unchanged": current, "dryRun": self.dry_run,

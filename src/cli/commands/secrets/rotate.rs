@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{
     api::messages::OutboxStatus,
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
+        CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable, ServiceArgs,
         commands::secrets::{
             environments::{describe_unreachable, nothing_found},
             files::{check_inside, list_files, read_age},
@@ -75,16 +75,15 @@ pub(super) struct Rotate {
     /// Show the state of rotations
     #[arg(long)]
     status: bool,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     service: ServiceArgs,
 }
 
 impl Runnable for Rotate {
     fn error_format(&self) -> ErrorFormat {
-        self.format.into()
+        self.output.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
@@ -103,7 +102,7 @@ impl Runnable for Rotate {
             (_, true) => SummaryLabels { notable: ("abandoned", "abandoned"), quiet: ("unchanged", "unchanged") },
             _ => SummaryLabels { notable: ("staged", "staged"), quiet: ("unchanged", "unchanged") },
         };
-        let exit = fleet.run(context, self.format, &labels, |context, environment| {
+        let exit = fleet.run(context, self.output.format, &labels, |context, environment| {
             let reference = parse_reference(&environment.name, secret)?;
             if self.finish {
                 self.finish(context, environment, &reference)
@@ -300,7 +299,7 @@ impl Rotate {
             rows.extend(found);
             unreachable.extend(error.map(|error| (one.name, error)));
         }
-        if self.format == Format::Json {
+        if self.output.format == Format::Json {
             let errors: BTreeMap<_, _> = unreachable.iter().map(|(name, error)| (name, &error.message)).collect();
             let rows: Vec<_> = rows.iter().map(RotationRow::to_json).collect();
             context.printer.json(&json!({ "rotations": rows, "unreachable": errors }));

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable,
+        CliError, Context, ErrorFormat, Exit, OutputArgs, Runnable,
         commands::secrets::{
             files::write_age,
             names::SecretNames,
@@ -64,9 +64,8 @@ pub(super) struct Set {
     /// List of values in CSV with the columns environment, secret and value; `-` is standard input
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     from_csv: Option<PathBuf>,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// The labels of a report of sealed values.
@@ -74,7 +73,7 @@ const SEALED_LABELS: SummaryLabels = SummaryLabels { notable: ("sealed", "sealed
 
 impl Runnable for Set {
     fn error_format(&self) -> ErrorFormat {
-        self.format.into()
+        self.output.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
@@ -87,7 +86,7 @@ impl Runnable for Set {
             // One value for all: it is asked for once.
             drop(given.set(value::read_given(secret)?));
         }
-        fleet.run(context, self.format, &SEALED_LABELS, |context, environment| {
+        fleet.run(context, self.output.format, &SEALED_LABELS, |context, environment| {
             let reference = parse_reference(&environment.name, secret)?;
             let path = Repository::secret_path(&environment.name, &reference);
             let target = SealTarget::find(environment, reference, path)?;
@@ -147,7 +146,7 @@ impl Set {
             TaskResult { name, notes: String::new(), result: Ok(summary) }
         });
         let report = FleetReport::new(results.collect(), Some(&repository));
-        report.summary_only(self.names.selection.summary).print(context, self.format, &SEALED_LABELS)
+        report.summary_only(self.names.selection.summary).print(context, self.output.format, &SEALED_LABELS)
     }
 }
 

@@ -1,17 +1,22 @@
-//! `mailwright token`: creates, lists and revokes the tokens that the service accepts.
+//! `mailwright token`: creates, lists, confirms and revokes the tokens that a service accepts.
+//!
+//! `named` changes all tokens of a name in many environments. A new token is printed or written to a file once; the service
+//! keeps only its hash. The roles and their rights are defined in [`crate::model::token`] and enforced by the service.
+
+mod named;
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
+use named::{NamedAction, NamedChange};
 use serde_json::json;
 
 use crate::{
     api::NewToken,
     cli::{
-        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
+        CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable, ServiceArgs,
         args::{
             environment::EnvironmentArg,
             environments::{EnvironmentsArgs, SelectionArgs},
@@ -21,14 +26,12 @@ use crate::{
         },
         environment::{Environment, check_service},
         exposure::warn_if_unignored,
-        fleet::{self, EnvironmentSet, Fleet},
+        fleet::Fleet,
         short_id::find_id,
         ui::{
-            confirm::confirm,
-            fleet_report::{FleetReport, Significance, Summary, SummaryLabels, TaskResult},
+            fleet_report::{Significance, Summary, SummaryLabels},
             format::document_of,
             table::table,
-            wording::count_of,
         },
     },
     client::Client,
@@ -145,9 +148,8 @@ struct ChangeArgs {
     /// With `--name`: skip the confirmation prompt
     #[arg(long, short = 'y', requires = "name")]
     yes: bool,
-    /// Output format
-    #[arg(long, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     service: ServiceArgs,
 }
@@ -155,10 +157,9 @@ struct ChangeArgs {
 impl Runnable for TokenArgs {
     fn error_format(&self) -> ErrorFormat {
         match &self.command {
-            TokenCommand::Create { format, .. }
-            | TokenCommand::List(FleetArgs { format, .. })
-            | TokenCommand::Confirm { change: ChangeArgs { format, .. }, .. }
-            | TokenCommand::Revoke { change: ChangeArgs { format, .. }, .. } => (*format).into(),
+            TokenCommand::Create { format, .. } => (*format).into(),
+            TokenCommand::List(args) => args.output.format.into(),
+            TokenCommand::Confirm { change, .. } | TokenCommand::Revoke { change, .. } => change.output.format.into(),
         }
     }
 
@@ -189,34 +190,34 @@ impl Runnable for TokenArgs {
                 let creation = Creation { wanted, out: out.as_deref(), format: *format, service };
                 creation.run(context, environments)
             }
-            TokenCommand::List(FleetArgs { environments, format, service }) => {
+            TokenCommand::List(FleetArgs { environments, output, service }) => {
                 let labels = SummaryLabels { notable: ("listed", "with tokens"), quiet: ("empty", "without tokens") };
                 let fleet = Fleet::from_args(context, environments, service)?;
-                fleet.run(context, *format, &labels, |context, environment| list(context, environment, service))
+                fleet.run(context, output.format, &labels, |context, environment| list(context, environment, service))
             }
             TokenCommand::Confirm { names, name: Some(name), change } => {
-                let ChangeArgs { selection, yes, format, service } = change;
+                let ChangeArgs { selection, yes, output, service } = change;
                 let change = NamedChange { action: NamedAction::Confirm, name, yes: *yes };
-                change.run(context, names, selection, *format, service)
+                change.run(context, names, selection, output.format, service)
             }
-            TokenCommand::Confirm { names, name: None, change: ChangeArgs { format, service, .. } } => {
+            TokenCommand::Confirm { names, name: None, change: ChangeArgs { output, service, .. } } => {
                 let (environment, ids) = split_ids(context, names)?;
                 if ids.is_empty() {
                     return Err(CliError::coded(Code::Usage, "an id is required").remedy(
                         "Use: mailwright token confirm ENV ID..., or: mailwright token confirm ENV... --name NAME",
                     ));
                 }
-                confirm_tokens(context, &environment, &ids, *format, service)
+                confirm_tokens(context, &environment, &ids, output.format, service)
             }
             TokenCommand::Revoke { names, name: Some(name), change } => {
-                let ChangeArgs { selection, yes, format, service } = change;
+                let ChangeArgs { selection, yes, output, service } = change;
                 let change = NamedChange { action: NamedAction::Revoke, name, yes: *yes };
-                change.run(context, names, selection, *format, service)
+                change.run(context, names, selection, output.format, service)
             }
-            TokenCommand::Revoke { names, name: None, change: ChangeArgs { format, service, .. } } => {
+            TokenCommand::Revoke { names, name: None, change: ChangeArgs { output, service, .. } } => {
                 let (environment, ids) = split_ids(context, names)?;
                 match ids.as_slice() {
-                    [id] => revoke(context, &environment, id, *format, service),
+                    [id] => revoke(context, &environment, id, output.format, service),
                     _ => Err(CliError::coded(Code::Usage, "exactly one environment and one id are required")
                         .remedy("Use: mailwright token revoke ENV ID, or: mailwright token revoke ENV... --name NAME")),
                 }
@@ -389,129 +390,6 @@ fn revoke(
         context.printer.out(&format!("Token {} of `{}` is revoked.", printable(&token.id), printable(&token.name)));
     }
     Ok(Exit::Done)
-}
-
-/// What is done to all tokens of a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum NamedAction {
-    Confirm,
-    Revoke,
-}
-
-impl NamedAction {
-    /// Returns true for a token that the action changes.
-    fn applies_to(self, token: &Token, now: jiff::Timestamp) -> bool {
-        match self {
-            Self::Confirm => token.suspended_at.is_some() && token.revoked_at.is_none(),
-            Self::Revoke => token.is_in_effect(now),
-        }
-    }
-
-    /// Returns the verb of the question, the word for what was done, and that for a token without need of it.
-    fn words(self) -> (&'static str, &'static str, &'static str) {
-        match self {
-            Self::Confirm => ("Confirm", "confirmed", "suspended"),
-            Self::Revoke => ("Revoke", "revoked", "in effect"),
-        }
-    }
-
-    fn labels(self) -> SummaryLabels {
-        let quiet = ("unchanged", "without such a token");
-        match self {
-            Self::Confirm => SummaryLabels { notable: ("confirmed", "with confirmed tokens"), quiet },
-            Self::Revoke => SummaryLabels { notable: ("revoked", "with revoked tokens"), quiet },
-        }
-    }
-}
-
-/// A change of all tokens of a name.
-struct NamedChange<'a> {
-    action: NamedAction,
-    name: &'a str,
-    yes: bool,
-}
-
-impl NamedChange<'_> {
-    /// Changes the tokens in one or many environments. Counts them first, and asks once.
-    fn run(
-        &self,
-        context: &Context,
-        patterns: &[String],
-        selection: &SelectionArgs,
-        format: Format,
-        service: &ServiceArgs,
-    ) -> Result<Exit, CliError> {
-        let Self { action, name, yes } = *self;
-        let (verb, done_word, needed) = action.words();
-        let repository = Arc::new(context.repository()?);
-        let (set, several) = match Fleet::find(context, &repository, patterns, selection, service)? {
-            Fleet::Single(environment) => (EnvironmentSet::of(environment), false),
-            Fleet::Many(set) if set.print_if_empty(context, format) => return Ok(Exit::Done),
-            Fleet::Many(set) => (set, true),
-        };
-        let (parallel, summary_only) = (selection.parallel(), selection.summary);
-        let now = context.clock.now();
-        let headline = |(_, tokens): &(Client, Vec<Token>)| count_of(tokens.len(), "token");
-        let found = set.run(context, headline, |context, environment| {
-            let client = environment.client(context, service)?;
-            let list = context.runtime()?.block_on(async {
-                check_service(&client, &environment.name).await?;
-                client.tokens().await.map_err(CliError::from)
-            })?;
-            let is_meant = |token: &Token| token.name == name && action.applies_to(token, now);
-            Ok((client, list.tokens.into_iter().filter(is_meant).collect()))
-        })?;
-        let (mut to_revoke, mut done) = (Vec::new(), Vec::new());
-        for TaskResult { name: environment, notes, result } in found {
-            let result = match result {
-                Ok((_, tokens)) if tokens.is_empty() => {
-                    let line = format!("no token `{}` {needed}", printable(name));
-                    Ok(Summary::new(Significance::Quiet, line.clone(), line, json!({ "tokens": [] })))
-                }
-                Ok(found) => {
-                    to_revoke.push((environment, found));
-                    continue;
-                }
-                Err(error) => Err(error),
-            };
-            done.push(TaskResult { name: environment, notes, result });
-        }
-        let tokens: usize = to_revoke.iter().map(|(_, (_, tokens))| tokens.len()).sum();
-        if tokens > 0 {
-            let (tokens, environments) = (count_of(tokens, "token"), count_of(to_revoke.len(), "environment"));
-            let question = format!("{verb} {tokens} named `{}` in {environments}?", printable(name));
-            confirm(context, yes, &question, "Pass `--yes` to skip the prompt.")?;
-        }
-        let headline = |changed: &Vec<Token>| count_of(changed.len(), "token");
-        let changed = fleet::run_parallel(context, parallel, to_revoke, headline, |context, (client, tokens)| {
-            let mut changed = Vec::new();
-            for token in tokens {
-                let runtime = context.runtime()?;
-                changed.push(match action {
-                    NamedAction::Confirm => runtime.block_on(client.confirm_token(&token.id))?,
-                    NamedAction::Revoke => runtime.block_on(client.revoke_token(&token.id))?,
-                });
-            }
-            Ok(changed)
-        })?;
-        done.extend(changed.into_iter().map(|TaskResult { name, notes, result }| {
-            let result = result.map(|changed| {
-                let lines = changed.iter().map(|token| {
-                    format!("Token {} of `{}` is {done_word}.", printable(&token.id), printable(&token.name))
-                });
-                let text = lines.collect::<Vec<_>>().join("\n");
-                let line = format!("{done_word} {}", count_of(changed.len(), "token"));
-                Summary::new(Significance::Listed, line, text, json!({ "tokens": changed }))
-            });
-            TaskResult { name, notes, result }
-        }));
-        done.sort_by(|a, b| a.name.cmp(&b.name));
-        if !several && let Some(TaskResult { name, result, .. }) = done.pop() {
-            return result?.print(context, format, &name);
-        }
-        let labels = action.labels();
-        FleetReport::new(done, Some(&repository)).summary_only(summary_only).print(context, format, &labels)
-    }
 }
 
 fn list(context: &Context, environment: &Environment, service: &ServiceArgs) -> Result<Summary, CliError> {
