@@ -12,7 +12,7 @@ use std::{
 
 use secrecy::SecretString;
 
-use super::{rotation::SecretVersion, transport::Failure};
+use super::{failure::Failure, next_secret::SecretVersion};
 use crate::{model::Digest, sync::Mutex};
 
 /// The longest time before its expiry at which a token is replaced.

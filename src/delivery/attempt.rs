@@ -19,15 +19,16 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
+    failure::{Failure, Refusal},
     outcome,
     outgoing::{OutgoingMessage, SendOptions},
     random_unit,
-    ready_queue::{LARGE_PER_PROFILE, SendingProfile},
     recorder::Recorder,
     scheduler::lane_of,
+    sending_profile::{LARGE_PER_PROFILE, SendingProfile},
     sent_items::{SentItemsResult, search_sent_items},
     suspender::Suspender,
-    transport::{Failure, RecordBegin, Refusal, TransportResult, Transports},
+    transport::{RecordBegin, TransportResult, Transports},
 };
 use crate::{
     mime::Malformed,

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{sync::watch, task::spawn_blocking};
 
-use super::{access_tokens::AccessTokens, ready_queue::SendingProfile, rotation::SecretVersion, transport::Failure};
+use super::{
+    access_tokens::AccessTokens, failure::Failure, next_secret::SecretVersion, sending_profile::SendingProfile,
+};
 use crate::{
     credential::{self, CredentialKind},
     entra::{

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 
 use super::{
     back_off::doubled,
-    transport::{Failure, RecipientResults, Refusal},
+    failure::{Failure, Refusal},
+    transport::RecipientResults,
 };
 use crate::{
     model::{

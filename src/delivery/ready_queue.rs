@@ -9,85 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::{
-    REPLY_LENGTH, back_off::doubled, fair_share::FairShare, refusals::RefusalHistory, transport::smtp::ConnectionPool,
+    REPLY_LENGTH, back_off::doubled, fair_share::FairShare, refusals::RefusalHistory, sending_profile::SendingProfile,
 };
-use crate::{
-    model::{Digest, ProfileName, Provider, StoredProfile, message::RecipientStatus},
-    store::outbox::Claimed,
-    text::shortened,
-};
+use crate::{model::message::RecipientStatus, store::outbox::Claimed, text::shortened};
 
 /// The longest back-off of a profile whose server is unavailable.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
-/// The limit for large messages of one profile in memory, in KiB: two thirds of the limit for all profiles.
-pub(super) const LARGE_PER_PROFILE: u32 = 64 * 1024;
-
-/// A profile as workers use it. A change of the profile makes a new one.
-pub(super) struct SendingProfile {
-    pub(super) name: ProfileName,
-    pub(super) stored: StoredProfile,
-    /// The digest of the profile with its secrets.
-    pub(super) digest: Digest,
-    /// The generation in which the profile was read.
-    pub(super) generation: u64,
-    /// The mailbox that it sends through; profiles with the same mailbox share its limits.
-    pub(super) mailbox: String,
-    /// Idle connections.
-    pub(super) pool: ConnectionPool,
-    /// Memory for its large messages, in KiB: a server that stalls leaves some of the total to other profiles.
-    pub(super) large: Arc<Semaphore>,
-}
-
-impl SendingProfile {
-    /// Creates the profile that a state describes.
-    pub(super) fn new(name: ProfileName, stored: StoredProfile, generation: u64) -> Self {
-        Self {
-            name,
-            digest: Digest::of_document(&stored),
-            generation,
-            mailbox: mailbox_of(&stored),
-            pool: ConnectionPool::default(),
-            large: Arc::new(Semaphore::new(LARGE_PER_PROFILE as usize)),
-            stored,
-        }
-    }
-
-    /// Returns the same profile without connections.
-    fn without_connections(&self) -> Self {
-        Self {
-            name: self.name.clone(),
-            stored: self.stored.clone(),
-            digest: self.digest.clone(),
-            generation: self.generation,
-            mailbox: self.mailbox.clone(),
-            pool: ConnectionPool::default(),
-            large: Arc::clone(&self.large),
-        }
-    }
-
-    /// Returns the address that it sends from; empty if the provider decides it.
-    pub(super) fn sender_address(&self) -> &str {
-        self.stored.profile.from_address().unwrap_or_default()
-    }
-}
-
-/// Returns the mailbox whose limits a profile uses: one login at one server, or one mailbox of one application.
-pub(super) fn mailbox_of(stored: &StoredProfile) -> String {
-    let profile = &stored.profile;
-    let from = profile.from_address().unwrap_or_default().to_lowercase();
-    match &profile.provider {
-        Provider::Smtp(smtp) => {
-            let user = smtp.username.as_deref().unwrap_or(&from).to_lowercase();
-            format!("smtp:{}:{}:{user}", smtp.host.to_lowercase(), smtp.port)
-        }
-        Provider::MicrosoftGraphDirect(direct) => format!("graph:{}:{from}", direct.client.to_lowercase()),
-        Provider::MicrosoftGraphDelegate(delegate) => format!("graph:{}", delegate.client.to_lowercase()),
-    }
-}
 
 /// Returns how many recipients of a claimed message still wait.
 pub(super) fn count_waiting(claimed: &Claimed) -> u64 {
@@ -238,6 +168,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::model::StoredProfile;
 
     fn queue() -> ReadyQueue {
         let profile = serde_json::from_value(json!({

@@ -17,7 +17,7 @@ use std::{
 
 use uuid::Uuid;
 
-use super::transport::Failure;
+use super::failure::Failure;
 use crate::{model::message::Class, replies::RefusalScope};
 
 /// The number of successive messages refused in the same words that suspends the profile.

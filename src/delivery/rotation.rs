@@ -13,11 +13,16 @@ use jiff::Timestamp;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
-    back_off::doubled, ready_queue::SendingProfile, recorder::Recorder, route_index::RouteIndex, transport::Failure,
+    back_off::doubled,
+    failure::Failure,
+    next_secret::{NextSecret, SecretVersion},
+    recorder::Recorder,
+    route_index::RouteIndex,
+    sending_profile::SendingProfile,
 };
 use crate::{
     model::{
-        Digest, ProfileName, SecretReference, StoredProfile,
+        Digest, ProfileName,
         delivery::EventKind,
         rotation::{Rotation, Standing},
     },
@@ -30,46 +35,6 @@ use crate::{
 const LONGEST: Duration = Duration::from_secs(3600);
 /// The number of next secrets that are tried at once without a message.
 const TRIALS: usize = 8;
-
-/// The version of a secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum SecretVersion {
-    Current,
-    Next,
-}
-
-/// The next secret of a profile.
-#[derive(Clone, Debug)]
-pub(super) struct NextSecret {
-    reference: SecretReference,
-    digest: Digest,
-    /// The digest of the next secret and the login that it is for. Profiles with the same login share the result.
-    pub(super) subject: Digest,
-}
-
-impl NextSecret {
-    /// Returns the next secret of a profile, if it has one.
-    pub(super) fn of_profile(stored: &StoredProfile) -> Option<Self> {
-        let (reference, digest) = stored.next.iter().next()?;
-        let subject = Digest::of_document(&(&stored.profile.provider, digest));
-        Some(Self { reference: reference.clone(), digest: digest.clone(), subject })
-    }
-
-    fn rotation(self, profile: &ProfileName, standing: Standing, since: Timestamp) -> Rotation {
-        Rotation {
-            profile: profile.clone(),
-            secret: self.reference,
-            next: self.digest,
-            of: self.subject,
-            standing,
-            since,
-            reason: String::new(),
-            alerted: false,
-            refusals: 0,
-            next_try_at: None,
-        }
-    }
-}
 
 /// A login that works with either version of a secret.
 pub(super) trait LogIn: Sync {

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use super::rotation::NextSecret;
+use super::next_secret::NextSecret;
 use crate::model::{
     AppliesTo, CompanyId, Digest, Function, ProfileName, Resolution, State, StoredProfile,
     resolution::{Cell, Resolver},

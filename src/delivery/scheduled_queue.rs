@@ -62,7 +62,7 @@ impl ScheduledQueue {
         self.next_due = Some(self.next_due.map_or(due, |earlier| earlier.min(due)));
     }
 
-    /// Forgets what is due, because the store is about to be asked for it.
+    /// Forgets what is due, because the store is about to be queried for it.
     pub(super) fn clear_due(&mut self) {
         self.next_due = None;
     }

@@ -17,9 +17,10 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::{
-    ready_queue::{ReadyQueue, SendingProfile},
+    ready_queue::ReadyQueue,
     route_index::RouteIndex,
     scheduled_queue::ScheduledQueue,
+    sending_profile::SendingProfile,
     suspension::Suspensions,
     throttle::{MailboxThrottle, ThrottleState, minute_of},
 };
@@ -138,7 +139,7 @@ impl Scheduler {
         self.scheduled.get(lane)?.next_due()
     }
 
-    /// Forgets what is due in a lane, because the store is about to be asked for it.
+    /// Forgets what is due in a lane, because the store is about to be queried for it.
     pub(super) fn clear_due(&mut self, lane: &Lane) {
         if let Some(queue) = self.scheduled.get_mut(lane) {
             queue.clear_due();

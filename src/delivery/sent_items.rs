@@ -7,10 +7,8 @@
 use jiff::SignedDuration;
 
 use super::{
-    outcome::has_reached_some,
-    ready_queue::SendingProfile,
-    recorder::Recorder,
-    transport::{Failure, Transports},
+    failure::Failure, outcome::has_reached_some, recorder::Recorder, sending_profile::SendingProfile,
+    transport::Transports,
 };
 use crate::{
     model::{Attempt, Message, Status, message::Class},

@@ -9,11 +9,8 @@ use std::{collections::HashSet, sync::Arc};
 use jiff::Timestamp;
 
 use super::{
-    OutboundOptions,
-    ready_queue::SendingProfile,
-    recorder::Recorder,
-    rotation::Rotations,
-    transport::{Failure, Transports},
+    OutboundOptions, failure::Failure, recorder::Recorder, rotation::Rotations, sending_profile::SendingProfile,
+    transport::Transports,
 };
 use crate::{
     model::{

@@ -37,16 +37,16 @@ pub(super) struct MailboxThrottle {
     freed: Arc<Notify>,
     /// The number of messages sent at once: 1 after a failure, doubled with each success up to the limit.
     window: u16,
-    /// The wait that the server asked for.
+    /// The wait that the server requested.
     pause: Option<Pause>,
 }
 
-/// A wait that a server asked for.
+/// A wait that a server requested.
 #[derive(Clone, Debug)]
 pub(super) struct Pause {
     pub(super) since: Instant,
     pub(super) until: Instant,
-    /// The reply that asked for it.
+    /// The reply that requested it.
     pub(super) reply: String,
 }
 

@@ -15,10 +15,11 @@ use jiff::{SignedDuration, Timestamp};
 use super::AttemptRunner;
 use crate::{
     delivery::{
+        failure::{Failure, Refusal},
         outcome, random_unit,
-        ready_queue::SendingProfile,
         refusals::{Attribution, may_concern_message},
-        transport::{Failure, RecipientResults, Refusal, TransportResult},
+        sending_profile::SendingProfile,
+        transport::{RecipientResults, TransportResult},
     },
     model::{Attempt, Message, Status, message::Class},
     replies::RefusalScope,

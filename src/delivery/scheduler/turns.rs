@@ -11,7 +11,8 @@ use tokio::sync::futures::OwnedNotified;
 use super::Scheduler;
 use crate::{
     delivery::{
-        ready_queue::{ReadyQueue, SendingProfile, count_waiting},
+        ready_queue::{ReadyQueue, count_waiting},
+        sending_profile::SendingProfile,
         suspension::ProbeState,
         throttle::{MailboxThrottle, minute_of},
     },

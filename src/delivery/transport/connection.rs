@@ -16,10 +16,13 @@ use tokio::time::timeout;
 use super::{
     RecipientResults, RecordBegin,
     deadlines::SmtpDeadlines,
-    failure::{Failure, Refusal},
+    smtp_failure::{message_failure, refuses_parameters, server_failure},
 };
 use crate::{
-    delivery::outgoing::needs_smtputf8,
+    delivery::{
+        failure::{Failure, Refusal},
+        outgoing::needs_smtputf8,
+    },
     mime::{Malformed, seven_bit},
     model::{
         Encryption,
@@ -27,7 +30,6 @@ use crate::{
         provider::Smtp,
     },
     net::{resolve::resolve, tls::Trust},
-    replies,
     smtp::{
         HelloName,
         client::{DataDeadlines, DataError, PART, SmtpClient, SmtpError, TlsSettings},
@@ -449,19 +451,6 @@ fn explain_missing(client: &SmtpClient, why: &str) -> String {
     }
 }
 
-/// Returns true if a reply to MAIL is about its parameters: a code for them (RFC 5321, 4.2.2), and no enhanced code with
-/// another subject than the protocol (RFC 3463).
-fn refuses_parameters(failure: &Failure) -> bool {
-    let mut words = failure.reply.split([' ', '-']);
-    let code = words.next().unwrap_or_default();
-    let enhanced = words.next().filter(|word| word.starts_with("5.") && word.matches('.').count() == 2);
-    !failure.concerns_server
-        && match enhanced {
-            Some(enhanced) => enhanced.starts_with("5.5.") && code.starts_with('5'),
-            None => matches!(code, "501" | "504" | "555"),
-        }
-}
-
 /// Returns true if an address can be written between the angle brackets of MAIL and RCPT: nothing in it ends them early or
 /// begins another command.
 fn is_path(address: &str) -> bool {
@@ -473,42 +462,4 @@ fn is_path(address: &str) -> bool {
         && address.len() <= 1000
         && !local.contains(ends)
         && !domain.contains(|c: char| c.is_control() || c.is_whitespace() || matches!(c, '<' | '>' | '"'))
-}
-
-/// Returns the failure of a step before the message.
-fn server_failure(phase: &'static str, error: SmtpError) -> Failure {
-    match error {
-        SmtpError::Refused(reply) => classify_reply(phase, reply.to_string()).of_server(),
-        SmtpError::Tls(fault) => {
-            let class = if fault.is_lasting() { Class::Auth } else { Class::Transient };
-            Failure::new("tls", fault.to_string(), class).of_server()
-        }
-        SmtpError::Injected => Failure::new("tls", error.to_string(), Class::Auth).of_server(),
-        error => Failure::new(phase, error.to_string(), Class::Transient).of_server(),
-    }
-}
-
-/// Classifies a reply by the table.
-fn classify_reply(phase: &'static str, reply: String) -> Failure {
-    let meaning = replies::classify_smtp(phase, &reply);
-    Failure {
-        retry_after: meaning.wait,
-        scope: meaning.scope,
-        remedy: meaning.remedy,
-        // A success that is out of place means that the two sides are out of step.
-        ..Failure::new(phase, reply, if meaning.class == Class::Delivered { Class::Transient } else { meaning.class })
-    }
-}
-
-/// Returns the failure of a step of the message.
-fn message_failure(phase: &'static str, error: SmtpError) -> Failure {
-    match error {
-        SmtpError::Refused(reply) => {
-            // 421 closes the connection; after a success that is out of place it cannot be used any more.
-            let ends = reply.code() == 421 || reply.is_success() || reply.is_intermediate();
-            let failure = classify_reply(phase, reply.to_string());
-            if ends { failure.of_server() } else { failure }
-        }
-        error => Failure::new(phase, error.to_string(), Class::Transient).of_server(),
-    }
 }

@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 
-use super::{connection::Connection, failure::Failure};
-use crate::sync::Mutex;
+use super::connection::Connection;
+use crate::{delivery::failure::Failure, sync::Mutex};
 
 /// Connections that are logged in and wait for the next message.
 #[derive(Default)]

@@ -15,15 +15,12 @@ use serde_json::json;
 
 use super::{
     RecipientResults, RecordBegin, TransportResult, Transports,
-    failure::Failure,
     graph_draft::{Attachment, Draft},
 };
 use crate::{
     delivery::{
-        credentials::TokenRequest,
-        outgoing::OutgoingMessage,
-        ready_queue::SendingProfile,
-        rotation::{LogIn, SecretVersion},
+        credentials::TokenRequest, failure::Failure, next_secret::SecretVersion, outgoing::OutgoingMessage,
+        rotation::LogIn, sending_profile::SendingProfile,
     },
     entra::{Endpoints, Http, HttpError, HttpReply, claims::Claims, graph::percent_encode, http::Request},
     model::{Message, message::Class, provider::GraphDirect},

@@ -6,24 +6,27 @@
 //! retried.
 
 mod connection;
-mod connection_pool;
+pub(super) mod connection_pool;
 mod deadlines;
-mod failure;
 mod graph;
 pub mod graph_draft;
 pub(super) mod smtp;
+mod smtp_failure;
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 pub use deadlines::SmtpDeadlines;
-pub(super) use failure::{Failure, Refusal};
 
 use self::{graph::GraphLogin, smtp::SmtpLogin};
 use super::{
-    OutboundOptions, credentials::Credentials, outgoing::OutgoingMessage, ready_queue::SendingProfile,
+    OutboundOptions,
+    credentials::Credentials,
+    failure::{Failure, Refusal},
+    outgoing::OutgoingMessage,
     rotation::Rotations,
+    sending_profile::SendingProfile,
 };
 use crate::{
     entra::{Endpoints, Http},

@@ -5,18 +5,18 @@
 //! connection turns out to be closed before the message has begun, a second one is used. Any other retry is decided by the
 //! caller.
 
-pub(in crate::delivery) use super::connection_pool::ConnectionPool;
 use super::{
     RecordBegin, TransportResult, Transports,
     connection::{Connection, ConnectionOptions, Envelope},
-    failure::Failure,
 };
 use crate::{
     delivery::{
         credentials::TokenRequest,
+        failure::Failure,
+        next_secret::SecretVersion,
         outgoing::{OutgoingMessage, required_extensions},
-        ready_queue::SendingProfile,
-        rotation::{LogIn, SecretVersion},
+        rotation::LogIn,
+        sending_profile::SendingProfile,
     },
     entra::Endpoints,
     model::{Message, message::Class, provider::Smtp},

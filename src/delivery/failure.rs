@@ -1,7 +1,7 @@
 //! Failure: the phase in which an attempt ended without success, the reply, and its class.
 //!
-//! Both transports return a [`Failure`]; `attempt` decides what it means for the message and the profile. Nothing here decides
-//! about a retry.
+//! Transports, logins and requests for tokens return a [`Failure`]; `attempt` decides what it means for the message and the
+//! profile. Nothing here decides about a retry.
 
 use std::time::Duration;
 
@@ -11,30 +11,30 @@ use crate::{model::message::Class, replies::RefusalScope};
 const CLAUSE_WORDS: usize = 20;
 
 /// A recipient that was refused, and the reply.
-pub(in crate::delivery) type Refusal = (String, Failure);
+pub(super) type Refusal = (String, Failure);
 
 /// The end of an attempt, or of a part of it, without success.
 #[derive(Clone, Debug)]
-pub(in crate::delivery) struct Failure {
+pub(super) struct Failure {
     /// The phase: `connect`, `greeting`, `tls`, `login`, `token`, `mail`, `rcpt`, `data`, `dot`, `send`, ...
-    pub(in crate::delivery) phase: &'static str,
-    pub(in crate::delivery) reply: String,
-    pub(in crate::delivery) class: Class,
+    pub(super) phase: &'static str,
+    pub(super) reply: String,
+    pub(super) class: Class,
     /// The subject of the reply: a recipient, the profile, the content.
-    pub(in crate::delivery) scope: RefusalScope,
+    pub(super) scope: RefusalScope,
     /// The remedy for an administrator, if the table of replies has one.
-    pub(in crate::delivery) remedy: Option<&'static str>,
+    pub(super) remedy: Option<&'static str>,
     /// True if the failure concerns the server or the connection and not the message.
-    pub(in crate::delivery) concerns_server: bool,
+    pub(super) concerns_server: bool,
     /// The time that the server asks to wait.
-    pub(in crate::delivery) retry_after: Option<Duration>,
+    pub(super) retry_after: Option<Duration>,
     /// Recipients that were refused on their own before the rest failed.
-    pub(in crate::delivery) refused: Vec<Refusal>,
+    pub(super) refused: Vec<Refusal>,
 }
 
 impl Failure {
     /// Creates a failure that concerns the message.
-    pub(in crate::delivery) fn new(phase: &'static str, reply: impl Into<String>, class: Class) -> Self {
+    pub(super) fn new(phase: &'static str, reply: impl Into<String>, class: Class) -> Self {
         Self {
             phase,
             reply: reply.into(),
@@ -48,19 +48,19 @@ impl Failure {
     }
 
     /// Returns the same failure as one that concerns the server.
-    pub(in crate::delivery) fn of_server(self) -> Self {
+    pub(super) fn of_server(self) -> Self {
         Self { concerns_server: true, ..self }
     }
 
     /// Returns true if a credential was refused, and not the server or its certificate.
-    pub(in crate::delivery) fn is_refused_credential(&self) -> bool {
+    pub(super) fn is_refused_credential(&self) -> bool {
         self.class == Class::Auth && matches!(self.phase, "login" | "token")
     }
 
     /// Returns the codes of the reply for the log, which must not contain addresses of mail: `550 5.1.1`,
     /// `HTTP 403 ErrorAccessDenied`, `invalid_client AADSTS7000222`. A reply without codes, such as the error that ended a
     /// connection, is returned up to the end of its first clause.
-    pub(in crate::delivery) fn code(&self) -> String {
+    pub(super) fn code(&self) -> String {
         let words: Vec<&str> = self.reply.split_whitespace().take(CLAUSE_WORDS).collect();
         let is_number = |word: &str| word.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-'));
         let is_name = |word: &str| word.len() < 60 && word.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_');
