@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    excerpt::render_excerpt,
+    excerpt::{Excerpt, render_excerpt},
     sources::{Sources, Span},
 };
 use crate::model::{Code, code::Severity};
@@ -39,18 +39,6 @@ pub struct Diagnostic {
     /// The line, with possible secrets masked; none if the problem is not about one line, or the line is too long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub excerpt: Option<Excerpt>,
-}
-
-/// A line of a file for display.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Excerpt {
-    /// The text; a long line is cut.
-    pub text: String,
-    /// The first character that is underlined, from 0.
-    pub from: usize,
-    /// The first character that is not underlined any more.
-    pub to: usize,
 }
 
 impl Diagnostic {

@@ -3,8 +3,9 @@
 //! [`render_excerpt`] returns none if the line is so long that it could not be masked reliably. What counts as the name of a
 //! secret is decided by [`names_a_secret`].
 
+use serde::{Deserialize, Serialize};
+
 use super::{
-    diagnostic::Excerpt,
     schema,
     sources::{SourceFile, Span},
     suggest,
@@ -20,6 +21,18 @@ const LONGEST_LINE: usize = 2048;
 
 /// The text that replaces a possible secret.
 const MASK: &str = "*****";
+
+/// A line of a file for display.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Excerpt {
+    /// The text; a long line is cut.
+    pub text: String,
+    /// The first character that is underlined, from 0.
+    pub from: usize,
+    /// The first character that is not underlined any more.
+    pub to: usize,
+}
 
 /// Returns the line where a span begins; none if there is no such line or it is too long. With `conceal`, the value that begins
 /// at the span is masked. The cost does not depend on the length of the file.

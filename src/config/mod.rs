@@ -37,9 +37,10 @@ mod variables;
 pub mod write;
 
 pub use desired::{Desired, DesiredProfile, Places, SecretFile};
-pub use diagnostic::{Diagnostic, Excerpt, Report};
+pub use diagnostic::{Diagnostic, Report};
 pub use document::read_document;
 pub use effective::{EffectiveEnvironment, Sourced};
+pub use excerpt::Excerpt;
 pub use layer::is_ignored;
 pub use repository::Repository;
 pub use rollouts::{RolloutFile, RolloutWave};

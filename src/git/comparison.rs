@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     changed_paths::ChangedPaths,
+    listing::{FOLDERS, Listing, list_commit},
     objects::Objects,
     range::{Range, Side},
     run::Git,
@@ -21,17 +22,12 @@ use crate::{
     vfs::{BlobStore as _, EntryKind, Tree},
 };
 
-/// The folders that are read.
-pub(super) const FOLDERS: [&str; 2] = ["environments", "secrets"];
 /// The maximum number of times that links may lead on to folders that were not listed yet.
 const ROUNDS: usize = 8;
 /// The maximum size of `.gitmodules` that is read, in bytes.
 const MODULES: u64 = 1024 * 1024;
 /// The maximum length of a link's target, in bytes.
 const TARGET: u64 = 4096;
-
-/// The entries by path: the kind and the id of the contents of each.
-pub(super) type Listing = BTreeMap<String, (EntryKind, String)>;
 
 /// Both sides of a comparison.
 pub struct TreeComparison {
@@ -171,29 +167,6 @@ fn list_with_links(
         }
     }
     Ok(listing)
-}
-
-/// Lists the files of a commit below some folders, or all files if none is named.
-pub(super) fn list_commit(git: &Git, commit: &str, folders: &BTreeSet<String>) -> Result<Listing, Problem> {
-    let mut arguments = vec!["ls-tree", "-r", "-z", commit, "--"];
-    arguments.extend(folders.iter().map(String::as_str));
-    let answer = git.run(&arguments)?;
-    Ok(answer.split(|byte| *byte == 0).filter_map(parse_entry).collect())
-}
-
-/// Parses `MODE TYPE ID<tab>PATH`. A path that is not UTF-8 is not a valid name for `config`, which reports it.
-fn parse_entry(line: &[u8]) -> Option<(String, (EntryKind, String))> {
-    let tab = line.iter().position(|byte| *byte == b'\t')?;
-    let (head, path) = line.split_at(tab);
-    let head = std::str::from_utf8(head).ok()?;
-    let mut words = head.split(' ');
-    let (mode, _, id) = (words.next()?, words.next()?, words.next()?);
-    let kind = match mode {
-        "120000" => EntryKind::Link,
-        "160000" => EntryKind::Submodule,
-        _ => EntryKind::File,
-    };
-    Some((String::from_utf8_lossy(path.get(1..)?).into_owned(), (kind, id.to_owned())))
 }
 
 /// Returns the path that a link leads to, by its text alone; none if it leaves the repository.

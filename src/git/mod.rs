@@ -16,6 +16,7 @@ mod changed_paths;
 mod comparison;
 mod follow;
 mod ignored;
+mod listing;
 mod objects;
 mod range;
 mod run;

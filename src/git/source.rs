@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use super::{range::is_object_id, run::Git, signature::describe_commit, work_tree};
 use crate::{
-    git::comparison::{FOLDERS, list_commit},
+    git::listing::{FOLDERS, list_commit},
     model::{
         Problem, Provenance,
         provenance::{Author, Signature},

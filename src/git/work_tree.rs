@@ -20,7 +20,7 @@ use rayon::prelude::*;
 
 use super::run::{Git, WRONG_REPOSITORY_REMEDY};
 use crate::{
-    git::comparison::{Listing, list_commit},
+    git::listing::{Listing, list_commit},
     model::{Code, Problem},
     vfs::EntryKind,
 };

@@ -14,7 +14,6 @@ use std::{borrow::Cow, fmt, net::IpAddr, str::FromStr};
 
 use serde::{Deserialize, Deserializer};
 
-use super::delivery::is_unseen;
 pub use named::NamedAddress;
 
 /// The longest local part, in bytes (RFC 5321, 4.5.3.1.1).
@@ -109,6 +108,14 @@ fn parse_within_limit<T>(
 /// Returns true for the characters of an atom (RFC 5322, 3.2.3; RFC 6532 adds everything beyond ASCII).
 pub(crate) fn is_atext(c: char) -> bool {
     c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) || is_beyond_ascii(c)
+}
+
+/// Returns true for characters that take no room when a name is shown: controls, joiners, marks of direction, and similar ones.
+pub(super) fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+            | '\u{e0000}'..='\u{e0fff}')
 }
 
 fn is_beyond_ascii(c: char) -> bool {

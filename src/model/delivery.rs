@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::{
     Function,
-    address::{self, Address},
+    address::{self, Address, is_unseen},
 };
 use crate::text::percent_decode;
 
@@ -226,14 +226,6 @@ fn narrow(c: char) -> char {
     }
 }
 
-/// Returns true for characters that take no room when a name is shown: controls, joiners, marks of direction, and similar ones.
-pub(super) fn is_unseen(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
-            | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
-            | '\u{e0000}'..='\u{e0fff}')
-}
-
 /// Time for which finished messages are kept, with their contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
@@ -268,7 +260,7 @@ pub struct Webhook {
 pub enum EventKind {
     /// A message was accepted by the mail server, or by Exchange.
     Delivered,
-    /// A message failed for good.
+    /// A message failed permanently.
     Failed,
     /// The outcome of a message is unknown.
     Unknown,

@@ -10,7 +10,7 @@ use std::{io::Read as _, sync::Mutex};
 use age::{DecryptError, Decryptor, armor::ArmoredReader};
 use age_core::format::{FileKey, Stanza};
 
-use super::{FILE_LIMIT, recipients::is_fingerprint, seal::ValueId};
+use super::{FILE_LIMIT, ValueId, fingerprint::is_fingerprint};
 use crate::model::Digest;
 
 /// The tag of the stanza with a value's id and the fingerprints of the recipients.

@@ -15,23 +15,27 @@
 //!
 //! Plaintext lives in `secrecy`'s types and is wiped when dropped. Nothing here prints or writes a file.
 
+mod fingerprint;
 mod header;
 mod identities;
 mod private_key;
 mod recipients;
 mod seal;
 mod service;
+mod value_id;
 
 pub use age::{Callbacks, NoCallbacks};
+pub use fingerprint::fingerprint;
 pub use header::{Binding, Header, NotAge};
 pub use identities::{Identities, IdentityError};
 pub use private_key::{FoundKey, find_private_key};
-pub use recipients::{Recipients, RecipientsError, fingerprint, is_native_recipient};
+pub use recipients::{Recipients, RecipientsError, is_native_recipient};
 pub use seal::{
-    OpenError, Purpose, Redirected, SealError, ValueId, describe_acceptance, open, open_for, rekey, seal, seal_for,
+    OpenError, Purpose, Redirected, SealError, describe_acceptance, open, open_for, rekey, seal, seal_for,
     seal_with_passphrase,
 };
 pub use service::{DEMO_IDENTITY, SERVICE_IDENTITY_FILE, ServiceIdentity};
+pub use value_id::ValueId;
 
 pub use crate::model::secret_detection::is_masked;
 

@@ -10,8 +10,9 @@ use age::plugin::RecipientPluginV1;
 use age_core::format::{FileKey, Stanza};
 
 use super::{
+    ValueId,
+    fingerprint::fingerprint,
     header::{DESTINATION_TAG, VALUE_TAG},
-    seal::ValueId,
 };
 use crate::model::Digest;
 
@@ -47,24 +48,6 @@ pub enum RecipientsError {
     /// The file holds no recipient.
     #[error("it names no recipient")]
     Empty,
-}
-
-/// Returns the fingerprint of a recipient: the first 16 hexadecimal digits of the SHA-256 of its text, without a comment.
-/// Age recipients may be written in upper case (for a QR code) and are the same.
-pub fn fingerprint(recipient: &str) -> String {
-    let mut words = recipient.split_whitespace();
-    let first = words.next().unwrap_or_default();
-    let bare = match words.next() {
-        Some(key) if first.starts_with("ssh-") => format!("{first} {key}"),
-        _ => first.to_ascii_lowercase(),
-    };
-    // The digest's own text, after its `sha256:`.
-    Digest::of_bytes(bare.as_bytes()).as_str().chars().skip(7).take(16).collect()
-}
-
-/// Returns true for a text in the form of a fingerprint.
-pub(super) fn is_fingerprint(text: &str) -> bool {
-    text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 impl Recipients {
