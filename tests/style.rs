@@ -8,7 +8,7 @@ use std::{
 };
 
 /// The most places that may use avoided wording, over all files. Lower it when the number has fallen.
-const LIMIT: usize = 150;
+const LIMIT: usize = 90;
 
 /// First words that a doc comment does not begin with.
 const FIRST_WORDS: &[&str] = &["What", "Whether"];

@@ -1,6 +1,6 @@
 //! The layout of a backup folder: a copy of the store, the sealed identity, and a [`Manifest`] with digests and sizes.
 //!
-//! `backup` writes it, `restore` reads and compares it. A manifest of a newer version is refused. The files of the running
+//! `backup` writes it, `restore` reads and compares it. A manifest of another version is refused. The files of the running
 //! service are in `data_folder`.
 
 use std::{

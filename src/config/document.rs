@@ -1,6 +1,7 @@
 //! Reads a single YAML or JSON file into a Rust type, with the strict parser and the messages of the environments' files.
 //!
-//! [`read_document`] is for files outside of `environments/`, such as the issuers file. It knows neither layers nor variables.
+//! [`read_document`] is for files outside of `environments/`, such as the issuers file and scenarios. It knows neither layers nor
+//! variables.
 
 use std::{path::Path, sync::Arc};
 

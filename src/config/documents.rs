@@ -60,7 +60,7 @@ impl<'a> EffectiveDocuments<'a> {
         self.stack.is_complete() && self.stack.layers.iter().all(|layer| layer.has_readable_extends())
     }
 
-    /// Returns the problems of the layers' files, each taken by itself.
+    /// Returns the problems of the layers' files, each file on its own.
     pub(super) fn problems(&self) -> Vec<Diagnostic> {
         let of_layer = |layer: &Arc<Layer>| {
             [layer.problems.clone(), layer.profiles(self.files, self.builder).problems.clone()].concat()

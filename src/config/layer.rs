@@ -42,7 +42,7 @@ pub(super) struct Layer {
 pub(super) struct LayerProfiles {
     /// The documents by profile. A null removes an inherited profile.
     pub(super) nodes: BTreeMap<ProfileName, Arc<Node>>,
-    /// The problems of the profile files, each taken by itself.
+    /// The problems of the profile files, each file on its own.
     pub(super) problems: Vec<Diagnostic>,
     /// The profiles whose file is unreadable, or is not a map or null.
     pub(super) unread: BTreeSet<ProfileName>,

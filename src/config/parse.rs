@@ -36,7 +36,7 @@ pub(super) struct Parsed {
     pub(super) problems: Vec<LocatedProblem>,
 }
 
-/// Parses a file, and goes on after a problem as far as possible.
+/// Parses a file, and continues after a problem as far as possible.
 pub(super) fn parse(file: FileId, text: &str) -> Parsed {
     if let Some(problem) = find_deep_nesting(file, text) {
         return Parsed { node: None, problems: vec![problem] };

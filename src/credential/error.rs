@@ -47,7 +47,7 @@ pub enum CredentialError {
     #[error("it is not text")]
     NotText,
     /// The value has control characters.
-    #[error("it has a control character in it")]
+    #[error("it contains a control character")]
     Control,
     /// The value is an age file.
     #[error("it is an age file: it would be sealed twice")]

@@ -22,7 +22,7 @@ pub enum Status {
     /// The mail server, or Exchange, has accepted the message for every recipient. What follows is not known here: a mail that
     /// bounces later comes back to the sender's mailbox.
     Delivered,
-    /// Delivery failed for good for at least one recipient; the message names the recipients. The message is kept, and can be
+    /// Delivery failed permanently for at least one recipient; the message names the recipients. The message is kept, and can be
     /// sent again.
     Failed,
     /// The server may have accepted the message; the outcome cannot be known.
@@ -167,7 +167,7 @@ pub enum RecipientStatus {
     Waiting,
     /// The server accepted the message for the recipient.
     Delivered,
-    /// The server refused the recipient for good.
+    /// The server refused the recipient permanently.
     Failed,
     /// The outcome cannot be known.
     Unknown,
@@ -244,7 +244,7 @@ pub enum Class {
     Auth,
     /// The message is too large for this route.
     Size,
-    /// The message was refused for good.
+    /// The message was refused permanently.
     Permanent,
     /// The server may have accepted the message.
     Unknown,

@@ -71,7 +71,7 @@ async fn serve_connection(
 /// The effect of a fault on a phase of a session.
 #[derive(PartialEq)]
 enum Injected {
-    /// There is none, or only a delay: the phase goes on.
+    /// There is none, or only a delay: the phase continues.
     Nothing,
     /// The reply was sent instead of the usual one.
     Replied,

@@ -237,7 +237,7 @@ impl Service {
     }
 
     /// Runs a slow read of the store when it is the caller's turn. The read keeps its place in the queue until it ends, even
-    /// if its client has disconnected, because the store goes on with it.
+    /// if its client has disconnected, because the store completes it.
     async fn search<T: Send + 'static>(
         self: &Arc<Self>,
         caller: &caller::Caller,

@@ -126,7 +126,7 @@ pub enum StoreError {
     /// The store belongs to another environment.
     #[error("the store belongs to environment `{theirs}`, not `{ours}`")]
     OtherEnvironment {
-        /// The environment that was asked for.
+        /// The environment that was requested.
         ours: String,
         /// The environment of the store.
         theirs: String,

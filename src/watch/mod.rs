@@ -150,7 +150,7 @@ impl Shared {
         status.environments.get(name).cloned().unwrap_or_default()
     }
 
-    /// Waits until the watch is told to stop.
+    /// Waits until the watch is requested to stop.
     async fn stopped(&self) {
         let mut stop = self.options.stop.clone();
         if stop.wait_for(|stop| *stop).await.is_err() {

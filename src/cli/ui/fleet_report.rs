@@ -66,7 +66,7 @@ pub(crate) struct Summary {
     pub(crate) significance: Significance,
     /// The error, if there is a result in spite of it.
     pub(crate) refusal: Option<CliError>,
-    /// What must be equal for two results to be reported together. Default: the text.
+    /// The part that must be equal for two results to be reported together. Default: the text.
     pub(crate) content: Option<Value>,
 }
 
@@ -121,7 +121,7 @@ struct ReportRow {
     name: EnvironmentName,
     line: String,
     section: Option<String>,
-    /// What must be equal for two environments to share a section and a row.
+    /// The part that must be equal for two environments to share a section and a row.
     content: String,
     document: Value,
     exit: Exit,

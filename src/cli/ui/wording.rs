@@ -31,7 +31,7 @@ pub(crate) fn cut(text: &str, length: usize) -> String {
     shortened(&printable(text), length).into_owned()
 }
 
-/// Returns the beginnings of ids that tell them apart: at least 8 characters.
+/// Returns the beginnings of ids that distinguish them: at least 8 characters.
 pub(crate) fn short_ids(ids: &[String]) -> Vec<String> {
     let cut = |id: &str, length: usize| id.get(..length).unwrap_or(id).trim_end_matches('-').to_owned();
     let is_unique = |length: &usize| {

@@ -68,7 +68,7 @@ pub(in crate::service) fn layers(router: Router, limits: &Limits, context: Optio
 
 /// Limits the number of concurrent requests and the duration of each.
 ///
-/// A request that can change something goes on when its client disconnects or its time is up: it must not end between the
+/// A request that can change something continues when its client disconnects or its time is up: it must not end between the
 /// commit in the store and the update in memory. A request that only reads is cancelled.
 async fn limit_concurrency(permits: Arc<Semaphore>, request: Request, next: Next) -> Response {
     let Ok(permit) = permits.try_acquire_owned() else {

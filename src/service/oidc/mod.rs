@@ -158,7 +158,7 @@ impl IssuerSet {
                 // If keys are cached and another request is fetching, the cached ones are used: waiting would let a slow
                 // issuer occupy all slots.
                 _ if is_fetching && known.is_known() => {}
-                // The client may give up its request; the fetch goes on, or it would be repeated at once.
+                // The client may cancel its request; the fetch continues, or it would be repeated at once.
                 Ok(_waiting) => drop(tokio::spawn(Arc::clone(issuer).refresh(self.http.clone(), now)).await),
                 Err(_) if known.is_known() => {}
                 Err(_) => return Err(issuer_unreachable()),

@@ -69,7 +69,8 @@ pub(super) enum Restore {
 /// one, or one of an older version.
 pub(super) fn compare(database: Option<&Position>, file: Option<&Position>) -> Option<Restore> {
     match (database, file) {
-        // Made, and ended before the database knew of it; otherwise an old database replaced a newer one.
+        // With a count of zero the process ended before it recorded the file in the database; otherwise an older database replaced
+        // this one.
         (None, Some(file)) => (file.commits > 0).then_some(Restore::Behind { had: file.commits, has: 0 }),
         (Some(_), None) => Some(Restore::FileMissing),
         (Some(database), Some(file)) if database.incarnation != file.incarnation => Some(Restore::Other),

@@ -53,7 +53,7 @@ pub struct ClientPlace {
     pub line: usize,
 }
 
-/// What is not in the profile.
+/// Choices for a registration that the profile does not state.
 #[derive(Clone, Debug)]
 pub struct RegistrationOptions {
     /// True if Exchange limits sending to the profile's mailbox, and Entra does not grant `Mail.Send`.
@@ -91,7 +91,7 @@ pub enum NotRegistrable {
 /// A permission of Microsoft Graph: its name and its id.
 type Permission = (&'static str, &'static str);
 
-/// What an application must be, and the names of the profile that it is for.
+/// The required properties of an application, and the names of the profile that it is for.
 #[derive(Clone, Debug)]
 pub struct Registration {
     environment: EnvironmentName,
