@@ -1,7 +1,8 @@
-//! Finds files with secrets that Git would add to a repository: [`find_missing_ignore_line`] returns the line that
-//! `.gitignore` lacks.
+//! Files that a repository has or would add, and lines of `.gitignore`.
 //!
-//! It does not change `.gitignore`, and a file outside of any work tree is not reported.
+//! [`list_committable`] lists the files that Git has in its index or would add; [`find_missing_ignore_line`] returns the line
+//! that keeps a file with a secret out. Neither changes `.gitignore`, and outside of a work tree there is no answer. The files
+//! are not read here.
 
 use std::{
     ffi::OsStr,

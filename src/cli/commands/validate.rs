@@ -1,5 +1,5 @@
 //! `mailwright validate`: checks the files of environments, and those of rollouts unless environments are named, and reports
-//! every problem with its line.
+//! every problem with its line. Private keys in files of the repository are reported too.
 //!
 //! The checks are those of [`crate::config::Repository::check`]; the formats are text, JSON, GitHub annotations and SARIF.
 //! Needs no service and no key.
