@@ -6,7 +6,7 @@
 //!   aborts it
 //! * `environment` and `checks` are the steps in one environment: apply, check, roll back
 //! * [`journal`] records each step before and after it; an entry is durable before anything else happens
-//! * [`run`] is the state of a run, computed from the entries of its journal
+//! * [`run`] is the state of a run, computed from the entries of its journal; `run_status` and `environment_run` are its parts
 //! * [`session`] is the work of one process on a run: lease, journal, requests from other terminals
 //! * [`folder`] holds the journal and the lock of this machine; a lease keeps other machines out
 //! * [`render`] turns plans and runs into text
@@ -19,12 +19,14 @@ mod checks;
 mod control;
 pub mod engine;
 mod environment;
+mod environment_run;
 pub mod folder;
 pub mod journal;
 mod loaded;
 pub mod plan;
 pub mod render;
 pub mod run;
+mod run_status;
 pub mod session;
 
 pub use control::{ControlSignal, PauseOrigin, RollbackScope};

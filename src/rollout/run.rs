@@ -10,8 +10,12 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{
-    Entry, Event, PauseOrigin,
+    Entry, Event,
     journal::{ApplyOutcome, RolloutSpec},
+};
+pub use super::{
+    environment_run::{EnvironmentOutcome, EnvironmentRun, Intent, RollbackStatus},
+    run_status::{RunRollback, RunStatus},
 };
 use crate::model::{EnvironmentName, Problem, RolloutName};
 
@@ -49,63 +53,6 @@ pub struct Run {
     pub environments: BTreeMap<EnvironmentName, EnvironmentRun>,
 }
 
-/// The status of a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "state", rename_all = "camelCase")]
-pub enum RunStatus {
-    /// A process works on the run, or did until it was killed.
-    Running,
-    /// The run can be resumed.
-    Paused {
-        /// The reason.
-        reason: String,
-        /// The origin. Without one and without a problem it was an operator.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        by: Option<PauseOrigin>,
-        /// The problem that made it pause, if one did.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        problem: Option<Problem>,
-    },
-    /// More environments failed than the rollout tolerates.
-    Stopped {
-        /// The failure.
-        problem: Problem,
-    },
-    /// An operator aborted the run.
-    Aborted {
-        /// The operator.
-        by: String,
-    },
-    /// All waves are done.
-    Finished,
-}
-
-impl RunStatus {
-    /// Returns true if the run cannot be resumed.
-    pub fn is_final(&self) -> bool {
-        matches!(self, RunStatus::Aborted { .. } | RunStatus::Finished)
-    }
-
-    /// Returns true if an operator paused the run.
-    pub fn is_paused_by_operator(&self) -> bool {
-        matches!(self, RunStatus::Paused { by: None | Some(PauseOrigin::Operator(_)), problem: None, .. })
-    }
-}
-
-/// A rollback of environments to the generations that they had before the run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RunRollback {
-    /// The wave that is rolled back; none for all waves.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub wave: Option<String>,
-    /// True if environments that were empty before the run are emptied.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub to_empty: bool,
-    /// The reason.
-    pub reason: Problem,
-}
-
 /// The state of a wave.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -123,97 +70,6 @@ pub struct WaveRun {
     pub soaked: bool,
     /// True once the wave is done.
     pub ended: bool,
-}
-
-/// The state of an environment in a run.
-#[derive(Clone, Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct EnvironmentRun {
-    /// The outcome of the apply.
-    pub outcome: EnvironmentOutcome,
-    /// The time of the outcome.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub at: Option<Timestamp>,
-    /// Changesets that may have been sent and whose outcome is not in the journal.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub open: Vec<Intent>,
-    /// True if the checks passed; none if they were not run.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub checks_passed: Option<bool>,
-    /// The number of times that the checks were run.
-    pub checks: u32,
-    /// The failure of the apply, of a check or of the rollback.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub problem: Option<Problem>,
-    /// The status of the rollback.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rollback: Option<RollbackStatus>,
-}
-
-/// The outcome of the apply in an environment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(tag = "state", rename_all = "camelCase")]
-pub enum EnvironmentOutcome {
-    /// There is no outcome yet, or it is unknown.
-    #[default]
-    Waiting,
-    /// A changeset was applied.
-    Applied {
-        /// The generation that the changeset created.
-        generation: u64,
-        /// The generation before the changeset.
-        before: u64,
-    },
-    /// The environment was already as the files say.
-    Unchanged {
-        /// The generation of the environment.
-        generation: u64,
-    },
-    /// The apply failed.
-    Failed,
-}
-
-/// A changeset that was about to be sent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Intent {
-    /// The id of the changeset.
-    pub changeset: Uuid,
-    /// The generation that it was computed from.
-    pub base: u64,
-    /// The number of changes of each kind.
-    pub summary: String,
-}
-
-/// The status of the rollback of an environment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "state", rename_all = "camelCase")]
-pub enum RollbackStatus {
-    /// The rollback was requested, and its outcome is unknown.
-    Requested {
-        /// The generation that the run created.
-        base: u64,
-        /// The generation to return to.
-        to: u64,
-    },
-    /// The environment is rolled back.
-    Done {
-        /// The generation that the rollback created; none if there was nothing to roll back.
-        generation: Option<u64>,
-    },
-    /// The environment is not rolled back.
-    Refused,
-}
-
-impl EnvironmentRun {
-    /// Returns true if the environment counts as a failure of its wave.
-    pub fn has_failed(&self) -> bool {
-        self.outcome == EnvironmentOutcome::Failed || self.checks_passed == Some(false)
-    }
-
-    /// Returns true if the environment is as the files say.
-    pub fn is_applied(&self) -> bool {
-        matches!(self.outcome, EnvironmentOutcome::Applied { .. } | EnvironmentOutcome::Unchanged { .. })
-    }
 }
 
 impl Run {
