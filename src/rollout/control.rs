@@ -39,6 +39,14 @@ pub enum PauseOrigin {
     Operator(String),
 }
 
+impl PauseOrigin {
+    /// Returns the origin of a pause whose entry has none: journals of earlier versions did not record it. None if it was not a
+    /// watch.
+    pub(super) fn of_old_entry(reason: &str) -> Option<Self> {
+        matches!(reason, "the watch ends" | "a newer commit").then_some(Self::Watch)
+    }
+}
+
 /// The environments that a rollback includes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RollbackScope {

@@ -81,6 +81,18 @@ impl RolloutFolder {
 
     /// Locks the folder. Fails while another process has the lock.
     pub fn lock(&self) -> Result<LockedFolder, Problem> {
+        self.try_lock()?.ok_or_else(|| {
+            Problem::new(
+                Code::RolloutRunning,
+                format!("another process works on this rollout (`{}`)", self.path.display()),
+            )
+            .remedy("`mailwright rollout status NAME` shows its progress; `pause` and `abort` end it.")
+        })
+    }
+
+    /// Locks the folder, and removes the request to an earlier process. Requests that arrive from now on are for this process. None
+    /// while another process has the lock.
+    pub fn try_lock(&self) -> Result<Option<LockedFolder>, Problem> {
         let failed = |error: std::io::Error| {
             Problem::new(Code::JournalUnwritable, format!("cannot lock the folder `{}`: {error}", self.path.display()))
                 .remedy("Check the permissions and free space of the folder, or choose another one with `--state DIR`.")
@@ -101,13 +113,13 @@ impl RolloutFolder {
             tried = lock.try_lock();
         }
         match tried {
-            Ok(()) => Ok(LockedFolder { folder: self.clone(), _lock: lock }),
-            Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
-            Err(std::fs::TryLockError::WouldBlock) => Err(Problem::new(
-                Code::RolloutRunning,
-                format!("another process works on this rollout (`{}`)", self.path.display()),
-            )
-            .remedy("`mailwright rollout status NAME` shows its progress; `pause` and `abort` end it.")),
+            Ok(()) => {}
+            Err(std::fs::TryLockError::Error(error)) => return Err(failed(error)),
+            Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
+        }
+        match std::fs::remove_file(self.request_file()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(error)),
+            _ => Ok(Some(LockedFolder { folder: self.clone(), _lock: lock })),
         }
     }
 
@@ -117,7 +129,7 @@ impl RolloutFolder {
         matches!(lock.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock))
     }
 
-    /// Sends a request to the process that has the lock.
+    /// Sends a request to the process that has the lock. It stays until another process locks the folder.
     pub fn send_request(&self, request: &ControlRequest) -> Result<(), Problem> {
         let text = serde_json::to_string(request).unwrap_or_default();
         write_private(&self.request_file(), text.as_bytes()).map_err(|error| {
@@ -141,11 +153,6 @@ impl LockedFolder {
     /// Returns the folder.
     pub fn folder(&self) -> &RolloutFolder {
         &self.folder
-    }
-
-    /// Removes the request to an earlier process.
-    pub fn clear_requests(&self) {
-        drop(std::fs::remove_file(self.folder.request_file()));
     }
 
     /// Renames the journal of an ended run, so that a new run can start. The newest few are kept.

@@ -205,6 +205,13 @@ pub enum Event {
     Finished,
 }
 
+impl Event {
+    /// Returns the entry of a pause that an operator requested.
+    pub fn paused_by_operator(by: String) -> Self {
+        Self::Paused { reason: format!("requested by {by}"), by: Some(PauseOrigin::Operator(by)), problem: None }
+    }
+}
+
 /// The outcome of the apply in an environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "camelCase", rename_all_fields = "camelCase")]

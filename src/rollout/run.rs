@@ -10,7 +10,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{
-    Entry, Event,
+    Entry, Event, PauseOrigin,
     journal::{ApplyOutcome, RolloutSpec},
 };
 pub use super::{
@@ -163,7 +163,8 @@ impl Run {
                 }
             }
             Event::Paused { reason, by, problem } => {
-                self.status = RunStatus::Paused { reason: reason.clone(), by: by.clone(), problem: problem.clone() };
+                let by = by.clone().or_else(|| PauseOrigin::of_old_entry(reason));
+                self.status = RunStatus::Paused { reason: reason.clone(), by, problem: problem.clone() };
             }
             Event::Stopped { problem } => {
                 self.rollback = None;
@@ -358,5 +359,19 @@ mod tests {
         let paused = entry(Event::Paused { reason: "Ctrl-C".to_owned(), by: None, problem: None });
         let run = Run::from_entries(&[started(), failure(), paused, resumed()]).unwrap();
         assert!(run.environments[&name("a")].has_failed(), "a pause keeps failures");
+    }
+
+    #[test]
+    fn an_old_entry_without_an_origin_is_of_the_watch_if_its_reason_is() {
+        let status = |reason: &str| {
+            let paused = entry(Event::Paused { reason: reason.to_owned(), by: None, problem: None });
+            Run::from_entries(&[started(), paused]).unwrap().status
+        };
+        for reason in ["the watch ends", "a newer commit"] {
+            assert!(!status(reason).is_paused_by_operator(), "{reason}");
+        }
+        for reason in ["Ctrl-C", "requested by ann@host", "requested by the watch ends"] {
+            assert!(status(reason).is_paused_by_operator(), "{reason}");
+        }
     }
 }

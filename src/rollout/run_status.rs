@@ -44,6 +44,12 @@ impl RunStatus {
         matches!(self, RunStatus::Aborted { .. } | RunStatus::Finished)
     }
 
+    /// Returns true if a pause of an operator would change the status: the run is not paused by an operator, has not ended and has
+    /// not stopped.
+    pub fn can_be_paused(&self) -> bool {
+        matches!(self, RunStatus::Running | RunStatus::Paused { .. }) && !self.is_paused_by_operator()
+    }
+
     /// Returns true if an operator paused the run.
     pub fn is_paused_by_operator(&self) -> bool {
         matches!(self, RunStatus::Paused { by: None | Some(PauseOrigin::Operator(_)), problem: None, .. })

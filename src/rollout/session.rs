@@ -12,7 +12,6 @@ use super::{
     engine::Reporter,
     folder::{ControlCommand, ControlRequest, LockedFolder, RolloutFolder},
     journal::{self, JournalContents, RolloutSpec, WaveSpec},
-    run::RunStatus,
 };
 use crate::{
     model::{Code, Problem},
@@ -78,12 +77,36 @@ impl Session {
         report: Reporter,
         interrupted: impl Future<Output = Problem>,
     ) -> Result<Run, Problem> {
-        let name = self.rollout.file.name.clone();
-        let holder = self.locked.lease_holder(&self.by)?;
-        let lease = Lease::acquire(self.rollout.coordinator()?, &format!("rollout:{name}"), holder, duration).await?;
+        let lease = match self.acquire_lease(duration).await {
+            Ok(lease) => lease,
+            Err(problem) => {
+                self.record_request_before_start(clock).await?;
+                return Err(problem);
+            }
+        };
         let result = self.run_with_lease(task, &lease, clock, (signals, signal), report, interrupted).await;
         lease.release().await;
         result
+    }
+
+    async fn acquire_lease(&self, duration: LeaseDuration) -> Result<Lease, Problem> {
+        let name = &self.rollout.file.name;
+        let holder = self.locked.lease_holder(&self.by)?;
+        Lease::acquire(self.rollout.coordinator()?, &format!("rollout:{name}"), holder, duration).await
+    }
+
+    /// Records a request that arrived while the lease could not be acquired, so that the next process obeys it.
+    async fn record_request_before_start(self, clock: &Clock) -> Result<(), Problem> {
+        let Some(request) = self.locked.folder().pending_request() else { return Ok(()) };
+        if matches!(self.first, Event::Resumed { .. }) {
+            let run = Run::from_entries(&self.contents.entries);
+            return match run {
+                Some(mut run) => record_late_request(&mut run, &self.locked, clock).await,
+                None => Ok(()),
+            };
+        }
+        let (journal, _) = open_journal(&self.locked, self.contents, self.first, clock).await?;
+        journal.append(event_of(request)).await.map(drop)
     }
 
     async fn run_with_lease(
@@ -95,23 +118,18 @@ impl Session {
         report: Reporter,
         interrupted: impl Future<Output = Problem>,
     ) -> Result<Run, Problem> {
-        let Session { locked, mut contents, first, rollout, by } = self;
-        // With lock and lease, no other process works on the run.
-        locked.clear_requests();
-        if matches!(first, Event::Started { .. })
-            && let Some(last) = Run::from_entries(&contents.entries)
-        {
-            locked.archive_journal(last.id)?;
-            contents = JournalContents::default();
-        }
-        let journal = Journal::open(&locked.folder().journal(), &contents, clock.clone())?;
-        let first = journal.append(first).await?;
-        contents.entries.push(first.clone());
+        let Session { locked, contents, first, rollout, by } = self;
+        let (journal, contents) = open_journal(&locked, contents, first, clock).await?;
         let mut run = Run::from_entries(&contents.entries)
             .ok_or_else(|| Problem::new(Code::Internal, "the journal does not begin with a run"))?;
         let leased = journal.append(Event::LeaseAcquired { token: lease.token() }).await?;
         run.apply_entry(&leased);
-        report(&first, &run);
+        if let Some(first) = contents.entries.last() {
+            report(first, &run);
+        }
+        if let Some(request) = locked.folder().pending_request() {
+            signal_of(request).send(&signals);
+        }
         let engine = Engine::new(rollout, journal, run, clock.clone(), (signal, lease.monitor()), report);
         let listening = [
             tokio::spawn(listen_to_requests(locked.folder().clone(), signals.clone())),
@@ -131,46 +149,76 @@ impl Session {
         if let Ok(run) = &mut result {
             record_late_request(run, &locked, clock).await?;
         }
-        locked.clear_requests();
         result
     }
 }
 
-/// Records a request that arrived while the run paused for its watch, which would resume it otherwise. A rollback is not
-/// started any more: the run is paused then.
+/// Opens the journal and writes the first entry of this process. The journal of an ended run is archived if another run starts.
+/// Returns the contents with the entry.
+async fn open_journal(
+    locked: &LockedFolder,
+    mut contents: JournalContents,
+    first: Event,
+    clock: &Clock,
+) -> Result<(Journal, JournalContents), Problem> {
+    if matches!(first, Event::Started { .. })
+        && let Some(last) = Run::from_entries(&contents.entries)
+    {
+        locked.archive_journal(last.id)?;
+        contents = JournalContents::default();
+    }
+    let journal = Journal::open(&locked.folder().journal(), &contents, clock.clone())?;
+    contents.entries.push(journal.append(first).await?);
+    Ok((journal, contents))
+}
+
+/// Records a request that no engine has obeyed: it arrived while the run paused for its watch, which would resume it otherwise, or
+/// while the lease was acquired.
 async fn record_late_request(run: &mut Run, locked: &LockedFolder, clock: &Clock) -> Result<(), Problem> {
-    if !matches!(run.status, RunStatus::Paused { by: Some(PauseOrigin::Watch), .. }) {
+    let Some(request) = locked.folder().pending_request() else { return Ok(()) };
+    let applies = match request.command {
+        ControlCommand::Abort => !run.status.is_final(),
+        _ => run.status.can_be_paused(),
+    };
+    if !applies {
         return Ok(());
     }
-    let Some(ControlRequest { command, by }) = locked.folder().pending_request() else { return Ok(()) };
-    let event = match command {
-        ControlCommand::Abort => Event::Aborted { by },
-        _ => Event::Paused { reason: format!("requested by {by}"), by: Some(PauseOrigin::Operator(by)), problem: None },
-    };
     let path = locked.folder().journal();
     let journal = Journal::open(&path, &journal::read(&path)?, clock.clone())?;
-    run.apply_entry(&journal.append(event).await?);
+    run.apply_entry(&journal.append(event_of(request)).await?);
     Ok(())
+}
+
+/// Returns the entry that a request becomes without an engine. A rollback is not started: the run is paused instead.
+fn event_of(ControlRequest { command, by }: ControlRequest) -> Event {
+    match command {
+        ControlCommand::Abort => Event::Aborted { by },
+        _ => Event::paused_by_operator(by),
+    }
+}
+
+fn signal_of(ControlRequest { command, by }: ControlRequest) -> ControlSignal {
+    match command {
+        ControlCommand::Pause => {
+            ControlSignal::Pause { reason: format!("requested by {by}"), by: PauseOrigin::Operator(by) }
+        }
+        ControlCommand::Abort => ControlSignal::Abort { by, rollback: None },
+        ControlCommand::AbortAndRollBack => {
+            ControlSignal::Abort { by, rollback: Some(RollbackScope::PreviousGenerations) }
+        }
+        ControlCommand::AbortAndRollBackToEmpty => {
+            ControlSignal::Abort { by, rollback: Some(RollbackScope::IncludingEmpty) }
+        }
+    }
 }
 
 /// Passes on the requests from other terminals.
 async fn listen_to_requests(folder: RolloutFolder, signals: watch::Sender<ControlSignal>) {
     loop {
         tokio::time::sleep(REQUEST_INTERVAL).await;
-        let Some(ControlRequest { command, by }) = folder.pending_request() else { continue };
-        let signal = match command {
-            ControlCommand::Pause => {
-                ControlSignal::Pause { reason: format!("requested by {by}"), by: PauseOrigin::Operator(by) }
-            }
-            ControlCommand::Abort => ControlSignal::Abort { by, rollback: None },
-            ControlCommand::AbortAndRollBack => {
-                ControlSignal::Abort { by, rollback: Some(RollbackScope::PreviousGenerations) }
-            }
-            ControlCommand::AbortAndRollBackToEmpty => {
-                ControlSignal::Abort { by, rollback: Some(RollbackScope::IncludingEmpty) }
-            }
-        };
-        signal.send(&signals);
+        if let Some(request) = folder.pending_request() {
+            signal_of(request).send(&signals);
+        }
     }
 }
 

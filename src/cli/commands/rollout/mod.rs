@@ -7,6 +7,7 @@ mod pause;
 mod plan;
 mod resume;
 mod start;
+mod state_folder;
 mod status;
 mod work;
 
@@ -15,15 +16,12 @@ use std::{path::PathBuf, sync::Arc};
 use crate::{
     cli::{self, CliError, Context, ErrorFormat, Exit, Runnable, ServiceArgs, environment, variables},
     config::{Repository, RolloutFile, suggest},
-    fs::write_new,
     git::WorkTreeProvenance,
     model::{Code, EnvironmentName, InvalidName, Problem, RolloutName, watch_settings::ApplyMode},
     operations::{ClientPurpose, Connector},
-    rollout::{
-        LoadedRollout, RollbackScope, Run,
-        folder::{LockedFolder, RolloutFolder},
-    },
+    rollout::{LoadedRollout, RollbackScope, Run, folder::RolloutFolder},
 };
+use state_folder::StateFolder;
 use work::Work;
 
 /// Roll out a change to many environments in waves
@@ -125,14 +123,6 @@ enum Format {
     Json,
 }
 
-/// The folder of journals.
-#[derive(Clone, Debug, clap::Args)]
-struct StateFolder {
-    /// Folder of the journal [default: .mailwright in the repository]
-    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
-    state: Option<PathBuf>,
-}
-
 /// The options for the services. Their addresses are in the files of the environments; there is no option for them.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Services")]
@@ -169,17 +159,35 @@ impl Runnable for Rollout {
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        match &self.command {
-            RolloutCommand::Plan { name, parallel, format, services } => {
+        self.command.run(context).map_err(|error| match self.command.state() {
+            Some((name, state)) => state.complete_error(error, name),
+            None => error,
+        })
+    }
+}
+
+impl RolloutCommand {
+    /// Returns the name of the rollout, and the folder of its journal.
+    fn state(&self) -> Option<(&str, &StateFolder)> {
+        match self {
+            Self::Plan { .. } | Self::Status { name: None, .. } => None,
+            Self::Status { name: Some(name), state, .. } | Self::Pause { name, state } => Some((name, state)),
+            Self::Start { name, work, .. } | Self::Resume { name, work, .. } | Self::Abort { name, work, .. } => {
+                Some((name, &work.state))
+            }
+        }
+    }
+
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        match self {
+            Self::Plan { name, parallel, format, services } => {
                 plan::show(context, name, (*parallel).into(), *format, services)
             }
-            RolloutCommand::Start { name, yes, work } => start::start(context, name, *yes, work),
-            RolloutCommand::Resume { name, accept_changes, work } => {
-                resume::resume(context, name, *accept_changes, work)
-            }
-            RolloutCommand::Status { name, format, state } => status::status(context, name.as_deref(), *format, state),
-            RolloutCommand::Pause { name, state } => pause::pause(context, name, state),
-            RolloutCommand::Abort { name, take_back, to_empty, yes, work } => {
+            Self::Start { name, yes, work } => start::start(context, name, *yes, work),
+            Self::Resume { name, accept_changes, work } => resume::resume(context, name, *accept_changes, work),
+            Self::Status { name, format, state } => status::status(context, name.as_deref(), *format, state),
+            Self::Pause { name, state } => pause::pause(context, name, state),
+            Self::Abort { name, take_back, to_empty, yes, work } => {
                 let reach = if *to_empty { RollbackScope::IncludingEmpty } else { RollbackScope::PreviousGenerations };
                 abort::abort(context, name, take_back.then_some(reach), *yes, work)
             }
@@ -212,28 +220,6 @@ impl Services {
             let options = if purpose == ClientPurpose::SendMail { &probe } else { &deploy };
             options.client_at(&context, name, address).map_err(|error| error.into_problem(Code::TokenMissing))
         })
-    }
-}
-
-impl StateFolder {
-    fn path(&self, context: &Context) -> Result<PathBuf, CliError> {
-        Ok(match &self.state {
-            Some(path) => path.clone(),
-            None => context.project()?.join(".mailwright"),
-        })
-    }
-
-    fn folder(&self, context: &Context, name: &RolloutName) -> Result<RolloutFolder, CliError> {
-        Ok(RolloutFolder::new(&self.path(context)?, name))
-    }
-
-    /// Locks the folder. The journal belongs to this machine, so a .gitignore keeps it out of Git.
-    fn lock(&self, context: &Context, name: &RolloutName) -> Result<LockedFolder, CliError> {
-        let locked = self.folder(context, name)?.lock().map_err(|problem| with_rollout_name(problem, name))?;
-        if self.state.is_none() {
-            drop(write_new(&self.path(context)?.join(".gitignore"), b"*\n"));
-        }
-        Ok(locked)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
         commands::rollout::{Format, StateFolder, no_run, rollout_name},
     },
     model::RolloutName,
-    rollout::{Run, journal, render},
+    rollout::{Run, journal},
 };
 
 pub(super) fn status(
@@ -19,7 +19,6 @@ pub(super) fn status(
     format: Format,
     state: &StateFolder,
 ) -> Result<Exit, CliError> {
-    let now = context.clock.now();
     let names = match name {
         Some(name) => vec![rollout_name(name)?],
         None => list_rollouts(&state.path(context)?),
@@ -30,7 +29,7 @@ pub(super) fn status(
         let contents = journal::read(&folder.journal())?;
         let Some(run) = Run::from_entries(&contents.entries) else { continue };
         let running = folder.is_locked();
-        texts.push(render::render_run(&run, running, now));
+        texts.push(state.render(context, &run, running));
         documents.push(json!({ "run": run, "running": running, "source": run.spec.source, "folder": folder.path() }));
     }
     match (name, documents.pop()) {

@@ -97,7 +97,7 @@ impl Work {
     fn report_result(&self, context: &Context, run: &Run) -> Result<Exit, CliError> {
         let failed = run.problems().count();
         if self.format == Format::Human {
-            context.printer.out(&format!("\n{}", render::render_run(run, false, context.clock.now())));
+            context.printer.out(&format!("\n{}", self.state.render(context, run, false)));
         }
         match &run.status {
             RunStatus::Finished if failed > 0 => Ok(Exit::Attention),
