@@ -11,7 +11,7 @@ use super::{
     excerpt::{Excerpt, render_excerpt},
     sources::{Sources, Span},
 };
-use crate::model::{Code, code::Severity};
+use crate::model::{Code, Problem, code::Severity};
 
 /// A problem with its place, cause and remedy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -139,6 +139,20 @@ impl Report {
             }
         }
         Self { diagnostics: kept, environments, files, failed: Vec::new() }
+    }
+
+    /// Returns the report as one problem: the first error, and the number of others.
+    pub fn to_problem(&self) -> Problem {
+        let mut errors = self.diagnostics.iter().filter(|problem| problem.severity == Severity::Error);
+        let first = errors.next().map_or_else(String::new, |first| {
+            format!(": {}:{}: {} {}", first.file, first.line, first.code.id(), first.message)
+        });
+        let more = match errors.count() {
+            0 => String::new(),
+            count => format!(" and {count} more"),
+        };
+        Problem::new(Code::FilesInvalid, format!("the files break the rules{first}{more}"))
+            .remedy("`mailwright validate` lists all errors.")
     }
 
     /// Combines two reports.

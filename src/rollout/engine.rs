@@ -145,7 +145,7 @@ impl Engine {
         if self.handle_signal().await? {
             return Ok(false);
         }
-        let terms = self.shared.rollout.file.waves.get(index).map(|wave| wave.terms.clone()).unwrap_or_default();
+        let terms = self.terms(&wave.name);
         if !wave.started {
             self.shared.write(Event::WaveStarted { wave: wave.name.clone() }).await?;
         }
@@ -356,10 +356,16 @@ impl Engine {
         Ok(true)
     }
 
+    /// Returns the terms of a wave. The waves of a run that is rolled back can differ from those of the file.
+    fn terms(&self, wave: &str) -> Terms {
+        let found = self.shared.rollout.file.waves.iter().find(|own| own.name == wave);
+        found.map(|wave| wave.terms.clone()).unwrap_or_default()
+    }
+
     /// Rolls back one wave. Returns false if it pauses.
     async fn roll_back_wave(&self, index: usize) -> Result<bool, Problem> {
         let Some(wave) = self.shared.run(|run| run.waves.get(index).cloned()) else { return Ok(true) };
-        let terms = self.shared.rollout.file.waves.get(index).map(|wave| wave.terms.clone()).unwrap_or_default();
+        let terms = self.terms(&wave.name);
         self.run_step_in_each(&wave, &terms, Step::RollBack).await?;
         Ok(!self.pause_if_signalled().await?)
     }

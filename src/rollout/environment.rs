@@ -77,7 +77,9 @@ impl EnvironmentTask<'_> {
 
     pub(super) fn desired(&self) -> Result<&Desired, Problem> {
         self.rollout.desired.get(self.name).map(AsRef::as_ref).ok_or_else(|| {
-            Problem::new(Code::UnknownEnvironment, format!("the files have no environment `{}`", self.name))
+            let unknown =
+                || Problem::new(Code::UnknownEnvironment, format!("the files have no environment `{}`", self.name));
+            self.rollout.invalid.get(self.name).cloned().unwrap_or_else(unknown)
         })
     }
 

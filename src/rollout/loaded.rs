@@ -6,9 +6,10 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use rayon::prelude::*;
 
+use super::Run;
 use crate::{
     client::Client,
-    config::{Desired, Report, Repository, RolloutFile},
+    config::{Desired, Report, Repository, RolloutFile, RolloutWave},
     model::{Code, Digest, EnvironmentName, Problem, Provenance},
     operations::{ClientPurpose, Connector},
 };
@@ -27,6 +28,9 @@ pub struct LoadedRollout {
     pub desired: BTreeMap<EnvironmentName, Arc<Desired>>,
     /// The environments whose files break rules: they fail in their wave.
     pub invalid: BTreeMap<EnvironmentName, Problem>,
+    /// The addresses of the services of environments that are not in `desired`, as far as they can be read. A rollback needs no
+    /// more of the files.
+    pub addresses: BTreeMap<EnvironmentName, String>,
     /// The address of the coordinator's service, if its files have one.
     pub coordinator_address: Option<String>,
     /// Creates clients.
@@ -72,13 +76,18 @@ impl LoadedRollout {
             }
         }
         let coordinator_address = repository.service_address(&file.coordinator);
+        let address = |name: &EnvironmentName| Some((name.clone(), repository.service_address(name)?));
+        let addresses = invalid.keys().filter_map(address).collect();
         let root = repository.root().to_owned();
-        Self { file, root, source, source_refusal, desired, invalid, coordinator_address, connect }
+        Self { file, root, source, source_refusal, desired, invalid, addresses, coordinator_address, connect }
     }
 
     /// Creates a client of an environment's service.
     pub fn client(&self, name: &EnvironmentName, purpose: ClientPurpose) -> Result<Client, Problem> {
-        let address = self.desired.get(name).and_then(|desired| desired.service_address.as_deref());
+        let address = match self.desired.get(name) {
+            Some(desired) => desired.service_address.as_deref(),
+            None => self.addresses.get(name).map(String::as_str),
+        };
         (self.connect)(name, address, purpose)
     }
 
@@ -96,6 +105,30 @@ impl LoadedRollout {
             |problem: &Problem| format!("invalid {}", shorten(&Digest::of_bytes(problem.message.as_bytes())));
         digests.extend(self.invalid.iter().map(|(name, problem)| (name.clone(), describe(problem))));
         digests
+    }
+}
+
+/// Returns the file of a rollout for the rollback of a run. The environments are those of the run, and the terms are those of the
+/// present file if it can be read: a rollback does not depend on the files.
+pub fn rollback_file(repository: &Repository, run: &Run) -> RolloutFile {
+    let present = repository.load_rollout(&run.rollout).and_then(Result::ok);
+    let terms = |name: &str| {
+        let wave = present.as_ref()?.waves.iter().find(|wave| wave.name == name)?;
+        Some(wave.terms.clone())
+    };
+    let waves = run.spec.waves.iter().map(|wave| RolloutWave {
+        name: wave.name.clone(),
+        terms: terms(&wave.name).unwrap_or_default(),
+        environments: wave.environments.keys().cloned().collect(),
+    });
+    RolloutFile {
+        name: run.rollout.clone(),
+        path: present.as_ref().map(|file| file.path.clone()).unwrap_or_default(),
+        digest: run.spec.file.clone(),
+        description: String::new(),
+        coordinator: run.spec.coordinator.clone(),
+        gate: true,
+        waves: waves.collect(),
     }
 }
 

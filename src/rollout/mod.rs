@@ -32,7 +32,7 @@ pub mod session;
 pub use control::{ControlSignal, PauseOrigin, RollbackScope};
 pub use engine::Engine;
 pub use journal::{Entry, Event, Journal};
-pub use loaded::LoadedRollout;
+pub use loaded::{LoadedRollout, rollback_file};
 pub use run::Run;
 
 use crate::model::Problem;

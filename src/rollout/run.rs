@@ -270,6 +270,11 @@ impl Run {
         self.spec.waves.iter().any(|wave| wave.environments.contains_key(name))
     }
 
+    /// Returns true if the wave of an environment is done.
+    pub fn is_done(&self, name: &EnvironmentName) -> bool {
+        self.waves.iter().any(|wave| wave.ended && wave.environments.contains(name))
+    }
+
     /// Counts the environments of a wave that failed.
     pub fn failures(&self, wave: &WaveRun) -> usize {
         wave.environments

@@ -10,9 +10,9 @@ use std::{
 
 use super::Shared;
 use crate::{
-    config::{Report, Repository, Selection},
+    config::{Repository, Selection},
     git::{self, Cancellation, Follower, WorkTreeProvenance},
-    model::{Code, EnvironmentName, Problem, Provenance, code::Severity},
+    model::{Code, EnvironmentName, Problem, Provenance},
 };
 
 /// A version of the files.
@@ -141,7 +141,7 @@ async fn replace_checkout(
 }
 
 fn open(root: &Path, source: WorkTreeProvenance, revision: u64) -> Result<Snapshot, Problem> {
-    let repository = Repository::open(root).map_err(|report| invalid_files(&report))?;
+    let repository = Repository::open(root).map_err(|report| report.to_problem())?;
     let WorkTreeProvenance { provenance: source, refusal: source_refusal } = source;
     Ok(Snapshot { repository: Arc::new(repository), source, source_refusal, revision })
 }
@@ -152,20 +152,6 @@ impl Snapshot {
         let names = self.repository.select(selection)?;
         Ok(names.into_iter().filter(|name| !self.repository.is_abstract(name)).collect())
     }
-}
-
-/// Returns the problem of files that break rules: the first error, and the number of others.
-pub(super) fn invalid_files(report: &Report) -> Problem {
-    let mut errors = report.diagnostics.iter().filter(|problem| problem.severity == Severity::Error);
-    let first = errors.next().map_or_else(String::new, |first| {
-        format!(": {}:{}: {} {}", first.file, first.line, first.code.id(), first.message)
-    });
-    let more = match errors.count() {
-        0 => String::new(),
-        count => format!(" and {count} more"),
-    };
-    Problem::new(Code::FilesInvalid, format!("the files break the rules{first}{more}"))
-        .remedy("`mailwright validate` lists all errors.")
 }
 
 /// Runs work that blocks on a disk or a program in a thread of its own.

@@ -8,10 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinHandle;
 
-use super::{
-    Shared,
-    checkout::{Snapshot, invalid_files},
-};
+use super::{Shared, checkout::Snapshot};
 use crate::{
     config::{Desired, Report, Repository},
     model::{Code, EnvironmentName, Problem},
@@ -70,7 +67,7 @@ impl Loader {
             };
             if shared.snapshot().await.is_ok_and(|present| present.revision == snapshot.revision) {
                 let files = desired.map(|desired| LoadedFiles { snapshot, desired });
-                return (address, files.map_err(|report| invalid_files(&report)));
+                return (address, files.map_err(|report| report.to_problem()));
             }
         }
         let message = format!("the files of `{}` were replaced {MAX_PLANS} times while they were loaded", self.name);

@@ -34,7 +34,6 @@ use crate::{
         run::RunStatus,
         session::{Session, Task},
     },
-    watch::checkout::invalid_files,
 };
 
 /// The operator in journals.
@@ -276,7 +275,7 @@ async fn try_run(
         let repository = &snapshot.repository;
         let mut file = match repository.load_rollout(&wanted) {
             Some(Ok(file)) => file,
-            Some(Err(report)) => return Err(invalid_files(&report)),
+            Some(Err(report)) => return Err(report.to_problem()),
             None => {
                 let message = format!("there is no file `rollouts/{wanted}.yaml`");
                 return Err(Problem::new(Code::RolloutUnknown, message).remedy("Create it, or correct `watch.apply`."));
@@ -296,7 +295,7 @@ async fn try_run(
             return Err(Problem::new(Code::RolloutUnknown, message)
                 .remedy("Add the environments to a wave, or correct `watch.apply`."));
         }
-        Ok(LoadedRollout::load_each(repository, file, source, connect, |_, report| invalid_files(report)))
+        Ok(LoadedRollout::load_each(repository, file, source, connect, |_, report| report.to_problem()))
     })
     .await??;
     let receivers =

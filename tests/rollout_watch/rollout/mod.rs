@@ -5,6 +5,7 @@
 
 mod fixture;
 
+mod broken_files;
 mod changed;
 mod checks;
 mod disk;

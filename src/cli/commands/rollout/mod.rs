@@ -17,9 +17,9 @@ use crate::{
     cli::{self, CliError, Context, ErrorFormat, Exit, Runnable, ServiceArgs, environment, variables},
     config::{Repository, RolloutFile, suggest},
     git::WorkTreeProvenance,
-    model::{Code, EnvironmentName, InvalidName, Problem, RolloutName, watch_settings::ApplyMode},
+    model::{Code, EnvironmentName, InvalidName, Problem, Provenance, RolloutName, watch_settings::ApplyMode},
     operations::{ClientPurpose, Connector},
-    rollout::{LoadedRollout, RollbackScope, Run, folder::RolloutFolder},
+    rollout::{LoadedRollout, RollbackScope, Run, folder::RolloutFolder, rollback_file},
 };
 use state_folder::StateFolder;
 use work::Work;
@@ -269,7 +269,8 @@ fn load_rollout(
 }
 
 /// Loads the rollout of a run. That of a watch is limited to the environments that take part in it: those that name the
-/// rollout, and all that it had if it is rolled back.
+/// rollout. A rollback has the environments of the run. Files that break rules concern their environment alone: those of an
+/// environment that has something left to do are reported, and it fails.
 fn load_rollout_of_run(
     context: &Context,
     repository: &Repository,
@@ -277,14 +278,20 @@ fn load_rollout_of_run(
     is_rollback: bool,
     services: &Services,
 ) -> Result<LoadedRollout, CliError> {
-    let mut file = file(context, repository, &run.rollout)?;
-    if run.watch {
+    let mut file = if is_rollback { rollback_file(repository, run) } else { file(context, repository, &run.rollout)? };
+    if run.watch && !is_rollback {
         let named = ApplyMode::Rollout(run.rollout.clone());
         // An environment whose mode cannot be read is loaded, so that the errors of its files are shown.
         let is_named = |name: &EnvironmentName| repository.apply_mode(name).is_none_or(|mode| mode == named);
-        file.retain(|name| run.includes(name) && (is_rollback || is_named(name)));
+        file.retain(|name| run.includes(name) && is_named(name));
     }
-    load_file(context, repository, file, services)
+    let source = source(context, repository);
+    let connect = services.connect(context);
+    let rollout = LoadedRollout::load_each(repository, file, source, connect, |_, report| report.to_problem());
+    for (name, problem) in rollout.invalid.iter().filter(|(name, _)| !is_rollback && !run.is_done(name)) {
+        context.printer.note(&format!("{name}: {} [{}]", problem.message, problem.code));
+    }
+    Ok(rollout)
 }
 
 fn load_file(
@@ -293,9 +300,14 @@ fn load_file(
     file: RolloutFile,
     services: &Services,
 ) -> Result<LoadedRollout, CliError> {
-    let WorkTreeProvenance { provenance, refusal } = environment::read_source(context, repository.root(), None);
-    LoadedRollout::load(repository, file, (provenance, refusal), services.connect(context))
+    LoadedRollout::load(repository, file, source(context, repository), services.connect(context))
         .map_err(|report| environment::problems(context, &report))
+}
+
+/// Returns the commit, branch and author of the files, and the reason for which Git does not name them.
+fn source(context: &Context, repository: &Repository) -> (Provenance, Option<Problem>) {
+    let WorkTreeProvenance { provenance, refusal } = environment::read_source(context, repository.root(), None);
+    (provenance, refusal)
 }
 
 /// Returns the operator and the host, for the journal and the lease.

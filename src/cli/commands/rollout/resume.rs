@@ -6,9 +6,9 @@ use crate::{
         CliError, Context, Exit,
         commands::rollout::{current_operator, load_rollout_of_run, no_run, rollout_name, work::Work},
     },
-    model::{Code, RolloutName},
+    model::{Code, EnvironmentName, RolloutName},
     rollout::{
-        Event, Run,
+        Event, LoadedRollout, Run,
         folder::LockedFolder,
         journal::{self, JournalContents, RolloutSpec},
         session::Session,
@@ -29,7 +29,7 @@ pub(super) fn resume(context: &Context, name: &str, accept_changes: bool, work: 
     let rollout = load_rollout_of_run(context, &repository, &run, run.rollback.is_some(), &work.services)?;
     let present = rollout.spec();
     // A rollback does not depend on the files.
-    let changed = if run.rollback.is_some() { None } else { describe_difference(&run.spec, &present) };
+    let changed = if run.rollback.is_some() { None } else { describe_difference(&run, &rollout, &present) };
     if let Some(difference) = &changed
         && !accept_changes
     {
@@ -46,8 +46,11 @@ pub(super) fn resume(context: &Context, name: &str, accept_changes: bool, work: 
     work.work(context, Session { locked, contents, first, rollout, by })
 }
 
-/// Describes the difference of two versions of the files; none if there is none.
-fn describe_difference(before: &RolloutSpec, present: &RolloutSpec) -> Option<String> {
+/// Describes the difference between the files of a run and the present ones; none if there is none. Files that became invalid do not
+/// matter to an environment whose wave is done.
+fn describe_difference(run: &Run, rollout: &LoadedRollout, present: &RolloutSpec) -> Option<String> {
+    let before = &run.spec;
+    let matters = |name: &EnvironmentName| !(run.is_done(name) && rollout.invalid.contains_key(name));
     let digests = |spec: &RolloutSpec| {
         let waves = spec.waves.iter().flat_map(|wave| {
             wave.environments.iter().map(|(name, digest)| (name.clone(), (wave.name.clone(), digest.clone())))
@@ -56,7 +59,7 @@ fn describe_difference(before: &RolloutSpec, present: &RolloutSpec) -> Option<St
     };
     let (old, new) = (digests(before), digests(present));
     let differing: std::collections::BTreeSet<_> =
-        old.keys().chain(new.keys()).filter(|name| old.get(*name) != new.get(*name)).collect();
+        old.keys().chain(new.keys()).filter(|name| old.get(*name) != new.get(*name) && matters(name)).collect();
     if !differing.is_empty() {
         let names = enumerate(differing.iter().map(|name| format!("`{name}`")), 5);
         return Some(format!("the files of {names} changed"));
