@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use super::PauseOrigin;
-use crate::model::Problem;
+use crate::model::{Code, Problem};
 
 /// The status of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -48,6 +48,15 @@ impl RunStatus {
     /// not stopped.
     pub fn can_be_paused(&self) -> bool {
         matches!(self, RunStatus::Running | RunStatus::Paused { .. }) && !self.is_paused_by_operator()
+    }
+
+    /// Returns true if a watch continues the run without an operator: it was killed, paused for the watch, or lost its lease.
+    pub fn continues_by_itself(&self) -> bool {
+        match self {
+            RunStatus::Running | RunStatus::Paused { by: Some(PauseOrigin::Watch), problem: None, .. } => true,
+            RunStatus::Paused { problem: Some(problem), .. } => problem.code == Code::LeaseLost,
+            _ => false,
+        }
     }
 
     /// Returns true if an operator paused the run.

@@ -23,9 +23,9 @@ use crate::{
 const REQUEST_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The run that a process works on.
-pub struct Session {
+pub struct Session<'a> {
     /// The locked folder of the journal.
-    pub locked: LockedFolder,
+    pub locked: &'a LockedFolder,
     /// The entries of the journal so far.
     pub contents: JournalContents,
     /// The first entry that this process writes: the run is started or resumed.
@@ -66,7 +66,7 @@ impl LoadedRollout {
     }
 }
 
-impl Session {
+impl Session<'_> {
     /// Acquires the lease, works on the run until it ends or pauses or `interrupted` returns, and releases the lease.
     pub async fn run(
         self,
@@ -90,9 +90,31 @@ impl Session {
     }
 
     async fn acquire_lease(&self, duration: LeaseDuration) -> Result<Lease, Problem> {
-        let name = &self.rollout.file.name;
+        let file = &self.rollout.file;
         let holder = self.locked.lease_holder(&self.by)?;
-        Lease::acquire(self.rollout.coordinator()?, &format!("rollout:{name}"), holder, duration).await
+        let acquire = async {
+            let client = self.rollout.coordinator()?;
+            Lease::acquire(client, &format!("rollout:{}", file.name), holder, duration).await
+        };
+        acquire.await.map_err(|problem: Problem| match problem.code {
+            Code::LeaseHeld => problem,
+            code => {
+                let coordinator = &file.coordinator;
+                let message = format!(
+                    "cannot acquire the lease in the service of the coordinator `{coordinator}`: {}",
+                    problem.message
+                );
+                let remedy = if code == Code::AddressMissing {
+                    format!(
+                        "Correct `service.address` of `{coordinator}`, or name another environment as `coordinator` in rollouts/{}.yaml.",
+                        file.name
+                    )
+                } else {
+                    problem.remedy
+                };
+                Problem { message, remedy, ..problem }
+            }
+        })
     }
 
     /// Records a request that arrived while the lease could not be acquired, so that the next process obeys it.
@@ -101,11 +123,11 @@ impl Session {
         if matches!(self.first, Event::Resumed { .. }) {
             let run = Run::from_entries(&self.contents.entries);
             return match run {
-                Some(mut run) => record_late_request(&mut run, &self.locked, clock).await,
+                Some(mut run) => record_late_request(&mut run, self.locked, clock).await,
                 None => Ok(()),
             };
         }
-        let (journal, _) = open_journal(&self.locked, self.contents, self.first, clock).await?;
+        let (journal, _) = open_journal(self.locked, self.contents, self.first, clock).await?;
         journal.append(event_of(request)).await.map(drop)
     }
 
@@ -119,7 +141,7 @@ impl Session {
         interrupted: impl Future<Output = Problem>,
     ) -> Result<Run, Problem> {
         let Session { locked, contents, first, rollout, by } = self;
-        let (journal, contents) = open_journal(&locked, contents, first, clock).await?;
+        let (journal, contents) = open_journal(locked, contents, first, clock).await?;
         let mut run = Run::from_entries(&contents.entries)
             .ok_or_else(|| Problem::new(Code::Internal, "the journal does not begin with a run"))?;
         let leased = journal.append(Event::LeaseAcquired { token: lease.token() }).await?;
@@ -147,7 +169,7 @@ impl Session {
         };
         listening.iter().for_each(tokio::task::JoinHandle::abort);
         if let Ok(run) = &mut result {
-            record_late_request(run, &locked, clock).await?;
+            record_late_request(run, locked, clock).await?;
         }
         result
     }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Shared, loader::LoadedFiles, waves::RunAnswer};
+use super::{Shared, loader::LoadedFiles, wave_runs::RunAnswer};
 use crate::{
     api::VerifyRequest,
     client::Client,
@@ -35,6 +35,8 @@ pub(super) enum Outcome {
     Waits(Problem),
     /// A rollout was requested, and it is not known yet if it works or waits for an operator.
     Undecided,
+    /// A rollout was requested, and cannot work now. It is tried again, whenever the next pass is.
+    Delayed(Problem),
     /// The attempt failed, and is repeated.
     Failed(Problem),
     /// The watch ends, and nothing was sent.
@@ -122,6 +124,7 @@ impl ApplyAttempt<'_> {
             return match self.shared.waves.request(rollout, revision, data) {
                 RunAnswer::Works => Outcome::Nothing,
                 RunAnswer::Undecided => Outcome::Undecided,
+                RunAnswer::Fails(problem) => Outcome::Delayed(problem),
                 RunAnswer::Waits(problem) => Outcome::Waits(problem),
             };
         }

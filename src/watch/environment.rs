@@ -260,10 +260,12 @@ impl EnvironmentWatch {
             shared.reports.report_event(&self.name, notify, ReportKind::ApplyDone, &applied.describe());
         }
         let failure = findings.planned.as_ref().err().or(match &findings.outcome {
-            Outcome::Failed(problem) => Some(problem),
+            Outcome::Failed(problem) | Outcome::Delayed(problem) => Some(problem),
             _ => None,
         });
-        if let Some(problem) = failure {
+        if let Some(problem) = failure
+            && !matches!(findings.outcome, Outcome::Delayed(_))
+        {
             tracing::warn!(
                 environment = %self.name, code = problem.code.id(), problem = problem.message, remedy = problem.remedy,
                 "not applied"
@@ -351,13 +353,14 @@ impl EnvironmentWatch {
         }
         let Findings { state, planned, commit, outcome, applied, is_outdated } = findings;
         let is_undecided = matches!(outcome, Outcome::Undecided);
+        let is_delayed = matches!(outcome, Outcome::Delayed(_));
         let (refused, waiting) = match outcome {
-            Outcome::Failed(problem) => (Some(problem), None),
+            Outcome::Failed(problem) | Outcome::Delayed(problem) => (Some(problem), None),
             Outcome::Waits(problem) => (None, Some(problem)),
             _ => (None, None),
         };
         let problem = planned.as_ref().err().cloned().or(lease_problem);
-        let has_failed = problem.is_some() || refused.is_some();
+        let has_failed = problem.is_some() || refused.is_some() && !is_delayed;
         shared.set(|status| {
             let Some(environment) = status.environments.get_mut(&self.name) else { return };
             environment.role = role;

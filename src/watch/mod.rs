@@ -5,7 +5,7 @@
 //! * `environment` is one pass over one environment: read the state, plan, apply, record the status
 //! * `loader` loads the files of an environment within a time limit
 //! * `apply` applies the part of a plan that the environment allows
-//! * `waves` applies in the waves of a rollout, where environments say so
+//! * `waves` applies in the waves of a rollout, where environments say so; `wave_runs` holds the runs that were requested
 //! * `credentials` finds credentials that expire soon
 //! * [`reports`] keeps the reports, and what was reported before; `notifier` sends them by webhook and mail
 //! * [`status_server`] answers health checks, and serves metrics and the status
@@ -23,6 +23,7 @@ mod pass_scheduler;
 pub mod reports;
 mod status;
 pub mod status_server;
+mod wave_runs;
 mod waves;
 
 use std::{
@@ -42,7 +43,7 @@ use crate::{
 use checkout::{Files, Snapshot};
 use reports::Reports;
 pub use status::{EnvironmentStatus, ExpiringCredential, FilesStatus, PassResult, Role, WatchStatus};
-use waves::WaveRuns;
+use wave_runs::WaveRuns;
 
 /// The longest pause after a failure in an environment.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30 * 60);

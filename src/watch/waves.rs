@@ -4,23 +4,23 @@
 //! rollout and version of the files, with the waves, soak times and checks of `rollouts/NAME.yaml`, limited to environments
 //! that name the rollout. A run that failed is not repeated: its environments wait for an operator or for another commit. A
 //! newer commit ends the run, and starts again with the first wave. A run that an operator paused stays paused until an operator
-//! resumes or aborts it, also if a newer commit comes.
+//! resumes or aborts it, also if a newer commit comes. A run that cannot begin, or that lost its lease, is tried again.
 //!
 //! The journal is below the watch's own folder, where `mailwright rollout status NAME --state DIR` finds it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
+    sync::Arc,
 };
 
-use tokio::{
-    sync::{Notify, watch},
-    task::JoinSet,
-};
+use tokio::{sync::watch, task::JoinSet};
 
-use super::{Shared, checkout::blocking, reports::ReportKind};
+use super::{
+    Shared,
+    checkout::blocking,
+    reports::ReportKind,
+    wave_runs::{JournalVersion, RunEnd, journal_version},
+};
 use crate::{
     model::{
         Code, EnvironmentName, Problem, RolloutName,
@@ -34,154 +34,11 @@ use crate::{
         run::RunStatus,
         session::{Session, Task},
     },
+    text::shell::quote_posix,
 };
 
 /// The operator in journals.
 const WATCH: &str = "mailwright watch";
-
-/// The rollouts that passes have requested.
-#[derive(Default)]
-pub(super) struct WaveRuns {
-    runs: Mutex<BTreeMap<RolloutName, WaveRun>>,
-    changed: Notify,
-}
-
-/// The last run of a rollout.
-struct WaveRun {
-    /// The version of the files.
-    revision: u64,
-    state: WaveState,
-    /// True if a process is known to work on the rollout. It is not known before the journal is read.
-    works: bool,
-    /// A newer version, which is requested when the run has ended.
-    next: Option<u64>,
-}
-
-enum WaveState {
-    Requested,
-    /// The sender ends the run.
-    Running(watch::Sender<ControlSignal>),
-    /// Another process works on the rollout, an operator's perhaps.
-    Elsewhere,
-    Ended {
-        /// The reason for which the environments that were not changed wait.
-        problem: Problem,
-        /// The journal at the end. Another one means that an operator resumed or aborted the run.
-        journal: Option<JournalVersion>,
-    },
-}
-
-/// The length of a journal and the time of its last entry; both change with every entry.
-type JournalVersion = (u64, SystemTime);
-
-/// The answer to a request for a run.
-pub(super) enum RunAnswer {
-    /// The run works.
-    Works,
-    /// The journal is not read yet, so it is not known if the run works.
-    Undecided,
-    /// The run has ended, and the environment waits for this reason.
-    Waits(Problem),
-}
-
-impl WaveRuns {
-    /// Requests a run with a version of the files. `data` is the folder of the watch.
-    pub(super) fn request(&self, rollout: &RolloutName, revision: u64, data: &Path) -> RunAnswer {
-        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        match runs.get_mut(rollout) {
-            Some(WaveRun { state: WaveState::Ended { problem, journal }, revision: known, .. })
-                if *known >= revision && *journal == journal_version(data, rollout) =>
-            {
-                RunAnswer::Waits(problem.clone())
-            }
-            Some(WaveRun { state: WaveState::Running(signals), revision: known, works, next }) => {
-                if *known < revision {
-                    *next = Some(revision);
-                    pause("a newer commit", signals);
-                }
-                RunAnswer::if_works(*works)
-            }
-            Some(WaveRun { state: WaveState::Requested, revision: known, works, .. }) if *known >= revision => {
-                RunAnswer::if_works(*works)
-            }
-            known => {
-                let works = known.is_some_and(|run| matches!(run.state, WaveState::Elsewhere));
-                runs.insert(rollout.clone(), WaveRun { revision, state: WaveState::Requested, works, next: None });
-                self.changed.notify_one();
-                RunAnswer::if_works(works)
-            }
-        }
-    }
-
-    /// Returns the requested rollouts, which are running from now on.
-    fn take_requested(&self) -> Vec<(RolloutName, watch::Sender<ControlSignal>)> {
-        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        let requested = runs.iter_mut().filter(|(_, run)| matches!(run.state, WaveState::Requested));
-        let start = |(name, run): (&RolloutName, &mut WaveRun)| {
-            let signals = watch::Sender::new(ControlSignal::Continue);
-            run.state = WaveState::Running(signals.clone());
-            (name.clone(), signals)
-        };
-        requested.map(start).collect()
-    }
-
-    /// Records the end of a run: its state from now on; none if it can be requested again.
-    fn end(&self, name: &RolloutName, state: Option<WaveState>) {
-        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(run) = runs.get_mut(name) else { return };
-        match (run.next.take(), state) {
-            (Some(revision), _) => {
-                *run = WaveRun { revision, state: WaveState::Requested, works: false, next: None };
-                self.changed.notify_one();
-            }
-            (None, Some(state)) => run.state = state,
-            (None, None) => drop(runs.remove(name)),
-        }
-    }
-
-    /// Records the version of the files that a run has.
-    fn set_revision(&self, name: &RolloutName, revision: u64) {
-        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(run) = runs.get_mut(name) {
-            run.revision = revision;
-            run.next = run.next.filter(|next| *next > revision);
-        }
-    }
-
-    /// Records that a run goes on.
-    fn set_works(&self, name: &RolloutName) {
-        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(run) = runs.get_mut(name) {
-            run.works = true;
-        }
-    }
-
-    /// Has every run finish the steps that have started, and end.
-    fn pause_all(&self) {
-        let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        for run in runs.values() {
-            if let WaveState::Running(signals) = &run.state {
-                pause("the watch ends", signals);
-            }
-        }
-    }
-}
-
-impl RunAnswer {
-    fn if_works(works: bool) -> Self {
-        if works { Self::Works } else { Self::Undecided }
-    }
-}
-
-fn pause(reason: &str, signals: &watch::Sender<ControlSignal>) {
-    ControlSignal::Pause { reason: reason.to_owned(), by: PauseOrigin::Watch }.send(signals);
-}
-
-/// Returns the version of a journal; none if there is none.
-fn journal_version(data: &Path, name: &RolloutName) -> Option<JournalVersion> {
-    let metadata = std::fs::metadata(RolloutFolder::new(data, name).journal()).ok()?;
-    Some((metadata.len(), metadata.modified().ok()?))
-}
 
 /// Works on the rollouts that are requested, until the watch ends.
 pub(super) async fn run(shared: Arc<Shared>) {
@@ -192,7 +49,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         }
         tokio::select! {
             () = shared.stopped() => break,
-            () = shared.waves.changed.notified() => {}
+            () = shared.waves.changed() => {}
             Some(_) = running.join_next(), if !running.is_empty() => {}
         }
     }
@@ -202,30 +59,56 @@ pub(super) async fn run(shared: Arc<Shared>) {
 
 /// Runs a rollout once, and records how it ended.
 async fn run_waves(shared: Arc<Shared>, name: RolloutName, signals: watch::Sender<ControlSignal>) {
-    let ended = match try_run(&shared, &name, signals).await {
+    let mut journal = journal_version(&shared.options.data, &name);
+    let end = match try_run(&shared, &name, signals, &mut journal).await {
         // Passes that read the state before the end may still request it; the journal answers them.
-        Ok(WorkedRun { run, is_new: true, .. }) if run.status == RunStatus::Finished => None,
-        Ok(WorkedRun { run, is_outdated, .. }) => describe_end(&run, is_outdated, &shared),
+        Ok(WorkedRun { run, is_new: true, .. }) if run.status == RunStatus::Finished => RunEnd::Done,
+        Ok(WorkedRun { run, is_outdated, .. }) => match (&run.status, describe_end(&run, is_outdated, &shared)) {
+            (RunStatus::Paused { problem: Some(problem), .. }, _) if run.status.continues_by_itself() => {
+                RunEnd::Failed(problem.clone())
+            }
+            (_, Some(problem)) => RunEnd::Ended { problem, journal },
+            (_, None) => RunEnd::Done,
+        },
         Err(problem) if problem.code == Code::LeaseHeld || problem.code == Code::RolloutRunning => {
             tracing::info!(rollout = %name, reason = problem.message, "another process works on the rollout");
-            shared.waves.end(&name, Some(WaveState::Elsewhere));
-            return;
+            RunEnd::Elsewhere
         }
-        Err(problem) => Some(problem),
+        Err(problem) if needs_operator(problem.code) => RunEnd::Ended { problem, journal },
+        Err(problem) => RunEnd::Failed(problem),
     };
-    if let Some(problem) = &ended {
-        let (code, remedy) = (problem.code.id(), problem.remedy.as_str());
-        tracing::warn!(rollout = %name, code, problem = problem.message, remedy, "the rollout ended");
-    } else {
-        tracing::info!(rollout = %name, "the rollout ended");
+    match &end {
+        RunEnd::Ended { problem, .. } => {
+            let (code, remedy) = (problem.code.id(), problem.remedy.as_str());
+            tracing::warn!(rollout = %name, code, problem = problem.message, remedy, "the rollout ended");
+        }
+        RunEnd::Failed(problem) => {
+            let (code, remedy) = (problem.code.id(), problem.remedy.as_str());
+            tracing::warn!(rollout = %name, code, problem = problem.message, remedy, "the rollout is tried again");
+        }
+        RunEnd::Done => tracing::info!(rollout = %name, "the rollout ended"),
+        RunEnd::Elsewhere => {}
     }
-    let journal = journal_version(&shared.options.data, &name);
-    shared.waves.end(&name, ended.map(|problem| WaveState::Ended { problem, journal }));
+    shared.waves.end(&name, end);
+}
+
+/// Returns true if a run that failed would fail again until an operator acts: with another commit, with another start of the watch, or
+/// in the folder of the journal.
+fn needs_operator(code: Code) -> bool {
+    matches!(
+        code,
+        Code::RolloutUnknown
+            | Code::FilesInvalid
+            | Code::AddressMissing
+            | Code::TokenUnpinned
+            | Code::TokenOfAnotherOrigin
+            | Code::JournalDamaged
+    )
 }
 
 /// Returns the reason for which environments that were not changed wait; none if the run goes on later.
 fn describe_end(run: &Run, is_outdated: bool, shared: &Shared) -> Option<Problem> {
-    let (name, state) = (&run.rollout, shared.options.data.display());
+    let (name, state) = (&run.rollout, quote_posix(&shared.options.data.to_string_lossy()));
     if run.status.is_paused_by_operator() {
         let by = match &run.status {
             RunStatus::Paused { by: Some(PauseOrigin::Operator(by)), .. } => format!(" by {by}"),
@@ -261,11 +144,12 @@ struct WorkedRun {
     is_outdated: bool,
 }
 
-/// Works on a run, unless the journal says that it ended or that an operator paused it.
+/// Works on a run, unless the journal says that it ended or that an operator paused it. Sets the version of the journal at the end.
 async fn try_run(
     shared: &Arc<Shared>,
     name: &RolloutName,
     signals: watch::Sender<ControlSignal>,
+    journal: &mut Option<JournalVersion>,
 ) -> Result<WorkedRun, Problem> {
     let snapshot = shared.snapshot().await?;
     shared.waves.set_revision(name, snapshot.revision);
@@ -302,14 +186,26 @@ async fn try_run(
         rollout.desired.iter().map(|(name, desired)| (name.clone(), desired.watch.notify.clone())).collect();
     let (data, wanted) = (shared.options.data.clone(), name.clone());
     let locked = blocking(move || RolloutFolder::new(&data, &wanted).lock()).await??;
-    let (contents, first) = begin(&locked, &rollout, name, shared).await?;
+    let result = run_locked(&locked, rollout, receivers, shared, signals).await;
+    // While the folder is locked, no operator changes the journal.
+    *journal = journal_version(&shared.options.data, name);
+    result
+}
+
+async fn run_locked(
+    locked: &LockedFolder,
+    rollout: LoadedRollout,
+    receivers: BTreeMap<EnvironmentName, Receivers>,
+    shared: &Arc<Shared>,
+    signals: watch::Sender<ControlSignal>,
+) -> Result<WorkedRun, Problem> {
+    let (contents, first) = begin(locked, &rollout, shared).await?;
     let Some(first) = first else {
         let run = Run::from_entries(&contents.entries);
         let run = run.ok_or_else(|| Problem::new(Code::Internal, "the journal does not begin with a run"))?;
         let is_outdated = !has_same_files(&run, &rollout.spec());
         return Ok(WorkedRun { run, is_new: false, is_outdated });
     };
-    shared.waves.set_works(name);
     let signal = signals.subscribe();
     let session = Session { locked, contents, first, rollout, by: WATCH.to_owned() };
     let (duration, clock) = (shared.options.lease_duration, &shared.options.clock);
@@ -327,7 +223,6 @@ fn has_same_files(run: &Run, spec: &RolloutSpec) -> bool {
 async fn begin(
     locked: &LockedFolder,
     rollout: &LoadedRollout,
-    name: &RolloutName,
     shared: &Shared,
 ) -> Result<(JournalContents, Option<Event>), Problem> {
     let path = locked.folder().journal();
@@ -339,7 +234,7 @@ async fn begin(
         unsoaked = last.not_soaked();
         match &last.status {
             status if status.is_paused_by_operator() => return Ok((contents, None)),
-            RunStatus::Running | RunStatus::Paused { problem: None, .. } if is_same => {
+            status if is_same && status.continues_by_itself() => {
                 return Ok((contents, Some(Event::Resumed { by: WATCH.to_owned(), watch: true, spec: None })));
             }
             _ if is_same => return Ok((contents, None)),
@@ -354,7 +249,7 @@ async fn begin(
     }
     let first = Event::Started {
         run: uuid::Uuid::now_v7(),
-        rollout: name.clone(),
+        rollout: rollout.file.name.clone(),
         mailwright: env!("CARGO_PKG_VERSION").to_owned(),
         by: WATCH.to_owned(),
         watch: true,
@@ -369,7 +264,10 @@ fn reporter(shared: Arc<Shared>, receivers: BTreeMap<EnvironmentName, Receivers>
     Box::new(move |entry: &Entry, run: &Run| {
         let rollout = &run.rollout;
         match &entry.event {
-            Event::Started { .. } | Event::Resumed { .. } => tracing::info!(%rollout, "the rollout runs"),
+            Event::Started { .. } | Event::Resumed { .. } => {
+                tracing::info!(%rollout, "the rollout runs");
+                shared.waves.set_works(rollout);
+            }
             Event::WaveStarted { wave } => tracing::info!(%rollout, wave, "a wave starts"),
             Event::SoakStarted { wave, .. } => tracing::info!(%rollout, wave, "a wave soaks"),
             Event::Ended { environment, outcome: ApplyOutcome::Applied { generation, summary, .. } } => {

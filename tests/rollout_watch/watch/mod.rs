@@ -1,6 +1,7 @@
 //! `mailwright watch`: the program, real services, a real bare repository as the remote, a mail server, receivers of
 //! webhooks. One topic a file.
 
+mod cut_line;
 mod fixture;
 
 mod breaking_off;
@@ -12,3 +13,4 @@ mod settings;
 mod slow;
 mod stops;
 mod waves;
+mod waves_without_coordinator;

@@ -7,11 +7,11 @@ use crate::{
     watch::fixture::{WatchFixture, WatchProcess, WebhookReceiver, eventually},
 };
 
-const WAVES: &str =
+pub(super) const WAVES: &str =
     "waves:\n  - { name: canary, environments: [one], soak: 1s }\n  - { name: rest, environments: ['*'] }\n";
 
 /// Environments `one` and `two`, and `by-hand`, which is in a wave and does not name the rollout.
-fn fixture(receiver: &WebhookReceiver) -> WatchFixture {
+pub(super) fn fixture(receiver: &WebhookReceiver) -> WatchFixture {
     let mut fixture = WatchFixture { fleet: Fleet::new() };
     let watch = format!("watch: {{ apply: rollout steady, {} }}", receiver.notify());
     for name in ["one", "two"] {
@@ -84,13 +84,13 @@ fn own_profile(fixture: &WatchFixture, name: &str, address: &str) {
     fixture.fleet.repo.write(&format!("environments/{name}/profiles/relay.yaml"), text);
 }
 
-fn sender(fixture: &WatchFixture, index: usize) -> String {
+pub(super) fn sender(fixture: &WatchFixture, index: usize) -> String {
     let state = fixture.fleet.services[index].state();
     state["profiles"]["relay"]["live"]["profile"]["from"]["address"].as_str().unwrap_or_default().to_owned()
 }
 
 /// The state of the run, as `rollout status` shows it.
-fn run(fixture: &WatchFixture) -> serde_json::Value {
+pub(super) fn run(fixture: &WatchFixture) -> serde_json::Value {
     let status = fixture.fleet.run(&["rollout", "status", "steady", "--state", "data", "--format", "json"]);
     if status.code == 0 { status.json()["run"].clone() } else { json!(null) }
 }
@@ -158,7 +158,7 @@ fn a_newer_commit_does_not_end_the_soak_time_of_an_unchanged_canary() {
 }
 
 /// Waits until the watch has planned an environment twice more.
-fn two_passes(watch: &WatchProcess, name: &str) {
+pub(super) fn two_passes(watch: &WatchProcess, name: &str) {
     for _ in 0..2 {
         let planned = watch.of(name)["plannedAt"].clone();
         eventually("there is another pass", || watch.of(name)["plannedAt"] != planned);

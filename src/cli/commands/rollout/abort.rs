@@ -105,8 +105,13 @@ fn abort_locked(
     };
     let repository = context.repository()?;
     let rollout = load_rollout_of_run(context, &repository, &run, true, &work.services)?;
-    let session =
-        Session { locked, contents, first: Event::Resumed { by: by.clone(), watch: false, spec: None }, rollout, by };
+    let session = Session {
+        locked: &locked,
+        contents,
+        first: Event::Resumed { by: by.clone(), watch: false, spec: None },
+        rollout,
+        by,
+    };
     let run = context.runtime()?.block_on(work.run_with_lease(context, session, Task::RollBack(scope)))?;
     work.report_abort(context, &run, rollback)
 }

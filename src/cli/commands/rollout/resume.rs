@@ -43,7 +43,7 @@ pub(super) fn resume(context: &Context, name: &str, accept_changes: bool, work: 
     }
     let by = current_operator();
     let first = Event::Resumed { by: by.clone(), watch: false, spec: changed.map(|_| present) };
-    work.work(context, Session { locked, contents, first, rollout, by })
+    work.work(context, Session { locked: &locked, contents, first, rollout, by })
 }
 
 /// Describes the difference between the files of a run and the present ones; none if there is none. Files that became invalid do not

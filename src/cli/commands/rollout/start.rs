@@ -56,5 +56,5 @@ pub(super) fn start(context: &Context, name: &str, yes: bool, work: &Work) -> Re
         unsoaked: BTreeSet::new(),
         spec: rollout.spec(),
     };
-    work.work(context, Session { locked, contents, first, rollout, by })
+    work.work(context, Session { locked: &locked, contents, first, rollout, by })
 }

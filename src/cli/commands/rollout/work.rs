@@ -43,7 +43,7 @@ impl Work {
 }
 
 impl Work {
-    pub(super) fn work(&self, context: &Context, session: Session) -> Result<Exit, CliError> {
+    pub(super) fn work(&self, context: &Context, session: Session<'_>) -> Result<Exit, CliError> {
         let name = session.rollout.file.name.clone();
         let result = context.runtime()?.block_on(self.run_with_lease(context, session, Task::Work));
         let run = result.map_err(|error| CliError {
@@ -57,7 +57,7 @@ impl Work {
     pub(super) async fn run_with_lease(
         &self,
         context: &Context,
-        session: Session,
+        session: Session<'_>,
         task: Task,
     ) -> Result<Run, CliError> {
         let name = session.rollout.file.name.clone();
