@@ -12,8 +12,8 @@ use crate::text::is_hidden;
 
 /// Bytes of one line that are kept; the rest of the line is dropped.
 const LINE_KEPT: usize = 1000;
-/// Bytes of one reply, its line ends included.
-const REPLY_LIMIT: usize = 64 * 1024;
+/// Bytes of one reply that are read, the dropped ones included: its end has the code that decides.
+const REPLY_LIMIT: usize = 16 * 1024 * 1024;
 /// Lines of one reply that are kept.
 const LINES_KEPT: usize = 200;
 /// Characters of a reply that are shown.
@@ -35,7 +35,7 @@ pub enum MalformedReply {
     #[error("the peer is not a mail server: `{0}`")]
     NoCode(String),
     /// The reply exceeds the size limit.
-    #[error("a reply of more than {} KiB", REPLY_LIMIT / 1024)]
+    #[error("a reply of more than {} MiB", REPLY_LIMIT / 1024 / 1024)]
     TooLong,
 }
 
@@ -142,11 +142,7 @@ impl ReplyParser {
                 self.line.push(*byte);
             }
             if self.total >= REPLY_LIMIT {
-                // A last line without an end still has a code.
-                if let Some(reply) = self.end_line(true).ok().flatten() {
-                    return Ok((at + 1, Some(reply)));
-                }
-                return Err(MalformedReply::TooLong);
+                return self.end_reply().map(|reply| (at + 1, Some(reply)));
             }
         }
         Ok((bytes.len(), None))
@@ -162,17 +158,34 @@ impl ReplyParser {
         self.total == 0
     }
 
+    /// Ends a reply at the size limit: a last line without an end still has a code, and so has a refusal whose last line is
+    /// missing. After a success a refusal could follow.
+    fn end_reply(&mut self) -> Result<Reply, MalformedReply> {
+        if let Some(reply) = self.end_line(true).ok().flatten() {
+            return Ok(reply);
+        }
+        match self.first_code {
+            Some(code @ 400..) if !self.is_mixed => Ok(self.take_reply(code, true)),
+            _ => Err(MalformedReply::TooLong),
+        }
+    }
+
+    /// Returns what was read as a reply, and begins the next one.
+    fn take_reply(&mut self, code: u16, is_cut: bool) -> Reply {
+        let mut lines = std::mem::take(&mut self.lines);
+        self.redaction.apply(&mut lines);
+        let is_mixed = std::mem::take(&mut self.is_mixed);
+        (self.first_code, self.total) = (None, 0);
+        Reply { code, lines, is_cut, is_mixed }
+    }
+
     fn end_line(&mut self, is_cut: bool) -> Result<Option<Reply>, MalformedReply> {
         let line = std::mem::take(&mut self.line);
         match read_line(&line) {
             Line::Last(code, text) => {
                 self.keep_line(text);
-                let mut lines = std::mem::take(&mut self.lines);
-                self.redaction.apply(&mut lines);
                 self.record_code(code);
-                let is_mixed = std::mem::take(&mut self.is_mixed);
-                (self.first_code, self.total) = (None, 0);
-                Ok(Some(Reply { code, lines, is_cut, is_mixed }))
+                Ok(Some(self.take_reply(code, is_cut)))
             }
             Line::Continued(code, text) => {
                 self.record_code(code);
@@ -184,6 +197,8 @@ impl ReplyParser {
                 self.keep_line(text);
                 Ok(None)
             }
+            // Some servers send an empty line before their greeting.
+            Line::Bare(text) if text.is_empty() && line.iter().all(u8::is_ascii_whitespace) => Ok(None),
             Line::Bare(text) => {
                 let mut text = [text];
                 self.redaction.apply(&mut text);

@@ -47,6 +47,7 @@ fn the_three_digits_decide() {
         (b"554-no\r\nbroken by hand\r\n554 end\r\n", 554, "554 no broken by hand end"),
         (b"220 \x1b[31mred\x07 \xe2\x80\xae\r\n", 220, "220 [31mred"),
         (b"421 the end without an end", 421, "421 the end without an end"),
+        (b"\r\n \r\n220 mail.example.com\r\n", 220, "220 mail.example.com"),
     ] {
         for piece in [1, 2, 7, bytes.len()] {
             let (replies, failed) = read(bytes, piece);
@@ -58,14 +59,14 @@ fn the_three_digits_decide() {
 
 #[test]
 fn a_malformed_reply_is_an_error() {
-    for bytes in [&b"hello\r\n"[..], b"25 ok\r\n", b"2500 ok\r\n", b"150 ok\r\n", b"650 ok\r\n", b"\r\n", b"-50 no\r\n"]
-    {
+    for bytes in [&b"hello\r\n"[..], b"25 ok\r\n", b"2500 ok\r\n", b"150 ok\r\n", b"650 ok\r\n", b"-50 no\r\n"] {
         assert!(read(bytes, bytes.len()).1, "{:?}", String::from_utf8_lossy(bytes));
     }
     // A reply that never ends, and one whose end never came.
-    assert!(read(&b"250-more\r\n".repeat(20_000), 4096).1);
+    assert!(read(&b"250-more\r\n".repeat(2_000_000), 4096).1);
     assert_eq!(read(b"250-more\r\n", 4).0, []);
     assert_eq!(read(b"25", 4).0, []);
+    assert_eq!(read(b"\r\n", 4).0, []);
 }
 
 #[test]
@@ -75,10 +76,26 @@ fn long_lines_are_cut_without_changing_their_meaning() {
     assert!(!failed);
     assert_eq!(replies.iter().map(Reply::code).collect::<Vec<_>>(), [250, 354]);
     assert!(replies[0].to_string().len() < 400);
-    let endless = [b"250 ".to_vec(), vec![b'x'; 200_000]].concat();
-    let mut parser = ReplyParser::default();
-    let (_, reply) = parser.push(&endless).unwrap();
-    assert!(reply.is_some_and(|reply| reply.code() == 250 && reply.is_cut()), "its end was not read");
+    let line = |start: &str, length: usize| [start.as_bytes(), &vec![b'x'; length]].concat();
+    // However long a line is, the code that follows it decides.
+    for (reply, code) in [
+        ([line("550-", 3_000_000), b"\r\n550 no\r\n".to_vec()].concat(), 550),
+        ([line("250-", 3_000_000), b"\r\n250 taken\r\n".to_vec()].concat(), 250),
+        (line("250 ", 3_000_000).into_iter().chain(*b"\r\n").collect(), 250),
+        ([b"550-no\r\n".repeat(100_000), b"550 no\r\n".to_vec()].concat(), 550),
+    ] {
+        let reply = one(&reply);
+        assert_eq!((reply.code(), reply.is_cut()), (code, false));
+    }
+    // A line without an end has a code, and so has a refusal of which more lines were announced.
+    for start in ["250 ", "550 ", "550-no\r\n550-"] {
+        let mut parser = ReplyParser::default();
+        let (_, reply) = parser.push(&line(start, 17_000_000)).unwrap();
+        let code: u16 = start[..3].parse().unwrap();
+        assert!(reply.is_some_and(|reply| reply.code() == code && reply.is_cut()), "{start}: its end was not read");
+    }
+    assert!(ReplyParser::default().push(&line("250-", 17_000_000)).is_err(), "a refusal could follow");
+    assert!(ReplyParser::default().push(&line("250-ok\r\n550-", 17_000_000)).is_err(), "neither of the two");
 }
 
 #[test]
