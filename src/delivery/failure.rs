@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use crate::{model::message::Class, replies::RefusalScope};
+use crate::{
+    model::message::Class,
+    replies::{ProfileFault, RefusalScope},
+};
 
 /// The number of words of a reply that are read for the log.
 const CLAUSE_WORDS: usize = 20;
@@ -22,6 +25,8 @@ pub(super) struct Failure {
     pub(super) class: Class,
     /// The subject of the reply: a recipient, the profile, the content.
     pub(super) scope: RefusalScope,
+    /// The cause of a refusal of the profile, if the table of replies has it.
+    pub(super) fault: Option<ProfileFault>,
     /// The remedy for an administrator, if the table of replies has one.
     pub(super) remedy: Option<&'static str>,
     /// True if the failure concerns the server or the connection and not the message.
@@ -40,6 +45,7 @@ impl Failure {
             reply: reply.into(),
             class,
             scope: RefusalScope::Unstated,
+            fault: None,
             remedy: None,
             concerns_server: false,
             retry_after: None,

@@ -20,6 +20,7 @@ use crate::{
         finding_id::FindingId,
         suspension::SuspendedProfile,
     },
+    replies::ProfileFault,
     store::outbox::NewEvent,
     telemetry,
     time::Clock,
@@ -74,7 +75,7 @@ impl Suspender {
         profile.pool.close_idle(true);
         let next = record.next_probe_at;
         let (suspender, profile, work) = (Arc::clone(self), Arc::clone(profile), self.recorder.start_work());
-        let (phase, code) = (failure.phase, failure.code());
+        let (phase, fault, code) = (failure.phase, failure.fault, failure.code());
         telemetry::spawn(async move {
             let _work = work;
             let event = is_new.then(|| NewEvent {
@@ -89,7 +90,7 @@ impl Suspender {
             if is_new {
                 tracing::warn!(profile = %profile.name, code = %code, "profile suspended: it cannot send until it is fixed");
                 metrics::counter!("mailwright_suspensions_total").increment(1);
-                suspender.add_finding(&profile, phase).await;
+                suspender.add_finding(&profile, phase, fault).await;
             }
         });
         Some(next)
@@ -102,8 +103,8 @@ impl Suspender {
         }
     }
 
-    /// Verifies a suspended profile, and adds the finding that explains the failed phase, if there is one.
-    async fn add_finding(&self, profile: &SendingProfile, phase: &'static str) {
+    /// Verifies a suspended profile, and adds the finding that explains the failure, if there is one.
+    async fn add_finding(&self, profile: &SendingProfile, phase: &'static str, fault: Option<ProfileFault>) {
         let Some(verifier) = self.verifier() else { return };
         let secret = if profile.stored.secrets.is_empty() {
             SubjectSecret::None
@@ -117,7 +118,7 @@ impl Suspender {
         let (name, verified_profile) = (profile.name.clone(), profile.stored.profile.clone());
         let subject = Subject { name, profile: verified_profile, secret, next: SubjectSecret::None, refused: None };
         let verified = verifier.verify(&subject).await;
-        let finding = verified.findings.iter().find(|finding| explains(phase, finding)).cloned();
+        let finding = verified.findings.iter().find(|finding| explains(phase, fault, finding)).cloned();
         let last = LastVerified::new(profile.stored.verified_digest(), &verified);
         if let Err(error) = self.recorder.store().record_verified(vec![(last, verified)]).await {
             tracing::warn!(%error, "cannot store the findings of a suspended profile");
@@ -233,9 +234,9 @@ fn describe_failure(profile: &SendingProfile, failure: &Failure) -> String {
     format!("{}. {remedy}", reason.trim_end_matches('.'))
 }
 
-/// Returns true if a finding can be the cause of a failure in a phase. Other findings of the profile and their remedies would
-/// be misleading.
-fn explains(phase: &str, finding: &Finding) -> bool {
+/// Returns true if a finding can be the cause of a failure in a phase, with the cause that the reply states. Other findings of
+/// the profile and their remedies would be misleading.
+fn explains(phase: &str, fault: Option<ProfileFault>, finding: &Finding) -> bool {
     // If a secret cannot be opened, no later check runs, so this finding explains a failed login or token.
     if finding.id == FindingId::VerifySecret {
         return matches!(phase, "login" | "token") && finding.is_open();
@@ -252,12 +253,18 @@ fn explains(phase: &str, finding: &Finding) -> bool {
                 | FindingId::SmtpCertificateName
         ),
         "login" => matches!(finding.id, FindingId::SmtpAuth | FindingId::SmtpLogin),
-        "mail" | "rcpt" | "data" | "dot" => {
-            matches!(
+        // A server refuses at RCPT what another one refuses at MAIL.
+        "mail" | "rcpt" | "data" | "dot" => match fault {
+            Some(ProfileFault::Encryption) => matches!(finding.id, FindingId::SmtpTls | FindingId::SmtpRecipient),
+            Some(ProfileFault::Login) => {
+                matches!(finding.id, FindingId::SmtpAuth | FindingId::SmtpLogin | FindingId::SmtpRecipient)
+            }
+            Some(ProfileFault::Hello | ProfileFault::Machine) => finding.id == FindingId::SmtpRecipient,
+            _ => matches!(
                 finding.id,
                 FindingId::SmtpSender | FindingId::SmtpRecipient | FindingId::SmtpAuth | FindingId::SmtpLogin
-            )
-        }
+            ),
+        },
         "token" => matches!(
             finding.id.check(),
             Some(
@@ -270,21 +277,54 @@ fn explains(phase: &str, finding: &Finding) -> bool {
                     | FindingId::Assignment
             )
         ),
-        "send" | "draft" | "upload" | "sent-items" => matches!(
-            finding.id.check(),
-            Some(
-                FindingId::Permission
-                    | FindingId::MailSend
-                    | FindingId::Mailbox
-                    | FindingId::MailboxLicence
-                    | FindingId::Domain
-                    | FindingId::SignIn
-                    | FindingId::ServicePrincipal
-            )
-        ),
+        "send" | "draft" | "upload" | "sent-items" => {
+            let is_access = matches!(
+                finding.id.check(),
+                Some(FindingId::Permission | FindingId::MailSend | FindingId::SignIn | FindingId::ServicePrincipal)
+            );
+            let is_mailbox =
+                matches!(finding.id.check(), Some(FindingId::Mailbox | FindingId::MailboxLicence | FindingId::Domain));
+            match fault {
+                Some(ProfileFault::Mailbox) => is_mailbox,
+                Some(ProfileFault::Permission | ProfileFault::Login) => is_access,
+                _ => is_access || is_mailbox,
+            }
+        }
         _ => false,
     };
     // A server that does not relay is only an error once mail was refused for it.
     let is_severe = finding.severity == Severity::Error || finding.id == FindingId::SmtpRecipient;
     is_of_phase && is_severe && finding.verdict == Verdict::Fail && !finding.next
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_explains_the_failures_of_its_subject_alone() {
+        let failed = |id| Finding::fail(id, "", "no");
+        let (consent, licence) = (failed(FindingId::Consent), failed(FindingId::MailboxLicence));
+        for (fault, by_consent, by_licence) in [
+            (Some(ProfileFault::Mailbox), false, true),
+            (Some(ProfileFault::Permission), true, false),
+            (None, true, true),
+        ] {
+            let explained = ["send", "draft", "upload"]
+                .map(|phase| (explains(phase, fault, &consent), explains(phase, fault, &licence)));
+            assert_eq!(explained, [(by_consent, by_licence); 3], "{fault:?}");
+        }
+        let (sender, machine) = (failed(FindingId::SmtpSender), failed(FindingId::SmtpRecipient));
+        for (fault, by_sender) in [
+            (Some(ProfileFault::Machine), false),
+            (Some(ProfileFault::Hello), false),
+            (Some(ProfileFault::Login), false),
+            (Some(ProfileFault::Sender), true),
+        ] {
+            assert_eq!(explains("mail", fault, &sender), by_sender, "{fault:?}");
+            assert!(explains("mail", fault, &machine), "{fault:?}");
+        }
+        assert!(explains("mail", Some(ProfileFault::Encryption), &failed(FindingId::SmtpTls)));
+        assert!(!explains("connect", None, &sender));
+    }
 }

@@ -36,6 +36,8 @@ struct Row {
     class: Class,
     #[serde(default)]
     about: RefusalScope,
+    /// The cause of a refusal of the profile.
+    fault: Option<ProfileFault>,
     /// The wait in seconds, if the server does not state it and a minute would be too short.
     wait: Option<u64>,
     /// The explanation for people.
@@ -85,6 +87,28 @@ pub enum RefusalScope {
     AllMessages,
 }
 
+/// The cause of a refusal that concerns the profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProfileFault {
+    /// The connection is not encrypted as the server wants it.
+    Encryption,
+    /// The login is missing or refused.
+    Login,
+    /// The name in EHLO.
+    Hello,
+    /// This machine or its address.
+    Machine,
+    /// The address of the sender, its domain, or the right to use it.
+    Sender,
+    /// The tenant of the sender.
+    Tenant,
+    /// A permission of the application, in Entra or in Exchange.
+    Permission,
+    /// The mailbox of the sender.
+    Mailbox,
+}
+
 /// The classification of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meaning {
@@ -92,6 +116,8 @@ pub struct Meaning {
     pub class: Class,
     /// The subject of the refusal.
     pub scope: RefusalScope,
+    /// The cause, for a reply that refuses the profile.
+    pub fault: Option<ProfileFault>,
     /// The wait, if the table states it.
     pub wait: Option<Duration>,
     /// The explanation for people.
@@ -102,7 +128,7 @@ pub struct Meaning {
 
 impl Meaning {
     fn new(class: Class, why: &'static str) -> Self {
-        Self { class, scope: RefusalScope::Unstated, wait: None, why, remedy: None }
+        Self { class, scope: RefusalScope::Unstated, fault: None, wait: None, why, remedy: None }
     }
 }
 
@@ -111,6 +137,7 @@ impl Row {
         Meaning {
             class: self.class,
             scope: self.about,
+            fault: self.fault,
             wait: self.wait.map(Duration::from_secs),
             why: &self.why,
             remedy: self.remedy.as_deref(),

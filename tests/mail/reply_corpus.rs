@@ -2,7 +2,7 @@
 
 use mailwright::{
     model::message::Class,
-    replies::{self, RefusalScope},
+    replies::{self, ProfileFault, RefusalScope},
 };
 use serde::Deserialize;
 
@@ -85,6 +85,58 @@ fn a_refusal_has_the_scope_of_its_subject() {
         ("550 5.1.0 <a@example.org>: Recipient address rejected: undeliverable address", RefusalScope::Recipient),
     ] {
         assert_eq!(replies::classify_smtp("rcpt", reply).scope, about, "{reply}");
+    }
+}
+
+#[test]
+fn a_refusal_about_a_recipient_or_a_message_does_not_count_against_others() {
+    for (reply, about) in [
+        (
+            "550 5.7.703 Your message can't be delivered because messages to a@example.org are blocked by your organization using Tenant Allow Block List.",
+            RefusalScope::Contents,
+        ),
+        ("550 5.7.512 Access denied, message must be RFC 5322 section 3.6.2 compliant", RefusalScope::Contents),
+        ("550 5.7.505 Access denied, banned recipient", RefusalScope::Recipient),
+        (
+            "550 5.7.367 Remote server returned not permitted to relay -> 554 5.7.1 Relay access denied",
+            RefusalScope::Recipient,
+        ),
+        ("550 5.7.510 Access denied, contoso.com does not accept email over IPv6", RefusalScope::Relay),
+    ] {
+        assert_eq!(replies::classify_smtp("dot", reply).scope, about, "{reply}");
+    }
+}
+
+#[test]
+fn a_refusal_of_the_profile_has_a_cause() {
+    for (phase, reply, fault) in [
+        ("mail", "530 5.7.0 Must issue a STARTTLS command first", ProfileFault::Encryption),
+        ("mail", "538 5.7.11 Encryption required for requested authentication mechanism", ProfileFault::Encryption),
+        ("mail", "530 5.7.57 Client not authenticated to send mail", ProfileFault::Login),
+        ("mail", "550 5.7.30 Basic authentication is not supported for Client Submission.", ProfileFault::Login),
+        ("mail", "550 5.7.506 Access Denied, Bad HELO", ProfileFault::Hello),
+        (
+            "mail",
+            "554 5.7.1 Service unavailable; Client host [203.0.113.7] blocked using zen.spamhaus.org",
+            ProfileFault::Machine,
+        ),
+        ("mail", "550 5.7.64 TenantAttribution; Relay Access Denied", ProfileFault::Machine),
+        ("greeting", "554 no SMTP service here", ProfileFault::Machine),
+        ("mail", "550 5.7.60 SMTP; Client does not have permissions to send as this sender", ProfileFault::Sender),
+        (
+            "mail",
+            "553 5.7.1 <erp@example.com>: Sender address rejected: not owned by user mailer",
+            ProfileFault::Sender,
+        ),
+        ("mail", "550 5.7.705 Access denied, tenant has exceeded threshold", ProfileFault::Tenant),
+    ] {
+        assert_eq!(replies::classify_smtp(phase, reply).fault, Some(fault), "{reply}");
+    }
+    // Every reply of the corpus that suspends the profile has one.
+    let cases: Vec<Case> = serde_json::from_str(include_str!("../fixtures/replies.json")).unwrap();
+    for (phase, reply) in cases.iter().filter_map(|case| Some((case.phase.as_deref()?, case.reply.as_deref()?))) {
+        let meaning = replies::classify_smtp(phase, reply);
+        assert_eq!(meaning.fault.is_some(), meaning.class == Class::Auth, "{phase}: {reply}");
     }
 }
 

@@ -222,6 +222,8 @@ fn replies_about_this_machine_fail_no_message() {
         ("data", "554 5.7.1 Client host rejected: Access denied"),
         ("dot", "550 5.7.750 Service unavailable. Client blocked from sending from unregistered domains."),
         ("ehlo", "501 5.5.4 Invalid domain name"),
+        ("connect", "554 no SMTP service here"),
+        ("connect", "521 mail.example.com does not accept mail"),
     ] {
         let sink = Sink::start();
         sink.on(verb, Action::Reply(reply));
@@ -279,6 +281,31 @@ fn verify_names_the_sender_as_a_recipient_and_sends_nothing() {
     sink.on("rcpt", Action::Reply("550 5.1.1 <erp@example.com>: Recipient address rejected: User unknown"));
     let unknown = finding();
     assert_eq!((&unknown["verdict"], &unknown["severity"]), (&json!("unknown"), &json!("info")), "{unknown:#}");
+}
+
+#[test]
+fn verify_names_what_mail_from_is_refused_for() {
+    let sink = Sink::start();
+    let service = MailService::new(sink.port, QUICK, "");
+    for (reply, id, verdict) in [
+        ("530 5.7.0 Must issue a STARTTLS command first", "SMTP-TLS", "fail"),
+        ("530 5.7.57 Client not authenticated to send mail", "SMTP-LOGIN", "fail"),
+        ("550 5.7.506 Access Denied, Bad HELO", "SMTP-RECIPIENT", "fail"),
+        ("554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using zen.example", "SMTP-RECIPIENT", "fail"),
+        ("553 5.7.1 <erp@example.com>: Sender address rejected: not owned by user mailer", "SMTP-SENDER", "fail"),
+        ("550 5.7.705 Access denied, tenant has exceeded threshold", "SMTP-SENDER", "fail"),
+        ("451 4.3.0 try again later", "SMTP-SENDER", "unknown"),
+    ] {
+        sink.on("mail", Action::Reply(reply));
+        let verified = service.repo.run(&["verify", "dev", "relay", "--format", "json"]).json();
+        let findings = verified["profiles"][0]["findings"].as_array().unwrap().clone();
+        let about_mail: Vec<_> = findings.iter().filter(|finding| finding["seen"] == reply).collect();
+        assert_eq!(about_mail.len(), 1, "{reply}: {findings:#?}");
+        assert_eq!((&about_mail[0]["id"], &about_mail[0]["verdict"]), (&json!(id), &json!(verdict)), "{reply}");
+        let blames_sender = about_mail[0]["message"].as_str().unwrap().contains("erp@example.com");
+        assert_eq!(blames_sender, id == "SMTP-SENDER", "{reply}: {:#}", about_mail[0]);
+        assert!(!about_mail[0]["remedy"].as_array().unwrap().is_empty(), "{reply}");
+    }
 }
 
 #[test]

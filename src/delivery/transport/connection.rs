@@ -122,8 +122,10 @@ impl Connection {
                     connection.log_in(login).await?;
                     return Ok(connection);
                 }
-                // A TLS failure concerns the name, whichever address answers.
-                Err(failure) if failure.class == Class::Auth => return Err(failure),
+                // A TLS failure concerns the name, whichever address answers. A refusal at the greeting may be that of one
+                // machine among several, and states more than an address that does not answer.
+                Err(failure) if failure.class == Class::Auth && failure.phase != "greeting" => return Err(failure),
+                Err(failure) if last.class == Class::Auth && !failure.reply.starts_with('4') => {}
                 Err(failure) => last = failure,
             }
         }
@@ -149,7 +151,18 @@ impl Connection {
         if let Some(secret) = login.secret() {
             client.hide_secret(secret);
         }
-        client.greet(hello, deadlines.command).await.map_err(|error| server_failure("greeting", error))?;
+        client.greet(hello, deadlines.command).await.map_err(|error| {
+            let is_silent = matches!(error, SmtpError::Timeout(_)) && smtp.encryption != Encryption::Tls;
+            let failure = server_failure("greeting", error);
+            if is_silent {
+                let reply = format!(
+                    "{}; a server that waits for TLS (`encryption: tls`, port 465) is silent as well",
+                    failure.reply
+                );
+                return Failure { reply, ..failure };
+            }
+            failure
+        })?;
         if smtp.encryption == Encryption::Starttls {
             if !client.capabilities().offers("STARTTLS") {
                 let why = explain_missing(&client, "the server does not offer STARTTLS, and nothing is sent in clear");

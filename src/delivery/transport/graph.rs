@@ -358,6 +358,7 @@ fn refusal(phase: &'static str, answer: &HttpReply, of_draft: bool) -> Failure {
         concerns_server: matches!(class, Class::Auth | Class::Throttled),
         retry_after: answer.retry_after.or(meaning.wait),
         scope: meaning.scope,
+        fault: meaning.fault,
         remedy: meaning.remedy,
         ..Failure::new(phase, reply, class)
     }

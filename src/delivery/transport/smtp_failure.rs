@@ -38,6 +38,7 @@ fn classify_reply(phase: &'static str, reply: String) -> Failure {
     Failure {
         retry_after: meaning.wait,
         scope: meaning.scope,
+        fault: meaning.fault,
         remedy: meaning.remedy,
         // A success that is out of place means that the two sides are out of step.
         ..Failure::new(phase, reply, if meaning.class == Class::Delivered { Class::Transient } else { meaning.class })

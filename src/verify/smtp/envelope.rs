@@ -2,14 +2,14 @@
 //!
 //! A part of [`Session`]. Without a probe the conversation ends with RSET before DATA, so no mail is sent.
 
-use super::{HOST, Session, Step, accepted, advice, is_transient};
+use super::{BASE, ENCRYPTION, HOST, LOGIN, Session, Step, accepted, advice};
 use crate::{
     model::{
         finding::{Finding, Level, Severity},
         finding_id::FindingId,
         message::Class,
     },
-    replies::{self, RefusalScope},
+    replies::{self, ProfileFault, RefusalScope},
     smtp::client::{DataDeadlines, DataError, SmtpClient, SmtpError},
 };
 
@@ -20,23 +20,66 @@ impl Session<'_> {
         match accepted(client.command(&format!("MAIL FROM:<{from}>"), self.deadline()).await) {
             Ok(_) => self.pass(FindingId::SmtpSender, "/from/address", format!("{from} is accepted as sender")),
             Err(SmtpError::Timeout(_)) => return Err(Box::new(self.timed_out(FindingId::SmtpSender, "MAIL FROM"))),
-            Err(error) => {
-                let message = format!("{from} is not accepted as sender");
-                let finding = if is_transient(&error) {
-                    Finding::unknown(FindingId::SmtpSender, "/from/address", message)
-                } else {
-                    Finding::fail(FindingId::SmtpSender, "/from/address", message)
-                };
-                return Err(Box::new(finding.seen(error.to_string()).expected("250").remedy([
-                    "Some servers let a login send only as its own address: give it the right to send as this one, or correct `from.address`.",
-                    "A server that requires a login refuses here: add `username` and `password`.",
-                ])));
-            }
+            Err(error) => return Err(Box::new(self.sender_refused(&error, &from))),
         }
         self.recipient(client, &from).await;
         // The next command starts a new transaction, or the connection ends.
         drop(client.command("RSET", self.deadline()).await);
         Ok(())
+    }
+
+    /// Returns the finding for a refusal of MAIL: about the sender, or about what the server refuses before any sender.
+    fn sender_refused(&self, error: &SmtpError, from: &str) -> Finding {
+        let meaning = match error {
+            SmtpError::Refused(reply) => Some(replies::classify_smtp("mail", &reply.to_string())),
+            _ => None,
+        };
+        let is_deferred = meaning.is_some_and(|meaning| matches!(meaning.class, Class::Transient | Class::Throttled));
+        if is_deferred {
+            let message = format!("it is not known whether {from} is accepted as sender: the server refuses for now");
+            return Finding::unknown(FindingId::SmtpSender, "/from/address", message)
+                .seen(error.to_string())
+                .expected("250")
+                .remedy(["Verify again in some minutes."]);
+        }
+        let has_login = self.smtp.username.is_some();
+        let (id, pointer, message) = match meaning.and_then(|meaning| meaning.fault) {
+            Some(ProfileFault::Encryption) => {
+                (FindingId::SmtpTls, ENCRYPTION, "the server accepts mail over an encrypted connection only".to_owned())
+            }
+            Some(ProfileFault::Login) if has_login => {
+                (FindingId::SmtpLogin, LOGIN, "the server accepts the login, and no mail from it".to_owned())
+            }
+            Some(ProfileFault::Login) => {
+                (FindingId::SmtpLogin, BASE, "the server accepts no mail without a login".to_owned())
+            }
+            Some(ProfileFault::Hello) => {
+                let message = "the server accepts no mail under the name that this machine greets with";
+                (FindingId::SmtpRecipient, HOST, message.to_owned())
+            }
+            Some(ProfileFault::Machine) => {
+                (FindingId::SmtpRecipient, HOST, "the server does not accept mail from this machine".to_owned())
+            }
+            Some(ProfileFault::Tenant) => {
+                (FindingId::SmtpSender, "/from/address", format!("no mail is accepted from the tenant of {from}"))
+            }
+            // The others are those of Graph.
+            _ => (FindingId::SmtpSender, "/from/address", format!("{from} is not accepted as sender")),
+        };
+        let mut remedies: Vec<String> = advice("mail", error).into_iter().collect();
+        if remedies.is_empty() {
+            remedies.push(match id {
+                FindingId::SmtpSender => {
+                    "Some servers let a login send only as its own address: give it the right to send as this one, or correct `from.address`."
+                }
+                FindingId::SmtpTls => "Set `encryption: starttls` or `encryption: tls`.",
+                _ => "Ask the server's administrator what the login may do, or move to a provider that sends with a token.",
+            }.to_owned());
+        }
+        if id == FindingId::SmtpSender && !has_login {
+            remedies.push("A server that requires a login may refuse here: add `username` and `password`.".to_owned());
+        }
+        Finding::fail(id, pointer, message).seen(error.to_string()).expected("250").remedy(remedies)
     }
 
     /// Sends RCPT with the sender as the recipient: many servers refuse this machine, its name or its login only then. It does

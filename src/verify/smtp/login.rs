@@ -5,7 +5,7 @@
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{LOGIN, Session, Step, is_transient, without_ehlo};
+use super::{ENCRYPTION, LOGIN, Session, Step, advice, is_transient, without_ehlo};
 use crate::{
     credential::CredentialKind,
     entra::Endpoints,
@@ -14,6 +14,7 @@ use crate::{
         finding_id::FindingId,
         provider::Oauth,
     },
+    replies::{self, ProfileFault},
     smtp::{
         client::{SmtpClient, SmtpError},
         login::Login,
@@ -105,6 +106,19 @@ impl Session<'_> {
     /// Returns the finding for a login that was refused.
     fn login_refused(&self, error: &SmtpError, username: &str) -> Finding {
         let seen = error.to_string();
+        let fault = match error {
+            SmtpError::Refused(reply) => replies::classify_smtp("login", &reply.to_string()).fault,
+            _ => None,
+        };
+        if fault == Some(ProfileFault::Encryption) {
+            let remedy =
+                advice("login", error).unwrap_or_else(|| "Set `encryption: starttls` or `encryption: tls`.".to_owned());
+            let message = "the server accepts a login over an encrypted connection only";
+            return Finding::fail(FindingId::SmtpLogin, ENCRYPTION, message)
+                .seen(seen)
+                .expected("235")
+                .remedy([remedy]);
+        }
         let is_switched_off = seen.contains("5.7.139") || seen.contains("5.7.30");
         let remedy = if self.smtp.oauth.is_some() {
             vec![

@@ -180,7 +180,7 @@ impl Session<'_> {
             Err(error @ SmtpError::Tls(_)) => Err(self.tls_failed(error)),
             Err(error) => {
                 let advice = advice("greeting", &error).unwrap_or_else(|| {
-                    "554 and 421 here mean that the server refuses this machine's address; ask its administrator."
+                    "421 here means that the server is busy, or refuses this machine's address; ask its administrator."
                         .to_owned()
                 });
                 Err(Box::new(
