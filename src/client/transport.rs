@@ -322,6 +322,12 @@ impl Transport {
                 }
                 CertificateFault::Version { .. }
                 | CertificateFault::WeakSignature { .. }
+                | CertificateFault::KeySize { .. }
+                | CertificateFault::NameConstraint
+                | CertificateFault::IssuerNotAuthority
+                | CertificateFault::CriticalExtension
+                | CertificateFault::Chain
+                | CertificateFault::RevocationUnknown
                 | CertificateFault::Purpose
                 | CertificateFault::Revoked
                 | CertificateFault::Malformed

@@ -7,7 +7,7 @@ use std::{error::Error, fmt, sync::Arc};
 
 use jiff::Timestamp;
 use rustls::{AlertDescription, CertificateError, Error as TlsError, OtherError};
-use x509_parser::{certificate::X509Certificate, extensions::GeneralName, x509::X509Version};
+use x509_parser::{certificate::X509Certificate, extensions::GeneralName, public_key::PublicKey, x509::X509Version};
 
 use crate::text::is_hidden;
 
@@ -58,6 +58,23 @@ pub enum CertificateFault {
         /// The algorithm.
         algorithm: String,
     },
+    /// Its RSA key, or that of its issuer, has a size that is not accepted.
+    KeySize {
+        /// The size in bits.
+        bits: usize,
+        /// True for the key of the issuer.
+        is_issuer: bool,
+    },
+    /// An authority in its chain may not issue a certificate for these names.
+    NameConstraint,
+    /// A certificate in its chain that is not one of an authority issued another one.
+    IssuerNotAuthority,
+    /// It has a critical extension that is not supported.
+    CriticalExtension,
+    /// Its chain is too long or too complex.
+    Chain,
+    /// It is not known whether it was revoked.
+    RevocationUnknown,
     /// It is not for servers.
     Purpose,
     /// It was revoked.
@@ -101,13 +118,99 @@ impl CertificateFault {
             | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
                 Self::WeakSignature { algorithm: algorithm(certificate) }
             }
-            CertificateError::BadSignature => Self::Other {
-                why: "an authority with the name of its issuer is trusted here, and did not sign it".to_owned(),
-            },
+            CertificateError::BadSignature => {
+                match issuer_key_size(certificate).filter(|bits| !is_accepted_size(*bits)) {
+                    Some(bits) => Self::KeySize { bits, is_issuer: true },
+                    None => Self::Other {
+                        why: "an authority with the name of its issuer is trusted here, and did not sign it".to_owned(),
+                    },
+                }
+            }
             _ if certificate.is_ca() && certificate.issuer() == certificate.subject() => Self::SelfSigned,
             _ if certificate.is_ca() => Self::Authority,
+            CertificateError::Other(OtherError(inner)) if !matches!(Self::named(inner), Self::Other { .. }) => {
+                Self::named(inner)
+            }
             _ if algorithm(certificate).contains("SHA-1") => Self::WeakSignature { algorithm: algorithm(certificate) },
+            other => Self::unseen(other),
+        }
+    }
+
+    /// Returns the fault that an error states, without the certificate.
+    fn unseen(error: &CertificateError) -> Self {
+        match error {
+            CertificateError::Other(OtherError(inner)) => Self::named(inner),
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired { until: None },
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                Self::NotYetValid { from: None }
+            }
+            CertificateError::Revoked => Self::Revoked,
+            CertificateError::BadEncoding => Self::Malformed,
+            CertificateError::UnhandledCriticalExtension => Self::CriticalExtension,
+            CertificateError::UnknownRevocationStatus
+            | CertificateError::ExpiredRevocationList
+            | CertificateError::ExpiredRevocationListContext { .. }
+            | CertificateError::InvalidOcspResponse => Self::RevocationUnknown,
+            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => Self::Purpose,
+            CertificateError::BadSignature => Self::other("a signature does not match its key"),
+            CertificateError::UnknownIssuer => Self::other("no authority that is trusted here issued it"),
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                Self::other("it is for other names")
+            }
+            CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+                Self::other("its signature algorithm is not supported")
+            }
+            CertificateError::ApplicationVerificationFailure => Self::other("this machine's policy refuses it"),
             other => Self::Other { why: spaced(&format!("{other:?}")) },
+        }
+    }
+
+    fn other(why: &str) -> Self {
+        Self::Other { why: why.to_owned() }
+    }
+
+    /// Returns the fault that an error of the certificate library or of the platform has by its name: the library's errors
+    /// are not part of the interface of rustls.
+    fn named(error: &Arc<dyn Error + Send + Sync>) -> Self {
+        if let Some(fault) = error.downcast_ref::<Self>() {
+            return fault.clone();
+        }
+        let name = format!("{error:?}");
+        match name.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default() {
+            "NameConstraintViolation" => Self::NameConstraint,
+            "EkuError" | "EmptyEkuExtension" => Self::Purpose,
+            "CaUsedAsEndEntity" => Self::Authority,
+            "EndEntityUsedAsCa" => Self::IssuerNotAuthority,
+            "UnsupportedCriticalExtension" => Self::CriticalExtension,
+            "MaximumNameConstraintComparisonsExceeded"
+            | "MaximumPathBuildCallsExceeded"
+            | "MaximumPathDepthExceeded"
+            | "MaximumSignatureChecksExceeded"
+            | "PathLenConstraintViolated" => Self::Chain,
+            "UnsupportedCertVersion" => {
+                Self::other("a certificate in its chain is of X.509 version 1 or 2; version 3 is needed")
+            }
+            "SignatureAlgorithmMismatch" => Self::other("it names two different signature algorithms"),
+            "CertDistrusted" => Self::other("an authority in its chain is not trusted any more"),
+            "ExtensionValueInvalid"
+            | "InvalidNetworkMaskConstraint"
+            | "InvalidSerialNumber"
+            | "MalformedDnsIdentifier"
+            | "MalformedExtensions"
+            | "MalformedNameConstraint"
+            | "UnsupportedNameType" => Self::Malformed,
+            // The platform's own words.
+            "Error" | "General" | "Os" | "" => Self::Other { why: shown(&error.to_string()) },
+            _ => Self::Other { why: spaced(&name) },
+        }
+    }
+
+    /// Returns the fault of a certificate whose key did not make a valid signature in the handshake.
+    pub(super) fn of_handshake_signature(certificate: &X509Certificate<'_>) -> Self {
+        match key_size(certificate).filter(|bits| !is_accepted_size(*bits)) {
+            Some(bits) => Self::KeySize { bits, is_issuer: false },
+            None => Self::other("the server does not have its private key"),
         }
     }
 
@@ -149,6 +252,25 @@ impl fmt::Display for CertificateFault {
             Self::WeakSignature { algorithm } => {
                 write!(f, "the server's certificate is signed with {algorithm}, which is not accepted; SHA-256 is")
             }
+            Self::KeySize { bits, is_issuer } => {
+                let whose = if *is_issuer { "is signed with" } else { "has" };
+                write!(f, "the server's certificate {whose} an RSA key of {bits} bits; 2048 to 8192 bits are accepted")
+            }
+            Self::NameConstraint => f.write_str(
+                "an authority of the server's certificate may not issue certificates for all its names (name constraints)",
+            ),
+            Self::IssuerNotAuthority => f.write_str(
+                "the server's certificate was issued by a certificate that is not one of an authority (CA:FALSE)",
+            ),
+            Self::CriticalExtension => f.write_str(
+                "the server's certificate, or one of its chain, has a critical extension that this program does not support",
+            ),
+            Self::Chain => f.write_str(
+                "the chain of the server's certificate is longer than its authorities permit, or too complex",
+            ),
+            Self::RevocationUnknown => {
+                f.write_str("it is not known whether the server's certificate was revoked")
+            }
             Self::Purpose => f.write_str("the server's certificate is not for servers (extended key usage)"),
             Self::Revoked => f.write_str("the server's certificate was revoked"),
             Self::Malformed => f.write_str("the server's certificate cannot be read"),
@@ -189,15 +311,7 @@ impl HandshakeFault {
     /// Classifies a TLS error.
     pub fn new(error: &TlsError) -> Self {
         match error {
-            TlsError::InvalidCertificate(CertificateError::Other(OtherError(inner))) => {
-                match inner.downcast_ref::<CertificateFault>() {
-                    Some(fault) => Self::Certificate(fault.clone()),
-                    None => Self::Certificate(CertificateFault::Other { why: spaced(&format!("{inner:?}")) }),
-                }
-            }
-            TlsError::InvalidCertificate(error) => {
-                Self::Certificate(CertificateFault::Other { why: spaced(&format!("{error:?}")) })
-            }
+            TlsError::InvalidCertificate(error) => Self::Certificate(CertificateFault::unseen(error)),
             TlsError::NoCertificatesPresented => {
                 Self::Certificate(CertificateFault::Other { why: "the server sends none".to_owned() })
             }
@@ -218,7 +332,9 @@ impl HandshakeFault {
             | TlsError::InappropriateMessage { .. }
             | TlsError::InappropriateHandshakeMessage { .. }
             | TlsError::PeerSentOversizedRecord => Self::NotTls,
-            TlsError::PeerMisbehaved(why) => Self::Other { why: spaced(&format!("{why:?}")) },
+            TlsError::PeerMisbehaved(why) => Self::Other {
+                why: format!("the server does not keep to the protocol: {}", spaced(&format!("{why:?}"))),
+            },
             other => Self::Other { why: shown(&other.to_string()) },
         }
     }
@@ -277,7 +393,23 @@ impl HandshakeFault {
                 CertificateFault::NoName { .. }
                 | CertificateFault::Version { .. }
                 | CertificateFault::WeakSignature { .. }
+                | CertificateFault::KeySize { is_issuer: false, .. }
                 | CertificateFault::Purpose => vec!["Have the server's administrator replace the certificate.".to_owned(), make],
+                CertificateFault::KeySize { is_issuer: true, .. }
+                | CertificateFault::NameConstraint
+                | CertificateFault::IssuerNotAuthority
+                | CertificateFault::Chain => vec![
+                    "Have the server's administrator get a certificate from an authority that may issue it.".to_owned(),
+                    pin,
+                ],
+                CertificateFault::CriticalExtension => vec![
+                    "Have the server's administrator get a certificate without this extension.".to_owned(),
+                    format!("{probe} </dev/null | openssl x509 -noout -text"),
+                ],
+                CertificateFault::RevocationUnknown => vec![
+                    "Check whether this machine reaches the authority's revocation service (OCSP, CRL).".to_owned(),
+                    format!("{probe} -status </dev/null"),
+                ],
                 CertificateFault::NoAuthorities => vec![
                     "Install the system's certificates (the package ca-certificates), or pass `--outgoing-ca-file FILE`.".to_owned(),
                 ],
@@ -345,6 +477,25 @@ fn algorithm(certificate: &X509Certificate<'_>) -> String {
         "1.2.840.113549.1.1.5" | "1.2.840.10045.4.1" | "1.2.840.10040.4.3" | "1.3.14.3.2.29" => "SHA-1".to_owned(),
         _ => format!("an algorithm that is not supported ({oid})"),
     }
+}
+
+/// Returns the size of a certificate's RSA key in bits; none for a key of another kind.
+fn key_size(certificate: &X509Certificate<'_>) -> Option<usize> {
+    let Ok(PublicKey::RSA(key)) = certificate.public_key().parsed() else { return None };
+    let zeros = key.modulus.iter().take_while(|byte| **byte == 0).count();
+    Some((key.modulus.len() - zeros) * 8)
+}
+
+/// Returns the size of the RSA key that signed a certificate, which is that of the signature; none for a key of another kind.
+fn issuer_key_size(certificate: &X509Certificate<'_>) -> Option<usize> {
+    let oid = certificate.signature_algorithm.algorithm.to_id_string();
+    // PKCS #1 (RFC 8017).
+    oid.starts_with("1.2.840.113549.1.1.").then(|| certificate.signature_value.data.len() * 8)
+}
+
+/// Returns true for the sizes of RSA keys that signatures are verified with.
+fn is_accepted_size(bits: usize) -> bool {
+    (2048..=8192).contains(&bits)
 }
 
 /// Returns a text from a certificate, printable and of bounded length.

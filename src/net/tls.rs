@@ -9,7 +9,7 @@
 use std::sync::{Arc, OnceLock};
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error as TlsError, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, SignatureScheme,
     client::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_name,
@@ -72,6 +72,15 @@ fn may_issue(certificate: &CertificateDer<'_>) -> bool {
     let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else { return false };
     // Version 1 has no extensions; old authorities are of that version.
     parsed.version() != X509Version::V3 || parsed.is_ca()
+}
+
+/// Names the fault of a certificate whose key did not make a valid signature in the handshake.
+fn explain_signature(error: TlsError, certificate: &CertificateDer<'_>) -> TlsError {
+    if !matches!(error, TlsError::InvalidCertificate(CertificateError::BadSignature)) {
+        return error;
+    }
+    x509_parser::parse_x509_certificate(certificate)
+        .map_or(error, |(_, parsed)| CertificateFault::of_handshake_signature(&parsed).into_error())
 }
 
 /// Verifies certificates of servers: a pinned one as it is, others as the platform does.
@@ -150,6 +159,7 @@ impl ServerCertVerifier for ServerVerifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, TlsError> {
         verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+            .map_err(|error| explain_signature(error, cert))
     }
 
     fn verify_tls13_signature(
@@ -159,6 +169,7 @@ impl ServerCertVerifier for ServerVerifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, TlsError> {
         verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+            .map_err(|error| explain_signature(error, cert))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
