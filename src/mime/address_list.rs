@@ -5,7 +5,7 @@
 //! every parser finds the same addresses in it.
 
 use super::field::{Field, decode_words, encode_words};
-use crate::model::address::{Address, AddressError, describe, is_atext, quoted};
+use crate::model::address::{Address, AddressError, describe, is_atext, prefix_error, quoted};
 
 /// Fields that hold addresses.
 const ADDRESS_FIELDS: [&str; 10] = [
@@ -20,11 +20,15 @@ const ADDRESS_FIELDS: [&str; 10] = [
     "resent-bcc",
     "disposition-notification-to",
 ];
+/// The `@` of East Asian keyboards.
+const FULL_WIDTH_AT: char = '\u{ff20}';
 /// The longest name that is written as a quoted string.
 const QUOTED_LIMIT: usize = 200;
 
 const NAME: &str = "Write an address after each name: John Doe <john@example.com>; put a name with a comma in quotes.";
 const FORM: &str = "Write it as name@example.com, or John Doe <name@example.com>; separate addresses by commas.";
+
+const GROUP: &str = "Write the addresses alone, or close the group: Team: a@example.com, b@example.com;";
 
 /// Returns true if a field of this name holds addresses.
 pub fn is_address_field(name: &str) -> bool {
@@ -160,9 +164,13 @@ impl Parser<'_> {
     fn list(mut self) -> Result<AddressList, AddressError> {
         let mut entries = Vec::new();
         let mut is_in_group = false;
+        let mut group_at = 0;
         loop {
             self.skip_blanks()?;
             match self.peek() {
+                None if is_in_group => {
+                    return Err(AddressError::at(group_at, "a group that no `;` closes", GROUP));
+                }
                 None => break,
                 Some(',') => {
                     self.is_plain = false;
@@ -174,14 +182,16 @@ impl Parser<'_> {
                     self.skip_blanks()?;
                     self.separator(false)?;
                 }
-                Some(_) => match self.element(is_in_group)? {
-                    Some(entry) => {
+                Some(_) => {
+                    let begin = self.at;
+                    if let Some(entry) = self.element(is_in_group)? {
                         entries.push(entry);
                         self.skip_blanks()?;
                         self.separator(is_in_group)?;
+                    } else {
+                        (is_in_group, group_at) = (true, begin);
                     }
-                    None => is_in_group = true,
-                },
+                }
             }
         }
         Ok(AddressList { entries, is_plain: self.is_plain })
@@ -209,7 +219,7 @@ impl Parser<'_> {
         let mut words: Vec<Word> = Vec::new();
         loop {
             self.skip_blanks()?;
-            let Some(c) = self.peek() else { return Err(Self::nameless(begin, &words)) };
+            let Some(c) = self.peek() else { return Err(self.nameless(begin, &words)) };
             match c {
                 '"' => words.push(self.quoted_string()?),
                 '<' => {
@@ -227,14 +237,21 @@ impl Parser<'_> {
                     self.is_plain = false;
                     words = vec![Word { raw: String::new(), content: address.to_string(), kind: Kind::Dot }];
                 }
-                ':' if is_in_group => return Err(AddressError::at(self.at, "a group within a group", FORM)),
-                ':' if words.is_empty() => return Err(AddressError::at(self.at, "a group without a name", FORM)),
                 ':' => {
+                    if let Some(error) = self.prefix_error(&words) {
+                        return Err(error.shifted(begin));
+                    }
+                    if is_in_group {
+                        return Err(AddressError::at(self.at, "a group within a group", FORM));
+                    }
+                    if words.is_empty() {
+                        return Err(AddressError::at(self.at, "a group without a name", FORM));
+                    }
                     self.is_plain = false;
                     self.at += 1;
                     return Ok(None);
                 }
-                ',' | ';' => return Err(Self::nameless(begin, &words)),
+                ',' | ';' => return Err(self.nameless(begin, &words)),
                 ')' | '>' => {
                     return Err(AddressError::at(self.at, format!("{} that nothing opened", describe(c)), FORM));
                 }
@@ -254,7 +271,19 @@ impl Parser<'_> {
         }
     }
 
-    fn nameless(begin: usize, words: &[Word]) -> AddressError {
+    /// Returns the error for `mailto:` and its like directly before a text, where a group would begin otherwise.
+    fn prefix_error(&self, words: &[Word]) -> Option<AddressError> {
+        let [Word { raw, kind: Kind::Atom, .. }] = words else { return None };
+        let next = self.characters.get(self.at + 1).map(|(_, c)| *c)?;
+        if matches!(next, ' ' | '\t' | ';') { None } else { prefix_error(raw) }
+    }
+
+    fn nameless(&self, begin: usize, words: &[Word]) -> AddressError {
+        let read = self.characters.get(begin..self.at).unwrap_or_default();
+        if let Some(position) = read.iter().position(|(_, c)| *c == FULL_WIDTH_AT) {
+            let reason = format!("{} is not an `@`", describe(FULL_WIDTH_AT));
+            return AddressError::at(begin + position, reason, FORM);
+        }
         let reason = if words.is_empty() { "nothing where an address belongs" } else { "a name without an address" };
         AddressError::at(begin, reason, NAME)
     }
@@ -293,8 +322,26 @@ impl Parser<'_> {
         while self.peek().is_some_and(|c| c == '.' || c == ':' && self.is_literal(from) || !is_special(c)) {
             self.at += 1;
         }
-        let text = format!("{local}@{}", self.between(from, self.at));
-        Address::parse(&text).map_err(|error| error.shifted(begin))
+        let mut domain = self.between(from, self.at).to_owned();
+        // `example . com`, the obsolete form (RFC 5322, 4.4). A blank behind a dot alone may begin another sentence.
+        loop {
+            let end = self.at;
+            self.skip_blanks()?;
+            if self.peek() != Some('.') {
+                self.at = end;
+                break;
+            }
+            self.is_plain = false;
+            self.at += 1;
+            self.skip_blanks()?;
+            let from = self.at;
+            while self.peek().is_some_and(|c| !is_special(c)) {
+                self.at += 1;
+            }
+            domain.push('.');
+            domain.push_str(self.between(from, self.at));
+        }
+        Address::parse(&format!("{local}@{domain}")).map_err(|error| error.shifted(begin))
     }
 
     fn is_literal(&self, from: usize) -> bool {
@@ -313,7 +360,7 @@ impl Parser<'_> {
             }
             self.at += 1;
         }
-        let from = self.at;
+        let mut kept: Vec<(usize, char)> = Vec::new();
         let (mut is_quoted, mut is_escaped) = (false, false);
         while let Some(c) = self.peek() {
             match c {
@@ -321,19 +368,32 @@ impl Parser<'_> {
                 '\\' if is_quoted => is_escaped = true,
                 '"' => is_quoted = !is_quoted,
                 '>' if !is_quoted => break,
+                ' ' | '\t' | '(' if !is_quoted => {
+                    // Blanks and comments may surround the `@`, the dots and the whole (RFC 5322, 3.4.1 and 4.4).
+                    let begin = self.at;
+                    self.skip_blanks()?;
+                    let is_boundary = |c: Option<char>| matches!(c, None | Some('@' | '.' | '>'));
+                    self.is_plain = false;
+                    if !is_boundary(kept.last().map(|(_, c)| *c)) && !is_boundary(self.peek()) {
+                        kept.push((begin, c));
+                    }
+                    continue;
+                }
                 _ => {}
             }
+            kept.push((self.at, c));
             self.at += 1;
         }
         if self.peek().is_none() {
             return Err(AddressError::at(open, "the `<` is not closed", FORM));
         }
-        let text = self.between(from, self.at).to_owned();
         self.at += 1;
-        if text.trim() != text {
-            self.is_plain = false;
-        }
-        Address::parse(&text).map_err(|error| error.shifted(from))
+        let text: String = kept.iter().map(|(_, c)| *c).collect();
+        Address::parse(&text).map_err(|error| {
+            // The position in the text without blanks and comments becomes that in the value.
+            let place = |position: usize| kept.get(position.saturating_sub(1)).map_or(self.at, |(at, _)| at + 1);
+            AddressError { position: error.position.map(place), ..error }
+        })
     }
 
     /// Creates the entry of an address after a display name.

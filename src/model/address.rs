@@ -122,6 +122,19 @@ fn is_beyond_ascii(c: char) -> bool {
     !c.is_ascii() && !c.is_whitespace() && !is_unseen(c) && c != char::REPLACEMENT_CHARACTER
 }
 
+/// Prefixes of addresses in links, and in programs that know several kinds of addresses (Exchange, Outlook, some ERP systems).
+const PREFIXES: [&str; 12] =
+    ["mailto", "smtp", "http", "https", "ftp", "sip", "sips", "im", "xmpp", "x400", "x500", "ex"];
+
+/// Returns the error for an address behind such a prefix, which is given without its colon; none for another text.
+pub(crate) fn prefix_error(prefix: &str) -> Option<AddressError> {
+    const REMEDY: &str = "Write the address alone: name@example.com.";
+    let known = PREFIXES.iter().find(|known| prefix.eq_ignore_ascii_case(known))?;
+    let is_link = !["smtp", "x400", "x500", "ex"].contains(known);
+    let reason = if is_link { format!("it is a `{known}:` link") } else { format!("`{prefix}:` before the address") };
+    Some(AddressError::at(0, reason, REMEDY))
+}
+
 impl Address {
     /// Parses an address without a display name. Blanks at both ends are ignored.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
@@ -132,8 +145,8 @@ impl Address {
         if text.is_empty() {
             return Err(AddressError::whole("it is empty", PLAIN));
         }
-        if text.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("mailto:")) {
-            return Err(AddressError::at(0, "it is a `mailto:` link", "Write the address alone: name@example.com."));
+        if let Some(error) = text.split_once(':').and_then(|(prefix, _)| prefix_error(prefix)) {
+            return Err(error);
         }
         let (local, domain, domain_at) = if text.starts_with('"') {
             let (local, length) = quoted_local_part(text)?;
@@ -311,16 +324,15 @@ fn parse_domain(domain: &str) -> Result<Cow<'_, str>, AddressError> {
         let reason = match c {
             'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '.' | '_' => continue,
             c if is_beyond_ascii(c) => continue,
-            ';' | ',' => {
-                let rest = domain.chars().skip(position + 1).any(|c| !c.is_whitespace());
-                let reason = if rest {
-                    format!("{} separates it from a second address", describe(c))
-                } else {
-                    format!("{} follows the address", describe(c))
-                };
+            ' ' | '/' | '|' | ';' | ',' if domain.chars().skip(position + 1).any(|c| c == '@') => {
+                let reason = format!("{} separates it from a second address", describe(c));
                 return Err(AddressError::at(position, reason, EACH));
             }
-            '@' => return Err(AddressError::at(position, "a second `@`", EACH)),
+            ';' | ',' => {
+                let reason = format!("{} follows the address", describe(c));
+                return Err(AddressError::at(position, reason, EACH));
+            }
+            '@' => return Err(AddressError::at(position, "a second `@`", PLAIN)),
             '(' => {
                 let remedy = "Write the name in front of the address: John Doe <john@example.com>.";
                 return Err(AddressError::at(position, "a comment in parentheses", remedy));
@@ -347,6 +359,13 @@ fn parse_domain(domain: &str) -> Result<Cow<'_, str>, AddressError> {
             label if label.len() > 63 => return wrong("a part of the domain has more than 63 characters"),
             label if label.starts_with('-') || label.ends_with('-') => {
                 return wrong("a part of the domain begins or ends with a hyphen");
+            }
+            label if label.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case("xn--")) => {
+                let (unicode, decoded) = idna::domain_to_unicode(label);
+                if decoded.is_err() || unicode.starts_with('-') || unicode.ends_with('-') {
+                    return wrong("a part of the domain is not an internationalised name (IDNA)");
+                }
+                position += label.len() + 1;
             }
             label => position += label.len() + 1,
         }

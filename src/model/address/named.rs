@@ -24,8 +24,17 @@ impl NamedAddress {
 
     fn parse_trimmed(text: &str) -> Result<Self, AddressError> {
         if let Some(position) = text.chars().position(char::is_control) {
-            let reason = describe(text.chars().nth(position).unwrap_or_default());
-            return Err(AddressError::at(position, reason, RETYPE));
+            let control = text.chars().nth(position).unwrap_or_default();
+            let has_address = |part: &str| part.contains('@');
+            if let Some((before, behind)) = text.split_once(control)
+                && matches!(control, '\r' | '\n' | '\t')
+                && has_address(before)
+                && has_address(behind)
+            {
+                let what = if control == '\t' { "a tab" } else { "a line break" };
+                return Err(AddressError::at(position, format!("{what} separates it from a second address"), EACH));
+            }
+            return Err(AddressError::at(position, describe(control), RETYPE));
         }
         let Some(open) = find_outside_quotes(text, '<') else {
             let named = Address::parse_trimmed(text).map(|address| Self { name: None, address });
