@@ -10,6 +10,15 @@ pub enum CredentialError {
     /// The value is empty.
     #[error("it is empty")]
     Empty,
+    /// The value consists of blanks and invisible characters.
+    #[error("it consists of blanks or invisible characters alone")]
+    Blank,
+    /// The value begins or ends with a character that copying adds.
+    #[error("it begins or ends with an invisible character or a no-break space, which copying adds")]
+    InvisibleEnd,
+    /// The value is a client secret that begins or ends with a blank.
+    #[error("it begins or ends with a blank, and no client secret does")]
+    BlankEnd,
     /// The value is UTF-16, as Windows PowerShell writes files.
     #[error("it is UTF-16 text, as Windows PowerShell writes files, and a secret is UTF-8")]
     Utf16,
@@ -79,7 +88,9 @@ impl CredentialError {
     /// Returns the way to a suitable value.
     pub fn remedy(&self) -> String {
         match self {
-            Self::Empty => "Seal the real value.".to_owned(),
+            Self::Empty | Self::Blank => "Seal the real value.".to_owned(),
+            Self::InvisibleEnd => "Type the first and last characters of the value again, or copy the value without what surrounds it.".to_owned(),
+            Self::BlankEnd => "Seal the value without the blanks around it.".to_owned(),
             Self::Utf16 => "Save it as UTF-8, in PowerShell: [IO.File]::WriteAllText('value.txt', $value); then seal value.txt.".to_owned(),
             Self::Pkcs12 | Self::Base64 => "openssl pkcs12 -in FILE.pfx -nodes -out certificate.pem (base64: decode it first); then seal certificate.pem.".to_owned(),
             Self::PemInBase64 => "base64 --decode < FILE > value.pem; then seal value.pem.".to_owned(),

@@ -16,7 +16,7 @@ pub use crate::model::CredentialKind;
 use crate::model::provider::{Credential, Provider};
 pub use certificate::{CertificateError, CertificateWithKey};
 pub use error::CredentialError;
-pub use value::{Trimmed, parse_value, trim};
+pub use value::{Trimmed, has_blank_at_end, parse_value, trim};
 
 impl CredentialKind {
     /// Returns the kind of a profile's secret; none if the profile has no secret.

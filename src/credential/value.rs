@@ -8,6 +8,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use zeroize::Zeroizing;
 
 use super::{CertificateWithKey, CredentialError, CredentialKind};
+use crate::text::is_hidden;
 
 /// UTF-8's byte order mark.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -56,6 +57,9 @@ pub fn parse_value(kind: Option<CredentialKind>, value: &[u8]) -> Result<&str, C
     }
     if text.chars().any(|c| c.is_control() && !matches!(c, '\t' | '\r' | '\n')) {
         return Err(CredentialError::Control);
+    }
+    if text.chars().all(|c| c.is_whitespace() || is_invisible(c)) {
+        return Err(CredentialError::Blank);
     }
     if let Some(error) = detect_document(text) {
         return Err(error);
@@ -143,7 +147,27 @@ fn check_one_line(kind: CredentialKind, text: &str) -> Result<(), CredentialErro
     if text.contains(['\r', '\n']) {
         return Err(CredentialError::LineBreaks(kind.describe()));
     }
+    if has_at_end(text, |c| is_invisible(c) || !c.is_ascii() && c.is_whitespace()) {
+        return Err(CredentialError::InvisibleEnd);
+    }
+    if kind == CredentialKind::ClientSecret && has_blank_at_end(text) {
+        return Err(CredentialError::BlankEnd);
+    }
     if is_assignment(text) { Err(CredentialError::Assignment) } else { Ok(()) }
+}
+
+/// Returns true for characters without a width. The variation selectors of emoji are a part of what they follow.
+fn is_invisible(c: char) -> bool {
+    is_hidden(c) && !c.is_ascii() || matches!(c, '\u{200c}' | '\u{200d}')
+}
+
+/// Returns true if a text begins or ends with a space or a tab: a password may.
+pub fn has_blank_at_end(text: &str) -> bool {
+    has_at_end(text, |c| matches!(c, ' ' | '\t'))
+}
+
+fn has_at_end(text: &str, is_meant: impl Fn(char) -> bool) -> bool {
+    text.starts_with(&is_meant) || text.ends_with(&is_meant)
 }
 
 /// Returns true for UTF-16 with a byte order mark, or for text of the Latin alphabet without one.
@@ -251,6 +275,10 @@ mod tests {
             (open_pfx, CredentialError::Pkcs12),
             (der, CredentialError::Der),
             (b"\xfe\xed\xfe\xed\x00\x00\x00\x02".to_vec(), CredentialError::Keystore),
+            (b"   ".to_vec(), CredentialError::Blank),
+            (b"\t \r\n\r\n".to_vec(), CredentialError::Blank),
+            ("\u{a0}".as_bytes().to_vec(), CredentialError::Blank),
+            ("\u{200b} \u{200d}\u{3000}\n".as_bytes().to_vec(), CredentialError::Blank),
             (b"caf\xe9".to_vec(), CredentialError::NotText),
             (b"s3\x00cret".to_vec(), CredentialError::Control),
             (b"s3\x1bcret".to_vec(), CredentialError::Control),
@@ -336,6 +364,35 @@ mod tests {
             for value in ["password=x", "PASSWORD=", "SECRET==", "A=b", "my PASSWORD=x", "cGFzc3dvcmQ="] {
                 assert_eq!(parse_value(Some(kind), value.as_bytes()), Ok(value));
             }
+        }
+    }
+
+    #[test]
+    fn what_copying_adds_at_an_end_is_refused() {
+        for kind in [Password, ClientSecret] {
+            for value in [
+                "s3cret\u{a0}",
+                "\u{200b}s3cret",
+                "s3cret\u{200b}",
+                "s3cret\u{2028}",
+                "\u{202f}s3cret\n",
+                "s3cret\u{200d}",
+            ] {
+                let refused = parse_value(Some(kind), value.as_bytes());
+                assert_eq!(refused, Err(CredentialError::InvisibleEnd), "{kind:?} {value:?}");
+            }
+            for value in ["s3 cret", "s3\u{a0}cret", "\u{2764}\u{fe0f}"] {
+                assert_eq!(parse_value(Some(kind), value.as_bytes()), Ok(value));
+            }
+        }
+        // A password may have blanks, and Entra makes no client secret that begins or ends with one.
+        for value in [" s3cret", "s3cret ", "\ts3cret"] {
+            assert_eq!(parse_value(Some(Password), value.as_bytes()), Ok(value));
+            assert!(has_blank_at_end(value));
+            assert_eq!(parse_value(Some(ClientSecret), value.as_bytes()), Err(CredentialError::BlankEnd));
+        }
+        for why in [CredentialError::Blank, CredentialError::InvisibleEnd, CredentialError::BlankEnd] {
+            assert!(why.remedy().ends_with('.'));
         }
     }
 

@@ -52,6 +52,8 @@ fn unfit(field: &str) -> Vec<(Vec<u8>, &'static str)> {
         (wide("s3cret"), "UTF-16"),
         ([&[0x30, 0x82, 0x0a, 0x3f, 0x02, 0x01, 0x03, 0x30][..], &[0x11; 60]].concat(), "PFX"),
         ([&[0x30, 0x82, 0x03, 0x0f, 0x30, 0x82][..], &[0x11; 60]].concat(), "DER"),
+        (b"  \t".to_vec(), "blanks"),
+        ("\u{a0}\u{200b}".into(), "blanks"),
         (b"caf\xe9".to_vec(), "not text"),
         (b"<<<<<<< HEAD\none\n=======\ntwo\n>>>>>>> topic\n".to_vec(), "merge conflict"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n".to_vec(), "Git LFS"),
@@ -71,11 +73,13 @@ fn unfit(field: &str) -> Vec<(Vec<u8>, &'static str)> {
         ],
         "clientSecret" => vec![
             (KEY.into(), "private key or certificate"),
+            (b"s3cret ".to_vec(), "ends with a blank"),
             (b"one\ntwo".to_vec(), "line breaks"),
             (b"6f9619ff-8b86-d011-b42d-00c04fc964ff\n".to_vec(), "id of a client secret"),
         ],
         _ => vec![
             (KEY.into(), "private key or certificate"),
+            ("s3cret\u{a0}".into(), "no-break space"),
             (b"one\r\ntwo".to_vec(), "line breaks"),
             (b"SMTP_PASSWORD=s3cret".to_vec(), "assignment"),
         ],
@@ -125,6 +129,9 @@ fn whitespace_around_a_piped_value_is_removed() {
     // The same in a file of the stock program: it is taken, and means the value.
     seal(&repo, b"\xef\xbb\xbfs3cret\r\n");
     repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    // Other blanks are a part of a password.
+    let set = repo.pipe(&["secrets", "set", "dev", "mail/value"], b"s3cret \n").code(0);
+    assert!(set.stderr.contains("begins or ends with a blank"), "{}", set.stderr);
     // A secret that no profile names yet has no destination to be sealed for.
     let unnamed = repo.pipe(&["secrets", "set", "dev", "other/value"], KEY.as_bytes()).code(1);
     assert!(unnamed.stderr.contains("MW0040"), "{}", unnamed.stderr);

@@ -54,6 +54,9 @@ pub(super) fn prepare(
             Err(unfit) => return Err(unfit_error(reference, &unfit)),
         }
     }
+    if std::str::from_utf8(trimmed.value).is_ok_and(credential::has_blank_at_end) {
+        context.printer.note("warning: the value begins or ends with a blank, which is a part of it.");
+    }
     Ok(SecretSlice::from(trimmed.value.to_vec()))
 }
 
