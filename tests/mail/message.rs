@@ -69,7 +69,17 @@ fn invalid_addresses_are_refused_with_reason_and_position() {
         ("a@example.com; b@example.com", "second address", Some(14)),
         ("a@example.com,b@example.com", "second address", Some(14)),
         ("a@b@example.com", "second `@`", Some(4)),
+        ("a@example.com;;", "`;` follows", Some(14)),
+        ("a@example.com;b", "`;` follows", Some(14)),
+        ("a@example.com/b@example.com", "`/` separates it from a second address", Some(14)),
+        ("a@example.com b@example.com", "a space separates it from a second address", Some(14)),
+        ("a@xn--zzzzzz.example", "internationalised", Some(3)),
+        ("a@xn--a.example", "internationalised", Some(3)),
+        ("a@mail.xn----eha.example", "internationalised", Some(8)),
+        ("a@-\u{fc}.example", "internationalised", Some(3)),
         ("mailto:a@example.com", "`mailto:` link", Some(1)),
+        ("SMTP:a@example.com", "`SMTP:` before", Some(1)),
+        ("https://a@example.com", "`https:` link", Some(1)),
         ("a.@example.com", "a dot before", Some(2)),
         (".a@example.com", "begin with a dot", Some(1)),
         ("a..b@example.com", "two dots", Some(3)),
@@ -116,6 +126,8 @@ fn a_name_next_to_an_address_is_unambiguous_or_refused() {
         ("a@example.com, John <b@example.com>", "second address", 14),
         ("John <a@example.com>; Ann <b@example.com>", "second address", 21),
         ("John <a@example.com>;", "follows", 21),
+        ("a@example.com\nb@example.com", "a line break separates", 14),
+        ("a@example.com\tb@example.com", "a tab separates", 14),
         ("John <a@example.com", "not closed", 6),
         ("John <a b@example.com>", "a space", 8),
         ("\"John <a@example.com>", "no `@`", 0),
@@ -154,6 +166,12 @@ fn headers_are_parsed_by_the_standard_and_as_programs_write_them() {
             vec![pair("", "\"john doe\"@example.com"), pair("", "b@example.com")],
         ),
         ("a @ example.com", vec![pair("", "a@example.com")]),
+        ("b . c @ example . com, d@example.com", vec![pair("", "b.c@example.com"), pair("", "d@example.com")]),
+        ("Ann <a@ example.com>", vec![pair("Ann", "a@example.com")]),
+        ("<a@example.com (c)>", vec![pair("", "a@example.com")]),
+        ("<a (c)@example.com>", vec![pair("", "a@example.com")]),
+        ("< b . c @ example . com >", vec![pair("", "b.c@example.com")]),
+        ("<\"a (b) c\"@example.com>", vec![pair("", "\"a (b) c\"@example.com")]),
         ("a@[IPv6:2001:db8::1], b@example.com", vec![pair("", "a@[IPv6:2001:db8::1]"), pair("", "b@example.com")]),
     ];
     for (value, wanted) in cases {
@@ -179,6 +197,26 @@ fn headers_are_parsed_by_the_standard_and_as_programs_write_them() {
     ] {
         let error = address_list::parse(value).expect_err(value);
         assert!(!error.reason.is_empty() && !error.remedy.is_empty());
+    }
+    for (value, reason, position) in [
+        ("Team: a@example.com", "a group that no `;` closes", 1),
+        ("b@example.com, Team: a@example.com", "a group that no `;` closes", 16),
+        ("undisclosed-recipients:", "a group that no `;` closes", 1),
+        ("http://a@example.com", "`http:` link", 1),
+        ("mailto:a@example.com", "`mailto:` link", 1),
+        ("b@example.com, SMTP:a@example.com", "`SMTP:` before", 16),
+        ("smtp:a@example.com;", "`smtp:` before", 1),
+        ("Team: mailto:a@example.com;", "`mailto:` link", 7),
+        ("Ann <mailto:a@example.com>", "`mailto:` link", 6),
+        ("Ann <SMTP:a@example.com>", "`SMTP:` before", 6),
+        ("unknown-scheme:a@example.com", "a group that no `;` closes", 1),
+        ("Ann <a b@example.com>", "a space", 7),
+        ("Ann < a @ exa mple.com >", "a space", 14),
+        ("b@example.com, a\u{ff20}example.com", "is not an `@`", 17),
+        ("a@example.com. Thanks", "ends with a dot", 15),
+    ] {
+        let error = address_list::parse(value).expect_err(value);
+        assert!(error.reason.contains(reason) && error.position == Some(position), "{value}: {error:?}");
     }
 }
 
@@ -558,6 +596,12 @@ fn a_draft_carries_everything_or_is_refused() {
             "Content-Type: multipart/mixed; boundary=b\r\n|--b\r\nContent-Type: text/plain\r\n\r\nhello\r\n--b\r\nContent-Type: {kind}\r\n\r\nx\r\n--b--\r\n"
         )
     };
+    // A signed invoice is a file among others.
+    for file in ["application/octet-stream; name=invoice.xml.p7m", "application/pgp-signature; name=invoice.pdf.asc"] {
+        let whole = part(file);
+        let (header, body) = whole.split_once('|').unwrap();
+        assert_eq!(draft(header, body).unwrap().attachments.len(), 1, "{file}");
+    }
     let many = (0..6).map(|number| format!("X-H{number}: x\r\n")).collect::<String>();
     for (header, body, reason) in [
         ("Auto-Submitted: auto-generated\r\n".to_owned(), String::new(), "Auto-Submitted"),
@@ -572,12 +616,22 @@ fn a_draft_carries_everything_or_is_refused() {
         ),
         ("Content-Type: application/pkcs7-mime; smime-type=signed-data\r\n".to_owned(), "x".to_owned(), "S/MIME"),
         ("Content-Type: text/calendar; method=REQUEST\r\n".to_owned(), "x".to_owned(), "invitation"),
+        ("Content-Type: application/octet-stream; name=\"SMIME.P7M\"\r\n".to_owned(), "x".to_owned(), "S/MIME"),
+        (
+            "Content-Type: application/octet-stream\r\nContent-Disposition: attachment; filename=mail.p7m\r\n"
+                .to_owned(),
+            "x".to_owned(),
+            "S/MIME",
+        ),
+        ("Content-Type: application/octet-stream; name=message.asc\r\n".to_owned(), "x".to_owned(), "PGP"),
     ]
     .into_iter()
     .chain(
         [
             ("multipart/signed; boundary=c", "signed"),
             ("application/x-pkcs7-mime", "S/MIME"),
+            ("application/octet-stream; name=smime.p7m", "S/MIME"),
+            ("application/octet-stream; name=smime.p7s", "S/MIME"),
             ("text/calendar; method=CANCEL", "invitation"),
             ("text/plain", "more than one text"),
         ]

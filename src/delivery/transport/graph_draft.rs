@@ -62,6 +62,9 @@ const WHOLE: [(&str, &str); 6] = [
     ("multipart/report", "a report"),
 ];
 
+/// Endings of the names of S/MIME files (RFC 8551, 3.2.1).
+const SMIME_FILES: [&str; 4] = [".p7m", ".p7s", ".p7c", ".p7z"];
+
 /// A message as a draft.
 #[derive(Debug)]
 pub struct Draft {
@@ -202,6 +205,9 @@ fn check_parts(message: &Message<'_>) -> Result<(), Malformed> {
         if let Some((_, what)) = WHOLE.iter().find(|(own, _)| *own == essence) {
             return Err(cannot(&format!("{what}: it would arrive split into parts")));
         }
+        if let Some(what) = whole_by_name(part, index == 0) {
+            return Err(cannot(&format!("{what}: it would arrive split into parts")));
+        }
         let method = part.content_type().and_then(|kind| kind.attribute("method"));
         if essence == "text/calendar" && method.is_some() {
             return Err(cannot("an invitation: it would arrive as a file"));
@@ -216,6 +222,21 @@ fn check_parts(message: &Message<'_>) -> Result<(), Malformed> {
         }
     }
     Ok(())
+}
+
+/// Describes a part that must not be split according to its file name: some programs and gateways call S/MIME and PGP/MIME
+/// `application/octet-stream`, and then the name decides (RFC 8551, 3.9). A file of another name is one among the files of a
+/// message, such as a signed invoice.
+fn whole_by_name(part: &MessagePart<'_>, is_message: bool) -> Option<&'static str> {
+    let name = part.attachment_name()?.trim().to_ascii_lowercase();
+    let is_smime =
+        SMIME_FILES.iter().any(|ending| name.strip_suffix(ending).is_some_and(|stem| is_message || stem == "smime"));
+    let is_pgp = is_message && [".asc", ".pgp", ".gpg"].iter().any(|ending| name.ends_with(ending));
+    match (is_smime, is_pgp) {
+        (true, _) => Some("a signed or encrypted message (S/MIME)"),
+        (_, true) => Some("a signed or encrypted message (PGP)"),
+        _ => None,
+    }
 }
 
 /// Returns true if a part declares that it is a file, or HTML refers to it: by its disposition, name or id.
