@@ -53,6 +53,12 @@ impl Certificate {
         Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
     }
 
+    /// Returns when the certificate becomes valid; none if it cannot be read.
+    pub fn not_before(&self) -> Option<Timestamp> {
+        let (_, certificate) = x509_parser::parse_x509_certificate(&self.0.der).ok()?;
+        Timestamp::from_second(certificate.validity().not_before.timestamp()).ok()
+    }
+
     /// Returns an assertion for a token endpoint, valid for ten minutes.
     pub(super) fn assertion(
         &self,

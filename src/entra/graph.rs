@@ -106,6 +106,8 @@ pub struct PasswordCredential {
     /// The first three characters of the value.
     pub hint: Option<String>,
     #[serde(deserialize_with = "time_or_none")]
+    pub start_date_time: Option<jiff::Timestamp>,
+    #[serde(deserialize_with = "time_or_none")]
     pub end_date_time: Option<jiff::Timestamp>,
 }
 
@@ -118,6 +120,8 @@ pub struct KeyCredential {
     pub display_name: Option<String>,
     /// SHA-1 of the certificate, in base64 or hexadecimal.
     pub custom_key_identifier: Option<String>,
+    #[serde(deserialize_with = "time_or_none")]
+    pub start_date_time: Option<jiff::Timestamp>,
     #[serde(deserialize_with = "time_or_none")]
     pub end_date_time: Option<jiff::Timestamp>,
 }

@@ -202,10 +202,23 @@ impl Remedies<'_> {
                 "New-ManagementRoleAssignment -App {client} -Role \"Application Mail.Send\" -CustomResourceScope Mailwright"
             ),
             "Then remove Mail.Send in Entra: a tenant-wide grant and a scoped one add up.".to_owned(),
-            format!(
-                "az ad app permission delete --id {client} --api {GRAPH_APP_ID} --api-permissions b633e1c5-b582-4048-a93e-9f11b44c7e96"
-            ),
+            self.remove_mail_send(),
         ]
+    }
+
+    /// Returns the step for an application that Exchange lets send, and that requests the permission of Entra as well.
+    pub(super) fn leave_to_exchange(&self) -> Vec<String> {
+        vec![
+            "If Exchange grants it (RBAC for Applications), do not consent: a grant in Entra would count for every mailbox. Remove the request:".to_owned(),
+            self.remove_mail_send(),
+        ]
+    }
+
+    fn remove_mail_send(&self) -> String {
+        format!(
+            "az ad app permission delete --id {} --api {GRAPH_APP_ID} --api-permissions b633e1c5-b582-4048-a93e-9f11b44c7e96",
+            self.client
+        )
     }
 }
 

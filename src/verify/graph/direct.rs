@@ -230,6 +230,10 @@ impl GraphCheck<'_> {
         if finding.verdict == Verdict::Pass {
             let decided = [FindingId::MailSend, FindingId::MailboxSeen];
             self.findings.retain(|finding| finding.verdict != Verdict::Unknown || !decided.contains(&finding.id));
+            // Exchange grants what was requested in Entra and not consented.
+            let is_disproved =
+                |finding: &Finding| finding.id == FindingId::Consent && finding.message.starts_with("`Mail.Send`");
+            self.findings.retain(|finding| !is_disproved(finding));
         }
         self.add(Level::Probe, [finding]);
     }

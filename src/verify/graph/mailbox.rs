@@ -226,16 +226,24 @@ impl SenderMailbox<'_> {
             }
             Mailbox::Suspended | Mailbox::None => {}
         }
-        if user.mail.is_some() && user.account_enabled == Some(false) {
+        // A shared mailbox needs no plan, and its account may be enabled: only the kind of the mailbox distinguishes it from a
+        // user whose licence was removed. One whose plan is suspended had a licence.
+        let is_disabled = user.account_enabled == Some(false);
+        if user.mail.is_some() && (is_disabled || found == Mailbox::None) {
+            let account = if is_disabled { "disabled" } else { "enabled" };
             return Some(
                 Finding::unknown(
                     FindingId::MailboxSeen,
                     POINTER,
                     format!("{} has no licence of its own; as a shared mailbox it needs none", self.from),
                 )
-                .seen("no plan of Exchange Online, account disabled")
+                .seen(format!("no plan of Exchange Online, account {account}"))
                 .expected(expected)
-                .remedy([format!("Get-Mailbox {} | Select-Object RecipientTypeDetails", self.from)]),
+                .remedy([
+                    format!("Get-Mailbox {} | Select-Object RecipientTypeDetails", self.from),
+                    "The permission MailboxSettings.Read decides it as well. A user who is not a shared mailbox needs a licence with Exchange Online.".to_owned(),
+                    format!("Or a mail to the sender itself: {} --probe", self.verify_command),
+                ]),
             );
         }
         Some(missing(

@@ -167,6 +167,7 @@ fn from_old_manifest(document: &Value) -> Application {
                 key_id: text(credential, "keyId"),
                 display_name: text(credential, "displayName"),
                 hint: text(credential, "hint"),
+                start_date_time: credential["startDate"].as_str().and_then(|text| text.parse().ok()),
                 end_date_time: credential["endDate"].as_str().and_then(|text| text.parse().ok()),
             })
             .collect(),
@@ -175,6 +176,7 @@ fn from_old_manifest(document: &Value) -> Application {
                 key_id: text(credential, "keyId"),
                 display_name: text(credential, "displayName"),
                 custom_key_identifier: text(credential, "customKeyIdentifier"),
+                start_date_time: credential["startDate"].as_str().and_then(|text| text.parse().ok()),
                 end_date_time: credential["endDate"].as_str().and_then(|text| text.parse().ok()),
             })
             .collect(),

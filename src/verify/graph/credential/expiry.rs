@@ -37,8 +37,7 @@ pub(in crate::verify::graph) fn expiry(
     let secret = match proof {
         // A certificate states its own expiry.
         Some(ClientAuthentication::Certificate(certificate)) => {
-            let (end, name) = find_certificate(&application.key_credentials, certificate)?;
-            return Some(evaluate(kind, end, &name, limit, seal_command, remedies));
+            return evaluate_certificate(&application.key_credentials, certificate, limit, seal_command, remedies);
         }
         Some(ClientAuthentication::Secret(secret)) => Some(secret.expose_secret()),
         _ => None,
@@ -52,6 +51,19 @@ pub(in crate::verify::graph) fn expiry(
         Kind::Secret => application.password_credentials.iter().filter(may_be_in_use).map(from_password).collect(),
         Kind::Certificate => application.key_credentials.iter().map(from_key).collect(),
     };
+    let begins_later = |begin: Option<Timestamp>| begin.filter(|begin| *begin > limit.0);
+    // One that begins later cannot be in use, unless there is no other.
+    let first_to_begin = candidates.iter().filter_map(|(begin, _, name)| Some((begins_later(*begin)?, name))).min();
+    if let Some((begin, name)) = first_to_begin
+        && candidates.iter().all(|(begin, ..)| begins_later(*begin).is_some())
+    {
+        return Some(not_valid_yet(kind, begin, name, limit.0, seal_command, remedies));
+    }
+    let candidates: Vec<(Option<Timestamp>, String)> = candidates
+        .into_iter()
+        .filter(|(begin, ..)| begins_later(*begin).is_none())
+        .map(|(_, end, name)| (end, name))
+        .collect();
     let listed = candidates.iter().map(|(end, name)| match end {
         Some(end) => format!("{name} until {}", end.to_zoned(TimeZone::UTC).date()),
         None => name.clone(),
@@ -103,8 +115,50 @@ pub(in crate::verify::graph) fn certificate_expiry(
     seal_command: &str,
     remedies: &Remedies<'_>,
 ) -> Option<Finding> {
-    let (end, name) = find_certificate(&[], certificate)?;
-    Some(evaluate(Kind::Certificate, end, &name, limit, seal_command, remedies))
+    evaluate_certificate(&[], certificate, limit, seal_command, remedies)
+}
+
+/// Evaluates the time in which a certificate is valid.
+fn evaluate_certificate(
+    registered: &[KeyCredential],
+    certificate: &Certificate,
+    (now, limit): (Timestamp, u16),
+    seal_command: &str,
+    remedies: &Remedies<'_>,
+) -> Option<Finding> {
+    let (end, name) = find_certificate(registered, certificate)?;
+    if let Some(begin) = certificate.not_before().filter(|begin| *begin > now) {
+        return Some(not_valid_yet(Kind::Certificate, begin, &name, now, seal_command, remedies));
+    }
+    Some(evaluate(Kind::Certificate, end, &name, (now, limit), seal_command, remedies))
+}
+
+/// Returns the finding about a credential that becomes valid later.
+fn not_valid_yet(
+    kind: Kind,
+    begin: Timestamp,
+    name: &str,
+    now: Timestamp,
+    seal_command: &str,
+    remedies: &Remedies<'_>,
+) -> Finding {
+    let (what, on) = (kind.noun(), begin.to_zoned(TimeZone::UTC).date());
+    let (id, new) = match kind {
+        Kind::Certificate => (FindingId::Certificate, remedies.new_certificate(seal_command)),
+        Kind::Secret | Kind::Federated => (FindingId::SecretWrong, remedies.new_secret(seal_command)),
+    };
+    let mut steps = vec![format!(
+        "Check the clock: timedatectl status. Otherwise wait until {on}, or seal a {what} that is valid now:"
+    )];
+    steps.extend(new);
+    Finding::fail(
+        id,
+        kind.pointer(),
+        format!("the {what} is not valid yet, or a clock is behind: it is valid from {on}"),
+    )
+    .seen(format!("{name}, from {begin}; the time here is {now}"))
+    .expected(format!("a {what} that is valid"))
+    .remedy(steps)
 }
 
 fn evaluate(
@@ -167,8 +221,8 @@ fn weekday(day: jiff::civil::Weekday) -> &'static str {
     }
 }
 
-/// The expiry of a registered credential, and its name.
-type Registered = (Option<Timestamp>, String);
+/// The beginning and the expiry of a registered credential, and its name.
+type Registered = (Option<Timestamp>, Option<Timestamp>, String);
 
 fn from_password(credential: &PasswordCredential) -> Registered {
     let id = credential.key_id.as_deref().unwrap_or("?");
@@ -176,12 +230,12 @@ fn from_password(credential: &PasswordCredential) -> Registered {
         Some(name) if !name.is_empty() => format!("\"{name}\" ({id})"),
         _ => id.to_owned(),
     };
-    (credential.end_date_time, name)
+    (credential.start_date_time, credential.end_date_time, name)
 }
 
 fn from_key(credential: &KeyCredential) -> Registered {
     let name = credential.custom_key_identifier.as_deref().or(credential.key_id.as_deref()).unwrap_or("?");
-    (credential.end_date_time, format!("thumbprint {name}"))
+    (credential.start_date_time, credential.end_date_time, format!("thumbprint {name}"))
 }
 
 fn find_certificate(credentials: &[KeyCredential], certificate: &Certificate) -> Option<(Timestamp, String)> {
@@ -194,4 +248,68 @@ fn find_certificate(credentials: &[KeyCredential], certificate: &Certificate) ->
     });
     let end = registered.and_then(|credential| credential.end_date_time).or_else(|| certificate.not_after())?;
     Some((end, format!("thumbprint {hex}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{entra::Endpoints, model::provider::Cloud};
+
+    #[test]
+    fn a_certificate_is_valid_from_its_beginning_to_its_end() {
+        let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
+        let mut parameters = rcgen::CertificateParams::default();
+        (parameters.not_before, parameters.not_after) =
+            (rcgen::date_time_ymd(2027, 1, 1), rcgen::date_time_ymd(2028, 1, 1));
+        let pem = parameters.self_signed(&key).unwrap().pem() + &key.serialize_pem();
+        let proof = ClientAuthentication::Certificate(Certificate::from_pem(pem.into()).unwrap());
+        let ClientAuthentication::Certificate(certificate) = &proof else { unreachable!() };
+        let endpoints = Endpoints::for_cloud(&Cloud::Global).unwrap();
+        let remedies =
+            Remedies { verify_command: "verify", endpoints: &endpoints, tenant: "contoso.example", client: "client" };
+        let evaluate = |now: &str| {
+            let limit = (now.parse().unwrap(), 30);
+            let finding = certificate_expiry(certificate, limit, "seal", &remedies).unwrap();
+            let registration = Application::default();
+            let read = expiry(&registration, Kind::Certificate, Some(&proof), limit, "seal", &remedies);
+            assert_eq!(read.unwrap().id, finding.id, "{now}");
+            (finding.id, finding.verdict)
+        };
+        assert_eq!(evaluate("2026-12-31T23:59:59Z"), (FindingId::Certificate, Verdict::Fail));
+        assert_eq!(evaluate("2027-01-01T00:00:00Z"), (FindingId::CredentialExpiry, Verdict::Pass));
+        assert_eq!(evaluate("2027-12-24T00:00:00Z"), (FindingId::CredentialExpires, Verdict::Fail));
+        assert_eq!(evaluate("2028-01-02T00:00:00Z"), (FindingId::CredentialExpired, Verdict::Fail));
+    }
+
+    #[test]
+    fn a_client_secret_that_begins_later_is_not_the_one_in_use() {
+        let secret = |start: &str, end: &str| PasswordCredential {
+            start_date_time: start.parse().ok(),
+            end_date_time: end.parse().ok(),
+            ..PasswordCredential::default()
+        };
+        let (current, later) = (
+            secret("2024-01-01T00:00:00Z", "2028-01-01T00:00:00Z"),
+            secret("2035-01-01T00:00:00Z", "2037-01-01T00:00:00Z"),
+        );
+        let endpoints = Endpoints::for_cloud(&Cloud::Global).unwrap();
+        let remedies =
+            Remedies { verify_command: "verify", endpoints: &endpoints, tenant: "contoso.example", client: "client" };
+        let evaluate = |secrets: &[&PasswordCredential], now: &str| {
+            let password_credentials = secrets.iter().map(|secret| (*secret).clone()).collect();
+            let application = Application { password_credentials, ..Application::default() };
+            let limit = (now.parse().unwrap(), 30);
+            let finding = expiry(&application, Kind::Secret, None, limit, "seal", &remedies).unwrap();
+            (finding.id, finding.verdict)
+        };
+        let now = "2026-11-27T00:00:00Z";
+        assert_eq!(evaluate(&[&later], now), (FindingId::SecretWrong, Verdict::Fail));
+        assert_eq!(evaluate(&[&current], now), evaluate(&[&current, &later], now));
+        let (id, verdict) = evaluate(&[&current, &later], "2028-02-01T00:00:00Z");
+        assert_eq!(
+            (id, verdict),
+            (FindingId::CredentialExpired, Verdict::Fail),
+            "the later one does not begin in time"
+        );
+    }
 }

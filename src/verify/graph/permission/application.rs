@@ -150,7 +150,8 @@ impl ApplicationPermissions<'_> {
             .seen(seen)
             .expected(expected)
             .remedy(self.remedies.consent_steps(self.redirect))
-            .remedy(exchange()),
+            .remedy(exchange())
+            .remedy(if name == "Mail.Send" { self.remedies.leave_to_exchange() } else { Vec::new() }),
             Some(requested) if requests(requested, PermissionKind::Delegated, name) => Finding::fail(
                 FindingId::PermissionKind,
                 self.pointer,
