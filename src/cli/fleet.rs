@@ -133,6 +133,11 @@ impl Fleet {
 }
 
 impl EnvironmentSet {
+    /// Returns the maximum number of environments processed in parallel.
+    pub(super) fn parallel(&self) -> usize {
+        self.parallel
+    }
+
     /// A single environment, for a command that treats it like several.
     pub(super) fn single(environment: Environment) -> Self {
         Self { environments: vec![environment], parallel: 1, summary_only: false, empty_message: None }

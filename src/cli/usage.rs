@@ -27,7 +27,7 @@ pub(super) fn reordered(error: &clap::Error, arguments: &[OsString]) -> Option<S
     let mut reordered = words.get(..=at)?.to_vec();
     reordered.extend([*verb, *other]);
     reordered.extend(words.get(at + 3..)?);
-    Some(format!("mailwright {}", reordered.into_iter().map(quoted).collect::<Vec<_>>().join(" ")))
+    Some(format!("mailwright {}", reordered.into_iter().map(quote).collect::<Vec<_>>().join(" ")))
 }
 
 /// Returns true if a command line that cannot be parsed asks for JSON.
@@ -52,7 +52,7 @@ pub(super) fn to_error(error: &clap::Error, arguments: &[OsString]) -> CliError 
 }
 
 /// Quotes a word for a POSIX shell if that is necessary.
-fn quoted(word: &str) -> String {
+pub(super) fn quote(word: &str) -> String {
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_./:=@,+%".contains(character);
     if !word.is_empty() && word.chars().all(is_plain) {
         word.to_owned()

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    cli::{CliError, Context, revisions::changed_since},
+    cli::{CliError, Context, revisions::changed_since, usage::quote},
     config::{Repository, Selection},
     model::EnvironmentName,
     reconcile::plan::MovedService,
@@ -42,6 +42,34 @@ pub(crate) struct SelectionArgs {
     /// For several environments: only counts and environments with trouble
     #[arg(long, help_heading = "Many environments")]
     pub(crate) summary: bool,
+}
+
+/// Labels and the degree of parallelism, for commands whose `--since` is a time, and for all subcommands of a command.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct LabelArgs {
+    /// Only environments with these labels: region=emea, tier!=test (can be repeated)
+    #[arg(short = 'l', long, global = true, value_name = "LABELS", help_heading = "Many environments")]
+    selector: Vec<String>,
+    /// Maximum number of environments processed in parallel [default: 16]
+    #[arg(long, global = true, value_name = "N", help_heading = "Many environments", value_parser = clap::value_parser!(u16).range(1..=256))]
+    parallel: Option<u16>,
+    /// For several environments: only counts and environments with trouble
+    #[arg(long, global = true, help_heading = "Many environments")]
+    pub(crate) summary: bool,
+}
+
+impl LabelArgs {
+    /// Returns the filters without one by changes.
+    pub(crate) fn selection(&self) -> SelectionArgs {
+        let Self { selector, parallel, summary } = self.clone();
+        SelectionArgs { selector, parallel, summary, since: None }
+    }
+
+    /// Returns environments as they were named, as arguments for a shell.
+    pub(crate) fn describe(&self, patterns: &[String]) -> String {
+        let names = patterns.iter().map(|name| quote(name));
+        names.chain(self.selector.iter().map(|labels| format!("-l {}", quote(labels)))).collect::<Vec<_>>().join(" ")
+    }
 }
 
 impl SelectionArgs {

@@ -19,6 +19,11 @@ pub(crate) struct WaitFilter {
 }
 
 impl WaitFilter {
+    /// Returns true if there is a filter.
+    pub(crate) fn is_set(&self) -> bool {
+        self.profile.is_some() || self.reason.is_some()
+    }
+
     /// Returns the profile, or an error if the text is not a profile's name.
     pub(crate) fn profile(&self) -> Result<Option<ProfileName>, CliError> {
         self.profile.as_deref().map(environment::profile_name).transpose()

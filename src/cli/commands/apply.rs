@@ -231,7 +231,7 @@ impl Apply {
                         }
                         None => {}
                     }
-                    let outcome = plan_outcome(Format::Human, &ready.plan, refusal);
+                    let outcome = plan_outcome(Format::Human, &ready.plan, refusal, true);
                     let sends = outcome.refusal.is_none() && !ready.plan.has_nothing_to_send();
                     shown.push(TaskResult { name: name.clone(), notes, result: Ok(outcome) });
                     if sends {

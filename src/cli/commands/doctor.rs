@@ -394,17 +394,12 @@ fn summarize(environment: EnvironmentName, checks: &[Check]) -> Summary {
         (failed, warnings) => format!("{} failed, {}", count_of(failed, "check"), count_of(warnings, "warning")),
     };
     lines.push(format!("\n{line}"));
-    Summary {
-        text: lines.join("\n"),
-        document: serde_json::json!({
-            "environment": environment, "failed": failed, "warnings": warnings, "checks": checks,
-        }),
-        line,
-        exit: if failed > 0 { Exit::Error } else { Exit::Done },
-        significance: if failed > 0 { Significance::Counted } else { Significance::Quiet },
-        refusal: None,
-        content: None,
-    }
+    let document = serde_json::json!({
+        "environment": environment, "failed": failed, "warnings": warnings, "checks": checks,
+    });
+    let significance = if failed > 0 { Significance::Counted } else { Significance::Quiet };
+    let exit = if failed > 0 { Exit::Error } else { Exit::Done };
+    Summary { exit, ..Summary::new(significance, line, lines.join("\n"), document) }
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ impl Runnable for PlanCommand {
                 *saved = Some((path, needs_approvals));
             }
             let exit = if refusal.is_some() { Exit::Error } else { self.exit(plan) };
-            Ok(Summary { exit, ..plan_outcome(self.output.format, plan, refusal) })
+            Ok(Summary { exit, ..plan_outcome(self.output.format, plan, refusal, several) })
         });
         if let Some((path, needs_approvals)) = saved.into_inner() {
             let what = if several { path.with_file_name("*.plan") } else { path };

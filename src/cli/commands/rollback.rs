@@ -178,7 +178,7 @@ impl Rollback {
         for TaskResult { name, notes, result } in planned {
             let result = match result {
                 Ok(ready) => {
-                    let summary = plan_outcome(Format::Human, &ready.planned.plan, None);
+                    let summary = plan_outcome(Format::Human, &ready.planned.plan, None, true);
                     if ready.planned.plan.is_empty() {
                         let result = Ok(unchanged(&ready.planned.plan));
                         done.push(TaskResult { name: name.clone(), notes: String::new(), result });

@@ -23,8 +23,9 @@ use crate::{
         },
     },
     model::{
-        Function, LastVerified, ProfileName, SecretReference, State, StoredProfile,
+        Code, Function, LastVerified, ProfileName, SecretReference, State, StoredProfile,
         resolution::{Cell, Resolver},
+        token::Token,
     },
     text::printable,
     time::local::{format_day, format_time},
@@ -61,11 +62,17 @@ impl Runnable for Status {
 impl Status {
     fn status(&self, context: &Context, environment: &Environment) -> Result<Summary, CliError> {
         let client = environment.client(context, &self.args.service)?;
-        let (info, state, outbox, last, verified) = context.runtime()?.block_on(async {
+        let (info, state, outbox, last, verified, tokens) = context.runtime()?.block_on(async {
             let state = environment::state(&client, &environment.name);
-            tokio::join!(client.service(), state, client.outbox(), client.generations(None, 1), client.last_verified())
+            let (last, verified) = (client.generations(None, 1), client.last_verified());
+            tokio::join!(client.service(), state, client.outbox(), last, verified, client.tokens())
         });
         let (info, state, outbox, verified) = (info?, state?, outbox?, verified?.profiles);
+        // Only an administrator sees the tokens.
+        let tokens = match tokens {
+            Err(problem) if problem.code == Code::RoleTooLow => Vec::new(),
+            tokens => tokens?.tokens,
+        };
         let last = last?.generations.into_iter().next();
 
         let drift = crate::changes::drift::drift(&state).len();
@@ -76,7 +83,7 @@ impl Status {
         let cells = Cell::all(&state.settings.companies);
         let unserved: Vec<&Cell> = cells.iter().filter(|cell| resolver.sender(cell).is_none()).collect();
 
-        let ending = ending_soon(&state, &verified, context.clock.now());
+        let ending = ending_soon(&state, &verified, &tokens, context.clock.now());
         let document = json!({
             "environment": environment.name, "generation": state.generation, "service": info, "address": client.address(), "lastChange": last, "profiles": live.len(),
             "disabled": disabled, "unmanaged": unmanaged, "drift": drift,
@@ -87,7 +94,10 @@ impl Status {
         if drift > 0 {
             trouble.push(format!("{drift} changed outside Git"));
         }
-        trouble.extend(ending.first().map(EndingCredential::describe));
+        trouble.extend(ending.first().map(|first| match ending.len() - 1 {
+            0 => first.describe(),
+            others => format!("{} and {others} more", first.describe()),
+        }));
         let has_trouble = !trouble.is_empty();
         if !has_trouble {
             trouble.push(format!("generation {}, {}", state.generation, count_of(live.len(), "profile")));
@@ -169,15 +179,20 @@ impl Status {
     }
 }
 
-/// Credentials that end within this number of days are shown.
+/// Credentials and tokens that end within this number of days are shown.
 const SOON: i64 = 30;
 
-/// A credential that ends soon, or has ended.
+/// A credential of a profile that ends soon or has ended, or a token of the service that ends soon.
 #[derive(serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 struct EndingCredential {
-    profile: ProfileName,
-    secret: SecretReference,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<ProfileName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<SecretReference>,
+    /// The name of the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
     kind: &'static str,
     ends: Timestamp,
     days: i64,
@@ -194,28 +209,52 @@ impl EndingCredential {
             1 => "1 day".to_owned(),
             days => format!("{days} days"),
         };
-        format!("{next}{} of {}: {left} ({})", self.kind, self.profile, format_day(self.ends))
+        let whose = match (&self.profile, &self.token) {
+            (Some(profile), _) => format!("of {profile}"),
+            (None, token) => format!("`{}`", printable(token.as_deref().unwrap_or_default())),
+        };
+        format!("{next}{} {whose}: {left} ({})", self.kind, format_day(self.ends))
     }
 }
 
-/// Returns the credentials of live profiles that end soon, the first one first.
-fn ending_soon(state: &State, verified: &BTreeMap<ProfileName, LastVerified>, now: Timestamp) -> Vec<EndingCredential> {
-    let mut ending: Vec<EndingCredential> = live_credentials(state, verified)
-        .into_iter()
-        .filter_map(|credential| {
-            let end = credential.end?;
-            let days = (end.ends.as_second() - now.as_second()).div_euclid(86_400);
-            (days <= SOON).then_some(EndingCredential {
-                profile: credential.profile,
-                secret: credential.secret,
-                kind: credential.kind,
-                ends: end.ends,
-                days,
-                next: end.next,
-            })
+/// Returns the credentials of live profiles and the tokens that end soon, the first one first.
+fn ending_soon(
+    state: &State,
+    verified: &BTreeMap<ProfileName, LastVerified>,
+    tokens: &[Token],
+    now: Timestamp,
+) -> Vec<EndingCredential> {
+    let days_until = |end: Timestamp| (end.as_second() - now.as_second()).div_euclid(86_400);
+    let credentials = live_credentials(state, verified).into_iter().filter_map(|credential| {
+        let end = credential.end?;
+        Some(EndingCredential {
+            profile: Some(credential.profile),
+            secret: Some(credential.secret),
+            token: None,
+            kind: credential.kind,
+            ends: end.ends,
+            days: days_until(end.ends),
+            next: end.next,
         })
-        .collect();
-    ending.sort_by(|a, b| (a.ends, &a.profile).cmp(&(b.ends, &b.profile)));
+    });
+    let in_effect = || tokens.iter().filter(move |token| token.is_in_effect(now));
+    let ending_tokens = in_effect().filter_map(|token| {
+        let ends = token.expires_at?;
+        let lasts_longer = |other: &Token| other.expires_at.is_none_or(|end| end > ends);
+        let is_replaced = in_effect().any(|other| other.owner() == token.owner() && lasts_longer(other));
+        (!is_replaced).then(|| EndingCredential {
+            profile: None,
+            secret: None,
+            token: Some(token.name.clone()),
+            kind: "token",
+            ends,
+            days: days_until(ends),
+            next: false,
+        })
+    });
+    let mut ending: Vec<EndingCredential> =
+        credentials.chain(ending_tokens).filter(|ending| ending.days <= SOON).collect();
+    ending.sort_by(|a, b| (a.ends, &a.profile, &a.token).cmp(&(b.ends, &b.profile, &b.token)));
     ending
 }
 

@@ -1,4 +1,8 @@
-//! `mailwright why`: answers why a message did not leave, from everything that the service knows about it.
+//! `mailwright why`: answers why a message did not leave, from everything that the services know about it.
+//!
+//! Of several environments, those that accepted a matching message answer, and those that could not be asked are named.
+
+use std::sync::Arc;
 
 use jiff::{Timestamp, civil::Date};
 use serde::Serialize;
@@ -7,11 +11,13 @@ use crate::{
     api::messages::{MessageDetail, MessagePage, OutboxStatus},
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
-        args::environment::EnvironmentArg,
+        args::environments::LabelArgs,
         args::since::{Since, end_of, parse_day, start_of},
-        environment,
-        short_id::find_message_id,
+        environment::{self, Environment},
+        fleet::{EnvironmentSet, Fleet},
+        short_id::{find_message_id, is_message_id},
         ui::{
+            fleet_report::{FleetReport, Significance, Summary, SummaryLabels},
             outbox::waiting_times,
             wording::{count_of, cut, format_age, resolution_steps, wire_name},
         },
@@ -41,13 +47,18 @@ const COMPANIES: usize = 10;
     mailwright why prod --document invoice/4711\n  \
     mailwright why prod --message 01980c1e-2222-7333-8444-555566667777\n  \
     mailwright why prod --recipient customer@example.com --since 3d\n  \
-    mailwright why prod --function documents-accounts-receivable --day 2026-11-23\n\n\
+    mailwright why prod --function documents-accounts-receivable --day 2026-11-23\n  \
+    mailwright why 'cust-*' --document invoice/4711       whichever has it answers\n\n\
     Of several messages, the newest one that was not delivered is explained. A token\n\
-    with the role `sender` sees its own messages only."
+    with the role `sender` sees its own messages only. Exit code 1 if an environment\n\
+    could not be asked."
 )]
 pub(crate) struct Why {
+    /// Environments: names, or patterns such as 'prod-*' [default: the only one]
+    #[arg(value_name = "ENV")]
+    environments: Vec<String>,
     #[command(flatten)]
-    environment: EnvironmentArg,
+    labels: LabelArgs,
     /// Document: type/number
     #[arg(long, value_name = "TYPE/NUMBER")]
     document: Option<String>,
@@ -101,15 +112,47 @@ struct Answer {
     command: Option<String>,
 }
 
+impl Answer {
+    /// The answer of an environment that knows nothing.
+    fn nothing(environment: EnvironmentName) -> Self {
+        Self {
+            environment,
+            found: 0,
+            more: false,
+            message: None,
+            resolutions: Vec::new(),
+            finding: None,
+            waiting_with_it: None,
+            command: None,
+        }
+    }
+}
+
 impl Runnable for Why {
     fn error_format(&self) -> ErrorFormat {
         self.format.into()
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let environment = self.environment.find(context)?;
-        let client = environment.client(context, &self.service)?;
         let now = context.clock.now();
+        // A mistake in the question is reported once, and before a service is asked.
+        self.query(now)?;
+        let repository = Arc::new(context.repository()?);
+        let selection = self.labels.selection();
+        match Fleet::find(context, &repository, &self.environments, &selection, &self.service)? {
+            Fleet::Single(environment) => self.answer(context, environment, now),
+            Fleet::Many(set) => self.answer_many(context, set, now),
+        }
+    }
+}
+
+/// The totals of the environments that were asked.
+const LABELS: SummaryLabels = SummaryLabels { notable: ("found", "with a match"), quiet: ("empty", "without a match") };
+
+impl Why {
+    /// Asks one environment.
+    fn answer(&self, context: &Context, environment: Environment, now: Timestamp) -> Result<Exit, CliError> {
+        let client = environment.client(context, &self.service)?;
         let answer = context.runtime()?.block_on(self.ask(&client, environment.name, now))?;
         if self.format == Format::Json {
             context.printer.json(&serde_json::to_value(&answer).unwrap_or_default());
@@ -118,21 +161,48 @@ impl Runnable for Why {
         }
         Ok(Exit::Done)
     }
-}
 
-impl Why {
+    /// Asks several environments, and reports those that know something and those that could not be asked.
+    fn answer_many(&self, context: &Context, set: EnvironmentSet, now: Timestamp) -> Result<Exit, CliError> {
+        if let Some(text) = self.message.as_ref().filter(|text| !is_message_id(text)) {
+            let named = self.labels.describe(&self.environments);
+            return Err(CliError::coded(Code::Usage, format!("`{}` is not a message id", text.escape_debug()))
+                .remedy(format!("`mailwright outbox list {named}` shows the ids.")));
+        }
+        let repository = set.repository();
+        let results = set.run(context, Summary::headline, |context, environment| {
+            let client = environment.client(context, &self.service)?;
+            match context.runtime()?.block_on(self.ask(&client, environment.name.clone(), now)) {
+                // The id is that of a message of another environment.
+                Err(error) if self.message.is_some() && error.code == Some(Code::NotFound) => {
+                    Ok(Self::summarize(&Answer::nothing(environment.name.clone()), now))
+                }
+                answer => Ok(Self::summarize(&answer?, now)),
+            }
+        })?;
+        let report = FleetReport::new(results, repository.as_deref()).summary_only(self.labels.summary);
+        report.print(context, self.format, &LABELS)
+    }
+
+    /// Returns an answer as the result of one environment of many.
+    fn summarize(answer: &Answer, now: Timestamp) -> Summary {
+        let document = serde_json::to_value(answer).unwrap_or_default();
+        let Some(detail) = &answer.message else {
+            return Summary::new(Significance::Quiet, "no match".to_owned(), String::new(), document);
+        };
+        let mut line = format!("{} is {}", describe_subject(&detail.message), detail.message.status.id());
+        if let Some(waiting) = &detail.waiting {
+            line = format!("{line}: {}", cut(&waiting.explanation, 60));
+        }
+        Summary::new(Significance::Counted, line, Self::describe(answer, now), document)
+    }
+
     async fn ask(&self, client: &Client, environment: EnvironmentName, now: Timestamp) -> Result<Answer, CliError> {
         let (message, found, more) = self.find(client, &environment, now).await?;
-        let mut answer = Answer {
-            environment,
-            found,
-            more,
-            message,
-            resolutions: Vec::new(),
-            finding: None,
-            waiting_with_it: None,
-            command: None,
-        };
+        let mut answer = Answer { found, more, message, ..Answer::nothing(environment) };
+        if answer.message.is_none() && self.function.is_none() {
+            return Ok(answer);
+        }
         // A sender may read neither the state of the outbox nor how mail is routed.
         let status = match client.outbox().await {
             Err(problem) if problem.code == Code::RoleTooLow => None,
@@ -293,17 +363,22 @@ fn command(detail: &MessageDetail, environment: &EnvironmentName) -> Option<Stri
     }
 }
 
+/// Returns what the message is: its document, or else its id.
+fn describe_subject(message: &Message) -> String {
+    match &message.document {
+        Some(document) => printable(&format!("{}/{}", document.kind, document.number)).into_owned(),
+        None => format!("message {}", message.id),
+    }
+}
+
 /// Returns what the message is, and its status.
 fn headline(message: &Message, now: Timestamp) -> String {
-    let what = match &message.document {
-        Some(document) => format!("{}/{}", document.kind, document.number),
-        None => format!("message {}", message.id),
-    };
+    let what = describe_subject(message);
     let recipients = enumerate(message.recipients.iter().map(|recipient| recipient.address.as_str()), 3);
     let age = u64::try_from(now.as_second().saturating_sub(message.accepted_at.as_second())).unwrap_or(0);
     format!(
         "{} of {} ({}) to {} is {}; accepted {} ({} ago).",
-        printable(&what),
+        what,
         message.company,
         message.function,
         printable(&recipients),

@@ -54,6 +54,7 @@ pub(crate) enum Significance {
 }
 
 /// The result of a command for one environment.
+#[derive(Clone)]
 pub(crate) struct Summary {
     /// The result as text or Markdown, depending on the format.
     pub(crate) text: String,
@@ -68,17 +69,34 @@ pub(crate) struct Summary {
     pub(crate) refusal: Option<CliError>,
     /// The part that must be equal for two results to be reported together. Default: the text.
     pub(crate) content: Option<Value>,
+    /// Numbers that follow the line. They can differ between results that are reported together, and are added up.
+    pub(crate) amounts: Vec<(&'static str, u64)>,
+    /// The differences that results which are reported together can have.
+    pub(crate) varying: &'static str,
 }
+
+/// The differences that results with equal content can have, unless a command says otherwise.
+const VARYING: &str = "names, companies, variables and keys";
 
 impl Summary {
     /// A result without an error that is compared by its text.
     pub(crate) fn new(significance: Significance, line: String, text: String, document: Value) -> Self {
-        Self { text, document, line, exit: Exit::Done, significance, refusal: None, content: None }
+        Self {
+            text,
+            document,
+            line,
+            exit: Exit::Done,
+            significance,
+            refusal: None,
+            content: None,
+            amounts: Vec::new(),
+            varying: VARYING,
+        }
     }
 
     /// Returns the result or the error in one line.
     pub(crate) fn headline(&self) -> String {
-        self.refusal.as_ref().map_or_else(|| self.line.clone(), CliError::headline)
+        self.refusal.as_ref().map_or_else(|| line_with(&self.line, &self.amounts), CliError::headline)
     }
 
     /// Prints the result of a single environment, and returns the exit.
@@ -120,6 +138,10 @@ pub(crate) struct FleetReport {
 struct ReportRow {
     name: EnvironmentName,
     line: String,
+    /// Numbers that are added up over the environments of a row.
+    amounts: Vec<(&'static str, u64)>,
+    /// The differences that sections with equal content can have.
+    varying: &'static str,
     section: Option<String>,
     /// The part that must be equal for two environments to share a section and a row.
     content: String,
@@ -133,6 +155,7 @@ struct ReportRow {
 struct RowGroup<'a> {
     first: &'a ReportRow,
     others: usize,
+    amounts: Vec<(&'static str, u64)>,
 }
 
 /// Environments that share a section.
@@ -141,6 +164,8 @@ struct Section<'a> {
     text: &'a str,
     /// True if the text differs in what is particular to an environment.
     varies: bool,
+    /// The name of these differences.
+    varying: &'static str,
     has_failed: bool,
 }
 
@@ -153,6 +178,8 @@ impl ReportRow {
                 let section = join_nonempty(&[&notes, &error.render()]);
                 Self {
                     line: error.headline(),
+                    amounts: Vec::new(),
+                    varying: VARYING,
                     content: normalize(&section),
                     section: Some(section),
                     document: document_of(name.as_str(), RESULTS, &error.to_json()),
@@ -169,7 +196,7 @@ impl ReportRow {
                 let section = has_section
                     .then(|| join_nonempty(&[&summary.text, &notes, &refusal]))
                     .filter(|section| !section.is_empty());
-                let line = summary.headline();
+                let line = summary.refusal.as_ref().map_or(summary.line, CliError::headline);
                 let content = match (&section, summary.content, generalizer) {
                     (Some(_), Some(content), Some(own)) => {
                         format!("{} {} {}", own.value(&content), normalize(&notes), normalize(&refusal))
@@ -177,9 +204,12 @@ impl ReportRow {
                     (Some(section), ..) => normalize(section),
                     (None, ..) => String::new(),
                 };
+                let labels: Vec<&str> = summary.amounts.iter().map(|(label, _)| *label).collect();
                 Self {
-                    content: format!("{} {content}", normalize(&line)),
+                    content: format!("{} {} {content}", normalize(&line), labels.join(" ")),
                     line,
+                    amounts: if summary.refusal.is_some() { Vec::new() } else { summary.amounts },
+                    varying: summary.varying,
                     section,
                     document: document_of(name.as_str(), RESULTS, &summary.document),
                     exit: if summary.refusal.is_some() { Exit::Error } else { summary.exit },
@@ -265,6 +295,7 @@ impl FleetReport {
                     names: vec![row.name.as_str()],
                     text,
                     varies: false,
+                    varying: row.varying,
                     has_failed: row.has_failed,
                 }),
             }
@@ -272,7 +303,8 @@ impl FleetReport {
         sections
     }
 
-    fn text(&self, labels: &SummaryLabels) -> String {
+    /// Returns the report as text.
+    pub(crate) fn text(&self, labels: &SummaryLabels) -> String {
         let mut out = String::new();
         if !self.summary_only {
             for section in self.sections(false) {
@@ -301,8 +333,8 @@ impl FleetReport {
             }
             let shared = is_long.then(|| *known.entry((row.has_failed, &row.content)).or_insert(groups.len()));
             match shared.and_then(|at| groups.get_mut(at)) {
-                Some(group) => group.others += 1,
-                None => groups.push(RowGroup { first: row, others: 0 }),
+                Some(group) => group.add(row),
+                None => groups.push(RowGroup { first: row, others: 0, amounts: row.amounts.clone() }),
             }
         }
         (groups, counted)
@@ -314,7 +346,7 @@ impl FleetReport {
             return String::new();
         }
         let quiet = (counted > 0).then(|| vec![count_of(counted, "other"), labels.quiet.1.to_owned()]);
-        let rows = groups.iter().map(|group| vec![group.name(), printable(&group.first.line).into_owned()]);
+        let rows = groups.iter().map(|group| vec![group.name(), printable(&group.line()).into_owned()]);
         table(&["environment", "result"], quiet.into_iter().chain(rows))
     }
 
@@ -329,7 +361,7 @@ impl FleetReport {
         for group in groups {
             let others =
                 if group.others > 0 { format!(" and {}", count_of(group.others, "other")) } else { String::new() };
-            let _ = writeln!(out, "| `{}`{others} | {} |", group.first.name, escape_inline(&group.first.line));
+            let _ = writeln!(out, "| `{}`{others} | {} |", group.first.name, escape_inline(&group.line()));
         }
         if self.summary_only {
             return out;
@@ -349,7 +381,8 @@ impl FleetReport {
         out
     }
 
-    fn document(&self, labels: &SummaryLabels) -> Value {
+    /// Returns the report as JSON.
+    pub(crate) fn document(&self, labels: &SummaryLabels) -> Value {
         let rows = self.rows.iter().filter(|row| !self.summary_only || row.has_failed || row.exit != Exit::Done);
         let environments: Map<String, Value> = rows.map(|row| (row.name.to_string(), row.document.clone())).collect();
         let (failed, notable, quiet) = self.counts();
@@ -393,6 +426,18 @@ impl FleetReport {
 }
 
 impl RowGroup<'_> {
+    /// Adds an environment. Rows of a group have numbers with the same labels.
+    fn add(&mut self, row: &ReportRow) {
+        self.others += 1;
+        for ((_, sum), (_, amount)) in self.amounts.iter_mut().zip(&row.amounts) {
+            *sum = sum.saturating_add(*amount);
+        }
+    }
+
+    fn line(&self) -> String {
+        line_with(&self.first.line, &self.amounts)
+    }
+
     /// Returns the first name, and the number of others.
     fn name(&self) -> String {
         match self.others {
@@ -408,10 +453,7 @@ impl Section<'_> {
         let mut heading = format!("{bold}=== {}{bold:#}", first_names(&self.names, ""));
         if let (true, Some(first)) = (self.varies, self.names.first()) {
             // Writing to a String cannot fail.
-            let _ = write!(
-                heading,
-                "\n{dim}This is {first}; the others differ only in names, companies, variables and keys.{dim:#}"
-            );
+            let _ = write!(heading, "\n{dim}This is {first}; the others differ only in {}.{dim:#}", self.varying);
         }
         heading
     }
@@ -427,6 +469,13 @@ fn is_markdown(text: &str) -> bool {
 fn markdown_section(heading: &str, text: &str) -> String {
     let plain = anstream::adapter::strip_str(text.trim_matches('\n')).to_string();
     if is_markdown(&plain) { plain } else { format!("### {heading}\n\n{}", code_block(&plain)) }
+}
+
+/// Returns a line with the numbers that follow it.
+fn line_with(line: &str, amounts: &[(&'static str, u64)]) -> String {
+    let amounts = amounts.iter().map(|(label, amount)| format!("{amount} {label}"));
+    let line = Some(line.to_owned()).filter(|line| !line.is_empty());
+    line.into_iter().chain(amounts).collect::<Vec<_>>().join(", ")
 }
 
 /// Joins texts with blank lines, without the empty ones.

@@ -22,10 +22,11 @@ use crate::{
 pub(crate) const PLAN_LABELS: SummaryLabels =
     SummaryLabels { notable: ("changed", "with changes"), quiet: ("unchanged", "without changes") };
 
-/// Renders a plan, followed by the reason for which it would be refused.
-pub(crate) fn plan_outcome(format: Format, plan: &Plan, refusal: Option<CliError>) -> Summary {
+/// Renders a plan, followed by the reason for which it would be refused. `of_several` is true for one of several environments.
+pub(crate) fn plan_outcome(format: Format, plan: &Plan, refusal: Option<CliError>, of_several: bool) -> Summary {
     let (mut text, mut document) = (String::new(), Value::Null);
     match format {
+        Format::Human if of_several => text = render::render_human_compact(plan),
         Format::Human => text = render::render_human(plan),
         Format::Markdown => {
             text = render::render_markdown(plan);
@@ -55,6 +56,7 @@ pub(crate) fn plan_outcome(format: Format, plan: &Plan, refusal: Option<CliError
 fn comparable_plan(plan: &Plan) -> Value {
     let mut document = serde_json::to_value(plan).unwrap_or_default();
     remove_particulars(&mut document);
+    remove_verification_particulars(&mut document["verified"]);
     // The companies of each change of routing form a list, which is compared with the companies of the environment.
     let mut routing: BTreeMap<String, Vec<&CompanyId>> = BTreeMap::new();
     for change in &plan.routing_changes {
@@ -63,6 +65,16 @@ fn comparable_plan(plan: &Plan) -> Value {
     }
     document["senders"] = json!(routing.into_iter().collect::<Vec<_>>());
     document
+}
+
+/// Leaves of earlier verifications what a plan shows, without times, digests and credentials.
+fn remove_verification_particulars(verified: &mut Value) {
+    const SHOWN: [&str; 4] = ["reached", "errors", "warnings", "unknown"];
+    for before in verified.as_array_mut().into_iter().flatten() {
+        if let Some(Value::Object(last)) = before.get_mut("last") {
+            last.retain(|key, _| SHOWN.contains(&key.as_str()));
+        }
+    }
 }
 
 fn remove_particulars(value: &mut Value) {
@@ -112,5 +124,22 @@ pub(crate) fn report_rollback(context: &Context, format: Format, shown: &Plan, t
         context.printer.json(&json!({
             "environment": shown.environment, "generation": changed.generation, "plan": shown, "result": changed,
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn earlier_verifications_with_the_same_result_are_equal() {
+        let verified = |digest: &str, passed: u32, errors: u32| {
+            let last = json!({ "of": digest, "at": "2026-11-23T08:00:00Z", "passed": passed, "errors": errors });
+            let mut verified = json!([{ "profile": "relay", "current": true, "last": last }, { "profile": "other" }]);
+            remove_verification_particulars(&mut verified);
+            verified
+        };
+        assert_eq!(verified("sha256:1", 7, 0), verified("sha256:2", 9, 0));
+        assert_ne!(verified("sha256:1", 7, 0), verified("sha256:1", 7, 1));
     }
 }

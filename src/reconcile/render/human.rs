@@ -30,8 +30,30 @@ const GREEN_BOLD: Style = AnsiColor::Green.on_default().bold();
 /// The maximum number of groups of senders that are shown; the rest is counted.
 const GROUPS: usize = 30;
 
+/// The number of characters up to which the fields of a new profile share a line in a compact plan.
+const PACKED: usize = 90;
+
+/// How much room a plan takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    /// A line for each field.
+    Full,
+    /// Without legend, and with the fields of a new profile next to each other: for one of many environments. Nothing that
+    /// changes is left out.
+    Compact,
+}
+
 /// Renders the whole plan.
 pub fn render_human(plan: &Plan) -> String {
+    render(plan, Layout::Full)
+}
+
+/// Renders the whole plan in few lines, for a report of many environments.
+pub fn render_human_compact(plan: &Plan) -> String {
+    render(plan, Layout::Compact)
+}
+
+fn render(plan: &Plan, layout: Layout) -> String {
     // Writing to a String cannot fail, so the results of `write!` are dropped throughout.
     let mut out = String::new();
     write_head(&mut out, plan);
@@ -45,11 +67,15 @@ pub fn render_human(plan: &Plan) -> String {
         }
         return out;
     }
-    write_legend(&mut out, plan);
-    write_sections(&mut out, plan);
+    if layout == Layout::Full {
+        write_legend(&mut out, plan);
+    }
+    write_sections(&mut out, plan, layout);
     write_senders(&mut out, plan);
     write_unmanaged(&mut out, plan);
-    write_verified(&mut out, plan);
+    if layout == Layout::Full || plan.verified.iter().any(|before| before.last.is_some()) {
+        write_verified(&mut out, plan);
+    }
     write_hints(&mut out, plan);
     for secret in &plan.redirected {
         write_redirected(&mut out, plan, secret);
@@ -64,7 +90,7 @@ pub fn render_human(plan: &Plan) -> String {
 /// Renders the changes of a plan alone, without its provenance and without what only a service knows.
 pub(super) fn render_changes(plan: &Plan) -> String {
     let mut out = String::new();
-    write_sections(&mut out, plan);
+    write_sections(&mut out, plan, Layout::Full);
     write_senders(&mut out, plan);
     write_hints(&mut out, plan);
     for secret in &plan.redirected {
@@ -74,16 +100,16 @@ pub(super) fn render_changes(plan: &Plan) -> String {
     out
 }
 
-fn write_sections(out: &mut String, plan: &Plan) {
+fn write_sections(out: &mut String, plan: &Plan, layout: Layout) {
     if let Some(settings) = &plan.settings {
         write_settings(out, settings);
     }
     for change in plan.changes.iter().filter(|change| change.action != Action::Delete) {
-        write_change(out, change);
+        write_change(out, change, layout);
     }
     // Deletions come last, together: they deserve attention.
     for change in plan.changes.iter().filter(|change| change.action == Action::Delete) {
-        write_change(out, change);
+        write_change(out, change, layout);
     }
 }
 
@@ -209,7 +235,7 @@ fn write_settings(out: &mut String, settings: &SettingsChange) {
     out.push('\n');
 }
 
-fn write_change(out: &mut String, change: &PlannedChange) {
+fn write_change(out: &mut String, change: &PlannedChange, layout: Layout) {
     let name = &change.name;
     let verb = match change.action {
         Action::Create => "will be created".to_owned(),
@@ -229,7 +255,9 @@ fn write_change(out: &mut String, change: &PlannedChange) {
     let (symbol, style) = symbol(change.action);
     let place = change.place.as_ref().map(|place| format!("  {DIM}{}{DIM:#}", place.file)).unwrap_or_default();
     let _ = writeln!(out, "  {style}{symbol}{style:#} {name}{place}");
-    if change.action != Action::Delete {
+    if change.action == Action::Create && layout == Layout::Compact {
+        write_packed_fields(out, &change.fields);
+    } else if change.action != Action::Delete {
         write_fields(out, &change.fields);
         if change.unchanged > 0 {
             let s = if change.unchanged == 1 { "" } else { "s" };
@@ -237,6 +265,23 @@ fn write_change(out: &mut String, change: &PlannedChange) {
         }
     }
     out.push('\n');
+}
+
+/// Writes the fields of a new profile next to each other.
+fn write_packed_fields(out: &mut String, fields: &[FieldChange]) {
+    let mut line = String::new();
+    for field in fields {
+        let text = format!("{} = {}", field.path, render_field(field));
+        if !line.is_empty() && line.chars().count() + text.chars().count() + 2 > PACKED {
+            let _ = writeln!(out, "      {GREEN}+{GREEN:#} {line}");
+            line.clear();
+        }
+        let separator = if line.is_empty() { "" } else { "; " };
+        let _ = write!(line, "{separator}{text}");
+    }
+    if !line.is_empty() {
+        let _ = writeln!(out, "      {GREEN}+{GREEN:#} {line}");
+    }
 }
 
 fn describe_cause(cause: Cause) -> String {

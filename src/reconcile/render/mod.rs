@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 pub use differences::Differences;
-pub use human::{render_drift, render_human};
+pub use human::{render_drift, render_human, render_human_compact};
 pub use markdown::render_markdown;
 
 use super::plan::{CellSender, PreviousVerification, RoutingChange, SecretChange, SecretChangeKind};

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use crate::{
     cli::{
         CliError,
-        args::{environment::EnvironmentArg, since::Since, waiting::WaitFilter},
+        args::{since::Since, waiting::WaitFilter},
+        commands::outbox::selection::Environments,
         environment,
         ui::{
             table::table,
@@ -22,7 +23,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(super) struct List {
     #[command(flatten)]
-    pub(super) environment: EnvironmentArg,
+    pub(super) environments: Environments,
     /// Status: queued, sending, delivered, failed, unknown or cancelled
     #[arg(long)]
     status: Option<Status>,
@@ -51,7 +52,7 @@ pub(super) struct List {
     limit: u32,
     /// Only messages older than this number, which the previous page printed
     #[arg(long, value_name = "NUMBER")]
-    before: Option<u64>,
+    pub(super) before: Option<u64>,
 }
 
 impl List {

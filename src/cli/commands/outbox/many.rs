@@ -1,32 +1,47 @@
 //! `mailwright outbox` over many environments: states and lists are grouped; what changes mail is counted per environment and
-//! confirmed once.
-
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+//! confirmed once. An id is that of whichever environment has it.
 
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
-    api::messages::{Action, ActionOptions, Resolved, ResolvedOutcome},
+    api::messages::{Action, ActionOptions, NewHold, Resolved, ResolvedOutcome},
     cli::{
         CliError, Context, Exit, Format,
-        commands::outbox::{Outbox, OutboxCommand, list::message_table, replay, selection::MessageSelection},
+        commands::outbox::{
+            Outbox, OutboxCommand, find_holds,
+            follow::Follow,
+            hold::{HeldMessages, HoldArgs},
+            list::message_table,
+            only_id, replay,
+            selection::{ChangeOptions, MessageSelection, find_messages},
+        },
         environment::Environment,
         fleet::{self, EnvironmentSet, Fleet},
+        short_id::is_message_id,
         ui::{
             confirm::confirm,
-            delivery_summary::DeliverySummary,
             fleet_report::{FleetReport, Significance, Summary, SummaryLabels, TaskResult},
-            outbox::{hold_table, needs_attention},
+            outbox::hold_table,
             wording::count_of,
         },
+        usage::quote,
     },
     client::Client,
-    model::{Code, EnvironmentName, Message, Problem, message::RecipientStatus},
+    model::{Code, EnvironmentName, Hold, Message, Problem, message::RecipientStatus},
+    text::enumerate,
 };
+
+/// The number of environments that an error names.
+const NAMED: usize = 5;
+/// The totals of a state.
+pub(super) const STATUS_LABELS: SummaryLabels =
+    SummaryLabels { notable: ("trouble", "with trouble"), quiet: ("fine", "fine") };
+/// The totals of messages that were looked up.
+const MESSAGE_LABELS: SummaryLabels =
+    SummaryLabels { notable: ("found", "with messages"), quiet: ("empty", "without messages") };
+/// The totals of holds.
+const HOLD_LABELS: SummaryLabels = SummaryLabels { notable: ("held", "with holds"), quiet: ("free", "without holds") };
 
 /// A change of messages.
 #[derive(Clone, Debug)]
@@ -64,16 +79,26 @@ impl Change {
     }
 }
 
-/// The messages of one environment.
-struct Found {
+/// The pending change of one environment.
+struct Pending<I> {
+    name: EnvironmentName,
     client: Client,
+    item: I,
+}
+
+/// Messages of one environment. With ids, the position of the id that selects each.
+struct Found {
     messages: Vec<Message>,
+    positions: Vec<usize>,
 }
 
 /// Several environments of an outbox command.
 pub(super) struct ManyOutboxes<'a> {
     pub(super) outbox: &'a Outbox,
     pub(super) context: &'a Context,
+    /// The environments as they were named.
+    pub(super) environments: Vec<String>,
+    pub(super) ids: Vec<String>,
 }
 
 impl ManyOutboxes<'_> {
@@ -83,53 +108,38 @@ impl ManyOutboxes<'_> {
             return Ok(Exit::Done);
         }
         match &self.outbox.command {
-            OutboxCommand::Status(_) => self.status(set),
-            OutboxCommand::List(list) => {
-                let query = list.query(self.context.clock.now())?;
-                let labels =
-                    SummaryLabels { notable: ("found", "with messages"), quiet: ("empty", "without messages") };
-                self.report(set, &labels, |context, _, client| {
-                    let page = context.runtime()?.block_on(client.messages(&query))?;
-                    let count = page.messages.len();
-                    let text = message_table(&page.messages, page.next_before);
-                    let line = if page.next_before.is_some() {
-                        format!("more than {count} messages")
-                    } else {
-                        count_of(count, "message")
-                    };
-                    let significance = if count == 0 { Significance::Quiet } else { Significance::Counted };
-                    Ok(Summary::new(significance, line, text, json!(page)))
-                })
+            OutboxCommand::Status(status) if status.follow => {
+                let Self { outbox, context, .. } = self;
+                Follow { outbox, context, status }.run(&set)
             }
-            OutboxCommand::Holds(_) => {
-                let labels = SummaryLabels { notable: ("held", "with holds"), quiet: ("free", "without holds") };
-                self.report(set, &labels, |context, _, client| {
-                    let holds = context.runtime()?.block_on(client.outbox())?.holds;
-                    let significance = if holds.is_empty() { Significance::Quiet } else { Significance::Counted };
-                    let (line, text) = (count_of(holds.len(), "hold"), hold_table(&holds));
-                    Ok(Summary::new(significance, line, text, json!({ "holds": holds })))
-                })
+            OutboxCommand::Status(status) => self.report(set, &STATUS_LABELS, |context, environment, client| {
+                let outbox = context.runtime()?.block_on(status.reading().fetch(client))?;
+                Ok(status.summarize(&status.select(context, outbox)?, environment.name.as_str()))
+            }),
+            OutboxCommand::List(list) => self.list(set, list),
+            OutboxCommand::Holds(_) => self.report(set, &HOLD_LABELS, |context, _, client| {
+                let holds = context.runtime()?.block_on(client.outbox())?.holds;
+                Ok(Summary { significance: shown_if(!holds.is_empty()), ..summarize_holds(&holds) })
+            }),
+            OutboxCommand::Retry { selection, change } => {
+                self.change(set, selection, &Change::Act(Action::Retry, ActionOptions::default()), change)
             }
-            OutboxCommand::Retry { selection, yes } => {
-                self.change(set, selection, &Change::Act(Action::Retry, ActionOptions::default()), Some(*yes))
-            }
-            OutboxCommand::Cancel { selection, yes } => {
-                self.change(set, selection, &Change::Act(Action::Cancel, ActionOptions::default()), Some(*yes))
+            OutboxCommand::Cancel { selection, change } => {
+                self.change(set, selection, &Change::Act(Action::Cancel, ActionOptions::default()), change)
             }
             OutboxCommand::Replay(replay) => {
                 let options = ActionOptions { all_recipients: replay.all_recipients };
-                let yes = (!replay.dry_run).then_some(replay.yes);
-                self.change(set, &replay.selection, &Change::Act(Action::Replay, options), yes)
+                self.change(set, &replay.selection, &Change::Act(Action::Replay, options), &replay.change)
             }
             OutboxCommand::Resolve(resolve) => {
-                self.change(set, &resolve.selection, &Change::Resolve(resolve.resolved()), Some(resolve.yes))
+                self.change(set, &resolve.selection, &Change::Resolve(resolve.resolved()), &resolve.change)
             }
             OutboxCommand::Hold(hold) => self.hold(set, hold),
-            OutboxCommand::Release { id, reason, yes, .. } => self.release(set, id, reason.as_deref(), *yes),
-            OutboxCommand::ConfirmRestore { yes, .. } => self.confirm_restore(set, *yes),
+            OutboxCommand::Release { reason, change, .. } => self.release(set, reason.as_deref(), change),
+            OutboxCommand::ConfirmRestore { change, .. } => self.confirm_restore(set, change),
             OutboxCommand::Show(_) | OutboxCommand::Export { .. } => {
-                Err(CliError::coded(Code::SeveralEnvironments, "a message belongs to one environment")
-                    .remedy("Name that environment."))
+                let (environment, id) = self.locate(set)?;
+                self.outbox.start(self.context, environment, vec![id])
             }
         }
     }
@@ -146,76 +156,131 @@ impl ManyOutboxes<'_> {
         })
     }
 
-    fn status(&self, set: EnvironmentSet) -> Result<Exit, CliError> {
-        let labels = SummaryLabels { notable: ("trouble", "with trouble"), quiet: ("fine", "fine") };
-        self.report(set, &labels, |context, _, client| {
-            let status = context.runtime()?.block_on(client.outbox())?;
-            let DeliverySummary { trouble, counts, is_restricted } = DeliverySummary::new(&status);
-            let significance = match (trouble.is_empty(), is_restricted) {
-                (false, _) => Significance::Listed,
-                (true, true) => Significance::Noted,
-                (true, false) => Significance::Quiet,
-            };
-            let exit = if needs_attention(&status) { Exit::Attention } else { Exit::Done };
-            let line = trouble.into_iter().chain(counts).collect::<Vec<_>>().join(", ");
-            Ok(Summary { exit, ..Summary::new(significance, line, String::new(), json!(status)) })
+    fn list(&self, set: EnvironmentSet, list: &super::list::List) -> Result<Exit, CliError> {
+        if let (Some(before), Some(first)) = (list.before, set.environments.first()) {
+            return Err(CliError::coded(Code::SeveralEnvironments, "`--before` continues the list of one environment")
+                .remedy(format!("Name it: mailwright outbox list {} --before {before}", first.name)));
+        }
+        let query = list.query(self.context.clock.now())?;
+        self.report(set, &MESSAGE_LABELS, |context, environment, client| {
+            let page = context.runtime()?.block_on(client.messages(&query))?;
+            let count = page.messages.len();
+            let mut text = message_table(&page.messages, None);
+            let mut line = count_of(count, "message");
+            if let Some(next) = page.next_before {
+                text.push_str(&format!("\nMore: mailwright outbox list {} --before {next}", environment.name));
+                line = format!("at least {line}");
+            }
+            Ok(Summary::new(shown_if(count > 0), line, text, json!(page)))
         })
     }
 
-    /// Changes all messages that are selected: counts them, asks, and changes them. Without `yes` it only counts.
+    /// Finds the environment that has the only message of the command line, and its id.
+    fn locate(&self, set: EnvironmentSet) -> Result<(Environment, String), CliError> {
+        let text = match only_id(&self.ids) {
+            Ok(text) if is_message_id(text) => text,
+            other => {
+                let named = self.outbox.labels.describe(&self.environments);
+                let error = match other {
+                    Ok(text) => CliError::coded(Code::Usage, format!("`{}` is not a message id", text.escape_debug())),
+                    Err(error) => error,
+                };
+                return Err(error.remedy(format!("`mailwright outbox list {named}` shows the ids.")));
+            }
+        };
+        let headline = |found: &Option<(Environment, Uuid)>| if found.is_some() { "found" } else { "-" }.to_owned();
+        let results = set.run(self.context, headline, |context, environment| {
+            let client = environment.client(context, &self.outbox.service)?;
+            let find = find_messages(&client, environment.name.as_str(), &self.ids);
+            let found = context.runtime()?.block_on(find)?;
+            Ok(found.first().map(|(_, message)| (environment.clone(), message.id)))
+        })?;
+        let (mut found, mut failed) = (Vec::new(), Vec::new());
+        for TaskResult { name, result, .. } in results {
+            match result {
+                Ok(one) => found.extend(one),
+                Err(error) => failed.push((name, error)),
+            }
+        }
+        let verb = if matches!(self.outbox.command, OutboxCommand::Show(_)) { "show" } else { "export" };
+        match found.as_slice() {
+            [(environment, id)] => Ok((environment.clone(), id.to_string())),
+            [] => Err(self.missing(text, &failed)),
+            [(first, id), ..] => {
+                let names = enumerate(found.iter().map(|(environment, _)| environment.name.as_str()), NAMED);
+                Err(CliError::coded(
+                    Code::AmbiguousArgument,
+                    format!("several environments have a message whose id begins with `{text}`: {names}"),
+                )
+                .remedy(format!("Name one: mailwright outbox {verb} {} {id}", first.name)))
+            }
+        }
+    }
+
+    /// Returns the error for an id that no environment has.
+    fn missing(&self, text: &str, failed: &[(EnvironmentName, CliError)]) -> CliError {
+        let shown = text.escape_debug();
+        let Some((first, error)) = failed.first() else {
+            return CliError::coded(
+                Code::NotFound,
+                format!("no environment has a message whose id begins with `{shown}`"),
+            )
+            .remedy(format!(
+                "`mailwright outbox list {}` shows the ids.",
+                self.outbox.labels.describe(&self.environments)
+            ));
+        };
+        let names = enumerate(failed.iter().map(|(name, _)| name.as_str()), NAMED);
+        CliError::coded(
+            Code::SomeEnvironmentsFailed,
+            format!(
+                "cannot find the message `{shown}`: {} could not be asked: {names}",
+                count_of(failed.len(), "environment")
+            ),
+        )
+        .detail(format!("{first}: {}", error.headline()))
+        .remedy(format!("Check the first one: mailwright doctor {first}"))
+    }
+
+    /// Changes all messages that are selected: counts them, asks, and changes them.
     fn change(
         &self,
         set: EnvironmentSet,
         selection: &MessageSelection,
         change: &Change,
-        yes: Option<bool>,
+        options: &ChangeOptions,
     ) -> Result<Exit, CliError> {
-        if selection.status.is_none() || !selection.ids.is_empty() {
-            return Err(CliError::coded(Code::SeveralEnvironments, "message ids belong to one environment")
-                .remedy("Name that environment, or select messages of all with `--status`."));
+        if let Some(text) = self.ids.iter().find(|text| !is_message_id(text)) {
+            let named = self.outbox.labels.describe(&self.environments);
+            return Err(CliError::coded(Code::Usage, format!("`{}` is not a message id", text.escape_debug()))
+                .remedy(format!("`mailwright outbox list {named}` shows the ids.")));
         }
-        let headline = |found: &Found| count_of(found.messages.len(), "message");
-        let repository = set.repository();
-        let found = set.run(self.context, headline, |context, environment| {
-            let client = environment.client(context, &self.outbox.service)?;
-            let messages = context.runtime()?.block_on(selection.fetch(&client, &[]))?;
+        let find = |context: &Context, environment: &Environment, client: &Client| {
+            let runtime = context.runtime()?;
+            let found = if self.ids.is_empty() {
+                Found { messages: runtime.block_on(selection.fetch(client, &[]))?, positions: Vec::new() }
+            } else {
+                let found = runtime.block_on(find_messages(client, environment.name.as_str(), &self.ids))?;
+                let (positions, messages) = found.into_iter().unzip();
+                Found { messages, positions }
+            };
             if let Change::Act(Action::Replay, options) = change {
-                replay::check_not_sent(&messages, options.all_recipients)?;
+                replay::check_not_sent(&found.messages, options.all_recipients)?;
             }
-            Ok(Found { client, messages })
-        })?;
-        let (mut to_change, mut rest, mut counted) = (Vec::new(), Vec::new(), Vec::new());
-        for TaskResult { name, notes, result } in found {
-            let count = |summary| TaskResult { name: name.clone(), notes: notes.clone(), result: Ok(summary) };
-            match result {
-                Ok(found) if found.messages.is_empty() => {
-                    counted.push(count(nothing()));
-                    rest.push(count(nothing()));
-                }
-                Ok(found) => {
-                    counted.push(count(count_messages(&found.messages, change)));
-                    to_change.push((name, found));
-                }
-                Err(error) => {
-                    counted.push(TaskResult { name: name.clone(), notes: notes.clone(), result: Err(error.clone()) });
-                    rest.push(TaskResult { name, notes, result: Err(error) });
-                }
-            }
-        }
-        let messages: usize = to_change.iter().map(|(_, found)| found.messages.len()).sum();
-        let report = FleetReport::new(counted, repository.as_deref()).summary_only(self.outbox.summary);
-        let labels = SummaryLabels { notable: ("found", "with messages"), quiet: ("empty", "without messages") };
-        let Some(yes) = yes.filter(|_| messages > 0) else {
-            return report.print(self.context, self.outbox.format, &labels);
+            let summary = count_messages(&found.messages, change);
+            Ok((summary, Some(found).filter(|found| !found.messages.is_empty())))
         };
-        self.show(&report, &labels);
-        let (messages, environments) = (count_of(messages, "message"), count_of(to_change.len(), "environment"));
-        self.confirm(yes, &change.question(&messages, &environments))?;
-        self.finish(to_change, rest, change.describe(), |context, found| {
+        let question = |pending: &[Pending<Found>], failed: &[(EnvironmentName, CliError)]| {
+            self.check_ids(pending, failed)?;
+            let messages = pending.iter().map(|pending| pending.item.messages.len()).sum();
+            Ok(change.question(&count_of(messages, "message"), &count_of(pending.len(), "environment")))
+        };
+        self.confirm_and_run(set, &MESSAGE_LABELS, options, change.describe(), find, question, |context, pending| {
+            let found = pending.item;
             let mut changed = Vec::new();
             let mut refused = None;
             for message in &found.messages {
-                match context.runtime()?.block_on(change.apply(&found.client, message.id)) {
+                match context.runtime()?.block_on(change.apply(&pending.client, message.id)) {
                     Ok(message) => changed.push(message),
                     Err(problem) => refused = Some(problem),
                 }
@@ -227,105 +292,200 @@ impl ManyOutboxes<'_> {
         })
     }
 
-    fn hold(&self, set: EnvironmentSet, hold: &super::hold::HoldArgs) -> Result<Exit, CliError> {
+    /// Returns an error unless each id of the command line is that of exactly one message.
+    fn check_ids(&self, pending: &[Pending<Found>], failed: &[(EnvironmentName, CliError)]) -> Result<(), CliError> {
+        for (index, text) in self.ids.iter().enumerate() {
+            let has = pending.iter().filter(|pending| pending.item.positions.contains(&index));
+            let names: Vec<&str> = has.map(|pending| pending.name.as_str()).collect();
+            match names.as_slice() {
+                [] => return Err(self.missing(text, failed)),
+                [_] => {}
+                several => {
+                    let what = format!(
+                        "several environments have a message whose id begins with `{text}`: {}",
+                        enumerate(several.iter().copied(), NAMED)
+                    );
+                    return Err(CliError::coded(Code::AmbiguousArgument, what)
+                        .remedy("Name one of these environments instead of all."));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn hold(&self, set: EnvironmentSet, hold: &HoldArgs) -> Result<Exit, CliError> {
         let request = hold.request(self.context.clock.now())?;
-        let environments = count_of(set.environments.len(), "environment");
-        self.confirm(hold.yes, &format!("Hold this mail in {environments}?"))?;
-        let labels = SummaryLabels { notable: ("held", "with the hold"), quiet: ("unchanged", "unchanged") };
-        let exit = self.report(set, &labels, |context, _, client| {
-            let hold = context.runtime()?.block_on(client.hold(&request))?;
-            Ok(Summary::new(Significance::Listed, "held".to_owned(), String::new(), json!(hold)))
-        });
-        if self.outbox.format == Format::Human {
-            self.context.printer.note(&format!(
-                "To release all: mailwright outbox release {} --reason '{}'",
-                self.outbox.describe_environments(),
-                request.reason.replace('\'', "'\\''")
-            ));
+        let labels = SummaryLabels { notable: ("toHold", "to hold"), quiet: ("unchanged", "unchanged") };
+        let find = |context: &Context, _: &Environment, client: &Client| {
+            let held = context.runtime()?.block_on(HeldMessages::count(client, &request))?;
+            let document = json!({ "queued": held.count, "more": held.more });
+            Ok((Summary::new(Significance::Listed, held.describe(), String::new(), document), Some(())))
+        };
+        let question = |pending: &[Pending<()>], _: &[(EnvironmentName, CliError)]| {
+            Ok(format!("Hold this mail in {}?", count_of(pending.len(), "environment")))
+        };
+        let exit =
+            self.confirm_and_run(set, &labels, &hold.change, "with the hold", find, question, |context, pending| {
+                let hold = context.runtime()?.block_on(pending.client.hold(&request))?;
+                Ok(Summary::new(Significance::Listed, "held".to_owned(), String::new(), json!(hold)))
+            });
+        // Some environments may have the hold if others failed.
+        if exit.as_ref().err().is_none_or(|error| error.code == Some(Code::SomeEnvironmentsFailed)) {
+            self.note_release(&request, hold.change.dry_run);
         }
         exit
     }
 
-    /// Releases the holds with a reason. An id is that of one environment.
-    fn release(&self, set: EnvironmentSet, ids: &[String], reason: Option<&str>, yes: bool) -> Result<Exit, CliError> {
-        let Some(reason) = reason.filter(|_| ids.is_empty()) else {
-            return Err(CliError::coded(Code::SeveralEnvironments, "the id of a hold belongs to one environment")
-                .remedy("Name that environment, or select holds of all with `--reason TEXT`."));
-        };
-        let environments = count_of(set.environments.len(), "environment");
-        self.confirm(yes, &format!("Release the holds with this reason in {environments}?"))?;
-        let labels = SummaryLabels { notable: ("released", "released"), quiet: ("unchanged", "without such a hold") };
-        self.report(set, &labels, |context, _, client| {
+    /// Prints the command that removes the holds again.
+    fn note_release(&self, hold: &NewHold, is_dry_run: bool) {
+        if self.outbox.format == Format::Human && !is_dry_run {
+            self.context.printer.note(&format!(
+                "To release all: mailwright outbox release {} --reason {}",
+                self.outbox.labels.describe(&self.environments),
+                quote(&hold.reason)
+            ));
+        }
+    }
+
+    /// Releases the holds with a reason, or the one with an id.
+    fn release(&self, set: EnvironmentSet, reason: Option<&str>, change: &ChangeOptions) -> Result<Exit, CliError> {
+        if reason.is_none() {
+            only_id(&self.ids).map_err(|error| {
+                let named = self.outbox.labels.describe(&self.environments);
+                error.remedy(format!(
+                    "`mailwright outbox holds {named}` lists the holds; `--reason TEXT` selects all with a reason."
+                ))
+            })?;
+        }
+        let find = |context: &Context, environment: &Environment, client: &Client| {
             let holds = context.runtime()?.block_on(client.outbox())?.holds;
-            let ids: Vec<String> = holds.into_iter().filter(|hold| hold.reason == reason).map(|hold| hold.id).collect();
-            for id in &ids {
-                context.runtime()?.block_on(client.release(id))?;
+            let holds = match find_holds(holds, reason, &self.ids, environment.name.as_str()) {
+                Err(error) if error.code == Some(Code::NotFound) => Vec::new(),
+                holds => holds?,
+            };
+            let significance = if holds.is_empty() { Significance::Quiet } else { Significance::Listed };
+            let summary = Summary { significance, ..summarize_holds(&holds) };
+            Ok((summary, Some(holds).filter(|holds| !holds.is_empty())))
+        };
+        let question = |pending: &[Pending<Vec<Hold>>], failed: &[(EnvironmentName, CliError)]| {
+            if let (true, None, [], Some(id)) = (pending.is_empty(), reason, failed, self.ids.first()) {
+                let named = self.outbox.labels.describe(&self.environments);
+                return Err(CliError::coded(
+                    Code::NotFound,
+                    format!("no environment has a hold whose id begins with `{}`", id.escape_debug()),
+                )
+                .remedy(format!("`mailwright outbox holds {named}` lists the holds.")));
             }
-            let significance = if ids.is_empty() { Significance::Quiet } else { Significance::Listed };
+            let holds = pending.iter().map(|pending| pending.item.len()).sum();
+            Ok(format!("Release {} in {}?", count_of(holds, "hold"), count_of(pending.len(), "environment")))
+        };
+        self.confirm_and_run(set, &HOLD_LABELS, change, "released", find, question, |context, pending| {
+            let ids: Vec<&str> = pending.item.iter().map(|hold| hold.id.as_str()).collect();
+            for id in &ids {
+                context.runtime()?.block_on(pending.client.release(id))?;
+            }
             let line = format!("released {}", count_of(ids.len(), "hold"));
-            Ok(Summary::new(significance, line, String::new(), json!({ "released": ids })))
+            Ok(Summary::new(Significance::Listed, line, String::new(), json!({ "released": ids })))
         })
     }
 
     /// Accepts mail again in all environments that were restored.
-    fn confirm_restore(&self, set: EnvironmentSet, yes: bool) -> Result<Exit, CliError> {
-        let clients: Mutex<BTreeMap<EnvironmentName, Client>> = Mutex::default();
-        let repository = set.repository();
-        let found = set.run(self.context, Summary::headline, |context, environment| {
-            let client = environment.client(context, &self.outbox.service)?;
-            let Some(restored) = context.runtime()?.block_on(client.outbox())?.restored else { return Ok(nothing()) };
+    fn confirm_restore(&self, set: EnvironmentSet, change: &ChangeOptions) -> Result<Exit, CliError> {
+        let labels = SummaryLabels { notable: ("restored", "restored"), quiet: ("unchanged", "not restored") };
+        let find = |context: &Context, _: &Environment, client: &Client| {
+            let Some(restored) = context.runtime()?.block_on(client.outbox())?.restored else {
+                return Ok((nothing(), None));
+            };
             let waited = usize::try_from(restored.messages).unwrap_or(usize::MAX);
             let line = format!("restored, {} that waited are unknown", count_of(waited, "message"));
-            clients.lock().unwrap_or_else(PoisonError::into_inner).insert(environment.name.clone(), client);
-            Ok(Summary::new(Significance::Listed, line, String::new(), json!(restored)))
-        })?;
-        let clients = clients.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let report = FleetReport::new(found, repository.as_deref()).summary_only(self.outbox.summary);
-        let labels = SummaryLabels { notable: ("restored", "restored"), quiet: ("unchanged", "not restored") };
-        if clients.is_empty() {
-            return report.print(self.context, self.outbox.format, &labels);
-        }
-        self.show(&report, &labels);
-        let environments = count_of(clients.len(), "environment");
-        self.confirm(yes, &format!("Accept mail in {environments} again?"))?;
-        self.finish(clients.into_iter().collect(), Vec::new(), "confirmed", |context, client| {
-            context.runtime()?.block_on(client.confirm_restore())?;
+            Ok((Summary::new(Significance::Listed, line, String::new(), json!(restored)), Some(())))
+        };
+        let question = |pending: &[Pending<()>], _: &[(EnvironmentName, CliError)]| {
+            Ok(format!("Accept mail in {} again?", count_of(pending.len(), "environment")))
+        };
+        self.confirm_and_run(set, &labels, change, "confirmed", find, question, |context, pending| {
+            context.runtime()?.block_on(pending.client.confirm_restore())?;
             Ok(Summary::new(Significance::Listed, "confirmed".to_owned(), String::new(), json!({ "confirmed": true })))
         })
     }
 
-    /// Shows what a question is about; failures alone if standard output is for a document.
-    fn show(&self, report: &FleetReport, labels: &SummaryLabels) {
+    /// Looks up in each environment what would change, shows it, asks once, and changes it. `find` returns none if nothing
+    /// would change in an environment, and `question` an error if nothing may change in any. `label` names the changed
+    /// environments in the totals.
+    #[expect(clippy::too_many_arguments, reason = "the steps of one sequence")]
+    fn confirm_and_run<I: Send>(
+        &self,
+        set: EnvironmentSet,
+        labels: &SummaryLabels,
+        options: &ChangeOptions,
+        label: &'static str,
+        find: impl Fn(&Context, &Environment, &Client) -> Result<(Summary, Option<I>), CliError> + Sync,
+        question: impl Fn(&[Pending<I>], &[(EnvironmentName, CliError)]) -> Result<String, CliError>,
+        work: impl Fn(&Context, Pending<I>) -> Result<Summary, CliError> + Sync,
+    ) -> Result<Exit, CliError> {
+        let repository = set.repository();
+        let headline = |(summary, _): &(Summary, Option<Pending<I>>)| summary.headline();
+        let results = set.run(self.context, headline, |context, environment| {
+            let client = environment.client(context, &self.outbox.service)?;
+            let (summary, item) = find(context, environment, &client)?;
+            Ok((summary, item.map(|item| Pending { name: environment.name.clone(), client, item })))
+        })?;
+        let (mut pending, mut rest, mut counted, mut failed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for TaskResult { name, notes, result } in results {
+            let task = |result| TaskResult { name: name.clone(), notes: notes.clone(), result };
+            match result {
+                Ok((summary, item)) => {
+                    if item.is_none() {
+                        rest.push(task(Ok(summary.clone())));
+                    }
+                    counted.push(task(Ok(summary)));
+                    pending.extend(item);
+                }
+                Err(error) => {
+                    counted.push(task(Err(error.clone())));
+                    rest.push(task(Err(error.clone())));
+                    failed.push((name, error));
+                }
+            }
+        }
+        let question = question(&pending, &failed)?;
+        let report = FleetReport::new(counted, repository.as_deref()).summary_only(self.outbox.labels.summary);
+        if options.dry_run || pending.is_empty() {
+            return report.print(self.context, self.outbox.format, labels);
+        }
         if self.outbox.format == Format::Human {
             report.print_text(self.context, labels);
         } else {
             report.print_failures(self.context);
         }
-    }
-
-    fn confirm(&self, yes: bool, question: &str) -> Result<(), CliError> {
-        confirm(self.context, yes, question, "Pass `--yes` to skip the prompt.")
-    }
-
-    /// Runs `work` in the environments that are changed, and reports them with the others.
-    fn finish<I: Send>(
-        &self,
-        items: Vec<(EnvironmentName, I)>,
-        mut rest: Vec<TaskResult<Summary>>,
-        label: &'static str,
-        work: impl Fn(&Context, I) -> Result<Summary, CliError> + Sync,
-    ) -> Result<Exit, CliError> {
-        let selection = self.outbox.selection();
-        rest.extend(fleet::run_parallel(self.context, selection.parallel(), items, Summary::headline, work)?);
+        confirm(
+            self.context,
+            options.yes,
+            &question,
+            "Pass `--yes` to skip the prompt, or `--dry-run` to see what would be changed.",
+        )?;
+        let items = pending.into_iter().map(|pending| (pending.name.clone(), pending)).collect();
+        let parallel = self.outbox.labels.selection().parallel();
+        rest.extend(fleet::run_parallel(self.context, parallel, items, Summary::headline, work)?);
         rest.sort_by(|a, b| a.name.cmp(&b.name));
         if self.outbox.format == Format::Human {
             self.context.printer.out("");
         }
-        let repository = Arc::new(self.context.repository()?);
-        let report = FleetReport::new(rest, Some(&repository)).summary_only(self.outbox.summary);
+        let report = FleetReport::new(rest, repository.as_deref()).summary_only(self.outbox.labels.summary);
         let labels = SummaryLabels { notable: ("changed", label), quiet: ("unchanged", "unchanged") };
         report.print(self.context, self.outbox.format, &labels)
     }
+}
+
+/// Returns the place of a result that has a section if there is something to show.
+fn shown_if(has_content: bool) -> Significance {
+    if has_content { Significance::Counted } else { Significance::Quiet }
+}
+
+/// Describes holds.
+fn summarize_holds(holds: &[Hold]) -> Summary {
+    let line = count_of(holds.len(), "hold");
+    Summary::new(Significance::Listed, line, hold_table(holds), json!({ "holds": holds }))
 }
 
 /// The result of an environment without anything to change.
@@ -335,6 +495,9 @@ fn nothing() -> Summary {
 
 /// Counts the messages that would be changed; for a replay also the recipients that had them before.
 fn count_messages(messages: &[Message], change: &Change) -> Summary {
+    if messages.is_empty() {
+        return nothing();
+    }
     let mut line = count_of(messages.len(), "message");
     if let Change::Act(Action::Replay, options) = change {
         let recipients = messages.iter().flat_map(|message| &message.recipients);

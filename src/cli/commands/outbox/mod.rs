@@ -1,6 +1,7 @@
 //! `mailwright outbox`: inspects accepted mail, and retries, cancels, replays, resolves or holds it. One file per
 //! subcommand with arguments of its own.
 
+mod follow;
 mod hold;
 mod list;
 mod many;
@@ -19,12 +20,12 @@ use std::{
 use serde_json::json;
 use uuid::Uuid;
 
-use hold::HoldArgs;
+use hold::{HeldMessages, HoldArgs};
 use list::{List, message_table};
 use many::ManyOutboxes;
 use replay::Replay;
 use resolve::Resolve;
-use selection::{MessageSelection, OneMessage};
+use selection::{ChangeOptions, Environments, MessageSelection, Names, OneMessage};
 use show::describe_message;
 use status::Status;
 
@@ -32,10 +33,10 @@ use crate::{
     api::messages::{Action, ActionOptions},
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceArgs,
-        args::{environment::EnvironmentArg, environments::SelectionArgs},
+        args::environments::LabelArgs,
         environment::Environment,
         fleet::Fleet,
-        short_id::{find_id, find_message_id, is_message_id},
+        short_id::{find_id, find_message_id},
         ui::{
             confirm::confirm,
             format::document_of,
@@ -44,7 +45,8 @@ use crate::{
         },
     },
     client::Client,
-    model::{Code, Message, Problem, WaitReason},
+    config::Repository,
+    model::{Code, Hold, Message, Problem, WaitReason},
     text::printable,
 };
 
@@ -62,20 +64,17 @@ use crate::{
     mailwright outbox replay prod --status failed --dry-run\n  \
     mailwright outbox resolve prod 01980c1e-... --delivered --reason 'in Sent Items, 14:02'\n  \
     mailwright outbox hold prod --company EDU1 --reason 'wrong price list' --for 2h\n  \
-    mailwright outbox status 'cust-*'                       many; those with trouble are last\n  \
-    mailwright outbox retry 'cust-*' --status queued        counts, then asks once\n\n\
+    mailwright outbox status 'cust-*' --trouble       many, by cause; worst last\n  \
+    mailwright outbox show 'cust-*' 01980c1e-...      whichever has it\n  \
+    mailwright outbox retry 'cust-*' --status queued  counts, then asks once\n\n\
     `delivered` means that the mail server or Exchange has accepted the message. A\n\
     later bounce is sent to the sender's mailbox. `unknown` means that the message\n\
     may have been accepted; `resolve` records the outcome.")]
 pub(crate) struct Outbox {
     #[command(subcommand)]
     command: OutboxCommand,
-    /// Only environments with these labels: region=emea, tier!=test (can be repeated)
-    #[arg(short = 'l', long, global = true, value_name = "LABELS")]
-    selector: Vec<String>,
-    /// For several environments: only counts and environments with trouble
-    #[arg(long, global = true)]
-    summary: bool,
+    #[command(flatten)]
+    labels: LabelArgs,
     /// Output format
     #[arg(long, global = true, value_parser = Format::text_or_json(), default_value = Format::HUMAN, value_name = "FORMAT")]
     format: Format,
@@ -95,17 +94,15 @@ enum OutboxCommand {
     Retry {
         #[command(flatten)]
         selection: MessageSelection,
-        /// For several environments: skip the confirmation prompt
-        #[arg(long, short)]
-        yes: bool,
+        #[command(flatten)]
+        change: ChangeOptions,
     },
     /// Cancel waiting messages
     Cancel {
         #[command(flatten)]
         selection: MessageSelection,
-        /// For several environments: skip the confirmation prompt
-        #[arg(long, short)]
-        yes: bool,
+        #[command(flatten)]
+        change: ChangeOptions,
     },
     /// Send failed and unknown messages again to the recipients that they did not reach
     Replay(Replay),
@@ -122,28 +119,24 @@ enum OutboxCommand {
     /// Hold mail of a profile, a company or a function
     Hold(HoldArgs),
     /// List the holds
-    Holds(EnvironmentArg),
+    Holds(Environments),
     /// Remove a hold
     Release {
-        #[command(flatten)]
-        environment: EnvironmentArg,
-        /// Hold id
-        #[arg(value_name = "ID")]
-        id: Vec<String>,
-        /// For several environments: release the holds with this reason
+        /// Environments: names, or patterns such as 'prod-*'; then the id of a hold
+        #[arg(value_name = "ENV... ID")]
+        environments: Vec<String>,
+        /// Release the holds with this reason instead of an id
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
-        /// For several environments: skip the confirmation prompt
-        #[arg(long, short)]
-        yes: bool,
+        #[command(flatten)]
+        change: ChangeOptions,
     },
     /// Accept mail again after the store was restored from a backup
     ConfirmRestore {
         #[command(flatten)]
-        environment: EnvironmentArg,
-        /// Skip the confirmation prompt
-        #[arg(long, short)]
-        yes: bool,
+        environments: Environments,
+        #[command(flatten)]
+        change: ChangeOptions,
     },
 }
 
@@ -153,57 +146,50 @@ impl Runnable for Outbox {
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        if self.selects_several() {
-            let repository = Arc::new(context.repository()?);
-            let patterns: Vec<String> = self.command.environment().environment.clone().into_iter().collect();
-            let fleet = Fleet::find(context, &repository, &patterns, &self.selection(), &self.service)?;
-            if let Fleet::Many(set) = fleet {
-                return ManyOutboxes { outbox: self, context }.run(set);
-            }
-        }
-        match &self.command {
-            OutboxCommand::Status(Status { environment, .. })
-            | OutboxCommand::Holds(environment)
-            | OutboxCommand::ConfirmRestore { environment, .. } => {
-                self.start(context, environment.find(context)?, Vec::new())
-            }
-            OutboxCommand::List(list) => self.start(context, list.environment.find(context)?, Vec::new()),
-            OutboxCommand::Hold(hold) => self.start(context, hold.environment.find(context)?, Vec::new()),
-            OutboxCommand::Release { environment, id, .. } => {
-                let (environment, ids) = environment.find_before(context, id, |_| true)?;
-                self.start(context, environment, ids)
-            }
-            OutboxCommand::Show(message) | OutboxCommand::Export { message, .. } => {
-                let (environment, ids) = message.environment.find_before(context, &message.id, is_message_id)?;
-                self.start(context, environment, ids)
-            }
-            OutboxCommand::Retry { selection, .. }
-            | OutboxCommand::Cancel { selection, .. }
-            | OutboxCommand::Replay(Replay { selection, .. })
-            | OutboxCommand::Resolve(Resolve { selection, .. }) => {
-                let (environment, ids) = selection.environment.find_before(context, &selection.ids, is_message_id)?;
-                selection.check(&ids)?;
-                self.start(context, environment, ids)
-            }
+        let repository = Arc::new(context.repository()?);
+        let Names { environments, ids } = self.command.names(&repository);
+        self.command.check(&ids)?;
+        match Fleet::find(context, &repository, &environments, &self.labels.selection(), &self.service)? {
+            Fleet::Single(environment) => self.start(context, environment, ids),
+            Fleet::Many(set) => ManyOutboxes { outbox: self, context, environments, ids }.run(set),
         }
     }
 }
 
 impl OutboxCommand {
-    /// Returns the environment of the command line.
-    fn environment(&self) -> &EnvironmentArg {
+    /// Returns the environments and the ids of the command line.
+    fn names(&self, repository: &Repository) -> Names {
         match self {
-            Self::Status(Status { environment, .. })
-            | Self::Holds(environment)
-            | Self::ConfirmRestore { environment, .. }
-            | Self::Release { environment, .. } => environment,
-            Self::List(list) => &list.environment,
-            Self::Hold(hold) => &hold.environment,
-            Self::Show(message) | Self::Export { message, .. } => &message.environment,
+            Self::Status(Status { environments, .. })
+            | Self::List(List { environments, .. })
+            | Self::Hold(HoldArgs { environments, .. })
+            | Self::Holds(environments)
+            | Self::ConfirmRestore { environments, .. } => {
+                Names { environments: environments.environments.clone(), ids: Vec::new() }
+            }
+            Self::Release { environments, .. } => Names::split(environments, repository, |_| true),
+            Self::Show(OneMessage { environments })
+            | Self::Export { message: OneMessage { environments }, .. }
+            | Self::Retry { selection: MessageSelection { environments, .. }, .. }
+            | Self::Cancel { selection: MessageSelection { environments, .. }, .. }
+            | Self::Replay(Replay { selection: MessageSelection { environments, .. }, .. })
+            | Self::Resolve(Resolve { selection: MessageSelection { environments, .. }, .. }) => {
+                Names::of_messages(environments, repository)
+            }
+        }
+    }
+
+    /// Returns an error if the ids do not fit the options.
+    fn check(&self, ids: &[String]) -> Result<(), CliError> {
+        match self {
             Self::Retry { selection, .. }
             | Self::Cancel { selection, .. }
             | Self::Replay(Replay { selection, .. })
-            | Self::Resolve(Resolve { selection, .. }) => &selection.environment,
+            | Self::Resolve(Resolve { selection, .. }) => selection.check(ids),
+            Self::Release { reason: Some(_), .. } if !ids.is_empty() => {
+                Err(CliError::coded(Code::Usage, "`--reason` cannot be used with the id of a hold"))
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -218,13 +204,7 @@ struct Target {
 impl Target {
     /// Returns the only id of the command line.
     fn id(&self) -> Result<&str, CliError> {
-        match self.ids.as_slice() {
-            [id] => Ok(id),
-            [] => Err(CliError::coded(Code::Usage, "an id is required")),
-            [_, more, ..] => {
-                Err(CliError::coded(Code::Usage, format!("unexpected argument `{}`", more.escape_debug())))
-            }
-        }
+        only_id(&self.ids)
     }
 
     /// Finds the only message of the command line.
@@ -242,24 +222,16 @@ impl Target {
     }
 }
 
+/// Returns the only id of a command line.
+fn only_id(ids: &[String]) -> Result<&str, CliError> {
+    match ids {
+        [id] => Ok(id),
+        [] => Err(CliError::coded(Code::Usage, "an id is required")),
+        [_, more, ..] => Err(CliError::coded(Code::Usage, format!("unexpected argument `{}`", more.escape_debug()))),
+    }
+}
+
 impl Outbox {
-    /// Returns true if the command line selects environments by a pattern or by labels.
-    fn selects_several(&self) -> bool {
-        let named = self.command.environment().environment.as_deref();
-        !self.selector.is_empty() || named.is_some_and(|name| name.contains(['*', '?', '[', '{']))
-    }
-
-    fn selection(&self) -> SelectionArgs {
-        SelectionArgs { selector: self.selector.clone(), summary: self.summary, ..SelectionArgs::default() }
-    }
-
-    /// Returns the environments as they were named, for the next command.
-    fn describe_environments(&self) -> String {
-        let named = self.command.environment().environment.iter().map(|pattern| format!("'{pattern}'"));
-        let filters = self.selector.iter().map(|labels| format!("-l '{labels}'"));
-        named.chain(filters).collect::<Vec<_>>().join(" ")
-    }
-
     /// Creates the client for an environment's service, and runs the subcommand.
     fn start(&self, context: &Context, environment: Environment, ids: Vec<String>) -> Result<Exit, CliError> {
         let client = environment.client(context, &self.service)?;
@@ -280,11 +252,11 @@ impl Outbox {
                 let detail = client.message(target.message_id().await?).await?;
                 self.print(context, target, "detail", &detail, || describe_message(&detail));
             }
-            OutboxCommand::Retry { selection, .. } => {
-                return self.apply_action(context, target, selection, Action::Retry).await;
+            OutboxCommand::Retry { selection, change } => {
+                return self.apply_action(context, target, selection, change, Action::Retry).await;
             }
-            OutboxCommand::Cancel { selection, .. } => {
-                return self.apply_action(context, target, selection, Action::Cancel).await;
+            OutboxCommand::Cancel { selection, change } => {
+                return self.apply_action(context, target, selection, change, Action::Cancel).await;
             }
             OutboxCommand::Replay(replay) => return replay.run(self, context, target).await,
             OutboxCommand::Resolve(resolve) => return resolve.run(self, context, target).await,
@@ -312,7 +284,14 @@ impl Outbox {
                 }
             }
             OutboxCommand::Hold(options) => {
-                let hold = client.hold(&options.request(context.clock.now())?).await?;
+                let request = options.request(context.clock.now())?;
+                if options.change.dry_run {
+                    let held = HeldMessages::count(client, &request).await?;
+                    let document = json!({ "queued": held.count, "more": held.more });
+                    self.print(context, target, "held", &document, || format!("Would hold {}.", held.describe()));
+                    return Ok(Exit::Done);
+                }
+                let hold = client.hold(&request).await?;
                 self.print(context, target, "hold", &hold, || {
                     format!("Held. To release it: mailwright outbox release {name} {}", hold.id)
                 });
@@ -321,13 +300,19 @@ impl Outbox {
                 let holds = client.outbox().await?.holds;
                 self.print(context, target, "holds", &holds, || hold_table(&holds));
             }
-            OutboxCommand::ConfirmRestore { yes, .. } => return self.confirm_restore(context, target, *yes).await,
-            OutboxCommand::Release { .. } => {
-                let holds: Vec<String> = client.outbox().await?.holds.into_iter().map(|hold| hold.id).collect();
-                let list = format!("mailwright outbox holds {name}");
-                let id = find_id("hold", &holds, target.id()?, &list)?;
-                client.release(&id).await?;
-                self.print_done(context, target, &json!({ "released": [id] }), "Released.");
+            OutboxCommand::ConfirmRestore { change, .. } => return self.confirm_restore(context, target, change).await,
+            OutboxCommand::Release { reason, change, .. } => {
+                let holds = find_holds(client.outbox().await?.holds, reason.as_deref(), &target.ids, name)?;
+                if change.dry_run {
+                    self.print(context, target, "holds", &holds, || hold_table(&holds));
+                    return Ok(Exit::Done);
+                }
+                for hold in &holds {
+                    client.release(&hold.id).await?;
+                }
+                let ids: Vec<&str> = holds.iter().map(|hold| hold.id.as_str()).collect();
+                let text = if ids.is_empty() { "Nothing is held for this reason." } else { "Released." };
+                self.print_done(context, target, &json!({ "released": ids }), text);
             }
         }
         Ok(Exit::Done)
@@ -364,8 +349,12 @@ impl Outbox {
         context: &Context,
         target: &Target,
         selection: &MessageSelection,
+        change: &ChangeOptions,
         action: Action,
     ) -> Result<Exit, CliError> {
+        if change.dry_run {
+            return self.show_selected(context, target, selection).await;
+        }
         let client = &target.client;
         let ids = if selection.status.is_some() {
             selection.fetch(client, &[]).await?.iter().map(|message| message.id).collect()
@@ -383,6 +372,18 @@ impl Outbox {
         .await
     }
 
+    /// Prints the messages that an action would change.
+    async fn show_selected(
+        &self,
+        context: &Context,
+        target: &Target,
+        selection: &MessageSelection,
+    ) -> Result<Exit, CliError> {
+        let messages = selection.fetch(&target.client, &target.message_ids().await?).await?;
+        self.print(context, target, "messages", &messages, || message_table(&messages, None));
+        Ok(Exit::Done)
+    }
+
     /// Prints why a message waits although it was retried.
     async fn note_wait(&self, context: &Context, client: &Client, id: Uuid) -> Result<(), Problem> {
         let waiting = client.message(id).await?.waiting.filter(|waiting| waiting.reason != WaitReason::Scheduled);
@@ -394,7 +395,12 @@ impl Outbox {
         Ok(())
     }
 
-    async fn confirm_restore(&self, context: &Context, target: &Target, yes: bool) -> Result<Exit, CliError> {
+    async fn confirm_restore(
+        &self,
+        context: &Context,
+        target: &Target,
+        change: &ChangeOptions,
+    ) -> Result<Exit, CliError> {
         let Target { environment, client, .. } = target;
         let Some(restored) = client.outbox().await?.restored else {
             self.print_done(context, target, &json!({ "confirmed": false }), "No restore is waiting for confirmation.");
@@ -404,8 +410,12 @@ impl Outbox {
             "{}\nClients may repeat submissions that were accepted after the backup; such messages would be sent a second time.",
             restored_lines(&restored, environment.name.as_str()).join("\n")
         ));
+        if change.dry_run {
+            self.print_done(context, target, &json!({ "confirmed": false }), "No changes were made.");
+            return Ok(Exit::Done);
+        }
         let question = format!("Accept mail in {} again?", environment.name);
-        confirm(context, yes, &question, "Pass `--yes` to skip the prompt.")?;
+        confirm(context, change.yes, &question, "Pass `--yes` to skip the prompt.")?;
         client.confirm_restore().await?;
         self.print_done(context, target, &json!({ "confirmed": true }), "Confirmed. Mail is accepted again.");
         Ok(Exit::Done)
@@ -437,4 +447,19 @@ impl Outbox {
         });
         failed.map_or(Ok(Exit::Done), |error| Err(error.into()))
     }
+}
+
+/// Returns the holds with a reason, or else the hold that the only id names.
+fn find_holds(
+    holds: Vec<Hold>,
+    reason: Option<&str>,
+    ids: &[String],
+    environment: &str,
+) -> Result<Vec<Hold>, CliError> {
+    if let Some(reason) = reason {
+        return Ok(holds.into_iter().filter(|hold| hold.reason == reason).collect());
+    }
+    let known: Vec<String> = holds.iter().map(|hold| hold.id.clone()).collect();
+    let id = find_id("hold", &known, only_id(ids)?, &format!("mailwright outbox holds {environment}"))?;
+    Ok(holds.into_iter().filter(|hold| hold.id == id).collect())
 }

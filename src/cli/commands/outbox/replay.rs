@@ -9,7 +9,10 @@ use crate::{
     api::messages::{Action, ActionOptions},
     cli::{
         CliError, Context, Exit, Format,
-        commands::outbox::{Outbox, Target, selection::MessageSelection},
+        commands::outbox::{
+            Outbox, Target,
+            selection::{ChangeOptions, MessageSelection},
+        },
         ui::{
             confirm::confirm,
             format::document_of,
@@ -31,7 +34,8 @@ const SHOWN: usize = 20;
     mailwright outbox replay prod 01980c1e-...\n  \
     mailwright outbox replay prod --status failed --company EDU1 --dry-run\n  \
     mailwright outbox replay prod --status failed --yes\n  \
-    mailwright outbox replay prod 01980c1e-... --all-recipients\n\n\
+    mailwright outbox replay prod 01980c1e-... --all-recipients\n  \
+    mailwright outbox replay 'cust-*' --status failed --dry-run\n\n\
     Lists the messages with their recipients, and asks for confirmation. Messages\n\
     that were delivered or cancelled are rejected without --all-recipients.")]
 pub(super) struct Replay {
@@ -40,18 +44,14 @@ pub(super) struct Replay {
     /// Send to all recipients, including those that it reached, and include delivered and cancelled messages
     #[arg(long, alias = "again")]
     pub(super) all_recipients: bool,
-    /// List the messages and recipients without sending
-    #[arg(long, conflicts_with = "yes")]
-    pub(super) dry_run: bool,
-    /// Skip the confirmation prompt
-    #[arg(long, short)]
-    pub(super) yes: bool,
+    #[command(flatten)]
+    pub(super) change: ChangeOptions,
 }
 
 impl Replay {
     /// Shows the messages and their recipients, asks, and puts them back into the queue.
     pub(super) async fn run(&self, outbox: &Outbox, context: &Context, target: &Target) -> Result<Exit, CliError> {
-        let Self { selection, all_recipients, dry_run, yes } = self;
+        let Self { selection, all_recipients, change: ChangeOptions { dry_run, yes } } = self;
         let client = &target.client;
         let messages = selection.fetch(client, &target.message_ids().await?).await?;
         check_not_sent(&messages, *all_recipients)?;

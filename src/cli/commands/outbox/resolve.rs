@@ -8,7 +8,11 @@ use crate::{
     api::messages::{Resolved, ResolvedOutcome},
     cli::{
         CliError, Context, Exit, Format,
-        commands::outbox::{Outbox, Target, list::message_table, selection::MessageSelection},
+        commands::outbox::{
+            Outbox, Target,
+            list::message_table,
+            selection::{ChangeOptions, MessageSelection},
+        },
         ui::{confirm::confirm, wording::count_of},
     },
 };
@@ -31,9 +35,8 @@ pub(super) struct Resolve {
     /// Evidence for the outcome; 1 to 200 characters
     #[arg(long, value_name = "TEXT")]
     reason: String,
-    /// Skip the confirmation prompt
-    #[arg(long, short)]
-    pub(super) yes: bool,
+    #[command(flatten)]
+    pub(super) change: ChangeOptions,
 }
 
 impl Resolve {
@@ -45,6 +48,9 @@ impl Resolve {
 
     /// Records the outcome of the messages. Asks first if they were selected by their status.
     pub(super) async fn run(&self, outbox: &Outbox, context: &Context, target: &Target) -> Result<Exit, CliError> {
+        if self.change.dry_run {
+            return outbox.show_selected(context, target, &self.selection).await;
+        }
         let client = &target.client;
         let resolved = self.resolved();
         let outcome = resolved.outcome;
@@ -60,7 +66,7 @@ impl Resolve {
                 return Ok(Exit::Done);
             }
             let question = format!("Resolve {} as {}?", count_of(messages.len(), "message"), outcome.id());
-            confirm(context, self.yes, &question, "Pass `--yes` to skip the prompt.")?;
+            confirm(context, self.change.yes, &question, "Pass `--yes` to skip the prompt.")?;
             messages.iter().map(|message| message.id).collect()
         } else {
             target.message_ids().await?

@@ -1,29 +1,79 @@
-//! The messages of an action: named by id, or all with a status.
+//! The environments of a subcommand, the messages of an action (named by id, or all with a status), and the options of every
+//! subcommand that changes something.
 //!
-//! [`MessageSelection::fetch`] gets them from the service in their present state. Whether an action applies is decided by the
-//! service.
+//! [`MessageSelection::fetch`] and [`find_messages`] get messages from the service in their present state. Whether an action
+//! applies is decided by the service.
 
 use uuid::Uuid;
 
 use crate::{
-    cli::{CliError, args::environment::EnvironmentArg, environment},
+    cli::{
+        CliError, environment,
+        short_id::{find_message_id, is_message_id},
+    },
     client::Client,
+    config::Repository,
     model::{Code, Message, Status},
 };
 
 /// The maximum number of messages that one command changes.
 const SELECTED: usize = 500_000;
 
+/// The environments of a subcommand that takes no other names.
+#[derive(Debug, clap::Args)]
+pub(super) struct Environments {
+    /// Environments: names, or patterns such as 'prod-*' [default: the only one]
+    #[arg(value_name = "ENV")]
+    pub(super) environments: Vec<String>,
+}
+
+/// The names of a command line: those of environments, and ids behind them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Names {
+    pub(super) environments: Vec<String>,
+    pub(super) ids: Vec<String>,
+}
+
+impl Names {
+    /// Splits names. The first one is an environment unless `is_id` returns true for it; behind it are ids, and names and
+    /// patterns of environments.
+    pub(super) fn split(names: &[String], repository: &Repository, is_id: impl Fn(&str) -> bool) -> Self {
+        let known = repository.environments();
+        let mut split = Self::default();
+        for (index, name) in names.iter().enumerate() {
+            let is_environment = name.contains(['*', '?', '[', '{']) || known.iter().any(|own| own.as_str() == name);
+            let is_first = index == 0 && !is_id(name);
+            let list = if is_environment || is_first { &mut split.environments } else { &mut split.ids };
+            list.push(name.clone());
+        }
+        split
+    }
+
+    /// Splits environments and ids of messages.
+    pub(super) fn of_messages(names: &[String], repository: &Repository) -> Self {
+        Self::split(names, repository, is_message_id)
+    }
+}
+
+/// Options of a subcommand that changes something.
+#[derive(Debug, clap::Args)]
+pub(super) struct ChangeOptions {
+    /// Show what would be changed, and change nothing
+    #[arg(long, conflicts_with = "yes")]
+    pub(super) dry_run: bool,
+    /// Skip the confirmation prompt
+    #[arg(long, short)]
+    pub(super) yes: bool,
+}
+
 /// The messages that an action is for.
 #[derive(Debug, clap::Args)]
 pub(super) struct MessageSelection {
-    #[command(flatten)]
-    pub(super) environment: EnvironmentArg,
-    /// Message ids
-    #[arg(value_name = "ID")]
-    pub(super) ids: Vec<String>,
+    /// Environments: names, or patterns such as 'prod-*'; then message ids
+    #[arg(value_name = "ENV... ID")]
+    pub(super) environments: Vec<String>,
     /// All messages with this status instead of ids
-    #[arg(long, conflicts_with = "ids")]
+    #[arg(long)]
     pub(super) status: Option<Status>,
     /// With `--status`: only this company
     #[arg(long, requires = "status")]
@@ -46,7 +96,7 @@ impl MessageSelection {
 
     /// Fetches the messages with these ids, or the selected ones, in their present state.
     pub(super) async fn fetch(&self, client: &Client, ids: &[Uuid]) -> Result<Vec<Message>, CliError> {
-        let mut messages = Vec::new();
+        let mut messages = Vec::with_capacity(ids.len());
         for id in ids {
             messages.push(client.message(*id).await?.message);
         }
@@ -82,12 +132,32 @@ impl MessageSelection {
     }
 }
 
-/// One message of an environment.
+/// Finds those of `texts` that are the id of a message, or its beginning, of one environment. Returns the position of each.
+pub(super) async fn find_messages(
+    client: &Client,
+    environment: &str,
+    texts: &[String],
+) -> Result<Vec<(usize, Message)>, CliError> {
+    let mut found = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        let id = find_message_id(client, environment, text).await;
+        let message = match id {
+            Ok(id) => client.message(id).await.map_err(CliError::from),
+            Err(error) => Err(error),
+        };
+        match message {
+            Ok(detail) => found.push((index, detail.message)),
+            Err(error) if error.code == Some(Code::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// One message.
 #[derive(Debug, clap::Args)]
 pub(super) struct OneMessage {
-    #[command(flatten)]
-    pub(super) environment: EnvironmentArg,
-    /// Message id
-    #[arg(value_name = "ID")]
-    pub(super) id: Vec<String>,
+    /// Environments: names, or patterns such as 'prod-*'; then the message id
+    #[arg(value_name = "ENV... ID")]
+    pub(super) environments: Vec<String>,
 }

@@ -4,25 +4,34 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::{
     api::messages::OutboxStatus,
     cli::{
         CliError, Context, Exit, Format,
-        args::{environment::EnvironmentArg, since::Since, waiting::WaitFilter},
-        commands::outbox::{Outbox, Target},
+        args::{since::Since, waiting::WaitFilter},
+        commands::outbox::{Outbox, Target, selection::Environments},
         signals::wait_for_stop,
         ui::{
+            delivery_summary::DeliverySummary,
+            fleet_report::{Significance, Summary},
             format::document_of,
-            outbox::{describe_outbox, needs_attention},
+            outbox::{describe_outbox, needs_attention, waiting_lines},
+            wording::cut,
         },
     },
     client::Client,
-    model::{Status as MessageStatus, rotation::Standing},
+    model::{Problem, ProfileName, Status as MessageStatus, WaitReason, Waiting, rotation::Standing},
     time::local::format_time,
 };
 
 /// The time between two readings of `--follow`.
-const FOLLOW_INTERVAL: Duration = Duration::from_secs(2);
+pub(super) const FOLLOW_INTERVAL: Duration = Duration::from_secs(2);
+/// The largest part of a server's reply that a line of a table quotes, in characters.
+const QUOTED: usize = 40;
+/// The differences between environments whose mail waits for the same cause.
+const VARYING: &str = "names, counts and times";
 /// Failed messages of this period are trouble, in seconds.
 const RECENT: u32 = 24 * 3600;
 
@@ -31,13 +40,14 @@ const RECENT: u32 = 24 * 3600;
     mailwright outbox status prod\n  \
     mailwright outbox status prod --reason throttled --profile documents\n  \
     mailwright outbox status prod --trouble           only what needs an operator\n  \
-    mailwright outbox status prod --follow            until Ctrl-C\n\n\
+    mailwright outbox status prod --follow            until Ctrl-C\n  \
+    mailwright outbox status 'cust-*' --trouble       many; equal causes together\n\n\
     With `--trouble`, exit code 2 if something needs an operator: a suspended profile,\n\
     mail without a sender, a hold without an end, a server that has been away for 15\n\
     minutes, an unknown outcome, or a message that failed in the last 24 hours.")]
 pub(super) struct Status {
     #[command(flatten)]
-    pub(super) environment: EnvironmentArg,
+    pub(super) environments: Environments,
     /// Only what needs an operator
     #[arg(long)]
     trouble: bool,
@@ -48,7 +58,7 @@ pub(super) struct Status {
     since: Option<Since>,
     /// Repeat every 2 seconds until Ctrl-C; without a terminal, print only changes
     #[arg(long, short)]
-    follow: bool,
+    pub(super) follow: bool,
 }
 
 impl Status {
@@ -92,10 +102,18 @@ impl Status {
 
     /// Fetches the status, limited to what the options select.
     async fn fetch(&self, context: &Context, client: &Client) -> Result<OutboxStatus, CliError> {
+        self.select(context, self.reading().fetch(client).await?)
+    }
+
+    /// Returns what is read from the service.
+    pub(super) fn reading(&self) -> Reading {
+        Reading { with_finished: self.trouble }
+    }
+
+    /// Limits a status to what the options select.
+    pub(super) fn select(&self, context: &Context, mut status: OutboxStatus) -> Result<OutboxStatus, CliError> {
         let profile = self.waiting.profile()?;
         let since = self.since.map(|since| since.timestamp(context.clock.now()));
-        let mut status =
-            if self.trouble { client.outbox_finished_within(RECENT).await? } else { client.outbox().await? };
         status.waiting.retain(|waiting| {
             (!self.trouble || waiting.needs_operator)
                 && self.waiting.reason.is_none_or(|reason| reason == waiting.reason)
@@ -110,13 +128,124 @@ impl Status {
             return describe_outbox(status, environment);
         }
         if has_trouble(status) {
-            format!("{}\n{}", describe_outbox(status, environment), trouble_lines(status, environment).join("\n"))
-                .trim_end()
-                .to_owned()
+            describe_trouble(status, environment)
         } else {
             "Nothing needs an operator.".to_owned()
         }
     }
+
+    /// Returns true if only a part of what waits is selected.
+    fn has_filter(&self) -> bool {
+        self.waiting.is_set() || self.since.is_some()
+    }
+
+    /// Returns the status as the result of one environment of many.
+    pub(super) fn summarize(&self, status: &OutboxStatus, environment: &str) -> Summary {
+        if self.trouble {
+            return summarize_trouble(status, environment);
+        }
+        if self.has_filter() {
+            return summarize_waiting(status);
+        }
+        let DeliverySummary { trouble, counts, is_restricted } = DeliverySummary::new(status);
+        let significance = match (trouble.is_empty(), is_restricted) {
+            (false, _) => Significance::Listed,
+            (true, true) => Significance::Noted,
+            (true, false) => Significance::Quiet,
+        };
+        let exit = if needs_attention(status) { Exit::Attention } else { Exit::Done };
+        let line = trouble.into_iter().chain(counts).collect::<Vec<_>>().join(", ");
+        Summary { exit, ..Summary::new(significance, line, String::new(), json!(status)) }
+    }
+}
+
+/// The options with which a status is read.
+#[derive(Clone, Copy)]
+pub(super) struct Reading {
+    /// True to count the messages that finished in the last day.
+    with_finished: bool,
+}
+
+impl Reading {
+    pub(super) async fn fetch(self, client: &Client) -> Result<OutboxStatus, Problem> {
+        if self.with_finished { client.outbox_finished_within(RECENT).await } else { client.outbox().await }
+    }
+}
+
+/// Returns what the options of `--trouble` found in one environment of many. Environments with equal causes are equal.
+fn summarize_trouble(status: &OutboxStatus, environment: &str) -> Summary {
+    if !has_trouble(status) {
+        return Summary::new(Significance::Quiet, "fine".to_owned(), String::new(), json!(status));
+    }
+    let mut causes = Vec::new();
+    if !status.store_writable {
+        causes.push("store not writable".to_owned());
+    }
+    if status.restored.is_some() {
+        causes.push("restored from a backup and not confirmed".to_owned());
+    }
+    causes.extend(status.waiting.iter().map(|waiting| describe_cause(waiting, status)));
+    let refused = status.rotations.iter().filter(|rotation| rotation.standing == Standing::Refused);
+    causes.extend(refused.map(|rotation| format!("next value of {} refused", rotation.secret)));
+    let waiting = status.waiting.iter().map(|waiting| waiting.messages).sum();
+    let amounts = [("waiting", waiting), ("unknown", unknown_messages(status)), ("failed", failed_messages(status))];
+    let amounts = amounts.into_iter().filter(|(_, amount)| *amount > 0).collect();
+    let text = describe_trouble(status, environment);
+    summarize_causes(&causes, amounts, text, Exit::Attention, status)
+}
+
+/// Returns what waits in one environment of many, limited by filters.
+fn summarize_waiting(status: &OutboxStatus) -> Summary {
+    if status.waiting.is_empty() {
+        return Summary::new(Significance::Quiet, "nothing".to_owned(), String::new(), json!(status));
+    }
+    let causes: Vec<String> = status.waiting.iter().map(|waiting| describe_cause(waiting, status)).collect();
+    let lines: Vec<String> = status.waiting.iter().flat_map(|waiting| waiting_lines(waiting, status)).collect();
+    let is_stopped = |waiting: &Waiting| waiting.needs_operator && waiting.reason != WaitReason::Held;
+    let exit = if status.waiting.iter().any(is_stopped) { Exit::Attention } else { Exit::Done };
+    let waiting = status.waiting.iter().map(|waiting| waiting.messages).sum();
+    summarize_causes(&causes, vec![("waiting", waiting)], lines.join("\n"), exit, status)
+}
+
+/// Returns a section that is shared by all environments with these causes.
+fn summarize_causes(
+    causes: &[String],
+    amounts: Vec<(&'static str, u64)>,
+    text: String,
+    exit: Exit,
+    status: &OutboxStatus,
+) -> Summary {
+    let summary = Summary::new(Significance::Counted, causes.join(", "), text, json!(status));
+    Summary { exit, amounts, content: Some(json!(causes)), varying: VARYING, ..summary }
+}
+
+/// Describes why mail waits, without what differs between environments: `suspended relay (SMTP-LOGIN)`.
+fn describe_cause(waiting: &Waiting, status: &OutboxStatus) -> String {
+    let suspended = status.suspended.iter().find(|suspended| Some(&suspended.profile) == waiting.profile.as_ref());
+    let finding = suspended.filter(|_| waiting.reason == WaitReason::Suspended).and_then(|own| own.finding.as_ref());
+    let detail = match finding {
+        Some(finding) => finding.id.to_string(),
+        None => cut(&waiting.last_reply, QUOTED),
+    };
+    let profile = waiting.profile.as_ref().map(ProfileName::as_str).unwrap_or_default();
+    let cause = format!("{} {profile}", waiting.reason.id());
+    let cause = cause.trim_end();
+    if detail.is_empty() { cause.to_owned() } else { format!("{cause} ({detail})") }
+}
+
+/// Describes what needs an operator.
+fn describe_trouble(status: &OutboxStatus, environment: &str) -> String {
+    let lines = trouble_lines(status, environment).join("\n");
+    format!("{}\n{lines}", describe_outbox(status, environment)).trim_end().to_owned()
+}
+
+fn unknown_messages(status: &OutboxStatus) -> u64 {
+    status.messages.get(&MessageStatus::Unknown).copied().unwrap_or_default()
+}
+
+/// Returns the number of messages that failed in the period that was asked for.
+fn failed_messages(status: &OutboxStatus) -> u64 {
+    status.finished.as_ref().and_then(|finished| finished.get(&MessageStatus::Failed).copied()).unwrap_or_default()
 }
 
 /// Returns true if something needs an operator.
@@ -130,20 +259,19 @@ pub(super) fn has_trouble(status: &OutboxStatus) -> bool {
 
 /// Returns the messages that have ended and need an operator.
 fn trouble_lines(status: &OutboxStatus, environment: &str) -> Vec<String> {
-    let unknown = status.messages.get(&MessageStatus::Unknown).copied().unwrap_or_default();
-    let failed = status.finished.as_ref().and_then(|finished| finished.get(&MessageStatus::Failed).copied());
+    let (unknown, failed) = (unknown_messages(status), failed_messages(status));
     let mut lines = Vec::new();
     if unknown > 0 {
         lines.push(format!("unknown      {unknown} may have been sent\n             > mailwright outbox list {environment} --status unknown"));
     }
-    if let Some(failed) = failed.filter(|failed| *failed > 0) {
+    if failed > 0 {
         lines.push(format!("failed       {failed} in the last 24 hours\n             > mailwright outbox list {environment} --status failed"));
     }
     lines
 }
 
 /// Returns the status without what changes with time alone.
-fn without_ages(status: &OutboxStatus) -> OutboxStatus {
+pub(super) fn without_ages(status: &OutboxStatus) -> OutboxStatus {
     let mut status = status.clone();
     status.waiting.iter_mut().for_each(|waiting| waiting.oldest_seconds = 0);
     status
