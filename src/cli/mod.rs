@@ -38,7 +38,7 @@ mod verification;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::{FromArgMatches as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use args::{
     output::{MarkdownOutputArgs, OutputArgs},
@@ -247,9 +247,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Err(error) => return report_usage(&Printer::new(Color::Auto), &error, &arguments),
         }
     }
-    let mut command = help::command();
-    let parsed = command.try_get_matches_from_mut(&arguments);
-    let parsed = parsed.and_then(|matches| Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command)));
+    // Fitting the help of all commands to the terminal takes longer than parsing, and only an error or `--help` shows any.
+    let parsed = parse(Cli::command(), &arguments).or_else(|_| parse(help::command(), &arguments));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return report_usage(&Printer::new(Color::Auto), &error, &arguments),
@@ -267,6 +266,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(error.exit.code())
         }
     }
+}
+
+/// Parses the arguments by a definition of the command line.
+fn parse(mut command: clap::Command, arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
 /// Prints the message of an argument error, or the answer to `--help` and `--version`.
