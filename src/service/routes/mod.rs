@@ -18,7 +18,7 @@ mod state;
 mod tokens;
 mod verify;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use axum::{
     Router,
@@ -65,6 +65,9 @@ impl Modify for Bearer {
         document.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(scheme));
     }
 }
+
+/// The endpoints, without the state of an environment: a process may serve many.
+static ROUTES: LazyLock<Router<Arc<Service>>> = LazyLock::new(|| documented_routes().split_for_parts().0);
 
 fn documented_routes() -> OpenApiRouter<Arc<Service>> {
     OpenApiRouter::with_openapi(Document::openapi())
@@ -118,18 +121,28 @@ async fn unknown_endpoint(uri: Uri) -> HttpProblem {
     HttpProblem::not_found("this endpoint does not exist").remedy("`/openapi.json` lists the endpoints.")
 }
 
+/// Returns the `OpenAPI` document of an environment that is served below `base`.
+fn serialize_document(base: &str) -> Result<Bytes, StatusCode> {
+    let mut document = openapi();
+    if !base.is_empty() {
+        document.servers = Some(vec![utoipa::openapi::Server::new(base)]);
+    }
+    serde_json::to_vec(&document).map(Bytes::from).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
+}
+
 /// Returns the routes of an environment.
 pub(super) fn router(service: Arc<Service>) -> Router {
-    let (router, mut document) = documented_routes().split_for_parts();
-    if !service.base.is_empty() {
-        document.servers = Some(vec![utoipa::openapi::Server::new(&service.base)]);
-    }
-    // Serialised once: building it takes 20 ms, and anyone may request it.
-    let document = serde_json::to_vec(&document).map(Bytes::from).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR);
-    router
+    // Serialised at the first request, and then kept: it takes 20 ms, and anyone may request it.
+    let document: Arc<OnceLock<Result<Bytes, StatusCode>>> = Arc::default();
+    let base = service.base.clone();
+    ROUTES
+        .clone()
         .route(
             "/openapi.json",
-            get(|| async move { document.map(|document| ([(CONTENT_TYPE, "application/json")], document)) }),
+            get(|| async move {
+                let document = document.get_or_init(|| serialize_document(&base)).clone();
+                document.map(|document| ([(CONTENT_TYPE, "application/json")], document))
+            }),
         )
         .fallback(unknown_endpoint)
         .method_not_allowed_fallback(|| async {
