@@ -1,6 +1,9 @@
 //! Tokens of the sandbox: JWTs that are signed with a key that it publishes.
 //!
-//! `entra` signs them, `graph` and `smtp` read them. The key is created at each start. Audience and expiry are not checked here.
+//! `entra` signs them, `graph` and `smtp` read them. The sandboxes of one process share the key, which the first of them
+//! creates. Audience and expiry are not checked here.
+
+use std::sync::OnceLock;
 
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation,
@@ -20,9 +23,14 @@ const KEY_ID: &str = "mailwright-sandbox";
 
 impl Tokens {
     pub(super) fn new() -> Result<Self, String> {
-        let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)
-            .map_err(|error| format!("cannot create a key: {error}"))?;
-        let signing = EncodingKey::from_rsa_pem(key.serialize_pem().as_bytes())
+        // Creating a key takes longer than everything else at the start of a sandbox.
+        static KEY: OnceLock<Result<String, String>> = OnceLock::new();
+        let key = KEY.get_or_init(|| {
+            let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)
+                .map_err(|error| format!("cannot create a key: {error}"))?;
+            Ok(key.serialize_pem())
+        });
+        let signing = EncodingKey::from_rsa_pem(key.as_ref().map_err(Clone::clone)?.as_bytes())
             .map_err(|error| format!("cannot use the key: {error}"))?;
         let mut jwk = Jwk::from_encoding_key(&signing, Algorithm::RS256)
             .map_err(|error| format!("cannot publish the key: {error}"))?;
