@@ -196,7 +196,8 @@ impl Agent {
             .spawn()
             .unwrap();
         let until = Instant::now() + Duration::from_secs(10);
-        while !socket.exists() && Instant::now() < until {
+        // The file is there before the agent listens.
+        while std::os::unix::net::UnixStream::connect(&socket).is_err() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(5));
         }
         Self { child, socket }

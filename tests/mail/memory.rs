@@ -30,8 +30,16 @@ const DELIVERED: u64 = 96 + 40;
 
 /// Returns the largest resident memory during some work. It is read every few milliseconds; a large body exists for longer.
 fn peak_during(service: &MailService, work: impl FnOnce()) -> u64 {
+    /// Ends the reading, also when the work fails.
+    struct Done<'a>(&'a AtomicBool);
+    impl Drop for Done<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
     let (done, most) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
+        let end = Done(&done);
         scope.spawn(|| {
             while !done.load(Ordering::Acquire) {
                 most.fetch_max(service.repo.resident_memory(), Ordering::AcqRel);
@@ -39,7 +47,7 @@ fn peak_during(service: &MailService, work: impl FnOnce()) -> u64 {
             }
         });
         work();
-        done.store(true, Ordering::Release);
+        drop(end);
     });
     most.into_inner()
 }

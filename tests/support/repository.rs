@@ -29,19 +29,24 @@ pub(crate) struct ServiceProcess {
     pub(crate) address: String,
     pub(crate) token: String,
     pub(crate) log: std::sync::Arc<std::sync::Mutex<String>>,
+    /// True if another program started it.
+    is_wrapped: bool,
 }
 
 impl ServiceProcess {
     /// Ends it at once, and what it started: `strace` would leave the service running.
     fn end(&mut self) {
-        let killed = Command::new("pkill").args(["-KILL", "-P", &self.child.id().to_string()]).status();
-        // A process below another program ends only when that program has waited for it.
-        let until = Instant::now() + Duration::from_secs(5);
-        while killed.as_ref().is_ok_and(std::process::ExitStatus::success)
-            && Instant::now() < until
-            && matches!(self.child.try_wait(), Ok(None))
-        {
-            std::thread::sleep(Duration::from_millis(5));
+        // `pkill` reads the status of every process of the machine.
+        if self.is_wrapped {
+            let killed = Command::new("pkill").args(["-KILL", "-P", &self.child.id().to_string()]).status();
+            // A process below another program ends only when that program has waited for it.
+            let until = Instant::now() + Duration::from_secs(5);
+            while killed.as_ref().is_ok_and(std::process::ExitStatus::success)
+                && Instant::now() < until
+                && matches!(self.child.try_wait(), Ok(None))
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
         drop(self.child.kill());
         drop(self.child.wait());
@@ -216,7 +221,7 @@ impl TestRepository {
             std::thread::sleep(Duration::from_millis(2));
         }
         let token = fs::read_to_string(&token_file).unwrap().trim().to_owned();
-        self.service = Some(ServiceProcess { child, address, token, log });
+        self.service = Some(ServiceProcess { child, address, token, log, is_wrapped: !before.is_empty() });
         self.service.as_ref().unwrap()
     }
 
