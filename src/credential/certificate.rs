@@ -5,6 +5,7 @@
 
 use aws_lc_rs::signature::{KeyPair as _, RsaKeyPair};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use jiff::Timestamp;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
@@ -32,6 +33,12 @@ pub enum CertificateError {
     /// The file holds a certificate request instead of a certificate.
     #[error("the file holds a request for a certificate, and not the certificate itself")]
     Request,
+    /// The file holds a certificate in OpenSSL's own form, with its settings of trust.
+    #[error("the file holds a certificate in OpenSSL's own form (TRUSTED CERTIFICATE), and the usual form is needed")]
+    TrustedForm,
+    /// The file holds certificates in a PKCS#7 container.
+    #[error("the file holds its certificates in a container (PKCS#7), and each is needed by itself")]
+    Container,
     /// The file holds no private key.
     #[error("the file holds a certificate without its private key")]
     NoKey,
@@ -71,6 +78,12 @@ impl CertificateError {
             Self::Request => {
                 "Seal the certificate that the authority made of the request, with the key that the request was made with."
             }
+            Self::TrustedForm => {
+                "Convert it: openssl x509 -in FILE -out certificate.pem; cat certificate.pem key.pem > both.pem; then seal both.pem."
+            }
+            Self::Container => {
+                "Convert it: openssl pkcs7 -print_certs -in FILE -out certificate.pem; cat certificate.pem key.pem > both.pem; then seal both.pem."
+            }
             Self::Damaged | Self::UnusableKey => {
                 "Check it with `openssl x509 -in FILE -noout -text` and `openssl rsa -in FILE -check -noout`; then seal a whole file."
             }
@@ -106,8 +119,16 @@ impl CertificateWithKey {
             blocks.iter().filter(|block| matches!(block.label, "CERTIFICATE" | "X509 CERTIFICATE")).collect();
         let keys: Vec<&Block<'_>> = blocks.iter().filter(|block| block.label.ends_with("PRIVATE KEY")).collect();
         if certificates.is_empty() {
-            let is_request = blocks.iter().any(|block| block.label.ends_with("CERTIFICATE REQUEST"));
-            return Err(if is_request { CertificateError::Request } else { CertificateError::NoCertificate });
+            let has = |is_meant: fn(&str) -> bool| blocks.iter().any(|block| is_meant(block.label));
+            return Err(if has(|label| label == "TRUSTED CERTIFICATE") {
+                CertificateError::TrustedForm
+            } else if has(|label| matches!(label, "PKCS7" | "PKCS #7 SIGNED DATA" | "CMS" | "CERTIFICATE CHAIN")) {
+                CertificateError::Container
+            } else if has(|label| label.ends_with("CERTIFICATE REQUEST")) {
+                CertificateError::Request
+            } else {
+                CertificateError::NoCertificate
+            });
         }
         if keys.is_empty() {
             return Err(CertificateError::NoKey);
@@ -137,6 +158,20 @@ impl CertificateWithKey {
             reason = Some(CertificateError::KeyOfAnother);
         }
         Err(reason.unwrap_or(CertificateError::NoKey))
+    }
+}
+
+impl CertificateWithKey {
+    /// Describes why the certificate is not valid at a time; none if it is.
+    pub fn invalid_at(&self, now: Timestamp) -> Option<String> {
+        let (_, parsed) = x509_parser::parse_x509_certificate(&self.der).ok()?;
+        let validity = parsed.validity();
+        let at = |time: i64| Timestamp::from_second(time).ok();
+        let (from, until) = (at(validity.not_before.timestamp())?, at(validity.not_after.timestamp())?);
+        if until < now {
+            return Some(format!("the certificate expired on {}", until.strftime("%Y-%m-%d")));
+        }
+        (from > now).then(|| format!("the certificate is not valid before {}", from.strftime("%Y-%m-%d %H:%MZ")))
     }
 }
 
@@ -225,6 +260,34 @@ mod tests {
 
     fn parse(pem: &str) -> Result<Vec<u8>, CertificateError> {
         CertificateWithKey::parse(pem).map(|found| found.der)
+    }
+
+    #[test]
+    fn other_forms_of_a_certificate_are_named() {
+        let (own, key) = pair(&PKCS_RSA_SHA256);
+        for (label, error) in [
+            ("TRUSTED CERTIFICATE", CertificateError::TrustedForm),
+            ("PKCS7", CertificateError::Container),
+            ("CMS", CertificateError::Container),
+            ("NEW CERTIFICATE REQUEST", CertificateError::Request),
+        ] {
+            assert_eq!(parse(&format!("{}{key}", own.replace("CERTIFICATE", label))), Err(error));
+            assert!(error.remedy().ends_with('.'));
+        }
+    }
+
+    #[test]
+    fn the_times_of_a_certificate_are_compared() {
+        let key = KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap();
+        let mut parameters = CertificateParams::new(vec!["mail.example".to_owned()]).unwrap();
+        parameters.not_before = rcgen::date_time_ymd(2026, 2, 1);
+        parameters.not_after = rcgen::date_time_ymd(2026, 3, 1);
+        let file = parameters.self_signed(&key).unwrap().pem() + &key.serialize_pem();
+        let found = CertificateWithKey::parse(&file).unwrap();
+        let at = |time: &str| found.invalid_at(time.parse().unwrap());
+        assert_eq!(at("2026-02-10T00:00:00Z"), None);
+        assert_eq!(at("2026-03-02T00:00:00Z").unwrap(), "the certificate expired on 2026-03-01");
+        assert_eq!(at("2026-01-31T00:00:00Z").unwrap(), "the certificate is not valid before 2026-02-01 00:00Z");
     }
 
     #[test]

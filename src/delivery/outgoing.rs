@@ -54,6 +54,8 @@ impl OutgoingMessage {
     pub fn build(content: Vec<u8>, recipients: &[String], options: &SendOptions<'_>) -> Result<Self, Malformed> {
         let (mut fields, body_at) = split_header(&content)?;
         let before = fields.clone();
+        // A message that an earlier version accepted may have them.
+        fields = fields.into_iter().map(Field::with_plain_name).collect();
         let address = Address::parse(options.address)
             .map_err(|error| Malformed::new(format!("the address of the profile is malformed: {error}")))?;
         set_sender(&mut fields, &address, options.name);

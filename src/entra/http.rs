@@ -302,17 +302,17 @@ impl Http {
             }
             bytes.extend_from_slice(&chunk);
         }
-        let mut body = if bytes.is_empty() {
-            Value::Null
-        } else if let Ok(body) = serde_json::from_slice(&bytes) {
-            body
-        } else if asks_to_repeat(status) {
-            Value::Null
-        } else {
-            let what = media_type.split(';').next().unwrap_or_default().trim();
-            let what = if what.is_empty() { "a body without a content type" } else { what };
-            let what = what.chars().filter(char::is_ascii_graphic).take(60).collect();
-            return Err(HttpError::NotJson { host: host.to_owned(), status, what });
+        let parsed = if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&bytes) };
+        let mut body = match parsed {
+            Ok(body) => body,
+            Err(_) if asks_to_repeat(status) => Value::Null,
+            Err(error) => {
+                return Err(HttpError::NotJson {
+                    host: host.to_owned(),
+                    status,
+                    what: describe_body(&media_type, error.is_eof()),
+                });
+            }
         };
         secrets.redact(&mut body);
         Ok((HttpReply { status, body, date, request_id, retry_after }, retry_after))
@@ -320,6 +320,10 @@ impl Http {
 
     fn classify_error(&self, error: &reqwest::Error, host: &str) -> HttpError {
         let host = host.to_owned();
+        if error.is_builder() {
+            let why = "the request cannot be written: its address or its token has characters that HTTP does not allow";
+            return HttpError::Unreachable { host, why: why.to_owned() };
+        }
         // A connection that was not established is a different fault from a missing reply.
         if error.is_timeout() && !error.is_connect() {
             return HttpError::Timeout { host, seconds: self.timeout.as_secs() };
@@ -344,6 +348,17 @@ impl Http {
         }
         let why = describe_error(error);
         if error.is_connect() { HttpError::Unreachable { host, why } } else { HttpError::Broken { host } }
+    }
+}
+
+/// Describes a body that is not JSON.
+fn describe_body(media_type: &str, is_cut: bool) -> String {
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    match essence {
+        "" => "a body without a content type instead of JSON".to_owned(),
+        _ if essence.to_ascii_lowercase().ends_with("json") && is_cut => "JSON that is cut off".to_owned(),
+        _ if essence.to_ascii_lowercase().ends_with("json") => "malformed JSON".to_owned(),
+        _ => format!("{} instead of JSON", essence.chars().filter(char::is_ascii_graphic).take(60).collect::<String>()),
     }
 }
 

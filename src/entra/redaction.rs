@@ -2,66 +2,44 @@
 //!
 //! [`SentSecrets`] collects what a request contains and redacts the reply. A proxy, or a host that an attacker controls, can
 //! repeat what it received: in a text, a code or an id. Replies are kept with messages and findings, where callers read them
-//! who must not know the secret. A secret is found in clear and form-encoded; other encodings, and parts of a secret, are not.
+//! who must not know the secret. The encodings in which it finds a secret are those of [`Redaction`].
 
 use reqwest::Url;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use crate::text::redaction::Redaction;
+
 /// The fields of a form that hold secrets.
 const SECRET_FIELDS: [&str; 4] = ["client_secret", "client_assertion", "device_code", "refresh_token"];
-/// The shortest secret that is removed, in bytes. Shorter ones occur in many texts by chance.
-const SHORTEST: usize = 4;
-/// Replaces a secret.
-const REPLACEMENT: &str = "…";
 
 /// The secrets of a request.
 #[derive(Default)]
-pub(super) struct SentSecrets(Vec<Zeroizing<String>>);
+pub(super) struct SentSecrets(Redaction);
 
 impl SentSecrets {
     /// Adds a bearer token.
     pub(super) fn add_bearer(&mut self, token: &str) {
-        self.add(token);
+        self.0.add(token);
     }
 
     /// Adds the secrets of an encoded form.
     pub(super) fn add_form(&mut self, form: &str) {
         for field in form.split('&') {
-            let Some((key, written)) = field.split_once('=') else { continue };
+            let Some((key, _)) = field.split_once('=') else { continue };
             if !SECRET_FIELDS.contains(&key) {
                 continue;
             }
             let query = Zeroizing::new(format!("http://form/?{field}"));
             if let Ok(url) = Url::parse(&query) {
-                url.query_pairs().for_each(|(_, value)| self.add(&value));
+                url.query_pairs().for_each(|(_, value)| self.0.add(&value));
             }
-            self.add(written);
-        }
-    }
-
-    fn add(&mut self, secret: &str) {
-        if secret.len() >= SHORTEST && !self.0.iter().any(|own| own.as_str() == secret) {
-            self.0.push(Zeroizing::new(secret.to_owned()));
         }
     }
 
     /// Replaces the secrets in a text.
     pub(super) fn redact_text(&self, text: &mut String) {
-        for secret in &self.0 {
-            // A URL's host is written in lower case. Both texts keep their offsets.
-            let (folded, form) = (text.to_ascii_lowercase(), Zeroizing::new(secret.to_ascii_lowercase()));
-            let (mut redacted, mut from) = (String::new(), 0);
-            for (at, found) in folded.match_indices(form.as_str()) {
-                redacted.push_str(&text[from..at]);
-                redacted.push_str(REPLACEMENT);
-                from = at + found.len();
-            }
-            if from > 0 {
-                redacted.push_str(&text[from..]);
-                *text = redacted;
-            }
-        }
+        self.0.apply_to(text);
     }
 
     /// Replaces the secrets in all texts of a document.
@@ -92,9 +70,14 @@ mod tests {
         });
         secrets.redact(&mut reply);
         let clean = json!({
-            "error": { "code": "…", "message": "Bearer …, …" },
+            "error": { "code": "…", "message": "Bearer …, … …" },
             "list": ["client_secret=…&x", "abcdef abc", 7, "https://…/"],
         });
         assert_eq!(reply, clean);
+        let mut encoded = json!(["czNjcit0IC8=", "s3cr%2Bt%20%2f", "733363722b74202F", "s3cr\\u002bt \\/"]);
+        secrets.redact(&mut encoded);
+        let shown = encoded.to_string();
+        assert!(encoded.as_array().unwrap().iter().all(|text| text.as_str().unwrap().contains('…')), "{shown}");
+        assert!(!shown.to_lowercase().contains("s3cr") && !shown.contains("7333"), "{shown}");
     }
 }

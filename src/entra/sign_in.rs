@@ -79,6 +79,9 @@ pub enum SignInError {
     /// The certificate cannot sign.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// The reply has a token that cannot be used.
+    #[error("the reply of the sign-in host (HTTP 200) has a token that {0}")]
+    UnusableToken(&'static str),
     /// The reply is JSON of an unknown form.
     #[error("the reply of the sign-in host (HTTP {0}) has an unknown form")]
     Unknown(u16),
@@ -273,7 +276,7 @@ impl SignIn {
             _ => assertion.as_ref(),
         };
         let answer = request.request_async(self).await;
-        answer.map(|token| Self::token(&token)).map_err(|error| convert_error(error, sent))
+        answer.map_err(|error| convert_error(error, sent)).and_then(|token| Self::token(&token))
     }
 
     /// Begins a sign-in by device code. The caller shows the user where to go, then waits with
@@ -302,7 +305,7 @@ impl SignIn {
         let url = self.url(tenant, "oauth2/v2.0/token").ok_or(SignInError::Unknown(0))?;
         let entra = Entra::new(ClientId::new(client.to_owned())).set_token_uri(TokenUrl::from_url(url));
         let wait = entra.exchange_device_access_token(begun).request_async(self, tokio::time::sleep, None).await;
-        wait.map(|token| Self::token(&token)).map_err(|error| match error {
+        let token = wait.map_err(|error| match error {
             RequestTokenError::ServerResponse(response) => {
                 let refusal = Refusal {
                     error: response.error().to_string(),
@@ -313,11 +316,22 @@ impl SignIn {
             }
             RequestTokenError::Request(RequestError(error)) => tidy_error(error, None),
             _ => SignInError::Unknown(200),
-        })
+        })?;
+        Self::token(&token)
     }
 
-    fn token(token: &oauth2::StandardTokenResponse<oauth2::EmptyExtraTokenFields, BasicTokenType>) -> AccessToken {
-        AccessToken { value: token.access_token().secret().clone().into(), expires_in: token.expires_in() }
+    fn token(
+        token: &oauth2::StandardTokenResponse<oauth2::EmptyExtraTokenFields, BasicTokenType>,
+    ) -> Result<AccessToken, SignInError> {
+        let value = token.access_token().secret();
+        if value.is_empty() {
+            return Err(SignInError::UnusableToken("is empty"));
+        }
+        // RFC 6750, 2.1: other characters cannot be sent in a header.
+        if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(SignInError::UnusableToken("has blanks, line breaks or other characters that no token has"));
+        }
+        Ok(AccessToken { value: value.clone().into(), expires_in: token.expires_in() })
     }
 }
 

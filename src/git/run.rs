@@ -24,6 +24,7 @@ use std::{
 use crate::{
     model::{Code, Problem},
     sync::Mutex,
+    text::printable,
 };
 
 /// The maximum size of an output, in bytes.
@@ -201,9 +202,27 @@ impl Git {
         match answer {
             Some(answer) => Ok(Some(String::from_utf8_lossy(&answer).trim().to_owned())),
             // For a branch without commits, Git prints nothing.
-            None if stderr_text.trim().is_empty() || stderr_text.contains("not a git repository") => Ok(None),
+            None if stderr_text.trim().is_empty() => Ok(None),
+            None if stderr_text.contains("not a git repository") => match self.folder_with_repository() {
+                None => Ok(None),
+                Some(folder) => {
+                    let repository = folder.join(".git");
+                    let message = format!("Git does not recognise the repository `{}`", repository.display());
+                    let remedy = format!(
+                        "It is damaged: `git -C '{}' status` reports the same. Compare its files `HEAD` and `config`, or clone the repository again.",
+                        folder.display()
+                    );
+                    Err(Problem::new(Code::GitFailed, message).remedy(remedy))
+                }
+            },
             None => Err(self.failure(&stderr_text)),
         }
+    }
+
+    /// Returns the folder at or above the project that has a `.git`.
+    fn folder_with_repository(&self) -> Option<PathBuf> {
+        let here = std::fs::canonicalize(&self.root).unwrap_or_else(|_| self.root.clone());
+        here.ancestors().find(|folder| folder.join(".git").exists()).map(Path::to_owned)
     }
 
     /// Rejects a repository whose configuration sets another work tree: paths would belong to another folder.
@@ -224,7 +243,7 @@ impl Git {
     /// Describes a failure by Git's standard error.
     pub(super) fn failure(&self, stderr_text: &str) -> Problem {
         let first = stderr_text.lines().find(|line| !line.trim().is_empty()).unwrap_or("it gave no reason");
-        let first: String = first.trim_start_matches("fatal: ").escape_debug().take(300).collect();
+        let first: String = printable(first.trim_start_matches("fatal: ")).chars().take(300).collect();
         if stderr_text.contains("safe.directory") {
             let folder = std::fs::canonicalize(&self.root).unwrap_or_else(|_| self.root.clone());
             let folder = folder.ancestors().find(|folder| folder.join(".git").exists()).unwrap_or(&folder);

@@ -4,7 +4,7 @@
 //! they need. It refuses other text with the place: a name without an address is never dropped. [`field`] writes a list so that
 //! every parser finds the same addresses in it.
 
-use super::field::{Field, decode_words, encode_words};
+use super::field::{ENCODED_LINE, Field, decode_words, encode_words};
 use crate::model::address::{Address, AddressError, describe, is_atext, prefix_error, quoted};
 
 /// Fields that hold addresses.
@@ -55,11 +55,20 @@ impl Entry {
 
     fn as_transmitted(&self) -> String {
         match &self.display {
-            // An encoded word may have filled the line.
-            Some(display) if display.len() > 60 => format!("{display}\r\n <{}>", self.address),
+            Some(display) if display.len() > 60 || self.is_too_long_for(display) => {
+                format!("{display}\r\n <{}>", self.address)
+            }
             Some(display) => format!("{display} <{}>", self.address),
             None => self.address.to_string(),
         }
+    }
+}
+
+impl Entry {
+    /// Returns true if the last line of a display name is encoded, and has no room for the address and what surrounds both.
+    fn is_too_long_for(&self, display: &str) -> bool {
+        let last = display.rsplit("\r\n").next().unwrap_or_default();
+        last.contains("=?") && last.len() + self.address.as_str().len() + "  <>,".len() > ENCODED_LINE
     }
 }
 
@@ -77,7 +86,7 @@ pub fn encode_phrase(name: &str) -> String {
     let is_ascii = name.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
     // A text that looks like an encoded word would be decoded.
     if !is_ascii || name.contains("=?") || name.len() > QUOTED_LIMIT {
-        return encode_words(name);
+        return encode_words(name, " ,".len());
     }
     let is_atoms = name.split(' ').all(|word| !word.is_empty() && word.chars().all(is_atext));
     if is_atoms { name.to_owned() } else { quoted(name) }
@@ -86,7 +95,11 @@ pub fn encode_phrase(name: &str) -> String {
 /// Creates a field with these addresses, one per line.
 pub fn field(name: &str, entries: &[Entry]) -> Field {
     let entries: Vec<String> = entries.iter().map(Entry::as_transmitted).collect();
-    Field::new(name, &entries.join(",\r\n "))
+    let value = entries.join(",\r\n ");
+    let first = value.lines().next().unwrap_or_default();
+    // An encoded word fills its line, so it begins below the name.
+    let is_too_long = first.contains("=?") && name.len() + ": ".len() + first.len() > ENCODED_LINE;
+    Field::new(name, &if is_too_long { format!("\r\n {value}") } else { value })
 }
 
 /// Parses the value of a field, which is on one line.

@@ -49,6 +49,12 @@ pub fn decode(text: &str) -> Result<Vec<u8>, Base64Error> {
                     return Err(Base64Error { reason, remedy: "Encode the whole file at once." });
                 }
             }
+            _ if text.trim_start().starts_with("-----BEGIN") => {
+                return wrong("It is PEM: encode the bytes of the whole file in base64, with its first and last line.");
+            }
+            '-' | ':' if is_hexadecimal(text, c) => {
+                return wrong("It is hexadecimal: encode the file's bytes in base64.");
+            }
             '-' | '_' => return wrong("Use the usual alphabet, with `+` and `/` in place of `-` and `_`."),
             ':' | ',' | ';' if text.starts_with("data:") => {
                 return wrong("Leave out the prefix of the content: `data:...;base64,`.");
@@ -61,4 +67,29 @@ pub fn decode(text: &str) -> Result<Vec<u8>, Base64Error> {
         reason: format!("it ends in the middle of a byte, after {} characters", compact.len()),
         remedy: "Encode the whole file; the end is missing.",
     })
+}
+
+/// Returns true if a text is bytes in hexadecimal with a separator between them: `48:65:6c`.
+fn is_hexadecimal(text: &str, separator: char) -> bool {
+    text.trim().split(separator).all(|byte| byte.len() == 2 && byte.bytes().all(|digit| digit.is_ascii_hexdigit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_encoding_is_named() {
+        for (text, remedy) in [
+            ("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n", "It is PEM"),
+            ("48-65-6C-6C-6F", "It is hexadecimal"),
+            ("48:65:6c:6c:6f\n", "It is hexadecimal"),
+            ("SGVs-bG8_", "Use the usual alphabet"),
+            ("data:text/plain;base64,SGVsbG8=", "Leave out the prefix"),
+            ("SGVs!", "Encode the file's bytes"),
+        ] {
+            let error = decode(text).unwrap_err();
+            assert!(error.remedy.starts_with(remedy), "{text:?}: {}", error.remedy);
+        }
+    }
 }

@@ -224,8 +224,8 @@ impl FilePart {
         };
         let own_method = calendar_method(&text);
         // iTIP (RFC 5546): these ask for an answer or change an appointment. Published dates are a file to open.
-        let is_scheduling = own_method.as_deref().is_some_and(|method| method != "PUBLISH");
-        if stated.is_none() && !is_scheduling {
+        let is_scheduling = |method: &Option<String>| method.as_deref().is_some_and(|method| method != "PUBLISH");
+        if !is_scheduling(&stated) && !is_scheduling(&own_method) {
             return Ok(None);
         }
         Invitation::parse(text, stated, &format!("{place}/content")).map(Some)
@@ -283,14 +283,46 @@ impl Invitation {
     }
 }
 
-/// Returns the `METHOD` of a calendar in upper case.
+/// Returns the `METHOD` of a calendar in upper case: a property of the calendar itself, folded or not, with or without
+/// parameters (RFC 5545, 3.1 and 3.7.2).
 fn calendar_method(text: &str) -> Option<String> {
-    let lines = text.lines().take_while(|line| !line.trim().eq_ignore_ascii_case("BEGIN:VEVENT"));
-    let mut methods = lines.filter_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.trim().eq_ignore_ascii_case("method").then(|| value.trim().to_ascii_uppercase())
-    });
-    methods.next()
+    let mut depth = 0_usize;
+    for line in unfold_calendar(text).lines() {
+        let Some((name, value)) = split_property(line) else { continue };
+        if name.eq_ignore_ascii_case("begin") {
+            depth += 1;
+        } else if name.eq_ignore_ascii_case("end") {
+            depth = depth.saturating_sub(1);
+        } else if depth <= 1 && name.eq_ignore_ascii_case("method") && !value.is_empty() {
+            return Some(value.to_ascii_uppercase());
+        }
+    }
+    None
+}
+
+/// Joins the lines of folded properties (RFC 5545, 3.1).
+fn unfold_calendar(text: &str) -> String {
+    let mut unfolded = String::with_capacity(text.len());
+    for line in text.lines() {
+        let rest = line.strip_prefix([' ', '\t']);
+        if rest.is_none() {
+            unfolded.push('\n');
+        }
+        unfolded.push_str(rest.unwrap_or(line));
+    }
+    unfolded
+}
+
+/// Splits a property into its name and its value. Its parameters are left out; one in quotes may have a colon.
+fn split_property(line: &str) -> Option<(&str, &str)> {
+    let mut is_quoted = false;
+    let colon = line.find(|c| {
+        is_quoted ^= c == '"';
+        c == ':' && !is_quoted
+    })?;
+    let (before, value) = line.split_at(colon);
+    let name = before.split(';').next().unwrap_or_default();
+    Some((name.trim(), value[1..].trim()))
 }
 
 /// The part of a message that mail programs show.

@@ -15,8 +15,12 @@ use super::{Malformed, address_list, parameter};
 const HEADER_LIMIT: usize = 256 * 1024;
 /// The longest word in bytes that is written without encoding; a line may have 998.
 const WORD_LIMIT: usize = 900;
-/// The number of bytes of text in an encoded word: as a whole it has 75 characters at most (RFC 2047, 2).
-const ENCODED_WORD: usize = 45;
+/// The longest line with an encoded word, without its line end (RFC 2047, 2).
+pub const ENCODED_LINE: usize = 76;
+/// The characters of an encoded word around its text: `=?utf-8?b?` and `?=`.
+const AROUND_WORD: usize = 12;
+/// The fewest bytes of text in an encoded word: a character of UTF-8 has up to four.
+const SHORTEST_WORD: usize = 6;
 
 #[cfg(test)]
 thread_local! {
@@ -46,15 +50,19 @@ impl Field {
         let is_long = text.split([' ', '\t']).any(|word| word.len() > WORD_LIMIT);
         // lettre loses two spaces between encoded words, because readers drop blanks between such words.
         let has_gap = !text.is_ascii() && text.contains("  ");
-        match HeaderName::new_from_ascii(name.to_owned()) {
-            Ok(name) if !is_long && !has_gap => {
-                let value = HeaderValue::new(name, text.to_owned());
-                let mut headers = Headers::new();
-                headers.insert_raw(value);
-                Self(headers.to_string())
+        if let Ok(name) = HeaderName::new_from_ascii(name.to_owned())
+            && !is_long
+            && !has_gap
+        {
+            let mut headers = Headers::new();
+            headers.insert_raw(HeaderValue::new(name, text.to_owned()));
+            let field = headers.to_string();
+            // lettre lets an encoded word that it does not split exceed the line.
+            if field.lines().all(|line| line.len() <= ENCODED_LINE || !line.contains("=?")) {
+                return Self(field);
             }
-            _ => Self::new(name, &encode_words(text)),
         }
+        Self::new(name, &encode_words(text, name.len() + 2))
     }
 
     /// Returns the field as it is transmitted, with its line ends.
@@ -94,37 +102,61 @@ impl Field {
         self.name().to_ascii_lowercase().starts_with(prefix)
     }
 
-    /// Converts the field to ASCII. Only the local part of an address stays: no encoding exists for it.
-    pub fn into_ascii(self) -> Result<Self, Malformed> {
+    /// Removes blanks between the name and the colon (RFC 5322, 4.5): many parsers do not recognise such a field.
+    #[must_use]
+    pub fn with_plain_name(self) -> Self {
+        match self.0.split_once(':') {
+            Some((name, value)) if name.ends_with([' ', '\t']) => Self(format!("{}:{value}", name.trim_end())),
+            _ => self,
+        }
+    }
+
+    /// Converts the field to ASCII. Only the local part of an address stays: no encoding exists for it. Returns none for a field
+    /// that has no form in ASCII: ids of messages cannot be encoded (RFC 2047, 5).
+    pub fn into_ascii(self) -> Result<Option<Self>, Malformed> {
         if self.0.is_ascii() {
-            return Ok(self);
+            return Ok(Some(self));
         }
         let name = self.name().to_owned();
         if address_list::is_address_field(&name) {
             let list = address_list::parse(&self.unfolded())
                 .map_err(|error| Malformed::new(format!("`{name}`: {error}")).remedy(error.remedy))?;
-            return Ok(address_list::field(&name, &list.entries));
+            return Ok(Some(address_list::field(&name, &list.entries)));
+        }
+        if ["references", "in-reply-to"].iter().any(|own| name.eq_ignore_ascii_case(own)) {
+            let value = self.unfolded();
+            let ids: Vec<&str> = value.split([' ', '\t']).filter(|id| !id.is_empty() && id.is_ascii()).collect();
+            return Ok((!ids.is_empty()).then(|| Self::new(&name, &ids.join("\r\n "))));
         }
         if ["content-type", "content-disposition"].iter().any(|own| name.eq_ignore_ascii_case(own)) {
-            return Ok(Self::new(&name, &parameter::in_ascii(&self.unfolded())));
+            return Ok(Some(Self::new(&name, &parameter::in_ascii(&self.unfolded()))));
         }
-        Ok(Self::unstructured(&name, &self.unfolded()))
+        Ok(Some(Self::unstructured(&name, &self.unfolded())))
     }
 }
 
-/// Encodes a text in encoded words (RFC 2047), folded between them.
-pub fn encode_words(text: &str) -> String {
+/// Encodes a text in encoded words (RFC 2047), folded between them. `column` is the number of characters before it on its line.
+pub fn encode_words(text: &str, column: usize) -> String {
     let mut words = String::new();
     let mut rest = text;
+    let room = |column: usize| ENCODED_LINE.saturating_sub(column + AROUND_WORD) / 4 * 3;
+    let mut size = room(column);
+    if size < SHORTEST_WORD && !text.is_empty() {
+        words.push_str("\r\n ");
+        size = room(1);
+    }
     while !rest.is_empty() {
-        let mut end = rest.len().min(ENCODED_WORD);
+        let mut end = rest.len().min(size);
         while !rest.is_char_boundary(end) {
             end -= 1;
         }
         let (word, behind) = rest.split_at(end);
-        let fold = if words.is_empty() { "" } else { "\r\n " };
-        let _ = write!(words, "{fold}=?utf-8?b?{}?=", BASE64_STANDARD.encode(word));
+        let _ = write!(words, "=?utf-8?b?{}?=", BASE64_STANDARD.encode(word));
         rest = behind;
+        if !rest.is_empty() {
+            words.push_str("\r\n ");
+            size = room(1);
+        }
     }
     words
 }

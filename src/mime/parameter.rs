@@ -65,7 +65,8 @@ impl MediaType {
             let _ = write!(value, ";\r\n {own}={text}");
         }
         if let Some(name) = name {
-            let name = if is_plain(name) { quoted(name) } else { format!("\"{}\"", encode_words(name)) };
+            let name =
+                if is_plain(name) { quoted(name) } else { format!("\"{}\"", encode_words(name, " name=\"\";".len())) };
             let _ = write!(value, ";\r\n name={name}");
         }
         value
@@ -77,13 +78,17 @@ pub fn content_disposition(kind: &str, name: &str) -> String {
     if is_plain(name) {
         return format!("{kind};\r\n filename={}", quoted(name));
     }
-    let encoded = text::percent_encode(name.as_bytes(), b"-._~");
+    format!("{kind};\r\n {}", extended("filename", name))
+}
+
+/// Returns a parameter whose value is not ASCII, or too long for a line (RFC 2231).
+fn extended(name: &str, value: &str) -> String {
+    let encoded = text::percent_encode(value.as_bytes(), b"-._~");
     if encoded.len() <= SECTION {
-        return format!("{kind};\r\n filename*=utf-8''{encoded}");
+        return format!("{name}*=utf-8''{encoded}");
     }
-    let mut value = kind.to_owned();
+    let mut sections = Vec::new();
     let mut rest = encoded.as_str();
-    let mut number = 0;
     while !rest.is_empty() {
         let mut end = rest.len().min(SECTION);
         // The three characters of an encoded byte (`%C3`) stay together.
@@ -91,26 +96,38 @@ pub fn content_disposition(kind: &str, name: &str) -> String {
             end = percent;
         }
         let (section, behind) = rest.split_at(end);
-        let charset = if number == 0 { "utf-8''" } else { "" };
-        let _ = write!(value, ";\r\n filename*{number}*={charset}{section}");
+        let charset = if sections.is_empty() { "utf-8''" } else { "" };
+        sections.push(format!("{name}*{}*={charset}{section}", sections.len()));
         rest = behind;
-        number += 1;
     }
-    value
+    sections.join(";\r\n ")
 }
 
-/// Converts the value of a field with parameters to ASCII: other text becomes an encoded word in quotes.
+/// Converts the value of a field with parameters to ASCII (RFC 2231). Encoded words are not allowed here (RFC 2047, 5).
 pub fn in_ascii(value: &str) -> String {
     let sections: Vec<String> = split_outside_quotes(value)
         .into_iter()
         .map(|section| match section.split_once('=') {
             _ if section.is_ascii() => section.trim().to_owned(),
             Some((name, text)) if name.is_ascii() => {
-                let text = text.trim();
-                let text = text
+                let (name, text) = (name.trim(), text.trim());
+                // The value is percent-encoded already, with characters that should have been encoded as well.
+                if name.ends_with('*') {
+                    let encoded = text.chars().map(|c| {
+                        let bytes = c.to_string();
+                        if c.is_ascii() { bytes } else { text::percent_encode(bytes.as_bytes(), b"") }
+                    });
+                    return format!("{name}={}", encoded.collect::<String>());
+                }
+                let value = text
                     .strip_prefix('"')
                     .map_or_else(|| text.to_owned(), |rest| unquote(rest.strip_suffix('"').unwrap_or(rest)));
-                format!("{}=\"{}\"", name.trim(), encode_words(&text))
+                // One section of several: the first one states the character set.
+                if name.contains('*') {
+                    let charset = if name.ends_with("*0") { "utf-8''" } else { "" };
+                    return format!("{name}*={charset}{}", text::percent_encode(value.as_bytes(), b"-._~"));
+                }
+                extended(name, &value)
             }
             _ => section.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect::<String>().trim().to_owned(),
         })

@@ -56,6 +56,13 @@ pub fn read_raw_message(
     let ended = has_lone_return.then(|| end_lines(bytes));
     let bytes = ended.as_deref().unwrap_or(bytes);
     let (before, body_at) = split_header(bytes)?;
+    // With recipients of its own, a text without a header is a message; otherwise its header is behind the empty line.
+    if before.is_empty() && envelope.is_empty() && !bytes.is_empty() {
+        return Err(Malformed::new(
+            "the message begins with an empty line, which ends its header before the first field",
+        )
+        .remedy("Remove the empty lines at the beginning of the message."));
+    }
     if before.len() > FIELDS {
         return Err(Malformed::new(format!("the message's header has {} fields; {FIELDS} are allowed", before.len())));
     }
@@ -83,7 +90,7 @@ pub fn read_raw_message(
     };
     let mut fields = Vec::with_capacity(before.len());
     for field in before.iter().filter(|field| is_kept(field)) {
-        fields.push(field.clone().into_ascii()?);
+        fields.extend(field.clone().with_plain_name().into_ascii()?);
     }
     if own_id.is_none() {
         fields.retain(|field| !field.is("message-id"));

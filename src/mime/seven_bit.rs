@@ -48,7 +48,8 @@ pub fn convert_header(message: &[u8]) -> Result<Vec<u8>, Malformed> {
 }
 
 fn ascii_fields(fields: Vec<Field>) -> Result<Vec<Field>, Malformed> {
-    fields.into_iter().map(|field| without_utf8_addresses(field)?.into_ascii()).collect()
+    let converted = fields.into_iter().map(|field| without_utf8_addresses(field)?.into_ascii());
+    converted.filter_map(Result::transpose).collect()
 }
 
 /// Replaces addresses that have no form in ASCII by an empty group (RFC 6857, 3.2.1).
@@ -66,7 +67,7 @@ fn without_utf8_addresses(field: Field) -> Result<Field, Malformed> {
         .iter()
         .map(|entry| {
             if entry.address.needs_smtputf8() {
-                format!("{} :;", encode_words(entry.address.as_str()))
+                format!("\r\n {} :;", encode_words(entry.address.as_str(), " :;,".len()))
             } else {
                 address_list::field("To", std::slice::from_ref(entry)).value().to_owned()
             }

@@ -183,7 +183,7 @@ pub fn classify_sign_in(error: &SignInError) -> Class {
     match error {
         SignInError::Refused(refusal) if refusal.cause().is_transient() => Class::Transient,
         SignInError::Refused(_) | SignInError::Certificate(_) | SignInError::Http(HttpError::Tls { .. }) => Class::Auth,
-        SignInError::Http(_) | SignInError::Unknown(_) => Class::Transient,
+        SignInError::Http(_) | SignInError::Unknown(_) | SignInError::UnusableToken(_) => Class::Transient,
     }
 }
 

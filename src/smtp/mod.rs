@@ -8,7 +8,6 @@
 //! | [`Reply`], [`ReplyParser`] | replies: a code of three digits, and a text for people |
 //! | [`Capabilities`] | extensions that a server offers in its reply to EHLO |
 //! | [`DataEncoder`] | encoding of contents |
-//! | `redaction` | removal of a login's secret from replies |
 //! | [`HelloName`] | the name by which this machine greets |
 //!
 //! `delivery` and `verify` interpret replies (see `replies`). Messages are
@@ -19,7 +18,6 @@ pub(crate) mod client;
 mod data;
 mod hello_name;
 pub(crate) mod login;
-mod redaction;
 mod reply;
 
 pub use capabilities::Capabilities;

@@ -7,8 +7,8 @@
 
 use std::fmt;
 
-use super::redaction::Redaction;
 use crate::text::is_hidden;
+use crate::text::redaction::Redaction;
 
 /// Bytes of one line that are kept; the rest of the line is dropped.
 const LINE_KEPT: usize = 1000;

@@ -4,9 +4,11 @@
 //! * [`printable`], [`printable_lines`], [`printable_paragraph`], [`printable_log_line`]: text with terminal control characters
 //!   and invisible characters escaped. The printer, the log and Markdown use them, so that no command needs to
 //! * [`enumerate`], [`shortened`]: bounded lists and texts for messages
+//! * [`redaction::Redaction`]: removal of secrets from the replies of other hosts
 //! * [`percent_encode`], [`percent_decode`]: the encoding of URLs and of MIME parameters
 
 pub mod markdown;
+pub mod redaction;
 pub mod shell;
 
 use std::borrow::Cow;

@@ -749,3 +749,107 @@ fn guards_compare_addresses_and_not_texts() {
     }
     assert_eq!(guard.rewrite_to.unwrap(), "tests@xn--mller-kva.example");
 }
+
+/// The header of a message, unfolded, one field a line.
+fn header(content: &[u8]) -> String {
+    let text = String::from_utf8(content.to_vec()).unwrap();
+    text.split_once("\r\n\r\n").unwrap().0.replace("\r\n ", " ")
+}
+
+#[test]
+fn a_blank_before_the_colon_is_removed() {
+    let kept = raw(
+        "From : erp@example.com\r\nTo\t: a@example.com\r\nBcc : b@example.com\r\nSubject : x\r\nX-A : b\r\n\r\nhi",
+        &[],
+    );
+    let kept = kept.unwrap();
+    assert_eq!(kept.recipients, ["a@example.com", "b@example.com"]);
+    let text = header(&kept.content);
+    assert!(text.contains("To: a@example.com\r\nSubject: x\r\nX-A: b"), "{text}");
+    assert!(!text.contains(" :") && !text.contains("Bcc"), "{text}");
+    // A message that was accepted before has them in the store.
+    let guard = guard(None);
+    let stored = b"To : a@example.com\r\nSubject: x\r\n\r\nhi".to_vec();
+    let sent = OutgoingMessage::build(stored, &["a@example.com".to_owned()], &graph(&guard)).unwrap();
+    assert!(header(&sent.bytes).contains("To: a@example.com"), "{}", header(&sent.bytes));
+    // A signature over such a field does not hold any more.
+    let signed = |name: &str| {
+        let message = format!(
+            "DKIM-Signature: v=1; d=example.com; h=to:subject; b=x\r\nFrom: erp@example.com\r\n{name}: a@example.com\r\nSubject: x\r\n\r\nhi"
+        );
+        header(&raw(&message, &[]).unwrap().content).contains("DKIM-Signature")
+    };
+    assert!(signed("To") && !signed("To "));
+}
+
+#[test]
+fn parameters_and_ids_that_are_not_ascii_are_no_encoded_words() {
+    let kept = raw(
+        "From: erp@example.com\r\nTo: a@example.com\r\nReferences: <\u{fc}@x> <1@x>\r\n <2@x>\r\nIn-Reply-To: <\u{fc}@x>\r\nContent-Type: text/plain; charset=utf-8; name=\"\u{e4} b.txt\"\r\nContent-Disposition: attachment; filename=\"\u{e4} b.txt\"\r\nX-\u{41}: \u{e4}\r\n\r\n\u{e4}",
+        &[],
+    );
+    let text = header(&kept.unwrap().content);
+    assert!(text.contains("References: <1@x> <2@x>\r\n") && !text.contains("In-Reply-To"), "{text}");
+    assert!(text.contains("Content-Type: text/plain; charset=utf-8; name*=utf-8''%C3%A4%20b.txt"), "{text}");
+    assert!(text.contains("Content-Disposition: attachment; filename*=utf-8''%C3%A4%20b.txt"), "{text}");
+    assert_eq!(text.matches("=?utf-8?").count(), 1, "only X-A is free text: {text}");
+    for (value, ascii) in [
+        ("a/b; filename*=utf-8''\u{e4}%20b", "a/b;\r\n filename*=utf-8''%C3%A4%20b"),
+        (
+            "a/b; name*0=\"\u{e4}\"; name*1=\u{f6}; name*2=c",
+            "a/b;\r\n name*0*=utf-8''%C3%A4;\r\n name*1*=%C3%B6;\r\n name*2=c",
+        ),
+        ("a/b; x=\"\\\"\u{e4}\\\\\"", "a/b;\r\n x*=utf-8''%22%C3%A4%5C"),
+    ] {
+        assert_eq!(parameter::in_ascii(value), ascii, "{value}");
+    }
+    let long = parameter::in_ascii(&format!("a/b; name={}", "\u{e4}".repeat(60)));
+    assert!(long.lines().all(|line| line.len() <= 76) && long.contains("name*7*="), "{long}");
+    let read = format!("Content-Type: {long}\r\n\r\nx");
+    let read = MessageParser::default().parse(read.as_bytes()).unwrap();
+    assert_eq!(read.attachment_name(), Some("\u{e4}".repeat(60).as_str()));
+}
+
+#[test]
+fn a_line_with_an_encoded_word_has_76_characters_at_most() {
+    let long = |text: &str| text.repeat(400 / text.len());
+    let parts = MessageParts {
+        to: vec![format!("{} <a@example.com>", long("\u{e4}")), "\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}\u{e4} <somebody.with.a.long.name@a-long-domain.example.com>".to_owned()],
+        reply_to: vec![format!("{} <a@example.com>", "\u{e4}".repeat(22))],
+        subject: long("\u{1f600}"),
+        text: Some("x".to_owned()),
+        attachments: vec![FilePart {
+            name: "\u{e4}".repeat(100),
+            media_type: "application/pdf".to_owned(),
+            bytes: b"x".to_vec(),
+            content_id: None,
+        }],
+        headers: vec![
+            ("Keywords".to_owned(), long("k").repeat(3)),
+            ("Comments".to_owned(), format!("{} a  b \u{e4}", long("word "))),
+            ("X-Long-Header-Name-For-Test".to_owned(), long("\u{e4}")),
+            (format!("X-{}", "N".repeat(66)), long("\u{20ac} ")),
+        ],
+        ..MessageParts::default()
+    };
+    let kept = parts.compose("<1@example.com>", Timestamp::UNIX_EPOCH, &Attachments::default()).unwrap();
+    let text = String::from_utf8(kept.content.clone()).unwrap();
+    let too_long: Vec<&str> = text.lines().filter(|line| line.contains("=?") && line.len() > 76).collect();
+    assert!(too_long.is_empty(), "{too_long:#?}");
+    let read = MessageParser::default().parse(&kept.content).unwrap();
+    assert_eq!(read.subject().unwrap(), long("\u{1f600}"));
+    let value = |name: &str| {
+        read.header_raw(name).map(|raw| mailwright::mime::field::decode_words(&raw.trim().replace("\r\n", "")))
+    };
+    assert_eq!(value("X-Long-Header-Name-For-Test").unwrap(), long("\u{e4}"));
+    assert_eq!(value("Keywords").unwrap(), long("k").repeat(3));
+}
+
+#[test]
+fn a_message_that_begins_with_an_empty_line_says_so() {
+    for message in ["\r\nTo: a@example.com\r\n\r\nhi", "\n\nTo: a@example.com\n\nhi"] {
+        let refused = raw(message, &[]).unwrap_err();
+        assert!(refused.to_string().contains("begins with an empty line"), "{refused}");
+    }
+    assert!(raw("\r\nhi", &["a@example.com"]).is_ok());
+}

@@ -440,6 +440,15 @@ fn an_invitation_arrives_as_an_invitation() {
         ),
         (json!({ "attachments": file("text/calendar", &request) }), Some("REQUEST"), 1),
         (json!({ "attachments": file("text/calendar", &calendar("METHOD:PUBLISH\n")) }), None, 1),
+        (json!({ "attachments": file("text/calendar; method=PUBLISH", &calendar("METHOD:PUBLISH\n")) }), None, 1),
+        (json!({ "calendar": calendar("METHOD;X-A=\"b:c\":CANCEL\n") }), Some("CANCEL"), 0),
+        (json!({ "attachments": file("text/calendar", &calendar("METH\n OD:REQ\n\tUEST\n")) }), Some("REQUEST"), 1),
+        (json!({ "attachments": file("text/calendar", &calendar("METHOD:\n")) }), None, 1),
+        (
+            json!({ "attachments": file("text/calendar", &calendar("BEGIN:VTIMEZONE\nMETHOD:REQUEST\nEND:VTIMEZONE\n")) }),
+            None,
+            1,
+        ),
         (json!({ "attachments": file("text/calendar", &calendar("")) }), None, 1),
     ];
     for (case, method, files) in cases {
@@ -451,6 +460,7 @@ fn an_invitation_arrives_as_an_invitation() {
         let invitations: Vec<_> = message
             .parts
             .iter()
+            .filter(|part| part.attachment_name().is_none())
             .filter(|part| part.content_type().is_some_and(|kind| kind.attribute("method").is_some()))
             .collect();
         let methods: Vec<_> =
@@ -474,6 +484,7 @@ fn an_invitation_arrives_as_an_invitation() {
     for (case, reason) in [
         (json!({ "calendar": "come" }), "BEGIN:VCALENDAR"),
         (json!({ "calendar": calendar("") }), "`METHOD`"),
+        (json!({ "calendar": calendar("METHOD:\n") }), "`METHOD`"),
         (json!({ "attachments": file("text/calendar; method=CANCEL", &request) }), "differ"),
         (
             json!({ "calendar": request, "attachments": file("text/calendar; method=REQUEST", &request) }),

@@ -115,7 +115,10 @@ const OF_A_USER: [u32; 40] = [
 fn every_code_of_the_corpus_has_a_remedy() {
     let more =
         [7_000_229, 7_002_137, 7_002_138, 700_084, 700_212, 700_223, 700_229, 900_971, 9_001_023, 9_002_326, 9_002_327];
-    for code in OF_AN_APPLICATION.iter().chain(&OF_A_USER).chain(&more) {
+    // Codes that are met in front of a browser, and are explained all the same.
+    let explained =
+        [50_061, 50_085, 50_086, 500_121, 530_003, 530_031, 650_053, 700_056, 7_000_113, 9_002_325, 9_002_346];
+    for code in OF_AN_APPLICATION.iter().chain(&OF_A_USER).chain(&more).chain(&explained) {
         assert!(aadsts::find(*code).is_some(), "AADSTS{code}");
     }
     for entry in aadsts::all() {
@@ -136,5 +139,20 @@ async fn a_token_with_a_lifetime_as_text_or_without_one_is_accepted() {
         let accepted =
             verified.findings.iter().any(|found| found.id.id() == "GRAPH-SIGN-IN" && found.verdict == Verdict::Pass);
         assert!(accepted, "{lifetime}: {shown}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_cannot_be_sent_is_named() {
+    for (token, reason) in
+        [("op\r\naque", "line breaks"), ("a b", "blanks"), ("", "is empty"), ("t\u{e4}", "characters")]
+    {
+        let body = json!({ "token_type": "Bearer", "expires_in": 3599, "access_token": token });
+        let fault = json!({ "at": "/oauth2/v2.0/token", "json": body });
+        let (verified, shown) = VerifyCase::new("a token", direct()).fault(fault).run().await;
+        let found = verified.findings.iter().find(|found| found.id.id() == "GRAPH-ANSWER");
+        let found = found.unwrap_or_else(|| panic!("{token:?}: {shown}"));
+        assert!(found.verdict == Verdict::Unknown && found.seen.contains(reason), "{token:?}: {shown}");
+        assert!(!verified.findings.iter().any(|found| found.id.id() == "GRAPH-SIGN-IN"), "{shown}");
     }
 }

@@ -67,13 +67,13 @@ pub enum HttpError {
         to: String,
     },
     /// The reply is not JSON.
-    #[error("`{host}` answered HTTP {status} with {what} instead of JSON")]
+    #[error("`{host}` answered HTTP {status} with {what}")]
     NotJson {
         /// The host.
         host: String,
         /// The status.
         status: u16,
-        /// The content type.
+        /// The description of the body.
         what: String,
     },
     /// The host stayed busy for longer than the caller allows.

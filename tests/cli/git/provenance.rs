@@ -298,3 +298,20 @@ fn generations_of_before_are_read() {
     assert_eq!((&read.author, &read.signature), (&None, &None));
     assert_eq!(serde_json::to_value(&read).unwrap(), old, "and written as they were");
 }
+
+#[test]
+fn a_damaged_repository_is_named() {
+    let mut repo = layered();
+    repo.serve();
+    applied(&repo, &[]);
+    repo.write(".git/HEAD", "garbage\n");
+    edit(&repo, "environments/base/profiles/relay.yaml", "erp@example.com", "other@example.com");
+    let warned = repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    let place = std::fs::canonicalize(repo.path(".git")).unwrap();
+    assert!(warned.stderr.contains("warning[MW0303]"), "{}", warned.stderr);
+    assert!(
+        warned.stderr.contains(&format!("does not recognise the repository `{}`", place.display())),
+        "{}",
+        warned.stderr
+    );
+}

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     cli::{CliError, Context, environment::Environment},
-    credential::{self, CredentialError, CredentialKind},
+    credential::{self, CertificateWithKey, CredentialError, CredentialKind},
     model::{Code, SecretReference},
     secrets::VALUE_LIMIT,
 };
@@ -44,7 +44,14 @@ pub(super) fn prepare(
     for kind in kinds.into_iter().filter(|_| is_sized) {
         // The check removes one line break itself, so the original value is checked to detect a second one.
         match credential::parse_value(kind, given) {
-            Ok(_) => {}
+            Ok(text) => {
+                let file = (kind == Some(CredentialKind::Certificate)).then(|| CertificateWithKey::parse(text).ok());
+                if let Some(reason) = file.flatten().and_then(|file| file.invalid_at(context.clock.now())) {
+                    context.printer.note(&format!(
+                        "warning: `{reference}` is sealed, but no sign-in succeeds with it: {reason}\nhelp: Renew it: upload the new certificate to the registration, then seal it with its key."
+                    ));
+                }
+            }
             Err(unfit) if unfit.depends_on_receiver() => {
                 context.printer.note(&format!(
                     "warning: `{reference}` is sealed, but verify and apply will reject it: {unfit}\nhelp: {}",

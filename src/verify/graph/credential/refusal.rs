@@ -46,6 +46,12 @@ impl SignInAttempt<'_> {
                     .expected("a PEM file with the certificate and its RSA private key")
                     .remedy([(*seal_command).to_owned()])
             }
+            SignInError::UnusableToken(_) => {
+                Finding::unknown(FindingId::Answer, base, "the token of the sign-in host cannot be used")
+                    .seen(error.to_string())
+                    .expected("a token of visible ASCII characters (RFC 6750)")
+                    .remedy(["Check whether a proxy answers in its place, or changes the reply; then verify again."])
+            }
             SignInError::Unknown(status @ 500..) => busy(base, format!("HTTP {status}")),
             SignInError::Unknown(status) => {
                 Finding::unknown(FindingId::Answer, base, "the reply of the sign-in host has an unknown form")
