@@ -1,6 +1,7 @@
 //! `mailwright verify` and the gate before an apply, through the binary and the running service.
 
 use crate::support::{
+    own::own_loopback,
     repository::TestRepository,
     sandbox::{DESKTOP, DIRECT, READER, SECRET, Sandbox, WEB, delegate, direct, good},
 };
@@ -226,11 +227,11 @@ fn the_environments_own_reader_reads_for_its_own_tenant() {
     assert!(wrong.contains("environment.yaml:4:") && wrong.contains("`credential` is missing"), "{wrong}");
 }
 
-/// A proxy as companies have it: it knows CONNECT and nothing else. Gives its port, and who was asked for so far.
-fn proxy(answer: &'static str) -> (u16, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
+/// A proxy as companies have it: it knows CONNECT and nothing else. Gives its address, and who was asked for so far.
+fn proxy(answer: &'static str) -> (std::net::SocketAddr, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
     use std::io::{BufRead as _, BufReader, Write as _};
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let listener = std::net::TcpListener::bind((own_loopback(), 0)).unwrap();
+    let address = listener.local_addr().unwrap();
     let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let seen = std::sync::Arc::clone(&asked);
     std::thread::spawn(move || {
@@ -246,7 +247,7 @@ fn proxy(answer: &'static str) -> (u16, std::sync::Arc<std::sync::Mutex<Vec<Stri
             });
         }
     });
-    (port, asked)
+    (address, asked)
 }
 
 #[test]
@@ -254,21 +255,21 @@ fn the_connection_may_use_a_proxy() {
     let sandbox = Sandbox::start(good());
     let repo = create_repo(&sandbox);
     let dns = sandbox.running.dns.to_string();
-    let through = |port: u16| {
+    let through = |proxy: std::net::SocketAddr| {
         let mut command = repo.command(&local(&[], &dns));
-        command.env("HTTPS_PROXY", format!("http://127.0.0.1:{port}")).env_remove("NO_PROXY").env_remove("no_proxy");
+        command.env("HTTPS_PROXY", format!("http://{proxy}")).env_remove("NO_PROXY").env_remove("no_proxy");
         crate::support::repository::run_command(command)
     };
     // This machine is not reached through one.
-    let (port, asked) = proxy("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n");
-    let output = through(port).code(0);
+    let (address, asked) = proxy("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n");
+    let output = through(address).code(0);
     assert!(output.stdout.contains(" 2 credential "), "{}", output.stdout);
     assert_eq!(asked.lock().unwrap().len(), 0);
 
     let path = "environments/dev/profiles/documents.json";
     repo.write(path, repo.read(path).replace("https://localhost:", "https://login.example.test:"));
     // The secret was sealed for another host, which is an error of its own.
-    let output = through(port).code(3);
+    let output = through(address).code(3);
     assert!(output.stdout.contains("unknown GRAPH-REACHABLE"), "{}", output.stdout);
     assert!(output.stdout.contains("HTTPS_PROXY"), "{}", output.stdout);
     let asked = asked.lock().unwrap().clone();

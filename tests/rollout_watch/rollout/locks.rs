@@ -44,10 +44,23 @@ fn a_lock_that_is_not_an_ordinary_file_is_refused_without_waiting() {
             drop(kept);
         }
     }
-    assert!(!Path::new(&elsewhere).exists(), "the target of a link is not created");
+    // In their usual folders, both write a `.gitignore`, which a branch can have replaced too.
+    for folder in [".mailwright", ".mailwright/watch"] {
+        std::fs::create_dir_all(fleet.repo.path(folder)).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, fleet.repo.path(&format!("{folder}/.gitignore"))).unwrap();
+    }
+    fleet.run(&["watch", "--once"]);
     assert_eq!(fleet.ports(), [25]);
-    // After the remedy it works.
-    std::fs::remove_file(format!("{state}/rollouts/port/lock")).unwrap();
-    fleet.run(&["rollout", "start", "port", "--yes", "--state", &state]).code(0);
+    fleet.run(&["rollout", "start", "port", "--yes"]).code(0);
     assert_eq!(fleet.ports(), [587]);
+    assert!(
+        fleet.repo.path(".mailwright/watch/lock").is_file()
+            && fleet.repo.path(".mailwright/rollouts/port/lock").is_file()
+    );
+    assert!(!Path::new(&elsewhere).exists(), "the target of a link is not created");
+    // After the remedy, a folder can be used.
+    std::fs::remove_file(format!("{state}/rollouts/port/lock")).unwrap();
+    fleet.change_port(25);
+    fleet.run(&["rollout", "start", "port", "--yes", "--state", &state]).code(0);
+    assert_eq!(fleet.ports(), [25]);
 }
