@@ -2,7 +2,7 @@
 //!
 //! `decode` accepts UTF-8, and UTF-16 with a byte order mark. `Sheet::read` finds the separator and returns the rows with
 //! their line numbers; [`TableProblem`] is a problem in a list. The caller interprets names and values, with `normalize`.
-//! Does not read `.xlsx`. Messages quote a cell only through [`quote_name`] and [`is_words`], because a cell in the wrong column
+//! Does not read `.xlsx`. Messages quote a cell only through `quote_name` and `is_words`, because a cell in the wrong column
 //! can be a secret.
 
 use crate::{
