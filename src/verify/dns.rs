@@ -104,8 +104,8 @@ impl Resolver {
         }
     }
 
-    /// Runs every check of a sender's domain.
-    pub(super) async fn check(&self, from: &Mailbox) -> Vec<Finding> {
+    /// Runs every check of a sender's domain. `server` is the mail server of the profile, if it is not Microsoft Graph.
+    pub(super) async fn check(&self, from: &Mailbox, server: Option<&str>) -> Vec<Finding> {
         let domain = from.address.rsplit_once('@').map_or("", |(_, domain)| domain).to_ascii_lowercase();
         let dkim_at = from.dkim_selector.as_ref().map(|selector| format!("{selector}._domainkey.{domain}"));
         let dkim = async {
@@ -116,7 +116,7 @@ impl Resolver {
         };
         let (spf, dmarc, dkim) = tokio::join!(self.read_texts(&domain), self.dmarc(&domain), dkim);
         let results = [
-            Some((FindingId::DnsSpf, POINTER, domain.clone(), spf.map(|texts| evaluate_spf(&domain, &texts)))),
+            Some((FindingId::DnsSpf, POINTER, domain.clone(), spf.map(|texts| evaluate_spf(&domain, server, &texts)))),
             Some((
                 FindingId::DnsDmarc,
                 POINTER,
@@ -192,7 +192,30 @@ fn shown(texts: &[String]) -> String {
         .join(" | ")
 }
 
-fn evaluate_spf(domain: &str, texts: &[String]) -> Finding {
+/// Returns the steps that publish a record. The record of Microsoft 365 would exclude any other server.
+fn spf_steps(domain: &str, server: Option<&str>) -> Vec<String> {
+    let mut steps = vec![format!("dig +short TXT {domain}")];
+    match server.filter(|host| !is_exchange_online(host)) {
+        Some(host) => {
+            steps.push(format!(
+                "The record must name every server that sends mail of {domain}: ask who operates {host} for its part, `include:` with a name or `ip4:` with an address."
+            ));
+            steps.push(format!("If {host} itself sends to the internet: {domain}. TXT \"v=spf1 a:{host} ~all\""));
+        }
+        None => steps.push(format!("{domain}. TXT \"v=spf1 include:spf.protection.outlook.com -all\"")),
+    }
+    steps
+}
+
+/// Returns true for the mail servers of Exchange Online, in any cloud.
+fn is_exchange_online(host: &str) -> bool {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    ["office365.com", "office365.us", "outlook.com", "partner.outlook.cn", "outlook.office365.us"]
+        .iter()
+        .any(|domain| host == *domain || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')))
+}
+
+fn evaluate_spf(domain: &str, server: Option<&str>, texts: &[String]) -> Finding {
     let records: Vec<String> = texts.iter().filter(|text| has_version(text, "v=spf1")).cloned().collect();
     match records.as_slice() {
         [record] if record.split_whitespace().any(|term| matches!(term, "+all" | "all")) => {
@@ -209,10 +232,7 @@ fn evaluate_spf(domain: &str, texts: &[String]) -> Finding {
         )
         .seen("no text record with v=spf1")
         .expected("one")
-        .remedy([
-            format!("dig +short TXT {domain}"),
-            format!("For Microsoft 365: {domain}. TXT \"v=spf1 include:spf.protection.outlook.com -all\""),
-        ]),
+        .remedy(spf_steps(domain, server)),
         _ => Finding::fail(
             FindingId::DnsSpf,
             POINTER,
@@ -272,5 +292,21 @@ fn evaluate_dkim(name: &str, keys: &[String]) -> Finding {
                 format!("dig +short TXT {name}"),
                 "Publish the key that the sending service names, or correct `dkimSelector`.".to_owned(),
             ]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_record_of_microsoft_is_proposed_for_its_servers_alone() {
+        for server in [None, Some("smtp.office365.com"), Some("contoso-com.mail.protection.outlook.com")] {
+            assert!(spf_steps("contoso.com", server).concat().contains("spf.protection.outlook.com"), "{server:?}");
+        }
+        for server in ["relay.contoso.com", "notoutlook.com", "office365.com.example"] {
+            let steps = spf_steps("contoso.com", Some(server)).concat();
+            assert!(!steps.contains("spf.protection.outlook.com") && steps.contains(server), "{steps}");
+        }
     }
 }

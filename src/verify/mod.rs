@@ -271,7 +271,13 @@ impl Verifier {
         let offline = !self.options.manifests.is_empty();
         let sender = async {
             match &subject.profile.from {
-                Some(from) if !offline => self.dns.check(from).await,
+                Some(from) if !offline => {
+                    let server = match &subject.profile.provider {
+                        Provider::Smtp(smtp) => Some(smtp.host.as_str()),
+                        _ => None,
+                    };
+                    self.dns.check(from, server).await
+                }
                 _ => Vec::new(),
             }
         };

@@ -82,14 +82,28 @@ impl Remedies<'_> {
 
     /// Returns the steps that remove a permission.
     pub(super) fn remove_permission(&self, kind: PermissionKind, name: &str) -> Vec<String> {
-        let mut steps = vec![self.portal(&format!("API permissions > {name} > Remove, then Revoke"), "CallAnAPI")];
+        let mut steps =
+            vec![self.portal(&format!("API permissions > {name} > Revoke admin consent, then Remove"), "CallAnAPI")];
         if let Some(id) = permissions::id(kind, name) {
+            if kind == PermissionKind::Application {
+                steps.push(self.revoke_role(id));
+            }
             steps.push(format!(
                 "az ad app permission delete --id {} --api {GRAPH_APP_ID} --api-permissions {id}",
                 self.client
             ));
         }
         steps
+    }
+
+    /// Returns the command that revokes an application permission. `az ad app permission delete` removes the request alone,
+    /// and leaves the grant.
+    fn revoke_role(&self, id: &str) -> String {
+        let graph = self.endpoints.graph.as_str().trim_end_matches('/');
+        let grants = format!("{graph}/v1.0/servicePrincipals(appId='{}')/appRoleAssignments", self.client);
+        format!(
+            "az rest --method DELETE --url \"{grants}/$(az rest --method GET --url \"{grants}\" --query \"value[?appRoleId=='{id}'].id\" --output tsv)\""
+        )
     }
 
     /// Returns the steps that create a client secret and seal its value.
@@ -99,8 +113,12 @@ impl Remedies<'_> {
                 "Certificates & secrets > New client secret (copy the Value, not the Secret ID)",
                 "Credentials",
             ),
-            format!("az ad app credential reset --id {} --append --years 1 --query password --output tsv", self.client),
             seal.to_owned(),
+            // The value is shown nowhere.
+            format!(
+                "Or without the portal: az ad app credential reset --id {} --append --years 1 --query password --output tsv | {seal}",
+                self.client
+            ),
         ]
     }
 
@@ -201,9 +219,11 @@ impl Remedies<'_> {
             format!(
                 "New-ManagementRoleAssignment -App {client} -Role \"Application Mail.Send\" -CustomResourceScope Mailwright"
             ),
-            "Then remove Mail.Send in Entra: a tenant-wide grant and a scoped one add up.".to_owned(),
-            self.remove_mail_send(),
+            "Then revoke Mail.Send in Entra: a tenant-wide grant and a scoped one add up.".to_owned(),
         ]
+        .into_iter()
+        .chain(self.remove_permission(PermissionKind::Application, "Mail.Send"))
+        .collect()
     }
 
     /// Returns the step for an application that Exchange lets send, and that requests the permission of Entra as well.
