@@ -208,10 +208,12 @@ impl Delivery {
         waiting::Clock { now: self.now(), instant: Instant::now() }
     }
 
-    /// Ends the pause of the mailbox that sends for a company and a function, if its server asked to wait.
+    /// Ends the pause of the mailbox that sends for a company and a function, if its server asked to wait, and tries a suspended
+    /// profile now.
     pub fn end_pause(&self, company: &CompanyId, function: Function) {
+        let now = self.now();
         let recorder = self.dispatcher.recorder();
-        if recorder.scheduler().end_pause(&Lane { company: company.clone(), function }) {
+        if recorder.scheduler().end_pause(&Lane { company: company.clone(), function }, now) {
             recorder.wake();
         }
     }

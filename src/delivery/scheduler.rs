@@ -365,10 +365,14 @@ impl Scheduler {
         }
     }
 
-    /// Ends the pause of the mailbox that sends the mail of a lane. Returns true if it was paused.
-    pub(super) fn end_pause(&mut self, lane: &Lane) -> bool {
-        let profile = self.scheduled.get(lane).and_then(ScheduledQueue::profile);
-        let Some(queue) = profile.and_then(|profile| self.ready.get(profile)) else { return false };
+    /// Ends the pause of the mailbox that sends the mail of a lane, and makes the probe of its suspended profile due. Returns true
+    /// if there was one.
+    pub(super) fn end_pause(&mut self, lane: &Lane, now: Timestamp) -> bool {
+        let Some(profile) = self.scheduled.get(lane).and_then(ScheduledQueue::profile) else { return false };
+        if self.suspensions.probe_now(profile, now) {
+            return true;
+        }
+        let Some(queue) = self.ready.get(profile) else { return false };
         self.throttles.get_mut(&queue.profile().mailbox).is_some_and(MailboxThrottle::end_pause)
     }
 

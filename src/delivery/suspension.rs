@@ -21,6 +21,10 @@ use crate::{
 /// The longest wait between two probes, unless the first one is longer.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
 
+/// The shortest wait between two probes if an operator asks for one: a server that counts refused logins must not lock the
+/// account because of many retries.
+const SHORTEST: SignedDuration = SignedDuration::from_secs(15);
+
 /// The step of a suspension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProbeState {
@@ -38,6 +42,8 @@ struct Suspension {
     record: SuspendedProfile,
     /// The number of probes that were scheduled.
     probes: u32,
+    /// The time of the last probe.
+    probed_at: Option<Timestamp>,
     state: ProbeState,
 }
 
@@ -50,7 +56,7 @@ pub(super) struct Suspensions {
 impl Suspensions {
     /// Adds a suspension as the store keeps it.
     pub(super) fn restore(&mut self, record: SuspendedProfile) {
-        let suspension = Suspension { record, probes: 0, state: ProbeState::Waiting };
+        let suspension = Suspension { record, probes: 0, probed_at: None, state: ProbeState::Waiting };
         self.by_profile.insert(suspension.record.profile.clone(), suspension);
     }
 
@@ -69,6 +75,7 @@ impl Suspensions {
         let suspension = self.by_profile.entry(profile.clone()).or_insert_with(|| Suspension {
             record: record(),
             probes: 0,
+            probed_at: None,
             state: ProbeState::Waiting,
         });
         if is_new || suspension.state != ProbeState::Waiting {
@@ -107,9 +114,24 @@ impl Suspensions {
         let due = self.by_profile.values_mut().filter(is_due);
         due.map(|suspension| {
             suspension.state = ProbeState::LoggingIn;
+            suspension.probed_at = Some(now);
             suspension.record.profile.clone()
         })
         .collect()
+    }
+
+    /// Makes the next probe of a profile due now, because an operator asks for it. Returns true if it was not due, and the last
+    /// one is long enough ago.
+    pub(super) fn probe_now(&mut self, profile: &ProfileName, now: Timestamp) -> bool {
+        let Some(suspension) = self.by_profile.get_mut(profile) else { return false };
+        let last = suspension.probed_at.unwrap_or(suspension.record.since);
+        let is_early = suspension.state != ProbeState::Waiting
+            || suspension.record.next_probe_at <= now
+            || now.duration_since(last) < SHORTEST;
+        if !is_early {
+            suspension.record.next_probe_at = now;
+        }
+        !is_early
     }
 
     /// Notes that the login of a probe succeeded and that mail waits: one message goes first.
@@ -208,6 +230,19 @@ mod tests {
             now = next;
         }
         assert_eq!(waits, [120, 240, 480, 900, 900, 900]);
+    }
+
+    #[test]
+    fn an_operator_can_ask_for_a_probe_but_not_for_many() {
+        let mut suspensions = Suspensions::default();
+        assert!(!suspensions.probe_now(&name(), at(0)), "it is not suspended");
+        suspend(&mut suspensions, at(0));
+        assert!(!suspensions.probe_now(&name(), at(14)), "it was refused a moment ago");
+        assert!(suspensions.probe_now(&name(), at(20)));
+        assert_eq!(suspensions.start_probes(at(20)), [name()]);
+        assert!(!suspensions.probe_now(&name(), at(40)), "it is being probed");
+        assert_eq!(suspend(&mut suspensions, at(40)).0.next_probe_at, at(40 + 120));
+        assert!(!suspensions.probe_now(&name(), at(34)) && suspensions.probe_now(&name(), at(35)));
     }
 
     #[test]

@@ -11,7 +11,6 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    REPLY_LENGTH,
     scheduled_queue::ScheduledQueue,
     scheduler::{Scheduler, lane_of},
     throttle::minute_of,
@@ -22,6 +21,9 @@ use crate::{
     text::{printable, shortened},
     time::steady_clock::{earlier, later},
 };
+
+/// The maximum length of an explanation, in characters: the reply of a server, and what to do. A command in it must not be cut.
+const EXPLANATION_LENGTH: usize = 800;
 
 /// The present moment, on the steady clock and on the machine's monotonic clock.
 #[derive(Clone, Copy)]
@@ -78,10 +80,10 @@ impl Wait {
         Waiting {
             reason,
             profile,
-            explanation: shortened(&printable(&explanation), REPLY_LENGTH).into_owned(),
+            explanation: shortened(&printable(&explanation), EXPLANATION_LENGTH).into_owned(),
             since,
             until,
-            last_reply: shortened(&printable(&last_reply), REPLY_LENGTH).into_owned(),
+            last_reply: shortened(&printable(&last_reply), EXPLANATION_LENGTH).into_owned(),
             next_attempt_at,
             hold,
             companies: Vec::new(),
@@ -195,7 +197,9 @@ fn command(
             let profile = group.profile.as_ref()?;
             let secret = scheduler.routes().live_profile(profile)?.secrets.keys().next();
             match secret.filter(|_| is_refused_secret(&group.last_reply)) {
-                Some(secret) => Some(format!("mailwright secrets set {environment} {secret}")),
+                Some(secret) => {
+                    Some(format!("mailwright secrets set {environment} {secret} && mailwright apply {environment}"))
+                }
                 None => Some(format!("mailwright verify {environment} {profile}")),
             }
         }

@@ -64,7 +64,7 @@ impl Service {
         let message =
             self.change_message(caller, id, move |message| apply_action(message, action, options, now, &by)).await?;
         if action == Action::Retry {
-            // A retry does not wait for a pause that the server requested.
+            // A retry does not wait for a pause that the server requested, nor for the next probe of a suspended profile.
             self.delivery.end_pause(&message.company, message.function);
         }
         Ok(message)

@@ -65,7 +65,7 @@ fn a_refused_login_suspends_the_profile_and_its_messages_wait() {
 
     let group = &service.outbox()["waiting"][0];
     assert_eq!((&group["reason"], &group["messages"]), (&json!("suspended"), &json!(messages)), "{group:#}");
-    assert_eq!(group["command"], "mailwright secrets set dev relay/login");
+    assert_eq!(group["command"], "mailwright secrets set dev relay/login && mailwright apply dev");
     assert!(group["lastReply"].as_str().unwrap().contains("535 5.7.8"), "{group:#}");
     service.repo.run(&["outbox", "status", "dev", "--trouble"]).code(2);
 

@@ -28,13 +28,13 @@ fn a_suspended_profile_is_named_with_everything_that_waits_for_it() {
         "since ",
         "3 other messages wait for the same reason.",
         "SMTP-LOGIN",
-        "Next:    mailwright secrets set dev relay/login",
+        "Next:    mailwright secrets set dev relay/login && mailwright apply dev",
     ] {
         assert!(answer.contains(expected), "{expected}\n{answer}");
     }
     let json = service.repo.run(&["why", "dev", "--message", &id, "--format", "json"]).code(0).json();
     assert_eq!((&json["environment"], &json["waitingWithIt"]), (&json!("dev"), &json!(3)), "{json:#}");
-    assert_eq!(json["command"], "mailwright secrets set dev relay/login");
+    assert_eq!(json["command"], "mailwright secrets set dev relay/login && mailwright apply dev");
     assert_eq!(json["message"]["waiting"]["reason"], "suspended");
     // The command works as printed.
     sink.on("auth", Action::Usual);
