@@ -76,7 +76,10 @@ fn equal_plans_are_shown_once() {
     let output = customers.run(&["plan", "cust-*"]).code(0);
     let all = lines(&output.stdout);
     assert!(all[0].starts_with("=== cust-01, cust-02, ") && all[0].ends_with("and 19 more"), "{}", output.stdout);
-    assert_eq!(all[1], "This is cust-01; the others differ only in names, companies, variables and keys.");
+    assert_eq!(
+        all[1],
+        "This is cust-01; the others differ only in names, companies, variables, keys, generations and times."
+    );
     assert_eq!(output.stdout.matches("===").count(), 1, "{}", output.stdout);
     assert!(output.stdout.contains("cust-01 and 23 others  1 to add, 1 to change"), "{}", output.stdout);
     assert!(output.stdout.ends_with("24 environments: 24 with changes.\n"), "{}", output.stdout);
@@ -104,6 +107,25 @@ fn equal_plans_are_shown_once() {
     // A document of all has all.
     let document = customers.run(&["plan", "cust-*", "--format", "json"]).code(1).json();
     assert_eq!(document["environments"].as_object().unwrap().len(), COUNT);
+}
+
+#[test]
+fn equal_plans_of_different_generations_are_shown_once() {
+    let customers = Customers::new();
+    customers.apply();
+    let describe = |text: &str| {
+        let profile = SMALL_PROFILE.replace("erp@example.com", "erp@${domain}");
+        customers.fleet.repo.write("environments/base/profiles/relay.yaml", format!("description: {text}\n{profile}"));
+    };
+    describe("First.");
+    customers.run(&["apply", "cust-05", "--yes", "--skip-verify"]).code(0);
+    describe("Second.");
+    customers.apply();
+    describe("Third.");
+    let output = customers.run(&["plan", "cust-*"]).code(0).stdout;
+    assert_eq!(output.matches("===").count(), 1, "{output}");
+    let summary = customers.run(&["plan", "cust-*", "--summary"]).code(0).stdout;
+    assert!(summary.contains("cust-01 and 23 others"), "{summary}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The report of a command on many environments: sections, a table, and totals; as text, Markdown or JSON.
 //!
 //! Environments with an equal result share a section and a row. Two results are equal if they differ only in what is
-//! particular to an environment: its name, its companies, its variables. Quiet results come first and are counted;
-//! notable ones follow, and failures are last.
+//! particular to an environment: its name, its companies, its variables, its generation, and the times in the text. Quiet
+//! results come first and are counted; notable ones follow, and failures are last.
 
 use std::{collections::HashMap, fmt::Write as _};
 
@@ -76,7 +76,7 @@ pub(crate) struct Summary {
 }
 
 /// The differences that results with equal content can have, unless a command says otherwise.
-const VARYING: &str = "names, companies, variables and keys";
+const VARYING: &str = "names, companies, variables, keys, generations and times";
 
 impl Summary {
     /// A result without an error that is compared by its text.
@@ -172,7 +172,8 @@ struct Section<'a> {
 impl ReportRow {
     fn new(result: TaskResult<Summary>, generalizer: Option<&Generalizer>) -> Self {
         let TaskResult { name, notes, result } = result;
-        let normalize = |text: &str| generalizer.map_or_else(|| text.to_owned(), |own| own.normalize(text));
+        let normalize =
+            |text: &str| generalizer.map_or_else(|| text.to_owned(), |own| mask_particulars(&own.normalize(text)));
         match result {
             Err(error) => {
                 let section = join_nonempty(&[&notes, &error.render()]);
@@ -459,6 +460,42 @@ impl Section<'_> {
     }
 }
 
+/// Returns a text of single spaces in which times, ages and generations are replaced. They differ between environments that
+/// have the same settings and the same trouble.
+fn mask_particulars(text: &str) -> String {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let bare = |word: &str| word.trim_matches(|c: char| c.is_ascii_punctuation()).to_owned();
+    let is_date =
+        |word: &str| word.len() == 10 && word.split('-').map(str::len).eq([4, 2, 2]) && digits(&word.replace('-', ""));
+    let is_time = |word: &str| {
+        word.get(..8).is_some_and(|time| time.split(':').map(str::len).eq([2, 2, 2]) && digits(&time.replace(':', "")))
+    };
+    let mut masked: Vec<&str> = Vec::new();
+    let mut words = text.split(' ').peekable();
+    let mut before = String::new();
+    while let Some(word) = words.next() {
+        let own = bare(word);
+        let next = words.peek().map(|next| bare(next)).unwrap_or_default();
+        let is_age = digits(&own) && ["s", "min", "h", "d"].contains(&next.as_str());
+        if is_date(&own) && is_time(&next) {
+            words.next();
+            masked.push("${time}");
+        } else if is_age {
+            words.next();
+            // An age has two units at most.
+            if masked.last() != Some(&"${age}") {
+                masked.push("${age}");
+            }
+        } else if before == "generation" && digits(&own) {
+            masked.push("${generation}");
+        } else {
+            masked.push(word);
+        }
+        before = own;
+    }
+    masked.join(" ")
+}
+
 /// Returns true if a text is Markdown already.
 fn is_markdown(text: &str) -> bool {
     let text = text.trim_start_matches('\n');
@@ -522,6 +559,19 @@ mod tests {
         let document = report.document(&LABELS);
         assert_eq!(document["summary"]["exitCode"], 1);
         assert_eq!(document["environments"]["d"]["error"]["message"], "cannot connect");
+    }
+
+    #[test]
+    fn times_ages_and_generations_make_no_difference() {
+        let text = |time: &str, age: &str, generation: u32| {
+            mask_particulars(&format!(
+                "a (generation {generation}), relay: 2 warnings, {time} (reached credential); oldest {age}, 3 due"
+            ))
+        };
+        let one = text("2026-11-27 10:02:58Z", "5 min", 4);
+        assert_eq!(one, text("2026-11-28 00:00:00Z", "3 h 5 min", 17));
+        assert!(one.contains("2 warnings") && one.contains("3 due"), "{one}");
+        assert_ne!(mask_particulars("until 2027-03-31 or later"), mask_particulars("until 2027-04-30 or later"));
     }
 
     #[test]
