@@ -181,7 +181,9 @@ fn prepare_row(
         let error = CliError::new("the repository has no environment of this name");
         (
             "environment",
-            error.remedy("Correct the name and the order of the columns; `mailwright list` shows the environments."),
+            error.remedy(
+                "Correct the name and the order of the columns; environments are the folders in `environments`.",
+            ),
         )
     })?;
     let reference = parse_reference(&environment.name, &row.secret).ok();
