@@ -213,9 +213,7 @@ impl Repository {
         if meant.is_empty() {
             let selectors = selection.selectors.iter().map(|s| format!("`{s}`")).collect::<Vec<_>>().join(" and ");
             return Err(Problem::new(Code::UnknownEnvironment, format!("no environment has the labels {selectors}"))
-                .remedy(
-                    "Set labels in environment.yaml: `labels: { region: emea }`. `mailwright render ENV` shows them.",
-                ));
+                .remedy("Set labels in environment.yaml: `labels: { region: emea }`, or in a layer that it extends."));
         }
         Ok(meant)
     }

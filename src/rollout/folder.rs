@@ -86,7 +86,7 @@ impl RolloutFolder {
                 Code::RolloutRunning,
                 format!("another process works on this rollout (`{}`)", self.path.display()),
             )
-            .remedy("`mailwright rollout status NAME` shows its progress; `pause` and `abort` end it.")
+            .remedy("`mailwright rollout status` shows the progress of all; `pause` and `abort` end one.")
         })
     }
 

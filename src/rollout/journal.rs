@@ -264,7 +264,7 @@ fn sum(previous: &str, entry: &str) -> String {
 pub fn read(path: &Path) -> Result<JournalContents, Problem> {
     let damaged = |why: String| {
         Problem::new(Code::JournalDamaged, format!("cannot read the journal `{}`: {why}", path.display())).remedy(
-            "`mailwright history ENV` shows what was applied to an environment. Move the journal away to give the run up.",
+            "`mailwright history '*' --summary` shows what was applied to each environment. Move the journal away to give the run up.",
         )
     };
     let bytes = match crate::fs::read_ordinary(path, SIZE_LIMIT) {

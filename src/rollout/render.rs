@@ -387,6 +387,7 @@ fn render_wave(out: &mut String, run: &Run, wave: &WaveRun, now: Timestamp) {
         parts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
     let state = match (wave.ended, wave.soaked, wave.soak) {
         (true, _, _) => "done".to_owned(),
+        _ if wave.started && run.status.is_final() => "ended early".to_owned(),
         (false, false, Some((since, seconds))) => {
             let left = (since.as_second() + i64::try_from(seconds).unwrap_or(i64::MAX) - now.as_second()).max(0);
             format!("soaking, {left} s left")

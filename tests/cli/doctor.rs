@@ -29,7 +29,7 @@ fn a_sound_set_up_passes_and_each_fault_has_its_remedy() {
         assert_eq!(check(&sound, name).0, "ok", "{name}: {sound:#}");
     }
     let (outcome, text) = check(&sound, "git");
-    assert!(outcome == "warning" && text.contains("git init"), "{text}");
+    assert!(outcome == "warning" && text.contains("git init && git add environments"), "{text}");
 
     let no_token = diagnose(&[("MAILWRIGHT_TOKEN", "")], 1);
     let (outcome, text) = check(&no_token, "token");

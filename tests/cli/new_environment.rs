@@ -194,6 +194,14 @@ fn a_list_makes_all_of_them() {
         "{}",
         output.stderr
     );
+    // The commands are complete.
+    for command in [
+        "mailwright secrets init '*' --from-service \"$(mailwright secrets keygen)\"\n",
+        "mailwright secrets set '*' relay/password\n",
+        "mailwright validate && mailwright plan '*'\n",
+    ] {
+        assert!(output.stderr.contains(command), "{}", output.stderr);
+    }
     // Just what a line by itself would have made.
     assert_eq!(
         repo.read("environments/acme/environment.yaml"),
@@ -312,7 +320,9 @@ fn hundreds_of_customers() {
     repo.write("customers.csv", format!("name,host\n{lines}"));
     let output = repo.run(&["new", "environment", "--from", "base", "--from-csv", "customers.csv"]).code(0);
     assert!(
-        output.stderr.contains("cust-004 and 395 more") && output.stderr.contains("400 environments created"),
+        output.stderr.contains("cust-004 and 395 more")
+            && output.stderr.contains("400 environments created")
+            && output.stderr.contains("mailwright plan 'cust-*'\n"),
         "{}",
         output.stderr
     );

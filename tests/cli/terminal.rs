@@ -177,7 +177,7 @@ fn a_short_id_is_shown_and_accepted() {
     let (repo, id) = repository_with_mail();
     let list = repo.run(&["outbox", "list", "dev"]).code(0).stdout;
     let short = list.lines().nth(1).unwrap().split(' ').next().unwrap();
-    assert!(short.len() == 8 && id.starts_with(short), "{list}");
+    assert!(short.len() == 13 && id.starts_with(short), "{list}");
     for text in [short.to_owned(), id[..15].to_owned(), id.replace('-', ""), id.to_uppercase()] {
         let shown = repo.run(&["outbox", "show", "dev", &text]).code(0).stdout;
         assert!(shown.contains(&format!("message    {id}")), "{text}: {shown}");

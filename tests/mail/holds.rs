@@ -66,7 +66,11 @@ fn queued_messages_can_be_cancelled() {
     let again = service.repo.run(&["outbox", "cancel", "dev", &id]).code(1);
     assert!(again.stderr.contains("MW0266"), "{}", again.stderr);
     let holds = service.repo.run(&["outbox", "holds", "dev", "--format", "json"]).code(0).json();
-    service.repo.run(&["outbox", "release", "dev", holds["holds"][0]["id"].as_str().unwrap()]).code(0);
+    assert_eq!(holds["holds"].as_array().unwrap().len(), 1);
+    let none = service.repo.run(&["outbox", "release", "dev"]).code(1);
+    assert!(none.stderr.contains("`mailwright outbox holds dev` shows the ids."), "{}", none.stderr);
+    let released = service.repo.run(&["outbox", "release", "dev", "--reason", "a moment"]).code(0);
+    assert!(released.stdout.contains("Released.") || released.stderr.contains("Released."), "{released:?}");
     std::thread::sleep(Duration::from_millis(500));
     assert!(sink.received_from(&sender).is_empty(), "what was called back never leaves");
 }

@@ -160,7 +160,7 @@ fn the_command_line_sends_parts_and_whole_messages() {
     let no_recipient = service.repo.run(&[&base[..], &["--subject", "x"]].concat()).code(1);
     assert!(no_recipient.stderr.contains("no recipient is given"), "{}", no_recipient.stderr);
     let failed = service.repo.run(&[&base[..], &["--to", "550=x@example.org", "--wait"]].concat()).code(5);
-    assert!(failed.stderr.contains("the message is failed: 550=x@example.org: 550 "), "{}", failed.stderr);
+    assert!(failed.stderr.contains("its status is `failed`: 550=x@example.org: 550 "), "{}", failed.stderr);
     let list = service.repo.run(&["outbox", "list", "dev"]).code(0).stdout;
     assert!(list.contains("Rechnung für Sie") && list.contains("failed"), "{list}");
     let id =

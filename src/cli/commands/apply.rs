@@ -166,7 +166,9 @@ impl Apply {
     /// Applies to one environment: shows the plan, asks, sends.
     fn apply_single(&self, context: &Context, environment: &Environment, source: PlanSource) -> Result<Exit, CliError> {
         let mut ready = self.load(context, environment, source)?;
-        if self.format == Format::Human {
+        if self.format == Format::Human && self.selection.summary {
+            context.printer.out(&ready.plan.summary_line());
+        } else if self.format == Format::Human {
             context.printer.out(&render::render_human(&ready.plan));
         }
         blockers::check_plan(&ready.plan, ready.environment.source_refusal().as_ref())?;

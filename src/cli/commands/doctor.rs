@@ -216,6 +216,13 @@ fn check_files(environment: &Environment) -> Check {
     }
 }
 
+/// Returns the command that commits the files of a repository.
+fn commit_command(root: &Path) -> String {
+    let parts = [".gitignore", "environments", "rollouts", "schema", "secrets"];
+    let present: Vec<&str> = parts.into_iter().filter(|part| root.join(part).exists()).collect();
+    format!("git init && git add {} && git commit -m 'E-mail profiles'", present.join(" "))
+}
+
 /// Checks the Git repository.
 fn check_git(root: &Path) -> Check {
     let git::WorkTreeProvenance { provenance, refusal } = git::read_provenance(root, None);
@@ -224,7 +231,7 @@ fn check_git(root: &Path) -> Check {
     }
     if provenance.commit.is_none() {
         return Check::new("git", Outcome::Warning, "the files are not in a Git repository with a commit")
-            .remedy("git init && git add environments && git commit -m 'E-mail profiles'");
+            .remedy(commit_command(root));
     }
     let branch = provenance.branch.as_deref().map_or("no branch".to_owned(), |branch| printable(branch).into_owned());
     let commit = short_commit(&provenance);

@@ -157,7 +157,10 @@ impl Runnable for Send {
             status => {
                 let reason = printable(&message.reason);
                 let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-                let error = CliError::coded(Code::NotDelivered, format!("the message is {}{reason}", status.id()));
+                let error = CliError::coded(
+                    Code::NotDelivered,
+                    format!("the message was not delivered, its status is `{}`{reason}", status.id()),
+                );
                 let again = format!("mailwright outbox show {} {}", environment.name, message.id);
                 let exit = if status == Status::Unknown { Exit::OutcomeUnknown } else { Exit::MessageFailed };
                 Err(CliError { in_json: self.output.format == Format::Json, exit, ..error.remedy(again) })

@@ -31,7 +31,11 @@ pub(crate) fn cut(text: &str, length: usize) -> String {
     shortened(&printable(text), length).into_owned()
 }
 
-/// Returns the beginnings of ids that distinguish them: at least 8 characters.
+/// The characters of a short id: the milliseconds of a UUID of version 7. Fewer would be equal for all messages of a minute,
+/// also for those that a table does not show.
+const SHORT_ID: usize = 13;
+
+/// Returns the beginnings of ids that distinguish them: at least [`SHORT_ID`] characters.
 pub(crate) fn short_ids(ids: &[String]) -> Vec<String> {
     let cut = |id: &str, length: usize| id.get(..length).unwrap_or(id).trim_end_matches('-').to_owned();
     let is_unique = |length: &usize| {
@@ -40,7 +44,7 @@ pub(crate) fn short_ids(ids: &[String]) -> Vec<String> {
         cuts.windows(2).all(|pair| pair.first() != pair.last())
     };
     let longest = ids.iter().map(String::len).max().unwrap_or_default();
-    let length = (8..longest).find(is_unique).unwrap_or(longest);
+    let length = (SHORT_ID..longest).find(is_unique).unwrap_or(longest);
     ids.iter().map(|id| cut(id, length)).collect()
 }
 
@@ -117,7 +121,7 @@ mod tests {
     fn ids_are_as_short_as_they_can_be() {
         let ids = |texts: &[&str]| short_ids(&texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
         let one = "01a21b05-be4b-761c-bb05-c580c10bfa3c";
-        assert_eq!(ids(&[one]), ["01a21b05"]);
+        assert_eq!(ids(&[one]), ["01a21b05-be4b"]);
         assert_eq!(ids(&[one, "01a21b05-be4b-8000-8000-000000000000"]), ["01a21b05-be4b-7", "01a21b05-be4b-8"]);
         assert_eq!(ids(&[]), Vec::<String>::new());
         assert_eq!(ids(&["abc", "abd"]), ["abc", "abd"]);

@@ -61,7 +61,8 @@ impl Runnable for Demo {
         let environment = &self.environment;
         demo.step(context, "Check the files", &["validate"])?;
         demo.step(context, "Show what would change", &["plan", environment])?;
-        let apply = ["apply", environment, "--yes"];
+        // The plan was shown.
+        let apply = ["apply", environment, "--yes", "--summary"];
         if !demo.try_step(context, "Apply the change: the service verifies first", &apply)? {
             sandbox.consent(context, environment)?;
             demo.step(context, "Verify again", &["verify", environment])?;

@@ -24,8 +24,9 @@ use crate::{
 const KEY_LIMIT: u64 = 64 * 1024;
 
 const GITIGNORE: &str = "\
-# Saved plans, and the state of rollouts and of `mailwright watch`.
+# Saved plans with their approvals, and the state of rollouts and of `mailwright watch`.
 *.plan
+*.plan.approvals/
 /.mailwright/
 # Private keys and tokens never belong into a repository.
 identity.txt

@@ -130,14 +130,17 @@ impl NewEnvironment {
             all.iter().zip(&missing).filter(|(_, m)| is_without(m)).map(|(new, _)| new.name.as_str()).collect()
         };
         let (no_service, no_secrets) = (without(|(_, service)| *service), without(|(secrets, _)| !secrets.is_empty()));
+        let selected = select_names(&repository, all);
         let mut steps = Vec::new();
         if !no_service.is_empty() {
             steps.push(format!("service: {{ address: https://... }}          in {}", enumerate(no_service, NAMES)));
         }
         if !no_secrets.is_empty() {
-            steps.push(format!("secrets of {}; mailwright secrets list ENV lists them", enumerate(no_secrets, NAMES)));
-            steps.push("mailwright secrets init ENV RECIPIENT...".to_owned());
-            steps.push("mailwright secrets set ENV SECRET".to_owned());
+            let secrets: BTreeSet<String> =
+                missing.iter().flat_map(|(secrets, _)| secrets).map(ToString::to_string).collect();
+            steps.push(format!("secrets of {}", enumerate(no_secrets, NAMES)));
+            steps.push(format!("mailwright secrets init {selected} --from-service \"$(mailwright secrets keygen)\""));
+            steps.extend(secrets.iter().map(|secret| format!("mailwright secrets set {selected} {secret}")));
         }
         if !steps.is_empty() {
             context.printer.note(&format!("\nStill missing:\n  {}", steps.join("\n  ")));
@@ -145,9 +148,25 @@ impl NewEnvironment {
         let count = all.len();
         context
             .printer
-            .note(&format!("\n{count} environments created. Then: mailwright validate && mailwright plan ENV..."));
+            .note(&format!("\n{count} environments created. Then: mailwright validate && mailwright plan {selected}"));
         Ok(Exit::Done)
     }
+}
+
+/// Returns the arguments that select the new environments: a pattern if it selects no other one, or their names.
+fn select_names(repository: &Repository, all: &[NewFile]) -> String {
+    let names: BTreeSet<&str> = all.iter().map(|new| new.name.as_str()).collect();
+    let (first, last) = (names.first().copied().unwrap_or_default(), names.last().copied().unwrap_or_default());
+    // Names are ASCII. The names in between begin as the first and the last one do.
+    let common = first.bytes().zip(last.bytes()).take_while(|(one, other)| one == other).count();
+    let prefix = first.get(..common).unwrap_or_default();
+    let is_other = |name: &EnvironmentName| {
+        name.as_str().starts_with(prefix) && !names.contains(name.as_str()) && !repository.is_abstract(name)
+    };
+    if names.len() > 1 && !repository.environments().iter().any(is_other) {
+        return format!("'{prefix}*'");
+    }
+    names.into_iter().collect::<Vec<_>>().join(" ")
 }
 
 impl EnvironmentValues {

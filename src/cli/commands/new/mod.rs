@@ -256,14 +256,17 @@ impl NewEnvironment {
         if !missing.is_empty() {
             let recipients = repository.root().join("secrets").join(name.as_str()).join("recipients.txt");
             if !recipients.exists() {
-                steps.push(format!("mailwright secrets init {name} RECIPIENT..."));
+                steps.push(format!(
+                    "mailwright secrets init {name} --from-service \"$(mailwright secrets keygen)\"          the service and you"
+                ));
             }
             steps.extend(missing.iter().map(|reference| format!("mailwright secrets set {name} {reference}")));
         }
         if !steps.is_empty() {
             context.printer.note(&format!("\nStill missing:\n  {}", steps.join("\n  ")));
         }
-        context.printer.note(&format!("\nThen: mailwright plan {name}"));
+        let then = if address.is_none() { "validate" } else { "plan" };
+        context.printer.note(&format!("\nThen: mailwright {then} {name}"));
     }
 }
 

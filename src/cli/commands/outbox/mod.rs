@@ -204,7 +204,7 @@ struct Target {
 impl Target {
     /// Returns the only id of the command line.
     fn id(&self) -> Result<&str, CliError> {
-        only_id(&self.ids)
+        only_id_of(&self.ids, &format!("mailwright outbox list {}", self.environment.name))
     }
 
     /// Finds the only message of the command line.
@@ -220,6 +220,11 @@ impl Target {
         }
         Ok(ids)
     }
+}
+
+/// Returns the only id of a command line. `list` is the command that shows the ids.
+fn only_id_of<'a>(ids: &'a [String], list: &str) -> Result<&'a str, CliError> {
+    only_id(ids).map_err(|error| if ids.is_empty() { error.remedy(format!("`{list}` shows the ids.")) } else { error })
 }
 
 /// Returns the only id of a command line.
@@ -460,6 +465,7 @@ fn find_holds(
         return Ok(holds.into_iter().filter(|hold| hold.reason == reason).collect());
     }
     let known: Vec<String> = holds.iter().map(|hold| hold.id.clone()).collect();
-    let id = find_id("hold", &known, only_id(ids)?, &format!("mailwright outbox holds {environment}"))?;
+    let list = format!("mailwright outbox holds {environment}");
+    let id = find_id("hold", &known, only_id_of(ids, &list)?, &list)?;
     Ok(holds.into_iter().filter(|hold| hold.id == id).collect())
 }

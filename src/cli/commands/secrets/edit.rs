@@ -156,7 +156,8 @@ impl Edit {
             ownership.check_copies(&reference, &header, &mut value_index)?;
         }
         let identities = self.identities.load(std::iter::once(file.as_slice()))?;
-        let before = open(&file, identities.iter()).map_err(|error| open_error(&path, &error))?;
+        let before =
+            open(&file, identities.iter()).map_err(|error| open_error(&environment.name, &reference, &path, &error))?;
         Ok(OpenedSecret { environment, reference, path, recipients, destination, before })
     }
 

@@ -11,7 +11,7 @@ use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable,
         exposure::warn_if_unignored,
-        operator_key::{create_identity, default_identity_file},
+        operator_key::{create_identity, default_identity_file, read_recipient},
     },
     model::Code,
 };
@@ -22,8 +22,9 @@ use crate::{
     mailwright secrets keygen                      writes ~/.config/age/keys.txt\n  \
     mailwright secrets keygen --out ann.identity\n  \
     mailwright secrets init prod --from-service \"$(mailwright secrets keygen)\"\n\n\
-    The file has mode 0600 and is never replaced. Standard output is the recipient\n\
-    alone, so that it can be passed on. `secrets` finds the default file by itself.")]
+    The file has mode 0600 and is never replaced: where the default file exists, its\n\
+    recipient is printed again. Standard output is the recipient alone, so that it\n\
+    can be passed on. `secrets` finds the default file by itself.")]
 pub(super) struct Keygen {
     /// File to write [default: ~/.config/age/keys.txt]
     #[arg(long, short = 'o', value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
@@ -42,12 +43,21 @@ impl Runnable for Keygen {
             CliError::coded(Code::VariableUnusable, "the home folder is not known")
                 .remedy("Name the file: `--out FILE`.")
         })?;
-        let recipient = create_identity(&path)?;
+        // The same command prepares the next environment: the usual identity is kept, and its recipient is printed again.
+        let kept = (self.out.is_none() && path.is_file()).then(|| read_recipient(&path)).and_then(Result::ok);
+        let is_kept = kept.is_some();
+        let recipient = kept.map_or_else(|| create_identity(&path), Ok)?;
         warn_if_unignored(context, &path);
         if self.output.format == Format::Json {
-            context.printer.json(&json!({ "wrote": path, "recipient": recipient }));
+            context
+                .printer
+                .json(&json!({ "file": path, "wrote": (!is_kept).then_some(&path), "recipient": recipient }));
         } else {
-            context.printer.note(&format!("wrote {}; keep a copy in a safe place", path.display()));
+            context.printer.note(&if is_kept {
+                format!("kept {}, which exists already", path.display())
+            } else {
+                format!("wrote {}; keep a copy in a safe place", path.display())
+            });
             context.printer.document(&recipient);
         }
         Ok(Exit::Done)

@@ -325,7 +325,7 @@ impl RecipientsArgs {
             let Some(identities) = identities.as_ref() else { return Err(CliError::new("no identity was loaded")) };
             for (reference, path, bytes) in &outdated {
                 let sealed = rekey(bytes, identities.iter(), &recipients, None)
-                    .map_err(|error| open_error(path, &error))?
+                    .map_err(|error| open_error(&environment.name, reference, path, &error))?
                     .map_err(|error| seal_error(reference, &error))?;
                 ownership.check(reference, bytes, false, value_index)?;
                 files.push((path.clone(), sealed));

@@ -120,7 +120,7 @@ impl Runnable for Rekey {
                 let destination = if is_named { Some(find_destination(&environment, reference)?) } else { None };
                 let digest = destination.as_ref().map(|destination| destination.digest(&environment.name));
                 let sealed = rekey(bytes, identities.iter(), &recipients, digest.as_ref())
-                    .map_err(|error| open_error(path, &error))
+                    .map_err(|error| open_error(&environment.name, reference, path, &error))
                     .and_then(|sealed| sealed.map_err(|error| seal_error(reference, &error)))
                     .and_then(|sealed| {
                         ownership.check(reference, bytes, is_named, &mut value_index)?;

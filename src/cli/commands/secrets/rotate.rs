@@ -118,7 +118,7 @@ impl Runnable for Rotate {
                 (true, _) => "Plan and apply it; then the old value can be revoked.".to_owned(),
                 (_, true) => "If it was applied, plan and apply the removal; then the current value is used again.".to_owned(),
                 _ => format!(
-                    "Plan, review and apply it. Then run: mailwright secrets rotate {environments} --status, and mailwright secrets rotate {environments} {secret} --finish"
+                    "Plan, review and apply it. Then run:\n  mailwright secrets rotate {environments} --status\n  mailwright secrets rotate {environments} {secret} --finish"
                 ),
             });
         }

@@ -88,20 +88,30 @@ pub(super) fn seal_error(reference: &SecretReference, error: &SealError) -> CliE
     CliError::coded(code, format!("cannot seal `{reference}`: {error}")).remedy(remedy)
 }
 
-/// Returns the error for a file that could not be opened.
-pub(super) fn open_error(path: &Path, error: &OpenError) -> CliError {
+/// Returns the error for the file of a secret that could not be opened.
+pub(super) fn open_error(
+    environment: &EnvironmentName,
+    reference: &SecretReference,
+    path: &Path,
+    error: &OpenError,
+) -> CliError {
+    let set = format!("`mailwright secrets set {environment} {reference}`");
     let (code, remedy) = match error {
-        OpenError::NotForUs => {
-            (Code::IdentityMissing, "Pass the identity of one of the recipients in recipients.txt: `--identity FILE`.")
-        }
+        OpenError::NotForUs => (
+            Code::IdentityMissing,
+            format!(
+                "Pass the identity of one of the recipients in recipients.txt: `--identity FILE`. If no operator has one, add your recipient to recipients.txt, and set the value again: {set}."
+            ),
+        ),
         OpenError::NotAge | OpenError::Tampered => {
-            (Code::NotAgeFile, "Restore the file from Git, or seal the value again: mailwright secrets set.")
+            (Code::NotAgeFile, format!("Restore the file from Git, or set the value again: {set}."))
         }
-        OpenError::Size | OpenError::Masked => (Code::MaskedValue, "Seal the real value: mailwright secrets set."),
-        OpenError::Key(_) => {
-            (Code::IdentityMissing, "Run the command on a terminal to type the passphrase, or install the age plugin.")
-        }
-        OpenError::Redirected(_) => (Code::SecretRedirected, "Set the value again: mailwright secrets set."),
+        OpenError::Size | OpenError::Masked => (Code::MaskedValue, format!("Set the real value: {set}.")),
+        OpenError::Key(_) => (
+            Code::IdentityMissing,
+            "Run the command on a terminal to type the passphrase, or install the age plugin.".to_owned(),
+        ),
+        OpenError::Redirected(_) => (Code::SecretRedirected, format!("Set the value again: {set}.")),
     };
     CliError::coded(code, format!("cannot open `{}`: {error}", path.display())).remedy(remedy)
 }
