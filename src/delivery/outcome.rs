@@ -2,6 +2,10 @@
 //!
 //! Pure functions from a message and a result to a [`Settled`] message: delivered, failed, unknown, or queued for the next
 //! attempt. They do not connect, read the clock or write to the store.
+//!
+//! Each recipient has its own result. A message is queued while a recipient waits; then it is unknown if one is unknown,
+//! otherwise failed if one has failed, and delivered only if all are. Which function applies to a failure, and when a message is
+//! too old, is decided in `delivery::attempt`.
 
 use std::time::Duration;
 

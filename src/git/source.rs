@@ -1,8 +1,10 @@
 //! [`read_provenance`]: the commit, branch, author and signature of the files in a work tree, and whether they have
 //! uncommitted changes.
 //!
-//! A folder outside of Git has an empty provenance. It is what a changeset states as its source; whether a source is allowed
-//! is decided by [`crate::model::provenance`].
+//! Commit, author and Git's verdict on the signature are those of HEAD. Uncommitted changes count only below `environments`,
+//! `secrets` and `rollouts`, ignored files included; if they cannot be determined, the files count as changed. Outside of Git,
+//! and where Git refuses to answer, the provenance has at most the branch that the caller named; `refusal` then has Git's reason.
+//! A changeset states the provenance as its source; whether a source is allowed is decided by [`crate::model::provenance`].
 
 use std::{collections::BTreeSet, path::Path};
 

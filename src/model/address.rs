@@ -5,6 +5,9 @@
 //! to write instead, and do not quote the address. Header fields, with folding, comments and groups, are parsed in
 //! `mime::address_list`.
 //!
+//! Fields of documents stay strings: the `deserialize` functions bring an address into this form, and leave a text that is not
+//! an address as it is, for the rules to refuse. A pattern of a guard is an address or `*@domain`.
+//!
 //! Two addresses are equal if they differ in case at most. RFC 5321 lets a server distinguish local parts by case; no known
 //! server does, and a guard or a check for duplicates that depended on case could be evaded.
 

@@ -1,7 +1,10 @@
 //! A row of a list of profiles: its cells, read as the document of a profile's file.
 //!
 //! [`RowParser`] has the cells by column, in the words of administrators. Every cell that cannot be read is a problem with
-//! its column. The rules of profiles are not checked here: the files are validated when they are written.
+//! its column. Missing cells have a meaning: no companies is system-wide, a host without a provider is `smtp`, no credential type
+//! is a client secret. A login or a credential becomes a reference to a secret (`NAME/password`, `NAME/client-secret`,
+//! `NAME/certificate`), which is sealed separately. Columns with secrets are rejected in `import::table`; here only names that
+//! look like a secret are. The rules of profiles are not checked here: the files are validated when they are written.
 
 use std::{borrow::Cow, collections::BTreeMap};
 

@@ -1,7 +1,9 @@
 //! Sign-in as an application: the profile's own, one that logs in to a mail server, or one that reads the directory.
 //!
-//! [`client_authentication`] prepares the credential, [`ApplicationLogin`] requests a token. A token stays in memory and is sent
-//! only to the hosts of its cloud.
+//! [`client_authentication`] prepares the credential of any application. [`ApplicationLogin`] requests the token of one that logs
+//! in to a mail server or reads the directory, and checks when its certificate or client secret expires; a profile of Graph signs
+//! in in `direct`. Failures are findings. A token stays in memory. It is sent to the hosts of its cloud, and one for a mail server
+//! to the host that the profile names.
 
 use secrecy::SecretString;
 
