@@ -94,7 +94,8 @@ impl Hosting {
             match Service::start(shared, environment, base, limits.clone()).await {
                 Ok(service) => hosting.services.push(service),
                 Err(error) => {
-                    hosting.stop(super::server::STOP_DEADLINE).await;
+                    hosting.stop_delivery(super::server::STOP_DEADLINE).await;
+                    hosting.close().await;
                     return Err((name, error));
                 }
             }
@@ -141,22 +142,33 @@ impl Hosting {
     }
 
     /// Starts no further delivery attempt, and waits for those in progress, in all environments at once.
-    pub(super) async fn stop(&self, patience: Duration) {
+    pub(super) async fn stop_delivery(&self, patience: Duration) {
         let mut stopping = JoinSet::new();
         for service in &self.services {
             let service = Arc::clone(service);
             stopping.spawn(async move {
-                let stop = async {
-                    service.delivery.stop(patience).await;
+                service.context.instrument(service.delivery.stop(patience)).await;
+            });
+        }
+        stopping.join_all().await;
+    }
+
+    /// Records what was counted, and closes the stores, of all environments at once. No request may follow.
+    pub(super) async fn close(&self) {
+        let mut closing = JoinSet::new();
+        for service in &self.services {
+            let service = Arc::clone(service);
+            closing.spawn(async move {
+                let close = async {
                     service.record_sums(Due::All).await;
                     if let Err(error) = service.store.close().await {
                         tracing::warn!(%error, "cannot close the store");
                     }
                 };
-                service.context.instrument(stop).await;
+                service.context.instrument(close).await;
             });
         }
-        stopping.join_all().await;
+        closing.join_all().await;
     }
 }
 

@@ -1,14 +1,15 @@
 //! [`Server`]: a listener with the environments that it serves; it runs their upkeep, and stops gracefully.
 //!
-//! [`Server::run`] answers until `stop` resolves, then waits for requests and attempts in progress within [`STOP_DEADLINE`].
-//! Connections are handled by [`crate::net::listener`], requests by `hosting`.
+//! [`Server::run`] answers until `stop` resolves. Then event streams end, delivery starts no further attempts, and requests and
+//! attempts in progress have `STOP_DEADLINE` to finish; the stores are closed afterwards. Connections are handled by
+//! [`crate::net::listener`], requests by `hosting`.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::Hosting;
 use crate::net::listener::{ListenError, Listener, Tls};
 
-/// Time that requests in progress have to finish when the service stops.
+/// Time that requests and delivery attempts in progress have to finish, both at once, when the service stops.
 pub(super) const STOP_DEADLINE: Duration = Duration::from_secs(20);
 /// Interval of upkeep: metrics and sums of refusals.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
@@ -38,6 +39,8 @@ impl Server {
         let (router, connections) = (hosting.router(), hosting.connections());
         let hosting = Arc::new(hosting);
         let owner = Arc::clone(&hosting);
+        // Resolves when the sender is dropped: by the end of `stop`, or with it if the listener fails before.
+        let (stopping, begun) = tokio::sync::oneshot::channel::<()>();
         let stop = async move {
             let upkeep = async {
                 loop {
@@ -51,10 +54,16 @@ impl Server {
             }
             tracing::info!("stopping");
             owner.begin_to_stop();
+            drop(stopping);
         };
-        let result = self.listener.serve(router, connections, stop, STOP_DEADLINE).await;
         // Attempts in progress finish; queued messages stay in the store.
-        hosting.stop(STOP_DEADLINE).await;
+        let stop_delivery = async {
+            let _ = begun.await;
+            hosting.stop_delivery(STOP_DEADLINE).await;
+        };
+        let serve = self.listener.serve(router, connections, stop, STOP_DEADLINE);
+        let (result, ()) = tokio::join!(serve, stop_delivery);
+        hosting.close().await;
         result
     }
 }
