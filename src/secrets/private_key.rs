@@ -21,27 +21,28 @@ const OPEN_SSH: &str = "b3BlbnNzaC1rZXktdjEAAAAABG5vbm";
 
 /// Returns the first private key in a text that no passphrase protects.
 pub fn find_private_key(text: &str) -> Option<FoundKey> {
-    let mut lines = text.lines().enumerate();
-    lines.find_map(|(index, line)| {
-        let kind = find_identity(line).or_else(|| find_pem(line, text.lines().skip(index + 1)))?;
-        Some(FoundKey { line: index + 1, kind })
-    })
+    let mut lines = text.lines();
+    let mut number = 0;
+    while let Some(line) = lines.next() {
+        number += 1;
+        if let Some(kind) = find_identity(line).or_else(|| find_pem(line, lines.clone())) {
+            return Some(FoundKey { line: number, kind });
+        }
+    }
+    None
 }
 
 /// Finds an age identity in a line. Identities are written in capitals, and read in any case.
 fn find_identity(line: &str) -> Option<&'static str> {
-    const START: &str = "AGE-";
     let line = line.to_ascii_uppercase();
-    line.match_indices(START).find_map(|(at, _)| {
-        let word: &str = &line[at..];
-        let end = word.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(word.len());
-        let (prefix, data) = word[..end].rsplit_once("-1")?;
+    line.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').find_map(|word| {
+        let (prefix, data) = word.rsplit_once("-1")?;
         if data.len() < SHORTEST_IDENTITY || !data.chars().all(|c| c.is_ascii_alphanumeric()) {
             return None;
         }
-        if prefix.starts_with("AGE-SECRET-KEY") {
+        if prefix.contains("AGE-SECRET-KEY") {
             Some("an age identity, the private half")
-        } else if prefix.starts_with("AGE-PLUGIN-") {
+        } else if prefix.contains("AGE-PLUGIN-") {
             Some("the identity of an age plugin")
         } else {
             None
@@ -79,11 +80,20 @@ fn find_pem<'a>(line: &'a str, next: impl Iterator<Item = &'a str>) -> Option<&'
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 mod tests {
     use super::*;
 
     fn kind(text: &str) -> Option<&'static str> {
         find_private_key(text).map(|found| found.kind)
+    }
+
+    /// Takes minutes if each beginning of a key is followed to the end of the text.
+    #[test]
+    fn many_beginnings_of_keys_are_searched_once() {
+        for beginning in ["AGE-", "AGE-PLUGIN-", "-1", "-----BEGIN PRIVATE KEY-----\n", "-----BEGIN PRIVATE KEY-----"] {
+            assert_eq!(kind(&beginning.repeat(1_000_000 / beginning.len())), None, "{beginning}");
+        }
     }
 
     #[test]
@@ -124,8 +134,11 @@ mod tests {
         ] {
             assert_eq!(kind(text), None, "{text}");
         }
-        let own = include_str!("../../tests/fixtures/ssh/ed25519");
-        assert_eq!(kind(own), Some("an SSH key without a passphrase"));
-        assert_eq!(kind(include_str!("../../tests/fixtures/ssh/ed25519-protected")), None);
+        let ssh = |name: &str| {
+            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/ssh/");
+            std::fs::read_to_string(format!("{folder}{name}")).unwrap()
+        };
+        assert_eq!(kind(&ssh("ed25519")), Some("an SSH key without a passphrase"));
+        assert_eq!(kind(&ssh("ed25519-protected")), None);
     }
 }
