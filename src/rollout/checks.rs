@@ -26,12 +26,13 @@ const PROBE_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration
 /// The longest part of a delivery's reason that a message quotes, in characters.
 const QUOTED: usize = 200;
 
-/// Runs the checks, and fails with the first that does not pass.
+/// Runs the checks, and fails with the first that does not pass. `changed_before` is true if an earlier run made the change that is
+/// checked; when it did is not known here, so failed deliveries are counted in the whole window.
 pub(super) async fn run_checks(
     task: &EnvironmentTask<'_>,
     checks: &Checks,
     known: &EnvironmentRun,
-    run: Uuid,
+    (run, changed_before): (Uuid, bool),
 ) -> Result<(), Problem> {
     let retry = Retry::default();
     let within = checks.probe.as_ref().map_or(Duration::ZERO, |probe| probe.within.duration());
@@ -42,7 +43,11 @@ pub(super) async fn run_checks(
             check_drift(&state)?;
         }
         if let Some(limit) = checks.failed_deliveries {
-            let since_apply = known.at.map_or(0, |at| task.clock.now().as_second().saturating_sub(at.as_second()));
+            let since_apply = match known.at {
+                _ if changed_before => i64::from(LONGEST_WINDOW),
+                Some(at) => task.clock.now().as_second().saturating_sub(at.as_second()),
+                None => 0,
+            };
             check_failed_deliveries(&client, limit, since_apply, &retry).await?;
         }
         if checks.verify.is_some() {

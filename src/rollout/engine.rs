@@ -413,7 +413,8 @@ async fn run_step(shared: &Shared, name: &EnvironmentName, terms: &Terms, step: 
         },
         Step::Check => {
             let checks = terms.checks.clone().unwrap_or_default();
-            let run = shared.run(|run| run.id);
+            let unchanged = matches!(known.outcome, EnvironmentOutcome::Unchanged { .. });
+            let run = shared.run(|run| (run.id, unchanged && run.unsoaked.contains(&environment)));
             Event::Checked { environment, problem: run_checks(&task, &checks, &known, run).await.err() }
         }
         Step::RollBack => {

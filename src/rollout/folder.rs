@@ -2,7 +2,9 @@
 //! another terminal.
 //!
 //! A [`RolloutFolder`] can be read by every process; a [`LockedFolder`] belongs to one. Processes on other machines are kept
-//! out by a [`Lease`](crate::operations::Lease). What the entries of the journal mean is not known here.
+//! out by a [`Lease`](crate::operations::Lease). There is one request at a time: to pause, or to abort with or without a
+//! rollback. Every process can send it; a later request replaces an earlier one, and locking the folder removes it, so a request
+//! reaches only a process that has the lock already. What the entries of the journal mean is not known here.
 
 use std::{
     fs::File,
@@ -155,6 +157,16 @@ impl LockedFolder {
         &self.folder
     }
 
+    /// Returns the archived journal of the newest run.
+    pub fn newest_archive(&self) -> Option<PathBuf> {
+        // The ids of runs are ordered by time.
+        std::fs::read_dir(&self.folder.path)
+            .ok()?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| is_archive(path))
+            .max()
+    }
+
     /// Renames the journal of an ended run, so that a new run can start. The newest few are kept.
     pub fn archive_journal(&self, run: uuid::Uuid) -> Result<(), Problem> {
         let failed = |error: std::io::Error| {
@@ -168,7 +180,7 @@ impl LockedFolder {
         let mut old: Vec<PathBuf> = std::fs::read_dir(&self.folder.path)
             .map_err(failed)?
             .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("journal-")))
+            .filter(|path| is_archive(path))
             .collect();
         // The ids of runs are ordered by time.
         old.sort();
@@ -196,4 +208,7 @@ impl LockedFolder {
         let by: String = by.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect();
         Ok(format!("{by} {id}"))
     }
+}
+fn is_archive(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("journal-"))
 }

@@ -107,9 +107,9 @@ impl Run {
         wave.environments.iter().filter(move |name| applied(name) || self.unsoaked.contains(*name))
     }
 
-    /// Returns the changed environments whose wave did not complete its soak time, for the run that follows this one.
+    /// Returns the changed environments whose wave did not complete its soak time and checks, for the run that follows this one.
     pub fn not_soaked(&self) -> BTreeSet<EnvironmentName> {
-        let open = self.waves.iter().filter(|wave| !wave.soaked && !wave.ended);
+        let open = self.waves.iter().filter(|wave| !wave.ended);
         open.flat_map(|wave| self.changed_in(wave)).cloned().collect()
     }
 
@@ -343,6 +343,19 @@ mod tests {
         assert_eq!(run.environments[&name("a")].outcome, EnvironmentOutcome::Applied { generation: 2, before: 1 });
         assert_eq!(run.environments[&name("b")].outcome, EnvironmentOutcome::Waiting);
         assert_eq!((run.status, run.waves.len()), (RunStatus::Running, 1));
+    }
+
+    #[test]
+    fn an_environment_whose_check_failed_soaks_in_the_next_run_too() {
+        let applied = || ended("a", ApplyOutcome::Applied { generation: 2, before: 1, summary: String::new() });
+        let soaked = || entry(Event::SoakEnded { wave: "all".to_owned() });
+        let checked = |problem| entry(Event::Checked { environment: name("a"), problem });
+        let stopped = || entry(Event::Stopped { problem: failed() });
+        let run = Run::from_entries(&[started(), applied(), soaked(), checked(Some(failed())), stopped()]).unwrap();
+        assert_eq!(run.not_soaked(), [name("a")].into());
+        let wave_ended = entry(Event::WaveEnded { wave: "all".to_owned() });
+        let run = Run::from_entries(&[started(), applied(), soaked(), checked(None), wave_ended]).unwrap();
+        assert_eq!(run.not_soaked(), BTreeSet::new());
     }
 
     #[test]

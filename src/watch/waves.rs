@@ -246,6 +246,9 @@ async fn begin(
             }
             _ => {}
         }
+    } else if let Some(archive) = locked.newest_archive() {
+        // A process ended after it had archived the journal, and before it began the next one.
+        unsoaked = Run::from_entries(&journal::read(&archive)?.entries).map(|run| run.not_soaked()).unwrap_or_default();
     }
     let first = Event::Started {
         run: uuid::Uuid::now_v7(),
