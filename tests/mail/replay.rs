@@ -100,6 +100,13 @@ fn only_recipients_without_a_copy_get_it() {
     assert_eq!(received[1].to, ["550=gone@example.org"]);
     assert_eq!((&message["sentAgain"], &message["possibleDuplicate"]), (&Value::Null, &Value::Null));
     // With `--all-recipients` every recipient gets it.
+    let twice = service.repo.run(&["outbox", "replay", "dev", &id, &id, "--all-recipients", "--dry-run"]).code(0);
+    assert_eq!(
+        twice.stdout.matches(&id[..8]).count(),
+        1,
+        "a message that is named twice is sent once: {}",
+        twice.stdout
+    );
     service.repo.run(&["outbox", "replay", "dev", &id, "--all-recipients", "--yes"]).code(0);
     assert_eq!(sink.wait_received(3)[2].to.len(), 2);
 }

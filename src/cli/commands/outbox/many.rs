@@ -1,6 +1,8 @@
 //! `mailwright outbox` over many environments: states and lists are grouped; what changes mail is counted per environment and
 //! confirmed once. An id is that of whichever environment has it.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 use uuid::Uuid;
 
@@ -261,7 +263,10 @@ impl ManyOutboxes<'_> {
                 Found { messages: runtime.block_on(selection.fetch(client, &[]))?, positions: Vec::new() }
             } else {
                 let found = runtime.block_on(find_messages(client, environment.name.as_str(), &self.ids))?;
-                let (positions, messages) = found.into_iter().unzip();
+                let (positions, mut messages): (_, Vec<Message>) = found.into_iter().unzip();
+                // A message that is named twice is changed once.
+                let mut seen = BTreeSet::new();
+                messages.retain(|message| seen.insert(message.id));
                 Found { messages, positions }
             };
             if let Change::Act(Action::Replay, options) = change {

@@ -212,11 +212,14 @@ impl Target {
         find_message_id(&self.client, self.environment.name.as_str(), self.id()?).await
     }
 
-    /// Finds the messages of the command line.
+    /// Finds the messages of the command line. One that is named twice is returned once.
     async fn message_ids(&self) -> Result<Vec<Uuid>, CliError> {
         let mut ids = Vec::with_capacity(self.ids.len());
         for id in &self.ids {
-            ids.push(find_message_id(&self.client, self.environment.name.as_str(), id).await?);
+            let id = find_message_id(&self.client, self.environment.name.as_str(), id).await?;
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
         }
         Ok(ids)
     }
