@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::model::{
     Allowances, Approval, ApprovalNeed, AuditEntry, ChangeSummary, Code, Digest, EnvironmentName, Generation,
-    LastVerified, Profile, ProfileName, Reader, StoredProfile,
+    LastVerified, Problem, Profile, ProfileName, Reader, StoredProfile,
     finding::{Finding, Verified},
     rules::Violation,
     token::{Role, Scope, Token},
@@ -29,6 +29,20 @@ pub const VERSION: u32 = 1;
 
 /// The response header with [`VERSION`].
 pub const VERSION_HEADER: &str = "mailwright-api-version";
+
+/// The request header with the name of the environment that a request is for. The service of another environment refuses it.
+pub const ENVIRONMENT_HEADER: &str = "mailwright-environment";
+
+/// The words by which a service names itself in [`wrong_environment`]; its client puts the address in their place.
+pub const THIS_SERVICE: &str = "this service";
+
+/// Returns the problem of a request to the service of another environment. `service` names the service in the message.
+pub fn wrong_environment(service: &str, found: &EnvironmentName, expected: &EnvironmentName) -> Problem {
+    let message = format!("{service} belongs to environment `{found}`, not `{expected}`");
+    Problem::new(Code::WrongEnvironment, message).remedy(format!(
+        "Correct the address: `service.address` in the environment.yaml of `{expected}`, or `--service` and MAILWRIGHT_SERVICE where they are set. Each address serves one environment."
+    ))
+}
 
 /// The request header that makes a submission safe to repeat.
 pub const IDEMPOTENCY_KEY_HEADER: &str = "idempotency-key";

@@ -20,7 +20,7 @@ use crate::{
         messages::{Action, ActionOptions, MessageDetail, MessagePage, NewHold, OutboxStatus, Resolved, Submission},
     },
     model::{
-        Changeset, Code, GenerationDetail, Hold, Lease, Message, Problem, State,
+        Changeset, Code, EnvironmentName, GenerationDetail, Hold, Lease, Message, Problem, State,
         finding::{Finding, Verified},
         integrity::StoreCheck,
         resolution::{Cell, Resolution},
@@ -40,6 +40,8 @@ pub struct Client {
 /// The options of a client.
 #[derive(Default)]
 pub struct ClientOptions<'a> {
+    /// The environment that every request is for. The service of another environment refuses them.
+    pub environment: Option<&'a EnvironmentName>,
     /// Certificate authorities to trust in addition to the system's, as PEM.
     pub authority: Option<&'a [u8]>,
     /// True if `http://` is allowed for hosts other than this machine.

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::{ClientOptions, Progress};
 use crate::{
-    api::{self, IDEMPOTENCY_KEY_HEADER, ProblemDetails, VERSION_HEADER},
+    api::{self, ENVIRONMENT_HEADER, IDEMPOTENCY_KEY_HEADER, ProblemDetails, THIS_SERVICE, VERSION_HEADER},
     model::{Code, Problem},
     net::{
         handshake_fault::{CertificateFault, HandshakeFault},
@@ -77,6 +77,7 @@ pub(super) struct Transport {
     base: Url,
     address: String,
     authorization: SecretString,
+    environment: Option<HeaderValue>,
 }
 
 impl Transport {
@@ -96,7 +97,9 @@ impl Transport {
             .remedy("Use the token alone, as `mailwright token create` printed it."));
         }
         let authorization = SecretString::from(format!("Bearer {}", token.expose_secret()));
-        Ok(Self { http, address: base.as_str().trim_end_matches('/').to_owned(), base, authorization })
+        let environment = options.environment.map(|name| HeaderValue::from_str(name.as_str())).transpose();
+        let environment = environment.map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
+        Ok(Self { http, address: base.as_str().trim_end_matches('/').to_owned(), base, authorization, environment })
     }
 
     pub(super) fn address(&self) -> &str {
@@ -114,6 +117,9 @@ impl Transport {
         authorization.set_sensitive(true);
         let mut request =
             self.http.request(method, url).map_err(|error| unprepared(&error))?.header(AUTHORIZATION, authorization);
+        if let Some(environment) = &self.environment {
+            request = request.header(ENVIRONMENT_HEADER, environment);
+        }
         // On this machine, compression takes longer than the transfer.
         if is_loopback_url(&self.base) {
             request = request.header(ACCEPT_ENCODING, "identity");
@@ -274,6 +280,10 @@ impl Transport {
         let message = match document.code {
             // The address is wrong, so the message names it.
             Code::NotHosted => format!("{}: {}", self.address, document.detail),
+            Code::WrongEnvironment => match document.detail.strip_prefix(THIS_SERVICE) {
+                Some(rest) => format!("the service at {}{rest}", self.address),
+                None => document.detail,
+            },
             _ => document.detail,
         };
         let problem = Problem::new(document.code, message).remedy(remedy);

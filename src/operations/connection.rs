@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use super::Retry;
 use crate::{
+    api::wrong_environment,
     client::Client,
-    model::{Code, EnvironmentName, Generation, Problem, State},
+    model::{EnvironmentName, Generation, Problem, State},
 };
 
 /// The token that a client carries.
@@ -42,13 +43,7 @@ pub fn check_environment(client: &Client, found: &EnvironmentName, expected: &En
     if found == expected {
         return Ok(());
     }
-    Err(Problem::new(
-        Code::WrongEnvironment,
-        format!("the service at {} belongs to environment `{found}`, not `{expected}`", client.address()),
-    )
-    .remedy(format!(
-        "Correct the address: `service.address` in the environment.yaml of `{expected}`, or `--service` and MAILWRIGHT_SERVICE where they are set. Each address serves one environment."
-    )))
+    Err(wrong_environment(&format!("the service at {}", client.address()), found, expected))
 }
 
 /// Reads one generation, without its settings and profiles. None if the service does not have it.

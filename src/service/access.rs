@@ -1,7 +1,8 @@
 //! Authorization: the role that a handler requires of its caller.
 //!
 //! [`Authorized`] and [`MailReader`] are extractors: a handler lists one as its first argument. They authenticate the request
-//! before its body is read, so that a body of an unknown sender is never read. A refused attempt to change something is
+//! before its body is read, so that a body of an unknown sender is never read, and refuse a request that names another
+//! environment. A refused attempt to change something is
 //! recorded in the audit log.
 
 use std::{marker::PhantomData, sync::Arc};
@@ -13,7 +14,8 @@ use axum::{
 
 use super::{Service, authentication::authenticate, caller::Caller, http::HttpProblem};
 use crate::{
-    model::{AuditOutcome, Code, token::Role},
+    api::{ENVIRONMENT_HEADER, THIS_SERVICE, wrong_environment},
+    model::{AuditOutcome, Code, EnvironmentName, token::Role},
     store::AuditEvent,
 };
 
@@ -35,11 +37,30 @@ macro_rules! roles {
 }
 roles!(Sender, Viewer, Planner, Deployer, Admin);
 
+/// Authenticates the caller, and refuses a request for another environment.
+async fn authenticate_for_environment(parts: &mut Parts, service: &Arc<Service>) -> Result<Caller, HttpProblem> {
+    let caller = authenticate(parts, service).await?;
+    let found = service.store.environment();
+    for value in parts.headers.get_all(ENVIRONMENT_HEADER) {
+        let expected = value.to_str().ok().and_then(|name| name.parse::<EnvironmentName>().ok());
+        let Some(expected) = expected else {
+            return Err(HttpProblem::malformed(format!(
+                "the header `{ENVIRONMENT_HEADER}` is not a name of an environment"
+            )));
+        };
+        if expected != *found {
+            let problem = wrong_environment(THIS_SERVICE, found, &expected);
+            return Err(HttpProblem::new(problem.code, problem.message).remedy(problem.remedy));
+        }
+    }
+    Ok(caller)
+}
+
 impl<R: RequiredRole> FromRequestParts<Arc<Service>> for Authorized<R> {
     type Rejection = HttpProblem;
 
     async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, HttpProblem> {
-        let caller = authenticate(parts, service).await?;
+        let caller = authenticate_for_environment(parts, service).await?;
         if caller.role.includes(R::ROLE) {
             return Ok(Authorized(caller, PhantomData));
         }
@@ -54,7 +75,7 @@ impl FromRequestParts<Arc<Service>> for MailReader {
     type Rejection = HttpProblem;
 
     async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, HttpProblem> {
-        let caller = authenticate(parts, service).await?;
+        let caller = authenticate_for_environment(parts, service).await?;
         if caller.role == Role::Sender || caller.role.includes(Role::Viewer) {
             return Ok(Self(caller));
         }

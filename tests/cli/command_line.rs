@@ -533,6 +533,40 @@ fn a_service_of_another_environment_is_not_planned_against() {
 }
 
 #[test]
+fn mail_of_another_environment_is_neither_shown_nor_changed() {
+    let mut repo = TestRepository::small();
+    repo.serve();
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    repo.run(&["outbox", "hold", "dev", "--company", "EDU1", "--reason", "wait"]).code(0);
+    let send = ["--company", "EDU1", "--function", "default", "--to", "a@example.com", "--subject", "s", "--text", "t"];
+    repo.run(&[&["send", "dev"], &send[..]].concat()).code(0);
+    let listed = || repo.run(&["outbox", "list", "dev", "--format", "json"]).code(0).json();
+    let before = listed();
+    assert_eq!(before["messages"].as_array().unwrap().len(), 1, "{before:#}");
+    let id = before["messages"][0]["id"].as_str().unwrap().to_owned();
+    repo.write("environments/other/environment.yaml", "companies: [EDU1]\n");
+    repo.write("environments/other/profiles/relay.yaml", crate::support::repository::SMALL_PROFILE);
+    let commands: [&[&str]; 9] = [
+        &["outbox", "status", "other"],
+        &["outbox", "list", "other"],
+        &["outbox", "show", "other", &id],
+        &["outbox", "cancel", "other", &id],
+        &["outbox", "cancel", "other", "--status", "queued"],
+        &["outbox", "hold", "other", "--company", "EDU1", "--reason", "in other"],
+        &["why", "other", "--message", &id],
+        &["history", "other"],
+        &[&["send", "other"], &send[..]].concat(),
+    ];
+    for command in commands {
+        let output = repo.run(command);
+        assert!(output.stderr.contains("belongs to environment `dev`, not `other`"), "{command:?}: {}", output.stderr);
+    }
+    assert_eq!(listed(), before);
+    let names_it = |name: &str| repo.http("GET", "/v1/messages", &[("Mailwright-Environment", name)], b"").status;
+    assert_eq!((names_it("dev"), names_it("other"), names_it("Not a name")), (200, 409, 400));
+}
+
+#[test]
 fn missing_files_are_named_with_a_remedy() {
     let repo = TestRepository::small();
     for missing in ["./p.plan", "p.plan", "plans/p"] {

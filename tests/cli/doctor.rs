@@ -57,7 +57,7 @@ fn a_service_of_another_environment_is_named() {
     repo.write("environments/other/environment.yaml", "companies: [EDU1]\n");
     let output = repo.run(&["doctor", "other", "--format", "json"]).code(1).json();
     let (outcome, text) = check(&output, "service");
-    assert!(outcome == "failed" && text.contains("is the service of `dev`, not of `other`"), "{text}");
+    assert!(outcome == "failed" && text.contains("belongs to environment `dev`, not `other`"), "{text}");
 }
 
 #[test]

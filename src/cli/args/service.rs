@@ -174,6 +174,7 @@ impl ServiceArgs {
         let read = |path: PathBuf| read_pem(&path, "certificate authority", "`--ca-file` or MAILWRIGHT_CA_FILE");
         let authority = ca_file.map(read).transpose()?;
         let options = ClientOptions {
+            environment: Some(environment),
             authority: authority.as_deref(),
             allow_clear_text: self.allow_clear_text,
             connections: Some(context.connections()),
