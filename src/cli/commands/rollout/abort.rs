@@ -44,27 +44,31 @@ pub(super) fn abort(
         None => format!("Abort `{name}`? Changes that were applied stay."),
     };
     let read = || journal::read(&folder.journal()).map(|contents| Run::from_entries(&contents.entries));
-    if read()?.is_none() && !folder.is_locked() {
+    let last = read()?;
+    if last.is_none() && !folder.is_locked() {
         return Err(no_run(&folder, &name));
     }
+    // The question is about this run; or, if it has ended, about the one that the process with the lock begins.
+    let mut asked = last.filter(|run| !run.status.is_final() || !folder.is_locked()).map(|run| run.id);
     confirm(context, yes, &question, "Pass `--yes` to skip the prompt.")?;
     let until = Instant::now() + LONGEST_WAIT;
-    let mut asked = None;
     // A process that ended without obeying leaves the rest to this one.
     loop {
-        if let Some(locked) = work.state.try_lock(context, &name)? {
-            return abort_locked(context, &name, rollback, work, locked);
-        }
+        // No other run begins while the lock is held.
+        let locked = work.state.try_lock(context, &name)?;
         if asked.is_some() && read()?.map(|run| run.id) != asked {
             return Err(CliError::coded(Code::RolloutNotStarted, "the run ended, and another one began")
                 .remedy(format!("`mailwright rollout status {name}` shows it.")));
+        }
+        if let Some(locked) = locked {
+            return abort_locked(context, &name, rollback, work, locked);
         }
         send_and_wait(context, &folder, &name, command(rollback), until)?;
         match read()? {
             Some(run) if matches!(run.status, RunStatus::Aborted { .. }) => {
                 return work.report_abort(context, &run, rollback);
             }
-            run => asked = run.map(|run| run.id),
+            run => asked = asked.or(run.map(|run| run.id)),
         }
     }
 }
