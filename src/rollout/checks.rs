@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{environment::EnvironmentTask, run::EnvironmentRun};
@@ -43,11 +44,8 @@ pub(super) async fn run_checks(
             check_drift(&state)?;
         }
         if let Some(limit) = checks.failed_deliveries {
-            let since_apply = match known.at {
-                _ if changed_before => i64::from(LONGEST_WINDOW),
-                Some(at) => task.clock.now().as_second().saturating_sub(at.as_second()),
-                None => 0,
-            };
+            let age = |at: Timestamp| task.clock.now().as_second().saturating_sub(at.as_second());
+            let since_apply = if changed_before { i64::from(LONGEST_WINDOW) } else { known.at.map_or(0, age) };
             check_failed_deliveries(&client, limit, since_apply, &retry).await?;
         }
         if checks.verify.is_some() {

@@ -78,8 +78,8 @@ pub enum Event {
         /// True if a watch started the run: `watch.drift` of each environment applies to it, also after a person resumed it.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         watch: bool,
-        /// The environments that an earlier run changed and whose wave did not complete its soak time. Their wave soaks in this
-        /// run even if nothing changes in it.
+        /// The environments that an earlier run changed and whose wave did not complete its soak time and checks. Their wave
+        /// soaks and is checked in this run even if nothing changes in it.
         #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
         unsoaked: BTreeSet<EnvironmentName>,
         /// The waves and environments.

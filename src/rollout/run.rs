@@ -36,7 +36,7 @@ pub struct Run {
     pub watch: bool,
     /// The time of the last entry.
     pub last_at: Timestamp,
-    /// The environments that an earlier run changed and whose wave did not complete its soak time.
+    /// The environments that an earlier run changed and whose wave did not complete its soak time and checks.
     #[serde(skip)]
     pub unsoaked: BTreeSet<EnvironmentName>,
     /// The waves and environments as the files had them.

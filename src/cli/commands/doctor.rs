@@ -27,6 +27,7 @@ use crate::{
     fs::read_ordinary,
     git,
     model::{Code, EnvironmentName},
+    operations,
     secrets::{FILE_LIMIT, OpenError, RECIPIENTS_LIMIT, Recipients, fingerprint, open},
     text::{enumerate, printable},
 };
@@ -296,14 +297,11 @@ async fn check_name(address: &str) -> Check {
 }
 
 fn check_environment(client: &Client, info: &ServiceInfo, environment: &EnvironmentName) -> Check {
-    let role = info.role.map(|role| format!("; the token has the role {}", role.id())).unwrap_or_default();
-    if info.environment == *environment {
-        return Check::ok("service", format!("{} answers for {environment}{role}", client.address()));
+    if let Err(problem) = operations::check_environment(client, &info.environment, environment) {
+        return Check::failed("service", problem.into());
     }
-    let message = format!("{} is the service of `{}`, not of `{environment}`", client.address(), info.environment);
-    Check::new("service", Outcome::Failed, message).remedy(format!(
-        "Correct `service.address` in environments/{environment}/environment.yaml, or MAILWRIGHT_SERVICE."
-    ))
+    let role = info.role.map(|role| format!("; the token has the role {}", role.id())).unwrap_or_default();
+    Check::ok("service", format!("{} answers for {environment}{role}", client.address()))
 }
 
 fn check_version(info: &ServiceInfo) -> Check {
