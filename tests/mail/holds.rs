@@ -14,7 +14,7 @@ use crate::{
 fn held_messages_wait_and_others_leave() {
     let sink = Sink::start();
     let mut service =
-        MailService::new(sink.port, &format!("{QUICK}  functions: {{ default: {{ lifetime: 2s }} }}\n"), "");
+        MailService::new(sink.port, &format!("{QUICK}  functions: {{ default: {{ lifetime: 10s }} }}\n"), "");
     let held = service
         .repo
         .run(&["outbox", "hold", "dev", "--company", "EDU1", "--reason", "wrong price list", "--format", "json"])
@@ -26,7 +26,7 @@ fn held_messages_wait_and_others_leave() {
     service.wait(&leaves, "delivered");
     // Longer than its lifetime, and over a restart.
     service.restart();
-    std::thread::sleep(Duration::from_millis(2500));
+    std::thread::sleep(Duration::from_millis(10_500));
     let message = service.message(&waits);
     assert_eq!((&message["status"], &message["attempts"]), (&json!("queued"), &json!(0)));
     assert_eq!(message["waiting"]["explanation"], "held by first-admin: wrong price list");

@@ -21,8 +21,7 @@ fn a_refused_login_suspends_the_profile_and_its_messages_wait() {
     let sink = Sink::start();
     sink.users(&[("mailer", "right-password")]);
     sink.on("auth", Action::Reply("535 5.7.8 authentication failed"));
-    // A lifetime that would be over long before the login works again.
-    let service = start_service(&sink, &format!("{QUICK}  functions: {{ default: {{ lifetime: 2s }} }}\n"));
+    let service = start_service(&sink, QUICK);
     let messages = scale("MAILWRIGHT_TEST_QUEUED", 300);
     let refused = Duration::from_secs(scale("MAILWRIGHT_TEST_REFUSED", 4));
     let ids: Vec<String> = (0..messages).map(|_| service.send(json!({}))).collect();
@@ -90,6 +89,22 @@ fn a_refused_login_suspends_the_profile_and_its_messages_wait() {
         .filter(|kind| kind != "delivered")
         .collect();
     assert_eq!(kinds, ["suspended", "resumed"], "one alert, and one all-clear");
+}
+
+/// One message, so that no other one can delay it: a lifetime is meant for the message, not for the machine.
+#[test]
+fn a_suspension_does_not_use_up_the_lifetime() {
+    let sink = Sink::start();
+    sink.users(&[("mailer", "right-password")]);
+    sink.on("auth", Action::Reply("535 5.7.8 authentication failed"));
+    let service = start_service(&sink, &format!("{QUICK}  functions: {{ default: {{ lifetime: 10s }} }}\n"));
+    let id = service.send(json!({}));
+    service.wait_outbox("the suspended profile", |outbox| outbox["suspended"][0]["profile"] == "relay");
+    std::thread::sleep(Duration::from_secs(11));
+    let message = service.message(&id);
+    assert_eq!((&message["status"], &message["attempts"]), (&json!("queued"), &json!(0)), "{message:#}");
+    sink.on("auth", Action::Usual);
+    service.wait(&id, "delivered");
 }
 
 #[test]
