@@ -1,8 +1,9 @@
-//! Typed HTTP client of the service's API, with one method per endpoint.
+//! Typed HTTP client of the service's API, with a method for each endpoint that commands, rollouts and watch use.
 //!
 //! A failure is a [`Problem`] with a code, so that callers can distinguish a service that is not running, a wrong token, a wrong
-//! certificate and another version. Redirects are not followed, so that a token is sent only to the configured address. Nothing is
-//! retried here; callers can send a changeset again, since the service recognises its id.
+//! certificate and another version. Redirects are not followed, so that a token is sent only to the configured address. If an
+//! answer is cut off, it is unknown whether the request was carried out. Nothing is retried here; callers can send a changeset
+//! again, since the service recognises its id.
 
 pub mod origin;
 mod progress;

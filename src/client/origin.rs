@@ -4,7 +4,8 @@
 //! `https://{environment}.mail.example.com`, `prod-*=https://mail.example.com:8443`, `http://127.0.0.1:*`. The address of a
 //! service comes from the files, the token from the machine. [`audience_origins`] reads the origins in an identity token.
 //!
-//! Nothing here sends anything or reads a variable.
+//! A pattern that is not well-formed is an error; an empty list allows no address. A token that is not a JWT, or has no address as
+//! its audience, has no origins. Nothing here sends anything or reads a variable.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use reqwest::Url;

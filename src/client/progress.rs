@@ -1,7 +1,7 @@
 //! [`Progress`]: how many bytes of a large request were sent, for display while it is sent.
 //!
-//! [`Client::apply_watched`](super::Client::apply_watched) takes one, and the caller reads a clone of it. It does not limit or
-//! delay the request.
+//! [`Client::apply_watched`](super::Client::apply_watched) takes one, and the caller reads a clone of it. It counts what was handed
+//! to the connection, which says nothing about the answer. It does not limit or delay the request.
 
 use std::{
     pin::Pin,

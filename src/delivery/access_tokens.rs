@@ -1,8 +1,9 @@
-//! Access tokens: fetched once, however many workers wait for one, and again before they expire.
+//! Access tokens: one request for all workers that wait for a token, and a new one before it expires.
 //!
-//! [`Credentials`](super::credentials::Credentials) calls [`AccessTokens::get_or_fetch`] with the request to make. A token
-//! belongs to one profile and one version of its secret, and must not be used for another. Failures are not kept, and nothing
-//! is written to disk.
+//! [`Credentials`](super::credentials::Credentials) calls [`AccessTokens::get_or_fetch`] with the request to make. A token belongs
+//! to one profile and one version of its secret, and must not be used for another. It is replaced five minutes before it expires,
+//! or after four fifths of a short lifetime. If a request fails, its caller gets the failure and the next caller that waits makes
+//! its own request. Nothing is written to disk.
 
 use std::{
     collections::HashMap,

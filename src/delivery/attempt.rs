@@ -1,9 +1,13 @@
 //! Attempt: sends one claimed message by its current profile, and records the outcome.
 //!
-//! The workers of the dispatcher call [`AttemptRunner::run`]. It loads the content, builds the outgoing message and sends it
-//! with the transport of the profile; `record` decides what the result means. A message is marked in the store before its
-//! last byte is sent, so that a crash leaves it `unknown` and never sends it twice silently. An attempt is not repeated
-//! here: a message that is to be tried again is settled as queued, and claimed again when it is due.
+//! The workers of the dispatcher call [`AttemptRunner::run`]. It loads the content, builds the outgoing message and sends it with
+//! the transport of the profile; `record` decides what the result means. A message is marked in the store before its last byte is
+//! sent. If the process then ends, or the answer is lost, the outcome is unknown and the policy of the environment decides: an
+//! operator, a retry that is marked as a possible duplicate, or a search in Sent Items.
+//!
+//! A message that is too old, has no recipient left, cannot be built or has no content in the store fails without an attempt. If
+//! the store cannot be read, the message is released and claimed later. An attempt is not repeated here: a message that is to be
+//! tried again is settled as queued, and claimed again when it is due.
 
 mod record;
 

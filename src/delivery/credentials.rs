@@ -1,8 +1,11 @@
 //! Credentials: opens the secrets of profiles, and fetches access tokens with them.
 //!
-//! The transports call [`Credentials::secret`] and [`Credentials::token`] for each login. A secret is decrypted in memory for
-//! one login and only for the destination that it was sealed for. Access tokens are cached. Which version of a secret is used
-//! during a rotation is decided by [`Rotations`](super::rotation::Rotations).
+//! The transports call [`Credentials::secret`] and [`Credentials::token`] for each login, and the suspender to verify a profile. A
+//! secret is decrypted in memory for one use, and only for the destination that it was sealed for. Access tokens are cached. Which
+//! version of a secret is used during a rotation is decided by [`Rotations`](super::rotation::Rotations).
+//!
+//! A missing age file, another destination, or a value that cannot work is a failure of the profile, which suspends it. If the
+//! store cannot be read, the failure is transient.
 
 use std::sync::Arc;
 

@@ -1,8 +1,12 @@
 //! Dispatcher: claims due messages from the store, runs workers, and shuts down gracefully.
 //!
 //! [`Dispatcher::start`] restores the scheduler from the store, settles messages that were in flight when the process ended, and
-//! starts the background tasks. The scheduler decides what is claimed; an [`AttemptRunner`] runs each attempt. [`Delivery`](super::Delivery)
-//! is the only caller. Nothing here knows a protocol or interprets a reply.
+//! starts the background tasks. The scheduler decides what is claimed; an [`AttemptRunner`] runs each attempt.
+//! [`Delivery`](super::Delivery) is the only caller. Nothing here knows a protocol or interprets a reply.
+//!
+//! If the store fails during the start, delivery does not start. If a write fails later, no message is started until a test of the
+//! store succeeds; after another process took over delivery, none is started any more. An attempt that panics leaves its message
+//! unknown. Attempts that run past the deadline of a shutdown are settled as interrupted at the next start.
 
 use std::{
     collections::HashSet,

@@ -1,7 +1,8 @@
 //! Failure: the phase in which an attempt ended without success, the reply, and its class.
 //!
 //! Transports, logins and requests for tokens return a [`Failure`]; `attempt` decides what it means for the message and the
-//! profile. Nothing here decides about a retry.
+//! profile. Its `code` is the part of the reply that may be logged: codes, or the first clause up to a word that could be an
+//! address. Nothing here decides about a retry.
 
 use std::time::Duration;
 

@@ -1,8 +1,10 @@
-//! Fair share of a profile: companies with waiting mail get equal shares, however much they have; the functions of a company
-//! divide its share equally.
+//! Fair share of a profile: companies with due mail get equal shares of the room, and the functions of a company divide its share
+//! equally.
 //!
 //! The scheduler calls [`FairShare::divide`] with the lanes that may send and the room of the profile. Its cost grows with the
-//! number of lanes, not with the number of messages. It does not know limits, holds or times.
+//! number of lanes, not with the number of messages. It does not know how much mail a lane has: a share that is not used is divided
+//! again at the next turn. If there is less room than lanes, the next division continues with those that got nothing. It does not
+//! know limits, holds or times.
 
 use std::collections::{BTreeMap, HashMap};
 

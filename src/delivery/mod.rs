@@ -17,11 +17,15 @@
 //! | `sent_items` | search of Sent Items for a message whose attempt has an unknown outcome |
 //! | `recorder`, `webhooks` | results in the store; events for other systems |
 //!
-//! Four rules hold it together. A message is durable before it is reported as accepted. It is marked in the store before its
-//! last byte is sent, so that a crash leaves it `unknown` and never sends it twice silently. A failure that suspends a
-//! profile counts neither as a try of a message nor against its lifetime. While the store cannot be written, nothing is sent.
+//! Four rules hold it together. A message is durable before it is reported as accepted. It is marked in the store before its last
+//! byte is sent; after a crash its outcome is unknown, and it is sent again only if the environment's policy or an operator says
+//! so. A failure that suspends a profile counts neither as a try of a message nor against its lifetime. After a write to the store
+//! has failed, no message is started until the store can be written again.
 //!
 //! [`Delivery`] is the interface. Nothing here knows the HTTP API, and nothing prints.
+//!
+//! Mail that has no profile, is held, or whose profile is suspended waits, with its lifetime paused. Mail whose lifetime has ended
+//! fails.
 
 mod access_tokens;
 mod attempt;

@@ -1,8 +1,10 @@
 //! A message as it leaves: the stored content with the header fields that depend on the profile and on the recipients
 //! that still wait.
 //!
-//! [`OutgoingMessage::build`] sets `From`, the tag of the subject and, for transports without an envelope, the recipients.
-//! It removes signatures that this breaks. It does not connect and does not send.
+//! [`OutgoingMessage::build`] sets `From`, the tag of the subject and, for transports without an envelope, the recipients. It
+//! removes signatures that this breaks. If the environment writes to one address instead, that address is the only recipient, and
+//! the original ones are in `X-Mailwright-Recipient`. A header that cannot be split, or an address that cannot be parsed, is
+//! returned as [`Malformed`], and the message fails. It does not connect and does not send.
 
 use std::collections::HashSet;
 

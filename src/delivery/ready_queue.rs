@@ -1,7 +1,9 @@
 //! Ready queue: the messages of one profile that were claimed from the store and wait for a worker.
 //!
-//! [`ReadyQueue`] also knows how many workers the profile has, whether its server is unavailable, how the profile is shared
-//! among companies, and what its server refused. Workers hold its [`SendingProfile`]. Nothing here connects or reads the store.
+//! [`ReadyQueue`] also knows how many workers the profile has, whether its server is unavailable, how the profile is shared among
+//! companies, and what its server refused. Workers hold its [`SendingProfile`]. When its server fails, the profile backs off for 1
+//! to 60 seconds and its messages go back to the store, as they do when the last worker ends. Nothing here connects or reads the
+//! store.
 
 use std::{
     collections::VecDeque,

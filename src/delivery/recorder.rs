@@ -1,7 +1,10 @@
 //! Recorder: writes the results of delivery to the store, publishes events, and keeps the scheduler in step with the store.
 //!
-//! [`Recorder`] is shared by all parts of delivery. While the store cannot be written, nothing is sent: a result that cannot be
-//! recorded would have to be forgotten or repeated. It does not decide what is recorded.
+//! [`Recorder`] is shared by all parts of delivery. It does not decide what is recorded.
+//!
+//! A failed write makes the store unhealthy: no message is started then. Results and releases are written again until they succeed.
+//! A result is given up, and logged with its outcome, if the store is broken or another process took over delivery: the message is
+//! then unknown. A subscriber that is more than 1,024 events behind misses some and reads them from the store.
 
 use std::{
     sync::{

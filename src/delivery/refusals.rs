@@ -1,9 +1,10 @@
 //! Refusal history of a profile: decides whether a refusal concerns the profile or one message, if the reply does not say.
 //!
-//! [`RefusalHistory`] is kept in memory for each profile; its size does not depend on the backlog.
+//! [`RefusalHistory`] is kept in memory for each profile, for at most 1,000 messages and replies. A restart or a change of the
+//! profile empties it.
 //!
-//! - A server that refuses all recipients of several messages in a row in the same words refuses the sender: the profile
-//!   is suspended before all waiting messages fail.
+//! - A server that refuses all recipients of five messages in a row in the same words refuses the sender: the profile
+//!   is suspended. The messages before the fifth have failed.
 //! - A server that does not relay, or does not accept the sender or this machine, refuses the profile, until another message
 //!   passes: then the reply was about the recipients, whose own server it may quote, and the same words are excused for a
 //!   time.

@@ -1,11 +1,14 @@
 //! Rotation: chooses between the current and the next secret of a profile while a secret is being rotated.
 //!
-//! The next secret is tried first. Once it is accepted, which is recorded before any message uses it, only it is used. While it
-//! is refused, delivery falls back to the current secret at once, which does not count as a try of a message; one alert is sent, and the
-//! next secret is tried again at a low rate and without a message, so that no account is locked out. If the current secret is
-//! refused as well, the next one is tried once more before the profile is suspended.
+//! The next secret is tried first. Once it is accepted, which is recorded before the message is sent, only it is used; if the store
+//! cannot record that, it is tried again later. While it is refused, delivery falls back to the current secret at once, which does
+//! not count as a try of a message; one alert is sent, and the next secret is tried again without a message, after waits that
+//! double up to an hour, so that no account is locked out. If the server cannot be reached with the next secret, the current one is
+//! not tried, and the message is tried again later. If the current secret is refused as well, the next one is tried once more
+//! before the profile is suspended.
 //!
-//! [`Rotations`] is used through [`Rotations::log_in`]. Only logins are repeated, never messages.
+//! Messages use [`Rotations::log_in`], trials without a message [`Rotations::try_next_secret`]. Only logins are repeated here, not
+//! messages.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

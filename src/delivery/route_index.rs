@@ -1,7 +1,8 @@
 //! Route index: finds the profile that sends for a company and a function.
 //!
 //! A [`RouteIndex`] is built once per state, so that each resolution takes a few look-ups however many profiles there are. The
-//! rules are those of `model::resolution`. The scheduler and the submission of messages share one; it is never changed.
+//! rules are those of `model::resolution`. The scheduler and the submission of messages share one; it is never changed. If no
+//! profile serves a company and a function, the resolution names none and has the steps that were tried.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

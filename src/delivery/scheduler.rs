@@ -1,9 +1,10 @@
 //! Scheduler: decides which profile sends next, subject to throttles, holds and suspensions.
 //!
-//! [`Scheduler`] combines the scheduled queues (the mail of each lane that waits in the store), the ready queues (the mail of each profile that was claimed), the
-//! throttles of the mailboxes, the holds and the [`Suspensions`]; `turns` decides from them what is claimed and sent. The
-//! dispatcher, its workers and the recorder share one under a lock. It can be rebuilt from the store, and its size does not
-//! depend on the number of messages that wait. It does not read the clock, connect or write to the store.
+//! [`Scheduler`] combines the scheduled queues (the mail of each lane that waits in the store), the ready queues (the mail of each
+//! profile that was claimed), the throttles of the mailboxes, the holds and the [`Suspensions`]; `turns` decides from them what is
+//! claimed and sent. The dispatcher, its workers and the recorder share one under a lock. It is rebuilt from the store at each
+//! start, without the pauses of mailboxes, back-offs and refusals, which a restart forgets. Its size does not depend on the number
+//! of messages that wait. It does not read the system clock, connect or write to the store.
 
 mod turns;
 

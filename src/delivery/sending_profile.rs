@@ -1,7 +1,8 @@
 //! A profile as workers send with it: settings, mailbox, idle connections, and memory for its large messages.
 //!
-//! The ready queue has one [`SendingProfile`] per profile, and makes a new one when the profile changes. Attempts that have
-//! begun keep theirs. Nothing here connects.
+//! The ready queue has one [`SendingProfile`] per profile, and makes a new one when the profile changes. Attempts that have begun
+//! keep theirs. Profiles with the same mailbox (login and server, or application and address) share its limits. Nothing here
+//! connects.
 
 use std::sync::Arc;
 

@@ -1,8 +1,10 @@
 //! Sent Items: decides whether a message was sent whose attempt has an unknown outcome.
 //!
-//! [`search_sent_items`] searches and compares; it does not send and does not change a message. Only Graph profiles have Sent
-//! Items that the service can search. A message with the same Message-ID proves nothing if another attempt may have left it
-//! there; then an operator decides.
+//! [`search_sent_items`] searches and compares; it does not send and does not change a message. Only profiles of
+//! `microsoft-graph-direct` have Sent Items that the service can search. A message with the same Message-ID proves nothing if
+//! another attempt may have left it there; then, and if the application may not read the mailbox, the result is unclear and an
+//! operator decides. If Graph or the store cannot be reached, the failure is returned and the search is repeated at the next
+//! attempt.
 
 use jiff::SignedDuration;
 

@@ -1,8 +1,11 @@
 //! Suspender: suspends profiles that cannot send, probes them, and resumes them.
 //!
-//! [`Suspender`] acts on [`Suspensions`](super::suspension::Suspensions): it records a suspension, sends one alert with the
-//! finding that verification gives, tries the login when a probe is due, and records the end. Messages of a suspended profile
-//! wait, and their lifetime is paused.
+//! [`Suspender`] acts on [`Suspensions`](super::suspension::Suspensions): it records a suspension with one event, adds the finding
+//! of a verification if one explains the failure, tries the login when a probe is due, and records the end. Messages of a suspended
+//! profile wait, and their lifetime is paused.
+//!
+//! A failure of a profile that was changed in the meantime suspends nothing. If the store cannot record a suspension, it holds
+//! until the process ends. Without a finding the record has the reply alone.
 
 use std::{collections::HashSet, sync::Arc};
 

@@ -1,9 +1,10 @@
 //! Suspensions: profiles that cannot send until an operator fixes them, because a login is refused, a secret has expired or
 //! a consent is missing.
 //!
-//! [`Suspensions`] is the state machine: a suspended profile waits, then its login is tried, then one message goes first, and
-//! success ends the suspension. [`Suspender`](super::suspender::Suspender) acts on it. Nothing here connects, reads the clock
-//! or writes to the store.
+//! [`Suspensions`] is the state machine: a suspended profile waits, then its login is tried, then one message goes first if mail is
+//! due. Success ends the suspension; a failure doubles the wait, up to 15 minutes. A change of the profile ends it as well. After a
+//! restart the waits begin with the shortest. [`Suspender`](super::suspender::Suspender) acts on it. Nothing here connects, reads
+//! the clock or writes to the store.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -1,7 +1,9 @@
 //! Throttle of a mailbox: limits messages at the same time, messages in any 60 seconds, and recipients in any 24 hours.
 //!
-//! All profiles that send through a mailbox share one [`MailboxThrottle`]. Usage before a start is restored from the store,
-//! so that a restart does not double the rate. The caller passes the time.
+//! All profiles that send through a mailbox share one [`MailboxThrottle`]; if their limits differ, those of the profile that was
+//! set up last apply. A message starts while the limit of recipients is not reached, so its own recipients can exceed it. After a
+//! failure one message is sent at a time, and each success doubles that. Usage before a start is restored from the store, so that a
+//! restart does not double the rate; pauses that a server asked for are not. The caller passes the time.
 
 use std::{
     collections::VecDeque,

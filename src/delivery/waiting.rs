@@ -1,7 +1,8 @@
-//! Waiting mail: groups the queued messages by the reason for which they wait.
+//! Waiting mail: groups the queued messages by the reason for which they wait, the profile and the hold.
 //!
-//! [`group`] is for status pages, [`of_message`] for one message, and [`find_lanes`] for searches. They read the scheduler and
-//! what the store counted; they change nothing and do not read the clock.
+//! [`group`] is for status pages, [`of_message`] for one message, and [`find_lanes`] for searches. Profiles that cannot send are
+//! listed without mail as well. If nothing delays a message, its reason is `scheduled`. They read the scheduler and what the store
+//! counted; they change nothing and do not read the clock.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

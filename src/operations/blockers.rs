@@ -1,8 +1,8 @@
 //! Reasons for which a plan must not be sent: redirected secrets, the source policy, guards, and missing approvals.
 //!
-//! [`check_plan`] and [`check_approvals`] are for commands, [`check_unattended`] for rollouts and watch, which have no
-//! operator to ask. The service refuses such a plan too; these checks come before the operator is asked, before anything is
-//! verified, and before a rollout begins.
+//! [`check_plan`] and [`check_approvals`] are for commands, [`check_unattended`] for rollouts and watch, which have no operator to
+//! ask. The first reason found is returned as a problem with its remedy. The service refuses such a plan too; these checks come
+//! before the operator is asked, before anything is verified, and before a rollout begins.
 
 use crate::{
     changes::guards::Guard,

@@ -1,7 +1,8 @@
 //! Clients for the services of environments: [`Connector`] creates one, [`check_service`] and [`fetch_state`] make sure that
 //! the service belongs to the environment.
 //!
-//! An address in a file can be wrong, so nothing else is requested from a service before that check. The HTTP client is
+//! An address in a file can be wrong, so callers make this check before they request anything else. A service of another
+//! environment is a problem that names both; a service that does not answer is that of the client. The HTTP client is
 //! [`crate::client`].
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! [`EnvironmentFiles`]: the desired state of one environment and the source of its files, as operations take them.
 //!
-//! It makes plan requests, and attaches to a changeset the age files that the service lacks. Loading the files is done by the
-//! caller, with [`crate::config`].
+//! It makes plan requests, and attaches to a changeset the age files that the service lacks. An age file that is missing, or
+//! differs from the plan, is a problem (plan again). Loading the files is done by the caller, with [`crate::config`].
 
 use std::{
     collections::BTreeMap,

@@ -1,7 +1,8 @@
-//! A lease in a service: keeps other processes, on any machine, from doing the same work in an environment.
+//! A lease in a service: keeps other processes that ask for it, on any machine, from doing the same work in an environment.
 //!
-//! [`Lease::acquire`] acquires it and renews it in the background; [`LeaseMonitor`] answers from this machine's clock alone
-//! whether it can still be held. A lease that is dropped expires by itself.
+//! [`Lease::acquire`] acquires it and renews it in the background; [`LeaseMonitor`] answers from this machine's clock alone whether
+//! it can still be held. If another client holds it, acquiring fails and names the holder. It counts as lost when 70 % of its
+//! duration have passed without a renewal; the holder must then start nothing more. A lease that is dropped expires by itself.
 
 use std::{
     sync::{

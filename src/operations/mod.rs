@@ -9,7 +9,7 @@
 //! * [`gate`] has the service verify what a changeset sets, and evaluates the result with the [`waivers`]
 //! * [`rollback`] plans a rollback and requests one
 //! * [`fetch_state`] and [`check_service`] make sure that an address belongs to the environment
-//! * [`Retry`] repeats requests that were not answered; a refusal is never repeated
+//! * [`Retry`] repeats requests that were not answered or met a busy service; other refusals are not repeated
 //! * [`Lease`] keeps other processes from working on the same environment
 //!
 //! Nothing here prints, asks the operator, or runs Git. It uses no store and no module of the service.

@@ -1,7 +1,7 @@
 //! [`Retry`]: repeats a request, with growing pauses, until the service answers or refuses.
 //!
-//! Only requests that may be sent twice are passed to it. It has no time limit: the caller has one, and gets the last error
-//! from [`Retry::timed_out`]. A refusal is never repeated.
+//! Only requests that may be sent twice are passed to it. It has no time limit: the caller has one, and gets the last error from
+//! [`Retry::timed_out`]. A busy service (503) counts as one that does not answer; another refusal is returned at once.
 
 use std::time::Duration;
 

@@ -1,8 +1,9 @@
 //! [`select_allowed`]: limits a plan to what may be applied without an operator, by the `watch` settings of the environment.
 //!
 //! These are changes of the files if the environment applies automatically, and changes made outside Git if drift is reverted
-//! there. A change of the files that would undo one made outside Git is refused. Used by passes of watch and by the waves of
-//! its rollouts.
+//! there. A change of the files that would undo one made outside Git is refused (MW0372), and then nothing of the commit is
+//! applied. If nothing is allowed, the result is `Nothing`, which is not an error. Used by passes of watch and by the waves of its
+//! rollouts.
 
 use crate::{
     model::{Code, Problem, ProfileName, watch_settings::DriftMode},

@@ -1,8 +1,8 @@
 //! Waivers: findings that the environment's file accepts up to and including a day (UTC).
 //!
-//! [`apply`] marks the findings of a `verify` report that a waiver matches by finding id and profile; none is removed. An
-//! expired waiver is itself a finding, and so is one that matches nothing, provided that every enabled profile was checked:
-//! no waiver outlives its reason. [`add_places`] adds file and line to the findings. Runs no check.
+//! [`apply`] marks the findings of a `verify` report that a waiver matches by finding id and profile; none is removed. An expired
+//! waiver waives nothing and is itself a finding. So is one with an unknown id, and, if every enabled profile was checked, one that
+//! matches nothing. [`add_places`] adds file and line to the findings. Runs no check.
 
 use jiff::{Timestamp, tz::TimeZone};
 

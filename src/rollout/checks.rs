@@ -1,7 +1,8 @@
 //! The checks of a wave in one environment: drift, failed deliveries, verification, a probe mail. The quick ones come first.
 //!
-//! The engine calls [`run_checks`] after the soak time. The first check that fails ends it with a problem. Nothing is changed
-//! in the environment; a probe is sent once per check, however often it is repeated.
+//! The engine calls [`run_checks`] after the soak time. The first check that fails ends it with a problem, as does a service that
+//! does not answer within the deadline, or a probe that is not delivered in its time. Nothing is changed in the environment; a
+//! probe is sent once per check, however often it is repeated.
 
 use std::time::Duration;
 

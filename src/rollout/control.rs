@@ -1,6 +1,7 @@
 //! Signals to a rollout that is running: pause, abort, lease lost.
 //!
-//! The session sends them, the engine reads them between steps. A weaker signal never replaces a stronger one.
+//! The session sends them, the engine reads them between steps. A signal replaces a weaker one only; from weak to strong: a pause
+//! of a watch, a pause of an operator, abort, abort with rollback, lease lost.
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;

@@ -1,7 +1,11 @@
 //! Works through the waves of a rollout: apply, soak, check, and the reaction to failures.
 //!
-//! Each step is recorded in the journal before and after it, so the engine has no state that is not in the journal. A
-//! [`ControlSignal`] pauses or aborts it: steps that have started are finished, and nothing new is started.
+//! A request that changes an environment is recorded in the journal before it is sent, and the outcome of each step after it, so
+//! the engine has no state that is not in the journal. A [`ControlSignal`] pauses or aborts it: steps that have started are
+//! finished, and nothing new is started.
+//!
+//! An environment that fails does not stop the others of its wave until more have failed than are tolerated; then the run stops, or
+//! the wave is rolled back first. A lost lease pauses the run. If the journal cannot be written, the engine ends with an error.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

@@ -1,6 +1,7 @@
 //! The state of an environment in a run: the outcome of its apply, its checks and its rollback.
 //!
-//! `run` computes it from the entries of the journal. Nothing here reads a journal.
+//! `run` computes it from the entries of the journal. A changeset that was sent and whose outcome is unknown stays in `open`, also
+//! after a failure. Nothing here reads a journal.
 
 use jiff::Timestamp;
 use serde::Serialize;

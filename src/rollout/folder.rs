@@ -1,10 +1,11 @@
 //! The folder of a rollout: its journal, the lock that keeps a second process of this machine out, and requests from
 //! another terminal.
 //!
-//! A [`RolloutFolder`] can be read by every process; a [`LockedFolder`] belongs to one. Processes on other machines are kept
-//! out by a [`Lease`](crate::operations::Lease). There is one request at a time: to pause, or to abort with or without a
-//! rollback. Every process can send it; a later request replaces an earlier one, and locking the folder removes it, so a request
-//! reaches only a process that has the lock already. What the entries of the journal mean is not known here.
+//! A [`RolloutFolder`] can be read by every process; a [`LockedFolder`] belongs to one. Processes on other machines are kept out by
+//! a [`Lease`](crate::operations::Lease). There is one request at a time: to pause, or to abort with or without a rollback. Every
+//! process can send it; a later request replaces an earlier one, and locking the folder removes it, so a request reaches only a
+//! process that has the lock already. A folder that cannot be created, locked or written is a problem; a request that cannot be
+//! read counts as none. What the entries of the journal mean is not known here.
 
 use std::{
     fs::File,

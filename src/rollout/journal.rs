@@ -1,9 +1,9 @@
 //! The journal of a run: one entry per line, each durable before the next step begins.
 //!
-//! A line is `{"sum":"...","entry":{...}}`. The sum covers the entry and the sum of the line before, so a line that was
-//! changed, removed or inserted is detected. A last line without a line end is the rest of a crash: no step began after it, and
-//! it is ignored. Entries that arrive during a write are written together. After a failed write the journal accepts no
-//! entries, so no step begins that is not recorded.
+//! A line is `{"sum":"...","entry":{...}}`. The sum covers the entry and the sum of the line before, so a line that was changed,
+//! removed or inserted is detected. A last line without a line end is the rest of a crash: no step began after it, and it is
+//! ignored. Entries that arrive during a write are written together. After a failed write the journal accepts no entries, so no
+//! step begins that is not recorded. A missing file is an empty journal; a damaged one, or one beyond 64 MiB, is a problem.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

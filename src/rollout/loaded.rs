@@ -1,6 +1,8 @@
 //! A rollout that is loaded: its file, the desired state of its environments, and the way to their services.
 //!
 //! [`LoadedRollout`] is the input of `plan` and of the engine. All environments are loaded from one revision of the files.
+//! [`LoadedRollout::load`] fails if the files of one break a rule; [`LoadedRollout::load_each`] keeps such environments as
+//! `invalid`, and they fail in their wave.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 

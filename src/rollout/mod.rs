@@ -5,7 +5,7 @@
 //! * [`engine`] works through the waves: apply, soak, check, and the reaction to failures; a [`ControlSignal`] pauses or
 //!   aborts it
 //! * `environment` and `checks` are the steps in one environment: apply, check, roll back
-//! * [`journal`] records each step before and after it; an entry is durable before anything else happens
+//! * [`journal`] records requests before they are sent and outcomes after; an entry is durable before the next step begins
 //! * [`run`] is the state of a run, computed from the entries of its journal; `run_status` and `environment_run` are its parts
 //! * [`session`] is the work of one process on a run: lease, journal, requests from other terminals
 //! * [`folder`] holds the journal and the lock of this machine; a lease keeps other machines out

@@ -1,8 +1,9 @@
 //! The plan of a rollout: every environment is planned, and equal changes form a group.
 //!
 //! Two changes are equal if the same actions do the same to the same fields. The name of an environment, its companies and the
-//! values of its variables differ between environments, so they are replaced by `${name}` before the comparison. The digests
-//! of secrets and the places in files are ignored.
+//! values of its variables differ between environments, so they are replaced by `${name}` before the comparison. The digests of
+//! secrets and the places in files are ignored. Values shorter than 3 characters are not replaced. An environment that cannot be
+//! planned is listed as failed and stops nothing. Nothing is changed in a service.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

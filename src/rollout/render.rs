@@ -1,7 +1,7 @@
 //! Text of rollouts: the plan, one line of progress per entry, the state of a run.
 //!
-//! Pure functions from plans, entries and runs to text, for `cli`. Colours are ANSI sequences, which the printer removes where
-//! they are not wanted.
+//! Pure functions from plans, entries and runs to text, for `cli`. Long lists are cut, with the number of what is left out. Colours
+//! are ANSI sequences, which the printer removes where they are not wanted.
 
 use std::fmt::Write as _;
 

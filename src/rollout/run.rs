@@ -1,7 +1,8 @@
 //! The state of a run: its waves and environments, computed from the entries of its journal.
 //!
-//! [`Run::from_entries`] and `apply_entry` are the only way to a state, so a run that is resumed has the state that it had. Nothing here
-//! reads a file or asks a service.
+//! [`Run::from_entries`] and `apply_entry` are the only way to a state, so a run that is resumed has the state that it had. A
+//! journal that does not begin with the start of a run has no state; entries about unknown waves are ignored. Nothing here reads a
+//! file or asks a service.
 
 use std::collections::{BTreeMap, BTreeSet};
 

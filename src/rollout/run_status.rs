@@ -1,6 +1,7 @@
 //! The status of a run, and the rollback that it carries out.
 //!
-//! `run` computes them from the entries of the journal. Nothing here reads a journal.
+//! `run` computes them from the entries of the journal. A run whose process was killed is still `Running`; paused and stopped runs
+//! can be resumed, aborted and finished ones cannot. Nothing here reads a journal.
 
 use serde::Serialize;
 

@@ -1,7 +1,9 @@
 //! One process's work on a run: holds the lease, opens the journal, listens to requests from other terminals, and runs the
 //! engine.
 //!
-//! `cli` and `watch` call [`Session::run`], which returns when the run has ended or paused. It decides nothing about waves.
+//! `cli` and `watch` call [`Session::run`], which returns when the run has ended or paused. If the lease cannot be acquired, it
+//! returns the problem, and records a request that arrived meanwhile for the next process. If `interrupted` returns first, steps in
+//! progress are cut off, and the journal has what may have been sent. It decides nothing about waves.
 
 use std::{future::Future, time::Duration};
 

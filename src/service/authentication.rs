@@ -1,7 +1,8 @@
 //! Authentication: `Authorization: Bearer` with a token of the service (`mw_ID_SECRET`) or with an identity token.
 //!
-//! [`authenticate`] returns the [`Caller`] of a request and leaves it in the request's extensions for the extractors of
-//! bodies. Failed attempts are logged and counted, never with the token.
+//! [`authenticate`] returns the [`Caller`] of a request and leaves it in the request's extensions for the extractors of bodies. An
+//! unknown, revoked, expired or suspended token is answered with 401 and the reason; if the store cannot be read, the answer is
+//! 503. Failed attempts are logged and counted, never with the token.
 
 use axum::http::{header, request::Parts};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};

@@ -1,6 +1,7 @@
 //! [`Caller`]: the authenticated sender of a request, with its role and scope, and which messages and events it may see.
 //!
-//! `authentication` creates it. Which role an endpoint requires is decided in `access`.
+//! `authentication` creates it. A sender sees its own messages within its scope, and no events of profiles; every other role sees
+//! all. Which role an endpoint requires is decided in `access`.
 
 use jiff::Timestamp;
 

@@ -1,8 +1,9 @@
 //! Limit per caller: how many requests of one kind a single caller may have in progress.
 //!
-//! [`CallerLimit::acquire`] returns a [`CallerPermit`], which counts until it is dropped, or refuses with 429. [`FairQueue`] is
-//! for work that waits instead: callers take turns, and each has one piece of work in the queue at a time.
-//! [`CountedBody`] is a response body that counts until it was sent.
+//! [`CallerLimit::acquire`] returns a [`CallerPermit`], which counts until it is dropped, or refuses with 429. [`FairQueue`] is for
+//! work that waits instead: callers take turns, and each has one piece of work in the queue at a time. Further ones of the same
+//! caller wait, up to a limit, and are then refused with 429 as well. [`CountedBody`] is a response body that counts until it was
+//! sent.
 
 use std::{
     collections::HashMap,

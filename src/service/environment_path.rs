@@ -1,6 +1,7 @@
 //! The path prefix `/environments/NAME` of a process that serves several environments: splitting it off, and rewriting a URI.
 //!
-//! `hosting` uses it before a request reaches an environment's routes.
+//! `hosting` uses it before a request reaches an environment's routes. A path without the prefix names no environment; whether one
+//! of that name is served is not checked here.
 
 use axum::http::{
     Uri,

@@ -4,7 +4,8 @@
 //! `/environments/NAME`. Each environment has its own store, identity, tokens, mail, log context and metrics. They share the
 //! limits of the process, the outgoing connections, the clock and the trusted issuers.
 //!
-//! The prefix is removed before a request reaches its environment, so no handler knows about other environments.
+//! The prefix is removed before a request reaches its environment, so no handler knows about other environments. If one environment
+//! cannot start, those already started are stopped and the error names it. A request for a name that is not served is refused.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -1,7 +1,7 @@
 //! [`Limits`]: how many requests, request bodies and verifier runs a process handles at a time, in numbers and in memory.
 //!
-//! All environments of a process share one. Limits per caller are in `caller_limit`, those of connections in
-//! [`crate::net::listener`].
+//! All environments of a process share one. A request or verifier run beyond its number is refused with 503; a body waits for
+//! memory. Limits per caller are in `caller_limit`, those of connections in [`crate::net::listener`].
 
 use std::sync::Arc;
 

@@ -1,6 +1,9 @@
 //! Actions on accepted messages: retry, cancel, replay, and setting the outcome of an unknown one.
 //!
-//! The pure functions at the end decide what an action does; the methods of [`Service`] apply it and record it in the audit log.
+//! The pure functions at the end decide what an action does; the methods of [`Service`] apply it and record it in the audit log, in
+//! one transaction. A status that does not allow the action is refused with 409, and nothing is recorded. A cancelled message that
+//! an earlier attempt may have sent becomes unknown. A retry also ends a pause of the mailbox and makes the probe of a suspended
+//! profile due.
 
 use std::sync::Arc;
 

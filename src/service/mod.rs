@@ -9,8 +9,10 @@
 //! * `verification` runs the verifier for callers without keys, and decides which secrets it may use
 //! * `caller_limit` bounds concurrent requests per caller, `audit_budget` the audit entries of refused ones
 //!
-//! The service keeps the state in memory, so that reads never wait for the disk. The copy is replaced after each commit and
-//! always equals the state in the store. This module uses neither the files of a repository nor the client.
+//! The service keeps the state in memory, so that reads never wait for the disk. The copy is replaced after each commit of this
+//! process; a commit of another process to the same store is noticed at the next change, which is refused as stale. A store that
+//! was restored from a backup accepts no mail until an administrator confirms it; differences between the store and its audit log
+//! are reported and stop nothing. This module uses neither the files of a repository nor the client.
 
 mod access;
 mod audit_budget;

@@ -1,8 +1,9 @@
 //! [`Server`]: a listener with the environments that it serves; it runs their upkeep, and stops gracefully.
 //!
 //! [`Server::run`] answers until `stop` resolves. Then event streams end, delivery starts no further attempts, and requests and
-//! attempts in progress have `STOP_DEADLINE` to finish; the stores are closed afterwards. Connections are handled by
-//! [`crate::net::listener`], requests by `hosting`.
+//! attempts in progress have `STOP_DEADLINE` (20 s) to finish; the stores are closed afterwards. Requests that are left are cut
+//! off, and the outcome of attempts that are left is unknown. If the listener fails, the same steps follow and its error is
+//! returned. Connections are handled by [`crate::net::listener`], requests by `hosting`.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

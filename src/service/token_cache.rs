@@ -1,7 +1,8 @@
 //! Cache of tokens, so that a submission does not read the store to authenticate its caller.
 //!
-//! [`TokenCache::invalidate`] forgets all tokens whenever one is created, revoked or confirmed. Tokens that were read before
-//! that are not cached afterwards: one of them may have been revoked in between.
+//! [`TokenCache::invalidate`] forgets all tokens whenever one is created, revoked or confirmed. Tokens that were read before that
+//! are not cached afterwards: one of them may have been revoked in between. At 10,000 tokens the cache is emptied. Unknown tokens
+//! are not cached.
 
 use std::{collections::HashMap, sync::MutexGuard};
 

@@ -1,9 +1,11 @@
 //! The result of an attempt: what it means for the message, the profile and the mailbox, and its record.
 //!
 //! [`AttemptRunner::record_outcome`] takes what the transport returned. It asks the refusals of the profile whether a refusal
-//! concerns the message or the profile, suspends the profile or pauses its mailbox, and hands the message that
-//! [`outcome`] computes to the recorder. A failure that suspends the profile counts neither as a try of the message nor
-//! against its lifetime. Nothing here connects.
+//! concerns the message or the profile, suspends the profile or pauses its mailbox, and hands the message that [`outcome`] computes
+//! to the recorder. A failure that suspends the profile counts neither as a try of the message nor against its lifetime. A
+//! throttled mailbox pauses for the time that the server asks for, at most an hour. A failure of the server, or an unknown outcome,
+//! starts the back-off of the profile. If the store could not record the beginning of the attempt, the message is released as if it
+//! had not been tried. Nothing here connects.
 
 use std::{
     sync::Arc,

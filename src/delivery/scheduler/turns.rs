@@ -1,7 +1,8 @@
 //! Turns: which profiles may claim how many messages of which lanes now, and what a worker does next.
 //!
-//! The dispatcher asks [`Scheduler::next_turns`] and claims what a [`Turn`] allows; each worker asks
-//! [`Scheduler::next_step`] before each message. Nothing here claims, sends or reads a clock.
+//! The dispatcher asks [`Scheduler::next_turns`] and claims what a [`Turn`] allows; each worker asks [`Scheduler::next_step`]
+//! before each message. A profile that is suspended, backs off, or whose mailbox is paused gets no turn. After a login that worked
+//! again, or an outage, one message goes first. Nothing here claims, sends or reads the system clock.
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 

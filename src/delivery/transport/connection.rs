@@ -1,8 +1,10 @@
-//! SMTP connection: a conversation with a mail server, with a deadline for every phase and a result for every recipient.
+//! SMTP connection: a conversation with a mail server, with a deadline for each phase.
 //!
-//! [`Connection`] is opened, sends messages and is returned to the pool. Before the final dot a message cannot have been
-//! accepted; after it that is unknown until the server replies. `SmtpClient` reports if the dot was sent. Failures are
-//! classified in `smtp_failure`. Nothing here retries a message.
+//! [`Connection`] is opened, sends messages and is returned to the pool. Before the final dot a message cannot have been accepted;
+//! after it that is unknown until the server replies. `SmtpClient` reports if the dot was sent. The result names the recipients
+//! that were refused on their own; a refusal of the message or a lost connection is a failure of the others. Without the STARTTLS
+//! or AUTH that the profile requires, opening fails and nothing is sent. Failures are classified in `smtp_failure`. Nothing here
+//! retries a message.
 
 use std::{
     net::SocketAddr,

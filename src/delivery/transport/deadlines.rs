@@ -1,7 +1,7 @@
 //! Deadlines of the phases of a delivery by SMTP.
 //!
-//! `serve --delivery-deadlines` changes them. A phase that exceeds its deadline ends the connection. `verify` does not use them; it has
-//! `--smtp-timeout`.
+//! `serve --delivery-deadlines` changes them. A phase that exceeds its deadline ends the connection: before the final dot the
+//! attempt has failed and is repeated later; after it the outcome is unknown. `verify` does not use them; it has `--smtp-timeout`.
 
 use std::time::Duration;
 

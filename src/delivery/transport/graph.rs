@@ -1,8 +1,10 @@
 //! Graph transport: sends as an application (app-only).
 //!
-//! A message that fits into one request is sent as MIME in base64, so that Exchange keeps what it does not understand. A
-//! larger one becomes a draft whose large attachments are uploaded in pieces, which also needs the permission
-//! `Mail.ReadWrite`. Graph has no idempotency keys: a request whose response was lost is not repeated here.
+//! A message that fits into one request is sent as MIME in base64, so that Exchange keeps what it does not understand. A larger one
+//! becomes a draft whose large attachments are uploaded in pieces, which also needs the permission `Mail.ReadWrite`. Graph has no
+//! idempotency keys: if the response to the request that sends is lost, the outcome is unknown and the request is not repeated
+//! here. A token that is refused (401) is replaced once. A draft is deleted if it was certainly not sent, and kept if that is
+//! unknown. Without `Mail.ReadWrite` a larger message fails, and the profile is not suspended.
 
 use std::time::Duration;
 

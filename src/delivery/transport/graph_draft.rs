@@ -1,8 +1,9 @@
 //! Conversion of a message to a draft of Microsoft Graph, for messages that are too large for one request as MIME.
 //!
-//! [`Draft::read`] converts a message to a JSON document and files. It refuses a message of which the draft would lose or change
-//! a part. A draft carries the texts, files, addresses, `Importance`, `Sensitivity`,
-//! `In-Reply-To`, `References`, requests for receipts, and up to five `X-` headers. `In-Reply-To`, `References` and
+//! [`Draft::read`] converts a message to a JSON document and files. It refuses a message that the draft cannot carry, such as a
+//! signed or encrypted one, an invitation, or one with other headers; the message then fails. Some parts are dropped: the text next
+//! to HTML, DKIM signatures, and headers about the sending program. A draft carries the texts, files, addresses, `Importance`,
+//! `Sensitivity`, `In-Reply-To`, `References`, requests for receipts, and up to five `X-` headers. `In-Reply-To`, `References` and
 //! `Sensitivity` have no field of their own and travel as the MAPI properties that Exchange writes these headers from
 //! ([MS-OXCMAIL], 2.1.3.2). Nothing here connects or sends.
 

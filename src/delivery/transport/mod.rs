@@ -1,9 +1,9 @@
 //! Transports: the ways in which a profile sends.
 //!
 //! `Transports` sends an [`OutgoingMessage`] with the transport of a profile, tries logins, and searches Sent Items. SMTP and
-//! Microsoft Graph are implemented here; profiles that send as a signed-in user are not sent by the service. A transport calls
-//! `RecordBegin` before the step after which the message may have been accepted. Nothing here decides whether a message is
-//! retried.
+//! Microsoft Graph are implemented here; the service cannot send as a signed-in user, so their mail waits and an attempt is a
+//! transient failure. A transport calls `RecordBegin` before the step after which the message may have been accepted. Nothing here
+//! decides whether a message is retried.
 
 mod connection;
 pub(super) mod connection_pool;

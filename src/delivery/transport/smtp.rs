@@ -1,9 +1,9 @@
 //! SMTP transport: sends a message through the mail server of a profile.
 //!
 //! [`send`] takes a connection from the profile's [`ConnectionPool`] or logs in to a new one, and returns the outcome with the
-//! server's name. [`SmtpLogin`] opens connections; it is also used alone, to try a login without a message. If an idle
-//! connection turns out to be closed before the message has begun, a second one is used. Any other retry is decided by the
-//! caller.
+//! server's name. [`SmtpLogin`] opens connections; it is also used alone, to try a login without a message. If a connection that
+//! had carried a message fails before this one has begun, a second one is used; if that fails in the same way, the failure is
+//! transient. Any other retry is decided by the caller.
 
 use super::{
     RecordBegin, TransportResult, Transports,

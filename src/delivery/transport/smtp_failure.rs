@@ -1,8 +1,9 @@
 //! Failures of SMTP steps: the phase, the reply and the class that follow from an [`SmtpError`].
 //!
 //! [`server_failure`] is for steps before a message, [`message_failure`] for those of a message: a refusal there concerns the
-//! message, unless the server ends the connection with it. What a reply means is in the table of [`crate::replies`]. Nothing
-//! here sends a command or decides about a retry.
+//! message, unless the server ends the connection with it. What a reply means is in the table of [`crate::replies`]. An error
+//! without a reply is transient here; `connection` makes it unknown after the final dot. Nothing here sends a command or decides
+//! about a retry.
 
 use crate::{delivery::failure::Failure, model::message::Class, replies, smtp::client::SmtpError};
 

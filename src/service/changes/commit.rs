@@ -1,6 +1,8 @@
 //! Commits a checked change as a new generation: one transaction of the store, then the new state in memory.
 //!
-//! `refuse_change` counts a refused change and records it in the audit log. Nothing is checked here: `changes` has done that.
+//! `refuse_change` counts a refused change and records it in the audit log. If another process has committed in the meantime, the
+//! state is read again and the change is refused as stale (409); if the store fails, the answer is 503 and the state in memory
+//! stays. Nothing is checked here: `changes` has done that.
 
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 //! allows.
 //!
 //! The allowed destinations are options of the operator ([`crate::entra::federated`]), so that the author of a profile cannot
-//! choose them. The file is not read here.
+//! choose them. Another destination refuses the whole change. The file is not read here.
 
 use super::Change;
 use crate::{

@@ -1,7 +1,8 @@
 //! Enforces guards and the source policy for a change: deletions that were not allowed for this change, and files from a
 //! source that the environment does not accept.
 //!
-//! The rules are [`crate::changes::guards`], which the plan shows. In a dry run a breach of the source policy is a warning.
+//! The rules are [`crate::changes::guards`], which the plan shows. A guard refuses a dry run as well; a breach of the source policy
+//! is then a warning. A change by hand runs into no guard, and the source policy applies to changesets only.
 
 use super::Change;
 use crate::{

@@ -1,8 +1,10 @@
 //! Changes: the only module that commits one.
 //!
-//! A changeset, a change by hand and a rollback follow the same path. The model computes the new state; the age files that were sent
-//! are opened in memory and wiped; destinations, rules, guards, source policy and approvals are checked; the store commits
-//! everything in one transaction. A refused change leaves an entry in the audit log and nothing else.
+//! A changeset, a change by hand and a rollback follow the same path. The model computes the new state; the age files that were
+//! sent are opened in memory and wiped; destinations, rules, guards, source policy and approvals are checked; the store commits
+//! everything in one transaction. A refused change leaves an entry in the audit log, within the caller's budget, and nothing else;
+//! a refused dry run is counted only. A changeset that was applied before returns its earlier result. Changes are checked and
+//! committed one at a time.
 //!
 //! * this file: the three entry points, and the order of the checks
 //! * `secrets` and `federated_tokens`: age files and token files go only to their destination

@@ -1,7 +1,8 @@
-//! Checks the secrets of a change: every age file is in the store or in the request, opens with the service's identity, holds
-//! a suitable value, and goes only to the destination that it was sealed or first accepted for.
+//! Checks the secrets of a change: each age file is in the store or in the request and goes only to the destination that it was
+//! sealed or first accepted for; a new one opens with the service's identity and holds a suitable value.
 //!
-//! [`SentSecrets`] are the files of a request. Values are decrypted in memory and wiped; only the encrypted files are stored.
+//! [`SentSecrets`] are the files of a request. One secret that fails refuses the whole change, as does a file that no profile
+//! names. Values are decrypted in memory and wiped; only the encrypted files are stored.
 
 use std::collections::{BTreeMap, HashMap};
 

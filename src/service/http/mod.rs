@@ -3,7 +3,7 @@
 //! * [`middleware`] wraps every request: request id, deadlines, limits, compression, access log
 //! * [`extract`] reads bodies, queries and path segments without echoing them in errors
 //! * [`upload`] bounds the memory that request bodies use
-//! * [`HttpProblem`] is every answer that is not a success
+//! * [`HttpProblem`] is the answer to a request that failed
 //!
 //! Nothing here knows profiles, messages or changes.
 

@@ -1,7 +1,8 @@
-//! Problem responses (RFC 9457): every answer that is not a success.
+//! Problem responses (RFC 9457): the answers to requests that failed.
 //!
 //! [`HttpProblem`] adds to a [`Problem`] what an HTTP answer needs. The status comes from the catalogue of codes; the three
-//! exceptions are constructors here. Causes that only the operator should know go to the log, under the id of the request.
+//! exceptions are constructors here. A failure of the store is answered with 503, another failure of the service with 500; both
+//! leave their cause in the log only.
 
 use axum::{
     http::{HeaderValue, StatusCode, header},

@@ -5,8 +5,8 @@
 //! * [`IssuerSet`] verifies a token with the issuer's published keys (RS256, PS256 or ES256) and returns the caller.
 //! * [`Issuers`] holds the set in effect and replaces it when the settings change.
 //!
-//! Nothing here reads files: an [`IssuersSource`] does. An issuer that does not answer admits no token with an unknown key,
-//! and does not invalidate tokens whose key is known.
+//! Nothing here reads files: an [`IssuersSource`] does. While an issuer does not answer, tokens with a known key are accepted for a
+//! day after the keys were fetched; other tokens of that issuer are refused for now.
 
 mod keys;
 mod reload;

@@ -1,7 +1,9 @@
 //! Reload of the trusted issuers while the service runs: on SIGHUP, and when the settings change.
 //!
 //! [`Issuers`] holds the [`IssuerSet`] in effect; [`follow`] replaces it. Settings that are not valid change nothing and are
-//! reported in the log. A reload is recorded in every environment's audit log before it takes effect.
+//! reported in the log. A reload is recorded in every environment's audit log before it takes effect; if one record fails, the
+//! earlier set stays. A reload that failed is tried again at SIGHUP or at the next change of the source, which is looked at every 5
+//! seconds.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},

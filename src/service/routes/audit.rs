@@ -1,6 +1,7 @@
 //! `/v1/audit`: pages of the audit log, and the comparison of the store with it.
 //!
-//! The log cannot be changed through the API. Clients verify the hash chain themselves ([`crate::model::audit`]).
+//! Both need the role `admin`. Entries cannot be changed or removed through the API. A difference is part of the answer to the
+//! comparison, not an error. Clients verify the hash chain themselves ([`crate::model::audit`]).
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! `POST /v1/changesets`: applies a changeset, or tries it with `dryRun`.
 //!
-//! The checks and the commit are in `service::changes`; a changeset that was accepted before is answered with its result.
+//! The checks and the commit are in `service::changes`; a changeset that was accepted before is answered with its result. It is
+//! applied as a whole or refused. A dry run needs the role `planner`, an apply `deployer`.
 
 use std::sync::Arc;
 

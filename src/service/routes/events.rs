@@ -1,7 +1,8 @@
 //! `GET /v1/events`: a stream of the outbox's events as server-sent events, from a given number on.
 //!
-//! A caller gets the events that it may see, for as long as its credential is valid. A client that does not read in time is
-//! disconnected and can continue after the last number.
+//! A caller gets the events that it may see, for as long as its credential is valid. A client that does not accept an event within
+//! 30 seconds is disconnected. The stream also ends when the store cannot be read or the service stops. In each case a client can
+//! continue after the last number.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 

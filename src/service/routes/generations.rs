@@ -1,7 +1,8 @@
 //! `/v1/generations` and `/v1/rollbacks`: the history of the configuration, one generation with its contents, and rollback to
 //! one.
 //!
-//! A rollback is checked and committed by `service::changes`, like any other change.
+//! A generation that does not exist is 404. A rollback is checked and committed by `service::changes`, like any other change; if
+//! nothing differs, it succeeds without a new generation.
 
 use std::sync::Arc;
 

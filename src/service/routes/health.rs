@@ -1,7 +1,8 @@
 //! `/healthz`, `/readyz` and `/metrics`: liveness, readiness, and metrics in the Prometheus text format.
 //!
-//! Readiness means that the store can be written, so that mail is accepted. The gauges that are computed from the store are
-//! set when metrics are requested.
+//! Readiness means that mail is accepted: the store can be written, and no restore from a backup waits for confirmation. Suspended
+//! profiles are counted and do not change it. If the store cannot be read, metrics are answered with 503. The gauges that are
+//! computed from the store are set when metrics are requested.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

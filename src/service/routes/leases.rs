@@ -1,6 +1,8 @@
 //! `/v1/leases`: lists, acquires, renews and releases leases, with which clients on several machines exclude each other.
 //!
-//! The store grants them. The service itself does not depend on a lease, and does not refuse a change of a client without one.
+//! The store grants them. While another client holds a lease, the answer is 409 with its holder and end; a release of a lease that
+//! has expired or was replaced is 404. The service itself does not depend on a lease, and does not refuse a change of a client
+//! without one.
 
 use std::{sync::Arc, time::Duration};
 

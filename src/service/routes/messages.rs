@@ -1,7 +1,8 @@
 //! `/v1/messages`: submits messages, searches and reads them, and retries, cancels, replays or resolves them.
 //!
 //! Reads the request and its parameters; admission and composing are in `service::submissions`, actions in
-//! `service::message_actions`. A caller sees only the messages that its token allows.
+//! `service::message_actions`. A token with the role `sender` sees its own messages within its scope; another message is 404 for
+//! it. Contents need the role `admin`, actions `deployer`, except that a sender may cancel its own.
 
 use std::sync::Arc;
 

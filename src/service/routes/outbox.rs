@@ -1,7 +1,8 @@
 //! `/v1/outbox`: the state of delivery with the reasons for which mail waits, and the confirmation that a restore from a
 //! backup is complete.
 //!
-//! The groups of waiting mail are formed by `delivery::waiting`.
+//! The groups of waiting mail are formed by `delivery::waiting`. A confirmation without a restore that waits for one succeeds and
+//! changes nothing.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

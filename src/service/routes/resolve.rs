@@ -1,6 +1,7 @@
 //! `GET /v1/resolve`: the profile that would send for a company and a function, with the steps that lead to it.
 //!
-//! The rule is [`crate::model::resolution`]. Nothing is sent.
+//! The rule is [`crate::model::resolution`]. An unknown company is refused; if no profile sends, the answer is a resolution without
+//! one. Nothing is sent.
 
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! `/v1/tokens`: creates, lists, confirms and revokes API tokens.
 //!
-//! The bearer token is in the answer to its creation and nowhere else; the store keeps a hash. Requests are authenticated in
-//! `service::authentication`.
+//! The bearer token is in the answer to its creation and nowhere else; the store keeps a hash. A name that an active token has is
+//! refused, unless the new token replaces that one; so is the revocation of the last administrator's token. Requests are
+//! authenticated in `service::authentication`.
 
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! Admission: the checks of a submission that do not concern its contents: confirmed restore, scope of the token, company,
 //! profile, size, recipients.
 //!
-//! Each returns a problem for the caller. `submissions` runs them in order before anything is stored.
+//! Each returns a problem for the caller, or nothing. If the environment writes to one address instead, each recipient is allowed.
+//! `submissions` runs them in order before anything is stored.
 
 use crate::{
     delivery::route_index::RouteIndex,

@@ -1,7 +1,8 @@
 //! Composes the message that the store keeps, from the parts of a submission or from a raw message.
 //!
-//! Parsing, composing and the check of attachments are in [`crate::mime`]; the sender's name is checked here. `From` is set
-//! later, when the message is sent.
+//! Parsing, composing and the check of attachments are in [`crate::mime`]; the sender's name is checked here. A raw message whose
+//! `From` is another address than the profile's is refused. `From` is set later, when the message is sent. An error is
+//! [`Malformed`] with what to correct, and nothing is stored.
 
 use jiff::Timestamp;
 use uuid::Uuid;

@@ -2,7 +2,9 @@
 //!
 //! [`Service::submit`] takes an [`Addressing`] (company, function, client, document) and a [`SubmissionBody`], and returns a
 //! [`SubmissionReceipt`] when the message is durable. Everything that can be checked at this point is checked before that:
-//! `admission` has the checks, `content` composes the message. Nothing here sends.
+//! `admission` has the checks, `content` composes the message. A refused submission is not stored. The same idempotency key with
+//! the same request returns the earlier receipt, with another one it is refused; so is a document that was sent before, unless
+//! duplicates are allowed. Nothing here sends.
 
 mod admission;
 mod content;
