@@ -2,8 +2,9 @@
 //!
 //! [`Webhooks`] calls every webhook of the settings with each event that it subscribes to, at least once and in order. A new
 //! webhook begins with the next event. If a call has no 2xx answer within 15 seconds, the same event is sent again after a back-off
-//! of up to 5 minutes, without an end; later events wait. The position of each webhook is in the store. Calls are signed as
-//! Standard Webhooks describes (`v1a`, Ed25519): a receiver needs only the public key, so neither side keeps a secret for them.
+//! of up to 5 minutes, and later events wait. Events that are older than `delivery.keep.delivered` are removed from the store, and
+//! a receiver that was away for longer misses them. The position of each webhook is in the store. Calls are signed as Standard
+//! Webhooks describes (`v1a`, Ed25519): a receiver needs only the public key, so neither side keeps a secret for them.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,7 +1,8 @@
 //! Attachments: the age files that a changeset names and the service lacks, read from the repository and added to the
 //! changeset.
 //!
-//! Files are sent as they are and never decrypted. A file that changed since the plan was made is an error.
+//! Files are sent as they are and never decrypted. A file that changed since the plan was made, or cannot be read, is an error, and
+//! the changeset must not be sent then.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

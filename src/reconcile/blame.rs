@@ -1,6 +1,8 @@
 //! Blame: finds the generation that set each field of a live profile.
 //!
-//! The caller passes generations from the newest to the oldest to [`Blame::visit_generation`], until [`Blame::is_done`].
+//! The caller passes generations from the newest to the oldest to [`Blame::visit_generation`], until [`Blame::is_done`]. A field
+//! that is older than the visited generations has none. Generations do not record renames: the earlier name is the removed profile
+//! with the most equal fields, which is a guess.
 
 use std::collections::{BTreeMap, BTreeSet};
 

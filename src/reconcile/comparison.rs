@@ -1,6 +1,7 @@
 //! [`compare_profile`]: the fields of one profile, desired next to live, for `mailwright show`.
 //!
-//! Secrets are shown by name and the beginning of their digest. A plan compares three states instead, in `planner`.
+//! A profile that is missing on one side has empty values there. Secrets are shown by name and the beginning of their digest. A
+//! plan compares three states instead, in `planner`.
 
 use std::collections::BTreeSet;
 

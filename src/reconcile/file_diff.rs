@@ -1,6 +1,8 @@
 //! File diff: the effect of a change of files on an environment, without a service.
 //!
-//! The older revision is treated as applied, so that the planner compares the two and nothing counts as drift.
+//! The older revision is treated as applied, so that the planner compares the two and nothing counts as drift. An environment that
+//! is invalid in one revision is not compared; the result has its problems. An environment with equal contents under a new name is
+//! marked as a probable rename.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,8 +1,7 @@
 //! The plan: the changes, their causes, and their effect on mail.
 //!
-//! The plan is a JSON document; text and Markdown are rendered from it, so that they cannot differ from it. It has no field
-//! that could contain a secret: of a secret it states the name, the digests and the kind of change.
-//! `schema/plan.schema.json` describes the document.
+//! The plan is a JSON document; text and Markdown are rendered from it, so that they cannot differ from it. Of a secret it states
+//! the name, the digests and the kind of change, and no value. `schema/plan.schema.json` describes the document.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

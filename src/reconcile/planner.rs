@@ -1,8 +1,10 @@
 //! The planner: compares desired, live and last applied state field by field. Pure; the order of the result depends on names
 //! alone.
 //!
-//! [`plan`] adds what follows from the changes: guards, approvals, routing, redirected secrets, and the changeset. It reads no
-//! file and asks no service. Costs one comparison per profile; fields are compared only where two profiles differ.
+//! [`plan`] adds what follows from the changes: guards, approvals, routing, redirected secrets, and the changeset. A state of
+//! another environment, a name in `only` that neither side has, and a rename that is not possible are problems. Guards, approvals
+//! and redirected secrets are not: the plan lists them, and the caller decides. It reads no file and asks no service. Costs one
+//! comparison per profile; fields are compared only where two profiles differ.
 
 mod state_comparison;
 

@@ -2,6 +2,9 @@
 //!
 //! The digest of a plan file detects damage, not forgery: an attacker who writes the file can combine a harmless plan with
 //! another changeset. The changeset is what is signed, so its effect on the live state must be what the plan shows.
+//!
+//! [`matches_changeset`] takes the live state at the base of the plan and returns false if the two differ; the caller then refuses
+//! the file. Drift, guards and hints of the plan are not compared. The other functions make plans without files.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,8 +1,8 @@
 //! Routing changes: the combinations of company and function (and client, for `user-interface`) whose sender differs after a
 //! change.
 //!
-//! [`find_routing_changes`] compares two states; the sender is the profile and its From address. The plan shows the result; it
-//! does not stop an apply.
+//! [`find_routing_changes`] compares two states; the sender is the profile and its From address. A company that a state does not
+//! have has no sender there. The plan shows the result; it does not stop an apply.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -1,7 +1,8 @@
 //! Saved plans: a plan in a file, which is applied exactly as it was shown or not at all.
 //!
 //! The file contains the plan and its changeset. Of age files it contains only paths and digests, so that it can be stored as an
-//! artifact of a CI system; an age file that changed since then makes the plan outdated.
+//! artifact of a CI system; an age file that changed since then makes the plan outdated. [`SavedPlan::read`] rejects a file of
+//! another version, or whose contents do not match its digest; the digest detects damage, not forgery.
 
 use std::{collections::BTreeMap, path::PathBuf};
 

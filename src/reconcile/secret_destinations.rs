@@ -1,8 +1,8 @@
 //! [`find_redirected`]: the secrets that a changeset would send to another destination than the one they were sealed or
 //! accepted for.
 //!
-//! The plan reports them before anything is sent, and the service refuses them. What is the same destination is defined in
-//! [`crate::model::secret`].
+//! The plan reports them before anything is sent, and the service refuses them. A file that neither the state nor the files have is
+//! left to the service. What is the same destination is defined in [`crate::model::secret`].
 
 use std::collections::HashMap;
 

@@ -1,10 +1,11 @@
 //! The `Store` trait, and its implementation with `SQLite`.
 //!
 //! A store keeps an environment's name, every generation with all that was live in it, the age files, the destination that each
-//! value was first accepted for, the tokens (hashed) and the audit log. It does not decide whether a change is allowed: the
-//! service has checked that. It guarantees that a [`Commit`] is stored as a whole or not at all, and only on the generation
-//! that it was computed from, that a changeset is stored once, and that the audit log is a chain without gaps.
-//! `tests/service/store_conformance.rs` checks this for every store. [`outbox`] has the repositories that delivery needs.
+//! value was first accepted for, the tokens (hashed) and the audit log. It does not decide whether a change is allowed: the service
+//! has checked that. It guarantees that a [`Commit`] is stored as a whole or not at all, and only on the generation that it was
+//! computed from, that a changeset is stored once, and that each entry of the audit log names the hash of the one before. A
+//! [`StoreError`] means that nothing was stored, except for [`StoreError::Broken`], after which that is not known until the next
+//! start. `tests/service/store_conformance.rs` checks this for every store. [`outbox`] has the repositories that delivery needs.
 //!
 //! # Adding a repository
 //!

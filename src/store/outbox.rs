@@ -7,7 +7,8 @@
 //!
 //! One process at a time delivers the mail of an environment: the [`DeliveryOwner`] that
 //! [`acquire_delivery`](Lanes::acquire_delivery) returned last. `begin` and `settle` of an earlier one are refused, so a process
-//! that was declared dead and continues cannot send a message a second time or overwrite an outcome.
+//! that was declared dead and continues cannot send a message a second time or overwrite an outcome. Ended messages, events and
+//! keys are kept for a time and then [`purge`](Messages::purge)d, also events that a webhook has not received.
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};

@@ -1,7 +1,11 @@
 //! Applies the part of a plan that the environment's `watch` settings allow.
 //!
-//! Everything can be stopped until a changeset is sent. From then on the answer is waited for: the service applies a
-//! changeset completely or not at all.
+//! The attempt ends at once if the watch stops or loses its lease before a changeset is sent. From then on the answer is waited
+//! for, 30 seconds after such an end and 10 minutes in all: the service applies a changeset completely or not at all, and the next
+//! pass finds out which.
+//!
+//! A guard, a redirected secret, a missing approval, the source policy or a conflict with drift waits for an operator. Other
+//! failures are repeated at the next pass.
 
 use std::time::Duration;
 

@@ -1,6 +1,8 @@
 //! The source of the files: a folder that another program updates, or a clone that follows a branch.
 //!
-//! The pass scheduler polls [`Files`]; a new version is a [`Snapshot`] that the passes share. Nothing here loads an environment.
+//! The pass scheduler polls [`Files`]; a new version is a [`Snapshot`] that the passes share. If a fetch fails, the passes go on
+//! with the version that is checked out; if the files cannot be opened, each pass fails with the reason. Nothing here loads an
+//! environment.
 
 use std::{
     collections::BTreeSet,

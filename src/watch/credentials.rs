@@ -1,7 +1,8 @@
 //! Credentials that expire soon: reads the service's last verifications, and has profiles verified whose last one is old.
 //!
-//! A pass calls [`CredentialMonitor::find_expiring`]. Only the watch that holds the lease requests verifications, and not more than one an
-//! hour. No credential is read: the service verifies.
+//! A pass calls [`CredentialMonitor::find_expiring`]. Only the watch that holds the lease requests verifications, and not more than
+//! one an hour, whatever its outcome. If the service does not answer, the result is none, and what was found before stays reported.
+//! No credential is read: the service verifies.
 
 use std::{
     collections::BTreeMap,

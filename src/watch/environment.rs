@@ -1,7 +1,8 @@
 //! One pass over one environment: read the state of its service, plan, apply if allowed, and record the status.
 //!
-//! The pass scheduler calls [`EnvironmentWatch::pass`], one at a time for an environment. Without the lease `watch` a pass plans and applies
-//! nothing. A problem is a result that is reported; it ends no other pass.
+//! The pass scheduler calls [`EnvironmentWatch::pass`], one at a time for an environment. Without the lease `watch` a pass plans
+//! and applies nothing. A problem is recorded in the status, and reported if this watch holds the lease; it ends no other pass, and
+//! the next one comes sooner. A plan that is out of date is made again, three times at most.
 
 use std::{sync::Arc, time::Duration};
 

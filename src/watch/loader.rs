@@ -1,8 +1,8 @@
 //! Loads the files of one environment, within a time limit.
 //!
-//! Files can be replaced while they are loaded: they are loaded again then. A load that exceeds its limit continues in the
-//! background and its result is dropped; the next load of the environment starts after it has ended. Other environments are not
-//! affected.
+//! Files can be replaced while they are loaded: they are loaded again then, three times at most. Files that break a rule are a
+//! problem, with the address of the service if it can be read. A load that exceeds its limit continues in the background and its
+//! result is dropped; the next load of the environment starts after it has ended. Other environments are not affected.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -11,7 +11,8 @@
 //! * [`status_server`] answers health checks, and serves metrics and the status
 //!
 //! Several watches can follow the same files. The one that holds the lease `watch` in the service of an environment applies and
-//! reports there; the others plan and show the status. Nothing here prints.
+//! reports there; the others plan and show the status. A failure in one environment stops no other one and is tried again after
+//! growing pauses. With `--once` each environment has one pass, and no rollout is started. Nothing here prints.
 
 mod apply;
 pub mod checkout;

@@ -1,7 +1,9 @@
 //! Decides when the files are polled and when each environment has its next pass: on change, on a timer, and after failures with
-//! growing pauses. A slow environment does not hold up others.
+//! growing pauses. A slow environment delays the others for 3 seconds at most.
 //!
-//! [`PassScheduler::run`] ends when the watch ends, or after one pass each with `--once`. It does not know what a pass does.
+//! [`PassScheduler::run`] ends when the watch ends, or after one pass each with `--once`. The pauses after failures grow to 30
+//! minutes; new files end them. If the files cannot be polled, passes go on and the status has the reason. A pass that panics
+//! counts as failed. It does not know what a pass does.
 
 use std::{
     collections::BTreeMap,

@@ -1,8 +1,10 @@
 //! Reports to webhooks and mailboxes. A condition is reported when it begins, when it ends, and at intervals while it lasts.
 //! A receiver that is added while it lasts gets its report, too: what was reported is recorded for each receiver.
 //!
-//! [`Reports`] keeps the conditions that were reported and the reports that are queued in a file. The file is durable before
-//! a report is sent, so a crash loses no report; a receiver may get a report twice, and recognises it by its id.
+//! [`Reports`] keeps the conditions that were reported and the reports that are queued in a file. The file is durable before a
+//! report is sent, so a crash loses no report; a receiver may get a report twice, and recognises it by its id. If the file cannot
+//! be written, that is logged and reports are sent nevertheless. A report is given up, and logged, after a number of attempts, or
+//! as the oldest of a queue with more than 50. A file that cannot be read at the start is a problem.
 //!
 //! Reports of one environment to one receiver are sent in order: one that is not accepted holds up the later ones, and no others.
 

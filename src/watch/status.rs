@@ -1,6 +1,7 @@
 //! The status of a watch: the files that it follows, and each environment.
 //!
-//! Passes write it; the status server, the metrics and the exit code of `watch --once` read it. It is not stored.
+//! Passes write it; the status server, the metrics and the exit code of `watch --once` read it. A pass that could not plan keeps
+//! the earlier plan and has the reason. It is not stored.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
 //! Serves health checks, metrics and the status of a watch over HTTP. No answer contains a secret.
 //!
 //! Requests need no token, so a page in a browser must not be able to read the answers by DNS rebinding: requests are answered
-//! under an IP address, `localhost` and the names that the operator configured, and refused under any other name.
+//! under an IP address, `localhost` and the names that the operator configured, and refused under any other name (421), except for
+//! `/healthz`. `/readyz` is 503 while the files cannot be followed or an environment was not planned for three intervals.
 
 use std::{net::IpAddr, sync::Arc};
 

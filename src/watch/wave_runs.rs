@@ -1,7 +1,8 @@
 //! The rollouts that passes have requested, and the state of their last runs.
 //!
 //! Passes call [`WaveRuns::request`]. `waves` takes the runs that are requested or due again, works on them, and records how they
-//! ended. Nothing here loads files or asks a service.
+//! ended. A run that failed is tried again after pauses that grow to 5 minutes; one that ended is not, until the files or its
+//! journal change. Nothing is stored. Nothing here loads files or asks a service.
 
 use std::{
     collections::BTreeMap,

@@ -1,10 +1,11 @@
 //! Applies changes in the waves of a rollout, for environments with `watch: { apply: rollout NAME }`.
 //!
-//! A pass that finds such changes requests the rollout. [`run`] works on the rollouts that were requested: one run per
-//! rollout and version of the files, with the waves, soak times and checks of `rollouts/NAME.yaml`, limited to environments
-//! that name the rollout. A run that failed is not repeated: its environments wait for an operator or for another commit. A
-//! newer commit ends the run, and starts again with the first wave. A run that an operator paused stays paused until an operator
-//! resumes or aborts it, also if a newer commit comes. A run that cannot begin, or that lost its lease, is tried again.
+//! A pass that finds such changes requests the rollout. [`run`] works on the rollouts that were requested: one run per rollout and
+//! version of the files, with the waves, soak times and checks of `rollouts/NAME.yaml`, limited to environments that name the
+//! rollout. A run that failed is not repeated: its environments wait for an operator or for another commit. A newer commit ends the
+//! run, and starts again with the first wave. A run that an operator paused stays paused until an operator resumes or aborts it,
+//! also if a newer commit comes. A run that cannot begin, or that lost its lease, is tried again, unless an operator must act
+//! first: an unknown rollout, invalid files, a missing address, a token without a fixed origin, or a damaged journal.
 //!
 //! The journal is below the watch's own folder, where `mailwright rollout status NAME --state DIR` finds it.
 

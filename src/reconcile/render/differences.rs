@@ -1,7 +1,8 @@
 //! Renders the [`Differences`] between two revisions as text, Markdown or JSON, for `mailwright diff`.
 //!
-//! Environments with the same changes are grouped, so that a change of a shared layer is shown once. The differences are
-//! computed by `file_diff`.
+//! Environments with the same changes are grouped, so that a change of a shared layer is shown once. An environment that cannot be
+//! compared is shown with its problems. Text is cut after 50 groups and Markdown after 60,000 characters, with the number of
+//! environments that are left out; JSON has all. The differences are computed by `file_diff`.
 
 use std::fmt::Write as _;
 

@@ -1,7 +1,8 @@
 //! Renders a [`Plan`] as text for a terminal, with the symbols, colours and summary line of Terraform.
 //!
 //! Colours are ANSI sequences, which the printer removes where they are not supported; no information depends on colour alone.
-//! Parts of a plan can be rendered alone: [`render_changes`] and [`render_drift`]. Returns text and prints nothing.
+//! Routing changes and verifications beyond 30 groups are counted, not shown; the changes are not cut. Parts of a plan can be
+//! rendered alone: [`render_changes`] and [`render_drift`]. Returns text and prints nothing.
 
 use std::fmt::Write as _;
 

@@ -1,7 +1,7 @@
-//! Renders a [`Plan`] as Markdown for a comment on a pull request: the result first, details folded, within GitHub's size
-//! limit.
+//! Renders a [`Plan`] as Markdown for a comment on a pull request: the result first, details folded.
 //!
-//! It begins with a hidden marker, by which a workflow finds and replaces its comment. Text from files is escaped
+//! It begins with a hidden marker, by which a workflow finds and replaces its comment. Changes of profiles beyond 60,000 characters
+//! are counted instead of shown, because GitHub limits a comment; warnings and settings are not cut. Text from files is escaped
 //! ([`crate::text::markdown`]).
 
 use std::fmt::Write as _;

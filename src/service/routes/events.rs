@@ -2,7 +2,7 @@
 //!
 //! A caller gets the events that it may see, for as long as its credential is valid. A client that does not accept an event within
 //! 30 seconds is disconnected. The stream also ends when the store cannot be read or the service stops. In each case a client can
-//! continue after the last number.
+//! continue after the last number, as long as the store keeps the events (`delivery.keep.delivered`).
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 

@@ -1,7 +1,8 @@
 //! Reads the audit log of a store without opening the store: of a copy, or next to a running service.
 //!
-//! `audit` and `audit verify` with `--data` use an [`AuditReader`]. It writes nothing, creates no file next to a store that is
-//! not in use, and does not migrate older versions.
+//! `audit` and `audit verify` with `--data` use an [`AuditReader`]. It writes nothing, creates no file next to a store that is not
+//! in use, and does not migrate older versions: of such a store only the chain and the history are checked. A store of a newer
+//! version or of another environment is refused.
 
 use std::path::{Path, PathBuf};
 

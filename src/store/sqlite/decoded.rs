@@ -1,8 +1,8 @@
 //! Migration to digests of age files in their binary form, and to destinations that state the kind of credential.
 //!
-//! Until schema version 9 an age file was known by the digest of its bytes as they were written, so the same file with
-//! other line ends was another secret. Every document that names such a digest is rewritten here, once. The audit log is
-//! left as it is.
+//! Until schema version 9 an age file was known by the digest of its bytes as they were written, so the same file with other line
+//! ends was another secret. Every document that names such a digest is rewritten here, once. The audit log is left as it is, and so
+//! is a record whose file is not an age file. An error undoes the whole migration.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,7 +1,8 @@
 //! Events of the outbox and cursors of webhooks in `SQLite`.
 //!
 //! Events are numbered without gaps in the order in which they are recorded, except after a restore. [`insert_event`] is called
-//! inside the transaction that causes the event. Nothing here sends an event.
+//! inside the transaction that causes the event. Old events are removed by the purge of `messages`, except for the newest, whose
+//! number the next one follows. Nothing here sends an event.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, params};

@@ -1,7 +1,8 @@
 //! Generations of the configuration in `SQLite`: the live state, commits and history.
 //!
 //! A commit writes the changed profiles, the settings, new age files, the generation and the audit entry in one transaction, and
-//! only on the generation that it was computed from. Nothing here decides if a change is allowed.
+//! only on the generation that it was computed from. Another base or a changeset that was applied before is refused, and nothing is
+//! written. A state whose age file is missing is not read: the store is corrupt then. Nothing here decides if a change is allowed.
 
 use std::collections::{BTreeMap, BTreeSet};
 

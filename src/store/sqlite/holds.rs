@@ -1,6 +1,7 @@
 //! Holds of the outbox in `SQLite`, each as JSON, with the audit entry of its change in the same transaction.
 //!
-//! An expired hold stays until it is removed; delivery decides which are in effect.
+//! The removal of a hold that does not exist is false, without an entry. An expired hold stays until it is removed; delivery
+//! decides which are in effect.
 
 use async_trait::async_trait;
 use rusqlite::params;

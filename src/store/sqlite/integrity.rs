@@ -1,7 +1,8 @@
 //! Comparison of a store in `SQLite` with its audit log, and the consequences of a restore.
 //!
-//! The transactions of `store_check`, `digests` and `restore`, in the order that a start needs. The service calls them before
-//! delivery starts.
+//! The transactions of `store_check`, `digests` and `restore`, in the order that a start needs. The service settles a restore
+//! before delivery starts, and runs the comparison in the background. A list of revoked tokens or a position that cannot be read is
+//! an error, and the service does not start.
 
 use async_trait::async_trait;
 use jiff::Timestamp;

@@ -1,7 +1,8 @@
 //! Lanes of the outbox in `SQLite`: the owner of delivery, claims, and the attempts that claimed messages begin and settle.
 //!
 //! Claims are in memory: they end with the process. The owner is in the database: [`begin`](Lanes::begin) and
-//! [`settle`](Lanes::settle) compare it in their transaction.
+//! [`settle`](Lanes::settle) compare it in their transaction and refuse another process with [`StoreError::NotOwner`], changing
+//! nothing. A claim that fails claims no message.
 
 use std::{collections::HashSet, sync::Arc};
 

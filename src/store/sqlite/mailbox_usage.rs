@@ -1,7 +1,7 @@
 //! Usage of mailboxes in `SQLite`: messages and recipients by minute, for the limits after a restart.
 //!
-//! [`Lanes::begin`](crate::store::outbox::Lanes::begin) counts; this module reads. The limits themselves are those of
-//! `delivery::throttle`.
+//! [`Lanes::begin`](crate::store::outbox::Lanes::begin) counts; this module reads. Rows are removed after 30 days, by the purge.
+//! The limits themselves are those of `delivery::throttle`.
 
 use async_trait::async_trait;
 use jiff::Timestamp;

@@ -1,8 +1,9 @@
 //! Messages of the outbox in `SQLite`: acceptance, changes by operators, searches, counts, and the purge.
 //!
-//! A message is a row with a JSON record; columns repeat the fields that queries select by. Frequent queries have an index of
-//! their own, so their cost does not grow with the backlog. [`settle`] is shared with `lanes` and `restore`, which decide
-//! beforehand who may settle.
+//! A message is a row with a JSON record; columns repeat the fields that queries select by. Frequent queries have an index of their
+//! own, so their cost does not grow with the backlog. Messages that are accepted together are accepted all or none. A change of a
+//! message that another worker has claimed is refused. [`settle`] is shared with `lanes` and `restore`, which decide beforehand who
+//! may settle.
 
 use async_trait::async_trait;
 use jiff::Timestamp;

@@ -1,8 +1,9 @@
 //! Store in `SQLite`: one writer, a few readers, write-ahead log, `synchronous=FULL`, so that what was answered is on disk.
 //!
-//! [`SqliteStore`] opens, migrates and checks the file, and implements each repository in a separate module. Only one process
-//! uses a store: the data folder is locked by the service, and claims are kept in memory. The exception is [`AuditReader`],
-//! which only reads.
+//! [`SqliteStore`] opens, migrates and checks the file, and implements each repository in a separate module. A database of another
+//! environment, of a newer version, or with a changed schema is not opened; one that was restored from a backup is opened and says
+//! so. Only one process uses a store: the data folder is locked by the service, and claims are kept in memory. The exception is
+//! [`AuditReader`], which only reads.
 
 mod audit_log;
 mod audit_reader;

@@ -9,7 +9,8 @@
 //! The file has two places that are written in turn, each with its own digest, so that a torn write damages only the newer
 //! one. `store.revoked` lists the tokens that were ever revoked: a restored database does not reactivate one.
 //!
-//! This module knows files and counts. What follows from a restore is decided in `restore`.
+//! A file that is missing or damaged counts as a restore; a write that fails is logged, and can only hide one. This module knows
+//! files and counts. What follows from a restore is decided in `restore`.
 
 use std::{
     collections::BTreeSet,

@@ -1,9 +1,9 @@
 //! Changes of the store after it was restored from a backup. It is unknown what happened since the backup: which of the queued
 //! messages were sent, which submissions were answered, which tokens were revoked.
 //!
-//! `note` records the restore as soon as it is noticed. [`settle_messages`] makes queued messages `unknown` and [`finish`]
-//! suspends tokens, both before anything is sent; [`confirm`] ends the state when an administrator says so. Each may be
-//! repeated after an interrupted start.
+//! `note` records the restore as soon as it is noticed. [`settle_messages`] makes queued messages `unknown` and [`finish`] suspends
+//! tokens, unless the list of revoked ones is known to be complete, both before anything is sent; [`confirm`] ends the state when
+//! an administrator says so. Each may be repeated after an interrupted start.
 //!
 //! The messages are settled before this process owns delivery, so no owner is checked. Instead the ownership of the process
 //! that the backup or the database names is ended in the same transaction, so that it can neither begin nor settle an attempt.

@@ -1,6 +1,7 @@
 //! States of rotations of secrets in `SQLite`, by the digest that identifies a login and the next value for it.
 //!
-//! The event of a change is recorded in the same transaction. No secret is stored here.
+//! The event of a change is recorded in the same transaction. The removal of a rotation that does not exist succeeds. No secret is
+//! stored here.
 
 use async_trait::async_trait;
 use rusqlite::params;

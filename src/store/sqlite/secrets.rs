@@ -1,7 +1,8 @@
 //! Age files and the destinations of their values, in `SQLite`.
 //!
-//! A file is known by the digest of its binary form, a value by its value id. The first destination that a value is bound to
-//! stays. Nothing here decrypts.
+//! A file is known by the digest of its binary form, a value by its value id. The first destination that a value is bound to stays:
+//! a later binding returns it and changes nothing. Files and values that were never accepted are left out of an answer. Nothing
+//! here decrypts.
 
 use std::collections::BTreeMap;
 

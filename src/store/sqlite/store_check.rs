@@ -1,7 +1,7 @@
 //! Comparison of the store with its audit log: the chain and its head, what the entries state, and the history.
 //!
-//! [`check`] trusts no stored digest and reads everything. It changes nothing; [`digests`](super::digests) writes the statements that
-//! it compares with.
+//! [`check`] trusts no stored digest and reads everything. Differences are returned as problems, up to a limit; a row that cannot
+//! be parsed is an error. It changes nothing; [`digests`](super::digests) writes the statements that it compares with.
 
 use std::collections::{BTreeMap, BTreeSet};
 

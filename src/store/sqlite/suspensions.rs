@@ -1,6 +1,7 @@
 //! Suspended profiles in `SQLite`, as JSON in the table `parked`: schema 4 named it, and released versions are never edited.
 //!
-//! The event of a change is recorded in the same transaction. When a profile is probed is decided by `delivery::suspension`.
+//! The event of a change is recorded in the same transaction. The end of a suspension that does not exist succeeds. When a profile
+//! is probed is decided by `delivery::suspension`.
 
 use async_trait::async_trait;
 use rusqlite::params;

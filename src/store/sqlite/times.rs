@@ -1,6 +1,6 @@
 //! Conversion between [`jiff::Timestamp`] and the columns of `SQLite`: milliseconds, times since 1970.
 //!
-//! Every value of a column converts without overflow. Outside of the store, times have types.
+//! A value that is too large becomes the largest time, instead of an error. Outside of the store, times have types.
 
 use jiff::{SignedDuration, Timestamp};
 

@@ -1,7 +1,8 @@
 //! API tokens in `SQLite`: created, read, revoked and confirmed, each change with its audit entry in one transaction.
 //!
-//! Only the hash of a token is stored. A token is revoked and never deleted. The service checks hash, expiry and
-//! role.
+//! Only the hash of a token is stored. A token is revoked and never deleted. A revocation is written to `store.revoked` first; if
+//! that fails, the token stays valid and the caller gets the error. A name that a token in use has is refused, unless the new token
+//! replaces that one. The service checks hash, expiry and role.
 
 use async_trait::async_trait;
 use jiff::Timestamp;

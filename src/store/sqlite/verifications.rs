@@ -1,7 +1,8 @@
 //! Results of the verifier in `SQLite`: the last one of each profile, and proofs of settings.
 //!
-//! A proof is what was seen of exactly these settings and secrets; a later check that could not see
-//! something is completed with it. Their number is limited. Nothing here runs a check.
+//! A proof is what was seen of exactly these settings and secrets; a later check that could not see something is completed with it.
+//! At most 4 of a profile and 20,000 in all are kept, for some days. Results of profiles that do not exist are removed at the next
+//! commit. Nothing here runs a check.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,9 @@
 //! Writer: the only connection that writes, on its own thread, with group commit: jobs that arrive while the disk is busy go
 //! into the next transaction together.
 //!
-//! The repositories call [`Writer::write_grouped`] for small jobs and [`Writer::write_single`] for large ones. A job is durable when the
-//! call returns. A job that fails is undone without affecting the others. After an error of the disk no job is accepted.
+//! The repositories call [`Writer::write_grouped`] for small jobs and [`Writer::write_single`] for large ones. A job is durable
+//! when the call returns. A job that fails is undone without affecting the others; if the commit fails, all of its jobs fail. After
+//! an error of the disk, or in a corrupt file, no job is accepted until the next start; a full disk is not such an error.
 
 use std::{
     sync::{
