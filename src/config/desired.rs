@@ -1,7 +1,7 @@
 //! [`Desired`]: what the files declare for an environment, after all checks, with the place of each value.
 //!
-//! `loader` builds it; plans, `verify` and rollouts read it. Of secrets it has the names and digests of age files, never
-//! values. Files with problems have no desired state; for display of such files see `effective`.
+//! `loader` builds it; plans, `verify` and rollouts read it. Of secrets it has the names and digests of age files, never values.
+//! Files with errors have no desired state; for display of such files see `effective`.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 

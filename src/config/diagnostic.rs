@@ -2,6 +2,9 @@
 //!
 //! [`Diagnostic`] is a document of `validate --format json` and of `plan`: its keys are the place, the fields of a
 //! [`Problem`](crate::model::Problem) and the excerpt, side by side, in the order in which problems are sorted.
+//!
+//! [`Report`] sorts problems by place and drops duplicates. A warning does not make a run fail; an error does
+//! ([`Report::has_errors`]).
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -1,7 +1,7 @@
 //! Reads a single YAML or JSON file into a Rust type, with the strict parser and the messages of the environments' files.
 //!
 //! [`read_document`] is for files outside of `environments/`, such as the issuers file and scenarios. It knows neither layers nor
-//! variables.
+//! variables. A file that cannot be read or parsed, or does not fit the type, is a [`Report`].
 
 use std::{path::Path, sync::Arc};
 

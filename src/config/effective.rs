@@ -1,7 +1,9 @@
 //! The effective configuration of an environment: the merged and interpolated values, each with its place, for display.
 //!
-//! Works for files with problems too, as far as they can be read. Possible secrets are masked: a literal in a secret's
-//! field, the value of an unknown key, a string that looks like a key or a password.
+//! Works for files with problems too, as far as they can be read. Possible secrets are masked: a literal in a secret's field, the
+//! value of an unknown key, a string that looks like a key or a password. A layer that is missing leaves only the environment's own
+//! folder; a string with an undefined variable is shown as written. Detection is by names and patterns, so a secret that looks like
+//! an ordinary word is not masked.
 
 use std::{
     collections::{BTreeMap, HashSet},

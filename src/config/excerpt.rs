@@ -1,7 +1,7 @@
 //! Excerpts: the line of a file that a problem is about, for display, with possible secrets masked.
 //!
-//! [`render_excerpt`] returns none if the line is so long that it could not be masked reliably. What counts as the name of a
-//! secret is decided by [`names_a_secret`].
+//! [`render_excerpt`] returns none if the line has more than 2048 bytes, because it could not be masked reliably; of other lines
+//! 120 characters are shown. What counts as the name of a secret is decided by [`names_a_secret`].
 
 use serde::{Deserialize, Serialize};
 

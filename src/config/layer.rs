@@ -1,6 +1,9 @@
 //! A layer: one folder under `environments/`, not yet merged. `environment.yaml` is parsed at once, the profiles on first use.
 //!
 //! [`read_file`], [`is_ignored`] and [`unexpected_file`] serve other files of the repository as well.
+//!
+//! A missing or unreadable file is a problem of the layer, and the rest is read. [`LayerProfiles::unread`] names the profiles that
+//! the layer has but that could not be read.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

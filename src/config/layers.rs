@@ -1,7 +1,7 @@
 //! The layers of an environment: its own folder and those that the `extends` keys lead to.
 //!
-//! [`layer_stack`] follows them and reports cycles and missing folders. The files of a layer are read by `layer`, and merged
-//! by `documents`.
+//! [`layer_stack`] follows them and reports cycles and missing folders, at which it stops. The files of a layer are read by
+//! `layer`, and merged by `documents`.
 
 use std::sync::Arc;
 

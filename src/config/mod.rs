@@ -7,8 +7,8 @@
 //! Every value keeps its place on the way, so that a problem is reported as `file:line:column` with the value underlined.
 //!
 //! [`Repository`] is the entry point: [`Repository::load`] returns an environment's [`Desired`] state or a [`Report`] of its
-//! problems, [`Repository::check`] reports on many environments. A read that fails, even in part, is a problem and never a
-//! desired state with less in it. Nothing here talks to a service, opens a secret or prints.
+//! problems, [`Repository::check`] reports on many environments. A read that fails, even in part, is an error, and there is no
+//! desired state then. Nothing here talks to a service, opens a secret or prints.
 
 mod desired;
 mod diagnostic;

@@ -1,7 +1,8 @@
 //! Remedies for settings that are written as in other programs: `ssl: true`, `tenantId`, `provider: smtp`.
 //!
-//! `schema` asks [`key_of_other_programs`] and [`map_instead_of_text`] when a key or value does not fit. A remedy quotes a
-//! value only if it cannot be a secret: an address, a company or the name of a provider. Nothing is corrected silently.
+//! `schema` asks [`key_of_other_programs`] and [`map_instead_of_text`] when a key or value does not fit. A remedy quotes a value
+//! only if it cannot be a secret: an address, a company or the name of a provider. Nothing is corrected silently. If it knows no
+//! better remedy, the one of `schema` remains.
 
 use crate::model::{CompanyId, provider::UNREGISTERED_CLIENT, rules::address_problem};
 

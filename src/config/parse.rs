@@ -1,6 +1,8 @@
 //! Parses YAML, and JSON as a subset of it, into nodes with places.
 //!
-//! Stricter than YAML: a construct that YAML versions or people read differently is rejected, with the text to write instead.
+//! Stricter than YAML: a construct that YAML versions or people read differently is rejected, with the text to write instead. A
+//! rejected value is reported and stays in the tree as invalid, so that the rest is checked; a file with a syntax error, a merge
+//! key or too much content (32 levels, 20,000 values) has no tree.
 
 use std::{collections::HashMap, sync::Arc};
 

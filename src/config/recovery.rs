@@ -1,6 +1,7 @@
 //! Error recovery: removes invalid values from a document and fills in missing ones, so that later checks run on the rest.
 //!
-//! [`Recovered`] records what was changed, so that no check reports a consequence of a problem that was reported already.
+//! [`Recovered`] records what was changed, so that a later check can leave out what may be a consequence of it. A recovered
+//! document is for checks only: it becomes no desired state.
 
 use serde_json::{Map, Value as Json, json};
 

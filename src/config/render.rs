@@ -1,7 +1,7 @@
 //! Renders a [`Report`] of problems in files: as text for a terminal, as JSON, as GitHub annotations, and as SARIF.
 //!
-//! Returns text, and decides nothing about exit codes. Lines of the files come from the report's excerpts, in which secrets
-//! are masked.
+//! Returns text, and decides nothing about exit codes. The text for a terminal has the first 100 problems, the others have all.
+//! Lines of the files come from the report's excerpts, in which secrets are masked.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 

@@ -1,8 +1,8 @@
 //! [`Repository`]: the environments below a folder or in a Git revision. Entry point of this module.
 //!
-//! [`Repository::load`] returns the desired state of one environment or its problems, [`Repository::check`] the problems of
-//! many; other methods read single facts, such as the service's address, of files that may have problems. Each layer is read
-//! once, however many environments extend it. It writes nothing.
+//! [`Repository::load`] returns the desired state of one environment or its problems, [`Repository::check`] the problems of many;
+//! other methods read single facts, such as the service's address, of files that may have problems, and return none or nothing
+//! where those cannot be read. Each layer is read once, however many environments extend it. It writes nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,7 +1,8 @@
 //! Rollout files, `rollouts/NAME.yaml`: reads and checks them, and resolves the waves to environments of the repository.
 //!
-//! `Repository::load_rollout` returns a [`RolloutFile`]. Its settings are [`crate::model::rollout`]; a rollout is carried out
-//! by [`crate::rollout`].
+//! `Repository::load_rollout` returns a [`RolloutFile`]. Its settings are [`crate::model::rollout`]; a rollout is carried out by
+//! [`crate::rollout`]. A file with any problem is a report instead. Environments of earlier waves are left out of later ones; a
+//! wave that is empty then is an error.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

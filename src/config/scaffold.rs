@@ -1,4 +1,4 @@
-//! Writes the first files of an environment and of a profile, with comments that say what else is possible.
+//! Renders the first files of an environment and of a profile, with comments that say what else is possible.
 //!
 //! Texts are not escaped: `${name}` is a variable, so that a profile of a layer can use them. The caller checks the files
 //! with [`super::Repository`] before it writes them. Nothing here reads or writes a file.

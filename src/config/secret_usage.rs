@@ -1,7 +1,8 @@
 //! The use of secrets by an environment's files: which profiles name a secret, as which kind of credential, for which
 //! destination.
 //!
-//! [`SecretUsage`] works for files with problems too, as far as they can be read. It reads no age file.
+//! [`SecretUsage`] works for files with problems too, as far as they can be read. It reads no age file. If a layer is missing, no
+//! use is found. A user without a valid provider, or two users with different destinations, is [`NoDestination`].
 
 use std::{
     collections::BTreeMap,

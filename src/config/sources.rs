@@ -1,7 +1,8 @@
-//! Reads files of a repository, with limits and inside the repository only, and keeps them so that a problem can show its
+//! Reads files of a repository, with a limit of size and inside the repository only, and keeps them so that a problem can show its
 //! line.
 //!
-//! The files are on disk or in a Git revision. The rest of `config` does not know the difference.
+//! The files are on disk or in a Git revision. The rest of `config` does not know the difference. What is too large, not an
+//! ordinary file, not UTF-8, or outside is a diagnostic; a folder that does not exist is an empty list.
 
 use std::{
     fs,

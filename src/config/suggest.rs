@@ -1,7 +1,7 @@
 //! Suggestions for misspelt words: [`nearest`] returns the allowed word for "Did you mean `host`?", or none if no word is
 //! similar.
 //!
-//! Bounded in time: words over the length limit are not compared.
+//! Bounded in time: words over 256 bytes are not compared and get no suggestion.
 
 /// The minimum similarity of two words: the share of their characters that they have in common, in order.
 const NEAR_ENOUGH: f32 = 0.65;

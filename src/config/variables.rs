@@ -1,7 +1,8 @@
 //! Interpolation: replaces `${name}` in strings by a variable of the environment, and `$${` by a literal `${`.
 //!
-//! [`interpolate`] works on a tree of nodes and reports undefined variables with their place. A string that is one variable
-//! gets the type of its value. A value is not interpolated again, and keys are never interpolated.
+//! [`interpolate`] works on a tree of nodes and reports undefined and malformed variables with their place, and results of more
+//! than 64 KiB; such a string becomes invalid. A string that is one variable gets the type of its value. A value is not
+//! interpolated again, and keys are never interpolated.
 
 use std::{collections::BTreeMap, sync::Arc};
 

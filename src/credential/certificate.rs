@@ -1,7 +1,9 @@
 //! Finds the certificate and the private key that belong together in a PEM file, whatever the order of its blocks.
 //!
-//! Entra accepts RSA keys for certificates of applications (Microsoft, "Certificate credentials": PS256 or RS256).
-//! Other keys are recognised only to give the reason.
+//! Entra accepts RSA keys for certificates of applications (Microsoft, "Certificate credentials": PS256 or RS256). Other keys are
+//! recognised only to give the reason. If several certificates have the key, the one that expires last is used. A file without such
+//! a pair is a [`CertificateError`] with a remedy. Whether the certificate is valid now is answered by
+//! [`CertificateWithKey::invalid_at`], and does not matter for finding it.
 
 use aws_lc_rs::signature::{KeyPair as _, RsaKeyPair};
 use base64::{Engine as _, prelude::BASE64_STANDARD};

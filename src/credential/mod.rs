@@ -6,7 +6,7 @@
 //! * [`trim`]: removes what a pipe or an editor added to a value
 //! * [`CertificateWithKey`]: the certificate and the key of a PEM file that belong together
 //!
-//! No message quotes a value.
+//! A value that is merely wrong, such as an old password, passes. No message quotes a value.
 
 pub mod certificate;
 mod error;

@@ -1,8 +1,8 @@
 //! Checks of a value, for every kind of credential: from bytes to the text that is sealed or sent, or to a reason against it.
 //!
-//! [`parse_value`] recognises what administrators paste by mistake: files in another encoding or format, documents of
-//! other programs, encrypted values, ids instead of secrets. It does not ask a server if the credential is right. The
-//! commands that seal, the plan, the verifier and delivery call it.
+//! [`parse_value`] recognises what administrators paste by mistake: files in another encoding or format, documents of other
+//! programs, encrypted values, ids instead of secrets. The first reason found is returned. It does not ask a server if the
+//! credential is right. The commands that seal, the plan, the verifier and delivery call it.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use zeroize::Zeroizing;

@@ -5,8 +5,9 @@
 //! comes with; Microsoft changes errors and codes without notice, so nothing here decides by the error alone if the
 //! code is known.
 //!
-//! [`find`] looks a code up; [`crate::entra::sign_in::Refusal::cause`] interprets a whole refusal. Nothing here knows a
-//! profile: remedies with real names are made by `verify`.
+//! [`find`] looks a code up and returns none for one that is not in the table, whose cause is then `Unknown`;
+//! [`crate::entra::sign_in::Refusal::cause`] interprets a whole refusal. Nothing here knows a profile: remedies with real names are
+//! made by `verify`.
 
 use std::sync::LazyLock;
 

@@ -1,7 +1,8 @@
 //! Client assertions: a JWT that an application signs with the key of its certificate (RFC 7523).
 //!
 //! [`Certificate`] holds the certificate and key of a PEM file and signs with the key, which never leaves it. `verify` takes its
-//! SHA-1 and its expiry from it.
+//! SHA-1 and its expiry from it. A file without a usable RSA key, or a key that fails to sign, is a [`CertificateError`]; an
+//! expired certificate signs nevertheless, and Entra refuses it.
 //!
 //! Source: Microsoft's page "Certificate credentials": PS256, `x5t#S256`, the token endpoint as audience.
 

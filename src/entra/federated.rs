@@ -5,7 +5,9 @@
 //! `/run/token=prod,tenant=contoso.example,client=GUID`. A file alone is refused: the first destination that is applied
 //! is also chosen by the author of a profile.
 //!
-//! [`FederatedFiles::read`] is the only function that returns a token.
+//! [`FederatedFiles::read`] is the only function that returns a token. A file that no option names, another destination, a file
+//! that cannot be read or has more than 16 KiB, and one that is not a JWT are refused with the reason. Whether the token has
+//! expired is not checked.
 
 use std::{path::PathBuf, str::FromStr};
 

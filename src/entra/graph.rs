@@ -1,8 +1,9 @@
 //! Requests to Microsoft Graph: reads of the directory, and the documents that it returns.
 //!
-//! [`Graph::get`] may be called any number of times: requests made at the same time are sent in one `$batch` of up to twenty.
-//! A request that is throttled inside a batch is repeated after the time that the reply names. [`Graph::list`] follows pages
-//! on the same host and up to a limit.
+//! [`Graph::get`] may be called any number of times: requests made at the same time are sent in one `$batch` of up to twenty. A
+//! request that is throttled inside a batch is repeated after the time that the reply names, four times at most and after 60
+//! seconds at most. [`Graph::list`] follows pages on the same host, and fails after 1,000. If a batch fails, all of its requests
+//! do. A [`GraphError`] distinguishes a refusal, an object that does not exist, and an answer that decides nothing.
 //!
 //! Names of fields are those of Graph's published metadata (v1.0); a test compares them. Nothing here evaluates what was read;
 //! the checks are in [`crate::verify`].

@@ -1,7 +1,8 @@
 //! Permissions of Microsoft Graph: names, ids, and which of them includes which.
 //!
-//! The built-in table is data from `microsoftgraph/microsoft-graph-devx-content` (MIT). The permissions that a tenant's
-//! own service principal of Graph lists take precedence, because ids of national clouds are not published.
+//! The built-in table is data from `microsoftgraph/microsoft-graph-devx-content` (MIT). The permissions that a tenant's own service
+//! principal of Graph lists take precedence, because ids of national clouds are not published. If they cannot be read, the table
+//! alone is used; an id that neither has is its own name.
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -1,8 +1,9 @@
 //! Removal of the secrets of a request from its reply, before anything reads it.
 //!
-//! [`SentSecrets`] collects what a request contains and redacts the reply. A proxy, or a host that an attacker controls, can
-//! repeat what it received: in a text, a code or an id. Replies are kept with messages and findings, where callers read them
-//! who must not know the secret. The encodings in which it finds a secret are those of [`Redaction`].
+//! [`SentSecrets`] collects what a request contains and redacts the reply. A proxy, or a host that an attacker controls, can repeat
+//! what it received: in a text, a code or an id. Replies are kept with messages and findings, where callers read them who must not
+//! know the secret. The encodings in which it finds a secret are those of [`Redaction`]; in another one it stays. Keys of a
+//! document are not changed.
 
 use reqwest::Url;
 use serde_json::Value;

@@ -1,8 +1,9 @@
 //! Sign-in at Entra: [`SignIn`] reads the public configuration of a tenant and requests tokens, as an application or with a
 //! device code.
 //!
-//! A [`Refusal`] keeps Entra's codes (`AADSTS7000215`), because they distinguish the causes, and the OAuth errors do not.
-//! Tokens are not cached here, and no redirect is followed.
+//! A [`Refusal`] keeps Entra's codes (`AADSTS7000215`), because they distinguish the causes, and the OAuth errors do not. A reply
+//! that is not from Entra, has no usable token or does not come is another [`SignInError`]. A wait for a user ends when the device
+//! code expires. Tokens are not cached here, and no redirect is followed.
 //!
 //! Source: Microsoft's pages "OAuth 2.0 client credentials flow", "Device authorization grant", "Error codes".
 

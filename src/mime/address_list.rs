@@ -1,8 +1,8 @@
 //! The addresses of a header field (RFC 5322, 3.4 and 4.4), read and written.
 //!
-//! [`parse`] supports folding, comments, quoted strings, groups and routes, and accepts display names without the quotes that
-//! they need. It refuses other text with the place: a name without an address is never dropped. [`field`] writes a list so that
-//! every parser finds the same addresses in it.
+//! [`parse`] supports folding, comments, quoted strings, groups and routes, and accepts display names without the quotes that they
+//! need. It refuses other text with the place, and the whole list with it: nothing is dropped silently. An empty value is an empty
+//! list. [`field`] writes a list so that every parser finds the same addresses in it.
 
 use super::field::{ENCODED_LINE, Field, decode_words, encode_words};
 use crate::model::address::{Address, AddressError, describe, is_atext, prefix_error, quoted};

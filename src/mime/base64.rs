@@ -1,6 +1,7 @@
 //! Base64 as programs write it (RFC 2045, 6.8; RFC 4648): with or without line breaks and padding.
 //!
-//! [`decode`] reports the first character that is malformed, and never the content.
+//! [`decode`] reports the first character that is malformed with its place, or that the end is missing, and quotes nothing else of
+//! the content.
 
 use std::fmt;
 

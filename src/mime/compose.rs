@@ -1,7 +1,9 @@
 //! Composing: a message in parts becomes a header and a body (RFC 5322, RFC 2045 to 2047, RFC 5546).
 //!
-//! [`MessageParts::compose`] writes addresses, headers, texts, an invitation and files as MIME. The result has neither
-//! `From` nor `Bcc`: the sender is decided by the profile when the message is sent. It does not decide who may send what.
+//! [`MessageParts::compose`] writes addresses, headers, texts, an invitation and files as MIME. The result has neither `From` nor
+//! `Bcc`: the sender is decided by the profile when the message is sent. A part that cannot be written (an address, a header that
+//! is not allowed, a second invitation, a forbidden file, more than 500 recipients) is [`Malformed`] with its place, and there is
+//! no message. It does not decide who may send what.
 
 use jiff::Timestamp;
 use lettre::message::{

@@ -1,7 +1,8 @@
 //! The content of a message as the store keeps it: a header and a body with CRLF line ends.
 //!
-//! [`StoredContent`] never has `Bcc`, and has `From` only if a raw message had it: the profile decides at each attempt who
-//! sends, so a message cannot leave under an address that the profile does not have.
+//! [`StoredContent`] never has `Bcc`, and has `From` only if a raw message had it: the profile decides at each attempt who sends,
+//! so a message cannot leave under an address that the profile does not have. A message without a recipient, or with more than 500,
+//! is refused; repeated recipients count once.
 
 use std::collections::HashSet;
 

@@ -1,7 +1,8 @@
 //! DKIM signatures (RFC 6376) of a message whose header was changed.
 //!
-//! [`remove_broken`] keeps the signatures that are still valid and removes the others, because a broken signature counts
-//! against the message. Signatures are not verified cryptographically.
+//! [`remove_broken`] keeps the signatures that the change does not touch and removes the others, because a broken signature counts
+//! against the message. A signature that names no fields is removed. Signatures are not verified cryptographically, so one that was
+//! broken before stays.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,7 +1,8 @@
 //! Fields of a message header: [`split_header`] splits a header into fields, [`Field`] is one of them as it was folded, and
 //! [`encode_words`] writes text that is not ASCII.
 //!
-//! A field is kept byte for byte unless it must be converted. Which fields a message may have is decided in `raw_message` and
+//! A field is kept byte for byte unless it must be converted. A header that is longer than 256 KiB, is not UTF-8, has control
+//! characters or a line that is not a field is [`Malformed`]. Which fields a message may have is decided in `raw_message` and
 //! `compose`.
 
 use std::fmt::Write as _;

@@ -1,9 +1,9 @@
 //! Names of files that the header fields of a message state, read from its bytes without the parser.
 //!
-//! A parser decides for one of several fields, for one order of sections (RFC 2231) and for one structure of parts. Mail
-//! programs decide otherwise, so [`find_stated_name`] visits what any of them could take for a name: of every line that begins a
-//! `Content-Type` or `Content-Disposition`, wherever it is, of every parameter, and of sections with gaps or repetitions. Nothing
-//! here decides which names are allowed.
+//! A parser decides for one of several fields, for one order of sections (RFC 2231) and for one structure of parts. Mail programs
+//! decide otherwise, so [`find_stated_name`] visits what any of them could take for a name: of every line that begins a
+//! `Content-Type` or `Content-Disposition`, wherever it is, of every parameter, and of sections with gaps or repetitions. What
+//! cannot be decoded is visited as it is; a value of more than 256 KiB is cut. Nothing here decides which names are allowed.
 
 use std::collections::BTreeMap;
 

@@ -14,8 +14,9 @@
 //! | [`seven_bit`] | conversion to ASCII for servers that accept nothing else |
 //! | [`dkim`] | removal of signatures that a change of the header breaks |
 //!
-//! Everything here is pure, its cost is bounded by the size of its input, and no error quotes content. Which profile sends a
-//! message is decided elsewhere.
+//! Everything here is pure, and its cost is bounded by the size of its input. A message that cannot be read, written or sent is
+//! [`Malformed`]; the error quotes no more of it than a character or the name of a header. Which profile sends a message is decided
+//! elsewhere.
 
 pub mod address_list;
 pub mod base64;

@@ -1,8 +1,9 @@
 //! Media types, and the names of files in `Content-Type` and `Content-Disposition`.
 //!
 //! [`MediaType`] and [`content_disposition`] write the fields. A name that is not ASCII is written twice: as RFC 2231 says
-//! (`filename*=`), and as an encoded word in quotes (`name=`), which is what older Outlooks and many ERP mailboxes read. Names
-//! in messages of others are searched by `file_names`.
+//! (`filename*=`), and as an encoded word in quotes (`name=`), which is what older Outlooks and many ERP mailboxes read. A text
+//! that is not a media type is none; [`in_ascii`] converts what it can and replaces the rest by `?`. Names in messages of others
+//! are searched by `file_names`.
 
 use std::fmt::Write as _;
 

@@ -1,6 +1,8 @@
 //! A limit for the number of parts: the parser needs far more memory for a part than the part has bytes.
 //!
-//! [`parse_bounded`] refuses a message with more than [`PARTS`] parts, before it is parsed where the delimiters show it.
+//! [`parse_bounded`] refuses a message with more than [`PARTS`] parts, before it is parsed where the delimiters show it, otherwise
+//! after it. Delimiters in text count as well, so a message that quotes very many of them is refused too. A message without a
+//! header is none.
 
 use mail_parser::{Message, MessagePart};
 

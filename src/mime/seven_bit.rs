@@ -1,8 +1,9 @@
 //! Conversion of a message to ASCII, for a server that offers neither 8BITMIME (RFC 6152) nor SMTPUTF8 (RFC 6531).
 //!
-//! Text becomes quoted-printable and everything else base64 (RFC 2045, 6), header fields get encoded words, and an address
-//! whose local part is not ASCII becomes an empty group with that name (RFC 6857, 3.2.1). Signed and encrypted content is
-//! refused, because it would arrive broken.
+//! Text becomes quoted-printable and everything else base64 (RFC 2045, 6), header fields get encoded words, and an address whose
+//! local part is not ASCII becomes an empty group with that name (RFC 6857, 3.2.1). Ids of messages that are not ASCII, and text
+//! around the parts, are dropped. Signed and encrypted content that is not ASCII is refused, because it would arrive broken, and so
+//! are parts that contradict their declared encoding.
 
 use std::fmt::Write as _;
 

@@ -1,8 +1,9 @@
 //! Classification of replies of mail servers and of Graph.
 //!
-//! The table is data (`replies.json`): the first row that matches decides, and a row matches if all its conditions do. [`classify_smtp`],
-//! [`classify_graph`] and [`classify_sign_in`] use it; `tests/mail/reply_corpus.rs` tests the table with replies of real servers. Nothing here
-//! acts on a reply.
+//! The table is data (`replies.json`): the first row that matches decides, and a row matches if all its conditions do.
+//! [`classify_smtp`], [`classify_graph`] and [`classify_sign_in`] use it; `tests/mail/reply_corpus.rs` tests the table with replies
+//! of real servers. A reply that no row matches is transient. For Graph a known code decides before the status, unless the status
+//! leaves open whether the mail was accepted. Nothing here acts on a reply.
 
 use std::{sync::LazyLock, time::Duration};
 

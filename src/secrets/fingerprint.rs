@@ -1,4 +1,6 @@
 //! Fingerprints of recipients, by which the header of an age file names the recipients that it was sealed to.
+//!
+//! A text that is not a recipient has a fingerprint as well: nothing here checks it.
 
 use crate::model::Digest;
 

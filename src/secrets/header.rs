@@ -3,7 +3,8 @@
 //! Anyone who can write the file can write any header. Only after the file was opened are the id, the destination and the
 //! fingerprints known to be those of the sealer.
 //!
-//! A file is identified by its binary form. Armor, line ends and surrounding white space have no meaning.
+//! Bytes that are not an age file, have more than 64 KiB, or have a stanza of Mailwright in another form are [`NotAge`]. A file is
+//! identified by its binary form. Armor, line ends and surrounding white space have no meaning.
 
 use std::{io::Read as _, sync::Mutex};
 

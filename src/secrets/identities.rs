@@ -1,8 +1,9 @@
 //! [`Identities`]: the keys with which an operator decrypts age files: identity files, also with a passphrase, SSH keys, and
 //! plugins.
 //!
-//! Questions are asked through the callbacks of the caller, and only for a file that the key may open. Identity files are read
-//! here and wiped after use; where to look for them is decided by the caller. The service's key is
+//! Questions are asked through the callbacks of the caller, and only for a file that the key may open. A file that cannot be read,
+//! or has no usable key, is an [`IdentityError`]; a wrong passphrase shows when a secret is opened. Identity files are read here
+//! and wiped after use; where to look for them is decided by the caller. The service's key is
 //! [`ServiceIdentity`](super::ServiceIdentity).
 
 use std::{

@@ -13,7 +13,8 @@
 //! * [`ServiceIdentity`][]: the key of the service
 //! * [`find_private_key()`]: private keys in the text of other files
 //!
-//! Plaintext lives in `secrecy`'s types and is wiped when dropped. Nothing here prints or writes a file.
+//! Plaintext lives in `secrecy`'s types and is wiped when dropped. A file that cannot be opened is an [`OpenError`], which
+//! distinguishes a missing key, a changed file and another destination. Nothing here prints or writes a file.
 
 mod fingerprint;
 mod header;

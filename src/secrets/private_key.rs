@@ -1,7 +1,8 @@
 //! Private keys in the text of any file: age identities, identities of plugins, and private keys that no passphrase protects.
 //!
 //! [`find_private_key`] is for files that can be committed. A document that only mentions the beginning of a key is not reported:
-//! the key must follow. Nothing here reads a file.
+//! the key must follow. The first key is returned with its line; keys in another encoding, or with a passphrase, are not found.
+//! Nothing here reads a file.
 
 /// A private key in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! [`Recipients`]: the file `recipients.txt`, with the public keys that an environment's secrets are encrypted to, one per
 //! line, as `age -R` reads it.
 //!
-//! A private key in the file is an error that does not quote it. A plugin is started only to encrypt. Headers name recipients by
-//! their [`fingerprint()`].
+//! A line that is not a recipient is an error with its number, and so is a file without one. A private key in the file is an error
+//! that does not quote it. A plugin is started only to encrypt. Headers name recipients by their [`fingerprint()`].
 
 use std::collections::HashSet;
 

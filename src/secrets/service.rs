@@ -1,7 +1,8 @@
 //! [`ServiceIdentity`]: the age key of a service: generated at its first start, read from its file, and used to open secrets.
 //!
-//! [`ServiceIdentity::open_for`] opens a secret for one destination; the service uses no other way to a value that it sends.
-//! Where the file is kept is decided by the caller. The demo identity is public.
+//! [`ServiceIdentity::open_for`] opens a secret for one destination; the service uses no other way to a value that it sends. A file
+//! that does not hold exactly one X25519 identity is an error. Where the file is kept is decided by the caller. The demo identity
+//! is public.
 
 use age::secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 

@@ -1,6 +1,7 @@
 //! The id of a secret value: a random number in the header of its age file, which stays when the value is encrypted again.
 //!
-//! [`ValueId::bound`] returns it for a file of another program too. Ids are not secret.
+//! [`ValueId::bound`] returns one for a file of another program too: the beginning of its digest, so the same value sealed twice
+//! has two ids there. Ids are not secret.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 

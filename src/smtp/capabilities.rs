@@ -1,6 +1,7 @@
 //! Extensions that a mail server offers in its reply to EHLO (RFC 5321, section 4.1.1.1).
 //!
-//! [`Capabilities::from_reply`] parses the reply, with keywords in any case. Nothing here decides if an extension is needed.
+//! [`Capabilities::from_reply`] parses the reply, with keywords in any case. A server that accepted only HELO offers nothing, and
+//! its refusal of EHLO is kept. Lines that cannot be parsed are skipped. Nothing here decides if an extension is needed.
 
 use super::reply::Reply;
 

@@ -1,7 +1,8 @@
 //! One connection to a mail server: commands and replies, each with a deadline of its own.
 //!
-//! [`SmtpClient`] connects, encrypts, greets and sends contents. It reads replies and does not interpret them.
-//! After an error that is not a refusal the connection cannot be used any more ([`SmtpClient::is_broken`]).
+//! [`SmtpClient`] connects, encrypts, greets and sends contents. It reads replies and does not interpret them. After an error that
+//! is not a refusal, a 421, or a reply that came before its command, the connection cannot be used any more
+//! ([`SmtpClient::is_broken`]). An error of [`SmtpClient::send_data`] states if the final dot may have been sent.
 
 use std::{
     fmt,

@@ -1,7 +1,7 @@
 //! Encoding of contents for transmission.
 //!
-//! [`DataEncoder`] doubles the dot of lines that begin with one (RFC 5321, section 4.5.2) and writes no line end but CRLF, so
-//! that no server can interpret a part of the contents as their end. It changes nothing else.
+//! [`DataEncoder`] doubles the dot of lines that begin with one (RFC 5321, section 4.5.2) and writes no line end but CRLF, so that
+//! no server can interpret a part of the contents as their end. A last line without an end gets one. It changes nothing else.
 
 /// Encodes contents part by part.
 #[derive(Debug)]

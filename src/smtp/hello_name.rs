@@ -1,6 +1,7 @@
 //! The name by which this machine greets mail servers.
 //!
-//! [`HelloName`] is parsed from an option or derived from the machine. It does not look names up in DNS.
+//! [`HelloName`] is parsed from an option or derived from the machine. A machine whose name has no domain greets with the address
+//! of each connection instead. It does not look names up in DNS.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 

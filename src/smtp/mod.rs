@@ -10,8 +10,8 @@
 //! | [`DataEncoder`] | encoding of contents |
 //! | [`HelloName`] | the name by which this machine greets |
 //!
-//! `delivery` and `verify` interpret replies (see `replies`). Messages are
-//! composed elsewhere. Nothing here retries, logs or prints.
+//! `delivery` and `verify` interpret replies (see `replies`). Messages are composed elsewhere. A refusal is a reply or an error of
+//! the step, a broken connection is an error. Nothing here retries, logs or prints.
 
 mod capabilities;
 pub(crate) mod client;

@@ -1,7 +1,8 @@
 //! Replies of a mail server (RFC 5321, section 4.2), read as bytes.
 //!
-//! [`ReplyParser`] receives bytes and returns a [`Reply`] when it is complete. The code of a reply has the meaning; its text
-//! is for people, may have any encoding, and is made printable. Lines end with CRLF or LF.
+//! [`ReplyParser`] receives bytes and returns a [`Reply`] when it is complete. The code of a reply has the meaning; its text is for
+//! people, may have any encoding, and is made printable. Lines end with CRLF or LF. Long lines and lines after the 200th are cut. A
+//! first line without a code, or a reply of more than 16 MiB that is not a refusal, is a [`MalformedReply`].
 //!
 //! Nothing here connects, waits or interprets a reply.
 

@@ -1,4 +1,5 @@
-//! Reads the headers of the age files that an environment's profiles and reader name, and reports missing and malformed ones.
+//! Reads the headers of the age files that an environment's profiles and reader name, and reports missing, malformed and too large
+//! ones. A staged next value is optional.
 //!
 //! Needs no key and decrypts nothing. A header is a claim of its author until the file is opened. Recipients are compared by
 //! `mailwright secrets check`, not here.

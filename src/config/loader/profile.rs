@@ -1,8 +1,8 @@
 //! Checks one profile of an environment: interpolation, schema, strings that look like secrets, error recovery. Also checks
 //! renames.
 //!
-//! [`CheckedProfile`] is the profile after recovery, with what recovery changed. Rules between profiles are checked
-//! afterwards, in `rules`.
+//! [`CheckedProfile`] is the profile after recovery, with what recovery changed. Rules between profiles are checked afterwards, in
+//! `rules`. If recovery fails there is no such profile, and its problems remain.
 
 use std::{collections::BTreeMap, sync::Arc};
 

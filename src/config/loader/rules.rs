@@ -1,8 +1,8 @@
 //! Runs the rules of [`crate::model::rules`] on the profiles and settings of an environment, and adds the place in the files
 //! to each violation.
 //!
-//! A violation that could be a consequence of a problem reported earlier is left out. The rules themselves are in `model`,
-//! because the service checks them too.
+//! A violation that could be a consequence of a problem reported earlier is left out. The rules themselves are in `model`, because
+//! the service checks them too. At most 100 violations of a profile are reported.
 
 use std::collections::BTreeMap;
 
