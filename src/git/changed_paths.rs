@@ -1,6 +1,7 @@
 //! [`ChangedPaths`]: the paths that differ between two sides of a comparison, with the links that lead to them.
 //!
-//! [`ChangedPaths::names_below`] finds the environments or folders that are affected. The paths are found by `comparison`.
+//! [`ChangedPaths::names_below`] finds the environments or folders that are affected; it returns none if the folder itself differs,
+//! so that everything below it may. The paths are found by `comparison`.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,8 @@
 //! [`TreeComparison`]: two revisions, or a revision and the work tree, with the files of each and the paths that differ.
 //!
-//! Only the folders of [`FOLDERS`] are listed, and what links in them lead to. Contents are read on request by `objects`. The
-//! work tree is compared by `work_tree`. Environments are not known here.
+//! Only the folders of [`FOLDERS`] are listed, and what links in them lead to. Contents are read on request by `objects`. The work
+//! tree is compared by `work_tree`. Environments are not known here. Links are followed for 8 rounds; one that cannot be read or
+//! leaves the repository is not followed. Git that fails, or a work tree that is too large, is a [`Problem`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},

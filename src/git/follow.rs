@@ -1,7 +1,9 @@
 //! [`Follower`]: a clone in a folder of its own that follows a branch of a remote repository, for `watch --repository`.
 //!
-//! [`Follower::fetch`] gets the branch, [`Follower::check_out`] makes the files those of a commit and discards local changes.
-//! Attributes and filters of the repository have no effect. No other process may use the folder.
+//! [`Follower::fetch`] gets the branch, [`Follower::check_out`] makes the files those of a commit and discards local changes. A
+//! fetch that fails (no such branch, no network, cancelled) changes no files; a check-out that fails may leave files of both
+//! commits, and is repeated by the caller. Attributes and filters of the repository have no effect. No other process may use the
+//! folder.
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
 //! Listing of a commit's files, by `git ls-tree`.
 //!
-//! [`list_commit`] returns path, kind and object id of each file below some folders. The contents are read by `objects`, and
-//! links are followed by `comparison`.
+//! [`list_commit`] returns path, kind and object id of each file below some folders. The contents are read by `objects`, and links
+//! are followed by `comparison`. Git's failure is a problem; a folder that the commit does not have is empty.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -7,10 +7,10 @@
 //! * [`Follower`]: a clone that follows a branch of a remote repository
 //! * [`TreeComparison`]: both sides listed, with the paths that differ
 //!
-//! The contents of a repository are untrusted: file names may contain any character, a link may lead anywhere, an object may
-//! be missing, and the configuration may name programs. `run` starts Git so that it runs no other program (but the one that
-//! the operator's own configuration names to check signatures), never prompts and never writes. Its output is read in the
-//! `-z` formats and within limits.
+//! The contents of a repository are untrusted: file names may contain any character, a link may lead anywhere, an object may be
+//! missing, and the configuration may name programs. `run` starts Git so that it runs no other program (but the one that the
+//! operator's own configuration names to check signatures), and never prompts; only [`Follower`] writes, into its own clone. Its
+//! output is read in the `-z` formats and within limits of size and 120 seconds; beyond them it is a problem.
 
 mod changed_paths;
 mod comparison;

@@ -1,7 +1,8 @@
 //! [`Objects`]: contents of files of commits, read by `git cat-file --batch` and kept, so that a blob in two revisions is read
 //! once.
 //!
-//! Blobs above a size, and more than a total, are refused. It does not know paths: `comparison` lists them.
+//! A blob over 1 MiB, and any beyond a total of 512 MiB, is refused as too large; one that a partial clone lacks is missing. The
+//! others are read all the same. It does not know paths: `comparison` lists them.
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -1,7 +1,8 @@
 //! [`Range`]: the two sides of a comparison as the command line names them (`main..topic`, `main...topic`, `HEAD`), resolved
 //! to commits.
 //!
-//! An unknown revision is an error that names it. The files of the sides are read by `comparison`.
+//! An unknown revision is an error that names it. The files of the sides are read by `comparison`. A shallow clone that lacks one
+//! is an error of its own.
 
 use super::run::{Git, UNSHALLOW_REMEDY};
 use crate::model::{Code, Problem};

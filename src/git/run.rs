@@ -6,6 +6,8 @@
 //! tree is compared by [`super::work_tree`], signatures are checked by [`super::signature`] in a repository without
 //! configuration of its own, and a clone that is checked out has attributes that turn every filter off
 //! ([`super::Follower`]). The settings of `command` are a second line of defence.
+//!
+//! A command that runs for 120 seconds, or is cancelled, is killed and counts as failed. An output over 256 MiB is a problem.
 
 use std::{
     ffi::OsStr,

@@ -4,6 +4,8 @@
 //! repository: an attacker who can write to `.git/config` could run a program, or declare a key as trusted. So Git reads the
 //! commit from an empty repository that uses the objects of the original: only the configuration of the system and of the user
 //! applies.
+//!
+//! If any of this fails, nothing is returned, and author and signature are not known.
 
 use std::{
     io,

@@ -1,7 +1,8 @@
 //! Lists of new environments: a spreadsheet saved as CSV, one environment per row.
 //!
 //! The first line names the columns. Some have well-known names; `label:NAME` is a label and `set:NAME` a variable. Any other
-//! column is a variable that a layer defines or uses, by its exact name. An unknown column is a problem, never a guess.
+//! column is a variable that a layer defines or uses, by its exact name. An unknown column is a problem with a suggestion; a list
+//! with any problem is refused as a whole. Names and values are not validated here.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,9 +1,9 @@
 //! Proposes layers for live environments: one abstract base, and a short folder for each environment.
 //!
-//! The proposal is a heuristic, which is proved before it is written. A value that most environments share is part of the base;
-//! the others override it. Where nearly every environment has a value of its own, the base uses a variable, for the whole value
-//! or for the part of the string that differs, and values that differ in the same way share one variable. A value that few
-//! environments have is left to them.
+//! The proposal is a heuristic, which the caller proves with [`prove`](super::prove) before it is written. A value that most
+//! environments share is part of the base; the others override it. Where nearly every environment has a value of its own, the base
+//! uses a variable, for the whole value or for the part of the string that differs, and values that differ in the same way share
+//! one variable. A value that few environments have is left to them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

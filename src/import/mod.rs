@@ -1,7 +1,7 @@
 //! Import: files for existing profiles, from running services or from lists.
 //!
 //! * [`mod@layers`] compares many live environments and proposes files with a shared base layer and variables. [`prove`] loads
-//!   the proposal and plans it: the plan must be empty.
+//!   the proposal and plans it: the plan must be empty; otherwise a [`Proof`] names the cause.
 //! * [`table`] reads lists of profiles in CSV or JSON; [`check_files`] validates the resulting files together with those of the
 //!   repository before they are written.
 //! * [`environments`] reads lists of new environments, one per row.

@@ -1,7 +1,8 @@
 //! Tests proposed files in a temporary copy of the repository, before anything is written.
 //!
-//! [`prove`] plans them against the state of the services: the plan of each environment must be empty. [`check_files`]
-//! validates them together with the existing files. Missing secrets are replaced by placeholders in the copy.
+//! [`prove`] plans them against the state of the services: the plan of each environment must be empty. [`check_files`] validates
+//! them together with the existing files. Missing secrets are replaced by placeholders in the copy. Links and special files are not
+//! copied. A copy that cannot be written is [`Proof::Failed`] or an I/O error.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

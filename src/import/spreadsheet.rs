@@ -1,9 +1,9 @@
 //! Lists that a spreadsheet program saved as CSV: decodes the bytes and splits them into column names and rows.
 //!
-//! `decode` accepts UTF-8, and UTF-16 with a byte order mark. `Sheet::read` finds the separator and returns the rows with
-//! their line numbers; [`TableProblem`] is a problem in a list. The caller interprets names and values, with `normalize`.
-//! Does not read `.xlsx`. Messages quote a cell only through `quote_name` and `is_words`, because a cell in the wrong column
-//! can be a secret.
+//! `decode` accepts UTF-8, and UTF-16 with a byte order mark. `Sheet::read` finds the separator and returns the rows with their
+//! line numbers; [`TableProblem`] is a problem in a list. The caller interprets names and values, with `normalize`. A list over 16
+//! MiB, 100,000 rows or 200 columns, or with a malformed line, is refused as a whole. Does not read `.xlsx`. Messages quote a cell
+//! only through `quote_name` and `is_words`, because a cell in the wrong column can be a secret.
 
 use crate::{
     model::{ProfileName, secret_detection},

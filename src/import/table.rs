@@ -1,9 +1,9 @@
 //! Lists of profiles: a spreadsheet saved as CSV, or a JSON list.
 //!
-//! [`read_profiles`] returns the rows as documents of profiles. A row is a profile. The first line names the columns, in any
-//! order and in the usual terms of administrators ("SMTP server", "From address"). An unknown column or value is a problem
-//! with its line and column, never a guess. A column with passwords is rejected: secrets are sealed with `mailwright secrets
-//! set` instead. Nothing is written here.
+//! [`read_profiles`] returns the rows as documents of profiles. A row is a profile. The first line names the columns, in any order
+//! and in the usual terms of administrators ("SMTP server", "From address"). An unknown column or value is a problem with its line
+//! and column; a list with a problem is refused as a whole. Of a list in JSON inside a cell, what is not text is left out. A column
+//! with passwords is rejected: secrets are sealed with `mailwright secrets set` instead. Nothing is written here.
 
 mod row;
 

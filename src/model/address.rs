@@ -1,8 +1,9 @@
 //! E-mail addresses: the one parser that files, the API, the headers of raw messages, guards and the command line share.
 //!
-//! [`Address`] is an addr-spec (RFC 5321, RFC 6531) in the form of SMTP commands: the domain in A-labels, the local part
-//! without needless quotes. [`NamedAddress`] is an address with or without a display name. Errors name the position and what
-//! to write instead, and do not quote the address. Header fields, with folding, comments and groups, are parsed in
+//! [`Address`] is an addr-spec (RFC 5321, RFC 6531) in the form of SMTP commands: the domain in A-labels, the local part without
+//! needless quotes. [`NamedAddress`] is an address with or without a display name. Errors name the position and what to write
+//! instead, and do not quote the address. Blanks and invisible characters at both ends are dropped; a local part over 64 bytes, a
+//! domain over 253 or a text over 1000 is refused. Header fields, with folding, comments and groups, are parsed in
 //! `mime::address_list`.
 //!
 //! Fields of documents stay strings: the `deserialize` functions bring an address into this form, and leave a text that is not

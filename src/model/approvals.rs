@@ -1,7 +1,9 @@
 //! Approval policy: the signers of an environment, the rules, and the approvals that a change needs by them.
 //!
-//! The plan shows the needs and the service enforces them, both by [`find_needs`]. The rules are those of the live settings,
-//! not those of the changeset: a change cannot weaken the rules that apply to it. Signatures are the topic of [`crate::approvals`].
+//! The plan shows the needs and the service enforces them, both by [`find_needs`]. The rules are those of the live settings, not
+//! those of the changeset: a change cannot weaken the rules that apply to it. Signatures are the topic of [`crate::approvals`]. A
+//! change of the rules about approvals matches every rule. A signer without a valid key has no fingerprint, so that no signature is
+//! found to be of that signer.
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -1,7 +1,8 @@
 //! Entries of the audit log, and the hash chain that links them.
 //!
-//! [`AuditEntry::broken`] tests an entry against the one before; `mailwright audit verify` and the store use it. Which events
-//! are recorded is decided by the service, and where entries are kept by the store.
+//! [`AuditEntry::broken`] tests an entry against the one before, by number, previous hash and own hash; entries that were cut off
+//! at the end are not found by it. `mailwright audit verify` and the store use it. Which events are recorded is decided by the
+//! service, and where entries are kept by the store.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

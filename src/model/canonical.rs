@@ -1,6 +1,7 @@
 //! Canonical form of a value: equal values have equal texts, and so equal digests.
 //!
-//! Keys are sorted, nothing is padded. Digests are SHA-256 in the form `sha256:<64 hex digits>`.
+//! Keys are sorted, nothing is padded. Numbers are not converted: `1` and `1.0` differ. Digests are SHA-256 in the form `sha256:<64
+//! hex digits>`.
 
 use std::fmt;
 

@@ -1,8 +1,8 @@
 //! [`Changeset`]: the changes of one apply as the client sends them, with the generation they were computed for, the age files
 //! and the approvals.
 //!
-//! The planner makes it and the service accepts it completely or not at all. It is data: rules, guards and approvals are
-//! checked elsewhere.
+//! The planner makes it and the service accepts it completely or not at all. It is data: rules, guards and approvals are checked
+//! elsewhere. A change with a field that its action does not have, or without one that it needs, cannot be read.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,8 +1,8 @@
 //! Results of the verifier: a [`Finding`] is one check with its verdict, [`Verified`] are those of a profile, and [`Report`]
 //! those of a run.
 //!
-//! [`Report::fails_on`] evaluates a run by a [`Limit`]. The checks are in [`crate::verify`], which also renders reports. A
-//! finding never contains a secret or a token.
+//! [`Report::fails_on`] evaluates a run by a [`Limit`]; waived findings do not count, and an unknown one counts with the severity
+//! of its check. The checks are in [`crate::verify`], which also renders reports. A finding never contains a secret or a token.
 
 use std::fmt;
 

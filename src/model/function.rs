@@ -1,7 +1,7 @@
 //! Catalogue of functions: the kinds of mail that the ERP sends, each with the function that it falls back to.
 //!
-//! The table is data (`functions.json`); a new function is a new row there and in the schemas. Which profile serves a function
-//! is decided by [`crate::model::resolution`].
+//! The table is data (`functions.json`); a new function is a new row there and in the schemas. Which profile serves a function is
+//! decided by [`crate::model::resolution`]. An unknown id is [`UnknownFunction`].
 
 use std::{fmt, str::FromStr, sync::LazyLock};
 

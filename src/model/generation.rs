@@ -1,8 +1,8 @@
 //! Generations: the numbered versions of a service's configuration, each with its author, source, approvals and a count of its
 //! changes.
 //!
-//! [`Generation`] is an entry of the history, [`GenerationDetail`] also has the settings and profiles. Written by the service
-//! with each commit.
+//! [`Generation`] is an entry of the history, [`GenerationDetail`] also has the settings and profiles. Written by the service with
+//! each commit. It names at most 200 unmanaged profiles.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
 //! [`Hold`]: an operator's order that mail of a profile, a company or a function waits, until a time or until it is released.
 //! [`Lane`] is a company and a function.
 //!
-//! [`Hold::covers`] decides if it applies to mail. Delivery obeys holds, the store keeps them.
+//! [`Hold::covers`] decides if it applies to mail: all of its conditions must match, and after its end it applies to none. Delivery
+//! obeys holds, the store keeps them.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -9,7 +9,8 @@
 //! * [`profile`] and [`provider`]: the contents of a profile
 //! * [`settings`] and [`delivery`]: settings of an environment
 //! * [`generation`], [`audit`], [`token`], [`lease`], [`integrity`]: documents of the service that other sides read
-//! * [`hold`], [`suspension`], [`rotation`]: why mail of a profile waits, and which secret it uses
+//! * [`hold`], [`suspension`], [`rotation`]: why mail of a profile does not leave, and which secret it uses
+//! * [`waiting`]: waiting mail by reason, as the API reports it
 //! * [`finding`], [`finding_id`], [`last_verified`]: results of `verify`
 //! * [`verified_merge`]: merging of two verification results
 //! * [`place`]: a line and column of a file
@@ -25,6 +26,7 @@
 //! * [`state`] and [`changeset`]: the state of the service, and the document that changes it
 //! * [`provenance`]: the source of a change, and the sources that an environment allows
 //! * [`approvals`]: the approvals that a change needs
+//! * [`renamed`]: names that were replaced by others
 //! * [`problem`] and [`code`]: failures, and the catalogue of problem codes that `explain` prints from
 //! * [`canonical`]: the one way to write a value so that equal values have equal digests
 

@@ -1,7 +1,7 @@
 //! Names of environments, profiles, companies and secrets: each is a type that is checked when it is created.
 //!
-//! So a value of such a type can be a part of a path without further checks. An error states the rule and does not repeat the
-//! text.
+//! So a value of such a type can be a part of a path without further checks. An error states the rule and does not repeat the text.
+//! The name of a next value ([`SecretReference::next`]) is derived from a checked one and not checked itself.
 
 use std::{fmt, str::FromStr};
 

@@ -1,6 +1,7 @@
 //! The source of a changeset, and the source policy of an environment.
 //!
-//! All of it is stated by the sender: a note, not a proof. `docs/git.md` explains the limits of a source policy.
+//! All of it is stated by the sender: a note, not a proof. [`SourcePolicy::breaches`] compares the two; a branch, commit or
+//! signature that is not stated does not satisfy a requirement. `docs/git.md` explains the limits of a source policy.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -2,9 +2,10 @@
 //! service and `resolve`.
 //!
 //! The function is tried first, then its fallbacks; at each step a profile that names the company takes precedence over a
-//! system-wide one. Disabled profiles are ignored, and so are profiles of other companies: no fallback leads to them. A
-//! delegate serves only requests that name its client, so that the order is total where a native and a spa delegate share
-//! `user-interface`. Pure; whether the profile can send at the moment is not considered.
+//! system-wide one. Disabled profiles are ignored, and so are profiles of other companies: no fallback leads to them. A delegate
+//! serves only requests that name its client, so that the order is total where a native and a spa delegate share `user-interface`.
+//! Pure; whether the profile can send at the moment is not considered. If none is left, the [`Resolution`] has no profile and lists
+//! the steps.
 
 use std::collections::{BTreeSet, HashMap};
 

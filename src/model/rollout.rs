@@ -1,6 +1,7 @@
 //! [`Rollout`]: the contents of a rollout file: waves of environments, limits for failures, and the checks between waves.
 //!
-//! [`crate::config`] reads the file and resolves the waves, [`crate::rollout`] carries it out.
+//! [`crate::config`] reads the file and resolves the waves, [`crate::rollout`] carries it out. Without other terms, 8 environments
+//! are changed at once, each has 120 seconds, and the first failure stops the rollout.
 
 use std::{fmt, str::FromStr};
 

@@ -1,8 +1,9 @@
 //! [`State`]: everything that a service is configured with at one generation: settings and profiles, each live and as the last
 //! apply left it.
 //!
-//! [`State::change`] is the only way to the next state; plan and service both use it, so they agree on its effect. The
-//! difference between live and last applied is drift ([`crate::changes`]). It contains no secret and no mail.
+//! [`State::change`] makes the changes of an apply, a manual change or a rollback; plan and service both use it, so they agree on
+//! its effect. After a conflict the state is changed in part and must be dropped. The difference between live and last applied is
+//! drift ([`crate::changes`]). It contains no secret and no mail.
 
 use std::collections::BTreeMap;
 

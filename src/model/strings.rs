@@ -1,7 +1,8 @@
 //! Visits every string of a document with its JSON pointer, so that rules about strings apply to all fields, later ones
 //! included.
 //!
-//! The document is serialized into a visitor and not copied, because every change searches all new profiles.
+//! The document is serialized into a visitor and not copied, because every change searches all new profiles. Of a value that cannot
+//! be serialized, what follows the fault is not visited.
 
 use std::io::{self, Write};
 

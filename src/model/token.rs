@@ -1,7 +1,7 @@
 //! API tokens: [`Role`], [`Scope`] and validity of a [`Token`], but not its secret.
 //!
 //! [`Role::includes`] and [`Scope::covers`] decide what a token allows; the service enforces it. Only a hash of the secret is
-//! stored.
+//! stored. A suspended token is in effect here; the service refuses it.
 
 use std::collections::BTreeSet;
 

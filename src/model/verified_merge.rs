@@ -1,9 +1,9 @@
 //! Merging of two verification results of the same settings.
 //!
-//! [`Verified::with_earlier`] merges check by check: the newer result decides what it saw at least as far as the earlier one
-//! did. Of the rest, proven findings of the earlier result are carried over, with the time of their proof, for
-//! [`REMEMBERED`]. So a run without directory access does not discard what an earlier run with access has seen. The caller
-//! compares the digests of both results: they must be of the same settings and secrets.
+//! [`Verified::with_earlier`] merges check by check: the newer result decides what it saw at least as far as the earlier one did.
+//! Of the rest, proven findings of the earlier result are carried over, with the time of their proof, for [`REMEMBERED`] (7 days).
+//! So a run without directory access does not discard what an earlier run with access has seen. The caller compares the digests of
+//! both results: they must be of the same settings and secrets.
 
 use jiff::{SignedDuration, Timestamp};
 

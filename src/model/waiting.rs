@@ -1,8 +1,8 @@
 //! Waiting mail, as the API reports it: groups of queued messages that wait for the same reason.
 //!
-//! [`WaitReason`] is the reason. [`Waiting`] is a group by reason, profile and hold: the number of messages, the age of the
-//! oldest, and the next step. [`needs_operator`] returns true if the reason does not end on its own. `delivery::waiting` forms
-//! the groups; nothing here reads the queue.
+//! [`WaitReason`] is the reason. [`Waiting`] is a group by reason, profile and hold: the number of messages, the age of the oldest,
+//! and the next step. [`needs_operator`] returns true if the reason does not end on its own, or a server has been unavailable for
+//! more than 15 minutes. `delivery::waiting` forms the groups; nothing here reads the queue.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

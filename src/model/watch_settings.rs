@@ -1,7 +1,8 @@
 //! The section `watch` of an environment file: whether `mailwright watch` applies changes and reverts drift, and who receives
 //! its reports.
 //!
-//! It is read by [`crate::watch`] and not sent to the service. Without it, watch only plans.
+//! It is read by [`crate::watch`] and not sent to the service. Without it, watch only plans. A mode that is not known cannot be
+//! read.
 
 use serde::{Deserialize, Serialize};
 

@@ -4,7 +4,8 @@
 //! `ALL_PROXY` and `NO_PROXY` apply to other machines only: otherwise a bearer token for a service on this machine would be sent
 //! to the proxy unencrypted. A loopback name is not looked up in DNS, so that no name server can redirect such a request.
 //!
-//! Callers decide which addresses may be requested.
+//! Callers decide which addresses may be requested, and set time limits. A client whose TLS cannot be prepared fails at the first
+//! request, before anything is sent.
 
 use std::{
     error::Error as _,

@@ -1,7 +1,7 @@
 //! Host lookup: [`resolve`] returns the addresses of a host and port.
 //!
 //! Loopback names (`localhost`, `mail.localhost`) get loopback addresses without a query, so that no name server can redirect
-//! connections to them. Time limits are set by the caller.
+//! connections to them. For other names the error of the resolver is returned. Time limits are set by the caller.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

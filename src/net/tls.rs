@@ -4,6 +4,7 @@
 //! and server certificates, which are pinned. A pinned certificate is trusted for the names in it until it expires, regardless of
 //! its issuer. [`HandshakeFault`](super::handshake_fault::HandshakeFault) describes a failed handshake. SMTP and HTTP use both.
 //!
+//! Where the platform has no authorities, only pinned certificates are accepted. A file without a readable certificate is an error.
 //! Nothing here connects. No certificate is accepted for another name or after its end.
 
 use std::sync::{Arc, OnceLock};

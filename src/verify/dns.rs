@@ -3,7 +3,9 @@
 //! [`Resolver::check`] reads the records and evaluates them. Without a resolver there is one finding, with the verdict
 //! `unknown`. Nothing here sends mail.
 //!
-//! Sources: RFC 7208 (SPF), RFC 6376 (DKIM), RFC 9989 and its predecessor RFC 7489 (DMARC).
+//! Sources: RFC 7208 (SPF), RFC 6376 (DKIM), RFC 9989 and its predecessor RFC 7489 (DMARC). A name server that fails or is silent
+//! makes the check that needed it `unknown`; a name is asked for once per run. An SPF record is not evaluated as a whole: its
+//! number, its look-ups and `+all` are.
 
 use std::{
     collections::HashMap,

@@ -1,6 +1,8 @@
 //! The expiry of client secrets and certificates, as the last runs of `verify` found it.
 //!
-//! [`live_credentials`] lists it for the live profiles. It reads stored results and contacts no host.
+//! [`live_credentials`] lists it for the live profiles. It reads stored results and contacts no host. A profile without a stored
+//! result, or with one that states no end, has a row without an end; a result of an earlier version of the profile is marked as
+//! old.
 
 use std::collections::BTreeMap;
 

@@ -1,9 +1,10 @@
 //! Verifier: pre-flight checks of registrations, permissions, redirect URIs, credentials, mail servers
 //! and DNS.
 //!
-//! [`Verifier::run`] checks many profiles concurrently, and returns each result when it is complete. It reports
-//! findings and never fails: a check without the necessary access has the verdict `unknown`, and its remedy names what
-//! would decide it. The access that it had to a profile is a [`Level`].
+//! [`Verifier::run`] checks many profiles concurrently, and returns each result when it is complete. A run does not fail,
+//! [`Verifier::new`] can (an unreadable certificate authority): a check without the necessary access has the verdict `unknown`, and
+//! its remedy names what would decide it. Results arrive in the order of completion; who drops the receiver ends the run. The
+//! access that it had to a profile is a [`Level`].
 //!
 //! | part | contents |
 //! | --- | --- |

@@ -1,6 +1,7 @@
 //! Remedies for findings at Microsoft: portal paths, `az` commands, consent addresses, and PowerShell for Exchange.
 //!
-//! [`Remedies`] fills in the real names of one application. Nothing here decides if a remedy applies.
+//! [`Remedies`] fills in the real names of one application. Nothing here decides if a remedy applies. What no command can express
+//! safely (an unknown permission, too many addresses) is described for the portal only.
 
 use crate::entra::{
     Endpoints,

@@ -1,6 +1,7 @@
 //! Secrets of the profiles that are checked: decrypted, or the reason why not; and the findings about them.
 //!
-//! [`SubjectSecret`] is part of a `Subject`. Nothing here decrypts, and no finding contains a value.
+//! [`SubjectSecret`] is part of a `Subject`. Nothing here decrypts, and no finding contains a value. One that is not available is
+//! `unknown`; one that cannot be used as what it should be is an error.
 
 use secrecy::{ExposeSecret as _, SecretString};
 

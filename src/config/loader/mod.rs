@@ -1,8 +1,8 @@
 //! Loads one environment: effective documents to desired state, with every problem on the way.
 //!
 //! [`Loader::load`] runs all checks in one pass and recovers from errors, so that one run reports as many problems as possible, at
-//! most 100 of a kind per document. With an error there is no desired state; a layer that is abstract, or lacks one that it
-//! extends, is checked in part. It must not talk to a service or open a secret: of an age file it reads the header only.
+//! most 100 of a kind per document. An error prevents the desired state; a layer that is abstract, or lacks one that it extends, is
+//! checked in part. It must not talk to a service or open a secret: of an age file it reads the header only.
 
 mod age_files;
 mod desired;

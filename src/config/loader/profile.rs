@@ -2,7 +2,7 @@
 //! renames.
 //!
 //! [`CheckedProfile`] is the profile after recovery, with what recovery changed. Rules between profiles are checked afterwards, in
-//! `rules`. If recovery fails there is no such profile, and its problems remain.
+//! `rules`. If recovery fails, no profile is returned, and its problems remain.
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -1,10 +1,11 @@
 //! A row of a list of profiles: its cells, read as the document of a profile's file.
 //!
-//! [`RowParser`] has the cells by column, in the words of administrators. Every cell that cannot be read is a problem with
-//! its column. Missing cells have a meaning: no companies is system-wide, a host without a provider is `smtp`, no credential type
-//! is a client secret. A login or a credential becomes a reference to a secret (`NAME/password`, `NAME/client-secret`,
-//! `NAME/certificate`), which is sealed separately. Columns with secrets are rejected in `import::table`; here only names that
-//! look like a secret are. The rules of profiles are not checked here: the files are validated when they are written.
+//! [`RowParser`] has the cells by column, in the words of administrators. A cell that is used and cannot be read is a problem with
+//! its column; cells that the provider does not use are ignored. Missing cells have a meaning: no companies is system-wide, a host
+//! without a provider is `smtp`, no credential type is a client secret. A login or a credential becomes a reference to a secret
+//! (`NAME/password`, `NAME/client-secret`, `NAME/certificate`), which is sealed separately. Columns with secrets are rejected in
+//! `import::table`; here only names that look like a secret are. The rules of profiles are not checked here: the files are
+//! validated when they are written.
 
 use std::{borrow::Cow, collections::BTreeMap};
 

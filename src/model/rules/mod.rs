@@ -1,8 +1,9 @@
 //! Rules that profiles and settings must satisfy.
 //!
-//! `validate` reports a [`Violation`] at its place in a file, the service rejects a changeset that has one, and `resolve` and
-//! the planner rely on them; none of them has rules of its own. [`Check`] runs the rules; [`check_reader`] and
-//! [`check_watch`] check what no profile and no changeset contains. Nothing here reads a file or opens a connection.
+//! `validate` reports a [`Violation`] at its place in a file, the service rejects a changeset that has one (a warning is reported
+//! with the answer instead), and `resolve` and the planner rely on them; none of them has rules of its own. [`Check`] runs the
+//! rules; [`check_reader`] and [`check_watch`] check what no profile and no changeset contains. Nothing here reads a file or opens
+//! a connection.
 
 mod approvals;
 mod delivery;

@@ -4,10 +4,11 @@
 //! limits and counts of all connections of a process, for metrics. Each request has the address of its sender as [`Peer`].
 //!
 //! A connection without a request in progress is idle. It is closed if its first request does not arrive in time (counted from
-//! accept, including the TLS handshake), if it stays idle for too long afterwards, or if the limit of connections is reached
-//! and another client connects: then the peer address with the most connections loses its oldest idle one. A connection whose
-//! client does not read its answer is closed as well. A silent client therefore uses a file descriptor for a bounded time, and
-//! the limit leaves descriptors for the store and for delivery.
+//! accept, including the TLS handshake), if it stays idle for too long afterwards, or if the limit of connections is reached and
+//! another client connects: then the peer address with the most connections loses its oldest idle one. A connection whose client
+//! does not read its answer for 30 seconds is closed as well. If all are busy, the new client gets 503 without TLS, and is
+//! disconnected with TLS. A failed accept is logged and the next one follows. A silent client therefore uses a file descriptor for
+//! a bounded time, and the limit leaves descriptors for the store and for delivery.
 //!
 //! This module does not know routes, tokens or environments.
 

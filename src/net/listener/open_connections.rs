@@ -1,7 +1,8 @@
 //! Open connections of a process: their number, their activity, and which of them is closed for another client.
 //!
 //! [`OpenConnections::admit`] returns an [`Admission`] for a new connection. At the limit, it closes the oldest idle connection of
-//! the peer with the most connections. An [`Activity`] records the requests of a connection, from which its deadlines follow.
+//! the peer with the most connections. An [`Activity`] records the requests of a connection, from which its deadlines follow. If
+//! none is idle, no admission is returned and the refusal is counted.
 
 use std::{
     collections::HashMap,

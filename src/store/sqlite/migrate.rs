@@ -1,7 +1,7 @@
 //! Versions of the schema, each applied in one transaction when the store is opened. A store of a newer version is refused.
 //!
 //! A released version is never edited: its digest is recorded in the database and compared. A database with another digest is
-//! corrupt and is not opened; an error undoes all versions of the attempt. There is no way back to an older version but a backup.
+//! corrupt and is not opened; an error undoes all versions of the attempt. Only a backup leads back to an older version.
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 

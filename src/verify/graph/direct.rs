@@ -1,7 +1,8 @@
 //! The checks of a profile that sends as an application (`microsoft-graph-direct`).
 //!
-//! The application signs in, the directory is read in one batch ([`DirectoryReply::read`]), and the pure checks
-//! evaluate the replies. With an exported registration only that is evaluated, and nothing is sent.
+//! The application signs in, the directory is read in one batch ([`DirectoryReply::read`]), and the pure checks evaluate the
+//! replies. With an exported registration only that is evaluated, and nothing is sent. If the tenant is not usable, or neither the
+//! application nor a reader can sign in, the checks that follow are left out.
 
 use std::collections::BTreeSet;
 

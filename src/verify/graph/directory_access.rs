@@ -1,8 +1,9 @@
 //! Access to the directory of a tenant: as a reader, or as the application itself; and the findings about what neither
 //! could see.
 //!
-//! [`DirectoryAccess`] asks the reader first and the application second. A finding about something that is not visible
-//! has the verdict `unknown`, and its remedy says which access decides it.
+//! [`DirectoryAccess`] asks the reader first and the application second. A finding about something that is not visible has the
+//! verdict `unknown`, and its remedy says which access decides it. If one access is denied the next is tried; any other error is
+//! returned at once.
 
 use std::collections::BTreeSet;
 

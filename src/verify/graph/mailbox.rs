@@ -1,6 +1,7 @@
 //! The checks of the sender's mailbox: it exists, it has a licence, and its domain is verified.
 //!
-//! [`SenderMailbox::check`] evaluates the replies of Graph, each of which may be an error. It sends no request and no mail.
+//! [`SenderMailbox::check`] evaluates the replies of Graph, each of which may be an error; one that is denied or unreadable makes
+//! its finding `unknown`. It sends no request and no mail.
 
 use crate::{
     entra::{

@@ -5,9 +5,9 @@
 //! `permission`, `redirect`, `credential`, `mailbox`. An exported registration is evaluated by the same code as one
 //! that was read from Graph.
 //!
-//! A profile with a credential costs at most three requests: the `OpenID` configuration of its tenant (once per
-//! tenant), a token, and one `$batch` with everything else. No part changes anything at Microsoft, except that `probe`
-//! sends a mail.
+//! A profile with a credential usually costs three requests: the `OpenID` configuration of its tenant (once per tenant), a token,
+//! and one `$batch` with everything else. A reader's token, further pages, repetitions and a probe add to them. No part changes
+//! anything at Microsoft, except that `probe` sends a mail.
 
 mod credential;
 mod delegate;

@@ -3,6 +3,8 @@
 //! Source: Microsoft's page "Redirect URI (reply URL) outline and restrictions": case-sensitive, whole match, the port
 //! of localhost ignored, no wildcard, http for localhost alone. Tools write an empty path as nothing or as `/`; it is
 //! not documented if Entra accepts one for the other, so that difference alone is *unknown*.
+//!
+//! The findings name the first ten questionable addresses of a registration.
 
 use reqwest::Url;
 

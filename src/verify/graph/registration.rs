@@ -2,7 +2,7 @@
 //! exported registrations.
 //!
 //! [`check`] and its neighbours evaluate an application that was read from Graph or that [`from_export`] parsed. They send no
-//! request.
+//! request. A file that is not an exported application, or is that of another one, is an error that names what it seems to be.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::Timestamp;

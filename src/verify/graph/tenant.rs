@@ -1,6 +1,7 @@
 //! The check of a tenant: it exists, it is in the stated cloud, and this machine's clock agrees with it.
 //!
-//! It reads the public configuration of the tenant and needs no credential.
+//! It reads the public configuration of the tenant and needs no credential. A tenant that is missing, unreachable or in another
+//! cloud ends the checks of its profile.
 
 use super::{GraphCheck, credential, directory_access::unreachable};
 use crate::{

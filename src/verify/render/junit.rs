@@ -1,6 +1,7 @@
 //! The report as XML of `JUnit`, which CI systems display as test results: one suite per profile, one case per finding.
 //!
-//! A case fails if its finding is an error that is not waived; other findings that did not pass count as skipped.
+//! A case fails if its finding is an error that is not waived; other findings that did not pass (warnings, waived, `unknown`) count
+//! as skipped. An environment that could not be checked is a case with an error.
 
 use std::fmt::Write as _;
 

@@ -1,6 +1,7 @@
 //! The report as SARIF 2.1.0: one rule per finding id, one result per finding that did not pass, with its place in the files.
 //!
-//! A finding without a place in a file names its environment and profile only.
+//! A finding without a place in a file names its environment and profile only. One that is waived has a suppression; one that is
+//! `unknown` is marked for review.
 
 use std::collections::BTreeSet;
 

@@ -1,9 +1,9 @@
 //! The checks of a mail server, up to the point where a mail would follow: name, connection, greeting, encryption,
 //! certificate, login, sender, and the sender as a recipient.
 //!
-//! [`check`] runs them in one [`Session`]; the first fault ends it. Each step has a deadline of its own, so a silent server
-//! costs seconds. The SMTP client is the one of delivery ([`crate::smtp`]), and a reply has the same meaning as there
-//! ([`crate::replies`]). No mail is sent unless a probe was requested.
+//! [`check`] runs them in one [`Session`]; the first fault ends it, except a missing secret or a refused recipient. Each step has a
+//! deadline of its own, so a silent server costs seconds. The SMTP client is the one of delivery ([`crate::smtp`]), and a reply has
+//! the same meaning as there ([`crate::replies`]). No mail is sent unless a probe was requested.
 
 mod envelope;
 mod login;

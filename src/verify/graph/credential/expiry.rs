@@ -1,7 +1,8 @@
 //! Findings about the expiry of client secrets and certificates.
 //!
-//! The end of a certificate is in the certificate; that of a client secret is known only to the directory, which identifies it
-//! by the first characters of the value. Without access to the directory the finding is *unknown*.
+//! The end of a certificate is in the certificate; that of a client secret is known only to the directory, which identifies it by
+//! the first characters of the value. Without access to the directory, or if it is unclear which entry is in use, the finding for a
+//! client secret is *unknown*. What has expired is an error; what ends within the limit is a warning.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::{Timestamp, tz::TimeZone};

@@ -1,7 +1,7 @@
 //! Findings for a sign-in that failed, by the cause that `entra::aadsts` names and the kind of credential.
 //!
-//! [`SignInAttempt::explain`] turns an error into one finding with a remedy. For an unknown code the finding quotes the code
-//! and names no cause. It does not sign in again.
+//! [`SignInAttempt::explain`] turns an error into one finding with a remedy. For an unknown code the finding quotes the code and
+//! names no cause. A host that is busy, unreachable or gives an unusable answer makes it `unknown`. It does not sign in again.
 
 use super::Kind;
 use crate::{

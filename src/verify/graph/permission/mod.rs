@@ -1,7 +1,8 @@
 //! The checks of permissions: needed, requested, granted; and more than needed.
 //!
-//! [`ApplicationPermissions`] and [`DelegatedPermissions`] hold what is known of an application's permissions of one
-//! kind; their `check` returns the findings. Everything here is pure: it evaluates documents that were read elsewhere.
+//! [`ApplicationPermissions`] and [`DelegatedPermissions`] hold what is known of an application's permissions of one kind; their
+//! `check` returns the findings. Everything here is pure: it evaluates documents that were read elsewhere. What was not visible is
+//! `unknown`, as is sending that Exchange may have granted instead.
 
 mod application;
 mod delegated;
