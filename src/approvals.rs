@@ -5,7 +5,8 @@
 //!
 //! A signature is an SSH signature in the namespace [`NAMESPACE`], compatible with `ssh-keygen -Y sign` and `-Y verify`. The text
 //! is short and canonical: a signer can read it, and the service computes it from the change. Which approvals a change needs is
-//! decided in [`crate::model::approvals`].
+//! decided in [`crate::model::approvals`]. An approval that does not count (unknown signer, invalid signature, other plan, expired)
+//! is rejected by itself; one that cannot be read, or more than 20, makes the whole request [`Malformed`].
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use serde::Serialize;

@@ -1,9 +1,11 @@
-//! Files that are read within a limit, and replaced atomically: a reader finds the previous contents or the new contents.
+//! Files that are read up to a limit of size, and replaced atomically: a reader finds the previous or the new contents.
 //!
 //! [`read_ordinary`] is for the files of a repository and of a state folder: a link to a device or a FIFO is refused without
-//! waiting. [`read_given`] is for a file that the user names, which can be a FIFO, as in `<(command)`.
-//! [`open_lock`] is for lock files, and [`write_new`] leaves what exists alone. [`write_atomically`] is for files that people share, [`write_private`] for the state of this program, and [`write_all`]
-//! for several files that belong together. Nothing here interprets what it reads or writes.
+//! waiting. [`read_given`] is for a file that the user names, which can be a FIFO, as in `<(command)`. [`open_lock`] is for lock
+//! files, and [`write_new`] leaves what exists alone (and, if it fails, a part of a new file). A file over the limit is an error.
+//! [`write_atomically`] is for files that people share, [`write_private`] for the state of this program, and [`write_all`] for
+//! several files that belong together: it renames them one after the other, so a failure between two leaves some replaced. Nothing
+//! here interprets what it reads or writes.
 
 use std::{
     fs::{File, OpenOptions},

@@ -12,9 +12,9 @@
 //! | --- | --- | --- |
 //! | 0 | [`mod@text`] | decoding of files as other programs save them; output that is safe to print; Markdown escaping |
 //! | 0 | [`sync`] | a mutex that cannot fail; bounded use of blocking threads |
-//! | 0 | [`time`] | the clock and the steady clock |
-//! | 0 | [`fs`] | files written atomically |
-//! | 0 | [`vfs`] | files of a folder or of a Git revision behind one interface |
+//! | 0 | [`time`] | the clock, the steady clock, and times as text |
+//! | 0 | [`fs`] | files read up to a limit and written atomically |
+//! | 0 | [`vfs`] | the files of a revision in memory, with links followed inside the tree only |
 //! | 1 | [`model`] | profile, provider, function, company, state, changeset, and the rules that they must satisfy |
 //! | 2 | [`net`] | HTTP client, connection listener, host lookup, TLS trust |
 //! | 2 | [`credential`] | checks that a value can be a password, a client secret or a certificate |
@@ -38,7 +38,7 @@
 //! | 7 | [`service`] | the HTTP API: authentication, authorization, validation, audit, metrics |
 //! | 7 | [`rollout`] | rolls a change out to many environments in waves; journal, resume, rollback |
 //! | 7 | [`watch`] | follows the files: plans on change and on a timer, applies where allowed, reports drift |
-//! | 7 | [`import`] | writes files for existing profiles: shared layers of live environments, lists of profiles |
+//! | 7 | [`import`] | proposes files for existing profiles: shared layers of live environments, lists of profiles |
 //! | 7 | [`pull_request`] | comments on the pull request that a CI job runs for |
 //! | 8 | [`sandbox`] | local stand-ins for Entra, Graph, DNS and an SMTP server; no other module uses it |
 //! | 9 | [`cli`] | command line: commands, arguments, terminal output; the only module that prints |

@@ -1,8 +1,9 @@
 //! Comments on the pull request that a CI job runs for: GitHub, GitLab and Azure DevOps.
 //!
-//! [`PullRequest::of_job`] finds it by the variables of the job, which the caller reads, and [`PullRequest::comment`] posts.
-//! Each marker has one comment: an earlier one is replaced, so that ten pushes leave one comment with the last plan.
-//! Answers are read within limits, redirects are not followed, and the job's token is sent only to the address of the forge.
+//! [`PullRequest::of_job`] finds it by the variables of the job, which the caller reads, and [`PullRequest::comment`] posts. Each
+//! marker has one comment: an earlier one among the first 3000 is replaced, so that ten pushes leave one comment with the last
+//! plan. A text that is too long for the forge is cut. A failure is a [`ForgeError`]; nothing is repeated. An answer over 16 MiB or
+//! later than 30 seconds is an error, redirects are not followed, and the job's token is sent only to the address of the forge.
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! Synchronisation: a [`Mutex`] whose `lock` never fails, and a [`BlockingPool`] for CPU-bound work in asynchronous code.
 //!
-//! A lock must not be held across an `await`. Nothing here knows messages, stores or requests.
+//! A panic leaves a locked value as it was, and a panic of blocking work continues in its caller. A lock must not be held across an
+//! `await`. Nothing here knows messages, stores or requests.
 
 use std::{
     fmt,

@@ -2,8 +2,9 @@
 //! metrics.
 //!
 //! An [`EnvironmentContext`] carries the tracing span and the metrics recorder of an environment. [`EnvironmentContext::in_scope`]
-//! and [`EnvironmentContext::instrument`] run code in it, as the same functions of `tracing` do for a span. [`spawn`] starts a
-//! task in the context of its caller; `tokio::spawn` does not, and is only for tasks that neither log nor count.
+//! and [`EnvironmentContext::instrument`] run code in it, as the same functions of `tracing` do for a span. [`spawn`] starts a task
+//! in the context of its caller; `tokio::spawn` does not, and is only for tasks that neither log nor count. The first 200 profiles
+//! have a label of their own in metrics ([`ProfileLabels`]).
 
 use std::{
     collections::BTreeSet,

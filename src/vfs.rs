@@ -1,7 +1,7 @@
 //! Virtual file system: the files of a revision in memory, independent of the program that they come from.
 //!
-//! [`Tree`] follows links as a file system does, and only inside the tree. An entry without contents (a submodule, a blob that
-//! the clone lacks) is reported as such, never as an empty folder.
+//! [`Tree`] follows links as a file system does, up to 40 and only inside the tree; a broken link counts as one that leads outside.
+//! An entry without contents (a submodule, a blob that the clone lacks) is reported as such, never as an empty folder.
 
 use std::{
     collections::BTreeMap,

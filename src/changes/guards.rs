@@ -1,8 +1,9 @@
 //! Guards: changes that need an explicit permission for this one plan.
 //!
-//! Guarded are the deletion of many profiles, of the default profile, and of the last sender of a company and function. A
-//! plan shows its guards and the service enforces them, both by [`check`]. The limits are those of the live settings, not
-//! those that the changeset brings: a plan cannot raise the limit that it would exceed.
+//! Guarded are the deletion of many profiles, of the default profile, and of the last sender of a company and function. A plan
+//! shows its guards and the service enforces them, both by [`check`]. The limits are those of the live settings, not those that the
+//! changeset brings: a plan cannot raise the limit that it would exceed. [`Allowances`] lift them: a number of deletions lifts all,
+//! a name those of that profile.
 
 use std::collections::BTreeSet;
 

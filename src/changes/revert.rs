@@ -1,7 +1,8 @@
 //! The changes that return the live profiles to those of an earlier generation: create, update or delete.
 //!
 //! [`revert_changes`] is used by the service for a rollback, and by the client to show one before it is requested. It compares
-//! profiles only; the settings of the earlier generation are restored by the caller.
+//! profiles only; the settings of the earlier generation are restored by the caller. A rename since then appears as a deletion and
+//! a creation.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,7 @@
 //! Name server of the sandbox: text records of the scenario, over UDP.
 //!
-//! Other records and other names do not exist. It forwards no query.
+//! Other records and other names do not exist. It forwards no query. A question that cannot be parsed gets no answer; a fault of
+//! the scenario is SERVFAIL.
 
 use std::sync::Arc;
 

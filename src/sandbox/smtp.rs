@@ -1,7 +1,8 @@
 //! Mail server of the sandbox: STARTTLS or TLS, AUTH PLAIN, LOGIN and XOAUTH2, one mail after the other.
 //!
 //! [`serve`] accepts connections until the sandbox ends. Users, refusals and faults are those of the scenario. Accepted mail is
-//! kept in memory and not forwarded.
+//! kept in memory and not forwarded. A line over 64 KiB or a mail over 40 MiB ends the connection. The expiry of a token is not
+//! checked.
 
 use std::sync::Arc;
 

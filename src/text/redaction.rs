@@ -1,9 +1,10 @@
 //! Removal of secrets from the replies of other hosts.
 //!
-//! A host, or a proxy before it, can repeat what it got. [`Redaction`] is created from the secrets that were sent, and applied
-//! to every reply before its text reaches a log, a finding or a message. It finds a secret in clear, in base64 (alone or as a
-//! part of longer data) and in hexadecimal, each also percent-encoded as in a URL or form, or escaped as in JSON; in any case,
-//! and broken over several lines. It does not find parts of a secret, or an encoding of an encoding otherwise.
+//! A host, or a proxy before it, can repeat what it got. [`Redaction`] is created from the secrets that were sent, and applied to
+//! every reply before its text reaches a log, a finding or a message. It finds a secret in clear, in base64 (alone or as a part of
+//! longer data) and in hexadecimal, each also percent-encoded as in a URL or form, or escaped as in JSON; in any case, and broken
+//! over several lines. It does not find secrets of fewer than 4 characters, parts of a secret, or an encoding of an encoding
+//! otherwise.
 
 use std::{fmt, ops::Range};
 

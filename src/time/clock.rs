@@ -1,6 +1,7 @@
-//! Clock: the only code that reads the system clock.
+//! Clock: the only code here that reads the system clock.
 //!
-//! Everything else is given a [`Clock`], so that a test can set the time.
+//! Everything else is given a [`Clock`], so that a test can set the time. Libraries read it on their own: ids (UUID version 7) and
+//! TLS do.
 
 use std::sync::Arc;
 

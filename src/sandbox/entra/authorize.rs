@@ -1,7 +1,7 @@
 //! Sign-in and consent of users, consent of administrators for all users, and device codes.
 //!
 //! Each handler answers at once and shows no page: the user named in the request signs in and consents. A code is redeemed by
-//! `grants`.
+//! `grants`. An error is a page, or is sent to the redirect URI, as Entra does.
 
 use std::sync::Arc;
 

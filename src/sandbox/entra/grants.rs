@@ -1,7 +1,7 @@
 //! Tokens by every grant, and introspection of tokens.
 //!
-//! [`token`] checks the request as Entra does and issues a token that the sandbox signs. Nothing here depends on the time of
-//! the machine: the scenario sets the clock.
+//! [`token`] checks the request as Entra does and issues a token that the sandbox signs. A refusal has Entra's code and text. The
+//! time is that of the machine with the offset of the scenario.
 
 use std::sync::Arc;
 

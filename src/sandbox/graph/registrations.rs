@@ -1,5 +1,5 @@
 //! Changes of the directory that a registration consists of: applications, service principals, credentials, permissions and
-//! consent. They change the scenario, so that everything else sees them.
+//! consent. They change the scenario in memory, so that everything else sees them; a tenant has at most 1000 applications.
 //!
 //! Sources: Microsoft Graph v1.0, "Create application", "Update application", "application: addPassword", "Create
 //! federatedIdentityCredential", "Create servicePrincipal", "Grant an appRoleAssignment to a service principal", "Create
