@@ -1,7 +1,7 @@
 //! The layout of a backup folder: a copy of the store, the sealed identity, and a [`Manifest`] with digests and sizes.
 //!
-//! `backup` writes it, `restore` reads and compares it. A manifest of another version is refused. The files of the running
-//! service are in `data_folder`.
+//! `backup` writes it, `restore` reads and compares it. A manifest that is missing, unreadable or of another version is refused; no
+//! existing file is overwritten. The files of the running service are in `data_folder`.
 
 use std::{
     io::{Read as _, Write as _},

@@ -1,7 +1,8 @@
 //! Completion of the command line by the program itself: environments, profiles, secrets, rollouts, functions, codes and files.
 //!
-//! A shell calls the program with `COMPLETE` set; `mailwright completions SHELL` prints the shell's part. Candidates come
-//! from names of files in the repository and from the program. No file is opened and no service is called.
+//! A shell calls the program with `COMPLETE` set; `mailwright completions SHELL` prints the shell's part. Candidates come from
+//! names of files in the repository and from the program. A folder that cannot be read has no candidates. No file is opened and no
+//! service is called.
 
 use std::{
     collections::BTreeSet,

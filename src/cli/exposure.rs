@@ -1,7 +1,8 @@
 //! Warnings about secrets that Git would add to a repository, and errors for private keys in files that it has or would add.
 //!
 //! Commands that write a secret call [`warn_if_unignored`]; `validate` searches the files. Git is asked in [`crate::git`], and
-//! private keys are recognised in [`crate::secrets`]. No file is changed.
+//! private keys are recognised in [`crate::secrets`]. Of a file the first 256 KiB are searched. Without Git, both are left out. No
+//! file is changed.
 
 use std::{
     collections::BTreeSet,

@@ -1,7 +1,8 @@
 //! The `OpenID` Connect identity token of a CI job: [`from_github`] requests one from GitHub Actions.
 //!
 //! `args::service` calls it if no token of the service is given, after it has checked where the token may be sent. The service
-//! verifies it (`service::oidc`).
+//! verifies it (`service::oidc`). A request takes at most 30 seconds; without a token there is an error with the permission that
+//! the job needs.
 
 use std::time::Duration;
 

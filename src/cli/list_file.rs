@@ -1,6 +1,7 @@
 //! Reads a list that an operator exported from a spreadsheet, and reports the problems of its lines as one error.
 //!
-//! The bytes are parsed in [`crate::import`]. Nothing is written if a line has a problem.
+//! The bytes are parsed in [`crate::import`]. Nothing is written if a line has a problem; of the problems, the first 50 are
+//! reported.
 
 use std::{io::Read as _, path::Path};
 

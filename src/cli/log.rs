@@ -1,7 +1,7 @@
 //! The log of `serve` and `watch`: as text or JSON on standard error, filtered by `MAILWRIGHT_LOG`.
 //!
-//! [`start_log`] is called once. A log line cannot contain a line break or a control character. Other commands use the
-//! printer.
+//! [`start_log`] is called once. A log line cannot contain a line break or a control character. Other commands use the printer. An
+//! invalid filter is an error at the start; a failure to write a line is ignored.
 
 use std::io::IsTerminal as _;
 

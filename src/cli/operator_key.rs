@@ -1,7 +1,7 @@
 //! The age identity of an operator: its usual file, creating one, and reading its recipient.
 //!
-//! For operators who have neither an SSH key nor `age-keygen`. An existing file is not replaced. Identities are loaded for
-//! decryption by `args::identity`.
+//! For operators who have neither an SSH key nor `age-keygen`. An existing file is not replaced, and is an error that names its
+//! recipient. Identities are loaded for decryption by `args::identity`.
 
 use std::path::{Path, PathBuf};
 

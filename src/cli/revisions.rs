@@ -1,7 +1,7 @@
 //! Comparison of two revisions of the files for `diff`, and the environments that `--since REVISION` selects.
 //!
-//! [`changed_since`] returns the environments whose effective configuration differs; one that cannot be compared counts as
-//! changed. Revisions are read by [`crate::reconcile::revisions`].
+//! [`changed_since`] returns the environments whose effective configuration differs; one that cannot be compared counts as changed,
+//! and if the older revision cannot be read, all do. Revisions are read by [`crate::reconcile::revisions`].
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
 //! Saved plans: the file of a plan, and the folder `PLANFILE.approvals` with its approvals.
 //!
 //! An approval is two files: the signed text, and the signature as `ssh-keygen -Y sign` writes it. So signers do not change each
-//! other's files, and keys of agents and hardware need nothing else.
+//! other's files, and keys of agents and hardware need nothing else. A text without a signature is ignored; more than 20 approvals,
+//! and a plan that is damaged or over 256 MiB, are errors.
 
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,8 @@
 //! The schema files of a repository, `schema/NAME.schema.json`: the first line of each configuration file names one to
 //! editors.
 //!
-//! [`write_missing_schemas`] writes those that do not exist. The program does not read them; it validates with its built-in
-//! schemas.
+//! [`write_missing_schemas`] writes those that do not exist, and replaces none. The program does not read them; it validates with
+//! its built-in schemas.
 
 use std::path::{Path, PathBuf};
 

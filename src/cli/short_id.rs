@@ -1,7 +1,8 @@
 //! Short ids: finds the thing whose id begins with a text.
 //!
 //! Tables show ids of messages by their first characters, and every command accepts the beginning of an id. Hyphens and capital
-//! letters make no difference.
+//! letters make no difference. A beginning that is too short (4 characters, 8 for messages), or that several or none have, is an
+//! error.
 
 use uuid::Uuid;
 

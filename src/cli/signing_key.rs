@@ -1,7 +1,8 @@
 //! The SSH key that signs an approval: an unencrypted or passphrase-protected file, or a key in an agent or on hardware by
 //! `ssh-keygen`.
 //!
-//! [`SigningKey::find`] finds it and [`SigningKey::sign`] signs. What is signed is defined in [`crate::approvals`].
+//! [`SigningKey::find`] finds it and [`SigningKey::sign`] signs. What is signed is defined in [`crate::approvals`]. A key that
+//! cannot be read, opened or used for approvals is an error; a passphrase is asked for on a terminal only.
 
 use std::{
     io::{IsTerminal as _, Read as _, Write as _},

@@ -1,4 +1,4 @@
-//! The environment variables of the process. All are read here, and [`LIST`] is what `mailwright help environment` prints.
+//! The environment variables of the process. Their values are read here, and [`LIST`] is what `mailwright help environment` prints.
 //!
 //! [`check`] refuses an unknown variable with the prefix `MAILWRIGHT_`, so that a misspelt name is not ignored. An option of
 //! the command line takes precedence over its variable; the caller decides that. The library reads none, except that `git`

@@ -1,6 +1,7 @@
 //! Verification by the service with progress on the terminal, for `verify` and the gate of `apply`.
 //!
-//! The request is made by [`crate::operations::gate`], and the caller evaluates the report.
+//! The request is made by [`crate::operations::gate`], and the caller evaluates the report. An answer of the service that is cut
+//! off is an error.
 
 use crate::{
     api::VerifyRequest,

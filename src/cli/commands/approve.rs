@@ -1,8 +1,9 @@
 //! `mailwright approve`: signs the changes of a saved plan with an SSH key, and writes the approval to the folder
 //! `PLANFILE.approvals`.
 //!
-//! The plan is computed again from the changeset in the file, so that what is shown is what is signed. Whether a signer counts
-//! is decided by the service, by `policy.approvals`.
+//! The plan is computed again from the changeset in the file, so that what is shown is what is signed; a plan of another
+//! generation, or one that shows other changes, is refused. With `--offline` this comparison is left out. A plan that needs no
+//! approval is not signed. Whether a signer counts is decided by the service, by `policy.approvals`.
 
 use std::{path::PathBuf, time::Duration};
 

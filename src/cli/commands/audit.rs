@@ -1,8 +1,8 @@
 //! `mailwright audit`: lists the audit log of a service, and verifies its hash chain and the store's agreement with it.
 //!
 //! `verify` fetches every entry and recomputes the chain in this process. The service compares its own store with the log; with
-//! `--data` this process does. Only `--expect-head` detects a log that was rewritten completely. Both commands take many
-//! environments; `--data` and `--expect-head` take one.
+//! `--data` this process does. Only `--expect-head` detects a log that was rewritten completely. A broken chain and a store that
+//! differs are errors. Both commands take many environments; `--data` and `--expect-head` take one.
 //!
 //! `audit verify --data` reads the store of a stopped or running service directly, without changing it. The chain is defined
 //! in [`crate::model::audit`], the comparison with the store in [`crate::store`].

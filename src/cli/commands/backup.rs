@@ -1,7 +1,7 @@
 //! `mailwright backup`: copies the store of a service, and its identity sealed to the given recipients, into a new folder.
 //!
-//! The service may be running. The identity is never sealed to the service's own recipient. `restore` reads the folder; its
-//! layout is in `backup_folder`.
+//! The service may be running. If a step fails, the folder is removed. The identity is never sealed to the service's own recipient.
+//! `restore` reads the folder; its layout is in `backup_folder`.
 
 use std::{
     os::unix::fs::DirBuilderExt as _,

@@ -1,7 +1,8 @@
 //! `mailwright blame`: shows which generation and commit last changed each field of a live profile.
 //!
 //! Reads the service's generations from the newest backwards, and compares the values with the files to name their places.
-//! [`crate::reconcile::blame`] decides; the history of Git is not read.
+//! [`crate::reconcile::blame`] decides; the history of Git is not read. At most `--limit` generations are read (200 by default); a
+//! field that is older is shown as such.
 
 use serde_json::{Value, json};
 

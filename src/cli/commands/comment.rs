@@ -1,8 +1,8 @@
 //! `mailwright comment`: posts Markdown to the pull request that a CI job runs for, in place of its earlier comment of the
 //! same name.
 //!
-//! Reads the text and the job's variables; [`crate::pull_request`] knows the forges. Outside of a pull request nothing is
-//! posted.
+//! Reads the text and the job's variables; [`crate::pull_request`] knows the forges. Outside of a pull request nothing is posted,
+//! and the exit code is 0; an empty text, one over 4 MiB, and a refusal are errors.
 
 use std::{
     io::Read as _,

@@ -1,7 +1,8 @@
 //! `mailwright diff`: compares the effective configurations of two revisions of the files, without a service.
 //!
 //! Environments with the same changes are shown once. Revisions are opened by [`crate::reconcile::revisions`], compared by
-//! [`crate::reconcile::file_diff`] and rendered by [`crate::reconcile::render`].
+//! [`crate::reconcile::file_diff`] and rendered by [`crate::reconcile::render`]. Files that cannot be read or have errors are
+//! reported, and the exit code is 1.
 
 use std::collections::{BTreeMap, BTreeSet};
 

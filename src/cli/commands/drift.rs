@@ -1,6 +1,7 @@
 //! `mailwright drift`: shows differences between the live state of a service and the state that the last apply left.
 //!
-//! The files play no part; `plan` compares all three. The comparison is in [`crate::changes`].
+//! The files play no part; `plan` compares all three. The comparison is in [`crate::changes`]. The exit code is 2 if there is
+//! drift.
 
 use serde_json::json;
 

@@ -1,8 +1,8 @@
 //! `mailwright explain`: prints the page of a problem code, a finding of `verify`, an AADSTS code of Entra, an error code of
 //! Microsoft Graph, or a reply of a mail server.
 //!
-//! The pages and tables are those of `model`, `entra` and `replies`; only their lookup from what the user typed is here.
-//! Contacts no host.
+//! The pages and tables are those of `model`, `entra` and `replies`; only their lookup from what the user typed is here. Contacts
+//! no host. An unknown code is an error with a suggestion.
 
 use serde::Serialize;
 use serde_json::json;

@@ -2,7 +2,7 @@
 //! Entra.
 //!
 //! The script is rendered by [`crate::verify::register`]; the user runs it. With `--check`, `mailwright verify` is run for the
-//! profile instead. Nothing here calls Microsoft.
+//! profile instead. Nothing here calls Microsoft. A profile that does not use Graph, or whose provider is incomplete, is an error.
 
 use std::{collections::BTreeMap, path::PathBuf};
 

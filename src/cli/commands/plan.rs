@@ -1,7 +1,8 @@
 //! `mailwright plan`: shows the changes that an apply would make, for one or many environments, and can save them to a file.
 //!
-//! Plans are made by `planning`, which also has the service try the change without committing it. `--detailed-exitcode` is
-//! decided here. Changes nothing in a service.
+//! Plans are made by `planning`, which also has the service try the change without committing it. If the service refuses the
+//! change, the plan is shown with the refusal and not saved, and the exit code is 1. `--detailed-exitcode` is decided here. Changes
+//! nothing in a service.
 
 use std::path::PathBuf;
 

@@ -1,7 +1,8 @@
 //! `mailwright resolve`: shows which profile sends for a company and a function, and the steps that lead to it; without a
 //! function, a table.
 //!
-//! Asks the service, or with `--desired` evaluates the files. The rule is [`crate::model::resolution`] in both cases.
+//! Asks the service, or with `--desired` evaluates the files. The rule is [`crate::model::resolution`] in both cases. The exit code
+//! is 1 if none sends for a company and a function that were named; in a table it is shown as `none`.
 
 use std::collections::BTreeMap;
 

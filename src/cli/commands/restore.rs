@@ -1,7 +1,8 @@
-//! `mailwright restore`: puts a backup into a data folder that is empty or absent, after checking the digests of its files.
+//! `mailwright restore`: puts a backup into a data folder that is empty or absent, after checking the digest of the store and the
+//! recipient of the identity.
 //!
-//! The passphrase or identity that opens the sealed identity is asked for or named. The consequences for mail and tokens are
-//! drawn by the service when it starts with `--restored`.
+//! The passphrase or identity that opens the sealed identity is asked for or named. The consequences for mail and tokens are drawn
+//! by the service when it starts with `--restored`. If a step fails, what was written is removed.
 
 use std::path::{Path, PathBuf};
 

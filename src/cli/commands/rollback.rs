@@ -1,7 +1,8 @@
 //! `mailwright rollback`: returns one or many environments to an earlier generation, or saves that as a plan for approval.
 //!
-//! The changes are computed and shown first ([`crate::operations::rollback`]); the service computes them again and applies
-//! them in one transaction. The files are not changed.
+//! The changes are computed and shown first ([`crate::operations::rollback`]); the service computes them again and applies them in
+//! one transaction. The source policy stays as it is. Environments that fail are left out, and the exit code is 1. The files are
+//! not changed.
 
 use std::{path::PathBuf, str::FromStr};
 

@@ -2,7 +2,8 @@
 //! its outcome.
 //!
 //! The service chooses the profile and the sender's address, composes the mail and delivers it. Addresses are checked before
-//! anything is sent. Nothing here speaks SMTP.
+//! anything is sent. Nothing here speaks SMTP. With `--wait`, the exit code is that of the outcome: 4 still queued after
+//! `--timeout`, 5 failed or cancelled, 6 unknown.
 
 use std::{
     io::{IsTerminal as _, Read as _},

@@ -1,7 +1,8 @@
 //! `mailwright status`: shows the generation, drift, the profiles with their last verification, expiring credentials, and the
 //! state of delivery of one or many services.
 //!
-//! Everything is as the services report it; the files are read for addresses only. The text about delivery is in `ui::outbox`.
+//! Everything is as the services report it; the files are read for addresses only. The text about delivery is in `ui::outbox`. A
+//! service that does not answer is an error (1), trouble with delivery is 2; tokens are shown to administrators only.
 
 use std::collections::BTreeMap;
 

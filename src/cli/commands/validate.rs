@@ -1,8 +1,8 @@
 //! `mailwright validate`: checks the files of environments, and those of rollouts unless environments are named, and reports
 //! every problem with its line. Private keys in files of the repository are reported too.
 //!
-//! The checks are those of [`crate::config::Repository::check`]; the formats are text, JSON, GitHub annotations and SARIF.
-//! Needs no service and no key.
+//! The checks are those of [`crate::config::Repository::check`]; the formats are text, JSON, GitHub annotations and SARIF. Errors
+//! make the exit code 1, warnings do not. Needs no service and no key.
 
 use crate::{
     cli::{

@@ -1,8 +1,8 @@
 //! `mailwright watch`: reads the arguments, opens the clone or folder to follow, and runs [`crate::watch`] until a signal, or
 //! once.
 //!
-//! Decides the exit code of `--once` and prints its result; otherwise writes the log and serves the status over HTTP. Only one
-//! watch can use a data folder.
+//! Decides the exit code of `--once` (0 as the files say, 1 failed, 2 waits for an operator) and prints its result; otherwise
+//! writes the log and serves the status over HTTP. Only one watch can use a data folder: another one fails at its start.
 
 use std::{
     fs::{File, TryLockError},

@@ -1,6 +1,8 @@
 //! `mailwright why`: answers why a message did not leave, from everything that the services know about it.
 //!
-//! Of several environments, those that accepted a matching message answer, and those that could not be asked are named.
+//! Of several environments, those that accepted a matching message answer, and those that could not be asked are named. A token
+//! with the role `sender` sees its own messages, without the state of the outbox and the routing. If none matches, that is the
+//! answer, with the profile that would send, and the exit code is 0.
 
 use std::sync::Arc;
 

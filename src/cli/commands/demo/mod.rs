@@ -1,7 +1,8 @@
 //! `mailwright demo`: runs every step on this machine and shows the command of each.
 //!
-//! Each step runs this program as a separate process, so the demo shows the real behaviour. The files are those of `example`,
-//! in a temporary folder, unless `--project` names a repository.
+//! Each step runs this program as a separate process, so the demo shows the real behaviour. The files are those of `example`, in a
+//! temporary folder, unless `--project` names a repository. A step that fails ends the demo with exit code 1; service and sandbox
+//! are stopped with it.
 
 mod example;
 

@@ -1,8 +1,9 @@
 //! `mailwright import --layers BASE`: writes the configuration of running services as one base layer and a short file for each
 //! environment.
 //!
-//! The files are proposed by [`crate::import`], and are written only if plans with them have no changes. Environments that
-//! already have layers or profiles are refused.
+//! The files are proposed by [`crate::import`], and are written only if plans with them have no changes; the `environment.yaml` of
+//! each environment is replaced. If one service cannot be read, nothing is written. Environments that already have layers or
+//! profiles are refused.
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 

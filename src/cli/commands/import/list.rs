@@ -1,7 +1,7 @@
 //! `mailwright import --from LIST`: writes profiles from a list in CSV or JSON into environments.
 //!
 //! The list is parsed by [`crate::import::table`], and the resulting files are validated together with those of the repository
-//! first. Lists do not contain secrets.
+//! first; with one problem, or a profile that exists, nothing is written. Lists do not contain secrets.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

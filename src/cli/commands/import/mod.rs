@@ -1,6 +1,7 @@
 //! `mailwright import`: writes files for existing profiles, of a service or of a list.
 //!
-//! Existing files are never overwritten, and nothing is written before everything has been checked.
+//! Existing files are not overwritten, except for each `environment.yaml` with `--layers`. Lists and layers are checked as a whole
+//! before anything is written; profiles of a service are written one by one, and those that were written remain after an error.
 
 mod layers;
 mod list;

@@ -1,7 +1,7 @@
 //! Composes, checks and writes the files of `init`: environment, profile, recipients, schemas, `.gitignore` and pipeline.
 //!
-//! [`plan`] returns all files after validating them together, [`write`] writes those that do not exist. The answers that they
-//! are made of come from the flags or from `questions`.
+//! [`plan`] returns all files after validating them together (or an error, and nothing is written), [`write`] writes those that do
+//! not exist. The answers that they are made of come from the flags or from `questions`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

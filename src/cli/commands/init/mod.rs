@@ -1,7 +1,8 @@
 //! `mailwright init`: writes what a repository needs for its first environment, and prints the commands that follow.
 //!
-//! `questions` asks for what the arguments leave open, `files` makes the files. All of them are checked together before the
-//! first one is written, and an existing file is never replaced.
+//! `questions` asks for what the arguments leave open, `files` makes the files. All of them are checked together before the first
+//! one is written, and an existing file is never replaced. Without a terminal, one error names the flags that are missing.
+//! Identities are created first, and remain if a file cannot be written.
 
 mod files;
 mod questions;

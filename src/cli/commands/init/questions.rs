@@ -1,7 +1,8 @@
 //! The questions of `init` on a terminal: [`ask_missing`] asks for each required value that no flag gives, and fills in the
 //! arguments.
 //!
-//! An answer is checked before the next question. Without a terminal, `init` does not call this module. Writes no file.
+//! An answer is checked before the next question; after five wrong answers the command fails. Without a terminal, `init` does not
+//! call this module. Writes no file.
 
 use std::path::{Path, PathBuf};
 

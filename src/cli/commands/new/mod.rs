@@ -1,9 +1,9 @@
 //! `mailwright new`: `new environment` creates a folder with a short file for one environment, `new profile` a file with a
 //! profile.
 //!
-//! `list` creates environments from a list, `profile` has the second command. A file that does not pass the checks of
-//! `validate` is not kept, unless it is incomplete for reasons that the arguments do not cause. Existing files are never
-//! overwritten.
+//! `list` creates environments from a list, `profile` has the second command. A file that does not pass the checks of `validate` is
+//! not kept, unless it is incomplete for reasons that the arguments do not cause. An existing environment or profile is an error,
+//! and is not changed.
 
 mod list;
 mod profile;

@@ -1,7 +1,8 @@
 //! `mailwright new profile`: writes a profile with comments on the other settings into an environment or a layer.
 //!
-//! The arguments are those of `args::profile`, the text is rendered by [`crate::config::scaffold`]. The file is checked
-//! together with the rest of the environment before it is written. No secret is asked for; the next commands are printed.
+//! The arguments are those of `args::profile`, the text is rendered by [`crate::config::scaffold`]. The file is checked together
+//! with the rest of the environment before it is written. No secret is asked for; the next commands are printed. If the file has an
+//! error, nothing is written; variables that are not defined are accepted.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

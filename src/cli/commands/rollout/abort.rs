@@ -1,7 +1,8 @@
 //! `mailwright rollout abort`: ends a run, after a rollback of the changed environments if one is requested.
 //!
-//! If a process works on the run, the request is sent to it; otherwise this process does the work. Environments are rolled
-//! back by [`crate::rollout::engine`].
+//! If a process works on the run, the request is sent to it; otherwise this process does the work. Environments are rolled back by
+//! [`crate::rollout::engine`]. The request waits for at most 10 minutes for that process to end. A rollback that was refused, or
+//! did not end, is an error.
 
 use std::time::Instant;
 

@@ -1,7 +1,8 @@
 //! `mailwright rollout pause`: has the process that works on the rollout pause it, and waits until that process has ended; or records
 //! the pause if there is none.
 //!
-//! It can only reach a process on this machine. Steps that have begun are finished first.
+//! It can only reach a process on this machine. Steps that have begun are finished first. It waits for at most 10 minutes; a run
+//! that has finished, stopped or was aborted cannot be paused.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,7 @@
 //! `mailwright rollout plan`: shows the changes of a rollout by wave, equal changes grouped.
 //!
-//! [`plan`] is also the first step of `start`. Plans are made and grouped in [`crate::rollout::plan`]; nothing is changed.
+//! [`plan`] is also the first step of `start`. Plans are made and grouped in [`crate::rollout::plan`]; nothing is changed. If an
+//! environment cannot be planned, the others are shown and the exit code is 1.
 
 use std::sync::Arc;
 

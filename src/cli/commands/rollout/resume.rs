@@ -1,5 +1,5 @@
 //! `mailwright rollout resume`: continues a run that was paused, stopped or killed. Rejects files that changed since the start,
-//! unless `--accept-changes` is passed.
+//! unless `--accept-changes` is passed. A run that has ended cannot be resumed; a run that another process works on is an error.
 
 use crate::{
     cli::{

@@ -1,4 +1,5 @@
-//! The folder of journals, `--state DIR`: finds and locks the folder of a rollout, and completes the commands in messages.
+//! The folder of journals, `--state DIR`: finds and locks the folder of a rollout, and completes the commands in messages. A folder
+//! that another process has locked is an error.
 
 use std::path::PathBuf;
 

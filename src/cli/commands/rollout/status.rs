@@ -1,6 +1,7 @@
 //! `mailwright rollout status`: shows the state of one run, or lists all, from their journals alone.
 //!
-//! No service is asked, and a run that another process works on is not disturbed.
+//! No service is asked, and a run that another process works on is not disturbed. A rollout that was named and has no run is an
+//! error.
 
 use serde_json::json;
 

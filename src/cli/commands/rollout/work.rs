@@ -1,7 +1,8 @@
 //! Work on a run, for `start`, `resume` and `abort`: holds the lease, listens for signals, prints progress and the result.
 //!
 //! [`Work`] has the options, `run_with_lease` does the work. The first Ctrl-C pauses the run, the second ends the process. The
-//! waves are [`crate::rollout::session`]'s and the engine's.
+//! waves are [`crate::rollout::session`]'s and the engine's. A run that was stopped, or paused by a problem, is an error (1); one
+//! with tolerated failures ends with 2, a paused one with 4.
 
 use tokio::sync::watch;
 

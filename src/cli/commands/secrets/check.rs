@@ -2,7 +2,8 @@
 //! in `recipients.txt`, and are sealed for the destination in the profiles.
 //!
 //! Also reports missing and unexpected files. Only headers are read, which their author could forge; the service checks a file
-//! again when it opens it.
+//! again when it opens it. Errors make the exit code 1, warnings do not. Of a file of another program only the number of recipients
+//! is compared.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 

@@ -1,7 +1,7 @@
 //! `mailwright secrets edit`: decrypts a secret into a temporary folder, opens an editor, and seals the result again.
 //!
-//! The text is kept in memory (see `scratch`) unless `--on-disk` is given, and wiped afterwards. An unchanged value is not
-//! sealed again.
+//! The text is kept in memory (see `scratch`) unless `--on-disk` is given, and wiped afterwards. An unchanged value is not sealed
+//! again. Of several environments, all must have the same value. If the editor fails or the program is stopped, nothing is sealed.
 
 use std::{
     path::{Path, PathBuf},

@@ -1,7 +1,7 @@
 //! `mailwright secrets expiring`: lists the client secrets and certificates of many environments by expiry date.
 //!
 //! The dates are those that the last verification stored in the services; nothing is verified now. They are collected by
-//! [`crate::verify::expiry`].
+//! [`crate::verify::expiry`]. A service that cannot be queried makes the exit code 1, and the others are listed.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! The age files of an environment in the repository: `secrets/ENV/NAME/KEY.age`, and `KEY.next.age` for a staged value.
 //!
 //! [`list_files`] lists them, [`read_age`] and [`write_age`] read and replace one. Paths that lead out of the repository are
-//! refused. Nothing here decrypts.
+//! refused. Nothing here decrypts. A file of another name is listed as unexpected, and a folder that does not exist is empty.
 
 use std::{
     io::Read as _,

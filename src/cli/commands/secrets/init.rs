@@ -1,7 +1,8 @@
 //! `mailwright secrets init`: writes `recipients.txt` for one or many environments, and turns off line-ending conversion of
 //! age files in `.gitattributes`.
 //!
-//! The recipients are arguments, and with `--from-service` that of each environment's service. Existing files are not changed.
+//! The recipients are arguments, and with `--from-service` that of each environment's service. Existing files are not changed: of
+//! several environments those are left out, of one it is an error.
 
 use std::{
     fmt::Write as _,

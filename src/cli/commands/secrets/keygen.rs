@@ -1,7 +1,7 @@
 //! `mailwright secrets keygen`: creates an age identity for an operator in a file with mode 0600, and prints its recipient.
 //!
-//! The identity is written by `cli::operator_key`. An existing file is not replaced. The identity of a service is created by
-//! `serve`.
+//! The identity is written by `cli::operator_key`. An existing file is not replaced: of the default file the recipient is printed
+//! again, another one is an error. The identity of a service is created by `serve`.
 
 use std::path::PathBuf;
 

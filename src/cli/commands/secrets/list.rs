@@ -1,7 +1,8 @@
 //! `mailwright secrets list`: lists the secrets of environments with their recipients, their users, and what binds them to a
 //! destination.
 //!
-//! Reads the headers of age files only, and needs no key. Problems are reported by `secrets check`.
+//! Reads the headers of age files only, and needs no key. Problems are reported by `secrets check`. A secret that is missing or not
+//! an age file is listed as such.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
