@@ -5,8 +5,8 @@
 //! Of every text only line breaks, tabs and this program's own colours reach the terminal. Other control characters are
 //! escaped; in JSON the escape means the same.
 //!
-//! A reader that closes the pipe (`| head`) is not an error. While several environments are processed in parallel, the
-//! messages of each are collected in a [`TaskLog`] and shown under its name.
+//! A reader that closes the pipe (`| head`) is not an error. While several environments are processed in parallel, the messages of
+//! each are collected in a [`TaskLog`] and shown under its name. Failures to write are otherwise ignored too.
 
 use std::{
     io::{IsTerminal as _, Write as _},

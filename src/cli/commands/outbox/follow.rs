@@ -1,6 +1,7 @@
 //! `mailwright outbox status --follow` over many environments: a report that is repeated.
 //!
-//! Reads all services at once, with a limit, so that Ctrl-C is obeyed while one of them does not answer.
+//! Reads all services at once, with a limit, so that Ctrl-C is obeyed while one of them does not answer. A service that does not
+//! answer is shown as such and asked again for the next report.
 
 use std::{collections::BTreeMap, sync::Arc};
 

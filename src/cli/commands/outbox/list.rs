@@ -1,6 +1,7 @@
 //! `mailwright outbox list`: the filters of a search and the table of messages.
 //!
-//! The service searches and returns pages; contents of messages are not shown.
+//! The service searches and returns pages; contents of messages are not shown. A page has 50 messages, or up to 500 by option; the
+//! end of the output says how to get the next.
 
 use jiff::Timestamp;
 

@@ -1,5 +1,7 @@
 //! `mailwright outbox`: inspects accepted mail, and retries, cancels, replays, resolves or holds it. One file per
 //! subcommand with arguments of its own.
+//!
+//! If an action on several messages is refused for one, that is noted, and the others are changed; the exit code is then 1.
 
 mod follow;
 mod hold;

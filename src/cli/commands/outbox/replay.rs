@@ -2,6 +2,7 @@
 //! queue.
 //!
 //! By default only recipients that did not get the message are addressed. The service decides which messages may be replayed.
+//! Without `--all-recipients`, a delivered or cancelled message is refused.
 
 use uuid::Uuid;
 

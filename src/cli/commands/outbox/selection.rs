@@ -2,7 +2,8 @@
 //! subcommand that changes something.
 //!
 //! [`MessageSelection::fetch`] and [`find_messages`] get messages from the service in their present state. Whether an action
-//! applies is decided by the service.
+//! applies is decided by the service. In several environments, one without the named message is left out. More than 500,000
+//! selected messages are an error, and nothing is changed.
 
 use uuid::Uuid;
 

@@ -1,6 +1,8 @@
 //! `mailwright outbox status`: counts of messages by status, the reasons for which mail waits, and trouble; once, or followed.
 //!
 //! The groups of waiting mail come from the service; the text is in `ui::outbox`.
+//!
+//! The exit code is 2 if mail needs attention. A service that does not answer is an error, also while one environment is followed.
 
 use std::time::Duration;
 

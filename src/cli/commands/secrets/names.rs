@@ -1,7 +1,7 @@
 //! The arguments of commands on one secret of one or many environments: `ENV... NAME/KEY`.
 //!
-//! [`SecretNames::split`] separates the name, which is the last argument, from the environments; [`SecretNames::find`] finds
-//! the environments.
+//! [`SecretNames::split`] separates the name, which is the last argument, from the environments; [`SecretNames::find`] finds the
+//! environments. Without a `NAME/KEY` the command ends with an error.
 
 use std::sync::Arc;
 

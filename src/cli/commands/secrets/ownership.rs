@@ -1,5 +1,9 @@
 //! Checks that the value in an age file belongs to its environment and name. A user who can write files can copy another
 //! secret's file there; re-sealing must not give that value to the recipients of the new place.
+//!
+//! A value is refused (MW0042) if it was sealed for another destination; one without a destination also if it is a copy of another
+//! secret or is encrypted to other recipients, unless the operator named it. A file that cannot be parsed passes; the command
+//! reports it when it opens that file.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,11 @@
 //! `mailwright secrets recipients`: lists, adds and removes recipients in many environments.
 //!
-//! Each environment is changed completely or not at all: all its files are sealed and written to temporary files before the
-//! first one is replaced. `recipients.txt` comes last, so that an interrupted run can be repeated.
+//! All files of an environment are sealed and written to temporary files before the first one is replaced. They are then replaced
+//! one after the other, `recipients.txt` last, so that an interrupted run can be repeated. An environment that fails does not stop
+//! the others; the exit code is then 1.
+//!
+//! The last recipient cannot be removed. An X25519 recipient may be the service's: if the service cannot be asked, its removal is
+//! refused without `--even-the-service`.
 
 use std::{
     path::{Path, PathBuf},

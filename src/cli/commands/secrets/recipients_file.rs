@@ -1,7 +1,7 @@
 //! The file `secrets/ENV/recipients.txt`: the recipients to which an environment's secrets are encrypted.
 //!
-//! [`read_recipients`] reads it; [`check_not_public`] refuses the public identity of the examples in other environments. The
-//! format is [`crate::secrets::Recipients`]; `init` and `recipients` write the file.
+//! [`read_recipients`] reads it; [`check_not_public`] refuses the public identity of the examples in other environments. The format
+//! is [`crate::secrets::Recipients`]; `init` and `recipients` write the file. A missing file or an invalid line is an error.
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,8 @@
 //! `mailwright secrets rekey`: encrypts secrets again that are not encrypted to exactly the recipients in `recipients.txt`.
 //!
 //! Values keep their id and destination. A file whose value belongs to another place is refused (`ownership`). Each file is
-//! replaced atomically, and files that are up to date are not changed, so a run can be repeated.
+//! replaced atomically, and files that are up to date are not changed, so a run can be repeated. A file that fails is reported, and
+//! the others are sealed; the exit code is then 1.
 
 use std::path::PathBuf;
 

@@ -3,6 +3,10 @@
 //!
 //! Changes age files of the repository only; plan and apply carry each step to the service, and [`crate::delivery`] decides
 //! which of the two values is used.
+//!
+//! A secret without a current value cannot be staged, and a next value is not replaced without `--replace`. `--finish` is refused
+//! until the service has promoted the next value for each enabled live profile that uses it, or that profile is named by
+//! `--unconfirmed`.
 
 use std::{collections::BTreeMap, sync::OnceLock};
 

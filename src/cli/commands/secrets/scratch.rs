@@ -1,7 +1,8 @@
 //! A private folder for the plaintext of `secrets edit`: on a file system in memory, accessible to its owner only, wiped when
 //! dropped.
 //!
-//! [`Scratch::new`] returns none if there is no such file system and no other folder was allowed.
+//! [`Scratch::new`] returns none if there is no such file system and no other folder was allowed. A failure to wipe is ignored, and
+//! the folder is removed.
 
 use std::{
     fs,

@@ -1,8 +1,8 @@
 //! Functions that the `secrets` commands share for sealing and opening one secret: its name, its destination, the id of a new
 //! value, and errors.
 //!
-//! [`find_destination`] returns the destination that all profiles with the secret agree on. The encryption itself is
-//! [`crate::secrets`].
+//! [`find_destination`] returns the destination that all profiles with the secret agree on; it is an error if none uses the secret
+//! or they differ. The encryption itself is [`crate::secrets`].
 
 use std::path::Path;
 

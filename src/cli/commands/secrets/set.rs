@@ -2,6 +2,9 @@
 //!
 //! Takes one value for one or many environments, or a list with a value for each (`value_list`). [`SealTarget`] finds
 //! recipients and destination, and writes the file; `rotate` uses it too. A value is never an argument of the command line.
+//!
+//! Several environments are sealed one by one: an error in one is reported, and the others are sealed. Of a list nothing is sealed
+//! if it has a problem, but a file that cannot be written leaves the earlier ones sealed.
 
 use std::{
     collections::BTreeMap,

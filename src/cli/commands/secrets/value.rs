@@ -2,6 +2,8 @@
 //!
 //! [`read_given`] reads it and [`prepare`] checks it, with the rules of [`crate::credential`]. The value stays in memory that
 //! is wiped, and is not part of an error.
+//!
+//! A value that does not suit is an error. What only the receiver can judge is a warning, and the value is sealed.
 
 use std::io::{IsTerminal as _, Read as _};
 

@@ -1,6 +1,7 @@
 //! Lists of values for `mailwright secrets set --from-csv`: environment, secret, value.
 //!
-//! The values are wiped from memory after use and never quoted in a problem.
+//! The values are wiped from memory after use and never quoted in a problem. A list with a problem, or above 16 MiB, is refused as
+//! a whole.
 
 use std::path::Path;
 

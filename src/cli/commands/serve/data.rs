@@ -2,6 +2,9 @@
 //!
 //! A single environment uses the folder itself; several have a subfolder each, named after the environment. A folder of one
 //! kind is never used as the other.
+//!
+//! A folder that is locked by another process, or has a store without its identity, is an error. If one environment fails, none is
+//! served.
 
 use std::{
     collections::BTreeSet,

@@ -1,7 +1,9 @@
 //! The first administrator's token of a new service: created at the first start, shown once or written to a file, and only
 //! then stored.
 //!
-//! [`FirstToken::create`] decides whether one is needed. Further tokens are created by `mailwright token`.
+//! [`FirstToken::create`] decides whether one is needed. Further tokens are created by `mailwright token`. If its file cannot be
+//! written, nothing is stored and the start fails; it can be repeated. A token is also created when `--new-admin-token` asks for it
+//! or a restore suspended those of all administrators.
 
 use std::path::{Path, PathBuf};
 

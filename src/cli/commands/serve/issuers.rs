@@ -2,6 +2,9 @@
 //!
 //! [`load`] returns the source that [`crate::service::oidc`] reads from; the meaning of the settings and the time of a reload
 //! are decided there.
+//!
+//! An invalid file at the start is an error, and the service does not start. Later, a file that cannot be read is reported to that
+//! module, which keeps the settings in use.
 
 use std::path::{Path, PathBuf};
 

@@ -2,6 +2,9 @@
 //!
 //! Opens the data folders (`data`), creates first tokens (`first_token`), limits connections by the open files that the system
 //! allows, and protects the memory of the process. The service itself is [`crate::service`].
+//!
+//! An error in one environment ends the start of all. A plain listener is refused outside loopback unless an option allows it; a
+//! low limit of open files is only a warning.
 
 mod data;
 mod first_token;

@@ -1,7 +1,8 @@
 //! `mailwright token`: creates, lists, confirms and revokes the tokens that a service accepts.
 //!
-//! `named` changes all tokens of a name in many environments. A new token is printed or written to a file once; the service
-//! keeps only its hash. The roles and their rights are defined in [`crate::model::token`] and enforced by the service.
+//! `named` changes all tokens of a name in many environments. A new token is printed or written to a file once (an existing file is
+//! refused, and a token that cannot be written is revoked); the service keeps only its hash. The roles and their rights are defined
+//! in [`crate::model::token`] and enforced by the service.
 
 mod named;
 

@@ -1,7 +1,8 @@
 //! `token confirm --name` and `token revoke --name`: change every token of a name, in one or many environments.
 //!
-//! [`NamedChange::run`] lists the tokens of each service first, asks once with their number, and then changes them. A change of
-//! tokens by id is in the parent module.
+//! [`NamedChange::run`] lists the tokens of each service first, asks once with their number, and then changes them. A service whose
+//! tokens cannot be listed is reported and left out. An error in an environment stops the rest of its tokens, not the other
+//! environments. A change of tokens by id is in the parent module.
 
 use std::sync::Arc;
 

@@ -2,6 +2,9 @@
 //!
 //! A secret is opened for its destination only. For a file that does not state one, the service is asked which destination it
 //! accepted. The checks are [`crate::verify`].
+//!
+//! A secret that cannot be opened (no identity, unreadable file, unknown destination without `--send-secret`) does not end the
+//! command: the other checks run, and a finding names the reason. An identity that was named and cannot be used is an error.
 
 use std::{collections::BTreeMap, sync::Arc};
 

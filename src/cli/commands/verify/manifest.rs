@@ -1,6 +1,9 @@
 //! `mailwright verify --manifest`: checks application registrations that were exported from the Entra portal or by `az`.
 //!
 //! Covers profiles of Microsoft Graph whose client id is in one of the files. Uses no network and opens no secret.
+//!
+//! A profile without a registration is named in a note; it is an error if profiles were named on the command line, or if none has a
+//! registration. A file that is not JSON is an error.
 
 use std::{collections::BTreeMap, sync::Arc};
 

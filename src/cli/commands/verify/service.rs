@@ -2,6 +2,8 @@
 //! checks.
 //!
 //! The service opens the secrets; this machine sees no value. A profile need not be applied before.
+//!
+//! An age file that cannot be read is left out. An error of the service, or an answer that is cut off, ends the command.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,9 @@
 //! The token with which `verify` reads the directory of a tenant: from `MAILWRIGHT_READER_TOKEN`, or by a sign-in with a
 //! device code.
 //!
-//! [`reader_token`] returns it. A token from the variable that is not a JWT is refused, because it would not be known where it
-//! may be sent.
+//! [`reader_token`] returns it. A token from the variable that is not a JWT is refused, because it would not be known where it may
+//! be sent. Nothing is returned if neither is given. Profiles of several tenants, and a sign-in that is refused or not completed in
+//! time, are an error.
 
 use std::collections::{BTreeMap, BTreeSet};
 
