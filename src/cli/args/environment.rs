@@ -1,7 +1,8 @@
 //! The argument of commands that work on one environment: its name, alone or before other names.
 //!
-//! [`EnvironmentArg::find`] returns the environment, [`EnvironmentArg::find_before`] also the names that follow. The name can
-//! be omitted if the repository has only one environment. For commands on several environments see `environments`.
+//! [`EnvironmentArg::find`] returns the environment, [`EnvironmentArg::find_before`] also the names that follow. The name can be
+//! omitted if the repository has only one environment. For commands on several environments see `environments`. If it has several,
+//! an omitted name is an error.
 
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! The arguments of commands that work on several environments: names or patterns, labels, and changes since a revision.
 //!
-//! [`EnvironmentsArgs`] has the names and the filters, [`SelectionArgs`] the filters alone. [`SelectionArgs::select`] returns
-//! what matches. Commands run on the result by `fleet`.
+//! [`EnvironmentsArgs`] has the names and the filters, [`SelectionArgs`] the filters alone. [`SelectionArgs::select`] returns what
+//! matches; a pattern or label that matches nothing is an error, but a result that is empty because of `--since` is not. Commands
+//! run on the result by `fleet`.
 
 use std::collections::BTreeMap;
 

@@ -2,6 +2,9 @@
 //!
 //! [`IdentityArgs::load`] reads the named files, or else the file in `MAILWRIGHT_AGE_IDENTITY_FILE`, or else the files in
 //! which age, SOPS and SSH keep keys. Parsing and decryption are in [`crate::secrets`].
+//!
+//! A named file that cannot be read is an error; one at a usual place is skipped. If nothing was found, and no file is sealed with
+//! a passphrase, that is an error.
 
 use std::path::PathBuf;
 

@@ -1,8 +1,8 @@
 //! The arguments for connections to Microsoft, mail servers and DNS, of `verify --local` and `serve`.
 //!
-//! [`OutgoingArgs`] has trust, host names and timeouts, [`DeliveryArgs`] adds what only delivery uses. Their `outgoing`
-//! methods read the named files and return the settings. Arguments for connections to Mailwright's own service are in
-//! `service`.
+//! [`OutgoingArgs`] has trust, host names and timeouts, [`DeliveryArgs`] adds what only delivery uses. Their `outgoing` methods
+//! read the file of certificate authorities and return the settings; an unreadable file is an error. The files with federated
+//! tokens are read later, when a token is needed. Arguments for connections to Mailwright's own service are in `service`.
 
 use std::{
     net::SocketAddr,

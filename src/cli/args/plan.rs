@@ -2,6 +2,8 @@
 //!
 //! [`PlanLimits::only`] is passed to the planner; [`PlanLimits::allowances`] becomes a part of the changeset, and the service
 //! decides whether it suffices.
+//!
+//! A pattern that matches no profile is an error here. A name without a profile is reported by the planner.
 
 use std::collections::BTreeSet;
 

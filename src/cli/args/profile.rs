@@ -1,7 +1,7 @@
 //! The arguments that describe a new profile, for `new profile` and `init`: provider, host or tenant, credential, functions.
 //!
 //! [`ProfileArgs::profile`] returns the profile, or an error that names flags which are missing or which the provider does not
-//! have. The file is written by [`crate::config::scaffold`].
+//! have. The values, such as host names, are not checked here. The file is written by [`crate::config::scaffold`].
 
 use crate::{
     cli::{CliError, environment},

@@ -3,10 +3,10 @@
 //! Each service has its own token and may have its own certificate authority. `{environment}` in an address or a file name
 //! is replaced by the environment's name, so that one setting serves all environments.
 //!
-//! The address may come from the repository, but the token belongs to the operator. Therefore a token is sent only to an
-//! origin that something outside the repository names: `--service`, `--token-origin`, their variables, a line in the token
-//! file, or the audience of an identity token. This is checked before anything is sent, and before an identity token is
-//! requested.
+//! The address may come from the repository, but the token belongs to the operator. Therefore a token is sent to an address of the
+//! repository only if it is on this machine (loopback) or something outside the repository names its origin: `--service`,
+//! `--token-origin`, their variables, a line in the token file, or the audience of an identity token. Otherwise the client is not
+//! created (MW0046, MW0047): nothing is sent, and no identity token is requested. A missing token or address is an error too.
 
 use std::{
     io::Read as _,

@@ -1,7 +1,8 @@
 //! The value of `--since` for commands about mail: a moment in the past, as a duration (`2h`), a day, or a time.
 //!
-//! [`Since::timestamp`] returns the moment. Days begin in the local time zone. This is not the `--since REVISION` of commands
-//! on environments, which is in `environments`.
+//! [`Since::timestamp`] returns the moment. Days begin in the local time zone. This is not the `--since REVISION` of commands on
+//! environments, which is in `environments`. A text that is none of the three is an error; a duration that reaches too far back
+//! means 1970.
 
 use std::str::FromStr;
 

@@ -1,6 +1,8 @@
-//! Parsers of argument values that several commands accept: durations such as `90d`, and addresses to listen on.
+//! Parsers of argument values that several commands accept: durations such as `90d` (one hour to ten years), and addresses to
+//! listen on.
 //!
-//! They are for `value_parser` and return an error for the user; nothing here looks a name up or opens a port.
+//! They are for `value_parser` and return an error for the user. A host name in an address is looked up, and an IPv4 address is
+//! preferred; no port is opened here.
 
 use std::{
     net::{SocketAddr, ToSocketAddrs as _},

@@ -1,6 +1,7 @@
 //! The options `--profile` and `--reason` of commands that list or count waiting mail.
 //!
-//! [`WaitFilter`] holds them; the service evaluates them. The reasons are in [`crate::model::waiting`].
+//! [`WaitFilter`] holds them; the service evaluates them. The reasons are in [`crate::model::waiting`]. A text that cannot be a
+//! profile's name is an error.
 
 use crate::{
     cli::{CliError, environment},

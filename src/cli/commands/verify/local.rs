@@ -4,7 +4,8 @@
 //! accepted. The checks are [`crate::verify`].
 //!
 //! A secret that cannot be opened (no identity, unreadable file, unknown destination without `--send-secret`) does not end the
-//! command: the other checks run, and a finding names the reason. An identity that was named and cannot be used is an error.
+//! command: the other checks run, and a finding names the reason. An identity named by `--identity` that cannot be used is an
+//! error.
 
 use std::{collections::BTreeMap, sync::Arc};
 
