@@ -20,7 +20,8 @@ use crate::{
     api::{self, ENVIRONMENT_HEADER, IDEMPOTENCY_KEY_HEADER, ProblemDetails, THIS_SERVICE, VERSION_HEADER},
     model::{Code, Problem},
     net::{
-        handshake_fault::{CertificateFault, HandshakeFault},
+        certificate_fault::CertificateFault,
+        handshake_fault::HandshakeFault,
         http_client::{HttpClient, describe_error, is_loopback_url},
         tls::Trust,
     },

@@ -2,6 +2,7 @@
 //!
 //! It knows no protocol above HTTP and no document of Mailwright.
 
+pub mod certificate_fault;
 pub mod handshake_fault;
 pub mod http_client;
 pub mod listener;

@@ -21,7 +21,7 @@ use rustls::{
 };
 use x509_parser::x509::X509Version;
 
-use super::handshake_fault::{CertificateFault, at};
+use super::certificate_fault::{CertificateFault, at};
 use crate::text::try_decode;
 
 /// The trusted certificates. Cloning is cheap.

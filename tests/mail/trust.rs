@@ -2,10 +2,7 @@
 
 use std::{path::Path, process::Stdio, sync::Arc};
 
-use mailwright::net::{
-    handshake_fault::{CertificateFault, HandshakeFault},
-    tls::Trust,
-};
+use mailwright::net::{certificate_fault::CertificateFault, handshake_fault::HandshakeFault, tls::Trust};
 use rustls::pki_types::ServerName;
 use serde_json::json;
 

@@ -3,7 +3,7 @@
 //! [`HttpError`] names the host and the fault. Its texts contain nothing that was sent and nothing of the reply's body.
 
 use super::REPLY_LIMIT;
-use crate::net::handshake_fault::{CertificateFault, HandshakeFault};
+use crate::net::{certificate_fault::CertificateFault, handshake_fault::HandshakeFault};
 
 /// An error without a usable reply. Texts contain nothing that was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

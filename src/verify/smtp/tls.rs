@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::{BASE, ENCRYPTION, HOST, Session, Step, without_ehlo};
 use crate::{
     model::{Encryption, finding::Finding, finding_id::FindingId},
-    net::handshake_fault::{CertificateFault, HandshakeFault},
+    net::{certificate_fault::CertificateFault, handshake_fault::HandshakeFault},
     smtp::client::{SmtpClient, SmtpError, TlsSettings},
 };
 

@@ -13,8 +13,7 @@ use crate::{
         CliError, Context, Exit, Format,
         commands::outbox::{
             Outbox,
-            many::STATUS_LABELS,
-            status::{FOLLOW_INTERVAL, Reading, Status, without_ages},
+            status::{FOLLOW_INTERVAL, Reading, STATUS_LABELS, Status, without_ages},
         },
         fleet::EnvironmentSet,
         signals::wait_for_stop,

@@ -17,7 +17,7 @@ use crate::{
         signals::wait_for_stop,
         ui::{
             delivery_summary::DeliverySummary,
-            fleet_report::{Significance, Summary},
+            fleet_report::{Significance, Summary, SummaryLabels},
             format::document_of,
             outbox::{describe_outbox, needs_attention, waiting_lines},
             wording::cut,
@@ -30,6 +30,9 @@ use crate::{
 
 /// The time between two readings of `--follow`.
 pub(super) const FOLLOW_INTERVAL: Duration = Duration::from_secs(2);
+/// The totals of a state.
+pub(super) const STATUS_LABELS: SummaryLabels =
+    SummaryLabels { notable: ("trouble", "with trouble"), quiet: ("fine", "fine") };
 /// The largest part of a server's reply that a line of a table quotes, in characters.
 const QUOTED: usize = 40;
 /// The differences between environments whose mail waits for the same cause.

@@ -4,128 +4,33 @@
 //! particular to an environment: its name, its companies, its variables, its generation, and the times in the text. Quiet
 //! results come first and are counted; notable ones follow, and failures are last.
 
+mod row;
+mod summary;
+
 use std::{collections::HashMap, fmt::Write as _};
 
 use serde_json::{Map, Value, json};
 
+pub(crate) use self::summary::{Significance, Summary, SummaryLabels, TaskResult};
+use self::{
+    row::{ReportRow, RowGroup},
+    summary::{is_markdown, markdown_section},
+};
 use crate::{
     cli::{
         CliError, Context, Exit, Format,
-        ui::{format::document_of, table::table, wording::count_of},
+        ui::{table::table, wording::count_of},
     },
     config::Repository,
-    model::{Code, EnvironmentName},
+    model::Code,
     rollout::plan::Generalizer,
-    text::{
-        enumerate,
-        markdown::{code_block, escape_inline},
-        printable,
-    },
+    text::{enumerate, markdown::escape_inline, printable},
 };
 
 /// The number of rows of a table up to which every environment has its own; above, equal ones share a row.
 const ROWS: usize = 16;
-/// The key of a result that is a list.
-const RESULTS: &str = "results";
 /// The number of names in a heading or a list.
 const NAMES: usize = 5;
-
-/// The result of a task for one environment.
-pub(crate) struct TaskResult<T> {
-    pub(crate) name: EnvironmentName,
-    /// The messages of the task.
-    pub(crate) notes: String,
-    pub(crate) result: Result<T, CliError>,
-}
-
-/// The place of a result in a report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Significance {
-    /// A line in the table, or only counted.
-    Quiet,
-    /// A line in the table, without being counted as notable.
-    Noted,
-    /// A section, without being counted as notable.
-    Shown,
-    /// A line in the table, counted as notable.
-    Listed,
-    /// A section if there is text, and counted as notable.
-    Counted,
-}
-
-/// The result of a command for one environment.
-#[derive(Clone)]
-pub(crate) struct Summary {
-    /// The result as text or Markdown, depending on the format.
-    pub(crate) text: String,
-    /// The result as JSON.
-    pub(crate) document: Value,
-    /// The result in one line.
-    pub(crate) line: String,
-    /// The exit code for this environment alone.
-    pub(crate) exit: Exit,
-    pub(crate) significance: Significance,
-    /// The error, if there is a result in spite of it.
-    pub(crate) refusal: Option<CliError>,
-    /// The part that must be equal for two results to be reported together. Default: the text.
-    pub(crate) content: Option<Value>,
-    /// Numbers that follow the line. They can differ between results that are reported together, and are added up.
-    pub(crate) amounts: Vec<(&'static str, u64)>,
-    /// The differences that results which are reported together can have.
-    pub(crate) varying: &'static str,
-}
-
-/// The differences that results with equal content can have, unless a command says otherwise.
-const VARYING: &str = "names, companies, variables, keys, generations and times";
-
-impl Summary {
-    /// A result without an error that is compared by its text.
-    pub(crate) fn new(significance: Significance, line: String, text: String, document: Value) -> Self {
-        Self {
-            text,
-            document,
-            line,
-            exit: Exit::Done,
-            significance,
-            refusal: None,
-            content: None,
-            amounts: Vec::new(),
-            varying: VARYING,
-        }
-    }
-
-    /// Returns the result or the error in one line.
-    pub(crate) fn headline(&self) -> String {
-        self.refusal.as_ref().map_or_else(|| line_with(&self.line, &self.amounts), CliError::headline)
-    }
-
-    /// Prints the result of a single environment, and returns the exit.
-    pub(crate) fn print(
-        self,
-        context: &Context,
-        format: Format,
-        environment: &EnvironmentName,
-    ) -> Result<Exit, CliError> {
-        if format == Format::Json {
-            context.printer.json(&document_of(environment.as_str(), RESULTS, &self.document));
-        } else if format == Format::Markdown {
-            context.printer.document(&markdown_section(&format!("`{environment}`"), &self.text));
-        } else {
-            context.printer.out(&self.text);
-        }
-        match self.refusal {
-            // The document contains the error.
-            Some(refusal) => Err(CliError { in_json: format == Format::Json, ..refusal }),
-            None => Ok(self.exit),
-        }
-    }
-}
-
-/// The names of notable and other results in totals: a JSON key and a text each.
-pub(crate) struct SummaryLabels {
-    pub(crate) notable: (&'static str, &'static str),
-    pub(crate) quiet: (&'static str, &'static str),
-}
 
 /// The report of several environments.
 pub(crate) struct FleetReport {
@@ -133,29 +38,6 @@ pub(crate) struct FleetReport {
     rows: Vec<ReportRow>,
     /// True to leave out the sections.
     summary_only: bool,
-}
-
-struct ReportRow {
-    name: EnvironmentName,
-    line: String,
-    /// Numbers that are added up over the environments of a row.
-    amounts: Vec<(&'static str, u64)>,
-    /// The differences that sections with equal content can have.
-    varying: &'static str,
-    section: Option<String>,
-    /// The part that must be equal for two environments to share a section and a row.
-    content: String,
-    document: Value,
-    exit: Exit,
-    significance: Significance,
-    has_failed: bool,
-}
-
-/// Environments that share a row of the table.
-struct RowGroup<'a> {
-    first: &'a ReportRow,
-    others: usize,
-    amounts: Vec<(&'static str, u64)>,
 }
 
 /// Environments that share a section.
@@ -167,74 +49,6 @@ struct Section<'a> {
     /// The name of these differences.
     varying: &'static str,
     has_failed: bool,
-}
-
-impl ReportRow {
-    fn new(result: TaskResult<Summary>, generalizer: Option<&Generalizer>) -> Self {
-        let TaskResult { name, notes, result } = result;
-        let normalize =
-            |text: &str| generalizer.map_or_else(|| text.to_owned(), |own| mask_particulars(&own.normalize(text)));
-        match result {
-            Err(error) => {
-                let section = join_nonempty(&[&notes, &error.render()]);
-                Self {
-                    line: error.headline(),
-                    amounts: Vec::new(),
-                    varying: VARYING,
-                    content: normalize(&section),
-                    section: Some(section),
-                    document: document_of(name.as_str(), RESULTS, &error.to_json()),
-                    exit: Exit::Error,
-                    significance: Significance::Counted,
-                    has_failed: true,
-                    name,
-                }
-            }
-            Ok(summary) => {
-                let refusal = summary.refusal.as_ref().map(CliError::render).unwrap_or_default();
-                let has_section = matches!(summary.significance, Significance::Shown | Significance::Counted)
-                    || summary.refusal.is_some() && summary.significance == Significance::Listed;
-                let section = has_section
-                    .then(|| join_nonempty(&[&summary.text, &notes, &refusal]))
-                    .filter(|section| !section.is_empty());
-                let line = summary.refusal.as_ref().map_or(summary.line, CliError::headline);
-                let content = match (&section, summary.content, generalizer) {
-                    (Some(_), Some(content), Some(own)) => {
-                        format!("{} {} {}", own.value(&content), normalize(&notes), normalize(&refusal))
-                    }
-                    (Some(section), ..) => normalize(section),
-                    (None, ..) => String::new(),
-                };
-                let labels: Vec<&str> = summary.amounts.iter().map(|(label, _)| *label).collect();
-                Self {
-                    content: format!("{} {} {content}", normalize(&line), labels.join(" ")),
-                    line,
-                    amounts: if summary.refusal.is_some() { Vec::new() } else { summary.amounts },
-                    varying: summary.varying,
-                    section,
-                    document: document_of(name.as_str(), RESULTS, &summary.document),
-                    exit: if summary.refusal.is_some() { Exit::Error } else { summary.exit },
-                    significance: summary.significance,
-                    has_failed: summary.refusal.is_some(),
-                    name,
-                }
-            }
-        }
-    }
-
-    fn is_notable(&self) -> bool {
-        self.has_failed || matches!(self.significance, Significance::Counted | Significance::Listed)
-    }
-
-    /// Returns the position in the report: failures are last, as is what the exit code reports.
-    fn rank(&self) -> u8 {
-        match (self.has_failed, self.is_notable(), self.exit) {
-            (true, ..) => 3,
-            (false, true, Exit::Done) => 1,
-            (false, true, _) => 2,
-            (false, false, _) => 0,
-        }
-    }
 }
 
 impl FleetReport {
@@ -426,28 +240,6 @@ impl FleetReport {
     }
 }
 
-impl RowGroup<'_> {
-    /// Adds an environment. Rows of a group have numbers with the same labels.
-    fn add(&mut self, row: &ReportRow) {
-        self.others += 1;
-        for ((_, sum), (_, amount)) in self.amounts.iter_mut().zip(&row.amounts) {
-            *sum = sum.saturating_add(*amount);
-        }
-    }
-
-    fn line(&self) -> String {
-        line_with(&self.first.line, &self.amounts)
-    }
-
-    /// Returns the first name, and the number of others.
-    fn name(&self) -> String {
-        match self.others {
-            0 => self.first.name.to_string(),
-            others => format!("{} and {}", self.first.name, count_of(others, "other")),
-        }
-    }
-}
-
 impl Section<'_> {
     fn heading(&self) -> String {
         let (bold, dim) = (anstyle::Style::new().bold(), anstyle::Style::new().dimmed());
@@ -458,67 +250,6 @@ impl Section<'_> {
         }
         heading
     }
-}
-
-/// Returns a text of single spaces in which times, ages and generations are replaced. They differ between environments that
-/// have the same settings and the same trouble.
-fn mask_particulars(text: &str) -> String {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let bare = |word: &str| word.trim_matches(|c: char| c.is_ascii_punctuation()).to_owned();
-    let is_date =
-        |word: &str| word.len() == 10 && word.split('-').map(str::len).eq([4, 2, 2]) && digits(&word.replace('-', ""));
-    let is_time = |word: &str| {
-        word.get(..8).is_some_and(|time| time.split(':').map(str::len).eq([2, 2, 2]) && digits(&time.replace(':', "")))
-    };
-    let mut masked: Vec<&str> = Vec::new();
-    let mut words = text.split(' ').peekable();
-    let mut before = String::new();
-    while let Some(word) = words.next() {
-        let own = bare(word);
-        let next = words.peek().map(|next| bare(next)).unwrap_or_default();
-        let is_age = digits(&own) && ["s", "min", "h", "d"].contains(&next.as_str());
-        if is_date(&own) && is_time(&next) {
-            words.next();
-            masked.push("${time}");
-        } else if is_age {
-            words.next();
-            // An age has two units at most.
-            if masked.last() != Some(&"${age}") {
-                masked.push("${age}");
-            }
-        } else if before == "generation" && digits(&own) {
-            masked.push("${generation}");
-        } else {
-            masked.push(word);
-        }
-        before = own;
-    }
-    masked.join(" ")
-}
-
-/// Returns true if a text is Markdown already.
-fn is_markdown(text: &str) -> bool {
-    let text = text.trim_start_matches('\n');
-    text.starts_with("<!--") || text.starts_with('#')
-}
-
-/// Returns a text as a section of Markdown, with a heading unless it is Markdown already.
-fn markdown_section(heading: &str, text: &str) -> String {
-    let plain = anstream::adapter::strip_str(text.trim_matches('\n')).to_string();
-    if is_markdown(&plain) { plain } else { format!("### {heading}\n\n{}", code_block(&plain)) }
-}
-
-/// Returns a line with the numbers that follow it.
-fn line_with(line: &str, amounts: &[(&'static str, u64)]) -> String {
-    let amounts = amounts.iter().map(|(label, amount)| format!("{amount} {label}"));
-    let line = Some(line.to_owned()).filter(|line| !line.is_empty());
-    line.into_iter().chain(amounts).collect::<Vec<_>>().join(", ")
-}
-
-/// Joins texts with blank lines, without the empty ones.
-fn join_nonempty(texts: &[&str]) -> String {
-    let texts: Vec<&str> = texts.iter().map(|text| text.trim_matches('\n')).filter(|text| !text.is_empty()).collect();
-    texts.join("\n\n")
 }
 
 /// Returns the first names, and the number of others.
@@ -559,19 +290,6 @@ mod tests {
         let document = report.document(&LABELS);
         assert_eq!(document["summary"]["exitCode"], 1);
         assert_eq!(document["environments"]["d"]["error"]["message"], "cannot connect");
-    }
-
-    #[test]
-    fn times_ages_and_generations_make_no_difference() {
-        let text = |time: &str, age: &str, generation: u32| {
-            mask_particulars(&format!(
-                "a (generation {generation}), relay: 2 warnings, {time} (reached credential); oldest {age}, 3 due"
-            ))
-        };
-        let one = text("2026-11-27 10:02:58Z", "5 min", 4);
-        assert_eq!(one, text("2026-11-28 00:00:00Z", "3 h 5 min", 17));
-        assert!(one.contains("2 warnings") && one.contains("3 due"), "{one}");
-        assert_ne!(mask_particulars("until 2027-03-31 or later"), mask_particulars("until 2027-04-30 or later"));
     }
 
     #[test]

@@ -1,22 +1,27 @@
 //! `mailwright outbox` over many environments: states and lists are grouped; what changes mail is counted per environment and
 //! confirmed once. An id is that of whichever environment has it.
 
-use std::collections::BTreeSet;
+mod holds;
+mod messages;
 
 use serde_json::json;
 use uuid::Uuid;
 
+use self::{
+    holds::{HOLD_LABELS, place_hold, release_holds, summarize_holds},
+    messages::{Change, change_messages},
+};
 use crate::{
-    api::messages::{Action, ActionOptions, NewHold, Resolved, ResolvedOutcome},
+    api::messages::{Action, ActionOptions},
     cli::{
         CliError, Context, Exit, Format,
         commands::outbox::{
-            Outbox, OutboxCommand, find_holds,
+            Outbox, OutboxCommand,
             follow::Follow,
-            hold::{HeldMessages, HoldArgs},
             list::message_table,
-            only_id, replay,
-            selection::{ChangeOptions, MessageSelection, find_messages},
+            only_id,
+            selection::{ChangeOptions, find_messages},
+            status::STATUS_LABELS,
         },
         environment::Environment,
         fleet::{self, EnvironmentSet, Fleet},
@@ -24,74 +29,25 @@ use crate::{
         ui::{
             confirm::confirm,
             fleet_report::{FleetReport, Significance, Summary, SummaryLabels, TaskResult},
-            outbox::hold_table,
             wording::count_of,
         },
-        usage::quote,
     },
     client::Client,
-    model::{Code, EnvironmentName, Hold, Message, Problem, message::RecipientStatus},
+    model::{Code, EnvironmentName},
     text::enumerate,
 };
 
 /// The number of environments that an error names.
 const NAMED: usize = 5;
-/// The totals of a state.
-pub(super) const STATUS_LABELS: SummaryLabels =
-    SummaryLabels { notable: ("trouble", "with trouble"), quiet: ("fine", "fine") };
 /// The totals of messages that were looked up.
 const MESSAGE_LABELS: SummaryLabels =
     SummaryLabels { notable: ("found", "with messages"), quiet: ("empty", "without messages") };
-/// The totals of holds.
-const HOLD_LABELS: SummaryLabels = SummaryLabels { notable: ("held", "with holds"), quiet: ("free", "without holds") };
-
-/// A change of messages.
-#[derive(Clone, Debug)]
-enum Change {
-    Act(Action, ActionOptions),
-    Resolve(Resolved),
-}
-
-impl Change {
-    async fn apply(&self, client: &Client, id: Uuid) -> Result<Message, Problem> {
-        match self {
-            Self::Act(action, options) => client.act(id, *action, *options).await,
-            Self::Resolve(resolved) => client.resolve_message(id, resolved).await,
-        }
-    }
-
-    fn describe(&self) -> &'static str {
-        match self {
-            Self::Act(Action::Retry, _) => "retried",
-            Self::Act(Action::Cancel, _) => "cancelled",
-            Self::Act(Action::Replay, _) => "put back into the queue",
-            Self::Resolve(Resolved { outcome: ResolvedOutcome::Delivered, .. }) => "resolved as delivered",
-            Self::Resolve(Resolved { outcome: ResolvedOutcome::Failed, .. }) => "resolved as failed",
-        }
-    }
-
-    /// Returns the question for messages in environments.
-    fn question(&self, messages: &str, environments: &str) -> String {
-        match self {
-            Self::Act(Action::Retry, _) => format!("Retry {messages} in {environments}?"),
-            Self::Act(Action::Cancel, _) => format!("Cancel {messages} in {environments}?"),
-            Self::Act(Action::Replay, _) => format!("Send {messages} again in {environments}?"),
-            Self::Resolve(resolved) => format!("Resolve {messages} in {environments} as {}?", resolved.outcome.id()),
-        }
-    }
-}
 
 /// The pending change of one environment.
 struct Pending<I> {
     name: EnvironmentName,
     client: Client,
     item: I,
-}
-
-/// Messages of one environment. With ids, the position of the id that selects each.
-struct Found {
-    messages: Vec<Message>,
-    positions: Vec<usize>,
 }
 
 /// Several environments of an outbox command.
@@ -124,20 +80,20 @@ impl ManyOutboxes<'_> {
                 Ok(Summary { significance: shown_if(!holds.is_empty()), ..summarize_holds(&holds) })
             }),
             OutboxCommand::Retry { selection, change } => {
-                self.change(set, selection, &Change::Act(Action::Retry, ActionOptions::default()), change)
+                change_messages(self, set, selection, &Change::Act(Action::Retry, ActionOptions::default()), change)
             }
             OutboxCommand::Cancel { selection, change } => {
-                self.change(set, selection, &Change::Act(Action::Cancel, ActionOptions::default()), change)
+                change_messages(self, set, selection, &Change::Act(Action::Cancel, ActionOptions::default()), change)
             }
             OutboxCommand::Replay(replay) => {
                 let options = ActionOptions { all_recipients: replay.all_recipients };
-                self.change(set, &replay.selection, &Change::Act(Action::Replay, options), &replay.change)
+                change_messages(self, set, &replay.selection, &Change::Act(Action::Replay, options), &replay.change)
             }
             OutboxCommand::Resolve(resolve) => {
-                self.change(set, &resolve.selection, &Change::Resolve(resolve.resolved()), &resolve.change)
+                change_messages(self, set, &resolve.selection, &Change::Resolve(resolve.resolved()), &resolve.change)
             }
-            OutboxCommand::Hold(hold) => self.hold(set, hold),
-            OutboxCommand::Release { reason, change, .. } => self.release(set, reason.as_deref(), change),
+            OutboxCommand::Hold(hold) => place_hold(self, set, hold),
+            OutboxCommand::Release { reason, change, .. } => release_holds(self, set, reason.as_deref(), change),
             OutboxCommand::ConfirmRestore { change, .. } => self.confirm_restore(set, change),
             OutboxCommand::Show(_) | OutboxCommand::Export { .. } => {
                 let (environment, id) = self.locate(set)?;
@@ -158,7 +114,7 @@ impl ManyOutboxes<'_> {
         })
     }
 
-    fn list(&self, set: EnvironmentSet, list: &super::list::List) -> Result<Exit, CliError> {
+    fn list(&self, set: EnvironmentSet, list: &crate::cli::commands::outbox::list::List) -> Result<Exit, CliError> {
         if let (Some(before), Some(first)) = (list.before, set.environments.first()) {
             return Err(CliError::coded(Code::SeveralEnvironments, "`--before` continues the list of one environment")
                 .remedy(format!("Name it: mailwright outbox list {} --before {before}", first.name)));
@@ -242,156 +198,6 @@ impl ManyOutboxes<'_> {
         )
         .detail(format!("{first}: {}", error.headline()))
         .remedy(format!("Check the first one: mailwright doctor {first}"))
-    }
-
-    /// Changes all messages that are selected: counts them, asks, and changes them.
-    fn change(
-        &self,
-        set: EnvironmentSet,
-        selection: &MessageSelection,
-        change: &Change,
-        options: &ChangeOptions,
-    ) -> Result<Exit, CliError> {
-        if let Some(text) = self.ids.iter().find(|text| !is_message_id(text)) {
-            let named = self.outbox.labels.describe(&self.environments);
-            return Err(CliError::coded(Code::Usage, format!("`{}` is not a message id", text.escape_debug()))
-                .remedy(format!("`mailwright outbox list {named}` shows the ids.")));
-        }
-        let find = |context: &Context, environment: &Environment, client: &Client| {
-            let runtime = context.runtime()?;
-            let found = if self.ids.is_empty() {
-                Found { messages: runtime.block_on(selection.fetch(client, &[]))?, positions: Vec::new() }
-            } else {
-                let found = runtime.block_on(find_messages(client, environment.name.as_str(), &self.ids))?;
-                let (positions, mut messages): (_, Vec<Message>) = found.into_iter().unzip();
-                // A message that is named twice is changed once.
-                let mut seen = BTreeSet::new();
-                messages.retain(|message| seen.insert(message.id));
-                Found { messages, positions }
-            };
-            if let Change::Act(Action::Replay, options) = change {
-                replay::check_not_sent(&found.messages, options.all_recipients)?;
-            }
-            let summary = count_messages(&found.messages, change);
-            Ok((summary, Some(found).filter(|found| !found.messages.is_empty())))
-        };
-        let question = |pending: &[Pending<Found>], failed: &[(EnvironmentName, CliError)]| {
-            self.check_ids(pending, failed)?;
-            let messages = pending.iter().map(|pending| pending.item.messages.len()).sum();
-            Ok(change.question(&count_of(messages, "message"), &count_of(pending.len(), "environment")))
-        };
-        self.confirm_and_run(set, &MESSAGE_LABELS, options, change.describe(), find, question, |context, pending| {
-            let found = pending.item;
-            let mut changed = Vec::new();
-            let mut refused = None;
-            for message in &found.messages {
-                match context.runtime()?.block_on(change.apply(&pending.client, message.id)) {
-                    Ok(message) => changed.push(message),
-                    Err(problem) => refused = Some(problem),
-                }
-            }
-            let line =
-                format!("{} of {} {}", changed.len(), count_of(found.messages.len(), "message"), change.describe());
-            let summary = Summary::new(Significance::Listed, line, String::new(), json!({ "messages": changed }));
-            Ok(Summary { refusal: refused.map(CliError::from), ..summary })
-        })
-    }
-
-    /// Returns an error unless each id of the command line is that of exactly one message.
-    fn check_ids(&self, pending: &[Pending<Found>], failed: &[(EnvironmentName, CliError)]) -> Result<(), CliError> {
-        for (index, text) in self.ids.iter().enumerate() {
-            let has = pending.iter().filter(|pending| pending.item.positions.contains(&index));
-            let names: Vec<&str> = has.map(|pending| pending.name.as_str()).collect();
-            match names.as_slice() {
-                [] => return Err(self.missing(text, failed)),
-                [_] => {}
-                several => {
-                    let what = format!(
-                        "several environments have a message whose id begins with `{text}`: {}",
-                        enumerate(several.iter().copied(), NAMED)
-                    );
-                    return Err(CliError::coded(Code::AmbiguousArgument, what)
-                        .remedy("Name one of these environments instead of all."));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn hold(&self, set: EnvironmentSet, hold: &HoldArgs) -> Result<Exit, CliError> {
-        let request = hold.request(self.context.clock.now())?;
-        let labels = SummaryLabels { notable: ("toHold", "to hold"), quiet: ("unchanged", "unchanged") };
-        let find = |context: &Context, _: &Environment, client: &Client| {
-            let held = context.runtime()?.block_on(HeldMessages::count(client, &request))?;
-            let document = json!({ "queued": held.count, "more": held.more });
-            Ok((Summary::new(Significance::Listed, held.describe(), String::new(), document), Some(())))
-        };
-        let question = |pending: &[Pending<()>], _: &[(EnvironmentName, CliError)]| {
-            Ok(format!("Hold this mail in {}?", count_of(pending.len(), "environment")))
-        };
-        let exit =
-            self.confirm_and_run(set, &labels, &hold.change, "with the hold", find, question, |context, pending| {
-                let hold = context.runtime()?.block_on(pending.client.hold(&request))?;
-                Ok(Summary::new(Significance::Listed, "held".to_owned(), String::new(), json!(hold)))
-            });
-        // Some environments may have the hold if others failed.
-        if exit.as_ref().err().is_none_or(|error| error.code == Some(Code::SomeEnvironmentsFailed)) {
-            self.note_release(&request, hold.change.dry_run);
-        }
-        exit
-    }
-
-    /// Prints the command that removes the holds again.
-    fn note_release(&self, hold: &NewHold, is_dry_run: bool) {
-        if self.outbox.format == Format::Human && !is_dry_run {
-            self.context.printer.note(&format!(
-                "To release all: mailwright outbox release {} --reason {}",
-                self.outbox.labels.describe(&self.environments),
-                quote(&hold.reason)
-            ));
-        }
-    }
-
-    /// Releases the holds with a reason, or the one with an id.
-    fn release(&self, set: EnvironmentSet, reason: Option<&str>, change: &ChangeOptions) -> Result<Exit, CliError> {
-        if reason.is_none() {
-            only_id(&self.ids).map_err(|error| {
-                let named = self.outbox.labels.describe(&self.environments);
-                error.remedy(format!(
-                    "`mailwright outbox holds {named}` lists the holds; `--reason TEXT` selects all with a reason."
-                ))
-            })?;
-        }
-        let find = |context: &Context, environment: &Environment, client: &Client| {
-            let holds = context.runtime()?.block_on(client.outbox())?.holds;
-            let holds = match find_holds(holds, reason, &self.ids, environment.name.as_str()) {
-                Err(error) if error.code == Some(Code::NotFound) => Vec::new(),
-                holds => holds?,
-            };
-            let significance = if holds.is_empty() { Significance::Quiet } else { Significance::Listed };
-            let summary = Summary { significance, ..summarize_holds(&holds) };
-            Ok((summary, Some(holds).filter(|holds| !holds.is_empty())))
-        };
-        let question = |pending: &[Pending<Vec<Hold>>], failed: &[(EnvironmentName, CliError)]| {
-            if let (true, None, [], Some(id)) = (pending.is_empty(), reason, failed, self.ids.first()) {
-                let named = self.outbox.labels.describe(&self.environments);
-                return Err(CliError::coded(
-                    Code::NotFound,
-                    format!("no environment has a hold whose id begins with `{}`", id.escape_debug()),
-                )
-                .remedy(format!("`mailwright outbox holds {named}` lists the holds.")));
-            }
-            let holds = pending.iter().map(|pending| pending.item.len()).sum();
-            Ok(format!("Release {} in {}?", count_of(holds, "hold"), count_of(pending.len(), "environment")))
-        };
-        self.confirm_and_run(set, &HOLD_LABELS, change, "released", find, question, |context, pending| {
-            let ids: Vec<&str> = pending.item.iter().map(|hold| hold.id.as_str()).collect();
-            for id in &ids {
-                context.runtime()?.block_on(pending.client.release(id))?;
-            }
-            let line = format!("released {}", count_of(ids.len(), "hold"));
-            Ok(Summary::new(Significance::Listed, line, String::new(), json!({ "released": ids })))
-        })
     }
 
     /// Accepts mail again in all environments that were restored.
@@ -487,32 +293,7 @@ fn shown_if(has_content: bool) -> Significance {
     if has_content { Significance::Counted } else { Significance::Quiet }
 }
 
-/// Describes holds.
-fn summarize_holds(holds: &[Hold]) -> Summary {
-    let line = count_of(holds.len(), "hold");
-    Summary::new(Significance::Listed, line, hold_table(holds), json!({ "holds": holds }))
-}
-
 /// The result of an environment without anything to change.
 fn nothing() -> Summary {
     Summary::new(Significance::Quiet, "nothing".to_owned(), String::new(), json!({ "messages": [] }))
-}
-
-/// Counts the messages that would be changed; for a replay also the recipients that had them before.
-fn count_messages(messages: &[Message], change: &Change) -> Summary {
-    if messages.is_empty() {
-        return nothing();
-    }
-    let mut line = count_of(messages.len(), "message");
-    if let Change::Act(Action::Replay, options) = change {
-        let recipients = messages.iter().flat_map(|message| &message.recipients);
-        let of_status = |status: RecipientStatus| recipients.clone().filter(move |one| one.status == status).count();
-        let (delivered, unknown) = (of_status(RecipientStatus::Delivered), of_status(RecipientStatus::Unknown));
-        let before = if options.all_recipients { delivered } else { 0 };
-        let to = recipients.clone().count() - if options.all_recipients { 0 } else { delivered };
-        line = format!("{line} to {}: {before} received it before, {unknown} may have", count_of(to, "recipient"));
-    }
-    let documents: Vec<_> =
-        messages.iter().map(|message| json!({ "id": message.id, "status": message.status })).collect();
-    Summary::new(Significance::Listed, line, String::new(), json!({ "messages": documents }))
 }
