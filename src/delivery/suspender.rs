@@ -17,9 +17,9 @@ use super::{
 };
 use crate::{
     model::{
-        Digest, LastVerified, ProfileName, Provider,
+        Digest, LastVerified, ProfileName, Provider, Severity,
         delivery::EventKind,
-        finding::{Finding, Severity, Verdict},
+        finding::{Finding, Verdict},
         finding_id::FindingId,
         suspension::SuspendedProfile,
     },

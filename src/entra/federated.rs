@@ -247,7 +247,7 @@ pub fn token_file(provider: &Provider) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Encryption, provider::CustomCloud};
+    use crate::model::{Encryption, cloud::CustomCloud};
 
     const CLIENT: &str = "0c0ffee0-0000-4000-8000-0000000000d1";
 

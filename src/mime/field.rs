@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use lettre::message::header::{Header, HeaderName, HeaderValue, Headers};
 
-use super::{Malformed, address_list, parameter};
+use super::Malformed;
 
 /// The number of bytes that a header may have.
 const HEADER_LIMIT: usize = 256 * 1024;
@@ -110,29 +110,6 @@ impl Field {
             Some((name, value)) if name.ends_with([' ', '\t']) => Self(format!("{}:{value}", name.trim_end())),
             _ => self,
         }
-    }
-
-    /// Converts the field to ASCII. Only the local part of an address stays: no encoding exists for it. Returns none for a field
-    /// that has no form in ASCII: ids of messages cannot be encoded (RFC 2047, 5).
-    pub fn into_ascii(self) -> Result<Option<Self>, Malformed> {
-        if self.0.is_ascii() {
-            return Ok(Some(self));
-        }
-        let name = self.name().to_owned();
-        if address_list::is_address_field(&name) {
-            let list = address_list::parse(&self.unfolded())
-                .map_err(|error| Malformed::new(format!("`{name}`: {error}")).remedy(error.remedy))?;
-            return Ok(Some(address_list::field(&name, &list.entries)));
-        }
-        if ["references", "in-reply-to"].iter().any(|own| name.eq_ignore_ascii_case(own)) {
-            let value = self.unfolded();
-            let ids: Vec<&str> = value.split([' ', '\t']).filter(|id| !id.is_empty() && id.is_ascii()).collect();
-            return Ok((!ids.is_empty()).then(|| Self::new(&name, &ids.join("\r\n "))));
-        }
-        if ["content-type", "content-disposition"].iter().any(|own| name.eq_ignore_ascii_case(own)) {
-            return Ok(Some(Self::new(&name, &parameter::in_ascii(&self.unfolded()))));
-        }
-        Ok(Some(Self::unstructured(&name, &self.unfolded())))
     }
 }
 

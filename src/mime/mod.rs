@@ -8,6 +8,7 @@
 //! | [`content`] | the stored form of both |
 //! | `content_check`, `part_limit`, `file_names` | checks that both pass; a limit for the number of parts; the names of files |
 //! | [`field`] | one field of a header; splitting a header into fields; encoded words |
+//! | [`ascii_field`] | conversion of one field to ASCII |
 //! | [`address_list`] | the addresses of a field, parsed and written |
 //! | [`parameter`] | media types, and file names in `Content-Type` and `Content-Disposition` |
 //! | [`mod@base64`] | base64 as programs write it, with a reason if it is malformed |
@@ -19,6 +20,7 @@
 //! elsewhere.
 
 pub mod address_list;
+pub mod ascii_field;
 pub mod base64;
 pub mod compose;
 pub mod content;

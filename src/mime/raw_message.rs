@@ -12,6 +12,7 @@ use lettre::message::header;
 use super::{
     Field, Malformed,
     address_list::{self, AddressList},
+    ascii_field::ascii_field,
     content::{StoredContent, distinct_recipients, parse_entries, replace_header},
     content_check::{check_attachments, check_lines},
     dkim,
@@ -92,7 +93,7 @@ pub fn read_raw_message(
     };
     let mut fields = Vec::with_capacity(before.len());
     for field in before.iter().filter(|field| is_kept(field)) {
-        fields.extend(field.clone().with_plain_name().into_ascii()?);
+        fields.extend(ascii_field(field.clone().with_plain_name())?);
     }
     if own_id.is_none() {
         fields.retain(|field| !field.is("message-id"));

@@ -12,6 +12,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use super::{
     Malformed,
     address_list::{self, is_address_field},
+    ascii_field::ascii_field,
     dkim,
     field::{Field, encode_words, join_fields, split_header},
     parameter::MediaType,
@@ -49,7 +50,7 @@ pub fn convert_header(message: &[u8]) -> Result<Vec<u8>, Malformed> {
 }
 
 fn ascii_fields(fields: Vec<Field>) -> Result<Vec<Field>, Malformed> {
-    let converted = fields.into_iter().map(|field| without_utf8_addresses(field)?.into_ascii());
+    let converted = fields.into_iter().map(|field| ascii_field(without_utf8_addresses(field)?));
     converted.filter_map(Result::transpose).collect()
 }
 

@@ -10,8 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::finding_id::FindingId;
-use crate::model::{Place, ProfileName};
+use super::{Place, ProfileName, Severity, finding_id::FindingId};
 
 /// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
@@ -23,29 +22,6 @@ pub enum Verdict {
     Unknown,
     /// The requirement is met.
     Pass,
-}
-
-/// The severity of a finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Severity {
-    /// Mail will not leave, or not as configured.
-    Error,
-    /// Mail leaves today, but something needs attention.
-    Warning,
-    /// The finding is for information only.
-    Info,
-}
-
-impl Severity {
-    /// Returns the severity as documents write it.
-    pub fn id(self) -> &'static str {
-        match self {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-            Severity::Info => "info",
-        }
-    }
 }
 
 /// The access that the verifier had to a profile. Each level requires more access than the one before, and sees more.

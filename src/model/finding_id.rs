@@ -7,7 +7,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize, Serializer, de};
 
-use super::finding::Severity;
+use super::Severity;
 
 macro_rules! findings {
     ($($id:literal $severity:ident $variant:ident $title:literal;)*) => {

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::model::{
-    Digest,
-    finding::{Finding, Level, Severity, Verdict, Verified},
+    Digest, Severity,
+    finding::{Finding, Level, Verdict, Verified},
 };
 
 /// A short form of the last verification of a profile.

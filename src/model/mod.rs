@@ -6,12 +6,12 @@
 //! * [`address`]: e-mail addresses
 //! * [`name`]: names, checked when they are created
 //! * [`function`]: the catalogue of functions, from `functions.json`
-//! * [`profile`] and [`provider`]: the contents of a profile
+//! * [`profile`], [`provider`], [`cloud`] and [`encryption`]: the contents of a profile
 //! * [`settings`] and [`delivery`]: settings of an environment
 //! * [`generation`], [`audit`], [`token`], [`lease`], [`integrity`]: documents of the service that other sides read
 //! * [`hold`], [`suspension`], [`rotation`]: why mail of a profile does not leave, and which secret it uses
 //! * [`waiting`]: waiting mail by reason, as the API reports it
-//! * [`finding`], [`finding_id`], [`last_verified`]: results of `verify`
+//! * [`finding`], [`finding_id`], [`severity`], [`last_verified`]: results of `verify`
 //! * [`verified_merge`]: merging of two verification results
 //! * [`place`]: a line and column of a file
 //! * [`message`]: messages, recipients and attempts
@@ -35,8 +35,10 @@ pub mod approvals;
 pub mod audit;
 pub mod canonical;
 pub mod changeset;
+pub mod cloud;
 pub mod code;
 pub mod delivery;
+pub mod encryption;
 pub mod finding;
 pub mod finding_id;
 pub mod function;
@@ -61,6 +63,7 @@ pub mod rules;
 pub mod secret;
 pub mod secret_detection;
 pub mod settings;
+pub mod severity;
 pub mod state;
 pub mod strings;
 pub mod suspension;
@@ -75,8 +78,10 @@ pub use approvals::{ApprovalNeed, Approvals};
 pub use audit::{AuditEntry, AuditOutcome};
 pub use canonical::Digest;
 pub use changeset::{Allowances, Approval, Changeset, ProfileChange};
+pub use cloud::Cloud;
 pub use code::Code;
 pub use delivery::{Delivery, HumanDuration, Limits};
+pub use encryption::Encryption;
 pub use function::Function;
 pub use generation::{ChangeSummary, Generation, GenerationDetail};
 pub use hold::{Hold, Lane};
@@ -88,11 +93,12 @@ pub use place::Place;
 pub use problem::Problem;
 pub use profile::{AppliesTo, Mailbox, Profile, StoredProfile};
 pub use provenance::Provenance;
-pub use provider::{Client, Cloud, Encryption, GraphDirect, Provider};
+pub use provider::{Client, GraphDirect, Provider};
 pub use resolution::Resolution;
 pub use rollout::Rollout;
 pub use secret::{CredentialKind, Destination, SecretRecord};
 pub use settings::{Reader, Settings};
+pub use severity::Severity;
 pub use state::{Applied, ChangeKind, ChangeRecord, ProfileState, State};
 pub use verify_settings::{VerifySettings, Waiver};
 pub use waiting::{WaitReason, Waiting};

@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::{Cloud, Digest, Encryption, EnvironmentName, canonical, provider::CustomCloud};
+use super::{Cloud, Digest, Encryption, EnvironmentName, canonical, cloud::CustomCloud};
 use crate::text::printable;
 
 /// The kind of credential that a secret is. It is part of the destination: a private key that is sent as a password would be

@@ -19,8 +19,8 @@ use crate::{
     config::{Desired, SecretFile},
     model::{
         Changeset, Code, Digest, EnvironmentName, Problem, Profile, ProfileChange, ProfileName, SecretReference,
-        StoredProfile, VerifySettings,
-        finding::{Limit, Report, Severity, Verified},
+        Severity, StoredProfile, VerifySettings,
+        finding::{Limit, Report, Verified},
     },
     time::Clock,
     verify,

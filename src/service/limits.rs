@@ -8,7 +8,8 @@ use std::sync::Arc;
 use axum::extract::Request;
 use tokio::sync::Semaphore;
 
-use crate::{service::http::upload::MemoryBudget, sync::BlockingPool};
+use super::memory_budget::MemoryBudget;
+use crate::sync::BlockingPool;
 
 /// Maximum number of concurrent requests; further ones are answered with 503.
 const REQUESTS: usize = 256;

@@ -24,6 +24,7 @@ mod environment_path;
 mod hosting;
 mod http;
 mod limits;
+mod memory_budget;
 mod message_actions;
 mod oidc;
 mod routes;

@@ -7,11 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
     credential::{self, CredentialError, CredentialKind},
-    model::{
-        EnvironmentName, SecretReference,
-        finding::{Finding, Severity},
-        finding_id::FindingId,
-    },
+    model::{EnvironmentName, SecretReference, Severity, finding::Finding, finding_id::FindingId},
 };
 
 /// A profile's secret.

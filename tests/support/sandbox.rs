@@ -379,7 +379,7 @@ pub(crate) async fn reader_token(running: &SandboxServer) -> secrecy::SecretStri
             Endpoints, Http, http,
             sign_in::{ClientAuthentication, SignIn},
         },
-        model::{Cloud, provider::CustomCloud},
+        model::{Cloud, cloud::CustomCloud},
     };
     let custom = CustomCloud { sign_in: running.address.clone(), graph: running.address.clone() };
     let endpoints = Endpoints::for_cloud(&Cloud::Custom(custom)).unwrap();

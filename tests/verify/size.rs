@@ -11,9 +11,9 @@ use mailwright::{
     },
     model::{
         Cloud,
+        cloud::CustomCloud,
         finding::{Finding, Level},
         finding_id::FindingId,
-        provider::CustomCloud,
     },
     sandbox::scenario::Tenant,
     time::Clock,

@@ -13,7 +13,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use axum::body::Body;
 use futures_core::Stream as _;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::OwnedSemaphorePermit,
     time::{Instant, timeout_at},
 };
 
@@ -26,6 +26,7 @@ use crate::{
         caller::Caller,
         caller_limit::{CallerLimit, CallerPermit},
         limits::Limits,
+        memory_budget::MemoryBudget,
     },
 };
 
@@ -39,24 +40,6 @@ const PART: usize = 16 * 1024;
 const SUBMISSIONS_PER_CALLER: usize = 128;
 /// Maximum number of concurrent documents of one caller; large ones are read one at a time.
 const DOCUMENTS_PER_CALLER: usize = 32;
-
-/// Memory for bodies of one class, in KiB.
-#[derive(Clone)]
-pub(in crate::service) struct MemoryBudget {
-    /// Memory for bodies that arrive; the first [`UNRESERVED`] bytes of each are not counted.
-    arriving: Arc<Semaphore>,
-    /// Memory for bodies that are processed.
-    processing: Arc<Semaphore>,
-    /// The total of `processing`: a larger body reserves all of it.
-    processing_limit: usize,
-}
-
-impl MemoryBudget {
-    pub(in crate::service) fn new(arriving: usize, processing: usize) -> Self {
-        let permits = |count| Arc::new(Semaphore::new(count));
-        Self { arriving: permits(arriving), processing: permits(processing), processing_limit: processing }
-    }
-}
 
 /// A class of bodies with its limits.
 pub(in crate::service) struct BodyClass {
@@ -170,7 +153,7 @@ impl BodyClass {
                 }
                 // The whole size at once: two bodies that each hold a part and wait for more would deadlock.
                 let kibibytes = u32::try_from(length.unwrap_or(self.limit) / 1024 + 1).unwrap_or(u32::MAX);
-                arriving = Arc::clone(&self.budget.arriving).acquire_many_owned(kibibytes).await.ok();
+                arriving = self.budget.reserve_arriving(kibibytes).await;
                 bytes.reserve(length.unwrap_or_default().saturating_sub(bytes.len()));
                 (deadline, part_start) = (Instant::now() + STALL_TIMEOUT, bytes.len());
             }
@@ -186,9 +169,7 @@ impl BodyClass {
                 if exclusive.is_none() {
                     exclusive = permit.acquire_exclusive().await;
                 }
-                let kibibytes =
-                    u32::try_from((bytes.len() / 1024 + 1).min(self.budget.processing_limit)).unwrap_or(u32::MAX);
-                Arc::clone(&self.budget.processing).acquire_many_owned(kibibytes).await.ok()
+                self.budget.reserve_processing(bytes.len()).await
             }
             None => None,
         };

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use super::{AuditEvent, StoreError, append, audit_log, failed, generations::newest, number, record, set_value, value};
+use super::{AuditEvent, StoreError, append, audit_log, failed, newest_generation, number, record, set_value, value};
 use crate::model::{AuditEntry, Digest};
 
 /// The key under which an entry's detail has its statement.
@@ -136,7 +136,7 @@ pub(super) fn append_with_statement(
         }
         None => state_digest(transaction, Trust::Columns)?,
     };
-    let (generation, tokens) = (newest(transaction)?, tokens_digest(transaction)?);
+    let (generation, tokens) = (newest_generation(transaction)?, tokens_digest(transaction)?);
     let statement = Statement { generation, state, tokens, history };
     event.detail[KEY] = serde_json::to_value(&statement).map_err(|error| StoreError::Corrupt(error.to_string()))?;
     let entry = append(transaction, &event)?;
@@ -199,7 +199,7 @@ pub(super) enum Trust {
 
 pub(super) fn state_now(connection: &Connection, trust: Trust) -> Result<Statement, StoreError> {
     Ok(Statement {
-        generation: newest(connection)?,
+        generation: newest_generation(connection)?,
         state: state_digest(connection, trust)?,
         tokens: tokens_digest(connection)?,
         history: None,

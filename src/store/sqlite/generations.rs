@@ -13,8 +13,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Commit, CommitError, Generations, SqliteStore, StoreError, digests, document, failed, number, profile_name,
-    records, secrets, set_value, text, value,
+    Commit, CommitError, Generations, SqliteStore, StoreError, digests, document, failed, newest_generation, number,
+    profile_name, records, secrets, set_value, text, value,
 };
 use crate::model::{
     ChangeRecord, Digest, EnvironmentName, Generation, GenerationDetail, ProfileName, ProfileState, Settings, State,
@@ -79,16 +79,8 @@ impl Generations for SqliteStore {
     }
 }
 
-pub(super) fn newest(transaction: &Connection) -> Result<u64, StoreError> {
-    transaction
-        .prepare_cached("SELECT coalesce(max(number), 0) FROM generation")
-        .and_then(|mut statement| statement.query_row([], |row| row.get::<_, i64>(0)))
-        .map(i64::unsigned_abs)
-        .map_err(failed)
-}
-
 fn read_state(transaction: &Connection, environment: EnvironmentName) -> Result<State, StoreError> {
-    let generation = newest(transaction)?;
+    let generation = newest_generation(transaction)?;
     let settings: Option<Settings> = value(transaction, "settings")?;
     let mut profiles: BTreeMap<ProfileName, ProfileState> = BTreeMap::new();
     {
@@ -136,7 +128,7 @@ fn take(transaction: &Connection, commit: &Commit) -> Result<(), CommitError> {
     {
         return Err(CommitError::Taken { generation: generation.number, digest });
     }
-    let newest = newest(transaction)?;
+    let newest = newest_generation(transaction)?;
     if newest != commit.base || commit.generation.number != newest + 1 {
         return Err(CommitError::Stale(newest));
     }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    AuditEvent, Integrity, SqliteStore, StoreError, blocking, digests, generations::newest, position, restore,
+    AuditEvent, Integrity, SqliteStore, StoreError, blocking, digests, newest_generation, position, restore,
     store_check, unreadable_position,
 };
 use crate::model::{
@@ -28,7 +28,7 @@ impl Integrity for SqliteStore {
     async fn state_contents(&self, at: Timestamp) -> Result<(), StoreError> {
         self.write_plainly(move |transaction| {
             // A store with nothing in it has nothing to state.
-            if digests::is_stated(transaction)? || newest(transaction)? == 0 {
+            if digests::is_stated(transaction)? || newest_generation(transaction)? == 0 {
                 return Ok(());
             }
             let event = AuditEvent {

@@ -8,13 +8,13 @@ use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::{
     SqliteStore, document, failed,
     mailbox_usage::minute_of,
-    messages::{find, settle},
+    messages::{find, find_lane, settle},
     number, records, set_value, text,
     times::{milliseconds, timestamp},
     value,
@@ -314,21 +314,4 @@ fn claim(
         }
     }
     Ok(claim)
-}
-
-/// The time since which a lane's clock is paused, and earlier pauses in total.
-pub(super) type PausedTime = (Option<i64>, i64);
-
-/// Returns the lane's number, and the state of its clock.
-pub(super) fn find_lane(connection: &Connection, lane: &Lane) -> Result<Option<(i64, PausedTime)>, StoreError> {
-    connection
-        .prepare_cached("SELECT id, paused_since, paused_total FROM lane WHERE company = ?1 AND function = ?2")
-        .and_then(|mut statement| {
-            statement
-                .query_row(params![lane.company.as_str(), lane.function.id()], |row: &Row<'_>| {
-                    Ok((row.get(0)?, (row.get(1)?, row.get(2)?)))
-                })
-                .optional()
-        })
-        .map_err(failed)
 }

@@ -11,8 +11,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params, types::Value};
 use uuid::Uuid;
 
 use super::{
-    SqliteStore, append, document, events::insert_event, failed, lanes::find_lane, mailbox_usage::minute_of, number,
-    records, text,
+    SqliteStore, append, document, events::insert_event, failed, mailbox_usage::minute_of, number, records, text,
 };
 use crate::{
     model::{
@@ -224,6 +223,23 @@ fn replayed(
         (None, None) => return Err(StoreError::Corrupt(format!("the answer under a key, message {message}"))),
     };
     Ok(Some(SubmissionOutcome::Before(Box::new(message))))
+}
+
+/// The time since which a lane's clock is paused, and earlier pauses in total.
+type PausedTime = (Option<i64>, i64);
+
+/// Returns the lane's number, and the state of its clock.
+pub(super) fn find_lane(connection: &Connection, lane: &Lane) -> Result<Option<(i64, PausedTime)>, StoreError> {
+    connection
+        .prepare_cached("SELECT id, paused_since, paused_total FROM lane WHERE company = ?1 AND function = ?2")
+        .and_then(|mut statement| {
+            statement
+                .query_row(params![lane.company.as_str(), lane.function.id()], |row: &Row<'_>| {
+                    Ok((row.get(0)?, (row.get(1)?, row.get(2)?)))
+                })
+                .optional()
+        })
+        .map_err(failed)
 }
 
 fn accept(connection: &Connection, new: &NewMessage, record: String) -> Result<SubmissionOutcome, StoreError> {

@@ -401,6 +401,15 @@ fn set_value(transaction: &Connection, key: &str, value: &impl Serialize) -> Res
     Ok(())
 }
 
+/// Returns the number of the newest generation; 0 if there is none.
+fn newest_generation(transaction: &Connection) -> Result<u64, StoreError> {
+    transaction
+        .prepare_cached("SELECT coalesce(max(number), 0) FROM generation")
+        .and_then(|mut statement| statement.query_row([], |row| row.get::<_, i64>(0)))
+        .map(i64::unsigned_abs)
+        .map_err(failed)
+}
+
 /// Converts a number for `SQLite`, whose integers are signed. A number that does not fit is larger than any that exists.
 fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)

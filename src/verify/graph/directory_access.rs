@@ -16,7 +16,8 @@ use crate::{
         http::tls_remedy,
     },
     model::{
-        finding::{Finding, Level, Severity},
+        Severity,
+        finding::{Finding, Level},
         finding_id::FindingId,
     },
     verify::remedy::Remedies,

@@ -5,10 +5,7 @@
 
 use crate::{
     entra::graph::{Graph, GraphError, percent_encode},
-    model::{
-        finding::{Finding, Severity},
-        finding_id::FindingId,
-    },
+    model::{Severity, finding::Finding, finding_id::FindingId},
     verify::{graph::directory_access::error_code, remedy::Remedies},
 };
 

@@ -18,8 +18,8 @@ use crate::{
         sign_in::{ClientAuthentication, SignIn},
     },
     model::{
-        Destination, Provider,
-        finding::{Finding, Level, Severity},
+        Destination, Provider, Severity,
+        finding::{Finding, Level},
         finding_id::FindingId,
         provider::{Credential, GraphDirect},
     },

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use super::ReportSet;
-use crate::model::finding::Severity;
+use crate::model::Severity;
 
 pub(super) fn render(reports: &ReportSet<'_>) -> String {
     let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");

@@ -9,7 +9,10 @@ use anstyle::{AnsiColor, Style};
 
 use super::{finding_label, verdict_label};
 use crate::{
-    model::finding::{Finding, Report, Severity, Verdict},
+    model::{
+        Severity,
+        finding::{Finding, Report, Verdict},
+    },
     text::printable,
 };
 

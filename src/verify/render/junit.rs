@@ -6,7 +6,10 @@
 use std::fmt::Write as _;
 
 use super::ReportSet;
-use crate::model::finding::{Finding, Report, Severity, Verdict};
+use crate::model::{
+    Severity,
+    finding::{Finding, Report, Verdict},
+};
 
 /// Encodes a text for XML; characters that XML cannot contain are omitted.
 fn escaped(text: &str) -> String {

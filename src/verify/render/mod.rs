@@ -9,7 +9,10 @@ mod junit;
 mod markdown;
 mod sarif;
 
-use crate::model::finding::{Finding, Report, Severity, Verdict, Verified};
+use crate::model::{
+    Severity,
+    finding::{Finding, Report, Verdict, Verified},
+};
 
 /// The reports of several environments, for one document.
 #[derive(Debug, Default)]

@@ -8,7 +8,10 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::ReportSet;
-use crate::model::finding::{Finding, Severity, Verdict};
+use crate::model::{
+    Severity,
+    finding::{Finding, Verdict},
+};
 
 pub(super) fn render(reports: &ReportSet<'_>) -> String {
     let found: Vec<(String, &Finding)> = reports

@@ -6,7 +6,8 @@
 use super::{BASE, ENCRYPTION, HOST, LOGIN, Session, Step, accepted, advice};
 use crate::{
     model::{
-        finding::{Finding, Level, Severity},
+        Severity,
+        finding::{Finding, Level},
         finding_id::FindingId,
         message::Class,
     },

@@ -254,7 +254,7 @@ fn find_certificate(credentials: &[KeyCredential], certificate: &Certificate) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{entra::Endpoints, model::provider::Cloud};
+    use crate::{entra::Endpoints, model::Cloud};
 
     #[test]
     fn a_certificate_is_valid_from_its_beginning_to_its_end() {
