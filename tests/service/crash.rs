@@ -10,8 +10,10 @@ use std::{
 use crate::support::repository::TestRepository;
 use serde_json::{Value, json};
 
-/// The number of times that the service is killed.
-const KILLS: u32 = 200;
+/// The number of times that the service is killed. The long form: `MAILWRIGHT_TEST_CRASHES=200`.
+fn kills() -> u32 {
+    std::env::var("MAILWRIGHT_TEST_CRASHES").ok().and_then(|text| text.parse().ok()).unwrap_or(80)
+}
 /// Profiles that every apply changes.
 const PROFILES: u32 = 40;
 
@@ -88,7 +90,8 @@ fn a_killed_apply_was_taken_whole_or_not_at_all() {
     repo.serve();
     let (mut taken, mut lost, mut answered) = (0, 0, 0);
     let mut pause = Pause::new();
-    for round in 1..=KILLS {
+    let kills = kills();
+    for round in 1..=kills {
         let (before, _) = whole(&repo);
         let body = changeset(round, before);
         let mut stream = send(&repo, &body);
@@ -120,7 +123,7 @@ fn a_killed_apply_was_taken_whole_or_not_at_all() {
     }
     assert!(taken > 10 && lost > 10, "the kills do not spread: {taken} taken ({answered} answered), {lost} lost");
     let verified = repo.run(&["audit", "verify", "dev", "--format", "json"]).code(0).json();
-    assert_eq!(verified["entries"], u64::from(KILLS) + 1);
+    assert_eq!(verified["entries"], u64::from(kills) + 1);
 }
 
 /// A client that is killed closes its connection. The state that was committed must then be the one that is reported, and
