@@ -195,7 +195,7 @@ impl Agent {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        let until = Instant::now() + Duration::from_secs(10);
+        let until = Instant::now() + Duration::from_secs(120);
         // The file is there before the agent listens.
         while std::os::unix::net::UnixStream::connect(&socket).is_err() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(5));

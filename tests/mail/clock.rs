@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::{
-    mail_service::{DEADLINES, MailService, QUICK, count},
+    mail_service::{DEADLINES, MailService, PATIENCE, QUICK, count},
     sink::{Action, Sink},
     support::tools,
 };
@@ -89,7 +89,7 @@ fn a_clock_that_was_set_is_adopted_and_the_schedule_moves_with_it() {
         jiff::Timestamp::now().duration_since(accepted).as_secs().abs()
     };
     assert!(off() > 86_400, "it may be set back at once");
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let until = std::time::Instant::now() + PATIENCE;
     while off() > 60 {
         assert!(std::time::Instant::now() < until, "it was never followed: {}", service.log());
         std::thread::sleep(std::time::Duration::from_secs(1));

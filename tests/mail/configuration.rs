@@ -90,16 +90,18 @@ fn messages_of_a_deleted_profile_are_resolved_again_or_wait() {
 #[test]
 fn prefetched_messages_use_the_new_profile() {
     let (old, new) = (Sink::start(), Sink::start());
-    old.on("dot", Action::Slowly(25));
+    // Two are under way until the change has been taken, and others are read ahead.
+    old.on("dot", Action::Held);
     let service = MailService::new(old.port, QUICK, "limits: { concurrency: 2 }\n");
     for _ in 0..40 {
         service.send(json!({}));
     }
-    old.wait_received(2);
+    old.wait_for("dot", 2);
     let own = "functions: [default]\nappliesTo: { companies: [EDU1] }\nfrom: { address: edu1@example.com }\n";
     relay(&service.repo, "own", new.port, "", own);
     service.apply();
     let begun = old.seen("mail");
+    old.on("dot", Action::Usual);
     let outbox = service.wait_empty();
     let since = old.seen("mail") - begun;
     assert!(since <= 2, "{since} began by the old profile after the change was taken");

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use crate::mail_service::{LoadGenerator, MailService, PostfixSink, QUICK, assert_nothing_lost, scale};
+use crate::{
+    mail_service::{LoadGenerator, MailService, PostfixSink, QUICK, assert_nothing_lost, scale},
+    support::postfix::wait_for,
+};
 
 #[test]
 fn a_service_that_is_killed_again_and_again_loses_nothing() {
@@ -13,7 +16,9 @@ fn a_service_that_is_killed_again_and_again_loses_nothing() {
         MailService::new(sink.port, &format!("{QUICK}  functions: {{ default: {{ unknown: retry }} }}\n"), "");
     let load = LoadGenerator::start(&service, 4, Duration::from_millis(5));
     for kill in 0..kills {
-        // Never the same moment twice.
+        // Some are accepted between two kills, however slow the machine is, and it is never the same moment twice.
+        let before = load.accepted();
+        wait_for(|| load.accepted() >= before + 5, "mail to be accepted");
         std::thread::sleep(Duration::from_millis(60 + kill * 37 % 240));
         service.restart();
         load.moved(&service);

@@ -14,9 +14,7 @@ use crate::{
 fn the_limit_of_a_minute_holds_over_restarts() {
     let sink = Sink::start();
     let mut service = MailService::new(sink.port, QUICK, "limits: { perMinute: 8, concurrency: 3 }\n");
-    for _ in 0..30 {
-        service.send(json!({}));
-    }
+    let ids: Vec<String> = (0..30).map(|_| service.send(json!({}))).collect();
     sink.wait_received(8);
     let first = Instant::now();
     service.restart();
@@ -26,12 +24,16 @@ fn the_limit_of_a_minute_holds_over_restarts() {
     while sink.received().len() < 16 && first.elapsed() < Duration::from_secs(200) {
         std::thread::sleep(Duration::from_millis(200));
     }
-    let received = sink.received();
-    assert_eq!(received.len(), 16, "{:?}", first.elapsed());
-    let times: Vec<Instant> = received.iter().map(|received| received.at).collect();
+    assert_eq!(sink.received().len(), 16, "{:?}", first.elapsed());
+    // By the service's own record: a machine that is busy may let a mail arrive later than it was sent.
+    let attempts = |id: &String| service.message(id)["history"].as_array().unwrap().clone();
+    let mut times: Vec<jiff::Timestamp> =
+        ids.iter().flat_map(attempts).map(|attempt| attempt["at"].as_str().unwrap().parse().unwrap()).collect();
+    times.sort();
+    assert!(times.len() >= 15, "{times:?}");
     for window in times.windows(9) {
         let span = window[8].duration_since(window[0]);
-        assert!(span >= Duration::from_millis(59_500), "nine within {span:?}");
+        assert!(span >= jiff::SignedDuration::from_millis(59_500), "nine within {span:?}");
     }
 }
 
@@ -67,8 +69,11 @@ fn recipients_of_a_day_are_counted_over_restarts() {
 #[test]
 fn an_approval_is_not_delayed_by_a_thousand_statements() {
     let sink = Sink::start();
-    sink.on("dot", Action::Slowly(3));
-    let service = MailService::new(sink.port, QUICK, "limits: { concurrency: 2 }\n");
+    // The first two are under way, and what follows is read ahead, until all has been submitted.
+    sink.on("dot", Action::Held);
+    let mut service = MailService::unapplied(sink.port, QUICK, "limits: { concurrency: 2 }\n");
+    service.repo.serve_with(&["--demo", "--delivery-deadlines", "dot=600"]);
+    service.apply();
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| (0..250).for_each(|_| drop(service.send(json!({ "function": "all-reports" })))));
@@ -76,9 +81,12 @@ fn an_approval_is_not_delayed_by_a_thousand_statements() {
     });
     let urgent = service.send(json!({ "function": "electronic-signatures" }));
     let other = service.send(json!({ "function": "all-reports", "company": "EDU2" }));
-    service.wait(&urgent, "delivered");
-    service.wait(&other, "delivered");
-    assert!(count(&service.outbox(), "queued") > 300, "the flood is still there: {:#}", service.outbox());
+    sink.on("dot", Action::Usual);
+    for id in [&urgent, &other] {
+        let own = service.wait(id, "delivered")["messageId"].as_str().unwrap().to_owned();
+        let place = sink.received().iter().position(|mail| mail.header("message-id").as_ref() == Some(&own)).unwrap();
+        assert!(place < 100, "{place} messages of the flood went first");
+    }
 }
 
 /// Lets so many messages of a company wait for each function, all before the first one leaves.

@@ -21,9 +21,15 @@ use crate::support::{
 /// Short waits, so that a test need not wait for long.
 pub(crate) const QUICK: &str = "  retry: { first: 1s, longest: 2s }\n";
 
-/// Deadlines of a second or two.
+/// Deadlines that a slow machine does not reach. A suspended profile is tried again after a second.
 pub(crate) const DEADLINES: [&str; 4] =
-    ["--delivery-deadlines", "connect=2,command=2,data=2,dot=3", "--probe-after", "1"];
+    ["--delivery-deadlines", "connect=120,command=120,data=120,dot=120", "--probe-after", "1"];
+
+/// Deadlines of a second or two, for servers that let each one pass.
+const SHORT_DEADLINES: [&str; 4] = ["--delivery-deadlines", "connect=2,command=2,data=2,dot=3", "--probe-after", "1"];
+
+/// The time after which a test gives up: far longer than anything takes on a machine that is busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The login of the profile `relay`, if it has one.
 pub(crate) const LOGIN: &str = "    username: mailer\n    password: { secret: relay/login }\n";
@@ -39,6 +45,14 @@ impl MailService {
     pub(crate) fn new(port: u16, delivery: &str, profile: &str) -> Self {
         let mut service = Self::unapplied(port, delivery, profile);
         service.repo.serve_with(&[&["--demo"], &DEADLINES[..]].concat());
+        service.apply();
+        service
+    }
+
+    /// The same, with deadlines that pass while a test waits.
+    pub(crate) fn with_short_deadlines(port: u16, delivery: &str, profile: &str) -> Self {
+        let mut service = Self::unapplied(port, delivery, profile);
+        service.repo.serve_with(&[&["--demo"], &SHORT_DEADLINES[..]].concat());
         service.apply();
         service
     }
@@ -77,8 +91,17 @@ impl MailService {
 
     /// Kills the service and starts it again on the same data.
     pub(crate) fn restart(&mut self) {
+        self.restart_with(&DEADLINES);
+    }
+
+    /// The same with deadlines that pass while a test waits.
+    pub(crate) fn restart_with_short_deadlines(&mut self) {
+        self.restart_with(&SHORT_DEADLINES);
+    }
+
+    fn restart_with(&mut self, deadlines: &[&str]) {
         self.repo.kill();
-        self.repo.serve_with(&[&["--demo"], &DEADLINES[..]].concat());
+        self.repo.serve_with(&[&["--demo"], deadlines].concat());
     }
 
     /// Submits a message, which must be accepted.
@@ -117,7 +140,7 @@ impl MailService {
     }
 
     pub(crate) fn wait_until(&self, id: &str, what: &str, done: impl Fn(&Value) -> bool) -> Value {
-        let until = Instant::now() + Duration::from_secs(40);
+        let until = Instant::now() + PATIENCE;
         loop {
             let message = self.message(id);
             if done(&message) {
@@ -135,7 +158,7 @@ impl MailService {
 
     /// Waits until the outbox meets a condition.
     pub(crate) fn wait_outbox(&self, what: &str, done: impl Fn(&Value) -> bool) -> Value {
-        self.wait_outbox_for(Duration::from_secs(60), what, done)
+        self.wait_outbox_for(PATIENCE, what, done)
     }
 
     fn wait_outbox_for(&self, patience: Duration, what: &str, done: impl Fn(&Value) -> bool) -> Value {
@@ -152,7 +175,7 @@ impl MailService {
 
     /// Waits until nothing waits any more.
     pub(crate) fn wait_empty(&self) -> Value {
-        self.wait_empty_for(Duration::from_secs(60))
+        self.wait_empty_for(PATIENCE)
     }
 
     pub(crate) fn wait_empty_for(&self, patience: Duration) -> Value {
@@ -166,7 +189,7 @@ impl MailService {
 
     /// Waits until the service has logged a line with a text, and returns the line.
     pub(crate) fn wait_logged(&self, text: &str) -> String {
-        let until = Instant::now() + Duration::from_secs(40);
+        let until = Instant::now() + PATIENCE;
         loop {
             let log = self.repo.service.as_ref().unwrap().log.lock().unwrap().clone();
             if let Some(line) = log.lines().find(|line| line.contains(text)) {
@@ -297,7 +320,7 @@ impl LoadGenerator {
                 let (accepted, refused) = (Arc::clone(&accepted), Arc::clone(&refused));
                 std::thread::spawn(move || {
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                    let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
+                    let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
                     let mut number = 0;
                     while !stop.load(Ordering::Relaxed) {
                         number += 1;

@@ -246,8 +246,7 @@ fn a_message_that_was_refused_leaves_at_once_when_the_profile_changes() {
     sink.on("rcpt", Action::Reply("553 5.7.1 <erp@example.com>: Sender address rejected: not owned by user"));
     let mut service = MailService::unapplied(sink.port, QUICK, "");
     // By itself the profile would be tried again after the end of the test.
-    let options = ["--demo", "--probe-after", "3600", "--delivery-deadlines", "connect=2,command=2,data=2,dot=3"];
-    service.repo.serve_with(&options);
+    service.repo.serve_with(&["--demo", "--probe-after", "3600"]);
     service.apply();
     let id = service.send(json!({}));
     let outbox = service.wait_outbox("the suspended profile", |outbox| outbox["suspended"][0]["finding"].is_object());

@@ -14,7 +14,7 @@ use crate::{
 fn first_attempt(verb: &'static str, act: Action) -> (String, String, String, Duration) {
     let sink = Sink::start();
     sink.on(verb, act);
-    let service = MailService::new(sink.port, QUICK, "");
+    let service = MailService::with_short_deadlines(sink.port, QUICK, "");
     let began = Instant::now();
     let id = service.send(json!({}));
     let message = service.wait_until(&id, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
@@ -87,16 +87,18 @@ fn a_server_that_cuts_after_the_dot_makes_as_few_outcomes_unknown_as_possible() 
     let sink = Sink::start();
     sink.on("dot", Action::HangUp);
     let service = MailService::new(sink.port, QUICK, "limits: { concurrency: 4 }\n");
+    let began = Instant::now();
     let ids: Vec<String> = (0..80).map(|_| service.send(json!({}))).collect();
     service.wait_outbox("the server to be left alone", |outbox| outbox["unreachable"] == json!(["relay"]));
     std::thread::sleep(Duration::from_secs(4));
     let unknown = count(&service.outbox(), "unknown");
-    // Those that were under way at once, and one now and then.
-    assert!((1..=12).contains(&unknown), "{unknown} of 80 are in doubt");
+    // Those that were under way at once, and one now and then: at most one a second.
+    let allowed = 8 + began.elapsed().as_secs();
+    assert!((1..=allowed).contains(&unknown), "{unknown} of 80 are in doubt, {allowed} were to be expected");
     sink.on("dot", Action::Usual);
     let outbox = service.wait_empty();
     let unknown = count(&outbox, "unknown");
-    assert!(unknown <= 14 && count(&outbox, "delivered") + unknown == 80, "{outbox:#}");
+    assert!(unknown <= allowed + 2 && count(&outbox, "delivered") + unknown == 80, "{outbox:#}");
     assert_eq!(sink.received().len(), ids.len(), "each was taken once");
     assert_eq!(outbox["unreachable"], json!([]));
 }
@@ -110,7 +112,8 @@ fn silence_at_the_login_and_within_tls_times_out() {
         sink.extensions(&["STARTTLS", "8BITMIME"]);
         sink.users(&[("mailer", "right-password")]);
         sink.on(verb, Action::Silent);
-        let service = MailService::guarded(sink.port, QUICK, encryption, verb == "auth");
+        let mut service = MailService::guarded(sink.port, QUICK, encryption, verb == "auth");
+        service.restart_with_short_deadlines();
         let id = service.send(json!({}));
         let message =
             service.wait_until(&id, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());

@@ -38,7 +38,6 @@ pub(crate) struct ReceivedMail {
     pub(crate) from: String,
     pub(crate) to: Vec<String>,
     pub(crate) content: String,
-    pub(crate) at: Instant,
     /// The connection that it came by, counted from 1.
     pub(crate) connection: usize,
 }
@@ -220,7 +219,7 @@ impl Sink {
     }
 
     fn wait(&self, what: &str, done: impl Fn(&State) -> bool) {
-        let until = Instant::now() + Duration::from_secs(40);
+        let until = Instant::now() + Duration::from_secs(120);
         let mut state = self.state.0.lock().unwrap();
         while !done(&state) {
             let left = until.saturating_duration_since(Instant::now());
@@ -375,13 +374,8 @@ impl Sink {
                         continue;
                     }
                     let Some(content) = self.content(&mut reader)? else { return Ok(()) };
-                    let received = ReceivedMail {
-                        from: from.clone(),
-                        to: std::mem::take(&mut to),
-                        content,
-                        at: Instant::now(),
-                        connection,
-                    };
+                    let received =
+                        ReceivedMail { from: from.clone(), to: std::mem::take(&mut to), content, connection };
                     // It is taken before the answer is on its way: that is what makes `unknown` possible.
                     let act = self.with(|state| state.actions.get("dot").cloned());
                     let refuses = matches!(act, Some(Action::Reply(_) | Action::ReplyTimes(1.., _)))

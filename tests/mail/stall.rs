@@ -22,7 +22,7 @@ fn large_message() -> Value {
 fn stalls(make: impl Fn(&Sink)) {
     let sink = Sink::start();
     make(&sink);
-    let service = MailService::new(sink.port, QUICK, "");
+    let service = MailService::with_short_deadlines(sink.port, QUICK, "");
     let submitted = service.submit(large_message()).json();
     let text = |key: &str| submitted[key].as_str().unwrap().to_owned();
     let (large, accepted) = (text("id"), BTreeMap::from([(text("messageId"), text("id"))]));

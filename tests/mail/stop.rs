@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use crate::mail_service::{LoadGenerator, MailService, PostfixSink, QUICK, assert_nothing_lost};
+use crate::{
+    mail_service::{LoadGenerator, MailService, PostfixSink, QUICK, assert_nothing_lost},
+    support::postfix::wait_for,
+};
 
 #[test]
 fn deliveries_in_progress_are_finished() {
     let sink = PostfixSink::start(&["-w", "1"]);
     let mut service = MailService::new(sink.port, QUICK, "limits: { concurrency: 4 }\n");
     let load = LoadGenerator::start(&service, 2, Duration::from_millis(60));
-    std::thread::sleep(Duration::from_millis(1500));
+    wait_for(|| load.accepted() > 12, "mail to be under way");
     let mut process = service.repo.service.take().unwrap();
     assert!(std::process::Command::new("kill").arg(process.child.id().to_string()).status().unwrap().success());
     let status = process.child.wait().unwrap();

@@ -758,7 +758,7 @@ fn a_change_of_any_table_past_the_service_is_reported() {
         }
         if sql.starts_with("UPDATE profile SET") {
             repo.serve();
-            let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+            let until = std::time::Instant::now() + std::time::Duration::from_secs(120);
             let ready = || repo.http_without_token("GET", "/readyz", &[], b"").body;
             while !ready().contains("differences") {
                 assert!(std::time::Instant::now() < until, "{sql}: {}", ready());
@@ -863,7 +863,7 @@ fn a_service_whose_log_was_shortened_says_so() {
         repo.kill();
         raw(&store, sql);
         repo.serve();
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(120);
         let ready = || repo.http_without_token("GET", "/readyz", &[], b"").body;
         while !ready().contains("differences") {
             assert!(std::time::Instant::now() < until, "{sql}: {}", ready());

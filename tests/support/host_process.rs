@@ -81,7 +81,7 @@ impl HostProcess {
         address.unwrap_or_else(|| panic!("it did not start: {line}{}", self.log())).clone_into(&mut self.listen);
         // First tokens count once they were handed out.
         for name in self.names.clone() {
-            let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+            let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
             while self.request(&name, "GET", "/v1/service", b"").status == 401 && std::time::Instant::now() < until {
                 std::thread::sleep(std::time::Duration::from_millis(5));
             }

@@ -40,7 +40,7 @@ impl ServiceProcess {
         if self.is_wrapped {
             let killed = Command::new("pkill").args(["-KILL", "-P", &self.child.id().to_string()]).status();
             // A process below another program ends only when that program has waited for it.
-            let until = Instant::now() + Duration::from_secs(5);
+            let until = Instant::now() + Duration::from_secs(60);
             while killed.as_ref().is_ok_and(std::process::ExitStatus::success)
                 && Instant::now() < until
                 && matches!(self.child.try_wait(), Ok(None))
@@ -216,7 +216,7 @@ impl TestRepository {
             panic!("the service did not start: {line}{}", log.lock().unwrap());
         }
         std::thread::spawn(move || drop(std::io::copy(&mut stdout, &mut std::io::sink())));
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while !token_file.exists() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(2));
         }

@@ -276,7 +276,7 @@ impl VerifyCase {
         options.http.authorities = self.trusting.then(|| running.authority.clone().into_bytes());
         options.http.timeout = Duration::from_secs(20);
         options.http.patience = Duration::from_secs(5);
-        options.smtp_timeout = Duration::from_secs(5);
+        options.smtp_timeout = Duration::from_secs(20);
         let nowhere: SocketAddr = "127.0.0.1:1".parse().unwrap();
         options.dns_server = Some(if self.dns { running.dns } else { nowhere });
         if self.with_reader {

@@ -213,7 +213,7 @@ fn hostile_cases() -> Vec<VerifyCase> {
         case("throttled for too long").fault(json!({ "at": "/token", "status": 429, "retryAfter": 600 })),
         case("slow")
             .fault(json!({ "at": discovery, "delay": 30000 }))
-            .options(|options| options.http.timeout = Duration::from_secs(2)),
+            .options(|options| options.http.timeout = Duration::from_secs(6)),
         case("reset").fault(json!({ "at": "/v1.0/", "reset": true })),
         {
             let mut case = case("clock").set("/clock", json!(3630)).options(|options| {

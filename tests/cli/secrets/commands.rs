@@ -395,7 +395,7 @@ fn edit_wipes_the_text_also_when_the_session_ends() {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while !started.exists() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(5));
     }

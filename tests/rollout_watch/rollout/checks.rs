@@ -95,7 +95,7 @@ fn the_share_of_failed_deliveries_counts_from_the_change_on() {
     sink.on("rcpt", Action::Usual);
     std::thread::sleep(std::time::Duration::from_millis(1100));
     let text =
-        CHECKED.replace("checks: CHECKS }", "soak: 4s, checks: { failedDeliveries: { below: 40%, over: 15m } } }");
+        CHECKED.replace("checks: CHECKS }", "soak: 15s, checks: { failedDeliveries: { below: 40%, over: 15m } } }");
     fleet.rollout("relay", &text);
     fleet.repo.write("environments/base/environment.yaml", "abstract: true\ncompanies: [EDU1, EDU2]\n");
     let child = fleet.spawn(&["rollout", "start", "relay", "--yes"]);

@@ -132,7 +132,7 @@ impl RolloutFixture {
                 authorities: None,
                 federated: mailwright::entra::FederatedFiles::default(),
                 dns_server: None,
-                smtp_timeout: Duration::from_secs(5),
+                smtp_timeout: Duration::from_secs(20),
                 hello: mailwright::smtp::HelloName::from_machine(),
                 deadlines: mailwright::delivery::SmtpDeadlines::default(),
                 probe_after: Duration::from_secs(60),
@@ -306,7 +306,7 @@ impl RolloutFixture {
 
     /// Waits until the journal has an entry that is wanted.
     pub(crate) fn wait_for(&self, rollout: &str, wanted: impl Fn(&Value) -> bool) {
-        let until = Instant::now() + Duration::from_secs(60);
+        let until = Instant::now() + Duration::from_secs(120);
         while !self.entries(rollout).iter().any(&wanted) {
             assert!(Instant::now() < until, "it never came: {:#?}", self.entries(rollout));
             std::thread::sleep(Duration::from_millis(20));

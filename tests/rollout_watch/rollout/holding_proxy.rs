@@ -41,7 +41,7 @@ impl HoldingProxy {
 
     /// Waits until a request is held.
     pub(crate) fn wait(&self) {
-        let until = Instant::now() + Duration::from_secs(30);
+        let until = Instant::now() + Duration::from_secs(120);
         while !self.shared.0.lock().unwrap().waits {
             assert!(Instant::now() < until, "no request came");
             std::thread::sleep(Duration::from_millis(10));

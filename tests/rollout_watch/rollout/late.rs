@@ -9,6 +9,7 @@ use std::{
 use crate::rollout::{
     fixture::{RolloutFixture, end, is},
     holding_proxy::HoldingProxy,
+    pause_requests::{has_request, wait_until},
 };
 
 fn signal(child: &Child, name: &str) {
@@ -42,16 +43,17 @@ fn a_late_changeset_is_refused_and_not_planned_again() {
     assert_eq!(fleet.ports(), [2525, 2525]);
     // Now what it had sent arrives, and it wakes.
     gate.open();
-    std::thread::sleep(Duration::from_millis(300));
+    let refused = || {
+        let audit = fleet.ask(fleet.client("c-02").audit(None, 100)).unwrap();
+        audit.entries.into_iter().find(|entry| entry.detail["code"] == "MW0210")
+    };
+    wait_until("the late changeset is refused", || refused().is_some());
     signal(&first, "-CONT");
     let output = end(first).code(1);
     assert!(output.stderr.contains("MW0293"), "{}", output.stderr);
     assert_eq!(fleet.ports(), [2525, 2525], "the newer state remains");
     assert_eq!(fleet.generations("c-02").len(), 2);
-    let audit = fleet.ask(fleet.client("c-02").audit(None, 100)).unwrap();
-    let refused =
-        audit.entries.iter().find(|entry| entry.detail["code"] == "MW0210").unwrap_or_else(|| panic!("{audit:#?}"));
-    assert_eq!(refused.action, "changeset");
+    assert_eq!(refused().unwrap().action, "changeset");
     // Only the service knows the outcome; the next run asks for it and finds the change applied.
     let output = fleet.run(&["rollout", "resume", "port", "--accept-changes"]).code(0);
     assert!(output.stdout.contains("c-02"), "{}", output.stdout);
@@ -88,14 +90,16 @@ fn a_pause_in_the_middle_of_taking_back() {
     fleet.declare("c-03", "http://127.0.0.1:1");
     fleet.rollout(
         "port",
-        "gate: false\nparallel: 1\ndeadline: 1s\ncoordinator: c-04\nfailures: { tolerate: 0, then: take-back }\nwaves:\n  - { name: all, environments: ['c-0[123]'] }\n",
+        "gate: false\nparallel: 1\ndeadline: 10s\ncoordinator: c-04\nfailures: { tolerate: 0, then: take-back }\nwaves:\n  - { name: all, environments: ['c-0[123]'] }\n",
     );
     fleet.change_port(587);
     gate.hold("POST /v1/rollbacks");
     let child = fleet.spawn(&["rollout", "start", "port", "--yes"]);
     gate.wait();
     let asked = fleet.command(&["rollout", "pause", "port"]).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(500));
+    wait_until("the request is there", || has_request(&fleet));
+    // The process reads requests five times a second.
+    std::thread::sleep(Duration::from_secs(2));
     gate.open();
     // Steps that have started are finished, and nothing else is started.
     let output = end(child).code(4);

@@ -44,10 +44,11 @@ fn only_one_is_at_it() {
 #[test]
 fn without_the_lease_nothing_new_is_begun() {
     let mut fleet = RolloutFixture::new(3);
-    fleet.rollout("port", &SLOW.replace("1h", "4s").replace("gate: false", "gate: false\ncoordinator: c-03"));
+    fleet.rollout("port", &SLOW.replace("1h", "15s").replace("gate: false", "gate: false\ncoordinator: c-03"));
     fleet.change_port(587);
     let child = fleet.spawn(&["rollout", "start", "port", "--yes", "--lease-seconds", "3"]);
     fleet.wait_for("port", is("soakStarted"));
+    // The lease ends long before the soak does.
     let address = fleet.stop("c-03");
     let output = end(child).code(1);
     assert!(output.stderr.contains("MW0293"), "{}", output.stderr);

@@ -26,15 +26,15 @@ fn fleet() -> (RolloutFixture, HoldingProxy) {
     (fleet, gate)
 }
 
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(30);
+pub(super) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(120);
     while !holds() {
         assert!(Instant::now() < until, "never: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
 
-fn has_request(fleet: &RolloutFixture) -> bool {
+pub(super) fn has_request(fleet: &RolloutFixture) -> bool {
     fleet.journal("port").with_file_name("request.json").exists()
 }
 
@@ -113,9 +113,11 @@ fn a_pause_of_a_run_that_ends_otherwise_fails() {
     gate.wait();
     let aborted = ask(&fleet, &["rollout", "abort", "port", "--yes"]);
     // The process reads requests five times a second; a pause does not replace an abort that it has read.
-    std::thread::sleep(Duration::from_secs(1));
+    std::thread::sleep(Duration::from_secs(2));
+    let request = || std::fs::read(fleet.journal("port").with_file_name("request.json")).unwrap_or_default();
+    let before = request();
     let paused = fleet.spawn(&["rollout", "pause", "port"]);
-    std::thread::sleep(Duration::from_millis(300));
+    wait_until("the pause is requested, too", || request() != before);
     gate.open();
     end(run).code(0);
     end(aborted).code(0);

@@ -21,7 +21,7 @@ fn a_sent_changeset_is_brought_to_its_end() {
     watch.terminate();
     assert_eq!(watch.wait(2), None, "its answer is waited for");
     between.hold(false);
-    assert_eq!(watch.wait(20), Some(0), "{}", watch.log());
+    assert_eq!(watch.wait(120), Some(0), "{}", watch.log());
     assert_eq!(fixture.generation(), 1);
     assert_eq!(receiver.count("apply-done"), 1, "the apply is reported before the end");
     assert!(fixture.leases().is_empty(), "the lease is given back: {:?}", fixture.leases());
@@ -37,7 +37,7 @@ fn an_unsent_changeset_is_left() {
     sink.wait_for("connect", 1);
     assert_eq!(fixture.leases().len(), 1);
     watch.terminate();
-    assert_eq!(watch.wait(5), Some(0), "{}", watch.log());
+    assert_eq!(watch.wait(60), Some(0), "{}", watch.log());
     sink.on("connect", Action::Usual);
     assert_eq!(fixture.generation(), 0);
     assert!(fixture.leases().is_empty(), "{:?}", fixture.leases());

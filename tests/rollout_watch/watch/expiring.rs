@@ -71,7 +71,7 @@ fn an_expiring_client_secret_is_reported_by_webhook_mail_and_metric() {
     let at = seen(&fixture.fleet.services[0])["documents"]["at"].clone();
     assert!(at.is_string());
     watch.terminate();
-    assert_eq!(watch.wait(20), Some(0));
+    assert_eq!(watch.wait(120), Some(0));
     assert_eq!(seen(&fixture.fleet.services[0])["documents"]["at"], at, "it is not asked for every time");
     // The expiry does not count as a difference between the files and the service.
     let once = fixture.once("data").code(0).stdout;

@@ -203,7 +203,7 @@ fn a_run_that_an_operator_paused_stays_paused() {
     assert_eq!((generations(), reports()), ((1, 0), 1));
     // A restart changes nothing, and reports nothing again.
     watch.terminate();
-    assert_eq!(watch.wait(20), Some(0));
+    assert_eq!(watch.wait(120), Some(0));
     let watch = fixture.watch("data");
     waits(&watch);
     assert_eq!((generations(), reports()), ((1, 0), 1));

@@ -79,7 +79,7 @@ fn a_pause_while_no_watch_runs_holds_for_the_next_one() {
     let mut watch = fixture.watch("data");
     eventually("the canary soaks", || run(&fixture)["waves"][0]["soak"].is_array());
     watch.terminate();
-    assert_eq!(watch.wait(20), Some(0));
+    assert_eq!(watch.wait(120), Some(0));
     let paused = fixture.fleet.run(&["rollout", "pause", "steady", "--state", "data"]).code(0);
     assert!(paused.stdout.contains("rollout resume steady --state data"), "{}", paused.stdout);
     // A newer commit does not end the pause either.
