@@ -1,6 +1,7 @@
 //! Drift: changes that were made outside Git since the last apply.
 //!
-//! Compares the live state with the state that the last apply left. The files play no part.
+//! Compares the live state with the state that the last apply left. The files play no part. A profile that no apply has set is not
+//! drift, unless a rollback brought it back; nor are settings that were never applied.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

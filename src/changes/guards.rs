@@ -1,9 +1,10 @@
 //! Guards: changes that need an explicit permission for this one plan.
 //!
-//! Guarded are the deletion of many profiles, of the default profile, and of the last sender of a company and function. A plan
-//! shows its guards and the service enforces them, both by [`check`]. The limits are those of the live settings, not those that the
-//! changeset brings: a plan cannot raise the limit that it would exceed. [`Allowances`] lift them: a number of deletions lifts all,
-//! a name those of that profile.
+//! Guarded are the deletion of many profiles, of an enabled profile that claims `default`, and each change after which a company
+//! and function has lost its last sender. A plan shows its guards and the service enforces them, both by [`check`]. The limits are
+//! those of the live settings, not those that the changeset brings: a plan cannot raise the limit that it would exceed.
+//! [`Allowances`] lift them: a number lifts all if the change has deletions and not more than that, a name those of that profile.
+//! The deletion of many is lifted by names if every deleted profile is named.
 
 use std::collections::BTreeSet;
 

@@ -1,8 +1,9 @@
 //! [`Environment`]: one environment of the repository, with its desired state, a client for its service, and the commit of its
 //! files.
 //!
-//! Commands use it after `args` or `fleet` have found it. Errors of the files are printed here. Planning and applying are in
-//! `planning` and [`crate::operations`].
+//! Commands use it after `args` or `fleet` have found it. Errors of the files are printed here, and end the command. An unknown
+//! name is an error that suggests a similar one. If Git does not name the commit, that is a warning, and the source stays unknown.
+//! Planning and applying are in `planning` and [`crate::operations`].
 
 use std::{
     collections::BTreeMap,

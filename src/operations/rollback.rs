@@ -2,8 +2,8 @@
 //!
 //! [`plan_rollback`] computes the change so that it can be shown, counted and signed; [`roll_back`] requests it, and finds out
 //! whether a request without an answer was accepted. The service computes the change itself and commits it. If another client has
-//! changed the environment in the meantime, nothing is rolled back and the problem names that change. Settings, profiles and
-//! secrets are rolled back, files are not.
+//! changed the environment in the meantime, nothing is rolled back and the problem names that change. Settings (except
+//! `policy.source`), profiles and secrets are rolled back, files are not.
 
 use std::collections::BTreeMap;
 

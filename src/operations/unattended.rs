@@ -2,8 +2,9 @@
 //!
 //! These are changes of the files if the environment applies automatically, and changes made outside Git if drift is reverted
 //! there. A change of the files that would undo one made outside Git is refused (MW0372), and then nothing of the commit is
-//! applied. If nothing is allowed, the result is `Nothing`, which is not an error. Used by passes of watch and by the waves of its
-//! rollouts.
+//! applied; so is a change of the settings in the files while a profile was changed outside Git, because settings cannot be applied
+//! apart from it. If nothing is allowed, the result is `Nothing`, which is not an error. Used by passes of watch and by the waves
+//! of its rollouts.
 
 use crate::{
     model::{Code, Problem, ProfileName, watch_settings::DriftMode},

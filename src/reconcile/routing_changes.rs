@@ -2,7 +2,7 @@
 //! change.
 //!
 //! [`find_routing_changes`] compares two states; the sender is the profile and its From address. A company that a state does not
-//! have has no sender there. The plan shows the result; it does not stop an apply.
+//! have has no sender there. A rename alone is not a change. The plan shows the result; it does not stop an apply.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -5,7 +5,8 @@
 //! finished, and nothing new is started.
 //!
 //! An environment that fails does not stop the others of its wave until more have failed than are tolerated; then the run stops, or
-//! the wave is rolled back first. A lost lease pauses the run. If the journal cannot be written, the engine ends with an error.
+//! the wave is rolled back first. A lost lease pauses the run. If the journal cannot be written, the engine ends with an error. An
+//! environment that cannot be rolled back is recorded with the reason, and the others are rolled back.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

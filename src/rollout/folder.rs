@@ -5,7 +5,7 @@
 //! a [`Lease`](crate::operations::Lease). There is one request at a time: to pause, or to abort with or without a rollback. Every
 //! process can send it; a later request replaces an earlier one, and locking the folder removes it, so a request reaches only a
 //! process that has the lock already. A folder that cannot be created, locked or written is a problem; a request that cannot be
-//! read counts as none. What the entries of the journal mean is not known here.
+//! read counts as none. The journals of the last 10 ended runs are kept. What the entries of the journal mean is not known here.
 
 use std::{
     fs::File,

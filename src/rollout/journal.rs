@@ -3,7 +3,8 @@
 //! A line is `{"sum":"...","entry":{...}}`. The sum covers the entry and the sum of the line before, so a line that was changed,
 //! removed or inserted is detected. A last line without a line end is the rest of a crash: no step began after it, and it is
 //! ignored. Entries that arrive during a write are written together. After a failed write the journal accepts no entries, so no
-//! step begins that is not recorded. A missing file is an empty journal; a damaged one, or one beyond 64 MiB, is a problem.
+//! step begins that is not recorded. A missing file is an empty journal; a damaged one, one with an entry that this version cannot
+//! read, or one beyond 64 MiB, is a problem.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

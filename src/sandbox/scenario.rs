@@ -1,7 +1,7 @@
 //! Scenarios of the sandbox: tenants with their registrations and users, a mail server, DNS records, and faults.
 //!
-//! A scenario file is YAML or JSON; `mailwright sandbox --example` prints one with every key. Its secrets
-//! are in clear, because they protect nothing.
+//! A scenario file is YAML or JSON; `mailwright sandbox --example` prints one with every key. Its secrets are in clear, because
+//! they protect nothing. An unknown key is an error.
 
 use std::collections::BTreeMap;
 

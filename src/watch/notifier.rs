@@ -1,8 +1,8 @@
 //! Sends queued reports by webhook and mail. Each receiver of each environment has its own queue: a slow one does not hold up others.
 //!
 //! [`run`] takes what [`Reports`](super::reports::Reports) has due, and reports each outcome back to it; there it is decided when a
-//! report is sent again or given up. When the watch ends, reports that are due have 15 seconds; the others are sent after the next
-//! start.
+//! report is sent again or given up. An answer that is not 2xx, and a service that does not accept the mail within 30 seconds,
+//! count as not accepted. When the watch ends, reports that are due have 15 seconds; the others are sent after the next start.
 
 use std::{
     collections::BTreeSet,

@@ -1,5 +1,6 @@
-//! Reports to webhooks and mailboxes. A condition is reported when it begins, when it ends, and at intervals while it lasts.
-//! A receiver that is added while it lasts gets its report, too: what was reported is recorded for each receiver.
+//! Reports to webhooks and mailboxes. A condition is reported when it begins and at intervals while it lasts; the end of drift and
+//! of an outage is reported too. A receiver that is added while it lasts gets its report, too: what was reported is recorded for
+//! each receiver.
 //!
 //! [`Reports`] keeps the conditions that were reported and the reports that are queued in a file. The file is durable before a
 //! report is sent, so a crash loses no report; a receiver may get a report twice, and recognises it by its id. If the file cannot

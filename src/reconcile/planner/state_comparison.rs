@@ -1,8 +1,9 @@
 //! The comparison of desired, live and last applied state: from two profiles with one name to a planned change.
 //!
 //! [`StateComparison`] decides for each profile and each field which side changed, and names the cause: Git, drift or both. A live
-//! profile that no file declares is deleted if an apply had set it or the environment says `prune: all`, and left alone otherwise.
-//! The planner puts the results together. Nothing here decides if a change is allowed.
+//! profile that no file declares is deleted if an apply had set it, a rollback had brought it back, or the environment says `prune:
+//! all`, and left alone otherwise. A declared one that was removed outside Git is created again. A rename that is not possible is a
+//! problem, and then nothing is planned. The planner puts the results together. Nothing here decides if a change is allowed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -1,7 +1,7 @@
 //! Credentials of an application: a secret, a certificate, a token of another issuer, or none.
 //!
-//! [`check_credential`] compares the credential of a request with the scenario. It issues no token. The signature of a federated
-//! token is not checked, because that needs a network.
+//! [`check_credential`] compares the credential of a request with the scenario. A wrong or expired one is refused with the error
+//! code of Entra. It issues no token. The signature of a federated token is not checked, because that needs a network.
 
 use axum::http::{HeaderMap, header};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};

@@ -1,6 +1,7 @@
 //! The directory of a tenant, apart from its users: the organization, applications, service principals and grants.
 //!
-//! Answers requests that read. `registrations` has those that change the scenario.
+//! Answers requests that read; an unknown path or object, and a missing permission, are errors as Graph words them. `registrations`
+//! has those that change the scenario.
 
 use serde_json::{Value, json};
 use uuid::Uuid;

@@ -1,6 +1,7 @@
 //! Renders a [`Registration`](super::Registration) as a script for Bash and `az`.
 //!
-//! Every request is an `az rest` with a request of Microsoft Graph. Values are quoted for a POSIX shell.
+//! Every request is an `az rest` with a request of Microsoft Graph. Values are quoted for a POSIX shell. What exists already is
+//! kept, so the script can be run again after a failure, which ends it.
 
 use std::fmt::Write as _;
 
