@@ -2,8 +2,9 @@
 //!
 //! Patterns are globs over names (`prod-*`); selectors are those of Kubernetes over the labels of `environment.yaml`
 //! (`region=emea,tier!=test`, `wave in (1, 2)`, `canary`, `!frozen`). Where both are given, an environment must match both.
-//! Abstract layers are never selected by a pattern or a selector. A pattern without a match, or a selection that is empty in the
-//! end, is an error: a misspelt pattern must not look like an environment without changes.
+//! Abstract layers are not selected by a pattern or a selector, only by their name or by an empty selection, which means all. A
+//! pattern without a match, or a selection that is empty in the end, is an error: a misspelt pattern must not look like an
+//! environment without changes.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 

@@ -2,8 +2,8 @@
 //!
 //! [`Credentials`](super::credentials::Credentials) calls [`AccessTokens::get_or_fetch`] with the request to make. A token belongs
 //! to one profile and one version of its secret, and must not be used for another. It is replaced five minutes before it expires,
-//! or after four fifths of a short lifetime. If a request fails, its caller gets the failure and the next caller that waits makes
-//! its own request. Nothing is written to disk.
+//! or after four fifths of a short lifetime; a response without a lifetime counts as 50 minutes. If a request fails, its caller
+//! gets the failure and the next caller that waits makes its own request. Nothing is written to disk.
 
 use std::{
     collections::HashMap,

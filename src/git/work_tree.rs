@@ -2,7 +2,7 @@
 //!
 //! [`list`] lists the files below some folders; [`changed_paths`] returns the paths that differ from the commit's, in submodules
 //! too. A file that is untracked, ignored or larger than 64 MiB is a difference; CRLF in place of LF and the executable bit are
-//! not. What cannot be read is one too; more than 500,000 files is a problem.
+//! not. What cannot be read is one too; more than 500,000 files, or 64 folders in one another, is a problem.
 //!
 //! `git status` and `git diff` are not used: they run the programs that the repository's configuration names as filters
 //! (`filter.*.clean`, chosen by `.gitattributes`). The files are read and hashed here. A file that needs such a filter, as in

@@ -1,10 +1,10 @@
 //! Raw messages (RFC 5322) as programs submit them.
 //!
-//! [`read_raw_message`] removes fields that only the receiving side or the transport writes, converts the header to ASCII and line
-//! ends to CRLF, adds `Message-ID` and `Date` if they are missing, and removes signatures that this breaks. The rest stays as it
-//! is. A header that is missing or ambiguous (two `From`, `Resent-To` without an envelope), or a message that fails a check, is
-//! [`Malformed`]. [`strip_byte_order_mark`] decodes a message that a program saved in another encoding. Nothing here decides which
-//! profile sends the message.
+//! [`read_raw_message`] removes `Bcc`, `Resent-` and `X-Mailwright-` fields and those that only the receiving side or the transport
+//! writes, converts the header to ASCII and line ends to CRLF, adds `Date` if it is missing and `Message-ID` if it is missing or
+//! unusable, and removes signatures that this breaks. The rest stays as it is. A header that is missing or ambiguous (two `From`,
+//! `Resent-To` without an envelope), or a message that fails a check, is [`Malformed`]. [`strip_byte_order_mark`] decodes a message
+//! that a program saved in another encoding. Nothing here decides which profile sends the message.
 
 use jiff::Timestamp;
 use lettre::message::header;

@@ -3,7 +3,8 @@
 //! [`Authorized`] and [`MailReader`] are extractors: a handler lists one as its first argument. They authenticate the request
 //! before its body is read, so that a body of an unknown sender is never read, and refuse a request that names another environment.
 //! The header that names the environment is optional. Without a valid credential the answer is 401, with a role that is too low
-//! 403. A refused request other than GET is recorded in the audit log within the caller's budget; if that fails, the answer is 503.
+//! 403. A request that is refused for its role is recorded, unless it is GET or HEAD, in the audit log within the caller's budget;
+//! if that fails, the answer is 503.
 
 use std::{marker::PhantomData, sync::Arc};
 

@@ -1,9 +1,9 @@
 //! Audit budget: limits the audit entries that one caller can cause without changing anything.
 //!
 //! The audit log is never truncated, and a refusal costs its caller nothing. Therefore each caller has a budget of 20 entries that
-//! refills by one per minute; callers beyond 10,000 share one. Events beyond it are counted, and one entry per minute states their
-//! number, the first and last time, and the details of the last one. A crash loses the counts of the current minute, and a sum that
-//! cannot be written is only logged.
+//! refills by one per minute; callers beyond 10,000 share one. Events beyond it are counted, and one entry per minute and kind
+//! states their number, the first and last time, and the details of the last one. A crash loses the counts of the current minute,
+//! and a sum that cannot be written is only logged.
 
 use std::{
     collections::HashMap,

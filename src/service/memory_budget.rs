@@ -1,6 +1,7 @@
 //! [`MemoryBudget`]: the memory that request bodies of one class may occupy.
 //!
-//! Bodies reserve it in [`super::http::upload`]; the sizes are in [`super::limits`].
+//! Bodies reserve it in [`super::http::upload`]; the sizes are in [`super::limits`]. A body that does not fit waits; none is
+//! refused here. A body that is larger than the budget for processing reserves all of it.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! Middleware applied to every request: request id, deadline, limits, compression, access log and telemetry context.
 //!
-//! [`layers`] wraps the routes of an environment or of the process. A request beyond the limit is answered with 503, one without
-//! exactly one `Host` with 400, one that takes longer than 120 seconds with 408, and a panic with 500. A request that may change
-//! something continues after its deadline or a disconnect; one that only reads is cancelled.
+//! [`layers`] wraps the routes of an environment or of the process. A request beyond the limit is answered with 503, one of
+//! HTTP/1.1 without exactly one `Host` with 400, one whose answer does not begin within 120 seconds with 408, and a panic with 500.
+//! A request that may change something continues after its deadline or a disconnect; one that only reads is cancelled.
 
 use std::{
     sync::Arc,

@@ -1,8 +1,9 @@
 //! `GET /v1/events`: a stream of the outbox's events as server-sent events, from a given number on.
 //!
-//! A caller gets the events that it may see, for as long as its credential is valid. A client that does not accept an event within
-//! 30 seconds is disconnected. The stream also ends when the store cannot be read or the service stops. In each case a client can
-//! continue after the last number, as long as the store keeps the events (`delivery.keep.delivered`).
+//! A caller gets the events that it may see, for as long as its credential is valid. A token can have 16 streams; a further one is
+//! refused. A client that does not accept an event within 30 seconds is disconnected. The stream also ends when the store cannot be
+//! read or the service stops. In each case a client can continue after the last number, as long as the store keeps the events
+//! (`delivery.keep.delivered`).
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 

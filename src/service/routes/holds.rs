@@ -1,7 +1,8 @@
 //! `/v1/holds`: lists, creates and removes holds, with which an operator stops the mail of a profile, a company or a function.
 //!
 //! An unknown company or profile, or an end in the past, is refused; an equal hold that exists is returned instead of a new one.
-//! The change is recorded in the audit log, and delivery reloads the holds. Delivery decides which mail a hold covers.
+//! The change is recorded in the audit log, and delivery reloads the holds; if it cannot, the answer is an error although the
+//! change is stored. Delivery decides which mail a hold covers.
 
 use std::sync::Arc;
 

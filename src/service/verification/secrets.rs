@@ -1,8 +1,9 @@
 //! Secrets of a verifier run: which of them the caller may have used, and for which destination; opens them in memory.
 //!
 //! A file that the service has not accepted yet is opened only for callers who may apply changes. The reason for a secret that is
-//! not opened becomes a finding, and the run continues. A value that has no accepted destination yet is bound to the one of this
-//! run.
+//! not opened becomes a finding, and the run continues. A profile whose secrets are not those that its provider names refuses the
+//! whole run (400), and a failure of the store does too (503). A value that has no accepted destination yet is bound to the one of
+//! this run.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

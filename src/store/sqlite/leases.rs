@@ -1,8 +1,9 @@
 //! Leases in `SQLite`: acquired, renewed and released, each in one transaction.
 //!
 //! The fencing token of a lease is a number that rises with every acquisition and is never used twice, also after a restore. A
-//! lease that has expired is not renewed: its holder gets a new token if the name is free. At most 1,000 are held at once. A lease
-//! excludes clients from one another; it does not guard the store.
+//! lease that has expired is not renewed: its holder gets a new token if the name is free, as does a holder that asks for its own
+//! lease without the token. While another one holds the name, nothing is written. At most 1,000 are held at once. A lease excludes
+//! clients from one another; it does not guard the store.
 
 use async_trait::async_trait;
 use jiff::Timestamp;

@@ -1,9 +1,8 @@
 //! Comparison of a database's schema with the one that the migrations create.
 //!
-//! A trigger or a view that was added without the service could make a statement read or write other rows than intended, and
-//! the audit log would state the result as correct. [`find_differences`] names what differs; `open` refuses such a database.
-//! On connections of the store, triggers and views are disabled as well, so that one added while the service runs has no
-//! effect.
+//! A trigger or a view that was added without the service could make a statement read or write other rows than intended, and the
+//! audit log would state the result as correct. [`find_differences`] names up to 10 differences; `open` refuses such a database. On
+//! connections of the store, triggers and views are disabled as well, so that one added while the service runs has no effect.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! The checks of a profile that sends as its users (`microsoft-graph-delegate`).
 //!
 //! Such a profile has no credential: a reader of the directory shows the application, or an exported registration does. Nothing
-//! signs in as a user, so no mail is sent. Without either, the checks of registration and consent are `unknown`; a probe that was
-//! requested is too.
+//! signs in as a user, so no mail is sent. Without either, the registration is `unknown` and permissions are not checked. A probe
+//! that was requested is `unknown`.
 
 use super::{
     GraphCheck,

@@ -1,7 +1,7 @@
 //! The probe: a mail from the sender to itself, if the options request it.
 //!
-//! [`probe`] is the only check that sends a mail through Graph. A refusal is an error. A lost answer is `unknown`, because the mail
-//! may have been sent; it is not sent again.
+//! [`probe`] is the only check that sends a mail through Graph. A refusal is an error. A lost answer, a busy Graph, or a status
+//! other than 202 is `unknown`, because the mail may have been sent; it is not sent again.
 
 use crate::{
     entra::graph::{Graph, GraphError, percent_encode},
