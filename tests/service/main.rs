@@ -5,6 +5,8 @@
 mod support;
 
 mod access;
+#[cfg(target_os = "linux")]
+mod browser;
 mod crash;
 mod fuzz_api;
 mod hostile;

@@ -1,6 +1,8 @@
 //! Fixtures that several test binaries share. Each test file imports the parts that it uses.
 #![allow(dead_code, reason = "every test file uses another part")]
 
+#[cfg(target_os = "linux")]
+pub(crate) mod browser;
 pub(crate) mod fleet;
 pub(crate) mod forge;
 pub(crate) mod generated;
