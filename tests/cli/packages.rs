@@ -173,7 +173,11 @@ fn check_bill_of_materials(bill: &str) {
     assert_eq!(bill["metadata"]["component"]["bom-ref"], format!("pkg:cargo/mailwright@{}", env!("CARGO_PKG_VERSION")));
     let components = bill["components"].as_array().unwrap();
     let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
-    for component in components {
+    let scripts: Vec<Value> =
+        serde_json::from_str(&fs::read_to_string(root().join("src/console/assets/vendor.cdx.json")).unwrap()).unwrap();
+    let is_script = |component: &Value| component["purl"].as_str().unwrap().starts_with("pkg:npm/");
+    assert!(components.iter().filter(|component| is_script(component)).eq(&scripts));
+    for component in components.iter().filter(|component| !is_script(component)) {
         let (name, version) = (component["name"].as_str().unwrap(), component["version"].as_str().unwrap());
         assert!(lock.contains(&format!("name = \"{name}\"\nversion = \"{version}\"\n")), "{name} {version}");
         let licence = &component["licenses"][0];
@@ -208,6 +212,7 @@ fn check_tarball(tarball: &Path, bill: &str) {
         "lib/systemd/system/mailwright-hosted.service",
         "lib/systemd/system/mailwright-watch.service",
         "share/doc/mailwright/LICENSE-MIT",
+        "share/doc/mailwright/licences.txt",
         "share/doc/mailwright/docs/install.md",
     ] {
         assert!(found.contains(wanted), "{wanted}: {found:?}");
@@ -254,6 +259,7 @@ fn check_life_of_the_package(deb: &Path, bill: &str) {
         "usr/share/man/man1/mailwright.1.gz",
         "usr/share/man/man1/mailwright-secrets-set.1.gz",
         "usr/share/doc/mailwright/copyright",
+        "usr/share/doc/mailwright/licences.txt",
         "usr/share/doc/mailwright/changelog.Debian.gz",
         "usr/share/doc/mailwright/docs/install.md",
     ] {

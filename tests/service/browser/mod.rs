@@ -1,3 +1,4 @@
 //! Pages in Chromium, and what the browser is given. `tests/README.md` says how to add a page.
 
 mod harness;
+mod vendor;
