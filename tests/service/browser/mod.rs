@@ -1,4 +1,5 @@
 //! Pages in Chromium, and what the browser is given. `tests/README.md` says how to add a page.
 
 mod harness;
+mod sealing;
 mod vendor;
