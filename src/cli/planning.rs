@@ -1,9 +1,9 @@
 //! [`Planning`]: a plan of one environment for `plan` and `apply`. It reads files and service at the same time, and compares them;
 //! if one of the two cannot be read there is an error instead, except for stored verifications, which are optional.
 //!
-//! [`Planning::try_on_service`] has the service check the changeset without committing it (left out if the token may not), and
-//! [`Planning::save`] writes the plan to a file. The comparison is [`crate::reconcile::plan()`]. Rollouts and watch plan by
-//! [`crate::operations`], without an operator.
+//! [`Planning::try_on_service`] has the service check the changeset without committing it (left out if the token may not, or a
+//! guard stops the plan), and [`Planning::save`] writes the plan to a file. The comparison is [`crate::reconcile::plan()`].
+//! Rollouts and watch plan by [`crate::operations`], without an operator.
 
 use std::{
     collections::BTreeMap,

@@ -1,6 +1,6 @@
 //! Verification before an apply: the profiles that the service verifies, and the results that stop the apply.
 //!
-//! [`request`] names the enabled profiles that a changeset sets, and is none without any; [`verify`] collects the service's report,
+//! [`request`] names the enabled profiles that a changeset sets, and is none without any; [`verify()`] collects the service's report,
 //! [`evaluate`] applies the waivers and returns the profiles that fail. [`check`] does all three for rollouts and watch, which have
 //! no operator who could accept findings; `cli::gate` does it for `apply`. A finding without a profile stops nothing. If the
 //! service cannot run the checks or its answer is cut off, the caller fails. The checks run in the service.

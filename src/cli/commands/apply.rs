@@ -1,9 +1,10 @@
 //! `mailwright apply`: plans one or many environments, or reads saved plans, and sends the changes to the services.
 //!
-//! The order is: plan or saved plan, the reasons that stop it (guards, source policy, approvals), confirmation, verification of the
-//! changed profiles, changeset. With several environments all plans come first, then one confirmation. Planning is in `planning`,
-//! verification in `gate`; the service checks everything again and applies a changeset completely or not at all. Of several
-//! environments, those whose plan fails or is stopped are reported and left out, the others are sent, and the exit code is 1.
+//! The order is: plan or saved plan, the reasons that stop it (redirected secrets, source policy, guards, missing approvals),
+//! verification of the changed profiles by the service, confirmation, changeset. A saved rollback is not verified. With several
+//! environments all plans and verifications come first, then one confirmation. Planning is in `planning`, verification in `gate`;
+//! the service checks everything again and applies a changeset completely or not at all. Of several environments, those whose plan
+//! fails or is stopped are reported and left out, the others are sent, and the exit code is 1.
 
 use std::{
     collections::BTreeMap,

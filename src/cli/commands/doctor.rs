@@ -1,7 +1,7 @@
 //! `mailwright doctor`: checks what this machine needs to work with an environment and its service.
 //!
-//! One function per check; a check that depends on a failed one is skipped. A failed check makes the exit code 1, a warning does
-//! not. Of age files the first 50 are opened. Nothing is changed.
+//! One function per check; a check that depends on a failed one is skipped. A failed check makes the exit code 1; a warning, such
+//! as a missing identity or an age file that cannot be opened, does not. Of age files the first 50 are opened. Nothing is changed.
 
 use std::{path::Path, time::Duration};
 

@@ -1,7 +1,7 @@
 //! `mailwright history`: lists the generations of a service with time, author, commit and number of changes, the newest first.
 //!
-//! The service returns them in pages (`--before`). With several environments, the table has the last change of each. Nothing
-//! is read from Git.
+//! The service returns them in pages (`--before`). With several environments, the table has the last change of each. Nothing is
+//! read from Git. A service without generations is not an error.
 
 use serde_json::json;
 

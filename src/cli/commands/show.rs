@@ -1,6 +1,7 @@
 //! `mailwright show`: prints the fields of one profile, live and as the files declare them, next to each other.
 //!
-//! The comparison is [`crate::reconcile::comparison`]. For all profiles and the changes of an apply use `plan`.
+//! The comparison is [`crate::reconcile::comparison`]. For all profiles and the changes of an apply use `plan`. A profile that
+//! neither side has, and invalid files, are an error.
 
 use serde_json::json;
 
