@@ -1083,3 +1083,20 @@ async fn after_a_restore_the_earlier_owner_settles_nothing() {
     assert!(new.epoch > old.epoch, "{new:?} after {old:?}");
     assert_eq!(store.interrupted(new).await.unwrap(), [], "it is settled already");
 }
+
+#[tokio::test]
+async fn a_release_that_fails_ends_no_claim() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    let store = SqliteStore::open(&path, &generated::environment()).unwrap();
+    accept(&store, message(1, "a@example.org")).await;
+    let id = store.claim(&lane(), at(100), 10).await.unwrap().messages[0].message.id;
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    store.release(&[id]).await.unwrap_err();
+    other.execute_batch("ROLLBACK").unwrap();
+    // Its worker tries again to release it. Until then no other worker gets it.
+    assert!(store.claim(&lane(), at(100), 10).await.unwrap().messages.is_empty());
+    store.release(&[id]).await.unwrap();
+    assert_eq!(store.claim(&lane(), at(100), 10).await.unwrap().messages.len(), 1);
+}

@@ -160,18 +160,21 @@ impl Lanes for SqliteStore {
     }
 
     async fn release(&self, messages: &[Uuid]) -> Result<(), StoreError> {
-        let store = self.clone();
         let ids: Vec<String> = messages.iter().map(ToString::to_string).collect();
-        // Done by the writer, so that it comes after everything that was written about them.
-        self.write_plainly(move |connection| {
-            for id in &ids {
-                if let Some((message, ..)) = find(connection, id)? {
-                    store.with_claimed(|claimed| claimed.remove(&message));
-                }
+        // Read by the writer, so that it comes after everything that was written about them. A caller that gets an error still has
+        // its claims, and tries again: if they had ended, that would end those of another worker.
+        let released: Vec<i64> = self
+            .write_plainly(move |connection| {
+                let found = ids.iter().map(|id| find(connection, id));
+                found.filter_map(|found| found.map(|found| found.map(|(number, _)| number)).transpose()).collect()
+            })
+            .await?;
+        self.with_claimed(|claimed| {
+            for number in &released {
+                claimed.remove(number);
             }
-            Ok(())
-        })
-        .await
+        });
+        Ok(())
     }
 
     async fn begin(&self, owner: DeliveryOwner, begun: Begun) -> Result<(), StoreError> {
