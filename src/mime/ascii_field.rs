@@ -1,6 +1,7 @@
 //! [`ascii_field`]: conversion of a header field to ASCII, by the kind of its value.
 //!
 //! Addresses, parameters and free text have a form in ASCII each; the local part of an address and the ids of messages have none.
+//! A list of addresses that cannot be parsed is [`Malformed`].
 
 use super::{Field, Malformed, address_list, parameter};
 

@@ -2,7 +2,8 @@
 //!
 //! Environments with an equal result share a section and a row. Two results are equal if they differ only in what is
 //! particular to an environment: its name, its companies, its variables, its generation, and the times in the text. Quiet
-//! results come first and are counted; notable ones follow, and failures are last.
+//! results come first and are counted; notable ones follow, and failures are last. If an environment failed, the command ends with an
+//! error that names those that did.
 
 mod row;
 mod summary;

@@ -1,6 +1,7 @@
 //! [`ReportRow`]: one environment in a report, and [`RowGroup`]: environments that share a row of the table.
 //!
-//! The content of a row, by which equal environments are found, leaves out what is particular to an environment.
+//! The content of a row, by which equal environments are found, leaves out what is particular to an environment. An
+//! environment whose task failed has a row as well: the first line of the error, with the whole error as its section.
 
 use crate::{
     cli::{

@@ -1,4 +1,6 @@
 //! [`Summary`]: the result of a command for one environment, as it is reported alone and among those of others.
+//!
+//! A result can have an error next to it: the text is printed, and the exit code is that of the error.
 
 use serde_json::Value;
 

@@ -1,4 +1,6 @@
 //! Holds in many environments: [`place_hold`] places the same one in each, [`release_holds`] releases those with a reason.
+//!
+//! If some environments fail, the others have the hold all the same, and the command that removes it is printed.
 
 use serde_json::json;
 

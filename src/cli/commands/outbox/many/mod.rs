@@ -1,5 +1,8 @@
 //! `mailwright outbox` over many environments: states and lists are grouped; what changes mail is counted per environment and
 //! confirmed once. An id is that of whichever environment has it.
+//!
+//! An environment whose service fails is reported with the others, and changes elsewhere are made. Nothing is changed if an id is that
+//! of no message, or of messages in several environments.
 
 mod holds;
 mod messages;
