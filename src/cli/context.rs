@@ -1,8 +1,9 @@
 //! The state that all commands share: the folder of the repository, the printer, the clock, the async runtime and the
 //! connections.
 //!
-//! Every `Runnable` gets a [`Context`]. Cloning is cheap; the repository is opened and the runtime is started on first use.
-//! Arguments of a single command are not part of it.
+//! Every `Runnable` gets a [`Context`]. Cloning is cheap; the runtime is started on first use, and each call of
+//! [`Context::repository`] opens the files. Without a folder `environments`, that is an error. Arguments of a single command are
+//! not part of it.
 
 use std::{
     path::{Path, PathBuf},

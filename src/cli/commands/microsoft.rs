@@ -2,7 +2,8 @@
 //! Entra.
 //!
 //! The script is rendered by [`crate::verify::register`]; the user runs it. With `--check`, `mailwright verify` is run for the
-//! profile instead. Nothing here calls Microsoft. A profile that does not use Graph, or whose provider is incomplete, is an error.
+//! profile instead. Nothing else here calls Microsoft. An unknown profile, one that does not use Graph or is of a custom cloud, and
+//! one whose provider is incomplete, are errors.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
