@@ -1,7 +1,8 @@
 //! Errors of a command line that clap cannot parse: suggests the right order of words, and converts the error for `--format
 //! json`.
 //!
-//! `cli::main` calls it. Errors of valid command lines come from the commands.
+//! `cli::main` calls it. Errors of valid command lines come from the commands. In JSON an incomplete command line is an error too,
+//! for which clap prints only its help.
 
 use std::ffi::OsString;
 

@@ -1,8 +1,8 @@
 //! The environment variables of the process. Their values are read here, and [`LIST`] is what `mailwright help environment` prints.
 //!
-//! [`check`] refuses an unknown variable with the prefix `MAILWRIGHT_`, so that a misspelt name is not ignored. An option of
-//! the command line takes precedence over its variable; the caller decides that. The library reads none, except that `git`
-//! passes some on to its child process.
+//! [`check`] refuses an unknown variable with the prefix `MAILWRIGHT_`, so that a misspelt name is not ignored; variables that
+//! Kubernetes sets for a service of that name are let through. An option of the command line takes precedence over its variable;
+//! the caller decides that. The library reads none, except that `git` passes some on to its child process.
 
 use std::net::IpAddr;
 

@@ -2,8 +2,8 @@
 //!
 //! [`SqliteStore`] opens, migrates and checks the file, and implements each repository in a separate module. A database of another
 //! environment, of a newer version, or with a changed schema is not opened; one that was restored from a backup is opened and says
-//! so. Only one process uses a store: the data folder is locked by the service, and claims are kept in memory. The exception is
-//! [`AuditReader`], which only reads.
+//! so. Only one process uses a store: the data folder is locked by the service, and claims are kept in memory. The exceptions,
+//! [`AuditReader`] and [`SqliteStore::back_up`], only read it.
 
 mod audit_log;
 mod audit_reader;
