@@ -74,6 +74,7 @@ impl AddressError {
 const PLAIN: &str = "Write it as name@example.com.";
 const EACH: &str = "Write each address as an entry of its own.";
 const RETYPE: &str = "Type the address again instead of copying it.";
+const UNQUOTED: &str = "Remove it, or type the address again: name@example.com.";
 const BRACKETS: &str = "Write an IP address in brackets: name@[192.0.2.1] or name@[IPv6:2001:db8::1].";
 
 /// Names a character so that it is safe to show.
@@ -124,6 +125,13 @@ pub(super) fn is_unseen(c: char) -> bool {
 
 fn is_beyond_ascii(c: char) -> bool {
     !c.is_ascii() && !c.is_whitespace() && !is_unseen(c) && c != char::REPLACEMENT_CHARACTER
+}
+
+/// Returns true for the quotation marks of word processors, which are copied along with an address. An address can contain
+/// them (RFC 6531), and none that is in use does.
+pub(crate) fn is_typographic_quote(c: char) -> bool {
+    matches!(c, '\u{ab}' | '\u{b4}' | '\u{bb}' | '\u{2018}'..='\u{201f}' | '\u{2032}'..='\u{2037}' | '\u{2039}' | '\u{203a}'
+        | '\u{300c}'..='\u{300f}' | '\u{301d}'..='\u{301f}' | '\u{ff02}' | '\u{ff07}')
 }
 
 /// Prefixes of addresses in links, and in programs that know several kinds of addresses (Exchange, Outlook, some ERP systems).
@@ -256,6 +264,10 @@ fn check_local_part(local: &str) -> Result<(), AddressError> {
                 return Err(AddressError::at(position, "two dots in a row", remedy));
             }
             '.' => {}
+            c if is_typographic_quote(c) => {
+                let reason = format!("{} is a typographic quotation mark", describe(c));
+                return Err(AddressError::at(position, reason, UNQUOTED));
+            }
             c if is_atext(c) => {}
             ';' | ',' => {
                 let reason = format!("{} cannot be part of an address", describe(c));
@@ -327,6 +339,10 @@ fn parse_domain(domain: &str) -> Result<Cow<'_, str>, AddressError> {
     for (position, c) in domain.chars().enumerate() {
         let reason = match c {
             'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '.' | '_' => continue,
+            c if is_typographic_quote(c) => {
+                let reason = format!("{} is a typographic quotation mark", describe(c));
+                return Err(AddressError::at(position, reason, UNQUOTED));
+            }
             c if is_beyond_ascii(c) => continue,
             ' ' | '/' | '|' | ';' | ',' if domain.chars().skip(position + 1).any(|c| c == '@') => {
                 let reason = format!("{} separates it from a second address", describe(c));
