@@ -92,6 +92,11 @@ fn invalid_addresses_are_refused_with_reason_and_position() {
         ("a@exam\u{ad}ple.com", "invisible character (U+00AD)", Some(7)),
         ("a@example.com\r\nBcc: b@example.com", "control character (U+000D)", Some(14)),
         ("a\u{ff20}example.com", "U+FF20", Some(2)),
+        ("“a@example.com”", "`“` (U+201C) is a typographic quotation mark", Some(1)),
+        ("„a”@example.com", "U+201E", Some(1)),
+        ("a’b@example.com", "U+2019", Some(2)),
+        ("a@example.com”", "U+201D", Some(14)),
+        ("«a@example.com»", "U+00AB", Some(1)),
         ("a@192.0.2.1", "without brackets", Some(3)),
         ("a@[example]", "not an IP address", Some(3)),
         ("a\u{fffd}@example.com", "U+FFFD", Some(2)),
@@ -213,6 +218,8 @@ fn headers_are_parsed_by_the_standard_and_as_programs_write_them() {
         ("Ann <a b@example.com>", "a space", 7),
         ("Ann < a @ exa mple.com >", "a space", 14),
         ("b@example.com, a\u{ff20}example.com", "is not an `@`", 17),
+        ("“a@example.com”", "is a typographic quotation mark", 1),
+        ("b@example.com, <a@example.com”>", "is a typographic quotation mark", 30),
         ("a@example.com. Thanks", "ends with a dot", 15),
     ] {
         let error = address_list::parse(value).expect_err(value);
@@ -624,6 +631,33 @@ fn a_draft_carries_everything_or_is_refused() {
             "S/MIME",
         ),
         ("Content-Type: application/octet-stream; name=message.asc\r\n".to_owned(), "x".to_owned(), "PGP"),
+        // The two names of a part can differ, and a name can be encoded.
+        (
+            "Content-Type: application/octet-stream; name=smime.p7m\r\nContent-Disposition: attachment; filename=mail.bin\r\n".to_owned(),
+            "x".to_owned(),
+            "S/MIME",
+        ),
+        (
+            "Content-Type: application/octet-stream; name=mail.bin\r\nContent-Disposition: attachment; filename=smime.p7m\r\n".to_owned(),
+            "x".to_owned(),
+            "S/MIME",
+        ),
+        (
+            "Content-Type: application/octet-stream\r\nContent-Disposition: inline; filename*=utf-8''smime%2Ep7m\r\n".to_owned(),
+            "x".to_owned(),
+            "S/MIME",
+        ),
+        (
+            "Content-Type: application/octet-stream; name=\"=?utf-8?B?c21pbWUucDdt?=\"\r\n".to_owned(),
+            "x".to_owned(),
+            "S/MIME",
+        ),
+        ("Content-Type: application/octet-stream; name=\"smime.p7m.\"\r\n".to_owned(), "x".to_owned(), "S/MIME"),
+        (
+            "Content-Type: application/octet-stream; name*0=smi; name*1=me.p7m\r\nContent-Disposition: attachment\r\n".to_owned(),
+            "x".to_owned(),
+            "S/MIME",
+        ),
     ]
     .into_iter()
     .chain(

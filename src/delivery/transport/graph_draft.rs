@@ -229,15 +229,31 @@ fn check_parts(message: &Message<'_>) -> Result<(), Malformed> {
 /// `application/octet-stream`, and then the name decides (RFC 8551, 3.9). A file of another name is one among the files of a
 /// message, such as a signed invoice.
 fn whole_by_name(part: &MessagePart<'_>, is_message: bool) -> Option<&'static str> {
-    let name = part.attachment_name()?.trim().to_ascii_lowercase();
-    let is_smime =
-        SMIME_FILES.iter().any(|ending| name.strip_suffix(ending).is_some_and(|stem| is_message || stem == "smime"));
-    let is_pgp = is_message && [".asc", ".pgp", ".gpg"].iter().any(|ending| name.ends_with(ending));
+    let is_smime = |name: &str| {
+        SMIME_FILES.iter().any(|ending| name.strip_suffix(ending).is_some_and(|stem| is_message || stem == "smime"))
+    };
+    let is_pgp = |name: &str| is_message && [".asc", ".pgp", ".gpg"].iter().any(|ending| name.ends_with(ending));
+    let names = file_names(part);
+    let (is_smime, is_pgp) = (names.iter().any(|name| is_smime(name)), names.iter().any(|name| is_pgp(name)));
     match (is_smime, is_pgp) {
         (true, _) => Some("a signed or encrypted message (S/MIME)"),
         (_, true) => Some("a signed or encrypted message (PGP)"),
         _ => None,
     }
+}
+
+/// Returns the names of a part in lower case: that of its disposition and that of its type, which can differ. Programs
+/// disagree about which one counts.
+fn file_names(part: &MessagePart<'_>) -> Vec<String> {
+    let of_disposition = part.content_disposition().and_then(|disposition| disposition.attribute("filename"));
+    let of_type = part.content_type().and_then(|kind| kind.attribute("name"));
+    let names = [of_disposition, of_type].into_iter().flatten();
+    // A name can be encoded in words, although parameters are not (RFC 2047, 5), and can be in quotes within quotes.
+    let clean = |name: &str| {
+        let name = decode_words(name);
+        name.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '.')).to_lowercase()
+    };
+    names.map(clean).filter(|name| !name.is_empty()).collect()
 }
 
 /// Returns true if a part declares that it is a file, or HTML refers to it: by its disposition, name or id.
