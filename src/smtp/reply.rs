@@ -11,7 +11,7 @@ use std::fmt;
 use crate::text::is_hidden;
 use crate::text::redaction::Redaction;
 
-/// Bytes of one line that are kept; the rest of the line is dropped.
+/// Bytes of one line that are kept. What follows is read as far as a secret can reach that begins before, and then dropped.
 const LINE_KEPT: usize = 1000;
 /// Bytes of one reply that are read, the dropped ones included: its end has the code that decides.
 const REPLY_LIMIT: usize = 16 * 1024 * 1024;
@@ -44,7 +44,7 @@ pub enum MalformedReply {
 #[derive(Debug, Default)]
 pub struct ReplyParser {
     line: Vec<u8>,
-    lines: Vec<String>,
+    lines: Vec<ReplyLine>,
     /// The code of the first line that had one.
     first_code: Option<u16>,
     /// True if a line had a code of another class than the first.
@@ -53,14 +53,40 @@ pub struct ReplyParser {
     redaction: Redaction,
 }
 
+/// The text of a line.
+#[derive(Debug)]
+struct ReplyLine {
+    kept: String,
+    /// The text behind it. It is dropped after the search for secrets, which can begin in what is kept.
+    dropped: String,
+}
+
 /// A line of a reply.
 enum Line {
     /// The last line, with the code.
-    Last(u16, String),
+    Last(u16, ReplyLine),
     /// A line that is followed by others.
-    Continued(u16, String),
+    Continued(u16, ReplyLine),
     /// A text without a code.
-    Bare(String),
+    Bare(ReplyLine),
+}
+
+impl ReplyLine {
+    /// Decodes text of unknown encoding as UTF-8, and divides it at a character.
+    fn new(bytes: &[u8]) -> Self {
+        let mut at = bytes.len().min(LINE_KEPT);
+        while at > 0 && at < bytes.len() && bytes[at] & 0b1100_0000 == 0b1000_0000 {
+            at -= 1;
+        }
+        Self { kept: printable(&bytes[..at]), dropped: printable(&bytes[at..]) }
+    }
+}
+
+/// Replaces secrets in the text of lines, and returns what is kept of each.
+fn redacted(lines: Vec<ReplyLine>, redaction: &Redaction) -> Vec<String> {
+    let mut texts: Vec<String> = lines.into_iter().flat_map(|line| [line.kept, line.dropped]).collect();
+    redaction.apply(&mut texts);
+    texts.into_iter().step_by(2).collect()
 }
 
 impl Reply {
@@ -133,13 +159,14 @@ impl ReplyParser {
     /// Reads bytes up to the end of the reply. Returns how many were read, and the reply if it is complete; what
     /// follows belongs to the next one.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(usize, Option<Reply>), MalformedReply> {
+        let read = LINE_KEPT + self.redaction.longest();
         for (at, byte) in bytes.iter().enumerate() {
             self.total += 1;
             if *byte == b'\n' {
                 if let Some(reply) = self.end_line(false)? {
                     return Ok((at + 1, Some(reply)));
                 }
-            } else if self.line.len() < LINE_KEPT {
+            } else if self.line.len() < read {
                 self.line.push(*byte);
             }
             if self.total >= REPLY_LIMIT {
@@ -173,8 +200,7 @@ impl ReplyParser {
 
     /// Returns what was read as a reply, and begins the next one.
     fn take_reply(&mut self, code: u16, is_cut: bool) -> Reply {
-        let mut lines = std::mem::take(&mut self.lines);
-        self.redaction.apply(&mut lines);
+        let lines = redacted(std::mem::take(&mut self.lines), &self.redaction);
         let is_mixed = std::mem::take(&mut self.is_mixed);
         (self.first_code, self.total) = (None, 0);
         Reply { code, lines, is_cut, is_mixed }
@@ -199,11 +225,9 @@ impl ReplyParser {
                 Ok(None)
             }
             // Some servers send an empty line before their greeting.
-            Line::Bare(text) if text.is_empty() && line.iter().all(u8::is_ascii_whitespace) => Ok(None),
+            Line::Bare(text) if text.kept.is_empty() && line.iter().all(u8::is_ascii_whitespace) => Ok(None),
             Line::Bare(text) => {
-                let mut text = [text];
-                self.redaction.apply(&mut text);
-                let text: String = text.concat().chars().take(60).collect();
+                let text: String = redacted(vec![text], &self.redaction).concat().chars().take(60).collect();
                 (self.lines, self.total) = (Vec::new(), 0);
                 Err(MalformedReply::NoCode(text))
             }
@@ -215,9 +239,13 @@ impl ReplyParser {
         self.is_mixed |= first / 100 != code / 100;
     }
 
-    fn keep_line(&mut self, line: String) {
+    fn keep_line(&mut self, line: ReplyLine) {
         if self.lines.len() < LINES_KEPT {
             self.lines.push(line);
+        } else if let Some(last) = self.lines.last_mut()
+            && last.dropped.len() < self.redaction.longest()
+        {
+            last.dropped.extend([line.kept, line.dropped]);
         }
     }
 }
@@ -229,12 +257,12 @@ fn read_line(line: &[u8]) -> Line {
     let code =
         digits.iter().try_fold(0_u16, |code, byte| byte.is_ascii_digit().then(|| code * 10 + u16::from(byte - b'0')));
     match (code, rest.first()) {
-        (Some(code @ 200..=599), Some(b'-')) if digits.len() == 3 => Line::Continued(code, printable(&rest[1..])),
+        (Some(code @ 200..=599), Some(b'-')) if digits.len() == 3 => Line::Continued(code, ReplyLine::new(&rest[1..])),
         // The text may be missing, and so may the space before it; with a fourth digit it is not a code.
         (Some(code @ 200..=599), next) if digits.len() == 3 && !next.is_some_and(u8::is_ascii_digit) => {
-            Line::Last(code, printable(rest))
+            Line::Last(code, ReplyLine::new(rest))
         }
-        _ => Line::Bare(printable(line)),
+        _ => Line::Bare(ReplyLine::new(line)),
     }
 }
 
@@ -243,4 +271,42 @@ fn printable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let text: String = text.chars().map(|c| if is_hidden(c) { ' ' } else { c }).collect();
     text.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends there")]
+
+    use super::*;
+
+    const SECRET: &str = "Sup3r-S3cret/Pa55-é";
+
+    fn shown(line: &[u8]) -> String {
+        let mut parser = ReplyParser::default();
+        parser.hide(SECRET);
+        let (_, reply) = parser.push(line).unwrap();
+        reply.unwrap().lines().collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn a_secret_across_the_end_of_what_is_kept_of_a_line_is_removed() {
+        let percent: String = SECRET.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let json: String = SECRET.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+        for written in [SECRET, &percent, &json] {
+            for kept in 0..=written.len() {
+                let before = "-".repeat(LINE_KEPT - "  ".len() - kept);
+                let text = shown(format!("535 {before} {written} and more\r\n").as_bytes());
+                let rest = text.trim_start_matches('-').replace('…', "");
+                assert!(rest.trim().is_empty(), "{kept} of {written}: {rest}");
+                assert!(text.len() <= LINE_KEPT + '…'.len_utf8(), "{}", text.len());
+            }
+        }
+        // The rest of a line is not shown, however much of it is secret.
+        let many = shown(format!("535 {}{}\r\n", format!("{SECRET} ").repeat(60), "x".repeat(2000)).as_bytes());
+        assert!(!many.contains('x') && !many.contains("S3cret"), "{many}");
+        // Nor is a secret that begins in the last line that is kept.
+        let lines = format!("535-{}\r\n", "x").repeat(LINES_KEPT - 1);
+        let text = shown(format!("{lines}535-Sup3r-S3c\r\n535-ret/Pa\r\n535 55-é\r\n").as_bytes());
+        assert_eq!(text.lines().last(), Some("…"));
+    }
 }

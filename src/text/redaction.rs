@@ -16,6 +16,9 @@ use super::is_hidden;
 /// The shortest secret that is removed, in characters. Shorter secrets occur in many texts by chance, and their removal would
 /// disclose them.
 const SHORTEST: usize = 4;
+/// The most bytes that one character of a form takes in a text: a pair of UTF-16 units as `\ud83d\ude00`, or four bytes with
+/// percent signs.
+const ENCODED_CHARACTER: usize = 12;
 /// Replaces a secret.
 const REPLACEMENT: char = '…';
 
@@ -54,6 +57,11 @@ impl Redaction {
         let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or_default();
         let hexadecimal = secret.bytes().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
         self.forms.push(Zeroizing::new(hexadecimal.collect()));
+    }
+
+    /// Returns the largest number of bytes that a secret takes in a text, without blanks in it; 0 without a secret.
+    pub fn longest(&self) -> usize {
+        self.forms.iter().map(|form| form.len() * ENCODED_CHARACTER).max().unwrap_or(0)
     }
 
     /// Replaces every secret in one text.
