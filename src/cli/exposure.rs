@@ -19,7 +19,7 @@ use crate::{
     git,
     model::Code,
     secrets::{ServiceIdentity, find_private_key},
-    text::printable,
+    text::{decode_lossy, printable},
 };
 
 /// The number of bytes that are searched of each file. Files of this program and of keys are smaller.
@@ -60,7 +60,7 @@ pub(super) fn check_private_keys(root: &Path, known: &Report) -> Report {
         let is_file = path.symlink_metadata().is_ok_and(|found| found.is_file());
         let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(SEARCHED).unwrap_or(0)));
         open_ordinary(&path).ok().filter(|_| is_file)?.take(SEARCHED).read_to_end(&mut bytes).ok()?;
-        let text = Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned());
+        let text = Zeroizing::new(decode_lossy(&bytes));
         let key = find_private_key(&text)?;
         let is_public = ServiceIdentity::parse(&text.as_str().into()).is_ok_and(|identity| identity.is_public());
         (!is_public).then(|| Diagnostic {

@@ -1,4 +1,5 @@
-//! Private keys in the text of any file: age identities, identities of plugins, and private keys that no passphrase protects.
+//! Private keys in the text of any file: age identities, identities of plugins, private keys that no passphrase protects (PEM,
+//! OpenSSH, `PuTTY`, JWK), and private keys of `OpenPGP`, protected or not.
 //!
 //! [`find_private_key`] is for files that can be committed. A document that only mentions the beginning of a key is not reported:
 //! the key must follow. The first key is returned with its line; keys in another encoding, or with a passphrase, are not found.
@@ -20,13 +21,25 @@ const SHORTEST_PEM: usize = 40;
 /// The beginning of an OpenSSH key without a passphrase, in base64: `openssh-key-v1`, and the cipher `none`.
 const OPEN_SSH: &str = "b3BlbnNzaC1rZXktdjEAAAAABG5vbm";
 
+/// The shortest private part of a key in JSON, in characters of base64. The shortest in use are those of P-256 and Ed25519: 43.
+const SHORTEST_JWK: usize = 40;
+/// The largest number of lines before the data of an armoured block of `OpenPGP` (RFC 9580, 6.2.2).
+const ARMOUR_HEADERS: usize = 10;
+/// The beginning of a private key of `PuTTY`, before its version.
+const PUTTY: &str = "PuTTY-User-Key-File-";
+
 /// Returns the first private key in a text that no passphrase protects.
 pub fn find_private_key(text: &str) -> Option<FoundKey> {
+    let has_key_type = text.contains("\"kty\"") || text.contains("\\\"kty\\\"");
     let mut lines = text.lines();
     let mut number = 0;
     while let Some(line) = lines.next() {
         number += 1;
-        if let Some(kind) = find_identity(line).or_else(|| find_pem(line, lines.clone())) {
+        let found = find_identity(line)
+            .or_else(|| find_pem(line, lines.clone()))
+            .or_else(|| find_putty(line, lines.clone()))
+            .or_else(|| find_jwk(line).filter(|_| has_key_type));
+        if let Some(kind) = found {
             return Some(FoundKey { line: number, kind });
         }
     }
@@ -54,7 +67,11 @@ fn find_identity(line: &str) -> Option<&'static str> {
 /// Finds a private key in PEM that begins in a line and goes on in the next ones.
 fn find_pem<'a>(line: &'a str, next: impl Iterator<Item = &'a str>) -> Option<&'static str> {
     let (_, label) = line.split_once("-----BEGIN ")?;
-    let (label, rest) = label.split_once("PRIVATE KEY-----")?;
+    let (label, rest) = match (label.split_once("PRIVATE KEY-----"), label.split_once("PGP PRIVATE KEY BLOCK-----")) {
+        (Some(found), _) => found,
+        (None, Some((_, rest))) => return has_data(rest, next).then_some("a private key of OpenPGP"),
+        (None, None) => return None,
+    };
     if label == "ENCRYPTED " {
         return None;
     }
@@ -80,6 +97,37 @@ fn find_pem<'a>(line: &'a str, next: impl Iterator<Item = &'a str>) -> Option<&'
     })
 }
 
+/// Returns true if the lines of an armoured block of `OpenPGP` have data. Lines such as `Comment: ...` can come first.
+fn has_data<'a>(rest: &'a str, next: impl Iterator<Item = &'a str>) -> bool {
+    let is_data = |part: &str| {
+        let part = part.trim_matches(|c: char| c.is_whitespace() || c == '"');
+        part.len() >= SHORTEST_PEM && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '='))
+    };
+    std::iter::once(rest).chain(next.take(ARMOUR_HEADERS)).flat_map(|line| line.split("\\n")).any(is_data)
+}
+
+/// Finds a private key of `PuTTY` that begins in a line: it names its encryption in one of the next ones.
+fn find_putty<'a>(line: &'a str, next: impl Iterator<Item = &'a str>) -> Option<&'static str> {
+    let (_, rest) = line.split_once(PUTTY)?;
+    let version = rest.strip_prefix(|c: char| c.is_ascii_digit())?;
+    let mut lines = std::iter::once(version).chain(next.take(2)).flat_map(|line| line.split("\\n"));
+    let is_bare = lines.any(|line| line.trim().strip_prefix("Encryption:").is_some_and(|value| value.trim() == "none"));
+    is_bare.then_some("a PuTTY key without a passphrase")
+}
+
+/// Finds the private part of a JSON Web Key (RFC 7517) in a line: `"d"`, or `"k"` of a symmetric key.
+fn find_jwk(line: &str) -> Option<&'static str> {
+    ["\"d", "\"k"].iter().find_map(|key| {
+        line.match_indices(key).find_map(|(at, key)| {
+            let rest = line[at + key.len()..].trim_start_matches('\\').strip_prefix('"')?.trim_start();
+            let rest = rest.strip_prefix(':')?.trim_start().trim_start_matches('\\').strip_prefix('"')?;
+            let is_base64 = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '+' | '/');
+            (rest.chars().take_while(is_base64).take(SHORTEST_JWK).count() >= SHORTEST_JWK)
+                .then_some("a private key in JSON (JWK)")
+        })
+    })
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 mod tests {
@@ -92,7 +140,18 @@ mod tests {
     /// Takes minutes if each beginning of a key is followed to the end of the text.
     #[test]
     fn many_beginnings_of_keys_are_searched_once() {
-        for beginning in ["AGE-", "AGE-PLUGIN-", "-1", "-----BEGIN PRIVATE KEY-----\n", "-----BEGIN PRIVATE KEY-----"] {
+        for beginning in [
+            "AGE-",
+            "AGE-PLUGIN-",
+            "-1",
+            "-----BEGIN PRIVATE KEY-----\n",
+            "-----BEGIN PRIVATE KEY-----",
+            "-----BEGIN PGP PRIVATE KEY BLOCK-----\n",
+            "PuTTY-User-Key-File-3:\n",
+            "PuTTY-User-Key-File-3",
+            "\"d\"",
+            "\"kty\":\"d\\",
+        ] {
             assert_eq!(kind(&beginning.repeat(1_000_000 / beginning.len())), None, "{beginning}");
         }
     }
@@ -118,6 +177,39 @@ mod tests {
         ] {
             assert_eq!(kind(&text), Some("a private key without a passphrase"), "{text}");
         }
+    }
+
+    #[test]
+    fn keys_of_other_programs_are_found() {
+        let data = "lFgEZ1b2cRYJKwYBBAHaRw8BAQdAn0yGd3lXq8vU2W5v7Q0c1b5d9x7J8y6Tz1m2n3o4";
+        for header in ["", "Version: GnuPG v2\nComment: x\n"] {
+            let block = format!("-----BEGIN PGP PRIVATE KEY BLOCK-----\n{header}\n{data}\n=abcd\n");
+            assert_eq!(kind(&block), Some("a private key of OpenPGP"));
+            assert_eq!(kind(&block.replace('\n', "\\n")), Some("a private key of OpenPGP"));
+            assert_eq!(kind(&block.replace("PRIVATE", "PUBLIC")), None);
+        }
+        assert_eq!(kind("-----BEGIN PGP PRIVATE KEY BLOCK-----\n...\n-----END PGP PRIVATE KEY BLOCK-----\n"), None);
+        for version in [2, 3] {
+            let ppk = |encryption: &str| {
+                format!(
+                    "PuTTY-User-Key-File-{version}: ssh-ed25519\r\nEncryption: {encryption}\r\nComment: a\r\nPublic-Lines: 2\r\n"
+                )
+            };
+            assert_eq!(kind(&ppk("none")), Some("a PuTTY key without a passphrase"));
+            assert_eq!(kind(&ppk("aes256-cbc")), None);
+        }
+        let d = "870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4Bk43bVdj3eAE";
+        for text in [
+            format!("{{\"kty\":\"EC\",\"crv\":\"P-256\",\"d\":\"{d}\"}}"),
+            format!("{{\n  \"d\" : \"{d}\",\n  \"kty\": \"OKP\"\n}}"),
+            format!("key: \"{{\\\"kty\\\":\\\"EC\\\",\\\"d\\\":\\\"{d}\\\"}}\""),
+            format!("{{\"kty\":\"oct\",\"k\":\"{d}\"}}"),
+        ] {
+            assert_eq!(kind(&text), Some("a private key in JSON (JWK)"), "{text}");
+            assert_eq!(kind(&text.replace("kty", "typ")), None, "{text}");
+        }
+        assert_eq!(kind("{\"kty\":\"EC\",\"d\":\"...\"}"), None);
+        assert_eq!(kind(&format!("{{\"kty\":\"EC\",\"x\":\"{d}\",\"id\":\"{d}\"}}")), None);
     }
 
     #[test]

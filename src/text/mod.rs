@@ -1,6 +1,6 @@
 //! Text from other programs: decoding, and escaping for display.
 //!
-//! * [`decode`], [`try_decode`]: the text of a file in UTF-8 or UTF-16. `config` is stricter with Mailwright's own files
+//! * [`decode`], [`try_decode`], [`decode_lossy`]: the text of a file in UTF-8 or UTF-16. `config` is stricter with Mailwright's own files
 //! * [`printable`], [`printable_lines`], [`printable_paragraph`], [`printable_log_line`]: text with terminal control characters
 //!   and invisible characters escaped. The printer, the log and Markdown use them, so that no command needs to
 //! * [`enumerate`], [`shortened`]: bounded lists and texts for messages
@@ -49,6 +49,22 @@ pub fn try_decode(bytes: &[u8]) -> Option<String> {
         [0xfe, 0xff, rest @ ..] => wide(rest, u16::from_be_bytes),
         [0xef, 0xbb, 0xbf, rest @ ..] | rest => std::str::from_utf8(rest).ok().map(str::to_owned),
     }
+}
+
+/// Returns the text of any file, with replacement characters: UTF-8, or UTF-16 with or without a byte order mark. A search for
+/// words finds them in every part that has the encoding of the beginning.
+pub fn decode_lossy(bytes: &[u8]) -> String {
+    if !detect_encoding(bytes).is_some_and(|found| found.starts_with("UTF-16")) {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
+    let head = bytes.get(..bytes.len().min(256)).unwrap_or_default();
+    // Of a character of ASCII, the first byte is zero in big-endian order.
+    let zeros = |parity: usize| head.iter().skip(parity).step_by(2).filter(|byte| **byte == 0).count();
+    let is_big = bytes.starts_with(&[0xfe, 0xff]) || !bytes.starts_with(&[0xff, 0xfe]) && zeros(0) > zeros(1);
+    let unit = if is_big { u16::from_be_bytes } else { u16::from_le_bytes };
+    let (pairs, _) = bytes.as_chunks::<2>();
+    let text = String::from_utf16_lossy(&pairs.iter().copied().map(unit).collect::<Vec<u16>>());
+    text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)
 }
 
 /// Returns a text on one line, safe for a terminal, a log or a page: characters that move the cursor, change the direction of

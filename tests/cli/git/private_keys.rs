@@ -39,15 +39,37 @@ fn a_private_key_that_git_has_or_would_add_is_an_error() {
     repo.write("environments/dev/notes.md", format!("# {}\n", identity.to_lowercase()));
     repo.write("environments/prod/profiles/plugin.txt", plugin);
     repo.write("id_ed25519", &ssh);
+    let wide = |text: &str, mark: bool, unit: fn(u16) -> [u8; 2]| -> Vec<u8> {
+        let mark = mark.then_some(0xfeff);
+        mark.into_iter().chain(text.encode_utf16()).flat_map(unit).collect()
+    };
+    repo.write("secrets/dev/utf16le.txt", wide(&format!("key:\r\n{identity}\r\n"), true, u16::to_le_bytes));
+    repo.write("secrets/dev/utf16be.txt", wide(&identity, true, u16::to_be_bytes));
+    repo.write("secrets/dev/unmarked.txt", wide(&identity, false, u16::to_le_bytes));
+    repo.write("login.ppk", "PuTTY-User-Key-File-3: ssh-ed25519\r\nEncryption: none\r\nComment: a\r\n");
+    repo.write(
+        "environments/dev/key.jwk",
+        r#"{"kty":"EC","crv":"P-256","d":"870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4Bk43bVdj3eAE"}"#,
+    );
+    repo.write(
+        "secrets/dev/key.asc",
+        format!("-----BEGIN PGP PRIVATE KEY BLOCK-----\n\n{}\n=abcd\n", "lFgEZ1b2cRYJKwYB".repeat(4)),
+    );
     repo.write("README.md", "An identity (AGE-SECRET-KEY-1...) is private.\n");
     repo.write("other/key.txt", &identity);
     std::os::unix::fs::symlink("/dev/zero", repo.path("zero")).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(repo.path("secrets/fifo")).status().unwrap().success());
     let expected = [
+        "environments/dev/key.jwk:1",
         "environments/dev/notes.md:1",
         "environments/prod/profiles/plugin.txt:1",
         "id_ed25519:1",
+        "login.ppk:1",
+        "secrets/dev/key.asc:1",
         "secrets/dev/key.txt:3",
+        "secrets/dev/unmarked.txt:1",
+        "secrets/dev/utf16be.txt:1",
+        "secrets/dev/utf16le.txt:2",
     ];
     // Not added yet, and committed, even if a later line ignores it.
     assert_eq!(reported(&repo), expected);

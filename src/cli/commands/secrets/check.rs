@@ -23,6 +23,7 @@ use crate::{
     config::{SecretUsage, Selection},
     model::{Code, Destination, EnvironmentName, code::Severity},
     secrets::{Binding, Header, Recipients, ServiceIdentity, find_private_key, fingerprint},
+    text::decode_lossy,
 };
 
 /// Check that every secret parses and is encrypted to everyone in recipients.txt
@@ -290,7 +291,7 @@ fn check_unexpected(
     }
     for path in &present.other_files {
         let text = Zeroizing::new(read_age(root, path)?);
-        let holds_key = find_private_key(&String::from_utf8_lossy(&text)).is_some()
+        let holds_key = find_private_key(&Zeroizing::new(decode_lossy(&text))).is_some()
             || text.windows(15).any(|part| part.eq_ignore_ascii_case(b"AGE-SECRET-KEY-"))
             || text.windows(12).any(|part| part == b"PRIVATE KEY-");
         let is_public = std::str::from_utf8(&text)
