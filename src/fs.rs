@@ -18,13 +18,19 @@ use tempfile::NamedTempFile;
 
 /// Opens an ordinary file, or a link to one. Everything else (device, FIFO, socket, folder) is refused and never waited for.
 pub fn open_ordinary(path: &Path) -> std::io::Result<File> {
+    open_ordinary_with(path, OpenOptions::new().read(true))
+}
+
+/// Opens an ordinary file, or a link to one, with these options. Everything else is refused and never waited for. With
+/// `create`, a file that does not exist is created.
+pub fn open_ordinary_with(path: &Path, options: &mut OpenOptions) -> std::io::Result<File> {
     let refused = || Error::new(ErrorKind::InvalidInput, "it is not an ordinary file");
     // To open a device can have an effect, so the kind is checked before as well.
-    if !std::fs::metadata(path)?.is_file() {
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
         return Err(refused());
     }
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let file = options.custom_flags(flags).open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(refused()) }
 }
 

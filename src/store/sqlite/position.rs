@@ -23,7 +23,7 @@ use std::{
 
 use super::audit_log::Head;
 use crate::{
-    fs::{open_ordinary, read_ordinary},
+    fs::{open_ordinary, open_ordinary_with, read_ordinary},
     model::Digest,
 };
 
@@ -176,7 +176,7 @@ pub(super) fn revoked(database: &Path) -> std::io::Result<BTreeSet<String>> {
 pub(super) fn add_revoked(database: &Path, id: &str) -> std::io::Result<()> {
     let path = revoked_path(database);
     let is_new = !path.exists();
-    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+    let mut file = open_ordinary_with(&path, OpenOptions::new().append(true).create(true).mode(0o600))?;
     // A line that a crash left incomplete ends here.
     file.write_all(format!("\n{id}\n").as_bytes())?;
     file.sync_all()?;
@@ -196,7 +196,7 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Opens the file of a database. If there is none, no position is kept.
     pub(super) fn open(database: &Path, position: Position) -> Self {
-        let file = OpenOptions::new().write(true).open(path_of(database)).ok();
+        let file = open_ordinary_with(&path_of(database), OpenOptions::new().write(true)).ok();
         let written = position.commits;
         Self { file, position, place: 0, written, last: None }
     }
@@ -287,6 +287,21 @@ mod tests {
         std::fs::write(revoked_path(&database), "\na1\n\nb").unwrap();
         add_revoked(&database, "c3").unwrap();
         assert_eq!(revoked(&database).unwrap(), ["a1", "b", "c3"].map(str::to_owned).into());
+    }
+
+    /// A write to a FIFO waits until something reads from it, and the service would not start.
+    #[test]
+    fn a_fifo_in_place_of_a_file_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("store.sqlite");
+        let make = |path: &Path| {
+            rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+            // With both ends open, a faulty write succeeds in place of waiting for ever.
+            OpenOptions::new().read(true).write(true).open(path).unwrap()
+        };
+        let _ends = (make(&path_of(&database)), make(&revoked_path(&database)));
+        assert_eq!(add_revoked(&database, "a1").unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert!(Keeper::open(&database, position(1, 0)).file.is_none());
     }
 
     /// An event in the life of a database and its file.
