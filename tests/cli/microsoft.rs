@@ -179,6 +179,22 @@ fn a_direct_sender_is_registered_twice_and_verified() {
     let report = fixture.verify("documents").code(0);
     let open = open_findings(&report);
     assert_eq!(open, ["GRAPH-MAIL-SEND-UNSCOPED fail"], "{}", report.stdout);
+    // The remedy revokes the grant, which then is only requested.
+    let document = report.json();
+    let findings = document["profiles"][0]["findings"].as_array().unwrap();
+    let unscoped = findings.iter().find(|finding| finding["id"] == "GRAPH-MAIL-SEND-UNSCOPED").unwrap();
+    let steps = unscoped["remedy"].as_array().unwrap().iter().filter_map(Value::as_str);
+    let revoke = steps.filter(|step| step.starts_with("az rest --method DELETE")).collect::<Vec<_>>().join("\n");
+    assert!(!revoke.is_empty(), "{unscoped:#}");
+    // The stand-in for `az` forwards the requests to Microsoft's Graph.
+    let revoke = revoke
+        .replace(&fixture.sandbox.running.address, "https://graph.microsoft.com")
+        .replace("az rest ", "az rest --resource https://graph.microsoft.com ");
+    fixture.run_script(&revoke).code(0);
+    let report = fixture.verify("documents").code(3);
+    assert!(open_findings(&report).contains(&"GRAPH-CONSENT unknown".to_owned()), "{}", report.stdout);
+    // Nothing with this id is left.
+    assert!(fixture.run_script(&revoke.replace("$(az ", "0$(az ")).stderr.contains("Request_ResourceNotFound"));
 }
 
 #[test]

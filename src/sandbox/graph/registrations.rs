@@ -2,8 +2,8 @@
 //! consent. They change the scenario in memory, so that everything else sees them; a tenant has at most 1000 applications.
 //!
 //! Sources: Microsoft Graph v1.0, "Create application", "Update application", "application: addPassword", "Create
-//! federatedIdentityCredential", "Create servicePrincipal", "Grant an appRoleAssignment to a service principal", "Create
-//! oAuth2PermissionGrant" and "Update oAuth2PermissionGrant".
+//! federatedIdentityCredential", "Create servicePrincipal", "Grant an appRoleAssignment to a service principal", "Delete
+//! appRoleAssignment", "Create oAuth2PermissionGrant", "Update oAuth2PermissionGrant" and "Delete oAuth2PermissionGrant".
 
 use axum::http::Method;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -34,10 +34,11 @@ pub(super) fn route(request: &GraphRequest<'_>) -> Reply {
         "/oauth2PermissionGrants" if is_post => return create_grant(request),
         _ => {}
     }
-    if let Some(id) = request.path.strip_prefix("/oauth2PermissionGrants/")
-        && *request.method == Method::PATCH
-    {
-        return update_grant(request, id);
+    let is_delete = *request.method == Method::DELETE;
+    match request.path.strip_prefix("/oauth2PermissionGrants/") {
+        Some(id) if *request.method == Method::PATCH => return update_grant(request, id),
+        Some(id) if is_delete => return delete_grant(request, id),
+        _ => {}
     }
     if let Some((client, rest)) = parse_key(tenant, request.path, "applications", "app") {
         let application = find(tenant, &client)?;
@@ -48,10 +49,17 @@ pub(super) fn route(request: &GraphRequest<'_>) -> Reply {
             _ => Err(wrong_method()),
         };
     }
-    if let Some((client, "/appRoleAssignments")) = parse_key(tenant, request.path, "servicePrincipals", "sp")
-        && is_post
-    {
-        return assign_role(request, &find(tenant, &client)?);
+    match parse_key(tenant, request.path, "servicePrincipals", "sp") {
+        Some((client, "/appRoleAssignments")) if is_post => return assign_role(request, &find(tenant, &client)?),
+        Some((client, rest)) if is_delete => {
+            // The same assignment is listed with the application that has it, and with the one that grants it.
+            let id = match (client.as_str(), rest.strip_prefix("/appRoleAssignments/")) {
+                (GRAPH_APP_ID, None) => rest.strip_prefix("/appRoleAssignedTo/"),
+                (_, id) => id,
+            };
+            return remove_role(request, &client, id.ok_or_else(wrong_method)?);
+        }
+        _ => {}
     }
     Err(wrong_method())
 }
@@ -251,6 +259,38 @@ fn assign_role(request: &GraphRequest<'_>, application: &Application) -> Reply {
     Ok((201, role_assignments(tenant, &granted).pop().unwrap_or_default()))
 }
 
+/// Deletes an assignment of a permission: 204 without contents, or 404 if there is none with this id.
+fn remove_role(request: &GraphRequest<'_>, holder: &str, id: &str) -> Reply {
+    require(request, "AppRoleAssignment.ReadWrite.All")?;
+    let tenant = request.caller.tenant;
+    let holders = tenant.all_applications().into_iter().filter(|application| !application.not_installed);
+    let mut holders = holders.filter(|application| holder == GRAPH_APP_ID || application.client.to_string() == holder);
+    let found = holders.find_map(|application| {
+        let at = role_assignments(tenant, &application).iter().position(|assignment| assignment["id"] == id)?;
+        Some((application.client, at))
+    });
+    let (client, at) = found.ok_or_else(|| absent(id))?;
+    change(request, client, |application| drop(application.granted.remove(at)))?;
+    Ok((204, Value::Null))
+}
+
+/// Deletes the consent for all users.
+fn delete_grant(request: &GraphRequest<'_>, id: &str) -> Reply {
+    require(request, "DelegatedPermissionGrant.ReadWrite.All")?;
+    let application = find_granted(request.caller.tenant, id)?;
+    change(request, application.client, |application| application.consented.clear())?;
+    Ok((204, Value::Null))
+}
+
+/// Returns the application that has the consent for all users with this id.
+fn find_granted(tenant: &Tenant, id: &str) -> Result<Application, ODataError> {
+    let of_all = |application: &Application| {
+        !application.consented.is_empty()
+            && tenant.object_id(&format!("all/{}", application.client)).simple().to_string() == id
+    };
+    tenant.all_applications().into_iter().find(of_all).ok_or_else(|| absent(id))
+}
+
 fn scopes(body: &Value) -> Result<Vec<String>, ODataError> {
     let scope = body["scope"].as_str().ok_or_else(|| bad("Property scope is required."))?;
     scope
@@ -286,12 +326,7 @@ fn create_grant(request: &GraphRequest<'_>) -> Reply {
 fn update_grant(request: &GraphRequest<'_>, id: &str) -> Reply {
     require(request, "DelegatedPermissionGrant.ReadWrite.All")?;
     let scopes = scopes(&request.json()?)?;
-    let tenant = request.caller.tenant;
-    let of_all = |application: &Application| {
-        !application.consented.is_empty()
-            && tenant.object_id(&format!("all/{}", application.client)).simple().to_string() == id
-    };
-    let application = tenant.all_applications().into_iter().find(of_all).ok_or_else(|| absent(id))?;
+    let application = find_granted(request.caller.tenant, id)?;
     change(request, application.client, |application| application.consented = scopes)?;
     Ok((204, Value::Null))
 }
