@@ -60,6 +60,10 @@ fn queued_messages_can_be_cancelled() {
     let id = service.send(json!({}));
     let shown = service.repo.run(&["outbox", "show", "dev", &id]).code(0).stdout;
     assert!(shown.contains("waits      held by first-admin: a moment"), "{shown}");
+    // A status can select many messages: the question names how many, and nothing is changed without an answer.
+    let asked = service.repo.run(&["outbox", "cancel", "dev", "--status", "queued"]).code(1);
+    assert!(asked.stderr.contains("MW0233") && asked.stdout.contains(&id[..13]), "{}{}", asked.stdout, asked.stderr);
+    assert_eq!(service.message(&id)["status"], "queued");
     service.repo.run(&["outbox", "cancel", "dev", &id]).code(0);
     assert_eq!(service.message(&id)["status"], "cancelled");
     let again = service.repo.run(&["outbox", "cancel", "dev", &id]).code(1);

@@ -1,7 +1,7 @@
 //! [`ProgressDisplay`]: progress of environments that are processed in parallel. On a terminal a block of lines that is
-//! redrawn, elsewhere a line from time to time.
+//! redrawn, elsewhere a line from time to time. [`CountDisplay`]: progress of a list, as one such line.
 //!
-//! `fleet` reports starts and ends to it. It is removed before the report is printed.
+//! `fleet` and `outbox` report to them. They are removed before the report is printed.
 
 use std::{
     collections::BTreeMap,
@@ -106,6 +106,43 @@ impl<'a> ProgressDisplay<'a> {
 
     fn total(&self) -> String {
         format!("{} of {} done", self.finished.len(), self.names.len())
+    }
+}
+
+/// Progress of a list whose items are processed one after the other. A short list needs none.
+pub(crate) struct CountDisplay<'a> {
+    printer: &'a Printer,
+    total: usize,
+    last: Instant,
+    is_drawn: bool,
+}
+
+impl<'a> CountDisplay<'a> {
+    pub(crate) fn new(printer: &'a Printer, total: usize) -> Self {
+        Self { printer, total, last: Instant::now(), is_drawn: false }
+    }
+
+    /// Shows how many items are done, unless that was shown a moment ago.
+    pub(crate) fn show(&mut self, done: usize) {
+        let interval = if self.printer.is_live() { REDRAW_INTERVAL } else { LINE_INTERVAL };
+        if self.last.elapsed() < interval {
+            return;
+        }
+        self.last = Instant::now();
+        let line = format!("{done} of {} done", self.total);
+        if self.printer.is_live() {
+            self.printer.draw(&format!("\r\x1b[K{line}"));
+            self.is_drawn = true;
+        } else {
+            self.printer.note(&line);
+        }
+    }
+
+    /// Removes the line.
+    pub(crate) fn clear(&mut self) {
+        if std::mem::take(&mut self.is_drawn) {
+            self.printer.draw("\r\x1b[K");
+        }
     }
 }
 

@@ -43,6 +43,7 @@ use crate::{
             confirm::confirm,
             format::document_of,
             outbox::{hold_table, restored_lines, waiting_times},
+            progress::CountDisplay,
             wording::count_of,
         },
     },
@@ -51,6 +52,9 @@ use crate::{
     model::{Code, Hold, Message, Problem, WaitReason},
     text::printable,
 };
+
+/// The number of messages that are shown before a question.
+const SHOWN: usize = 20;
 
 /// Inspect, retry, cancel or hold queued mail
 #[derive(Debug, clap::Args)]
@@ -366,8 +370,13 @@ impl Outbox {
             return self.show_selected(context, target, selection).await;
         }
         let client = &target.client;
-        let ids = if selection.status.is_some() {
-            selection.fetch(client, &[]).await?.iter().map(|message| message.id).collect()
+        let ids: Vec<Uuid> = if selection.status.is_some() {
+            let messages = selection.fetch(client, &[]).await?;
+            // A retry can be repeated; a cancelled message is not sent any more.
+            if action == Action::Cancel && !messages.is_empty() {
+                self.confirm_cancel(context, target, &messages, change)?;
+            }
+            messages.iter().map(|message| message.id).collect()
         } else {
             target.message_ids().await?
         };
@@ -380,6 +389,25 @@ impl Outbox {
             Ok(message)
         })
         .await
+    }
+
+    /// Shows messages that were selected by their status, and asks before they are cancelled.
+    fn confirm_cancel(
+        &self,
+        context: &Context,
+        target: &Target,
+        messages: &[Message],
+        change: &ChangeOptions,
+    ) -> Result<(), CliError> {
+        if self.format != Format::Json && !change.yes {
+            context.printer.out(&message_table(messages.get(..messages.len().min(SHOWN)).unwrap_or_default(), None));
+            if messages.len() > SHOWN {
+                context.printer.out(&format!("... and {} more; --dry-run shows all", messages.len() - SHOWN));
+            }
+        }
+        let question = format!("Cancel {} in {}?", count_of(messages.len(), "message"), target.environment.name);
+        let remedy = "Pass `--yes` to skip the prompt, or `--dry-run` to see what would be cancelled.";
+        confirm(context, change.yes, &question, remedy)
     }
 
     /// Prints the messages that an action would change.
@@ -442,16 +470,20 @@ impl Outbox {
     ) -> Result<Exit, CliError> {
         let mut done = Vec::new();
         let mut failed = None;
-        for id in ids {
+        let mut progress = CountDisplay::new(&context.printer, ids.len());
+        for (index, id) in ids.iter().enumerate() {
+            progress.show(index);
             match act(*id).await {
                 Ok(message) => done.push(message),
                 Err(error) if ids.len() == 1 => return Err(error.into()),
                 Err(error) => {
+                    progress.clear();
                     context.printer.note(&format!("{id}: {}", printable(&error.message)));
                     failed = Some(error);
                 }
             }
         }
+        progress.clear();
         self.print(context, target, "messages", &done, || {
             format!("{} of {} {what}", done.len(), count_of(ids.len(), "message"))
         });
