@@ -21,6 +21,7 @@ use crate::{
         delivery::EventKind,
         finding::{Finding, Verdict},
         finding_id::FindingId,
+        message::describe_phase,
         suspension::SuspendedProfile,
     },
     replies::ProfileFault,
@@ -226,7 +227,7 @@ impl Suspender {
 
 /// Describes the failure that suspends a profile, with the remedy that the table of replies has for it.
 fn describe_failure(profile: &SendingProfile, failure: &Failure) -> String {
-    let reason = format!("{}: {}", failure.phase, failure.reply);
+    let reason = format!("{}: {}", describe_phase(failure.phase), failure.reply);
     let Some(remedy) = failure.remedy else { return reason };
     let client = match &profile.stored.profile.provider {
         Provider::MicrosoftGraphDirect(direct) => &direct.client,
@@ -297,7 +298,10 @@ fn explains(phase: &str, fault: Option<ProfileFault>, finding: &Finding) -> bool
     };
     // A server that does not relay is only an error once mail was refused for it.
     let is_severe = finding.severity == Severity::Error || finding.id == FindingId::SmtpRecipient;
-    is_of_phase && is_severe && finding.verdict == Verdict::Fail && !finding.next
+    // Mail was refused, so Exchange does not grant the permission without consent either.
+    let is_certain =
+        finding.verdict == Verdict::Fail || finding.id == FindingId::Consent && finding.verdict == Verdict::Unknown;
+    is_of_phase && is_severe && is_certain && !finding.next
 }
 
 #[cfg(test)]

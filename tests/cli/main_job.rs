@@ -40,7 +40,7 @@ fn the_demo_goes_the_whole_way_in_an_empty_folder() {
     }
     assert!(output.stdout.find("Apply complete!") < output.stdout.find("No changes."));
     // The first apply stops at what verify finds, and only at that.
-    assert!(output.stderr.contains("error GRAPH-CONSENT: `Mail.Send` is requested"), "{}", output.stderr);
+    assert!(output.stderr.contains("unknown GRAPH-CONSENT: `Mail.Send` is requested"), "{}", output.stderr);
     assert!(output.stderr.contains("[MW0234]: verify found errors in documents"), "{}", output.stderr);
 }
 

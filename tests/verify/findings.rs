@@ -162,6 +162,10 @@ fn direct_cases() -> Vec<VerifyCase> {
             .app("granted", json!([]))
             .app("requests", json!({}))
             .app("exchange", json!(["documents@contoso.example"])),
+        case("a probe that Exchange allows without the consent that was requested")
+            .options(|options| options.probe = true)
+            .app("granted", json!([]))
+            .app("exchange", json!(["documents@contoso.example"])),
         case("a probe that Graph does not decide")
             .options(|options| options.probe = true)
             .fault(json!({ "at": "/sendMail", "status": 503, "code": "ResourceUnhealthy" })),

@@ -1,15 +1,12 @@
 //! The report as XML of `JUnit`, which CI systems display as test results: one suite per profile, one case per finding.
 //!
-//! A case fails if its finding is an error that is not waived; other findings that did not pass (warnings, waived, `unknown`) count
-//! as skipped. An environment that could not be checked is a case with an error.
+//! A case fails if its finding counts as an error and is not waived; other findings that did not pass (warnings, waived, other
+//! unknown results) count as skipped. An environment that could not be checked is a case with an error.
 
 use std::fmt::Write as _;
 
 use super::ReportSet;
-use crate::model::{
-    Severity,
-    finding::{Finding, Report, Verdict},
-};
+use crate::model::finding::{Finding, Limit, Report, Verdict};
 
 /// Encodes a text for XML; characters that XML cannot contain are omitted.
 fn escaped(text: &str) -> String {
@@ -70,7 +67,7 @@ fn suites(out: &mut String, report: &Report) {
 }
 
 fn fails(finding: &Finding) -> bool {
-    finding.is_open() && finding.verdict == Verdict::Fail && finding.severity == Severity::Error
+    Limit::Error.is_passed_by(finding)
 }
 
 fn case(out: &mut String, suite: &str, finding: &Finding) {

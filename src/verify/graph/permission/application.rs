@@ -49,7 +49,7 @@ impl ApplicationPermissions<'_> {
                 )
                 .seen("Mail.Send among the permissions that are granted")
                 .expected(format!("the right to send as {} alone", self.from))
-                .remedy(self.remedies.scope_in_exchange(self.from, self.object_id.unwrap_or("OBJECT-ID-OF-THE-ENTERPRISE-APPLICATION"))),
+                .remedy(self.remedies.scope_in_exchange(self.from, self.object_id)),
             );
         }
         findings
@@ -84,9 +84,10 @@ impl ApplicationPermissions<'_> {
             )
             .seen(seen)
             .expected(expected)
-            .remedy([
-                "`mailwright verify ENV PROFILE` without `--manifest` decides it: a token shows what is granted.",
-            ]);
+            .remedy([format!(
+                "`{}` without `--manifest` decides it: a token shows what is granted.",
+                self.remedies.verify_command
+            )]);
         }
         let ask = self.remedies.request_permission(PermissionKind::Application, name);
         if requests(&requested, PermissionKind::Delegated, name) {
@@ -138,20 +139,27 @@ impl ApplicationPermissions<'_> {
         let mut ask = self.remedies.request_permission(PermissionKind::Application, name);
         ask.extend(self.remedies.consent_steps(self.redirect));
         match self.requested {
+            // Graph does not see what Exchange grants, so the mail may leave without consent.
+            Some(requested) if requests(requested, PermissionKind::Application, name) && name == "Mail.Send" => {
+                Finding::unknown(
+                    FindingId::Consent,
+                    self.pointer,
+                    "`Mail.Send` is requested, and no administrator has consented: not granted in Entra; Exchange may grant it",
+                )
+                .seen(seen)
+                .expected(expected)
+                .remedy(self.remedies.consent_steps(self.redirect))
+                .remedy(exchange())
+                .remedy(self.remedies.leave_to_exchange())
+            }
             Some(requested) if requests(requested, PermissionKind::Application, name) => Finding::fail(
                 FindingId::Consent,
                 self.pointer,
-                if name == "Mail.Send" {
-                    "`Mail.Send` is requested, and no administrator has consented: not granted in Entra; Exchange may grant it".to_owned()
-                } else {
-                    format!("`{name}` is requested, and no administrator has consented")
-                },
+                format!("`{name}` is requested, and no administrator has consented"),
             )
             .seen(seen)
             .expected(expected)
-            .remedy(self.remedies.consent_steps(self.redirect))
-            .remedy(exchange())
-            .remedy(if name == "Mail.Send" { self.remedies.leave_to_exchange() } else { Vec::new() }),
+            .remedy(self.remedies.consent_steps(self.redirect)),
             Some(requested) if requests(requested, PermissionKind::Delegated, name) => Finding::fail(
                 FindingId::PermissionKind,
                 self.pointer,
