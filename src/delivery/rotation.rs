@@ -27,6 +27,7 @@ use crate::{
     model::{
         Digest, ProfileName,
         delivery::EventKind,
+        message::describe_phase,
         rotation::{Rotation, Standing},
     },
     store::outbox::NewEvent,
@@ -234,7 +235,7 @@ impl Rotations {
         let refusals = known.as_ref().map_or(0, |known| known.refusals).saturating_add(1);
         let was_alerted = known.as_ref().is_some_and(|known| known.alerted);
         let since = known.filter(|known| known.standing == Standing::Refused).map_or(now, |known| known.since);
-        let reason = format!("{}: {}", failure.phase, failure.reply);
+        let reason = format!("{}: {}", describe_phase(failure.phase), failure.reply);
         let is_news = current_works && !was_alerted;
         let alert = format!("the next value of {reference} is refused, and the current one is used ({reason})");
         let rotation = Rotation {

@@ -230,6 +230,11 @@ pub struct Attempt {
     pub next_attempt_at: Option<Timestamp>,
 }
 
+/// Returns the name of a phase for people. `dot` is the line that ends the contents; the server's answer to it decides.
+pub fn describe_phase(phase: &str) -> &str {
+    if phase == "dot" { "end of data" } else { phase }
+}
+
 /// The meaning of a reply for the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -44,6 +44,11 @@ fn a_suspended_profile_is_named_with_everything_that_waits_for_it() {
     let answer = service.repo.run(&["why", "dev", "--message", &id]).code(0).stdout;
     assert!(answer.contains("is delivered") && answer.contains("Result:  the mail server accepted it"), "{answer}");
     assert!(!answer.contains("Next:"), "{answer}");
+    // `dot` is the name of the phase in documents.
+    assert!(answer.contains("delivered: 250") && !answer.contains(" dot"), "{answer}");
+    let shown = service.repo.run(&["outbox", "show", "dev", &id]).code(0).stdout;
+    assert!(shown.contains("end of data") && !shown.contains(" dot "), "{shown}");
+    assert_eq!(service.message(&id)["history"].as_array().unwrap().last().unwrap()["phase"], "dot");
 }
 
 #[test]

@@ -26,8 +26,10 @@ use crate::{
     },
     client::Client,
     model::{
-        Code, CompanyId, EnvironmentName, Message, Resolution, Status, WaitReason, finding::Finding,
-        message::RecipientStatus, resolution::Cell,
+        Code, CompanyId, EnvironmentName, Message, Resolution, Status, WaitReason,
+        finding::Finding,
+        message::{Class, RecipientStatus, describe_phase},
+        resolution::Cell,
     },
     text::{enumerate, printable},
     time::local::format_time,
@@ -401,12 +403,16 @@ fn attempt_lines(detail: &MessageDetail) -> Vec<String> {
     lines.extend(shown.iter().map(|attempt| {
         let server =
             if attempt.server.is_empty() { String::new() } else { format!(" at {}", cut(&attempt.server, 60)) };
+        // The phase in which a message was accepted is always the last one.
+        let phase = match attempt.class {
+            Class::Delivered => String::new(),
+            _ => format!(" at {}", printable(describe_phase(&attempt.phase))),
+        };
         format!(
-            "         {} by `{}`{server}: {} at {}: {}",
+            "         {} by `{}`{server}: {}{phase}: {}",
             format_time(attempt.at),
             attempt.profile,
             wire_name(attempt.class),
-            printable(&attempt.phase),
             cut(&attempt.reply, 200)
         )
     }));

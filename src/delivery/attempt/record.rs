@@ -23,7 +23,10 @@ use crate::{
         sending_profile::SendingProfile,
         transport::{RecipientResults, TransportResult},
     },
-    model::{Attempt, Message, Status, message::Class},
+    model::{
+        Attempt, Message, Status,
+        message::{Class, describe_phase},
+    },
     replies::RefusalScope,
     store::outbox::{Claimed, Settled},
     time::steady_clock::later,
@@ -176,7 +179,7 @@ impl AttemptRunner {
         let now = self.recorder.now();
         let attempt =
             Attempt { phase: failure.phase.to_owned(), reply: failure.reply.clone(), class: failure.class, ..attempt };
-        message.reason = format!("{}: {}", failure.phase, failure.reply);
+        message.reason = format!("{}: {}", describe_phase(failure.phase), failure.reply);
         let refused = std::mem::take(&mut failure.refused);
         // A failure that concerns the profile may be the reason of each refusal as well.
         if failure.class != Class::Auth {
@@ -259,7 +262,7 @@ impl AttemptRunner {
 
     /// Starts the back-off of a profile; after it, one message goes first.
     fn back_off_profile(&self, profile: &SendingProfile, failure: &Failure) {
-        let reply = format!("{}: {}", failure.phase, failure.reply);
+        let reply = format!("{}: {}", describe_phase(failure.phase), failure.reply);
         let released = self.recorder.scheduler().back_off(&profile.name, Instant::now(), random_unit(), &reply);
         self.recorder.release(released);
     }

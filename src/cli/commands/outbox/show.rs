@@ -9,6 +9,7 @@ use crate::{
         table::table,
         wording::{cut, resolution_steps, wire_name},
     },
+    model::message::describe_phase,
     text::printable,
     time::local::format_time,
 };
@@ -64,7 +65,7 @@ pub(super) fn describe_message(detail: &MessageDetail) -> String {
                 format!("{} ms", attempt.milliseconds),
                 attempt.profile.to_string(),
                 cut(&attempt.server, 40),
-                attempt.phase.clone(),
+                printable(describe_phase(&attempt.phase)).into_owned(),
                 wire_name(attempt.class),
                 cut(&attempt.reply, 80),
                 attempt.next_attempt_at.map(format_time).unwrap_or_default(),
