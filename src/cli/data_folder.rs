@@ -7,7 +7,7 @@ use std::{
     fs::File,
     io::Write as _,
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use secrecy::SecretString;
@@ -15,6 +15,8 @@ use secrecy::SecretString;
 use super::CliError;
 use crate::{model::Code, secrets::ServiceIdentity, store::StoreError, text};
 
+/// The number of entries of a folder that are read.
+const ENTRIES: usize = 10_000;
 /// The file of the store.
 pub(super) const STORE: &str = "store.sqlite";
 /// The file of the identity.
@@ -23,6 +25,12 @@ pub(super) const IDENTITY: &str = crate::secrets::SERVICE_IDENTITY_FILE;
 /// Returns true if a folder contains an environment's data.
 pub(super) fn has_data(folder: &Path) -> bool {
     folder.join(STORE).exists() || folder.join(IDENTITY).exists()
+}
+
+/// Returns the first data folder of an environment in a folder for several.
+pub(super) fn first_hosted(folder: &Path) -> Option<PathBuf> {
+    let folders = std::fs::read_dir(folder).ok()?.take(ENTRIES).filter_map(|entry| Some(entry.ok()?.path()));
+    folders.filter(|folder| folder.join(STORE).is_file()).min()
 }
 
 /// Returns the error of a file of a data folder.

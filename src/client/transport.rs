@@ -278,7 +278,7 @@ impl Transport {
             Code::TokenRefused if document.remedy.is_empty() => {
                 "Check which token is in MAILWRIGHT_TOKEN or its file; it may have expired or belong to another service.".to_owned()
             }
-            _ => document.remedy,
+            _ => self.name_environment(&document.remedy),
         };
         let message = match document.code {
             // The address is wrong, so the message names it.
@@ -291,6 +291,14 @@ impl Transport {
         };
         let problem = Problem::new(document.code, message).remedy(remedy);
         document.violations.iter().fold(problem, |problem, violation| problem.detail(violation.to_string()))
+    }
+
+    /// Returns a remedy of the service with the name of the environment, which the service leaves to the caller.
+    fn name_environment(&self, remedy: &str) -> String {
+        let Some(name) = self.environment.as_ref().and_then(|name| name.to_str().ok()) else {
+            return remedy.to_owned();
+        };
+        remedy.replace(" ENV ", &format!(" {name} ")).replace("/environments/NAME", &format!("/environments/{name}"))
     }
 
     /// Classifies a failure of the connection.

@@ -91,6 +91,7 @@ impl DiagnosticBuilder {
     ) -> Diagnostic {
         let place = self.sources.place(span);
         let excerpt = self.sources.get(span.file).and_then(|source| render_excerpt(&source, span, conceal));
+        let remedy = name_profile(remedy.into(), &place.file);
         let end_column = if span.end_line == span.line { span.end_column as usize + 1 } else { place.column + 1 };
         Diagnostic {
             file: place.file,
@@ -100,11 +101,19 @@ impl DiagnosticBuilder {
             code,
             severity: code.severity(),
             message: message.into(),
-            remedy: remedy.into(),
+            remedy,
             environment: None,
             excerpt,
         }
     }
+}
+
+/// Returns a remedy with the name of the profile, if the file is that of a profile. The secret of a profile is named after it.
+fn name_profile(remedy: String, file: &str) -> String {
+    let name = file.split_once("/profiles/").and_then(|(_, name)| Some(name.rsplit_once('.')?.0));
+    let Some(profile) = name.filter(|_| remedy.contains("NAME/")) else { return remedy };
+    let key = if remedy.contains("clientSecret") { "client-secret" } else { "password" };
+    remedy.replace("NAME/KEY", &format!("{profile}/{key}")).replace("NAME/", &format!("{profile}/"))
 }
 
 /// All problems of a run, ordered by place, with the number of environments and files checked.

@@ -121,7 +121,8 @@ impl Repository {
 
     /// Loads an environment's desired state, or reports all its problems.
     pub fn load(&self, name: &EnvironmentName) -> Result<Desired, Report> {
-        let (Loaded { desired, mut problems, age_files }, files) = self.load_with_problems(name);
+        let (Loaded { desired, problems, age_files }, files) = self.load_with_problems(name);
+        let mut problems: Vec<_> = problems.into_iter().map(|problem| self.name_environment(name, problem)).collect();
         problems.extend(self.problems.clone());
         if desired.is_none() && self.is_abstract(name) {
             problems.push(Diagnostic::file(
@@ -161,10 +162,20 @@ impl Repository {
                 // A cycle belongs to all environments in it.
                 let is_inherited = problem.code != Code::LayerCycle
                     && !own.iter().any(|folder| Path::new(&problem.file).starts_with(folder));
+                let problem = if is_inherited { problem } else { self.name_environment(&name, problem) };
                 Diagnostic { environment: is_inherited.then(|| name.to_string()), ..problem }
             }));
         }
         Report { failed, ..Report::new(problems, names.len(), self.count_files() + age_files) }
+    }
+
+    /// Fills in the name of the environment that a problem belongs to. A layer has no secrets and no service, so the environments
+    /// that extend it are meant.
+    fn name_environment(&self, name: &EnvironmentName, problem: Diagnostic) -> Diagnostic {
+        if !problem.remedy.contains(" ENV ") || self.is_abstract(name) {
+            return problem;
+        }
+        Diagnostic { remedy: problem.remedy.replace(" ENV ", &format!(" {name} ")), ..problem }
     }
 
     /// Returns the address of an environment's service. Other parts of the files may be invalid.

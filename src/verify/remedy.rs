@@ -209,8 +209,10 @@ impl Remedies<'_> {
     }
 
     /// Returns the commands that limit sending to one mailbox (RBAC for Applications).
-    pub(super) fn scope_in_exchange(&self, from: &str, object_id: &str) -> Vec<String> {
+    pub(super) fn scope_in_exchange(&self, from: &str, object_id: Option<&str>) -> Vec<String> {
         let Self { client, .. } = self;
+        let object_id =
+            object_id.map_or_else(|| format!("(az ad sp show --id {client} --query id --output tsv)"), str::to_owned);
         vec![
             "In PowerShell (Connect-ExchangeOnline first):".to_owned(),
             format!("New-ServicePrincipal -AppId {client} -ObjectId {object_id} -DisplayName Mailwright"),

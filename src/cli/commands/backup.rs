@@ -17,6 +17,7 @@ use crate::{
         data_folder::{self, read_identity, store_error, write_private},
         exposure::warn_if_unignored,
         ui::age_prompt::AgePrompt,
+        usage::quote,
     },
     model::Code,
     secrets::{Recipients, SealError, ServiceIdentity, ValueId, fingerprint, seal, seal_with_passphrase},
@@ -66,7 +67,14 @@ impl Runnable for Backup {
                 Code::Unreadable,
                 format!("cannot back up `{}`: it has no `{}`", self.data.display(), data_folder::STORE),
             )
-            .remedy("Name the data folder of one environment: `--data DIR`, or `--data DIR/ENV` of a process that hosts several."));
+            .remedy(match data_folder::first_hosted(&self.data) {
+                Some(folder) => format!(
+                    "It is the folder of several environments. Back up each: `--data {}`, for example.",
+                    quote(&folder.display().to_string())
+                ),
+                None => "Name the data folder of one environment, which was the `--data` of its `mailwright serve`."
+                    .to_owned(),
+            }));
         }
         let identity = read_identity(&self.data.join(data_folder::IDENTITY))?;
         let sealed = self.seal(&identity)?;

@@ -65,7 +65,12 @@ impl Runnable for Resolve {
             [company, function] => (Some(environment::company(company)?), Some(environment::function(function)?)),
             [_, _, more, ..] => {
                 return Err(CliError::coded(Code::Usage, format!("unexpected argument `{}`", more.escape_debug()))
-                    .remedy("mailwright resolve ENV [COMPANY [FUNCTION]]"));
+                    .remedy(format!(
+                        "A company, and then a function: mailwright resolve {} {} {}",
+                        environment.name,
+                        names.first().map_or("", String::as_str).escape_debug(),
+                        names.get(1).map_or("", String::as_str).escape_debug(),
+                    )));
             }
         };
         match (company, function) {

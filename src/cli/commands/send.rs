@@ -128,7 +128,7 @@ impl Runnable for Send {
         let client = environment.client(context, &self.service)?;
         let runtime = context.runtime()?;
         let key = self.idempotency_key.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
-        let accepted = if let Some(message) = self.complete_message()? {
+        let accepted = if let Some(message) = self.complete_message(&environment.name)? {
             if let Some(note) = self.envelope_note() {
                 context.printer.note(note);
             }
@@ -222,16 +222,16 @@ impl Send {
     }
 
     /// Reads a complete message from standard input. Returns none if the options give the parts of the message.
-    fn complete_message(&self) -> Result<Option<Vec<u8>>, CliError> {
+    fn complete_message(&self, environment: &EnvironmentName) -> Result<Option<Vec<u8>>, CliError> {
         let has_body = self.text.is_some() || self.html.is_some() || !self.attach.is_empty();
         let message = if has_body { Vec::new() } else { read_stdin()? };
         if message.is_empty() {
             return if self.has_recipients() {
                 Ok(None)
             } else {
-                Err(CliError::coded(Code::Usage, "no recipient is given").remedy(
-                    "Name recipients with `--to`, or pass a complete message on standard input: mailwright send ENV ... < message.eml",
-                ))
+                Err(CliError::coded(Code::Usage, "no recipient is given").remedy(format!(
+                    "Name recipients with `--to`, or pass a complete message on standard input: mailwright send {environment} ... < message.eml",
+                )))
             };
         }
         let message = strip_byte_order_mark(message).map_err(|error| {

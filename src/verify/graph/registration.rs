@@ -14,6 +14,9 @@ use crate::{
     verify::remedy::Remedies,
 };
 
+/// The number of credentials whose deletion is a command of a remedy.
+const CREDENTIALS: usize = 5;
+
 /// Parses an exported registration: the output of `az ad app show` and of Graph, or the portal's manifest in either
 /// form. PowerShell's form of these, with capital letters, is read as well. A list, as `az ad app list` prints, is
 /// searched for the client.
@@ -302,13 +305,23 @@ pub(super) fn check_public(
             )
             .seen(format!("{passwords} client secrets, {keys} certificates"))
             .expected("no credential")
-            .remedy([format!(
-                "az ad app credential list --id {0}; az ad app credential delete --id {0} --key-id KEY-ID",
-                remedies.client
-            )]),
+            .remedy(delete_credentials(application, remedies.client)),
         );
     } else {
         findings.push(Finding::pass(FindingId::PublicCredential, &pointer, "no credential is on the public client"));
     }
     findings
+}
+
+/// Returns the commands that delete the credentials of an application.
+fn delete_credentials(application: &Application, client: &str) -> Vec<String> {
+    let passwords = application.password_credentials.iter().map(|credential| (&credential.key_id, ""));
+    let keys = application.key_credentials.iter().map(|credential| (&credential.key_id, " --cert"));
+    let known = passwords.chain(keys).filter_map(|(id, option)| Some((id.as_deref()?, option))).take(CREDENTIALS);
+    let mut commands: Vec<String> =
+        known.map(|(id, option)| format!("az ad app credential delete --id {client} --key-id {id}{option}")).collect();
+    if commands.is_empty() {
+        commands.push(format!("az ad app credential list --id {client}"));
+    }
+    commands
 }

@@ -106,7 +106,10 @@ impl NewProfileCommand {
             next.push(format!("mailwright microsoft register {environment} {name}"));
         }
         if let Some(key) = profile.secret_key() {
-            let target = if repository.is_abstract(&environment) { "ENV" } else { environment.as_str() };
+            // A layer has no secrets; each environment that extends it has its own.
+            let is_layer = repository.is_abstract(&environment);
+            let heir = if is_layer { find_heir(&repository, &environment) } else { Some(environment.clone()) };
+            let target = heir.as_ref().map_or("ENV", EnvironmentName::as_str);
             next.push(format!("mailwright secrets set {target} {name}/{key}"));
         }
         if self.output.format == Format::Json {
@@ -141,4 +144,14 @@ impl NewProfileCommand {
         Err(CliError::coded(Code::EnvironmentNotNamed, "the repository has several environments, and none is named")
             .remedy(format!("Pass `--environment` with one of: {}.", names.join(", "))))
     }
+}
+
+/// Returns the first environment that extends a layer directly and is not a layer itself.
+fn find_heir(repository: &Repository, layer: &EnvironmentName) -> Option<EnvironmentName> {
+    let extends = |name: &EnvironmentName| {
+        let document = repository.own_document(name).unwrap_or_default();
+        let named = &document["extends"];
+        named == layer.as_str() || named.as_array().is_some_and(|all| all.iter().any(|one| one == layer.as_str()))
+    };
+    repository.environments().into_iter().find(|name| !repository.is_abstract(name) && extends(name))
 }

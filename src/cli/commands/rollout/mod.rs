@@ -247,9 +247,14 @@ fn file(context: &Context, repository: &Repository, name: &RolloutName) -> Resul
             let error = CliError::coded(Code::RolloutUnknown, format!("there is no file `rollouts/{name}.yaml`"));
             Err(match suggest::nearest(name.as_str(), known.iter().map(RolloutName::as_str)) {
                 Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
-                None if known.is_empty() => error.remedy(
-                    "Create it, for example: `waves: [{ name: first, environments: [ENV] }, { name: rest, environments: ['*'] }]`. `mailwright schema rollout` describes it.",
-                ),
+                None if known.is_empty() => {
+                    let environments = repository.environments();
+                    let first = environments.iter().find(|name| !repository.is_abstract(name));
+                    let first = first.map_or("prod", EnvironmentName::as_str);
+                    error.remedy(format!(
+                        "Create it, for example: `waves: [{{ name: first, environments: [{first}] }}, {{ name: rest, environments: ['*'] }}]`. `mailwright schema rollout` describes it."
+                    ))
+                }
                 None => {
                     let names = known.iter().map(RolloutName::as_str).collect::<Vec<_>>().join(", ");
                     error.remedy(format!("There are: {names}."))

@@ -412,12 +412,17 @@ fn display(path: &Path) -> String {
 /// Returns the selected environments; if none is named, those with a recipients.txt.
 fn select_with_recipients(repository: &Repository, many: &EnvironmentFilter) -> Result<Vec<EnvironmentName>, CliError> {
     let mut names = many.select(repository)?;
+    let all = names.clone();
+    let named = all.iter().find(|name| !repository.is_abstract(name));
     if many.environments.is_empty() {
         names.retain(|name| repository.root().join(recipients_path(name)).is_file());
     }
     if names.is_empty() {
         return Err(CliError::coded(Code::RecipientsInvalid, "none of the selected environments has a recipients.txt")
-            .remedy("Create one: mailwright secrets init ENV RECIPIENT..."));
+            .remedy(format!(
+                "Create one: mailwright secrets init {} --from-service \"$(mailwright secrets keygen)\"",
+                named.map_or("ENV", EnvironmentName::as_str)
+            )));
     }
     Ok(names)
 }

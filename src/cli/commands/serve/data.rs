@@ -22,6 +22,7 @@ use crate::{
             IDENTITY, STORE, create_private_folder, failed, has_data, identity_error, read_identity, store_error,
             write_private,
         },
+        usage::quote,
     },
     fs::{lock_remedy, open_lock},
     model::{Code, EnvironmentName},
@@ -212,9 +213,14 @@ fn check_not_single(folder: &Path) -> Result<(), CliError> {
             "`{shown}` is the data folder of a single environment, but several are to be served; nothing was created"
         ),
     )
-    .remedy(
-        "Use another folder, and move this one into it under its environment's name: `mkdir DIR && mv OLD DIR/NAME`.",
-    ))
+    .remedy({
+        let name = SqliteStore::environment_of(&folder.join(STORE)).ok();
+        let name = name.map_or_else(|| "NAME".to_owned(), |name| name.to_string());
+        let (old, new) = (quote(&shown.to_string()), quote(&format!("{shown}-of-all")));
+        format!(
+            "Move it into another folder under its environment's name, and serve that one: `mkdir {new} && mv {old} {new}/{name}`."
+        )
+    }))
 }
 
 /// The folder with the store and the identity, locked by one service.

@@ -61,12 +61,12 @@ pub(super) fn reader_token(
         let (why, remedy) = if places.is_empty() {
             (
                 "none of these profiles uses Microsoft Graph, so there is no tenant to sign in to".to_owned(),
-                "Omit `--sign-in`.",
+                "Omit `--sign-in`.".to_owned(),
             )
         } else {
             (
                 format!("cannot sign in: these profiles are in {} tenants", places.len()),
-                "Name the profiles of one tenant: mailwright verify ENV PROFILE...",
+                name_one_tenant(options, profiles),
             )
         };
         return Err(CliError::coded(Code::Usage, why).remedy(remedy));
@@ -148,4 +148,17 @@ fn sign_in_remedy(error: &SignInError, client: &str, tenant: &str) -> String {
         ),
         _ => format!("{advice} {by_token}"),
     }
+}
+
+/// Returns the command that verifies the profiles in the tenant of the first one.
+fn name_one_tenant(options: &VerifyOptions, profiles: &BTreeMap<&ProfileName, &DesiredProfile>) -> String {
+    let tenant = |profile: &DesiredProfile| match &profile.stored.profile.provider {
+        Provider::MicrosoftGraphDelegate(delegate) => Some((delegate.cloud.clone(), delegate.tenant.clone())),
+        Provider::MicrosoftGraphDirect(direct) => Some((direct.cloud.clone(), direct.tenant.clone())),
+        Provider::Smtp(_) => None,
+    };
+    let first = profiles.values().find_map(|profile| tenant(profile));
+    let names = profiles.iter().filter(|(_, profile)| first.is_some() && tenant(profile) == first);
+    let names: Vec<&str> = names.map(|(name, _)| name.as_str()).collect();
+    format!("Name the profiles of one tenant: mailwright verify {} {}", options.environment, names.join(" "))
 }
