@@ -45,7 +45,8 @@ fn complete_argument(argument: Arg, noun: &str) -> Arg {
         (_, "profile" | "profiles") => profiles,
         (_, "secret") | ("secrets", "name" | "names") => secrets,
         ("rollout", "name") => rollouts,
-        (_, "function" | "functions") => functions,
+        // `resolve` takes a company, then a function; companies are in the files, which are not opened.
+        (_, "function" | "functions") | ("resolve", "names") => functions,
         ("explain", "code") => codes,
         _ if is_path(argument.get_value_hint()) => return argument.add(ArgValueCompleter::new(files)),
         _ => return argument,

@@ -239,6 +239,7 @@ fn completions_know_the_names_in_the_repository() {
         (&["show", "dev", ""], "relay"),
         (&["secrets", "set", "dev", ""], "relay/password"),
         (&["send", "dev", "--function", ""], "documents-remittance"),
+        (&["resolve", "dev", "EDU1", "documents-r"], "documents-remittance"),
         (&["explain", "MW01"], "MW0104"),
         (&["out"], "outbox"),
     ] {
@@ -248,6 +249,8 @@ fn completions_know_the_names_in_the_repository() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let script = repo.run(&["completions", shell]).code(0).stdout;
         assert!(script.contains("COMPLETE") && script.contains("mailwright"), "{shell}: {script}");
+        // A line that is being typed can contain commands, which completion must not run.
+        assert!(!script.contains("Invoke-Expression") && !script.contains("eval "), "{shell}: {script}");
     }
 }
 

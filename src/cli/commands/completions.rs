@@ -10,12 +10,41 @@ use crate::cli::{CliError, Context, Exit, Runnable, completion, help};
 /// The width of examples in man pages: 80 columns without the indentation.
 const MAN_WIDTH: usize = 72;
 
+/// The script for PowerShell. That of `clap_complete` evaluates the line that is being typed (`Invoke-Expression`), with the
+/// commands in it; this one passes its words as they are.
+const POWERSHELL: &str = r"Register-ArgumentCompleter -Native -CommandName mailwright -ScriptBlock {
+    param($wordToComplete, $commandAst, $cursorPosition)
+
+    $words = @($commandAst.CommandElements |
+        Where-Object { $_.Extent.StartOffset -lt $cursorPosition } |
+        ForEach-Object {
+            if ($_ -is [System.Management.Automation.Language.StringConstantExpressionAst]) { $_.Value }
+            else { $_.Extent.Text }
+        })
+    if ($wordToComplete -eq '') { $words += '' }
+
+    $previous = $env:COMPLETE
+    $env:COMPLETE = 'powershell'
+    try {
+        $results = & mailwright -- @words
+    } finally {
+        if ($null -eq $previous) { Remove-Item Env:\COMPLETE } else { $env:COMPLETE = $previous }
+    }
+    $results | ForEach-Object {
+        $candidate, $help = $_.Split([char]9)
+        if (-not $help) { $help = $candidate }
+        [System.Management.Automation.CompletionResult]::new($candidate, $candidate, 'ParameterValue', $help)
+    }
+}
+";
+
 /// Print completions for a shell
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailwright completions bash > ~/.local/share/bash-completion/completions/mailwright\n  \
     mailwright completions zsh > ~/.zfunc/_mailwright\n  \
     mailwright completions fish > ~/.config/fish/completions/mailwright.fish\n  \
+    mailwright completions powershell >> $PROFILE\n  \
     source <(mailwright completions bash)     in this shell only\n\n\
     The shell asks the program for names of environments, profiles, secrets,\n\
     rollouts, functions and codes. They are read from the repository around the\n\
@@ -27,6 +56,10 @@ pub(crate) struct Completions {
 
 impl Runnable for Completions {
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        if self.shell == clap_complete::Shell::PowerShell {
+            context.printer.document(POWERSHELL);
+            return Ok(Exit::Done);
+        }
         let mut script = Vec::new();
         let shells = clap_complete::env::Shells::builtins();
         let shell = shells.completer(&self.shell.to_string());
