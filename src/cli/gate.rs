@@ -53,6 +53,15 @@ impl Gate {
         let failed = gate::evaluate(&mut report, files.map(|(_, desired)| desired), context.clock.now(), limit);
         changeset.allowances.findings = failed.intersection(&accepted).cloned().collect();
         let stopping: Vec<&ProfileName> = failed.difference(&accepted).collect();
+        if stopping.is_empty() && several {
+            // The same words for all environments without errors, so that they are reported together.
+            let open = report
+                .open()
+                .next()
+                .map(|_| format!(". Warnings and unknown results: mailwright verify {}", changeset.environment));
+            context.printer.note(&format!("Verify: no {}{}", self.fail_on.describe(), open.unwrap_or_default()));
+            return Ok(());
+        }
         if stopping.is_empty() {
             context.printer.note(&format!("Verify: {}", report.summary()));
             if report.open().any(|finding| finding.verdict == Verdict::Unknown) {
@@ -62,6 +71,13 @@ impl Gate {
                 ));
             }
             return Ok(());
+        }
+        if several {
+            // One environment of many shows why it stops; its own `verify` shows everything.
+            report.profiles.retain(|verified| stopping.contains(&&verified.profile));
+            for verified in &mut report.profiles {
+                verified.findings.retain(|finding| limit.is_passed_by(finding));
+            }
         }
         context.printer.note(&report.human(false));
         let names = stopping.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");

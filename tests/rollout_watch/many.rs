@@ -70,6 +70,39 @@ fn lines(text: &str) -> Vec<&str> {
     text.lines().collect()
 }
 
+/// The name servers of customers give different answers, or none.
+#[test]
+fn verify_of_many_fits_on_a_screen() {
+    let customers = Customers::new();
+    customers.fleet.repo.remove("environments/base/profiles/relay.yaml");
+    // Ports where nothing listens, and names that do not exist: the texts of both differ from customer to customer.
+    for number in 1..=COUNT {
+        let host = if number % 4 == 0 { format!("mail{number}.invalid") } else { "127.0.0.1".to_owned() };
+        let port = 1 + number % 7;
+        let profile = json!({
+            "provider": { "smtp": { "host": host, "port": port } },
+            "from": { "address": format!("erp@customer{number}.example") },
+            "functions": ["default"], "appliesTo": "system-wide",
+        });
+        customers.fleet.repo.write(&format!("environments/{}/profiles/own.json", name(number)), profile.to_string());
+    }
+    let verify = ["verify", "cust-*", "--local", "--dns-server", "127.0.0.1:1", "--smtp-timeout", "2"];
+    let output = customers.run(&verify).code(3);
+    let all = lines(&output.stdout);
+    assert!(all.len() < 40, "{} lines:\n{}", all.len(), output.stdout);
+    let at = |text: &str| output.stdout.find(text).unwrap_or_else(|| panic!("{text}:\n{}", output.stdout));
+    // What could not be read is one group, whatever the cause; errors come last.
+    assert_eq!(output.stdout.matches("unknown DNS-RESOLVER").count(), 1, "{}", output.stdout);
+    assert!(at("unknown DNS-RESOLVER") < at("error SMTP-CONNECT"), "{}", output.stdout);
+    assert!(output.stdout.contains("mailwright verify cust-"), "{}", output.stdout);
+    assert!(output.stdout.ends_with("24 environments: 24 with findings.\n"), "{}", output.stdout);
+    // A few environments have their details.
+    let few = customers.run(&["verify", "cust-01", "cust-02", "--local", "--dns-server", "127.0.0.1:1"]).code(3);
+    assert!(few.stdout.contains("    seen "), "{}", few.stdout);
+    let document = customers.run(&[&verify[..], &["--format", "json"]].concat()).code(3).json();
+    assert_eq!(document["environments"].as_object().unwrap().len(), COUNT);
+}
+
 #[test]
 fn equal_plans_are_shown_once() {
     let customers = Customers::new();
@@ -78,7 +111,7 @@ fn equal_plans_are_shown_once() {
     assert!(all[0].starts_with("=== cust-01, cust-02, ") && all[0].ends_with("and 19 more"), "{}", output.stdout);
     assert_eq!(
         all[1],
-        "This is cust-01; the others differ only in names, companies, variables, keys, generations and times."
+        "This is cust-01; the others differ only in names, companies, variables, keys, generations, times and warnings of verify."
     );
     assert_eq!(output.stdout.matches("===").count(), 1, "{}", output.stdout);
     assert!(output.stdout.contains("cust-01 and 23 others  1 to add, 1 to change"), "{}", output.stdout);

@@ -48,8 +48,11 @@ pub(crate) fn plan_outcome(format: Format, plan: &Plan, refusal: Option<CliError
         (true, true) => Significance::Quiet,
     };
     let content = Some(comparable_plan(plan));
-    Summary { refusal, content, ..Summary::new(significance, plan_line(plan), text, document) }
+    Summary { refusal, content, varying: VARYING, ..Summary::new(significance, plan_line(plan), text, document) }
 }
+
+/// The differences that plans which are reported together can have.
+const VARYING: &str = "names, companies, variables, keys, generations, times and warnings of verify";
 
 /// Returns a plan without what differs between equal plans of different environments: addresses, generations, digests and
 /// places.
@@ -67,12 +70,12 @@ fn comparable_plan(plan: &Plan) -> Value {
     document
 }
 
-/// Leaves of earlier verifications what a plan shows, without times, digests and credentials.
+/// Leaves of earlier verifications whether there were errors. Warnings and unknown results differ between environments whose
+/// settings are equal, for example by the name server's answers.
 fn remove_verification_particulars(verified: &mut Value) {
-    const SHOWN: [&str; 4] = ["reached", "errors", "warnings", "unknown"];
     for before in verified.as_array_mut().into_iter().flatten() {
-        if let Some(Value::Object(last)) = before.get_mut("last") {
-            last.retain(|key, _| SHOWN.contains(&key.as_str()));
+        if let Some(last) = before.get_mut("last").filter(|last| last.is_object()) {
+            *last = json!(last["errors"].as_u64().is_some_and(|errors| errors > 0));
         }
     }
 }

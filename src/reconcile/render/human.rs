@@ -268,21 +268,44 @@ fn write_change(out: &mut String, change: &PlannedChange, layout: Layout) {
     out.push('\n');
 }
 
-/// Writes the fields of a new profile next to each other.
+/// Writes the fields of a new profile next to each other. Those of the provider follow its name, which is written once.
 fn write_packed_fields(out: &mut String, fields: &[FieldChange]) {
     let mut line = String::new();
+    let mut before = None;
     for field in fields {
-        let text = format!("{} = {}", field.path, render_field(field));
-        if !line.is_empty() && line.chars().count() + text.chars().count() + 2 > PACKED {
+        let provider = provider_of(&field.path);
+        let own = provider.and_then(|provider| field.path.strip_prefix(provider)?.strip_prefix('.'));
+        let name = match (provider, own) {
+            (Some(provider), Some(own)) if provider != before.unwrap_or_default() => format!("{provider}: {own}"),
+            (_, Some(own)) => own.to_owned(),
+            (_, None) => field.path.clone(),
+        };
+        // A field behind those of a provider would look like one of them.
+        if before.is_some() && provider != before && !line.is_empty() {
             let _ = writeln!(out, "      {GREEN}+{GREEN:#} {line}");
             line.clear();
         }
-        let separator = if line.is_empty() { "" } else { "; " };
+        before = provider;
+        let text = format!("{name} = {}", render_field(field));
+        if !line.is_empty() && line.chars().count() + text.chars().count() + 2 > PACKED {
+            let _ = writeln!(out, "      {GREEN}+{GREEN:#} {line}");
+            line.clear();
+            if own.is_some() && !text.starts_with("provider.") {
+                line.push_str("  ");
+            }
+        }
+        let separator = if line.trim().is_empty() { "" } else { "; " };
         let _ = write!(line, "{separator}{text}");
     }
     if !line.is_empty() {
         let _ = writeln!(out, "      {GREEN}+{GREEN:#} {line}");
     }
+}
+
+/// Returns the beginning of the path of a provider's field: `provider.smtp`.
+fn provider_of(path: &str) -> Option<&str> {
+    let (kind, _) = path.strip_prefix("provider.")?.split_once('.')?;
+    path.get(.."provider.".len() + kind.len())
 }
 
 fn describe_cause(cause: Cause) -> String {

@@ -6,6 +6,7 @@
 
 mod local;
 mod manifest;
+mod overview;
 mod service;
 mod sign_in;
 
@@ -17,11 +18,14 @@ use crate::{
         args::{environments::SelectionArgs, fail_on::FailOn, identity::IdentityArgs, outbound::OutgoingArgs},
         environment::{self, Environment},
         fleet::{EnvironmentSet, Fleet},
-        ui::fleet_report::{FleetReport, Significance, Summary, SummaryLabels, TaskResult},
+        ui::fleet_report::{FleetReport, ROWS, Significance, Summary, SummaryLabels, TaskResult},
         verification::VerifyProgress,
     },
     config::{Desired, DesiredProfile, Repository, suggest},
-    model::{Code, EnvironmentName, ProfileName, finding::Report},
+    model::{
+        Code, EnvironmentName, ProfileName, Severity,
+        finding::{Report, Verdict},
+    },
     operations::waivers,
     verify::{NeededPermissions, ReportSet, Subject, Verifier, VerifyOptions},
 };
@@ -234,13 +238,22 @@ impl Verify {
             Format::Junit => Some(join_reports(&results).junit()),
             Format::Github => Some(join_reports(&results).github()),
         };
+        let overview = (results.len() > ROWS).then(|| {
+            let known =
+                results.iter().filter_map(|TaskResult { name, result, .. }| Some((name, result.as_ref().ok()?)));
+            overview::describe(known, repository.as_deref(), self.all)
+        });
         let summary = |result: TaskResult<Report>| TaskResult {
             name: result.name,
             notes: result.notes,
-            result: result.result.map(|report| self.summary(&report)),
+            result: result.result.map(|report| {
+                let summary = self.summary(&report);
+                if overview.is_some() { shorten(summary, &report) } else { summary }
+            }),
         };
         let results: Vec<TaskResult<Summary>> = results.into_iter().map(summary).collect();
         let report = FleetReport::new(results, repository.as_deref()).summary_only(summary_only);
+        let report = report.with_overview(overview.unwrap_or_default());
         let labels = SummaryLabels { notable: ("findings", "with findings"), quiet: ("clean", "clean") };
         if let Some(joined) = joined {
             report.print_failures(context);
@@ -342,6 +355,26 @@ fn run_checks(
             requests: verifier.requests(),
         })
     })
+}
+
+/// Returns a row in place of a section, for environments whose findings an overview shows.
+fn shorten(summary: Summary, report: &Report) -> Summary {
+    let count = |severity: Severity, verdict: Verdict| {
+        report.open().filter(|finding| finding.severity == severity && finding.verdict == verdict).count() as u64
+    };
+    let unknown = report.open().filter(|finding| finding.verdict == Verdict::Unknown).count() as u64;
+    let amounts = [
+        ("errors", count(Severity::Error, Verdict::Fail)),
+        ("warnings", count(Severity::Warning, Verdict::Fail)),
+        ("unknown", unknown),
+        ("notes", count(Severity::Info, Verdict::Fail)),
+    ];
+    let significance = match summary.significance {
+        Significance::Counted => Significance::Listed,
+        _ => Significance::Quiet,
+    };
+    let amounts: Vec<_> = amounts.into_iter().filter(|(_, amount)| *amount > 0).collect();
+    Summary { significance, line: String::new(), amounts, ..summary }
 }
 
 /// Joins the reports of several environments, and the errors of the others.

@@ -12,6 +12,7 @@ use std::{collections::HashMap, fmt::Write as _};
 
 use serde_json::{Map, Value, json};
 
+pub(crate) use self::row::Particulars;
 pub(crate) use self::summary::{Significance, Summary, SummaryLabels, TaskResult};
 use self::{
     row::{ReportRow, RowGroup},
@@ -24,12 +25,15 @@ use crate::{
     },
     config::Repository,
     model::Code,
-    rollout::plan::Generalizer,
-    text::{enumerate, markdown::escape_inline, printable},
+    text::{
+        enumerate,
+        markdown::{code_block, escape_inline},
+        printable,
+    },
 };
 
 /// The number of rows of a table up to which every environment has its own; above, equal ones share a row.
-const ROWS: usize = 16;
+pub(crate) const ROWS: usize = 16;
 /// The number of names in a heading or a list.
 const NAMES: usize = 5;
 
@@ -39,6 +43,8 @@ pub(crate) struct FleetReport {
     rows: Vec<ReportRow>,
     /// True to leave out the sections.
     summary_only: bool,
+    /// A text about all environments, before the table.
+    overview: String,
 }
 
 /// Environments that share a section.
@@ -56,12 +62,17 @@ impl FleetReport {
     /// Creates a report of results that are ordered by name. Without a repository, only identical results are equal.
     pub(crate) fn new(results: Vec<TaskResult<Summary>>, repository: Option<&Repository>) -> Self {
         let new = |result: TaskResult<Summary>| {
-            let generalizer = repository.map(|repository| Generalizer::for_environment(&result.name, repository));
-            ReportRow::new(result, generalizer.as_ref())
+            let particulars = Particulars::new(&result.name, repository);
+            ReportRow::new(result, &particulars)
         };
         let mut rows: Vec<ReportRow> = results.into_iter().map(new).collect();
         rows.sort_by_key(ReportRow::rank);
-        Self { rows, summary_only: false }
+        Self { rows, summary_only: false, overview: String::new() }
+    }
+
+    /// Adds a text about all environments, which takes the place of their sections.
+    pub(crate) fn with_overview(self, overview: String) -> Self {
+        Self { overview, ..self }
     }
 
     /// Leaves out the sections, and the documents of environments without trouble.
@@ -127,6 +138,9 @@ impl FleetReport {
                 // Writing to a String cannot fail.
                 let _ = write!(out, "{}\n\n{}\n\n", section.heading(), section.text.trim_matches('\n'));
             }
+            if !self.overview.is_empty() {
+                let _ = write!(out, "{}\n\n", self.overview.trim_matches('\n'));
+            }
         }
         let table = self.table(labels);
         if !table.is_empty() {
@@ -147,7 +161,7 @@ impl FleetReport {
                 counted += 1;
                 continue;
             }
-            let shared = is_long.then(|| *known.entry((row.has_failed, &row.content)).or_insert(groups.len()));
+            let shared = is_long.then(|| *known.entry((row.has_failed, &row.row_content)).or_insert(groups.len()));
             match shared.and_then(|at| groups.get_mut(at)) {
                 Some(group) => group.add(row),
                 None => groups.push(RowGroup { first: row, others: 0, amounts: row.amounts.clone() }),
@@ -181,6 +195,9 @@ impl FleetReport {
         }
         if self.summary_only {
             return out;
+        }
+        if !self.overview.is_empty() {
+            let _ = write!(out, "\n{}", code_block(self.overview.trim_matches('\n')));
         }
         for Section { names, text, has_failed, .. } in self.sections(false) {
             if has_failed || !is_markdown(text) {

@@ -12,10 +12,14 @@ use crate::{
             wording::count_of,
         },
     },
+    config::Repository,
     model::EnvironmentName,
     rollout::plan::Generalizer,
 };
 use serde_json::Value;
+
+/// The number of characters of a UUID.
+const UUID_LENGTH: usize = 36;
 
 /// One environment in a report.
 pub(super) struct ReportRow {
@@ -26,8 +30,10 @@ pub(super) struct ReportRow {
     /// The differences that sections with equal content can have.
     pub(super) varying: &'static str,
     pub(super) section: Option<String>,
-    /// The part that must be equal for two environments to share a section and a row.
+    /// The part that must be equal for two environments to share a section.
     pub(super) content: String,
+    /// The part that must be equal for two environments to share a row.
+    pub(super) row_content: String,
     pub(super) document: Value,
     pub(super) exit: Exit,
     pub(super) significance: Significance,
@@ -41,11 +47,25 @@ pub(super) struct RowGroup<'a> {
     pub(super) amounts: Vec<(&'static str, u64)>,
 }
 
+/// What is particular to an environment.
+pub(crate) struct Particulars(Option<Generalizer>);
+
+impl Particulars {
+    /// Returns what is particular to an environment. Without a repository, that is nothing.
+    pub(crate) fn new(name: &EnvironmentName, repository: Option<&Repository>) -> Self {
+        Self(repository.map(|repository| Generalizer::for_environment(name, repository)))
+    }
+
+    /// Returns a text in which everything particular is replaced, for comparison with that of another environment.
+    pub(crate) fn mask(&self, text: &str) -> String {
+        self.0.as_ref().map_or_else(|| text.to_owned(), |own| mask_particulars(&own.normalize(text)))
+    }
+}
+
 impl ReportRow {
-    pub(super) fn new(result: TaskResult<Summary>, generalizer: Option<&Generalizer>) -> Self {
+    pub(super) fn new(result: TaskResult<Summary>, particulars: &Particulars) -> Self {
         let TaskResult { name, notes, result } = result;
-        let normalize =
-            |text: &str| generalizer.map_or_else(|| text.to_owned(), |own| mask_particulars(&own.normalize(text)));
+        let normalize = |text: &str| particulars.mask(text);
         match result {
             Err(error) => {
                 let section = join_nonempty(&[&notes, &error.render()]);
@@ -53,6 +73,7 @@ impl ReportRow {
                     line: error.headline(),
                     amounts: Vec::new(),
                     varying: VARYING,
+                    row_content: normalize(&error.headline()),
                     content: normalize(&section),
                     section: Some(section),
                     document: document_of(name.as_str(), RESULTS, &error.to_json()),
@@ -70,7 +91,7 @@ impl ReportRow {
                     .then(|| join_nonempty(&[&summary.text, &notes, &refusal]))
                     .filter(|section| !section.is_empty());
                 let line = summary.refusal.as_ref().map_or(summary.line, CliError::headline);
-                let content = match (&section, summary.content, generalizer) {
+                let content = match (&section, summary.content, &particulars.0) {
                     (Some(_), Some(content), Some(own)) => {
                         format!("{} {} {}", own.value(&content), normalize(&notes), normalize(&refusal))
                     }
@@ -78,8 +99,10 @@ impl ReportRow {
                     (None, ..) => String::new(),
                 };
                 let labels: Vec<&str> = summary.amounts.iter().map(|(label, _)| *label).collect();
+                let row_content = format!("{} {}", normalize(&line), labels.join(" "));
                 Self {
-                    content: format!("{} {} {content}", normalize(&line), labels.join(" ")),
+                    content: format!("{row_content} {content}"),
+                    row_content,
                     line,
                     amounts: if summary.refusal.is_some() { Vec::new() } else { summary.amounts },
                     varying: summary.varying,
@@ -131,9 +154,32 @@ impl RowGroup<'_> {
     }
 }
 
-/// Returns a text of single spaces in which times, ages and generations are replaced. They differ between environments that
-/// have the same settings and the same trouble.
+/// Replaces the ids of objects (UUIDs).
+fn mask_ids(text: &str) -> String {
+    let is_id = |text: &str| {
+        text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+    };
+    let mut masked = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        if let Some(id) = rest.get(..UUID_LENGTH).filter(|id| is_id(id)) {
+            masked.push_str("${id}");
+            rest = &rest[id.len()..];
+        } else {
+            masked.push(first);
+            rest = &rest[first.len_utf8()..];
+        }
+    }
+    masked
+}
+
+/// Returns a text of single spaces in which times, ages, generations and ids of objects are replaced. They differ between
+/// environments that have the same settings and the same trouble.
 fn mask_particulars(text: &str) -> String {
+    let text = &mask_ids(text);
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let bare = |word: &str| word.trim_matches(|c: char| c.is_ascii_punctuation()).to_owned();
     let is_date =
@@ -188,5 +234,14 @@ mod tests {
         assert_eq!(one, text("2026-11-28 00:00:00Z", "3 h 5 min", 17));
         assert!(one.contains("2 warnings") && one.contains("3 due"), "{one}");
         assert_ne!(mask_particulars("until 2027-03-31 or later"), mask_particulars("until 2027-04-30 or later"));
+    }
+
+    #[test]
+    fn ids_of_objects_make_no_difference() {
+        let text = |id: &str| mask_particulars(&format!("New-ServicePrincipal -ObjectId {id}, 'b{id}'"));
+        let one = text("b623a52e-4cf0-8c83-b01c-35174e083fab");
+        assert_eq!(one, text("3E57C8FA-19c7-87f4-bd7a-4d37e687eaa5"));
+        assert!(one.contains("-ObjectId ${id}"), "{one}");
+        assert_ne!(mask_particulars("b623a52e-4cf0"), mask_particulars("b623a52e-4cf1"));
     }
 }

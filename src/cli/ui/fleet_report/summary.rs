@@ -124,7 +124,10 @@ pub(super) fn markdown_section(heading: &str, text: &str) -> String {
 
 /// Returns a line with the numbers that follow it.
 pub(super) fn line_with(line: &str, amounts: &[(&'static str, u64)]) -> String {
-    let amounts = amounts.iter().map(|(label, amount)| format!("{amount} {label}"));
+    let amounts = amounts.iter().map(|(label, amount)| match (amount, label.strip_suffix('s')) {
+        (1, Some(one)) => format!("1 {one}"),
+        _ => format!("{amount} {label}"),
+    });
     let line = Some(line.to_owned()).filter(|line| !line.is_empty());
     line.into_iter().chain(amounts).collect::<Vec<_>>().join(", ")
 }
