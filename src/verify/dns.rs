@@ -4,8 +4,8 @@
 //! `unknown`. Nothing here sends mail.
 //!
 //! Sources: RFC 7208 (SPF), RFC 6376 (DKIM), RFC 9989 and its predecessor RFC 7489 (DMARC). A name server that fails or is silent
-//! makes the check that needed it `unknown`; a name is asked for once per run. An SPF record is not evaluated as a whole: its
-//! number, its look-ups and `+all` are.
+//! makes the check that needed it `unknown`; a name is asked for once per run. An SPF record is not evaluated: only that there is
+//! exactly one, and that it does not let any host send (`+all`).
 
 use std::{
     collections::HashMap,

@@ -2,9 +2,9 @@
 //! and DNS.
 //!
 //! [`Verifier::run`] checks many profiles concurrently, and returns each result when it is complete. A run does not fail,
-//! [`Verifier::new`] can (an unreadable certificate authority): a check without the necessary access has the verdict `unknown`, and
-//! its remedy names what would decide it. Results arrive in the order of completion; who drops the receiver ends the run. The
-//! access that it had to a profile is a [`Level`].
+//! [`Verifier::new`] can (an unreadable certificate authority, a reader's token that is not a JWT): a check without the necessary
+//! access has the verdict `unknown`, and its remedy names what would decide it. Results arrive in the order of completion; who
+//! drops the receiver ends the run. The access that it had to a profile is a [`Level`].
 //!
 //! | part | contents |
 //! | --- | --- |
@@ -156,7 +156,7 @@ pub struct Subject {
     /// The staged secret of a rotation. Only the login with it is checked, and its findings are at most a
     /// warning.
     pub next: SubjectSecret,
-    /// The reason why no host of the profile may be contacted, if there is one. Checks without network are still run.
+    /// The reason why no host of the profile may be contacted, if there is one. It is then the only finding.
     pub refused: Option<String>,
 }
 

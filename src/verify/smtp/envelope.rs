@@ -1,7 +1,7 @@
 //! The envelope: sender and recipient, and the mail of a probe.
 //!
 //! A part of [`Session`]. Without a probe the conversation ends with RSET before DATA, so no mail is sent. A deferral is `unknown`.
-//! If the reply to the mail of a probe is lost, the mail may have been sent; it is not sent again.
+//! If the reply to the mail of a probe is lost, the finding is an error, though the mail may have been sent; it is not sent again.
 
 use super::{BASE, ENCRYPTION, HOST, LOGIN, Session, Step, accepted, advice};
 use crate::{

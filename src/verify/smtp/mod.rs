@@ -1,7 +1,8 @@
 //! The checks of a mail server, up to the point where a mail would follow: name, connection, greeting, encryption,
 //! certificate, login, sender, and the sender as a recipient.
 //!
-//! [`check`] runs them in one [`Session`]; the first fault ends it, except a missing secret or a refused recipient. Each step has a
+//! [`check`] runs them in one [`Session`]; a step that fails ends it, except a missing password or a refused recipient. A
+//! certificate that expires soon, a small size limit or a connection in clear is a finding and ends nothing. Each step has a
 //! deadline of its own, so a silent server costs seconds. The SMTP client is the one of delivery ([`crate::smtp`]), and a reply has
 //! the same meaning as there ([`crate::replies`]). No mail is sent unless a probe was requested.
 
