@@ -2,8 +2,9 @@
 //!
 //! A caller that opens a file in order to send the value uses [`open_for`], which checks environment, kind and destination
 //! ([`Purpose`]). [`open`] is for callers that seal the value again or show it to the operator. Empty, masked and long values (more
-//! than 16 KiB) are neither sealed nor opened. A key that cannot be used does not prevent the next one from being tried. Works on
-//! bytes: files are read and written by the caller.
+//! than 16 KiB) are neither sealed nor opened, except that `seal_with_passphrase`, which seals the identity of a backup, checks
+//! nothing. A key that cannot be used does not prevent the next one from being tried. Works on bytes: files are read and written by
+//! the caller.
 
 use std::io::{Read, Write as _};
 
