@@ -207,6 +207,8 @@ fn recipients_of_plugins_and_of_other_keys_are_refused() {
     let ecdsa = fs::read_to_string(ssh("ecdsa.pub")).unwrap();
     let ed25519 = fs::read_to_string(ssh("ed25519.pub")).unwrap();
     let cut = format!("ssh-ed25519 {}", &ed25519.split(' ').nth(1).unwrap()[..60]);
+    let (most, last) = service.split_at(service.len() - 1);
+    let misspelt = format!("{most}{}", if last == "q" { "p" } else { "q" });
     let quantum = format!("age1pq1{}", "q".repeat(1960));
     for (recipients, reason) in [
         (String::new(), "recipient"),
@@ -214,7 +216,7 @@ fn recipients_of_plugins_and_of_other_keys_are_refused() {
         (format!("{service}\nage1yubikey1q2w7u3vpya839jxxuq8g0sedh3d740d4xvn639sqhr95ejj8vu3hyfumptt"), "recipient"),
         (format!("{service}\n{ecdsa}"), "recipient"),
         (cut, "recipient"),
-        (format!("{}q", &service[..service.len() - 1]), "recipient"),
+        (misspelt, "recipient"),
         ("AGE-SECRET-KEY-1QQPQ8W0GZ9V9UPYXNW0T7T0Z0FCZ4KQ2R4Q6PGJ8N8W3Z0YQ5XQSAAAAAA".to_owned(), "recipient"),
         (format!("{service}\n{quantum}"), "mixed"),
     ] {
@@ -333,6 +335,17 @@ fn the_browser_and_the_command_line_refuse_the_same_values() {
         let result = seal_all(&[case(&targets[4], value.as_bytes(), "dev", &service)]);
         assert_eq!(result[0]["reason"].as_str(), reason, "{value:.60}: {result:?}");
     }
+}
+
+#[test]
+fn every_reason_is_documented() {
+    let result = run_script("seal.mjs", &json!({ "cases": [] }));
+    let reasons: Vec<&str> =
+        result["reasons"].as_array().unwrap().iter().map(|reason| reason.as_str().unwrap()).collect();
+    let page = include_str!("../../../docs/console-sealing.md");
+    let table = page.split("## Reasons").nth(1).unwrap().split("\n## ").next().unwrap();
+    let documented: Vec<&str> = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert_eq!(documented, reasons);
 }
 
 /// Through the program: what the browser sealed is accepted, and for another host it is not.
