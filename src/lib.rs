@@ -20,6 +20,7 @@
 //! | 2 | [`credential`] | checks that a value can be a password, a client secret or a certificate |
 //! | 2 | [`secrets`] | age encryption: recipients, identities, sealing, opening, re-encryption, headers |
 //! | 2 | [`telemetry`] | log span and metrics of each environment in a process |
+//! | 2 | [`passkey`] | passkeys: options for a browser, registration, verification of what they sign |
 //! | 2 | [`mime`] | header fields, address lists, transfer encodings, DKIM coverage |
 //! | 2 | [`changes`] | drift, guards and reverts: pure rules about changes that the plan and the service share |
 //! | 2 | [`approvals`] | the text that an approver signs, and evaluation of signatures |
@@ -61,6 +62,7 @@ pub mod mime;
 pub mod model;
 pub mod net;
 pub mod operations;
+pub mod passkey;
 pub mod pull_request;
 pub mod reconcile;
 pub mod replies;

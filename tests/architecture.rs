@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 const LAYERS: &[&[&str]] = &[
     &["fs", "sync", "text", "time", "vfs"],
     &["model"],
-    &["approvals", "changes", "credential", "mime", "net", "secrets", "telemetry"],
+    &["approvals", "changes", "credential", "mime", "net", "passkey", "secrets", "telemetry"],
     &["api", "entra", "smtp"],
     &["config", "git", "replies"],
     &["client", "reconcile", "store", "verify"],

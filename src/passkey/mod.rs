@@ -1,0 +1,25 @@
+//! Passkeys (W3C Web Authentication, level 3): registration of a person's key, and verification of what it signs.
+//!
+//! * [`RelyingParty`]: the site that keys belong to. It makes the options for a browser and verifies the answers
+//! * [`Challenges`], [`Challenge`]: random numbers that an answer must contain, each for one answer within five minutes
+//! * [`Passkey`]: the public half of a key, as it is stored
+//! * [`PasskeyError`]: the reason why an answer is refused
+//!
+//! Every answer must come from a person whom the device has identified (user verification: fingerprint, face or PIN). Where a
+//! device was made is not asked for and not judged (attestation): any device may be used. Nothing here stores, and nothing
+//! knows what a person may do. An answer is input from outside: it is bounded, and an error never quotes it.
+
+mod authenticator_data;
+mod cbor;
+mod challenge;
+mod client_data;
+mod error;
+mod public_key;
+mod relying_party;
+
+pub use challenge::{Challenge, Challenges};
+pub use error::PasskeyError;
+pub use public_key::Algorithm;
+pub use relying_party::{
+    Assertion, AssertionResponse, Passkey, Person, Registration, RegistrationResponse, RelyingParty,
+};
