@@ -220,7 +220,7 @@ async fn all_ready(State(services): State<Arc<Vec<Arc<Service>>>>) -> Result<Str
     let mut checks = JoinSet::new();
     for service in services.iter() {
         let service = Arc::clone(service);
-        checks.spawn(async move { service.context.instrument(routes::readiness(&service)).await.is_ok() });
+        checks.spawn(async move { service.context.instrument(service.readiness()).await.is_ok() });
     }
     let ready = checks.join_all().await.into_iter().filter(|ready| *ready).count();
     let all = services.len();

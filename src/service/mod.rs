@@ -7,6 +7,7 @@
 //! * `changes` decides whether a change is accepted; it is the only module that commits one
 //! * `submissions` accepts mail, `message_actions` changes accepted messages
 //! * `verification` runs the verifier for callers without keys, and decides which secrets it may use
+//! * `status` has what status pages show
 //! * `caller_limit` bounds concurrent requests per caller, `audit_budget` the audit entries of refused ones
 //!
 //! The service keeps the state in memory, so that reads never wait for the disk. The copy is replaced after each commit of this
@@ -29,6 +30,7 @@ mod message_actions;
 mod oidc;
 mod routes;
 mod server;
+mod status;
 mod submissions;
 mod token_cache;
 mod verification;

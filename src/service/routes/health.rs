@@ -12,7 +12,7 @@ use std::{
 use axum::extract::State;
 
 use crate::{
-    model::{Code, WaitReason, rotation::Standing},
+    model::{WaitReason, rotation::Standing},
     service::{
         Service,
         access::{Authorized, Viewer},
@@ -32,40 +32,7 @@ pub(in crate::service) async fn healthz() -> &'static str {
 /// until an operator fixes them.
 #[utoipa::path(get, path = "/readyz", tag = "health", security(()), responses((status = 200, description = "The service accepts mail.", content_type = "text/plain", body = String), AnyProblem))]
 pub(super) async fn readyz(State(service): State<Arc<Service>>) -> Result<String, HttpProblem> {
-    readiness(&service).await
-}
-
-/// Checks that the store can be written to, and counts the profiles that cannot send.
-pub(in crate::service) async fn readiness(service: &Service) -> Result<String, HttpProblem> {
-    service.store.probe().await?;
-    if let Some(restored) = service.restored() {
-        return Err(HttpProblem::new(
-            Code::RestoreUnconfirmed,
-            format!("the store was restored from a backup ({}), and no administrator has confirmed that", restored.why),
-        )
-        .remedy(format!(
-            "Check the messages of `mailwright outbox list {0} --status unknown`, then run: mailwright outbox confirm-restore {0}",
-            service.store.environment()
-        )));
-    }
-    let trouble = service.delivery.trouble();
-    if !trouble.records {
-        return Err(crate::store::StoreError::Database(
-            "delivery is paused until the store can be written to".to_owned(),
-        )
-        .into());
-    }
-    let mut text = match (trouble.suspended.len(), trouble.down.len()) {
-        (0, 0) => "ready\n".to_owned(),
-        (suspended, down) => {
-            format!("ready\nsuspended profiles: {suspended}\nprofiles whose server does not answer: {down}\n")
-        }
-    };
-    let differences = service.store_differences().len();
-    if differences > 0 {
-        text.push_str(&format!("differences between the store and its audit log: {differences}\n"));
-    }
-    Ok(text)
+    service.readiness().await.map(|readiness| readiness.to_string())
 }
 
 /// Metrics

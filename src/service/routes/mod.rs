@@ -38,7 +38,7 @@ use crate::{
     api::{ProblemDetails, messages::Action},
     model::Code,
 };
-pub(super) use health::{healthz, readiness};
+pub(super) use health::healthz;
 
 #[derive(OpenApi)]
 #[openapi(

@@ -4,7 +4,7 @@
 //! The groups of waiting mail are formed by `delivery::waiting`. A confirmation without a restore that waits for one succeeds and
 //! changes nothing.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
@@ -13,7 +13,6 @@ use utoipa::IntoParams;
 
 use crate::{
     api::messages::OutboxStatus,
-    delivery::Trouble,
     model::AuditOutcome,
     service::{
         Service,
@@ -21,7 +20,6 @@ use crate::{
         http::{AnyProblem, HttpProblem, extract::Parameters},
     },
     store::AuditEvent,
-    time::steady_clock::earlier,
 };
 
 /// Parameters of the outbox status.
@@ -43,33 +41,7 @@ pub(super) async fn get_outbox_status(
     State(service): State<Arc<Service>>,
     Parameters(parameters): Parameters<StatusParameters>,
 ) -> Result<Json<OutboxStatus>, HttpProblem> {
-    let finished = match parameters.finished_within {
-        None => None,
-        Some(seconds @ 1..=2_592_000) => {
-            let since = earlier(service.delivery.now(), Duration::from_secs(u64::from(seconds)));
-            let store = Arc::clone(&service.store);
-            let counted = service.search(&caller, async move { store.ended_since(since).await }).await?;
-            Some(counted.into_iter().collect())
-        }
-        Some(_) => return Err(HttpProblem::malformed("`finishedWithin` must be from 1 to 2592000 seconds")),
-    };
-    let messages: BTreeMap<_, _> = service.store.counts().await?.into_iter().collect();
-    let waiting = service.delivery.waiting().await?;
-    let Trouble { suspended, down, paused, records, rotations } = service.delivery.trouble();
-    let (restored, holds) = (service.restored(), service.delivery.holds());
-    Ok(Json(OutboxStatus {
-        messages,
-        finished,
-        waiting,
-        parked: suspended.clone(),
-        suspended,
-        unreachable: down,
-        paused,
-        restored,
-        holds,
-        store_writable: records,
-        rotations,
-    }))
+    service.outbox_status(&caller, parameters.finished_within).await.map(Json)
 }
 
 /// Confirm a restore from a backup

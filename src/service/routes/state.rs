@@ -14,7 +14,7 @@ use axum::{
 };
 
 use crate::{
-    api::{self, ServiceInfo},
+    api::ServiceInfo,
     model::State,
     service::{
         Service,
@@ -30,19 +30,7 @@ pub(super) async fn get_service(
     Authorized(caller, _): Authorized<Viewer>,
     Shared(service): Shared<Arc<Service>>,
 ) -> Result<Json<ServiceInfo>, HttpProblem> {
-    Ok(Json(ServiceInfo {
-        product: "mailwright".to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        api_version: api::VERSION,
-        environment: service.store.environment().clone(),
-        role: Some(caller.role),
-        recipient: service.identity.recipient(),
-        generation: service.state().generation,
-        webhook_key: crate::delivery::public_key(&service.identity).map_err(HttpProblem::internal)?,
-        demo: service.demo,
-        started_at: service.started_at,
-        time: Some(service.clock.now()),
-    }))
+    service.info(&caller).map(Json)
 }
 
 /// Get the state

@@ -1,0 +1,117 @@
+//! State of the service for status pages: readiness, information about the service, the outbox.
+//!
+//! Endpoints answer from these functions. Metrics are set in `routes::health`.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use super::{Service, caller::Caller, http::HttpProblem};
+use crate::{
+    api::{self, ServiceInfo, messages::OutboxStatus},
+    delivery::Trouble,
+    model::Code,
+    store::StoreError,
+    time::steady_clock::earlier,
+};
+
+/// Counts of what needs an operator although the service is ready. Written as `/readyz` shows it.
+pub(super) struct Readiness {
+    /// Suspended profiles.
+    pub(super) suspended: usize,
+    /// Profiles whose server does not answer.
+    pub(super) unreachable: usize,
+    /// Differences between the store and its audit log.
+    pub(super) differences: usize,
+}
+
+impl fmt::Display for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ready\n")?;
+        if (self.suspended, self.unreachable) != (0, 0) {
+            writeln!(f, "suspended profiles: {}", self.suspended)?;
+            writeln!(f, "profiles whose server does not answer: {}", self.unreachable)?;
+        }
+        if self.differences > 0 {
+            writeln!(f, "differences between the store and its audit log: {}", self.differences)?;
+        }
+        Ok(())
+    }
+}
+
+impl Service {
+    /// Checks that the store can be written to, and counts the profiles that cannot send.
+    pub(super) async fn readiness(&self) -> Result<Readiness, HttpProblem> {
+        self.store.probe().await?;
+        if let Some(restored) = self.restored() {
+            return Err(HttpProblem::new(
+                Code::RestoreUnconfirmed,
+                format!("the store was restored from a backup ({}), and no administrator has confirmed that", restored.why),
+            )
+            .remedy(format!(
+                "Check the messages of `mailwright outbox list {0} --status unknown`, then run: mailwright outbox confirm-restore {0}",
+                self.store.environment()
+            )));
+        }
+        let trouble = self.delivery.trouble();
+        if !trouble.records {
+            let reason = "delivery is paused until the store can be written to".to_owned();
+            return Err(StoreError::Database(reason).into());
+        }
+        Ok(Readiness {
+            suspended: trouble.suspended.len(),
+            unreachable: trouble.down.len(),
+            differences: self.store_differences().len(),
+        })
+    }
+
+    /// Returns version, recipient, generation and role, as the API answers it.
+    pub(super) fn info(&self, caller: &Caller) -> Result<ServiceInfo, HttpProblem> {
+        Ok(ServiceInfo {
+            product: "mailwright".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            api_version: api::VERSION,
+            environment: self.store.environment().clone(),
+            role: Some(caller.role),
+            recipient: self.identity.recipient(),
+            generation: self.state().generation,
+            webhook_key: crate::delivery::public_key(&self.identity).map_err(HttpProblem::internal)?,
+            demo: self.demo,
+            started_at: self.started_at,
+            time: Some(self.clock.now()),
+        })
+    }
+
+    /// Returns the state of delivery. With `finished_within`, also counts the messages that finished in that number of seconds.
+    pub(super) async fn outbox_status(
+        self: &Arc<Self>,
+        caller: &Caller,
+        finished_within: Option<u32>,
+    ) -> Result<OutboxStatus, HttpProblem> {
+        let finished = match finished_within {
+            None => None,
+            Some(seconds @ 1..=2_592_000) => {
+                let since = earlier(self.delivery.now(), Duration::from_secs(u64::from(seconds)));
+                let store = Arc::clone(&self.store);
+                let counted = self.search(caller, async move { store.ended_since(since).await }).await?;
+                Some(counted.into_iter().collect())
+            }
+            Some(_) => return Err(HttpProblem::malformed("`finishedWithin` must be from 1 to 2592000 seconds")),
+        };
+        let messages: BTreeMap<_, _> = self.store.counts().await?.into_iter().collect();
+        let waiting = self.delivery.waiting().await?;
+        let Trouble { suspended, down, paused, records, rotations } = self.delivery.trouble();
+        let (restored, holds) = (self.restored(), self.delivery.holds());
+        Ok(OutboxStatus {
+            messages,
+            finished,
+            waiting,
+            parked: suspended.clone(),
+            suspended,
+            unreachable: down,
+            paused,
+            restored,
+            holds,
+            store_writable: records,
+            rotations,
+        })
+    }
+}
