@@ -41,6 +41,7 @@
 //! | 7 | [`watch`] | follows the files: plans on change and on a timer, applies where allowed, reports drift |
 //! | 7 | [`import`] | proposes files for existing profiles: shared layers of live environments, lists of profiles |
 //! | 7 | [`pull_request`] | comments on the pull request that a CI job runs for |
+//! | 8 | [`console`] | pages of the service for people with a browser |
 //! | 8 | [`sandbox`] | local stand-ins for Entra, Graph, DNS and an SMTP server; no other module uses it |
 //! | 9 | [`cli`] | command line: commands, arguments, terminal output; the only module that prints |
 //!
@@ -52,6 +53,7 @@ pub mod changes;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod console;
 pub mod credential;
 pub mod delivery;
 pub mod entra;

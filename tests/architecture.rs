@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["client", "reconcile", "store", "verify"],
     &["delivery", "operations"],
     &["import", "pull_request", "rollout", "service"],
-    &["sandbox", "watch"],
+    &["console", "sandbox", "watch"],
     &["cli"],
 ];
 
@@ -25,14 +25,14 @@ const LAYERS: &[&[&str]] = &[
 const CLIENT_SIDE: &[&str] = &["config", "git", "reconcile", "client", "operations", "rollout", "watch", "import"];
 
 /// Modules of the service itself.
-const SERVER_SIDE: &[&str] = &["store", "delivery", "service"];
+const SERVER_SIDE: &[&str] = &["store", "delivery", "service", "console"];
 
 /// Crates that only the listed modules use, with the reason.
 const CRATES: &[(&str, &[&str], &str)] = &[
     (
         "axum",
-        &["service", "sandbox", "net", "watch"],
-        "HTTP servers are the service, the sandbox and the status pages of `watch`",
+        &["service", "console", "sandbox", "net", "watch"],
+        "HTTP servers are the service, its console, the sandbox and the status pages of `watch`",
     ),
     ("axum_server", &["net", "sandbox"], "connections are accepted in one place"),
     ("clap", &["cli"], "arguments are the command line's concern"),
@@ -43,6 +43,8 @@ const CRATES: &[(&str, &[&str], &str)] = &[
     ("oauth2", &["entra"], "sign-in is the concern of `entra`"),
     ("age", &["secrets"], "encryption is the concern of `secrets`"),
     ("similar", &["config", "reconcile", "cli"], "text differences and suggestions"),
+    ("askama", &["console"], "pages are the concern of the console"),
+    ("fluent_bundle", &["console"], "texts in several languages are the concern of the console"),
     ("jsonschema", &["config"], "schemas are checked where files are read"),
 ];
 

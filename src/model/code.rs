@@ -234,6 +234,9 @@ codes! {
     "0374" Error ApplyIsManual "change waits for an operator";
     "0385" Error FederatedTokenRedirected(422) "federated token redirected";
     "0386" Error IdentityMismatch "store of another service";
+    "0390" Error CrossOrigin(403) "request from another site";
+    "0391" Error TooManySignIns(429) "too many failed sign-ins";
+    "0392" Error SessionEnded(401) "session ended";
 }
 
 impl PartialSchema for Code {

@@ -8,7 +8,7 @@
 //! * [`function`]: the catalogue of functions, from `functions.json`
 //! * [`profile`], [`provider`], [`cloud`] and [`encryption`]: the contents of a profile
 //! * [`settings`] and [`delivery`]: settings of an environment
-//! * [`generation`], [`audit`], [`token`], [`lease`], [`integrity`]: documents of the service that other sides read
+//! * [`generation`], [`audit`], [`token`], [`session`], [`lease`], [`integrity`]: documents of the service that other sides read
 //! * [`hold`], [`suspension`], [`rotation`]: why mail of a profile does not leave, and which secret it uses
 //! * [`waiting`]: waiting mail by reason, as the API reports it
 //! * [`finding`], [`finding_id`], [`severity`], [`last_verified`]: results of `verify`
@@ -62,6 +62,7 @@ pub mod rotation;
 pub mod rules;
 pub mod secret;
 pub mod secret_detection;
+pub mod session;
 pub mod settings;
 pub mod severity;
 pub mod state;

@@ -84,6 +84,22 @@ impl FromRequestParts<Arc<Service>> for MailReader {
     }
 }
 
+impl Service {
+    /// Checks that the role of a caller includes another one, for a request that is not authenticated by an extractor.
+    pub(crate) async fn check_role(
+        &self,
+        caller: &Caller,
+        required: Role,
+        method: &Method,
+        path: &str,
+    ) -> Result<(), HttpProblem> {
+        if caller.role.includes(required) {
+            return Ok(());
+        }
+        Err(refuse_role(self, caller, required, method, path).await)
+    }
+}
+
 /// Refuses a caller whose role does not include `required`. Requests that would change something are recorded.
 pub(super) async fn refuse_role(
     service: &Service,

@@ -82,7 +82,6 @@ fn token_id(authorization: &str) -> Option<&str> {
 }
 
 async fn identify(parts: &Parts, service: &Service) -> Result<Caller, HttpProblem> {
-    let refused = |reason: &str| HttpProblem::new(Code::TokenRefused, reason);
     let mut headers = parts.headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (headers.next(), headers.next()) else {
         return Err(refused("the request has no bearer token"));
@@ -98,41 +97,16 @@ async fn identify(parts: &Parts, service: &Service) -> Result<Caller, HttpProble
         let issuers = service.trusted_issuers().ok_or_else(oidc::not_enabled)?;
         return issuers.authenticate(token, service.store.environment(), service.clock.now()).await;
     }
-    let Some(bearer) = bearer.filter(|bearer| bearer.len() <= BEARER_LIMIT) else {
+    let Some(bearer) = bearer else {
         return Err(refused("the request has no bearer token"));
     };
-    let id = bearer.strip_prefix("mw_").and_then(|rest| rest.split_once('_')).map(|(id, _)| id);
-    let stored = match id.filter(|id| id.bytes().all(|b| b.is_ascii_alphanumeric())) {
-        Some(id) => service.find_token(id).await?,
-        None => None,
-    };
-    let hash = token_hash(&SecretString::from(bearer.to_owned()));
-    // Compared in constant time; an unknown id costs a comparison as well.
-    let expected = stored.as_ref().map_or(hash.as_str().len().to_string(), |stored| stored.hash.to_string());
-    let matches: bool = expected.as_bytes().ct_eq(hash.as_str().as_bytes()).into();
-    let Some(StoredToken { token, .. }) = stored.filter(|_| matches) else {
-        return Err(refused("the service does not know the token"));
-    };
-    if let Some(reason) = inactive_reason(&token, service.clock.now()) {
-        return Err(refused(reason));
-    }
-    if token.suspended_at.is_some() {
-        let environment = service.store.environment();
-        let reason =
-            "the token is suspended: the store was restored from a backup, and the token may have been revoked since";
-        return Err(HttpProblem::new(Code::TokenSuspended, reason).remedy(format!(
-            "Ask an administrator to confirm it: mailwright token confirm {environment} {}",
-            token.id
-        )));
-    }
-    let owner = token.owner();
-    Ok(Caller {
-        owner,
-        name: token.name,
-        role: token.role,
-        scope: token.scope,
-        credential: Credential::Token(token.id),
-    })
+    let token = service.find_valid_token(bearer).await?;
+    Ok(Caller::from_token(token, Credential::Token))
+}
+
+/// Returns the problem of a token that is not accepted.
+fn refused(reason: &str) -> HttpProblem {
+    HttpProblem::new(Code::TokenRefused, reason)
 }
 
 /// Returns why a token is not valid any more.
@@ -144,10 +118,47 @@ fn inactive_reason(token: &Token, now: Timestamp) -> Option<&'static str> {
 }
 
 impl Service {
+    /// Returns the token that a bearer token of the service belongs to, if it is valid.
+    pub(super) async fn find_valid_token(&self, bearer: &str) -> Result<Token, HttpProblem> {
+        if bearer.len() > BEARER_LIMIT {
+            return Err(refused("the request has no bearer token"));
+        }
+        let id = bearer.strip_prefix("mw_").and_then(|rest| rest.split_once('_')).map(|(id, _)| id);
+        let stored = match id.filter(|id| id.bytes().all(|b| b.is_ascii_alphanumeric())) {
+            Some(id) => self.find_token(id).await?,
+            None => None,
+        };
+        let hash = token_hash(&SecretString::from(bearer.to_owned()));
+        // Compared in constant time; an unknown id costs a comparison as well.
+        let expected = stored.as_ref().map_or(hash.as_str().len().to_string(), |stored| stored.hash.to_string());
+        let matches: bool = expected.as_bytes().ct_eq(hash.as_str().as_bytes()).into();
+        let Some(StoredToken { token, .. }) = stored.filter(|_| matches) else {
+            return Err(refused("the service does not know the token"));
+        };
+        self.check_token(token)
+    }
+
+    /// Returns a token if it is neither revoked, expired nor suspended.
+    pub(super) fn check_token(&self, token: Token) -> Result<Token, HttpProblem> {
+        if let Some(reason) = inactive_reason(&token, self.clock.now()) {
+            return Err(refused(reason));
+        }
+        if token.suspended_at.is_some() {
+            let environment = self.store.environment();
+            let reason = "the token is suspended: the store was restored from a backup, and the token may have been revoked since";
+            return Err(HttpProblem::new(Code::TokenSuspended, reason).remedy(format!(
+                "Ask an administrator to confirm it: mailwright token confirm {environment} {}",
+                token.id
+            )));
+        }
+        Ok(token)
+    }
+
     /// Returns true while the credential of a caller is valid. Streams check this regularly.
     pub(super) async fn is_still_authorized(&self, caller: &Caller) -> bool {
         let now = self.clock.now();
         match &caller.credential {
+            Credential::Session(hash) => self.find_session(hash).await.is_ok(),
             Credential::Token(id) => {
                 matches!(self.find_token(id).await, Ok(Some(stored)) if stored.token.is_in_effect(now))
             }

@@ -7,19 +7,19 @@ use jiff::Timestamp;
 
 use crate::{
     model::{
-        CompanyId, Function,
-        token::{Role, Scope},
+        CompanyId, Digest, Function,
+        token::{Role, Scope, Token},
     },
     store::outbox::NewEvent,
 };
 
 /// The authenticated sender of a request.
 #[derive(Clone, Debug)]
-pub(super) struct Caller {
-    pub(super) name: String,
+pub(crate) struct Caller {
+    pub(crate) name: String,
     /// The owner of mail that the caller submits.
     pub(super) owner: String,
-    pub(super) role: Role,
+    pub(crate) role: Role,
     pub(super) scope: Scope,
     pub(super) credential: Credential,
 }
@@ -29,11 +29,19 @@ pub(super) struct Caller {
 pub(super) enum Credential {
     /// A token of the service, by its id.
     Token(String),
+    /// A session of the console, by the hash of its secret.
+    Session(Digest),
     /// An identity token: valid until it expires, while this version of the issuers' settings is in effect.
     Identity { ends: Timestamp, version: u64 },
 }
 
 impl Caller {
+    /// Creates the caller for a valid token. `credential` is given the token's id.
+    pub(super) fn from_token(token: Token, credential: impl FnOnce(String) -> Credential) -> Self {
+        let owner = token.owner();
+        Self { owner, name: token.name, role: token.role, scope: token.scope, credential: credential(token.id) }
+    }
+
     #[cfg(test)]
     pub(super) fn for_test(name: &str, role: Role, scope: Scope) -> Self {
         let owner = format!("token:{name}");

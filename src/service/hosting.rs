@@ -38,6 +38,10 @@ use crate::{
     time::Clock,
 };
 
+/// The routes of the console, which is in a layer above: [`crate::console::routes`].
+#[derive(Clone, Copy)]
+pub struct ConsoleRoutes(pub(crate) fn(Arc<Service>) -> Router);
+
 /// Resources that the environments of a process share.
 #[derive(Clone)]
 pub struct SharedResources {
@@ -51,6 +55,8 @@ pub struct SharedResources {
     pub issuers: Option<Arc<Issuers>>,
     /// The connections of the process, with their limits.
     pub connections: OpenConnections,
+    /// The console; none if it is not served.
+    pub console: Option<ConsoleRoutes>,
 }
 
 /// Resources of one environment.
@@ -75,7 +81,7 @@ impl Hosting {
     pub async fn single(shared: &SharedResources, environment: HostedEnvironment) -> Result<Self, StoreError> {
         let limits = Limits::default();
         let service = Service::start(shared, environment, String::new(), limits).await?;
-        let router = with_middleware(&service);
+        let router = with_middleware(&service, shared.console);
         let hosting = Self { services: vec![service], router, connections: shared.connections.clone() };
         hosting.follow_issuers(shared);
         Ok(hosting)
@@ -101,7 +107,9 @@ impl Hosting {
                 }
             }
         }
-        let by_name = |service: &Arc<Service>| (service.store.environment().to_string(), with_middleware(service));
+        let by_name = |service: &Arc<Service>| {
+            (service.store.environment().to_string(), with_middleware(service, shared.console))
+        };
         let environments = EnvironmentRouter {
             routers: hosting.services.iter().map(by_name).collect(),
             root: middleware::layers(root(hosting.services.clone()), &limits, None),
@@ -174,8 +182,12 @@ impl Hosting {
 }
 
 /// Returns the routes of an environment with the middleware around them.
-fn with_middleware(service: &Arc<Service>) -> Router {
-    middleware::layers(routes::router(Arc::clone(service)), &service.limits, Some(service.context.clone()))
+fn with_middleware(service: &Arc<Service>, console: Option<ConsoleRoutes>) -> Router {
+    let mut router = routes::router(Arc::clone(service));
+    if let Some(ConsoleRoutes(pages)) = console {
+        router = router.merge(pages(Arc::clone(service)));
+    }
+    middleware::layers(router, &service.limits, Some(service.context.clone()))
 }
 
 /// Routes requests to one of several environments by the name in the path.

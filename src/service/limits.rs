@@ -16,6 +16,9 @@ const REQUESTS: usize = 256;
 /// Maximum number of concurrent health checks. They have a limit of their own, so that a busy service does not look like one
 /// that is down.
 const HEALTH: usize = 16;
+/// Maximum number of concurrent requests of the console. They have a limit of their own, so that browsers, which may read a
+/// sign-in form before their caller is known, take no place of the API.
+const CONSOLE: usize = 64;
 /// Memory for submissions that arrive, in KiB, beyond what each request has without a permit.
 const SUBMISSIONS: usize = 256 * 1024;
 /// Memory for submissions that are processed, in KiB; one submission of maximum size is always allowed.
@@ -32,6 +35,7 @@ const VERIFYING: usize = 32;
 pub(super) struct Limits {
     requests: Arc<Semaphore>,
     health: Arc<Semaphore>,
+    console: Arc<Semaphore>,
     /// Memory for submissions.
     pub(super) submissions: MemoryBudget,
     /// Memory for changesets and other documents.
@@ -50,6 +54,7 @@ impl Default for Limits {
         Self {
             requests: permits(REQUESTS),
             health: permits(HEALTH),
+            console: permits(CONSOLE),
             submissions: MemoryBudget::new(SUBMISSIONS, SUBMISSION_WORK),
             documents: MemoryBudget::new(DOCUMENTS, DOCUMENT_WORK),
             runs: MemoryBudget::new(DOCUMENTS, DOCUMENTS),
@@ -62,6 +67,15 @@ impl Default for Limits {
 impl Limits {
     /// Returns the limit that applies to a request.
     pub(super) fn request_permits(&self, request: &Request) -> &Arc<Semaphore> {
-        if ["/healthz", "/readyz"].contains(&request.uri().path()) { &self.health } else { &self.requests }
+        match request.uri().path() {
+            "/healthz" | "/readyz" => &self.health,
+            path if is_console(path) => &self.console,
+            _ => &self.requests,
+        }
     }
+}
+
+/// Returns true for the paths of the console.
+fn is_console(path: &str) -> bool {
+    path.strip_prefix("/console").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

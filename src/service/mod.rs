@@ -7,13 +7,14 @@
 //! * `changes` decides whether a change is accepted; it is the only module that commits one
 //! * `submissions` accepts mail, `message_actions` changes accepted messages
 //! * `verification` runs the verifier for callers without keys, and decides which secrets it may use
-//! * `status` has what status pages show
+//! * `sessions` has the sign-ins of the console, `status` what status pages show
 //! * `caller_limit` bounds concurrent requests per caller, `audit_budget` the audit entries of refused ones
 //!
 //! The service keeps the state in memory, so that reads never wait for the disk. The copy is replaced after each commit of this
 //! process; a commit of another process to the same store is noticed at the next change, which is refused as stale. A store that
 //! was restored from a backup accepts no mail until an administrator confirms it; differences between the store and its audit log
-//! are reported and stop nothing. This module uses neither the files of a repository nor the client.
+//! are reported and stop nothing. This module uses neither the files of a repository nor the client. The pages
+//! for people are in [`crate::console`], which calls the same functions of `Service` as the handlers of `routes`.
 
 mod access;
 mod audit_budget;
@@ -30,6 +31,7 @@ mod message_actions;
 mod oidc;
 mod routes;
 mod server;
+mod sessions;
 mod status;
 mod submissions;
 mod token_cache;
@@ -41,7 +43,7 @@ use jiff::Timestamp;
 
 use crate::{
     delivery::{Delivery, OutboundOptions, Setup},
-    model::{AuditOutcome, State, integrity::Restored},
+    model::{AuditOutcome, EnvironmentName, State, integrity::Restored},
     net::listener::OpenConnections,
     secrets::ServiceIdentity,
     store::{AuditEvent, Store, StoreError, StoredToken},
@@ -52,16 +54,20 @@ use crate::{
 
 use audit_budget::AuditBudget;
 use caller_limit::{CallerLimit, FairQueue};
-use http::{HttpProblem, upload::BodyClasses};
+use http::upload::BodyClasses;
 use limits::Limits;
 use oidc::IssuerSet;
+use sessions::SignInFailures;
 use token_cache::TokenCache;
 
 pub use authentication::new_token;
-pub use hosting::{HostedEnvironment, Hosting, SharedResources};
+pub(crate) use caller::Caller;
+pub use hosting::{ConsoleRoutes, HostedEnvironment, Hosting, SharedResources};
+pub(crate) use http::{HttpProblem, middleware::RequestId};
 pub use oidc::{Issuers, IssuersSource, OidcSettings};
 pub use routes::openapi;
 pub use server::Server;
+pub(crate) use sessions::SignInSource;
 
 /// Maximum number of concurrent verifier runs of one caller.
 const RUNS_PER_CALLER: usize = 4;
@@ -77,7 +83,7 @@ const SEARCHES_PER_CALLER: usize = 16;
 const DIFFERENCES_LOGGED: usize = 10;
 
 /// The service of one environment: everything that a request needs.
-struct Service {
+pub(crate) struct Service {
     store: Arc<dyn Store>,
     identity: Arc<ServiceIdentity>,
     demo: bool,
@@ -98,6 +104,7 @@ struct Service {
     /// Slow reads: searches, pages of the audit log, old generations.
     searches: FairQueue,
     audit_budget: AuditBudget,
+    sign_in_failures: SignInFailures,
     /// Notified whenever a token is created, revoked or confirmed.
     token_changes: tokio::sync::watch::Sender<()>,
     /// Held while a change is checked and committed, so that two changes are not checked against the same state.
@@ -132,7 +139,7 @@ impl Service {
         base: String,
         limits: Limits,
     ) -> Result<Arc<Self>, StoreError> {
-        let SharedResources { demo, outgoing, clock, issuers, connections } = shared;
+        let SharedResources { demo, outgoing, clock, issuers, connections, console: _ } = shared;
         let HostedEnvironment { store, identity, context } = environment;
         // Before delivery starts: after a restore, queued messages may have been sent already.
         let restored = store.settle_restore(clock.now()).await?;
@@ -165,6 +172,7 @@ impl Service {
             event_streams: CallerLimit::new(STREAMS_PER_CALLER, "event streams"),
             searches: FairQueue::new(SEARCHES, SEARCHES_PER_CALLER, "searches"),
             audit_budget: AuditBudget::default(),
+            sign_in_failures: SignInFailures::default(),
             token_changes: tokio::sync::watch::Sender::new(()),
             changing: tokio::sync::Mutex::new(()),
             restored: Mutex::new(restored),
@@ -245,7 +253,7 @@ impl Service {
     /// if its client has disconnected, because the store completes it.
     async fn search<T: Send + 'static>(
         self: &Arc<Self>,
-        caller: &caller::Caller,
+        caller: &Caller,
         read: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, HttpProblem> {
         let permit = self.searches.acquire(caller).await?;
@@ -256,8 +264,28 @@ impl Service {
         Ok(done.await.map_err(HttpProblem::internal)??)
     }
 
+    /// Returns the name of the environment.
+    pub(crate) fn environment(&self) -> &EnvironmentName {
+        self.store.environment()
+    }
+
+    /// Returns the path prefix of every endpoint; empty at the root.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Returns true if the identity is the public one of the examples.
+    pub(crate) fn is_demo(&self) -> bool {
+        self.demo
+    }
+
+    /// Returns the current time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// Returns the current state.
-    fn state(&self) -> Arc<State> {
+    pub(crate) fn state(&self) -> Arc<State> {
         Arc::clone(&self.state.borrow())
     }
 

@@ -1,6 +1,6 @@
 //! State of the service for status pages: readiness, information about the service, the outbox.
 //!
-//! Endpoints answer from these functions. Metrics are set in `routes::health`.
+//! The API and the console answer from these functions. Metrics are set in `routes::health`.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -8,19 +8,19 @@ use super::{Service, caller::Caller, http::HttpProblem};
 use crate::{
     api::{self, ServiceInfo, messages::OutboxStatus},
     delivery::Trouble,
-    model::Code,
+    model::{Code, Generation, Hold},
     store::StoreError,
     time::steady_clock::earlier,
 };
 
 /// Counts of what needs an operator although the service is ready. Written as `/readyz` shows it.
-pub(super) struct Readiness {
+pub(crate) struct Readiness {
     /// Suspended profiles.
-    pub(super) suspended: usize,
+    pub(crate) suspended: usize,
     /// Profiles whose server does not answer.
-    pub(super) unreachable: usize,
+    pub(crate) unreachable: usize,
     /// Differences between the store and its audit log.
-    pub(super) differences: usize,
+    pub(crate) differences: usize,
 }
 
 impl fmt::Display for Readiness {
@@ -39,7 +39,7 @@ impl fmt::Display for Readiness {
 
 impl Service {
     /// Checks that the store can be written to, and counts the profiles that cannot send.
-    pub(super) async fn readiness(&self) -> Result<Readiness, HttpProblem> {
+    pub(crate) async fn readiness(&self) -> Result<Readiness, HttpProblem> {
         self.store.probe().await?;
         if let Some(restored) = self.restored() {
             return Err(HttpProblem::new(
@@ -64,7 +64,7 @@ impl Service {
     }
 
     /// Returns version, recipient, generation and role, as the API answers it.
-    pub(super) fn info(&self, caller: &Caller) -> Result<ServiceInfo, HttpProblem> {
+    pub(crate) fn info(&self, caller: &Caller) -> Result<ServiceInfo, HttpProblem> {
         Ok(ServiceInfo {
             product: "mailwright".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -81,7 +81,7 @@ impl Service {
     }
 
     /// Returns the state of delivery. With `finished_within`, also counts the messages that finished in that number of seconds.
-    pub(super) async fn outbox_status(
+    pub(crate) async fn outbox_status(
         self: &Arc<Self>,
         caller: &Caller,
         finished_within: Option<u32>,
@@ -113,5 +113,21 @@ impl Service {
             store_writable: records,
             rotations,
         })
+    }
+
+    /// Returns the profiles with problems, and the rotations of secrets.
+    pub(crate) fn trouble(&self) -> Trouble {
+        self.delivery.trouble()
+    }
+
+    /// Returns the active holds.
+    pub(crate) fn holds(&self) -> Vec<Hold> {
+        self.delivery.holds()
+    }
+
+    /// Returns an entry of the history.
+    pub(crate) async fn generation_entry(&self, number: u64) -> Result<Option<Generation>, HttpProblem> {
+        let newest = self.store.generations(Some(number.saturating_add(1)), 1).await?;
+        Ok(newest.into_iter().find(|generation| generation.number == number))
     }
 }

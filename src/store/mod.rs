@@ -31,6 +31,7 @@ use crate::model::{
     ProfileName, SecretRecord, State,
     finding::Verified,
     integrity::{Restored, StoreCheck},
+    session::{Session, Subject},
     token::Token,
 };
 
@@ -309,10 +310,42 @@ pub trait Leases: Send + Sync {
     async fn leases(&self, now: Timestamp) -> Result<Vec<Lease>, StoreError>;
 }
 
+/// The sessions to end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndedSessions {
+    /// One session, by its id.
+    One(String),
+    /// All sessions of a subject.
+    OfSubject(Subject),
+}
+
+/// Maximum number of sessions of one subject; a further one ends the oldest.
+pub const SESSIONS_PER_SUBJECT: usize = 50;
+
+/// Sessions of the console.
+#[async_trait]
+pub trait Sessions: Send + Sync {
+    /// Stores a session under the hash of its secret. Removes those that have ended, and the oldest ones of a subject that has
+    /// too many.
+    async fn create_session(&self, session: Session, hash: Digest, event: AuditEvent) -> Result<(), StoreError>;
+
+    /// Returns a session by the hash of its secret; also one that has ended, if it is still stored.
+    async fn session(&self, hash: &Digest) -> Result<Option<Session>, StoreError>;
+
+    /// Records that a session was used. Not audited.
+    async fn use_session(&self, id: &str, at: Timestamp) -> Result<(), StoreError>;
+
+    /// Returns the sessions that end after a time, newest first.
+    async fn sessions(&self, now: Timestamp) -> Result<Vec<Session>, StoreError>;
+
+    /// Ends sessions, and returns how many. The audit entry is written if there was one.
+    async fn end_sessions(&self, ended: EndedSessions, event: AuditEvent) -> Result<usize, StoreError>;
+}
+
 /// The store of a service.
 #[async_trait]
 pub trait Store:
-    outbox::Outbox + Generations + Secrets + AuditLog + Tokens + Integrity + Verifications + Leases
+    outbox::Outbox + Generations + Secrets + AuditLog + Tokens + Sessions + Integrity + Verifications + Leases
 {
     /// Returns the environment that the store belongs to.
     fn environment(&self) -> &EnvironmentName;

@@ -7,6 +7,7 @@ mod support;
 mod access;
 #[cfg(target_os = "linux")]
 mod browser;
+mod console;
 mod crash;
 mod fuzz_api;
 mod hostile;

@@ -10,11 +10,12 @@ use mailwright::{
         Generation, Lane, ProfileName, ProfileState, Provenance, SecretRecord, Settings, State, Status, StoredProfile,
         message::Class,
         rotation::{Rotation, Standing},
+        session::{Session, Subject},
         token::{Role, Token},
     },
     store::{
-        AuditEvent, AuditLog as _, Commit, CommitError, Integrity as _, LeaseTaken, NewSecret, SqliteStore, Store,
-        StoreError, StoredToken, WantedLease,
+        AuditEvent, AuditLog as _, Commit, CommitError, EndedSessions, Integrity as _, LeaseTaken, NewSecret,
+        SESSIONS_PER_SUBJECT, SqliteStore, Store, StoreError, StoredToken, WantedLease,
         outbox::{
             Begun, DeliveryOwner, IdempotencyKey, Lanes as _, NewEvent, NewMessage, PurgeCutoffs, Search, Settled,
             SubmissionOutcome,
@@ -269,6 +270,72 @@ async fn leases(open: impl Fn() -> Box<dyn Store>) {
     assert!(last.token > next.token, "numbers only grow");
     assert_eq!(held(take(&*store, wanted("b", "b", None, 16)).await).name, "b");
     assert_eq!(lines(&*store).await, 7);
+}
+
+/// The contract of sessions.
+async fn sessions(open: impl Fn() -> Box<dyn Store>) {
+    let session = |id: &str, token: &str, begun: i64, ends: i64| Session {
+        id: id.to_owned(),
+        subject: Subject::Token(token.to_owned()),
+        name: token.to_owned(),
+        role: Role::Viewer,
+        created_at: at(begun),
+        used_at: at(begun),
+        ends_at: at(ends),
+        client: "browser".to_owned(),
+        address: "127.0.0.1".to_owned(),
+    };
+    let hash = |id: &str| Digest::of_bytes(id.as_bytes());
+    let store = open();
+    let create = async |session: Session, now: i64| {
+        let event = AuditEvent { at: at(now), ..event("session.create") };
+        store.create_session(session.clone(), hash(&session.id), event).await.unwrap();
+    };
+    let lines = async || store.audit(0, 1000).await.unwrap().len();
+    create(session("a", "ann", 0, 100), 0).await;
+    create(session("b", "ann", 5, 50), 5).await;
+    create(session("c", "bob", 10, 100), 10).await;
+    assert_eq!(lines().await, 3);
+    assert_eq!(open().session(&hash("a")).await.unwrap(), Some(session("a", "ann", 0, 100)), "it outlives the process");
+    assert_eq!(store.session(&hash("x")).await.unwrap(), None);
+    let ids = async |now: i64| -> Vec<String> {
+        store.sessions(at(now)).await.unwrap().into_iter().map(|session| session.id).collect()
+    };
+    assert_eq!(ids(20).await, ["c", "b", "a"]);
+    assert_eq!(ids(50).await, ["c", "a"]);
+
+    // Using one is not audited, and does not move back.
+    store.use_session("a", at(30)).await.unwrap();
+    store.use_session("a", at(20)).await.unwrap();
+    store.use_session("x", at(20)).await.unwrap();
+    assert_eq!(store.session(&hash("a")).await.unwrap().unwrap().used_at, at(30));
+    assert_eq!(lines().await, 3);
+
+    // Creating one removes those that have ended.
+    create(session("d", "bob", 60, 100), 60).await;
+    assert_eq!(store.session(&hash("b")).await.unwrap(), None);
+
+    let end = async |ended| store.end_sessions(ended, event("session.end")).await.unwrap();
+    assert_eq!(end(EndedSessions::One("a".to_owned())).await, 1);
+    assert_eq!(end(EndedSessions::One("a".to_owned())).await, 0);
+    assert_eq!(end(EndedSessions::OfSubject(Subject::Token("bob".to_owned()))).await, 2);
+    assert_eq!(lines().await, 6, "an entry for each that ended something");
+    assert_eq!(ids(0).await, [""; 0]);
+
+    // One subject has a limited number; the one that ends first makes room.
+    for number in 0..=i64::try_from(SESSIONS_PER_SUBJECT).unwrap() {
+        create(session(&format!("n{number}"), "ann", 70, 200 + number), 70).await;
+    }
+    assert_eq!(store.sessions(at(70)).await.unwrap().len(), SESSIONS_PER_SUBJECT);
+    assert_eq!(store.session(&hash("n0")).await.unwrap(), None);
+    assert!(store.session(&hash("n1")).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn sqlite_keeps_sessions() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    sessions(|| Box::new(SqliteStore::open(&path, &generated::environment()).unwrap())).await;
 }
 
 #[tokio::test]
@@ -649,7 +716,7 @@ async fn sqlite_is_migrated_from_an_older_version_and_refuses_a_newer_or_foreign
     assert!(matches!(other, Err(StoreError::OtherEnvironment { .. })), "{other:?}");
     raw(&path, "INSERT INTO schema_version VALUES (99, 'sha256:x')");
     let newer = SqliteStore::open(&path, &generated::environment()).map(drop);
-    assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 13 })), "{newer:?}");
+    assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 14 })), "{newer:?}");
     raw(
         &path,
         "DELETE FROM schema_version WHERE version = 99; UPDATE schema_version SET digest = 'sha256:y' WHERE version = 2",

@@ -38,6 +38,10 @@ use crate::{
 /// Maximum duration of a request, including the arrival of its body.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(120);
 
+/// The id of a request, for answers that show it.
+#[derive(Clone)]
+pub(crate) struct RequestId(pub(crate) Arc<str>);
+
 /// Wraps routes in all layers; the last one listed is the outermost.
 pub(in crate::service) fn layers(router: Router, limits: &Limits, context: Option<EnvironmentContext>) -> Router {
     let limits = limits.clone();
@@ -115,8 +119,9 @@ async fn require_one_host(request: Request, next: Next) -> Response {
 
 /// Assigns an id to each request and adds it to the response, to the problem details and to the access log. The log never has
 /// the contents of a request.
-async fn assign_request_id(request: Request, next: Next) -> Response {
+async fn assign_request_id(mut request: Request, next: Next) -> Response {
     let id = uuid::Uuid::now_v7().to_string();
+    request.extensions_mut().insert(RequestId(id.clone().into()));
     let started = Instant::now();
     let method = request.method().clone();
     let path = request.extensions().get::<MatchedPath>().map_or("(none)".to_owned(), |path| path.as_str().to_owned());
@@ -137,7 +142,8 @@ async fn assign_request_id(request: Request, next: Next) -> Response {
     }
     let headers = response.headers_mut();
     headers.insert(HeaderName::from_static(VERSION_HEADER), HeaderValue::from(VERSION));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Assets of the console may be kept; nothing else may.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(id) = HeaderValue::from_str(&id) {
         headers.insert(HeaderName::from_static("x-request-id"), id);

@@ -12,4 +12,5 @@ pub(super) mod middleware;
 mod problem;
 pub(super) mod upload;
 
-pub(super) use problem::{AnyProblem, HttpProblem};
+pub(super) use problem::AnyProblem;
+pub(crate) use problem::HttpProblem;

@@ -25,7 +25,7 @@ const VIOLATIONS: usize = 100;
 
 /// A [`Problem`] with its HTTP status and further members of the problem details.
 #[derive(Clone, Debug)]
-pub(in crate::service) struct HttpProblem {
+pub(crate) struct HttpProblem {
     problem: Problem,
     status: StatusCode,
     generation: Option<u64>,
@@ -33,11 +33,11 @@ pub(in crate::service) struct HttpProblem {
 }
 
 impl HttpProblem {
-    pub(in crate::service) fn new(code: Code, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
         Problem::new(code, message).into()
     }
 
-    pub(in crate::service) fn remedy(mut self, remedy: impl Into<String>) -> Self {
+    pub(crate) fn remedy(mut self, remedy: impl Into<String>) -> Self {
         self.problem = self.problem.remedy(remedy);
         self
     }
@@ -48,19 +48,23 @@ impl HttpProblem {
         self
     }
 
-    pub(in crate::service) fn code(&self) -> Code {
+    pub(crate) fn code(&self) -> Code {
         self.problem.code
     }
 
-    pub(in crate::service) fn message(&self) -> &str {
+    pub(crate) fn message(&self) -> &str {
         &self.problem.message
     }
 
-    pub(in crate::service) fn malformed(message: impl Into<String>) -> Self {
+    pub(crate) fn remedy_text(&self) -> &str {
+        &self.problem.remedy
+    }
+
+    pub(crate) fn malformed(message: impl Into<String>) -> Self {
         Self::new(Code::MalformedRequest, message).remedy("`/openapi.json` describes the requests of each address.")
     }
 
-    pub(in crate::service) fn not_found(message: impl Into<String>) -> Self {
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::new(Code::NotFound, message)
     }
 
@@ -124,7 +128,7 @@ impl HttpProblem {
     }
 
     /// Creates the problem for a failure of the service. The reason goes to the log, not to the client.
-    pub(in crate::service) fn internal(reason: impl std::fmt::Display) -> Self {
+    pub(crate) fn internal(reason: impl std::fmt::Display) -> Self {
         tracing::error!(reason = %reason, "a request failed inside the service");
         Self::new(Code::Internal, "the service failed; its log says why")
             .remedy("Look the request's id up in the service's log.")

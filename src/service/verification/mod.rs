@@ -167,12 +167,12 @@ impl Service {
     }
 
     /// Returns the last result of each profile, in short form.
-    pub(super) async fn last_verified(&self) -> Result<LastVerifiedList, HttpProblem> {
+    pub(crate) async fn last_verified(&self) -> Result<LastVerifiedList, HttpProblem> {
         Ok(LastVerifiedList { profiles: self.store.last_verified().await? })
     }
 
     /// Returns the last result of a profile.
-    pub(super) async fn verified(&self, name: &ProfileName) -> Result<Verified, HttpProblem> {
+    pub(crate) async fn verified(&self, name: &ProfileName) -> Result<Verified, HttpProblem> {
         self.store.verified(name).await?.ok_or_else(|| {
             HttpProblem::not_found(format!("`{name}` has not been verified"))
                 .remedy(format!("Verify it: mailwright verify {} {name}", self.store.environment()))

@@ -23,6 +23,7 @@ mod restore;
 mod rotations;
 mod schema;
 mod secrets;
+mod sessions;
 mod store_check;
 mod suspensions;
 mod times;
@@ -46,8 +47,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavio
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    AuditEvent, AuditLog, Commit, CommitError, Generations, Integrity, LeaseTaken, Leases, Secrets, Store, StoreError,
-    StoredToken, Tokens, Verifications, WantedLease,
+    AuditEvent, AuditLog, Commit, CommitError, EndedSessions, Generations, Integrity, LeaseTaken, Leases, Secrets,
+    Sessions, Store, StoreError, StoredToken, Tokens, Verifications, WantedLease,
 };
 use crate::{
     model::{EnvironmentName, ProfileName},

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::{
     AuditEvent, StoreError, digests, events, failed, lanes, leases, messages, position::Restore, record, records,
-    set_value, text, value,
+    sessions, set_value, text, value,
 };
 use crate::{
     model::{
@@ -109,6 +109,7 @@ pub(super) fn finish(transaction: &Connection, now: Timestamp) -> Result<Option<
             noted.suspended_tokens += suspend_tokens(transaction, now)?;
         }
         leases::skip(transaction, GAP)?;
+        sessions::end_all(transaction)?;
         let event =
             NewEvent { kind: EventKind::Restored, at: now, message: None, profile: None, reason: noted.why.clone() };
         events::insert_event_after(transaction, &event, GAP)?;

@@ -140,7 +140,14 @@ impl RolloutFixture {
             };
             let identity = ServiceIdentity::demo().unwrap();
             let connections = OpenConnections::new(ConnectionLimits::default());
-            let shared = SharedResources { demo: true, outgoing, clock: Clock::system(), issuers: None, connections };
+            let shared = SharedResources {
+                demo: true,
+                outgoing,
+                clock: Clock::system(),
+                issuers: None,
+                connections,
+                console: None,
+            };
             let environment =
                 HostedEnvironment { store: Arc::new(store), identity, context: EnvironmentContext::single() };
             let hosting = Hosting::single(&shared, environment).await.unwrap();

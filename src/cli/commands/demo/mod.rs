@@ -317,12 +317,14 @@ impl Running {
     fn keep_running(mut self, context: &Context, environment: &str) {
         let export = self.export();
         context.printer.out(&format!(
-            "The service runs until Ctrl-C. In another terminal:\n\n  {export}\n  cd {}\n\n\
+            "The service runs until Ctrl-C. Its console is at {0}/console; sign in with the token in {1}.\n\nIn another terminal:\n\n  {export}\n  cd {2}\n\n\
              Change something by hand, show the drift, revert it:\n\n  \
              curl -sS -X PATCH $MAILWRIGHT_SERVICE/v1/profiles/relay -H \"Authorization: Bearer $(cat $MAILWRIGHT_TOKEN_FILE)\" \\\n    \
              -H 'If-Match: *' -H 'Content-Type: application/merge-patch+json' -d '{{\"description\":\"changed by hand\"}}'\n  \
              mailwright outbox status {environment}\n  mailwright drift {environment}\n  mailwright plan {environment}\n  mailwright history {environment}\n  \
              mailwright rollback {environment} --to 1",
+            self.address,
+            self.token_file.display(),
             quote_posix(&self.project.to_string_lossy())
         ));
         let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build();

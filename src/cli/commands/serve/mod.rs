@@ -153,7 +153,8 @@ impl Serve {
         let server = Server::bind(self.listen, tls).await.map_err(listen_error)?;
         let opened = data.open(self.demo, self.restored)?;
         let connections = OpenConnections::new(connections);
-        let shared = SharedResources { demo: self.demo, outgoing, clock: context.clock.clone(), issuers, connections };
+        let (clock, console) = (context.clock.clone(), Some(crate::console::routes()));
+        let shared = SharedResources { demo: self.demo, outgoing, clock, issuers, connections, console };
         let mut first = Vec::new();
         for one in &opened {
             let restored = one.store.settle_restore(context.clock.now()).await;
@@ -204,6 +205,7 @@ impl Serve {
         match data {
             ServedData::Single(name, _) => {
                 context.printer.out(&format!("mailwright serves {name} at {address}"));
+                context.printer.out(&format!("  The console is at {address}/console"));
                 if let Some(first) = first.first() {
                     first_token::print_token(context, first);
                 }
@@ -213,6 +215,7 @@ impl Serve {
                 context
                     .printer
                     .out(&format!("mailwright serves {environments} at {address}/environments/{PLACEHOLDER}"));
+                context.printer.out(&format!("  Their consoles are at {address}/environments/{PLACEHOLDER}/console"));
                 if !first.is_empty() {
                     first_token::print_tokens(context, first, self.token_file.as_deref());
                 }

@@ -1,0 +1,60 @@
+//! Cookies: the secret of the session, and the chosen language.
+//!
+//! Both have the prefix `__Host-`, which binds them to this host and to encrypted connections; browsers accept that on
+//! `localhost` without TLS as well. Such a cookie has the path `/`, so each environment of a process has a name of its own.
+
+use axum::http::{HeaderMap, HeaderValue, header};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::texts::Language;
+use crate::service::Service;
+
+/// The cookie of the language; also the prefix of the session's, followed by `-` and the environment's name if there are several.
+const LANGUAGE: &str = "__Host-mw.language";
+const SESSION: &str = "__Host-mw";
+/// How long the choice of a language is kept, in seconds.
+const LANGUAGE_KEPT: u32 = 365 * 24 * 60 * 60;
+
+/// Returns the secret of the session in a request.
+pub(super) fn session(headers: &HeaderMap, service: &Service) -> Option<String> {
+    find(headers, &session_name(service)).map(str::to_owned)
+}
+
+/// Returns the cookie that gives the browser a session.
+pub(super) fn set_session(service: &Service, secret: &SecretString) -> Option<HeaderValue> {
+    cookie(&format!("{}={}", session_name(service), secret.expose_secret()))
+}
+
+/// Returns the cookie that removes the session from the browser.
+pub(super) fn remove_session(service: &Service) -> Option<HeaderValue> {
+    cookie(&format!("{}=; Max-Age=0", session_name(service)))
+}
+
+/// Returns the language that was chosen.
+pub(super) fn language(headers: &HeaderMap) -> Option<Language> {
+    find(headers, LANGUAGE)?.parse().ok()
+}
+
+/// Returns the cookie that keeps the choice of a language.
+pub(super) fn set_language(language: Language) -> Option<HeaderValue> {
+    cookie(&format!("{LANGUAGE}={}; Max-Age={LANGUAGE_KEPT}", language.id()))
+}
+
+fn cookie(pair: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(&format!("{pair}; Path=/; Secure; HttpOnly; SameSite=Lax")).ok()
+}
+
+fn session_name(service: &Service) -> String {
+    if service.base().is_empty() { SESSION.to_owned() } else { format!("{SESSION}-{}", service.environment()) }
+}
+
+/// Returns the value of a cookie. Two cookies of one name are none: `__Host-` allows no second one, so something is wrong.
+fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut values = pairs.flat_map(|pairs| pairs.split(';')).filter_map(|pair| {
+        let (key, value) = pair.trim().split_once('=')?;
+        (key == name).then_some(value)
+    });
+    let found = values.next()?;
+    values.next().is_none().then_some(found)
+}

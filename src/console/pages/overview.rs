@@ -1,0 +1,177 @@
+//! Overview: what needs an operator now, and how much mail there is.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use askama::Template;
+use axum::extract::State;
+use jiff::Timestamp;
+
+use crate::{
+    api::messages::OutboxStatus,
+    console::{
+        answer::{Answer, render},
+        page::{Page, SignedIn, shown},
+    },
+    model::{ProfileName, Status, rotation::Standing},
+    service::Service,
+};
+
+/// Maximum number of entries of each list.
+const SHOWN: usize = 20;
+/// A credential that ends within this time is listed.
+const SOON: Duration = Duration::from_secs(45 * 24 * 60 * 60);
+
+/// The page.
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct OverviewPage {
+    page: Page,
+    generation: u64,
+    profiles: usize,
+    drifted: usize,
+    store_writable: bool,
+    /// Why the store counts as restored from a backup.
+    restored: Option<String>,
+    suspended: Limited<Suspended>,
+    unreachable: Limited<String>,
+    refused_secrets: Limited<String>,
+    failing: Limited<Failing>,
+    ending: Limited<Ending>,
+    holds: Limited<HoldRow>,
+    waiting: Limited<WaitingRow>,
+    messages: Vec<(&'static str, u64)>,
+}
+
+/// The first entries of a list, and the number of the others.
+struct Limited<T> {
+    first: Vec<T>,
+    more: usize,
+}
+
+impl<T> Limited<T> {
+    fn new(all: Vec<T>) -> Self {
+        let more = all.len().saturating_sub(SHOWN);
+        Self { first: all.into_iter().take(SHOWN).collect(), more }
+    }
+
+    fn count(&self) -> usize {
+        self.first.len() + self.more
+    }
+}
+
+struct Suspended {
+    profile: String,
+    since: Timestamp,
+    reason: String,
+    remedy: Vec<String>,
+    next_probe_at: Timestamp,
+}
+
+struct Failing {
+    profile: String,
+    errors: u32,
+    warnings: u32,
+    at: Timestamp,
+}
+
+struct Ending {
+    profile: String,
+    name: String,
+    ends: Timestamp,
+    is_over: bool,
+}
+
+struct HoldRow {
+    target: String,
+    reason: String,
+    owner: String,
+    since: Timestamp,
+    until: Option<Timestamp>,
+}
+
+struct WaitingRow {
+    reason: &'static str,
+    profile: Option<String>,
+    explanation: String,
+    messages: u64,
+    oldest_at: Option<Timestamp>,
+    needs_operator: bool,
+}
+
+/// Shows the page.
+pub(in crate::console) async fn show(
+    State(service): State<Arc<Service>>,
+    page: Page,
+    SignedIn { caller, .. }: SignedIn,
+) -> Answer {
+    let status = service.outbox_status(&caller, None).await?;
+    let verified = service.last_verified().await?.profiles;
+    let (state, now) = (service.state(), service.now());
+    let soon = now.checked_add(SOON).unwrap_or(now);
+    let live = |name: &ProfileName| state.profiles.get(name).is_some_and(|found| found.live.is_some());
+    let (mut failing, mut ending) = (Vec::new(), Vec::new());
+    for (name, last) in verified.iter().filter(|(name, _)| live(name)) {
+        if last.errors > 0 {
+            let (errors, warnings, at) = (last.errors, last.warnings, last.at);
+            failing.push(Failing { profile: name.to_string(), errors, warnings, at });
+        }
+        ending.extend(last.credentials.iter().filter(|credential| credential.ends < soon).map(|credential| Ending {
+            profile: name.to_string(),
+            name: shown(&credential.name),
+            ends: credential.ends,
+            is_over: credential.ends <= now,
+        }));
+    }
+    ending.sort_by_key(|ending| ending.ends);
+    let OutboxStatus { messages, waiting, suspended, unreachable, restored, holds, store_writable, rotations, .. } =
+        status;
+    let suspended = suspended.into_iter().map(|suspended| Suspended {
+        profile: suspended.profile.to_string(),
+        since: suspended.since,
+        reason: shown(&suspended.reason),
+        remedy: suspended
+            .finding
+            .map(|finding| finding.remedy.iter().map(|step| shown(step)).collect())
+            .unwrap_or_default(),
+        next_probe_at: suspended.next_probe_at,
+    });
+    let refused = rotations.iter().filter(|rotation| rotation.standing == Standing::Refused);
+    let waiting = waiting.into_iter().filter(|group| group.messages > 0).map(|group| WaitingRow {
+        reason: group.reason.id(),
+        explanation: shown(&group.describe()),
+        profile: group.profile.map(|profile| profile.to_string()),
+        messages: group.messages,
+        oldest_at: group.oldest_at,
+        needs_operator: group.needs_operator,
+    });
+    let holds = holds.into_iter().map(|hold| {
+        let profile = hold.profile.map(|profile| profile.to_string());
+        let company = hold.company.map(|company| company.to_string());
+        let function = hold.function.map(|function| page.function(&function));
+        HoldRow {
+            target: [profile, company, function].into_iter().flatten().collect::<Vec<_>>().join(" · "),
+            reason: shown(&hold.reason),
+            owner: shown(&hold.owner),
+            since: hold.since,
+            until: hold.until,
+        }
+    });
+    let count = |status: &Status| messages.get(status).copied().unwrap_or_default();
+    let counted: BTreeMap<Status, u64> = Status::ALL.iter().map(|status| (*status, count(status))).collect();
+    render(&OverviewPage {
+        generation: state.generation,
+        profiles: state.live().count(),
+        drifted: crate::changes::drift::drift(&state).len(),
+        store_writable,
+        restored: restored.map(|restored| shown(&restored.why)),
+        suspended: Limited::new(suspended.collect()),
+        unreachable: Limited::new(unreachable.iter().map(ToString::to_string).collect()),
+        refused_secrets: Limited::new(refused.map(|rotation| rotation.profile.to_string()).collect()),
+        failing: Limited::new(failing),
+        ending: Limited::new(ending),
+        holds: Limited::new(holds.collect()),
+        waiting: Limited::new(waiting.collect()),
+        messages: counted.into_iter().map(|(status, count)| (status.id(), count)).collect(),
+        page,
+    })
+}

@@ -1,0 +1,118 @@
+//! Setup: can the service accept mail, which version is it, and which hosts does it send to. Without a session the page shows
+//! what `/readyz` shows, and nothing else.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use askama::Template;
+use axum::{Extension, extract::State};
+use jiff::Timestamp;
+
+use crate::{
+    api::ServiceInfo,
+    console::{
+        answer::{Answer, render},
+        page::{Page, SignedIn, shown},
+    },
+    model::{Cloud, Provider, token::Role},
+    service::{HttpProblem, Service},
+};
+
+/// Maximum number of mail servers in the list.
+const SHOWN: usize = 50;
+
+/// The page.
+#[derive(Template)]
+#[template(path = "setup.html")]
+struct SetupPage {
+    page: Page,
+    readiness: Readiness,
+    details: Option<Details>,
+}
+
+/// The answer of `/readyz`.
+enum Readiness {
+    Ready { suspended: usize, unreachable: usize, differences: usize },
+    NotReady { code: String, cause: String, remedy: String },
+}
+
+/// Details that only viewers see.
+struct Details {
+    info: ServiceInfo,
+    started_at: Timestamp,
+    profiles: usize,
+    companies: usize,
+    clouds: Vec<Target>,
+    servers: Vec<Target>,
+    more_servers: usize,
+}
+
+/// A cloud or a mail server, and the number of live profiles that use it.
+struct Target {
+    name: String,
+    /// The host of Graph, for a custom cloud.
+    graph: Option<String>,
+    profiles: usize,
+}
+
+/// Shows the page.
+pub(in crate::console) async fn show(
+    State(service): State<Arc<Service>>,
+    page: Page,
+    signed_in: Option<Extension<SignedIn>>,
+) -> Answer {
+    let readiness = match service.readiness().await {
+        Ok(ready) => Readiness::Ready {
+            suspended: ready.suspended,
+            unreachable: ready.unreachable,
+            differences: ready.differences,
+        },
+        Err(problem) => Readiness::NotReady {
+            code: problem.code().to_string(),
+            cause: shown(problem.message()),
+            remedy: shown(problem.remedy_text()),
+        },
+    };
+    let viewer = signed_in.filter(|Extension(signed_in)| signed_in.caller.role.includes(Role::Viewer));
+    let details = viewer.map(|Extension(signed_in)| details(&service, &signed_in)).transpose()?;
+    render(&SetupPage { page, readiness, details })
+}
+
+fn details(service: &Service, signed_in: &SignedIn) -> Result<Details, HttpProblem> {
+    let state = service.state();
+    let (mut clouds, mut servers) = (BTreeMap::<&Cloud, usize>::new(), BTreeMap::<String, usize>::new());
+    for (_, stored) in state.live_stored() {
+        let cloud = match &stored.profile.provider {
+            Provider::Smtp(smtp) => {
+                *servers.entry(format!("{}:{}", smtp.host, smtp.port)).or_default() += 1;
+                smtp.oauth.as_ref().map(|oauth| &oauth.cloud)
+            }
+            Provider::MicrosoftGraphDelegate(delegate) => Some(&delegate.cloud),
+            Provider::MicrosoftGraphDirect(direct) => Some(&direct.cloud),
+        };
+        if let Some(cloud) = cloud {
+            *clouds.entry(cloud).or_default() += 1;
+        }
+    }
+    let info = service.info(&signed_in.caller)?;
+    let of_cloud = |(cloud, profiles): (&Cloud, usize)| Target {
+        name: shown(cloud.name()),
+        graph: match cloud {
+            Cloud::Custom(custom) => Some(shown(&custom.graph)),
+            Cloud::Global | Cloud::UsGovernmentL4 | Cloud::UsGovernmentL5 | Cloud::China => None,
+        },
+        profiles,
+    };
+    Ok(Details {
+        started_at: info.started_at,
+        info,
+        profiles: state.live().count(),
+        companies: state.settings.companies.len(),
+        clouds: clouds.into_iter().map(of_cloud).collect(),
+        more_servers: servers.len().saturating_sub(SHOWN),
+        servers: servers
+            .into_iter()
+            .take(SHOWN)
+            .map(|(name, profiles)| Target { name: shown(&name), graph: None, profiles })
+            .collect(),
+    })
+}

@@ -1,0 +1,212 @@
+//! Sign-in with a token, and sign-out. The token is in the body of the request only; the browser is given a new session.
+//!
+//! After a sign-in the browser is sent back here once: if its cookie is missing then, it did not keep it, and the page says why.
+
+use std::{net::IpAddr, sync::Arc};
+
+use askama::Template;
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode, header, uri::Authority},
+    response::{IntoResponse as _, Response},
+};
+use secrecy::SecretString;
+use serde::Deserialize;
+use zeroize::Zeroize as _;
+
+use crate::{
+    console::{
+        answer::{Answer, redirect, render},
+        cookies,
+        extract::{Form, Parameters},
+        page::{Page, SignedIn, shown},
+    },
+    model::host,
+    net::listener::Peer,
+    service::{HttpProblem, Service, SignInSource},
+    text::percent_encode,
+};
+
+/// The page with the form.
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct SignInPage {
+    page: Page,
+    next: String,
+    /// The event before: `ended`, `out`.
+    notice: Option<&'static str>,
+    /// Why the browser cannot keep a session: `cookie`, `clear-text`.
+    obstacle: Option<&'static str>,
+    problem: Option<Refused>,
+}
+
+/// A sign-in that was refused.
+struct Refused {
+    code: String,
+    cause: String,
+    remedy: String,
+}
+
+/// The parameters of the page.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(in crate::console) struct Arrival {
+    next: String,
+    why: String,
+}
+
+/// Shows the form, or continues if there is a session.
+pub(in crate::console) async fn show(
+    page: Page,
+    headers: HeaderMap,
+    Parameters(arrival): Parameters<Arrival>,
+) -> Answer {
+    let next = local_path(&arrival.next).to_owned();
+    if page.user.is_some() && arrival.why != "out" {
+        return Ok(redirect(&format!("{}{next}", page.base)));
+    }
+    let notice = ["ended", "out"].into_iter().find(|why| *why == arrival.why);
+    let obstacle =
+        if is_clear_text(&headers) { Some("clear-text") } else { (arrival.why == "done").then_some("cookie") };
+    render(&SignInPage { page, next, notice, obstacle, problem: None })
+}
+
+/// The fields of the form.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::console) struct Entry {
+    token: String,
+    #[serde(default)]
+    next: String,
+}
+
+/// Creates a session, with a new secret, whatever the browser had before.
+pub(in crate::console) async fn sign_in(
+    State(service): State<Arc<Service>>,
+    page: Page,
+    before: Option<axum::Extension<SignedIn>>,
+    peer: Option<axum::Extension<Peer>>,
+    headers: HeaderMap,
+    Form(mut entry): Form<Entry>,
+) -> Result<Response, HttpProblem> {
+    let next = local_path(&entry.next).to_owned();
+    let token = SecretString::from(entry.token.trim().to_owned());
+    entry.token.zeroize();
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let source = SignInSource {
+        address: peer.map(|axum::Extension(Peer(address))| canonical(address.ip())),
+        client: text(header::USER_AGENT).to_owned(),
+        replaces: before.map(|axum::Extension(signed_in)| signed_in.session),
+    };
+    match service.sign_in(&token, source).await {
+        Ok((_, secret)) => {
+            let mut response = redirect(&address(&page.base, &next, Some("done")));
+            if let Some(cookie) = cookies::set_session(&service, &secret) {
+                response.headers_mut().append(header::SET_COOKIE, cookie);
+            }
+            Ok(response)
+        }
+        Err(problem) => refuse(page, next, problem),
+    }
+}
+
+/// Shows the form again, with the problem.
+fn refuse(page: Page, next: String, problem: HttpProblem) -> Result<Response, HttpProblem> {
+    let status = StatusCode::from_u16(problem.code().status()).unwrap_or(StatusCode::BAD_REQUEST);
+    let refused = Refused {
+        code: problem.code().to_string(),
+        cause: shown(problem.message()),
+        remedy: shown(problem.remedy_text()),
+    };
+    let form = SignInPage { page, next, notice: None, obstacle: None, problem: Some(refused) };
+    Ok((status, render(&form)?).into_response())
+}
+
+/// Ends the session.
+pub(in crate::console) async fn sign_out(
+    State(service): State<Arc<Service>>,
+    page: Page,
+    SignedIn { session, caller }: SignedIn,
+) -> Result<Response, HttpProblem> {
+    service.end_session(&caller, &session, &session.id).await?;
+    Ok(signed_out(&service, &page))
+}
+
+/// Ends all sessions of the token.
+pub(in crate::console) async fn sign_out_everywhere(
+    State(service): State<Arc<Service>>,
+    page: Page,
+    SignedIn { session, caller }: SignedIn,
+) -> Result<Response, HttpProblem> {
+    service.sign_out_everywhere(&caller, &session).await?;
+    Ok(signed_out(&service, &page))
+}
+
+/// Sends the browser to the form, without its cookie.
+pub(in crate::console) fn signed_out(service: &Service, page: &Page) -> Response {
+    let mut response = redirect(&address(&page.base, "/console", Some("out")));
+    if let Some(cookie) = cookies::remove_session(service) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// Returns the address of the form, after which the browser continues at `next`.
+pub(in crate::console) fn address(base: &str, next: &str, why: Option<&str>) -> String {
+    let next = percent_encode(next.as_bytes(), b"-._~/");
+    let why = why.map(|why| format!("&why={why}")).unwrap_or_default();
+    format!("{base}/console/sign-in?next={next}{why}")
+}
+
+/// Returns a path of the console, or that of the overview if the text is anything else: nothing may lead to another host.
+pub(in crate::console) fn local_path(text: &str) -> &str {
+    let rest = text.strip_prefix("/console");
+    let is_path = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
+    let is_plain = text.len() <= 2000 && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let is_form = rest.is_some_and(|rest| rest.starts_with("/sign-in"));
+    if is_path && is_plain && !is_form { text } else { "/console" }
+}
+
+/// Returns the IPv4 address in an IPv6 address, if it is one.
+fn canonical(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
+/// Returns true if a browser loaded the page without encryption from another machine, so that it will not keep the cookie.
+///
+/// Browsers send `Sec-Fetch-Site` over encrypted connections and to this machine only. A proxy that terminates TLS may be in
+/// between, so a missing header alone proves nothing for other programs; they are shown the form.
+fn is_clear_text(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let is_local =
+        text("host").and_then(|host| Authority::try_from(host).ok()).is_some_and(|host| host::is_loopback(host.host()));
+    let is_browser = text("user-agent").is_some_and(|agent| agent.starts_with("Mozilla/"));
+    !is_local && is_browser && text("sec-fetch-site").is_none() && text("x-forwarded-proto") != Some("https")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::local_path;
+
+    #[test]
+    fn only_paths_of_the_console_are_followed() {
+        for path in ["/console", "/console/profiles", "/console/profiles?q=a&page=2", "/console?x"] {
+            assert_eq!(local_path(path), path);
+        }
+        for other in [
+            "",
+            "/",
+            "//evil.example",
+            "https://evil.example/console",
+            "/consolex",
+            "/console\\@evil.example",
+            "/console/\r\nSet-Cookie: a=b",
+            "/console/sign-in?next=/console",
+            "/v1/state",
+            "console",
+            "/console/ü",
+        ] {
+            assert_eq!(local_path(other), "/console", "{other}");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Addresses of the console, each with its method and its right, and the guard that enforces the rights.
+//!
+//! [`routes`] is the list. The guard looks the right of a request up in it, so that a handler without an entry cannot be
+//! reached. Handlers are given the caller as [`SignedIn`]; they need not check the right again.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, MatchedPath, Request, State},
+    handler::Handler,
+    http::{HeaderName, HeaderValue, Method, StatusCode},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    routing::{MethodRouter, any, get, post},
+};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    csrf::{CsrfLayer, ProtectionError},
+};
+
+use super::{
+    answer::{present, redirect},
+    assets, cookies,
+    page::{Page, SignedIn, User},
+    pages::{error, language, overview, profile, profiles, sessions, setup, sign_in},
+};
+use crate::{
+    model::{Code, token::Role},
+    service::{HttpProblem, Service},
+};
+
+/// Maximum size of the body of a form, in bytes.
+const FORM_LIMIT: usize = 64 * 1024;
+
+/// The right that a request to an address needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Right {
+    /// Nothing: what the page shows is public.
+    Open,
+    /// A session.
+    SignedIn,
+    /// A session whose caller has a role that includes this one.
+    Role(Role),
+}
+
+impl Right {
+    /// Returns the right as the list of routes shows it.
+    fn id(self) -> &'static str {
+        match self {
+            Right::Open => "open",
+            Right::SignedIn => "signed-in",
+            Right::Role(role) => role.id(),
+        }
+    }
+}
+
+/// Returns every address of the console.
+fn routes() -> Routes {
+    let viewer = Right::Role(Role::Viewer);
+    Routes::default()
+        .get("/console", viewer, overview::show)
+        .get("/console/setup", Right::Open, setup::show)
+        .get("/console/sign-in", Right::Open, sign_in::show)
+        .post("/console/sign-in", Right::Open, sign_in::sign_in)
+        .post("/console/sign-out", Right::SignedIn, sign_in::sign_out)
+        .post("/console/sign-out-everywhere", Right::SignedIn, sign_in::sign_out_everywhere)
+        .post("/console/language", Right::Open, language::choose)
+        .get("/console/sessions", Right::SignedIn, sessions::show)
+        .post("/console/sessions/{id}/end", Right::SignedIn, sessions::end)
+        .get("/console/profiles", viewer, profiles::show)
+        .get("/console/profiles/{name}", viewer, profile::show)
+        .get("/console/assets/{hash}/{name}", Right::Open, assets::send)
+}
+
+/// An address of the console.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RouteInfo {
+    /// The path, with `{name}` for a variable segment.
+    pub path: String,
+    /// The method.
+    pub method: String,
+    /// `open`, `signed-in`, or the least role.
+    pub right: &'static str,
+}
+
+/// Returns every address of the console with its right, sorted.
+pub fn route_list() -> Vec<RouteInfo> {
+    let info = |((path, method), right): (&(String, String), &Right)| RouteInfo {
+        path: path.clone(),
+        method: method.clone(),
+        right: right.id(),
+    };
+    ROUTES.rights.iter().map(info).collect()
+}
+
+/// The addresses, without the state of an environment: a process may serve many.
+static ROUTES: LazyLock<Routes> = LazyLock::new(routes);
+
+/// Handlers with their rights.
+#[derive(Default)]
+struct Routes {
+    router: Router<Arc<Service>>,
+    /// The rights by path and method.
+    rights: BTreeMap<(String, String), Right>,
+}
+
+impl Routes {
+    fn get<H: Handler<T, Arc<Service>>, T: 'static>(self, path: &str, right: Right, handler: H) -> Self {
+        self.add(Method::GET, path, right, get(handler))
+    }
+
+    fn post<H: Handler<T, Arc<Service>>, T: 'static>(self, path: &str, right: Right, handler: H) -> Self {
+        self.add(Method::POST, path, right, post(handler))
+    }
+
+    fn add(mut self, method: Method, path: &str, right: Right, handler: MethodRouter<Arc<Service>>) -> Self {
+        self.rights.insert((path.to_owned(), method.to_string()), right);
+        Self { router: self.router.route(path, handler), ..self }
+    }
+
+    fn right(&self, method: &Method, path: &str) -> Option<Right> {
+        let method = if *method == Method::HEAD { &Method::GET } else { method };
+        self.rights.get(&(path.to_owned(), method.to_string())).copied()
+    }
+}
+
+/// Returns the console of an environment.
+pub(super) fn router(service: Arc<Service>) -> Router {
+    ROUTES
+        .router
+        .clone()
+        .method_not_allowed_fallback(error::method_not_allowed)
+        // Inside of the guard, everything else is unknown.
+        .route("/console/", any(error::not_found))
+        .route("/console/{*rest}", any(error::not_found))
+        .layer(DefaultBodyLimit::max(FORM_LIMIT))
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
+            HttpProblem::internal("a page panicked").into_response()
+        }))
+        .layer(middleware::from_fn_with_state(Arc::clone(&service), guard))
+        .layer(CsrfLayer::new().with_rejection_response(refuse_other_site))
+        .layer(middleware::from_fn_with_state(Arc::clone(&service), present))
+        .with_state(service)
+}
+
+fn refuse_other_site(_: ProtectionError) -> Response {
+    HttpProblem::new(Code::CrossOrigin, "another site started this request, or the browser does not say which one did")
+        .remedy("Open the page of the console, and use its buttons.")
+        .into_response()
+}
+
+/// Finds the session of a request, and refuses a request whose caller does not have the right of its address.
+async fn guard(State(service): State<Arc<Service>>, mut request: Request, next: Next) -> Response {
+    match admit(&service, &mut request).await {
+        Ok(user) => {
+            let mut response = next.run(request).await;
+            if let Some(user) = user {
+                response.extensions_mut().insert(user);
+            }
+            response
+        }
+        Err(response) => response,
+    }
+}
+
+async fn admit(service: &Arc<Service>, request: &mut Request) -> Result<Option<User>, Response> {
+    let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()).unwrap_or_default();
+    // What is in no list is an unknown page or method, which everyone may know.
+    let right = ROUTES.right(request.method(), &path).unwrap_or(Right::Open);
+    if path.starts_with("/console/assets/") {
+        return Ok(None);
+    }
+    let secret = cookies::session(request.headers(), service);
+    let resumed = match &secret {
+        Some(secret) => Some(service.resume(secret).await),
+        None => None,
+    };
+    let signed_in = match resumed {
+        None => None,
+        Some(Ok((session, caller))) => Some(SignedIn { session, caller }),
+        Some(Err(problem)) if problem.code() == Code::SessionEnded => None,
+        Some(Err(problem)) if right == Right::Open => {
+            tracing::debug!(code = %problem.code(), "an open page is shown without its session");
+            None
+        }
+        Some(Err(problem)) => return Err(problem.into_response()),
+    };
+    let Some(signed_in) = signed_in else {
+        return if right == Right::Open { Ok(None) } else { Err(to_sign_in(service, request, secret.is_some())) };
+    };
+    let user = User { name: signed_in.caller.name.clone(), role: signed_in.caller.role };
+    if let Right::Role(role) = right {
+        let allowed = service.check_role(&signed_in.caller, role, request.method(), request.uri().path()).await;
+        if let Err(problem) = allowed {
+            let mut response = problem.into_response();
+            response.extensions_mut().insert(user);
+            return Err(response);
+        }
+    }
+    if let Some(page) = request.extensions_mut().get_mut::<Page>() {
+        page.user = Some(user.clone());
+    }
+    request.extensions_mut().insert(signed_in);
+    Ok(Some(user))
+}
+
+/// Sends a browser without a session to the form for the sign-in. A part of a page that a script asked for is not replaced by
+/// the form: the answer makes the script load the form as a page.
+fn to_sign_in(service: &Service, request: &Request, had_session: bool) -> Response {
+    let here = request.uri().path_and_query().map_or("/console", |here| here.as_str());
+    let next = if request.method() == Method::GET { here } else { "/console" };
+    let form = sign_in::address(service.base(), next, had_session.then_some("ended"));
+    if !request.headers().contains_key("hx-request") {
+        return redirect(&form);
+    }
+    let mut response = StatusCode::UNAUTHORIZED.into_response();
+    if let Ok(form) = HeaderValue::from_str(&form) {
+        response.headers_mut().insert(HeaderName::from_static("hx-redirect"), form);
+    }
+    response
+}
