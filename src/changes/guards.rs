@@ -1,10 +1,11 @@
 //! Guards: changes that need an explicit permission for this one plan.
 //!
-//! Guarded are the deletion of many profiles, of an enabled profile that claims `default`, and each change after which a company
-//! and function has lost its last sender. A plan shows its guards and the service enforces them, both by [`check`]. The limits are
-//! those of the live settings, not those that the changeset brings: a plan cannot raise the limit that it would exceed.
-//! [`Allowances`] lift them: a number lifts all if the change has deletions and not more than that, a name those of that profile.
-//! The deletion of many is lifted by names if every deleted profile is named.
+//! Guarded are the deletion of many profiles, of an enabled profile that claims `default`, each change after which a company and
+//! function has lost its last sender, and rights that a change of the access policy adds. A plan shows its guards and the service
+//! enforces them, both by [`check`]. The limits are those of the live settings, not those that the changeset brings: a plan cannot
+//! raise the limit that it would exceed. [`Allowances`] lift them: added rights by their own allowance; of the others, a number
+//! lifts all if the change has deletions and not more than that, a name those of that profile. The deletion of many is lifted by
+//! names if every deleted profile is named.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +14,8 @@ use utoipa::ToSchema;
 
 use crate::{
     model::{
-        Allowances, Function, ProfileChange, ProfileName, Provenance, Settings, State,
+        Allowances, Code, Function, ProfileChange, ProfileName, Provenance, Settings, State,
+        access::{self, Gain, describe_gains},
         provenance::Breach,
         resolution::{Cell, Resolver},
     },
@@ -47,6 +49,11 @@ pub enum Guard {
         /// The cells.
         cells: Vec<Cell>,
     },
+    /// Subjects would get rights that they do not have.
+    RightsAdded {
+        /// The rights.
+        gains: Vec<Gain>,
+    },
 }
 
 /// Returns the guards that the step from `before` to `after` violates and that `allowances` do not lift, in order.
@@ -58,11 +65,15 @@ pub fn check(before: &State, after: &State, changes: &[ProfileChange], allowance
             _ => None,
         })
         .collect();
+    let mut guards = Vec::new();
+    let gains = access::gains(&before.settings.access, &after.settings.access);
+    if !gains.is_empty() && !allowances.rights {
+        guards.push(Guard::RightsAdded { gains });
+    }
     let count = deleted.len() as u64;
     if allowances.deletes.is_some_and(|allowed| count > 0 && u64::from(allowed) >= count) {
-        return Vec::new();
+        return guards;
     }
-    let mut guards = Vec::new();
     let unnamed: Vec<&ProfileName> = deleted.iter().copied().filter(|name| !allowances.names.contains(*name)).collect();
     let live = before.live().count() as u64;
     let allowed = allowed_deletes(before, live);
@@ -134,6 +145,9 @@ impl Guard {
                 format!("{deletes} of {live} profiles would be deleted and {allowed} may be: {names}")
             }
             Guard::DefaultProfile { name } => format!("`{name}` claims `default`, and would be deleted"),
+            Guard::RightsAdded { gains } => {
+                format!("rights would be added: {}", describe_gains(gains))
+            }
             Guard::LastSender { name, cells } => {
                 let cells = enumerate(cells.iter().map(ToString::to_string), 5);
                 format!("`{name}` is the last sender for {cells}")
@@ -141,11 +155,35 @@ impl Guard {
         }
     }
 
-    /// Returns the argument of `--allow-deletes` that lifts the guard: a profile's name, or a number of deletions.
-    pub fn allowance(&self) -> String {
+    /// Returns the problem code of a change that violates the guard.
+    pub fn code(&self) -> Code {
         match self {
+            Guard::RightsAdded { .. } => Code::RightsAdded,
+            _ => Code::DeletionGuarded,
+        }
+    }
+
+    /// Returns the options that lift guards.
+    pub fn options(guards: &[Guard]) -> String {
+        let allowances: Vec<String> = guards.iter().filter_map(Guard::allowance).collect();
+        // The number of deletions lifts every guard about deletions; names lift one each.
+        let number = allowances.iter().find(|text| text.parse::<u32>().is_ok());
+        let deletes = match number {
+            Some(number) => number.clone(),
+            None => allowances.join(","),
+        };
+        let deletes = (!deletes.is_empty()).then(|| format!("--allow-deletes {deletes}"));
+        let rights = guards.iter().any(|guard| matches!(guard, Guard::RightsAdded { .. }));
+        rights.then(|| "--allow-rights".to_owned()).into_iter().chain(deletes).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Returns the argument of `--allow-deletes` that lifts the guard: a profile's name, or a number of deletions. None for a
+    /// guard that another option lifts.
+    fn allowance(&self) -> Option<String> {
+        Some(match self {
+            Guard::RightsAdded { .. } => return None,
             Guard::TooManyDeletes { deletes, .. } => deletes.to_string(),
             Guard::DefaultProfile { name } | Guard::LastSender { name, .. } => name.to_string(),
-        }
+        })
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! Both sides use these: a plan shows them, the service enforces or records them.
 //!
+//! * [`access`]: the rights that a change needs
 //! * [`guards`]: changes that need an explicit permission, such as deleting many profiles
 //! * [`mod@drift`]: differences between the live state and what the last apply set
 //! * [`revert_changes`]: the changes that lead back to an earlier generation
 //!
 //! Nothing here reads files, uses the network or knows of plans.
 
+pub mod access;
 pub mod drift;
 pub(crate) mod fields;
 pub mod guards;

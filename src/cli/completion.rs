@@ -16,7 +16,12 @@ use clap_complete::engine::{
 };
 
 use super::help;
-use crate::model::{Code, Function, finding_id::FindingId};
+use crate::model::{
+    Code, Function,
+    access::{Activity, Area},
+    finding_id::FindingId,
+    token::Role,
+};
 
 /// The variable with which a shell asks for candidates.
 pub(super) const VARIABLE: &str = "COMPLETE";
@@ -45,6 +50,9 @@ fn complete_argument(argument: Arg, noun: &str) -> Arg {
         (_, "profile" | "profiles") => profiles,
         (_, "secret") | ("secrets", "name" | "names") => secrets,
         ("rollout", "name") => rollouts,
+        ("access", "names") => rights_and_fields,
+        ("access", "field") => fields,
+        ("access" | "token", "role") => roles,
         // `resolve` takes a company, then a function; companies are in the files, which are not opened.
         (_, "function" | "functions") | ("resolve", "names") => functions,
         ("explain", "code") => codes,
@@ -92,6 +100,22 @@ fn rollouts() -> Vec<CompletionCandidate> {
 
 fn functions() -> Vec<CompletionCandidate> {
     as_candidates(Function::all().map(|function| function.id().to_owned()))
+}
+
+fn rights_and_fields() -> Vec<CompletionCandidate> {
+    // Shells divide words at colons, so areas and activities are offered apart.
+    let areas = Area::ALL.iter().map(|area| area.id());
+    let activities = Activity::ALL.iter().map(|activity| activity.id());
+    let words = areas.chain(activities).chain(Area::Profiles.fields().iter().copied());
+    as_candidates(words.map(str::to_owned))
+}
+
+fn fields() -> Vec<CompletionCandidate> {
+    as_candidates(Area::ALL.iter().flat_map(|area| area.fields()).map(|field| (*field).to_owned()))
+}
+
+fn roles() -> Vec<CompletionCandidate> {
+    as_candidates(Role::ALL.iter().map(|role| role.id().to_owned()))
 }
 
 fn codes() -> Vec<CompletionCandidate> {

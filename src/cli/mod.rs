@@ -45,9 +45,9 @@ pub(crate) use args::{
     service::ServiceArgs,
 };
 use commands::{
-    apply, approve, audit, backup, blame, comment, completions, demo, diff, doctor, drift, explain, functions, history,
-    import, init, microsoft, new, outbox, plan, render, resolve, restore, rollback, rollout, sandbox, schema, secrets,
-    send, serve, show, status, token, validate, verify, watch, why,
+    access, apply, approve, audit, backup, blame, comment, completions, demo, diff, doctor, drift, explain, functions,
+    history, import, init, microsoft, new, outbox, plan, render, resolve, restore, rollback, rollout, sandbox, schema,
+    secrets, send, serve, show, status, token, validate, verify, watch, why,
 };
 pub(crate) use context::Context;
 pub(crate) use error::CliError;
@@ -154,6 +154,8 @@ enum Command {
     Microsoft(microsoft::Microsoft),
     /// Create, list and revoke the tokens that the service accepts
     Token(token::TokenArgs),
+    /// Show roles, bindings, and who may do what
+    Access(access::Access),
     /// Read and verify the service's audit log
     Audit(audit::Audit),
     /// Run the e-mail service
@@ -211,6 +213,7 @@ impl Command {
             Self::Secrets(command) => command,
             Self::Microsoft(command) => command,
             Self::Token(command) => command,
+            Self::Access(command) => command,
             Self::Audit(command) => command,
             Self::Serve(command) => command,
             Self::Backup(command) => command,

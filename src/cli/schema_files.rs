@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::{cli::CliError, config::SCHEMAS, fs::write_atomically, model::Code};
 
 /// The schemas of files that people edit.
-const EDITED: &[&str] = &["environment", "profile", "rollout"];
+const EDITED: &[&str] = &["access", "environment", "profile", "rollout"];
 
 /// Returns the schema files that do not exist yet, with their texts. An existing file is never replaced.
 pub(crate) fn missing_schemas(root: &Path) -> Vec<(PathBuf, &'static str)> {

@@ -32,13 +32,15 @@ pub(super) struct EffectiveDocuments<'a> {
     pub(super) builder: &'a DiagnosticBuilder,
     /// The merged `environment.yaml`, before interpolation; none if no layer has a readable one.
     pub(super) environment: Option<Arc<Node>>,
+    /// The merged `access.yaml`, before interpolation; none if no layer has a readable one.
+    pub(super) access: Option<Arc<Node>>,
     /// The variables of the merged `environment.yaml`.
     pub(super) variables: Variables,
     stack: LayerStack,
 }
 
 impl<'a> EffectiveDocuments<'a> {
-    /// Merges `environment.yaml` of all layers.
+    /// Merges `environment.yaml` and `access.yaml` of all layers.
     pub(super) fn new(
         name: &'a EnvironmentName,
         stack: LayerStack,
@@ -46,8 +48,13 @@ impl<'a> EffectiveDocuments<'a> {
         builder: &'a DiagnosticBuilder,
     ) -> Self {
         let environment = merge_environments(&stack.layers);
+        let access = stack
+            .layers
+            .iter()
+            .filter_map(|layer| layer.access.as_ref())
+            .fold(None, |merged, node| Some(merge(merged.as_ref(), node)));
         let variables = environment.as_deref().map(variables_of).unwrap_or_default();
-        Self { name, files, builder, environment, variables, stack }
+        Self { name, files, builder, environment, access, variables, stack }
     }
 
     /// Returns the environment's own folder.

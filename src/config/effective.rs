@@ -29,7 +29,7 @@ const MASK: &str = "*****";
 pub struct EffectiveEnvironment {
     /// The layers, the lowest first; the environment itself last.
     pub layers: Vec<EnvironmentName>,
-    /// The effective `environment.yaml`.
+    /// The effective `environment.yaml`, with the effective `access.yaml` under `access`.
     pub environment: Sourced,
     /// The effective profiles.
     pub profiles: BTreeMap<ProfileName, Sourced>,
@@ -72,10 +72,13 @@ impl Repository {
             let unknown = schema::unknown_keys(kind, &node.to_json());
             Renderer { repository: self, variables: &documents.variables, unknown }.render(node, "", false)
         };
-        let environment = match &documents.environment {
+        let mut environment = match &documents.environment {
             Some(node) => render(DocumentKind::Environment, node),
             None => Sourced::Map(Vec::new()),
         };
+        if let (Sourced::Map(entries), Some(node)) = (&mut environment, &documents.access) {
+            entries.push(("access".to_owned(), render(DocumentKind::Access, node)));
+        }
         let profiles = documents.merged_profiles().into_iter();
         let profiles = profiles.map(|(name, node)| (name, render(DocumentKind::PartialProfile, &node))).collect();
         EffectiveEnvironment { layers: self.layer_names(name), environment, profiles }
@@ -85,7 +88,12 @@ impl Repository {
     pub fn variables(&self, name: &EnvironmentName) -> (BTreeMap<String, Json>, Vec<String>) {
         let documents = self.readable_documents(name);
         let mut used = Vec::new();
-        let nodes = documents.environment.iter().cloned().chain(documents.merged_profiles().into_values());
+        let nodes = documents
+            .environment
+            .iter()
+            .chain(&documents.access)
+            .cloned()
+            .chain(documents.merged_profiles().into_values());
         nodes.for_each(|node| collect_used(&node, &mut used));
         used.sort();
         used.dedup();

@@ -1,4 +1,5 @@
-//! A layer: one folder under `environments/`, not yet merged. `environment.yaml` is parsed at once, the profiles on first use.
+//! A layer: one folder under `environments/`, not yet merged. `environment.yaml` and `access.yaml` are parsed at once, the profiles
+//! on first use.
 //!
 //! [`read_file`], [`is_ignored`] and [`unexpected_file`] serve other files of the repository as well.
 //!
@@ -28,6 +29,8 @@ use crate::model::{Code, EnvironmentName, ProfileName};
 pub(super) struct Layer {
     /// `environment.yaml`; none if it is missing or unreadable.
     pub(super) environment: Option<Arc<Node>>,
+    /// `access.yaml`; none if there is none, or if it is unreadable.
+    pub(super) access: Option<Arc<Node>>,
     /// The value of `extends`, and its place.
     pub(super) extends: Option<(String, Span)>,
     pub(super) is_abstract: bool,
@@ -81,6 +84,7 @@ impl Layer {
         let folder = Path::new("environments").join(name.as_str());
         let mut layer = Self {
             environment: None,
+            access: None,
             extends: None,
             is_abstract: false,
             problems: Vec::new(),
@@ -96,19 +100,29 @@ impl Layer {
     }
 
     fn read_folder(&mut self, files: &FileSource, folder: &Path, entries: Vec<PathBuf>, builder: &DiagnosticBuilder) {
-        let mut environments = Vec::new();
+        let (mut environments, mut policies) = (Vec::new(), Vec::new());
         for path in entries {
             match file_name(&path) {
                 "environment.yaml" | "environment.yml" | "environment.json" => environments.push(path),
+                "access.yaml" | "access.yml" | "access.json" => policies.push(path),
                 "profiles" => self.profiles_folder = Some(path),
                 name if is_ignored(name) => {}
                 _ => {
-                    self.problems.push(unexpected_file(&path, "expected `environment.yaml` or the folder `profiles`"));
+                    self.problems.push(unexpected_file(
+                        &path,
+                        "expected `environment.yaml`, `access.yaml` or the folder `profiles`",
+                    ));
                 }
             }
         }
         if let Some(second) = environments.get(1) {
             self.problems.push(unexpected_file(second, "the environment is declared in another file already"));
+        }
+        if let Some(second) = policies.get(1) {
+            self.problems.push(unexpected_file(second, "the access policy is declared in another file already"));
+        }
+        if let Some(path) = policies.first() {
+            self.read_access(files, path, builder);
         }
         let Some(path) = environments.first() else {
             let file = display_path(&folder.join("environment.yaml"));
@@ -121,6 +135,22 @@ impl Layer {
         self.problems.extend(problems);
         if let Some(node) = node {
             self.set_environment(node, builder);
+        }
+    }
+
+    fn read_access(&mut self, files: &FileSource, path: &Path, builder: &DiagnosticBuilder) {
+        self.files += 1;
+        let (node, problems) = read_file(files, path, builder);
+        self.problems.extend(problems);
+        match node {
+            Some(node) if matches!(node.value, Value::Map(_)) => self.access = Some(node),
+            Some(node) if !matches!(node.value, Value::Invalid) => self.problems.push(builder.diagnostic_at(
+                node.span,
+                Code::WrongType,
+                "an access policy is a map of keys and values".to_owned(),
+                "`mailwright schema access` prints the format.".to_owned(),
+            )),
+            _ => {}
         }
     }
 

@@ -26,6 +26,12 @@ impl Recovered {
         self.unusable.push(pointer.to_owned());
     }
 
+    /// Adds what was recovered in a document that is a part of this one.
+    pub(super) fn add_below(&mut self, pointer: &str, part: &Self) {
+        self.places.extend(part.places.iter().map(|place| format!("{pointer}{place}")));
+        self.unusable.extend(part.unusable.iter().map(|place| format!("{pointer}{place}")));
+    }
+
     /// Returns true if a value at a pointer, below it or above it is recovered.
     pub(super) fn overlaps(&self, pointer: &str) -> bool {
         self.places.iter().any(|recovered| is_within(recovered, pointer) || is_within(pointer, recovered))

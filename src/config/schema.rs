@@ -1,7 +1,7 @@
 //! Validates documents by JSON Schema 2020-12, and reports each mismatch with a message and a remedy in Mailwright's own words
 //! instead of those of the `jsonschema` crate.
 //!
-//! [`check`] validates an environment, a profile or a rollout, and returns a [`Mismatch`] by JSON pointer; the caller finds the
+//! [`check`] validates an environment, an access policy, a profile or a rollout, and returns a [`Mismatch`] by JSON pointer; the caller finds the
 //! line. [`SCHEMAS`] has every schema that `mailwright schema` prints; they are part of the binary. A message never quotes a value,
 //! because a value in the wrong place may be a secret; a remedy quotes only an address or a company id. Reads no files. At most 101
 //! mismatches are returned, one more than are reported.
@@ -25,6 +25,7 @@ use crate::{
 
 /// The schemas by name, as `mailwright schema` prints them.
 pub const SCHEMAS: &[(&str, &str)] = &[
+    ("access", include_str!("../../schema/access.schema.json")),
     ("environment", include_str!("../../schema/environment.schema.json")),
     ("profile", include_str!("../../schema/profile.schema.json")),
     ("plan", include_str!("../../schema/plan.schema.json")),
@@ -37,6 +38,8 @@ pub const SCHEMAS: &[(&str, &str)] = &[
 /// A kind of document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DocumentKind {
+    /// `access.yaml`, merged.
+    Access,
     /// `environment.yaml`, merged.
     Environment,
     /// A profile of an abstract layer: required keys may be missing.
@@ -74,6 +77,7 @@ fn schema(name: &str) -> Json {
     serde_json::from_str(text).expect("the schemas are well formed")
 }
 
+static ACCESS: LazyLock<Validator> = LazyLock::new(|| compile(&schema("access")));
 static ENVIRONMENT: LazyLock<Validator> = LazyLock::new(|| compile(&schema("environment")));
 static PARTIAL_PROFILE: LazyLock<Validator> = LazyLock::new(|| compile(&schema("profile")));
 static ROLLOUT: LazyLock<Validator> = LazyLock::new(|| compile(&schema("rollout")));
@@ -120,6 +124,7 @@ pub(super) fn unknown_keys(kind: DocumentKind, document: &Json) -> HashSet<Strin
 
 fn validator(kind: DocumentKind) -> &'static Validator {
     match kind {
+        DocumentKind::Access => &ACCESS,
         DocumentKind::Environment => &ENVIRONMENT,
         DocumentKind::PartialProfile => &PARTIAL_PROFILE,
         DocumentKind::Profile => &PROFILE,
@@ -141,6 +146,9 @@ fn describe(error: &ValidationError<'_>, document: &Json, kind: DocumentKind, li
         let describe = |key: &String| {
             let mut mismatch = describe_unknown_key(&pointer, key, &allowed);
             let known = near_misses::key_of_other_programs(&pointer, key).filter(|_| kind.is_profile());
+            let is_access = kind == DocumentKind::Environment && pointer.is_empty() && key == "access";
+            let known =
+                known.or_else(|| is_access.then_some("Write roles and bindings into access.yaml, next to this file."));
             if let Some(remedy) = known {
                 mismatch.problem = mismatch.problem.remedy(remedy);
             }
@@ -230,6 +238,8 @@ fn describe_enum(options: &Json, written: &str) -> Description {
 fn describe_name(pointer: &str) -> Description {
     let (noun, rule) = match last_key(pointer) {
         "labels" => ("label", LABEL_RULE),
+        "roles" => ("role", ACCESS_NAME_RULE),
+        "bindings" => ("binding", ACCESS_NAME_RULE),
         _ => ("variable", "Names begin with a letter and have letters, digits, dashes and underscores, 64 at most."),
     };
     (Code::InvalidName, format!("the name of a {noun} is not allowed"), rule.to_owned())
@@ -313,6 +323,7 @@ fn string_at<'a>(document: &'a Json, pointer: &str) -> &'a str {
 /// Returns the keys that the schema allows at a pointer, found by walking its `properties`.
 fn allowed_keys(pointer: &str, kind: DocumentKind) -> Vec<String> {
     let document = schema(match kind {
+        DocumentKind::Access => "access",
         DocumentKind::Environment => "environment",
         DocumentKind::PartialProfile | DocumentKind::Profile => "profile",
         DocumentKind::Rollout => "rollout",
@@ -330,6 +341,7 @@ fn allowed_keys(pointer: &str, kind: DocumentKind) -> Vec<String> {
             .pointer(&format!("/properties/{segment}"))
             .or_else(|| node.pointer(&format!("/else/properties/{segment}")))
             .or_else(|| node.get("items"))
+            .or_else(|| node.get("additionalProperties").filter(|schema| schema.is_object()))
             .cloned()
             .unwrap_or_default();
         node = resolve(next);
@@ -350,6 +362,9 @@ fn required_remedy(pointer: &str, key: &str) -> String {
         _ => format!("Add `{key}`, here or in a layer that this one extends."),
     }
 }
+
+/// The rule for the name of a role or a binding.
+const ACCESS_NAME_RULE: &str = "1 to 63 small letters, digits and dashes, beginning with a letter.";
 
 /// The rule for the name and the value of a label.
 const LABEL_RULE: &str = "1 to 63 letters, digits, dots, dashes and underscores, with a letter or digit at both ends; in quotes if it looks like a number.";
@@ -401,7 +416,7 @@ fn pattern_rule(pointer: &str) -> (String, String) {
             "this is not a DKIM selector".to_owned(),
             "Write the selector alone, the first label of its name: selector1.".to_owned(),
         ),
-        "first" | "longest" | "lifetime" | "delivered" | "failed" => {
+        "stepUp" | "first" | "longest" | "lifetime" | "delivered" | "failed" => {
             ("this is not a duration".to_owned(), "Write a whole number and a unit: 30s, 5m, 2h, 3d.".to_owned())
         }
         _ => (
@@ -415,6 +430,7 @@ fn pattern_rule(pointer: &str) -> (String, String) {
 pub(super) fn is_key(word: &str) -> bool {
     static KEYS: LazyLock<HashSet<String>> = LazyLock::new(|| {
         let mut keys = HashSet::new();
+        collect_keys(&schema("access"), &mut keys);
         collect_keys(&schema("environment"), &mut keys);
         collect_keys(&schema("profile"), &mut keys);
         keys

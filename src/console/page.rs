@@ -16,7 +16,7 @@ use super::{
     texts::{self, Argument, Language},
 };
 use crate::{
-    model::{Function, session::Session, token::Role},
+    model::{Function, session::Session},
     service::{Caller, HttpProblem, RequestId, Service},
     text::printable,
 };
@@ -30,7 +30,7 @@ pub(super) fn shown(text: &str) -> String {
 #[derive(Clone, Debug)]
 pub(super) struct User {
     pub(super) name: String,
-    pub(super) role: Role,
+    pub(super) role: &'static str,
 }
 
 /// The caller of a request and its session; only on addresses that need one, or that have one.

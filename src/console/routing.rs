@@ -29,7 +29,10 @@ use super::{
     pages::{error, language, overview, profile, profiles, sessions, setup, sign_in},
 };
 use crate::{
-    model::{Code, token::Role},
+    model::{
+        Code,
+        access::{Activity, Area, Question},
+    },
     service::{HttpProblem, Service},
 };
 
@@ -43,26 +46,29 @@ enum Right {
     Open,
     /// A session.
     SignedIn,
-    /// A session whose caller has a role that includes this one.
-    Role(Role),
+    /// A session whose caller has all of these rights, for every company and function.
+    May(&'static [(Area, Activity)]),
 }
 
 impl Right {
     /// Returns the right as the list of routes shows it.
-    fn id(self) -> &'static str {
+    fn id(self) -> String {
         match self {
-            Right::Open => "open",
-            Right::SignedIn => "signed-in",
-            Right::Role(role) => role.id(),
+            Right::Open => "open".to_owned(),
+            Right::SignedIn => "signed-in".to_owned(),
+            Right::May(rights) => {
+                rights.iter().map(|(area, activity)| format!("{area}:{activity}")).collect::<Vec<_>>().join(" ")
+            }
         }
     }
 }
 
 /// Returns every address of the console.
 fn routes() -> Routes {
-    let viewer = Right::Role(Role::Viewer);
+    let overview = Right::May(&[(Area::Profiles, Activity::See), (Area::Outbox, Activity::See)]);
+    let profiles = Right::May(&[(Area::Profiles, Activity::See)]);
     Routes::default()
-        .get("/console", viewer, overview::show)
+        .get("/console", overview, overview::show)
         .get("/console/setup", Right::Open, setup::show)
         .get("/console/sign-in", Right::Open, sign_in::show)
         .post("/console/sign-in", Right::Open, sign_in::sign_in)
@@ -71,8 +77,8 @@ fn routes() -> Routes {
         .post("/console/language", Right::Open, language::choose)
         .get("/console/sessions", Right::SignedIn, sessions::show)
         .post("/console/sessions/{id}/end", Right::SignedIn, sessions::end)
-        .get("/console/profiles", viewer, profiles::show)
-        .get("/console/profiles/{name}", viewer, profile::show)
+        .get("/console/profiles", profiles, profiles::show)
+        .get("/console/profiles/{name}", profiles, profile::show)
         .get("/console/assets/{hash}/{name}", Right::Open, assets::send)
 }
 
@@ -83,8 +89,8 @@ pub struct RouteInfo {
     pub path: String,
     /// The method.
     pub method: String,
-    /// `open`, `signed-in`, or the least role.
-    pub right: &'static str,
+    /// `open`, `signed-in`, or rights as `AREA:ACTIVITY`, separated by spaces.
+    pub right: String,
 }
 
 /// Returns every address of the console with its right, sorted.
@@ -192,9 +198,11 @@ async fn admit(service: &Arc<Service>, request: &mut Request) -> Result<Option<U
     let Some(signed_in) = signed_in else {
         return if right == Right::Open { Ok(None) } else { Err(to_sign_in(service, request, secret.is_some())) };
     };
-    let user = User { name: signed_in.caller.name.clone(), role: signed_in.caller.role };
-    if let Right::Role(role) = right {
-        let allowed = service.check_role(&signed_in.caller, role, request.method(), request.uri().path()).await;
+    let user = User { name: signed_in.caller.name.clone(), role: signed_in.caller.role_name() };
+    let rights: &[(Area, Activity)] = if let Right::May(rights) = right { rights } else { &[] };
+    for (area, activity) in rights {
+        let question = Question::everywhere(*area, *activity);
+        let allowed = service.check_right(&signed_in.caller, &question, request.method(), request.uri().path()).await;
         if let Err(problem) = allowed {
             let mut response = problem.into_response();
             response.extensions_mut().insert(user);

@@ -254,8 +254,9 @@ pub fn find_needs(before: &State, after: &State, changes: &[ProfileChange]) -> V
     let settings = before.settings != after.settings;
     let secret = |state: &State| state.settings.reader.as_ref().and_then(|reader| reader.secret.clone());
     let reader = secret(after).is_some_and(|new| secret(before) != Some(new));
-    // // A person who could change the rules alone could avoid every approval.
+    // A person who could change the rules or the access policy alone could avoid every approval.
     let rules = *approvals != after.settings.policy.approvals;
+    let access = before.settings.access != after.settings.access;
     let effects: Vec<Effect<'_>> = changes.iter().filter_map(|change| find_effect(before, change)).collect();
     let narrow = |rule: &ApprovalRule| !rule.functions.is_empty() || !rule.companies.is_empty();
     let serving = approvals.rules.iter().any(narrow).then(|| (Serving::new(before), Serving::new(after)));
@@ -264,6 +265,8 @@ pub fn find_needs(before: &State, after: &State, changes: &[ProfileChange]) -> V
         let mut because = Vec::new();
         if rules {
             because.push("changes the rules about approvals".to_owned());
+        } else if access {
+            because.push("changes the access policy".to_owned());
         } else if settings && rule.is_for(ApprovedAction::Settings) {
             because.push("changes the environment's settings".to_owned());
         } else if reader && rule.is_for(ApprovedAction::Secrets) {

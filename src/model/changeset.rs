@@ -175,6 +175,9 @@ pub struct Allowances {
     /// Profiles whose loss is allowed.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub names: BTreeSet<ProfileName>,
+    /// True if a change of the access policy may add rights.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rights: bool,
     /// Profiles whose findings are accepted.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub findings: BTreeSet<ProfileName>,

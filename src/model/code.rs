@@ -216,7 +216,7 @@ codes! {
     "0330" Error ServiceIdentityLost "missing service identity";
     "0331" Error CannotListen "cannot listen";
     "0332" Error Unwritable "cannot write a file";
-    "0333" Error LastAdministrator(409) "last administrator token";
+    "0333" Error LastAdministrator(409) "last administrator";
     "0334" Error NotHosted(404) "environment not served at this address";
     "0335" Error DataFolderMismatch "data folder of another kind";
     "0340" Error HoldTargetMissing(422) "hold for an unknown profile";
@@ -237,6 +237,10 @@ codes! {
     "0390" Error CrossOrigin(403) "request from another site";
     "0391" Error TooManySignIns(429) "too many failed sign-ins";
     "0392" Error SessionEnded(401) "session ended";
+    "0400" Error RightMissing(403) "right to a change missing";
+    "0401" Error RightsExceeded(403) "rights beyond those of the caller";
+    "0402" Error RightsAdded(422) "added rights not allowed for this plan";
+    "0403" Error StepUpRequired(403) "identity not confirmed recently";
 }
 
 impl PartialSchema for Code {

@@ -3,6 +3,7 @@
 //! Everything here is pure: no file, no clock, no network, and no other module but `text`. The same code decides in `validate`,
 //! in the plan, in the service and in `resolve`, so that they cannot disagree.
 //!
+//! * [`access`]: roles, bindings, and the decision who may do what
 //! * [`address`]: e-mail addresses
 //! * [`name`]: names, checked when they are created
 //! * [`function`]: the catalogue of functions, from `functions.json`
@@ -30,6 +31,7 @@
 //! * [`problem`] and [`code`]: failures, and the catalogue of problem codes that `explain` prints from
 //! * [`canonical`]: the one way to write a value so that equal values have equal digests
 
+pub mod access;
 pub mod address;
 pub mod approvals;
 pub mod audit;
@@ -74,6 +76,7 @@ pub mod verify_settings;
 pub mod waiting;
 pub mod watch_settings;
 
+pub use access::AccessPolicy;
 pub use address::Address;
 pub use approvals::{ApprovalNeed, Approvals};
 pub use audit::{AuditEntry, AuditOutcome};

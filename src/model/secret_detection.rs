@@ -32,11 +32,17 @@ pub fn is_name(key: &str) -> bool {
     matches!(key, "secret" | "functions" | "extends" | "renamedFrom")
 }
 
-/// Returns true for a string that is not searched: a name, the path of a file, or a public SSH key, which resembles a secret.
+/// Returns true for a string that is not searched: a name, the path of a file, or a public SSH key or its fingerprint, which
+/// resemble a secret.
 pub fn is_exempt(key: &str, text: &str) -> bool {
     is_name(key)
         || key == "federatedTokenFile" && text.starts_with('/')
-        || key == "key" && ssh_key::PublicKey::from_openssh(text.trim()).is_ok()
+        || key == "key" && (is_fingerprint(text) || ssh_key::PublicKey::from_openssh(text.trim()).is_ok())
+}
+
+/// Returns true for the fingerprint of a public SSH key, as `ssh-keygen -l` prints it: the digest of 32 bytes in base64.
+fn is_fingerprint(text: &str) -> bool {
+    text.parse::<ssh_key::Fingerprint>().is_ok_and(|fingerprint| fingerprint.is_sha256())
 }
 
 /// Returns true for a mask that a screen or an export shows in place of a secret: stars, bullets, `[masked]`,

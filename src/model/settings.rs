@@ -1,5 +1,5 @@
 //! [`Settings`]: the settings of an environment that the service stores: companies, policy, delivery, unserved combinations,
-//! and the reader of the directory.
+//! the reader of the directory, and the access policy.
 //!
 //! Sections that only the client uses are in `verify_settings` and `watch_settings`. The rules for settings are in
 //! [`crate::model::rules`].
@@ -9,7 +9,10 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Approvals, CompanyId, Delivery, Digest, Function, GraphDirect, SecretReference, provenance::SourcePolicy};
+use super::{
+    AccessPolicy, Approvals, CompanyId, Delivery, Digest, Function, GraphDirect, SecretReference,
+    provenance::SourcePolicy,
+};
 
 /// Settings of an environment that the service holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -31,6 +34,9 @@ pub struct Settings {
     /// of it is planned, approved and bound like that of a profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reader: Option<Reader>,
+    /// The access policy: roles, and who has them. Files declare it in `access.yaml`.
+    #[serde(default, skip_serializing_if = "AccessPolicy::is_empty")]
+    pub access: AccessPolicy,
 }
 
 /// An application that reads the directory for `verify`.
@@ -71,12 +77,14 @@ pub struct Unserved {
 }
 
 impl Settings {
-    /// Returns these settings after a rollback to `target`. Everything is restored but the source policy: otherwise a rollback
-    /// could be used to avoid it.
+    /// Returns these settings after a rollback to `target`. Everything is restored but the source policy, because otherwise a
+    /// rollback could be used to avoid it, and the access policy, because otherwise a rollback would return rights that were taken
+    /// away.
     #[must_use]
     pub fn going_back_to(&self, target: &Settings) -> Settings {
         let mut settings = target.clone();
         settings.policy.source = self.policy.source.clone();
+        settings.access = self.access.clone();
         settings
     }
 

@@ -12,10 +12,13 @@ use utoipa::ToSchema;
 use crate::model::{CompanyId, Function};
 
 /// The role of a token. `viewer`, `planner`, `deployer` and `admin` form a series: each includes the rights of those before. A
-/// `sender` submits mail and reads the state of what it submitted; an `admin` may do so as well.
+/// `sender` submits mail and reads the state of what it submitted; an `admin` may do so as well. A `bound` token has only the rights
+/// that the access policy gives to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
+    /// Has no rights of its own: only those that bindings of the access policy give to the token's name.
+    Bound,
     /// Submits mail for the companies and functions of its token, and reads the state of that mail.
     Sender,
     /// Reads state, history and resolution.
@@ -30,18 +33,19 @@ pub enum Role {
 
 impl Role {
     /// Every role, the lowest first.
-    pub const ALL: &[Role] = &[Role::Sender, Role::Viewer, Role::Planner, Role::Deployer, Role::Admin];
+    pub const ALL: &[Role] = &[Role::Bound, Role::Sender, Role::Viewer, Role::Planner, Role::Deployer, Role::Admin];
 
     /// Returns true if this role includes another.
     pub fn includes(self, needed: Role) -> bool {
         let rank = |role: Role| match role {
-            Role::Sender => 0,
+            Role::Bound | Role::Sender => 0,
             Role::Viewer => 1,
             Role::Planner => 2,
             Role::Deployer => 3,
             Role::Admin => 4,
         };
         match (self, needed) {
+            (Role::Bound, _) | (_, Role::Bound) => self == needed,
             (Role::Sender, _) | (_, Role::Sender) => self == needed || self == Role::Admin,
             _ => rank(self) >= rank(needed),
         }
@@ -50,6 +54,7 @@ impl Role {
     /// Returns the role as documents and command lines write it.
     pub fn id(self) -> &'static str {
         match self {
+            Role::Bound => "bound",
             Role::Sender => "sender",
             Role::Viewer => "viewer",
             Role::Planner => "planner",
@@ -66,7 +71,7 @@ impl std::str::FromStr for Role {
             .iter()
             .copied()
             .find(|role| role.id() == text)
-            .ok_or_else(|| "a role is sender, viewer, planner, deployer or admin".to_owned())
+            .ok_or_else(|| "a role is bound, sender, viewer, planner, deployer or admin".to_owned())
     }
 }
 

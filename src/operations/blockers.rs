@@ -48,15 +48,12 @@ fn check_source(plan: &Plan, source_refusal: Option<&Problem>) -> Result<(), Pro
 /// Checks that no guard is left which the operator did not lift.
 fn check_guards(plan: &Plan) -> Result<(), Problem> {
     let Some((first, others)) = plan.guards.split_first() else { return Ok(()) };
-    let allowances: Vec<String> = plan.guards.iter().map(Guard::allowance).collect();
-    // The number of deletions lifts every guard; names lift one each.
-    let number = allowances.iter().find(|text| text.parse::<u32>().is_ok());
-    let allowance = number.cloned().unwrap_or_else(|| allowances.join(","));
     let remedy = format!(
-        "If this is intended, apply this environment by itself: mailwright apply {} --allow-deletes {allowance}",
-        plan.environment
+        "If this is intended, apply this environment by itself: mailwright apply {} {}",
+        plan.environment,
+        Guard::options(&plan.guards)
     );
-    let problem = Problem::new(Code::DeletionGuarded, first.message()).remedy(remedy);
+    let problem = Problem::new(first.code(), first.message()).remedy(remedy);
     Err(others.iter().fold(problem, |problem, guard| problem.detail(guard.message())))
 }
 

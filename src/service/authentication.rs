@@ -53,7 +53,8 @@ pub fn new_token(
 
 /// Returns the caller of a request, and adds it to the request's extensions.
 pub(super) async fn authenticate(parts: &mut Parts, service: &Service) -> Result<Caller, HttpProblem> {
-    let caller = identify(parts, service).await.inspect_err(|problem| log_failure(parts, problem))?;
+    let mut caller = identify(parts, service).await.inspect_err(|problem| log_failure(parts, problem))?;
+    caller.policy = service.access_policy();
     parts.extensions.insert(caller.clone());
     Ok(caller)
 }
@@ -101,7 +102,7 @@ async fn identify(parts: &Parts, service: &Service) -> Result<Caller, HttpProble
         return Err(refused("the request has no bearer token"));
     };
     let token = service.find_valid_token(bearer).await?;
-    Ok(Caller::from_token(token, Credential::Token))
+    Ok(service.caller_of_token(token, Credential::Token))
 }
 
 /// Returns the problem of a token that is not accepted.
@@ -118,6 +119,11 @@ fn inactive_reason(token: &Token, now: Timestamp) -> Option<&'static str> {
 }
 
 impl Service {
+    /// Creates the caller for a valid token, with the live access policy. `credential` is given the token's id.
+    pub(super) fn caller_of_token(&self, token: Token, credential: impl FnOnce(String) -> Credential) -> Caller {
+        Caller::from_token(token, self.access_policy(), self.clock.now(), credential)
+    }
+
     /// Returns the token that a bearer token of the service belongs to, if it is valid.
     pub(super) async fn find_valid_token(&self, bearer: &str) -> Result<Token, HttpProblem> {
         if bearer.len() > BEARER_LIMIT {
@@ -154,9 +160,12 @@ impl Service {
         Ok(token)
     }
 
-    /// Returns true while the credential of a caller is valid. Streams check this regularly.
+    /// Returns true while the credential of a caller is valid and its rights are the same. Streams check this regularly.
     pub(super) async fn is_still_authorized(&self, caller: &Caller) -> bool {
         let now = self.clock.now();
+        if !caller.has_same_rights_by(&self.access_policy()) {
+            return false;
+        }
         match &caller.credential {
             Credential::Session(hash) => self.find_session(hash).await.is_ok(),
             Credential::Token(id) => {

@@ -1,13 +1,17 @@
-//! [`Caller`]: the authenticated sender of a request, with its role and scope, and which messages and events it may see.
+//! [`Caller`]: the authenticated sender of a request, with its rights, and which messages and events it may see.
 //!
-//! `authentication` creates it. A sender sees its own messages within its scope, and no events of profiles; every other role sees
-//! all. Which role an endpoint requires is decided in `access`.
+//! `authentication` creates it with the access policy that is live at that moment. Every question about rights goes through
+//! [`Caller::decide`], which asks [`crate::model::access::decide`]. A sender sees its own messages within its scope, and no events
+//! of profiles. Which right an endpoint requires is declared in `access`.
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::{
     model::{
-        CompanyId, Digest, Function,
+        AccessPolicy, CompanyId, Digest, Function,
+        access::{self, Activity, Area, Decision, Extent, Principal, Question, Subject},
         token::{Role, Scope, Token},
     },
     store::outbox::NewEvent,
@@ -19,8 +23,12 @@ pub(crate) struct Caller {
     pub(crate) name: String,
     /// The owner of mail that the caller submits.
     pub(super) owner: String,
-    pub(crate) role: Role,
-    pub(super) scope: Scope,
+    /// The subjects that the caller is, the role of its credential, and the time at which a person last confirmed its identity.
+    pub(super) principal: Principal,
+    /// The access policy that was live when the caller was authenticated.
+    pub(super) policy: Arc<AccessPolicy>,
+    /// The time of the request.
+    pub(super) at: Timestamp,
     pub(super) credential: Credential,
 }
 
@@ -37,35 +45,110 @@ pub(super) enum Credential {
 
 impl Caller {
     /// Creates the caller for a valid token. `credential` is given the token's id.
-    pub(super) fn from_token(token: Token, credential: impl FnOnce(String) -> Credential) -> Self {
-        let owner = token.owner();
-        Self { owner, name: token.name, role: token.role, scope: token.scope, credential: credential(token.id) }
+    pub(super) fn from_token(
+        token: Token,
+        policy: Arc<AccessPolicy>,
+        at: Timestamp,
+        credential: impl FnOnce(String) -> Credential,
+    ) -> Self {
+        Self {
+            owner: token.owner(),
+            principal: token_principal(&token.name, token.role, token.scope),
+            name: token.name,
+            policy,
+            at,
+            credential: credential(token.id),
+        }
     }
 
     #[cfg(test)]
     pub(super) fn for_test(name: &str, role: Role, scope: Scope) -> Self {
-        let owner = format!("token:{name}");
-        Self { owner, name: name.to_owned(), role, scope, credential: Credential::Token(String::new()) }
+        Self {
+            owner: format!("token:{name}"),
+            name: name.to_owned(),
+            principal: token_principal(name, role, scope),
+            policy: Arc::default(),
+            at: Timestamp::UNIX_EPOCH,
+            credential: Credential::Token(String::new()),
+        }
     }
 
-    /// Returns true for a token that sees the messages that it submitted, and none of others.
+    /// Decides whether the caller may do what is asked.
+    pub(crate) fn decide(&self, question: &Question<'_>) -> Decision {
+        access::decide(&self.policy, &self.principal, question, self.at)
+    }
+
+    /// Decides whether the caller may do something for a company and a function; without one, for at least one of them. Pages use
+    /// it to hide or to explain what is not allowed.
+    pub(crate) fn may(
+        &self,
+        area: Area,
+        activity: Activity,
+        company: Option<&CompanyId>,
+        function: Option<Function>,
+    ) -> Decision {
+        let company = company.map_or(Extent::Any, Extent::One);
+        let function = function.map_or(Extent::Any, Extent::One);
+        self.decide(&Question::any(area, activity).at(company, function))
+    }
+
+    /// Returns true if the caller may do something for at least one company, function and field.
+    pub(crate) fn may_at_all(&self, area: Area, activity: Activity) -> bool {
+        self.decide(&Question::any(area, activity)).is_allowed()
+    }
+
+    /// Returns true for a caller that sees the messages that it submitted, and none of others.
     pub(super) fn sees_own_messages_only(&self) -> bool {
-        self.role == Role::Sender
+        !self.may_at_all(Area::Outbox, Activity::See)
+    }
+
+    /// Returns true if the caller may do something with a message: by its right to the mail of all, or by that to its own.
+    pub(super) fn may_with_message(
+        &self,
+        activity: Activity,
+        owner: &str,
+        company: &CompanyId,
+        function: Function,
+    ) -> bool {
+        let may =
+            |area: Area| area.has(activity) && self.may(area, activity, Some(company), Some(function)).is_allowed();
+        may(Area::Outbox) || self.owner == owner && may(Area::OwnMail)
     }
 
     /// Returns true if the caller may see a message. A sender sees messages of its own token, within its companies and
     /// functions.
     pub(super) fn may_see(&self, owner: &str, company: &CompanyId, function: Function) -> bool {
-        !self.sees_own_messages_only() || (self.owner == owner && self.scope.covers(company, function))
+        self.may_with_message(Activity::See, owner, company, function)
     }
 
     /// Returns true if the caller may receive an event. Events without a message are about profiles; senders do not get them.
     pub(super) fn may_follow(&self, event: &NewEvent) -> bool {
         match &event.message {
             Some(message) => self.may_see(&message.owner, &message.company, message.function),
-            None => self.role != Role::Sender,
+            None => self.decide(&Question::everywhere(Area::Profiles, Activity::See)).is_allowed(),
         }
     }
+
+    /// Returns true if another policy gives the caller the same grants.
+    pub(super) fn has_same_rights_by(&self, policy: &AccessPolicy) -> bool {
+        *self.policy == *policy
+            || access::grants_of(&self.policy, &self.principal) == access::grants_of(policy, &self.principal)
+    }
+
+    /// Returns the role of the caller's credential, for display.
+    pub(crate) fn role_name(&self) -> &'static str {
+        self.principal.role.map_or("", Role::id)
+    }
+
+    /// Returns the caller as `mailwright access explain` names it.
+    pub(super) fn subject(&self) -> String {
+        self.principal.subjects.first().map(Subject::to_string).unwrap_or_default()
+    }
+}
+
+/// Creates the principal of a token. A token cannot confirm an identity.
+pub(super) fn token_principal(name: &str, role: Role, scope: Scope) -> Principal {
+    Principal { subjects: vec![Subject::of_token(name)], role: Some(role), scope, authenticated_at: None }
 }
 
 #[cfg(test)]

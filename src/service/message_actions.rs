@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    Service,
+    Service, access,
     caller::Caller,
     http::{HttpProblem, extract::check_reason},
 };
@@ -19,6 +19,7 @@ use crate::{
     api::messages::{Action, ActionOptions, MessageDetail, Resolved, ResolvedOutcome},
     model::{
         AuditOutcome, Code, EnvironmentName, Message, Status, WaitReason, Waiting,
+        access::{Activity, Area, Extent, Question},
         delivery::EventKind,
         message::{Recipient, RecipientStatus},
     },
@@ -51,6 +52,23 @@ impl Service {
         message.filter(|message| is_visible(caller, message)).ok_or_else(|| self.message_not_found())
     }
 
+    /// Returns a message that the caller may see, and do something with. A refusal is recorded.
+    pub(super) async fn permitted_message(
+        &self,
+        caller: &Caller,
+        id: Uuid,
+        activity: Activity,
+    ) -> Result<Message, HttpProblem> {
+        let message = self.visible_message(caller, id).await?;
+        if caller.may_with_message(activity, &message.owner, &message.company, message.function) {
+            return Ok(message);
+        }
+        let question =
+            Question::any(Area::Outbox, activity).at(Extent::One(&message.company), Extent::One(message.function));
+        let path = format!("/v1/messages/{id}/{activity}");
+        Err(access::refuse(self, caller, &question, &axum::http::Method::POST, &path).await)
+    }
+
     fn message_not_found(&self) -> HttpProblem {
         message_not_found(self.store.environment())
     }
@@ -60,12 +78,13 @@ impl Service {
         &self,
         caller: &Caller,
         id: Uuid,
-        action: Action,
+        (action, activity): (Action, Activity),
         options: ActionOptions,
     ) -> Result<Message, HttpProblem> {
         let (now, by) = (self.delivery.now(), caller.name.clone());
-        let message =
-            self.change_message(caller, id, move |message| apply_action(message, action, options, now, &by)).await?;
+        let message = self
+            .change_message(caller, id, activity, move |message| apply_action(message, action, options, now, &by))
+            .await?;
         if action == Action::Retry {
             // A retry does not wait for a pause that the server requested, nor for the next probe of a suspended profile.
             self.delivery.end_pause(&message.company, message.function);
@@ -82,7 +101,10 @@ impl Service {
     ) -> Result<Message, HttpProblem> {
         let reason = check_reason(&resolved.reason)?.to_owned();
         let (now, by) = (self.delivery.now(), caller.name.clone());
-        self.change_message(caller, id, move |message| resolve(message, resolved.outcome, &reason, now, &by)).await
+        self.change_message(caller, id, Activity::Resolve, move |message| {
+            resolve(message, resolved.outcome, &reason, now, &by)
+        })
+        .await
     }
 
     /// Changes a message that is not being sent, and records that in the audit log in the same transaction.
@@ -90,9 +112,10 @@ impl Service {
         &self,
         caller: &Caller,
         id: Uuid,
+        activity: Activity,
         change: impl FnOnce(Message) -> Result<MessageChange, RefusedAction> + Send + 'static,
     ) -> Result<Message, HttpProblem> {
-        let visible = self.visible_message(caller, id).await?;
+        let visible = self.permitted_message(caller, id, activity).await?;
         let moment = self.delivery.moment().await;
         let now = moment.now;
         let (at, actor) = (self.clock.now(), caller.name.clone());

@@ -2,7 +2,7 @@
 //!
 //! * [`Server`] listens; [`Hosting`] has the environments of a process; `limits` bounds the concurrent work of a process
 //! * `http` has middleware, extractors, bounded request bodies and problem responses
-//! * `authentication` finds the caller of a request, `access` checks its role; `oidc` accepts identity tokens of pipelines
+//! * `authentication` finds the caller of a request, `access` checks its right; `oidc` accepts identity tokens of pipelines
 //! * `routes` has the endpoints, one file per resource: a handler authorizes, calls `Service`, and answers
 //! * `changes` decides whether a change is accepted; it is the only module that commits one
 //! * `submissions` accepts mail, `message_actions` changes accepted messages
@@ -43,7 +43,7 @@ use jiff::Timestamp;
 
 use crate::{
     delivery::{Delivery, OutboundOptions, Setup},
-    model::{AuditOutcome, EnvironmentName, State, integrity::Restored},
+    model::{AccessPolicy, AuditOutcome, EnvironmentName, State, integrity::Restored},
     net::listener::OpenConnections,
     secrets::ServiceIdentity,
     store::{AuditEvent, Store, StoreError, StoredToken},
@@ -91,6 +91,8 @@ pub(crate) struct Service {
     clock: Clock,
     started_at: Timestamp,
     state: tokio::sync::watch::Sender<Arc<State>>,
+    /// The live access policy, apart from the state, so that a caller does not keep an old state in memory.
+    access: Mutex<Arc<AccessPolicy>>,
     delivery: Delivery,
     tokens: TokenCache,
     /// The issuers whose identity tokens are accepted, if the operator configured any.
@@ -105,7 +107,7 @@ pub(crate) struct Service {
     searches: FairQueue,
     audit_budget: AuditBudget,
     sign_in_failures: SignInFailures,
-    /// Notified whenever a token is created, revoked or confirmed.
+    /// Notified whenever a token is created, revoked or confirmed, and when the access policy changes.
     token_changes: tokio::sync::watch::Sender<()>,
     /// Held while a change is checked and committed, so that two changes are not checked against the same state.
     changing: tokio::sync::Mutex<()>,
@@ -145,6 +147,7 @@ impl Service {
         let restored = store.settle_restore(clock.now()).await?;
         store.state_contents(clock.now()).await?;
         let state = tokio::sync::watch::Sender::new(Arc::new(store.state().await?));
+        let access = state.borrow().settings.access.clone();
         let identity = Arc::new(identity);
         let delivery = Delivery::start(Setup {
             store: Arc::clone(&store),
@@ -161,6 +164,7 @@ impl Service {
             outgoing,
             started_at: clock.now(),
             clock,
+            access: Mutex::new(Arc::new(access)),
             state,
             delivery,
             tokens: TokenCache::default(),
@@ -289,7 +293,19 @@ impl Service {
         Arc::clone(&self.state.borrow())
     }
 
+    /// Returns the live access policy.
+    fn access_policy(&self) -> Arc<AccessPolicy> {
+        Arc::clone(&self.access.lock())
+    }
+
     fn set_state(&self, state: Arc<State>) {
+        let mut access = self.access.lock();
+        if **access != state.settings.access {
+            *access = Arc::new(state.settings.access.clone());
+            // Streams compare their rights.
+            self.token_changes.send_replace(());
+        }
+        drop(access);
         self.state.send_replace(state);
     }
 }

@@ -23,8 +23,9 @@ use super::{
 use crate::{
     model::{
         AuditOutcome, Code, Digest,
+        access::{Activity, Area},
         session::{Session, Subject},
-        token::{Role, Token},
+        token::Token,
     },
     store::{AuditEvent, EndedSessions, token_hash},
     sync::Mutex,
@@ -88,12 +89,12 @@ impl Service {
         source: SignInSource,
     ) -> Result<(Session, SecretString), HttpProblem> {
         let token = match self.find_valid_token(bearer.expose_secret()).await {
-            Ok(token) if token.role.includes(Role::Viewer) => token,
+            Ok(token) if self.may_use_console(&token) => token,
             Ok(token) => {
                 let problem = HttpProblem::new(
                     Code::RoleTooLow,
                     format!(
-                        "the token `{}` has the role `{}`; the console needs `viewer`",
+                        "the token `{}` has the role `{}`; the console needs `viewer`, or `see` in `profiles`",
                         token.name,
                         token.role.id()
                     ),
@@ -168,7 +169,12 @@ impl Service {
         if passed(session.used_at, now) >= NOTED_EVERY {
             self.store.use_session(&session.id, now).await?;
         }
-        Ok((session, Caller::from_token(token, |_| Credential::Session(hash))))
+        Ok((session, self.caller_of_token(token, |_| Credential::Session(hash))))
+    }
+
+    /// Returns true if a token may sign in to the console: it may see profiles.
+    fn may_use_console(&self, token: &Token) -> bool {
+        self.caller_of_token(token.clone(), Credential::Token).may_at_all(Area::Profiles, Activity::See)
     }
 
     /// Returns a session that has not ended, and its token.
@@ -185,7 +191,7 @@ impl Service {
         let Subject::Token(id) = &session.subject;
         let stored = self.find_token(id).await?;
         match stored.map(|stored| self.check_token(stored.token)) {
-            Some(Ok(token)) if token.role.includes(Role::Viewer) => Ok((session, token)),
+            Some(Ok(token)) if self.may_use_console(&token) => Ok((session, token)),
             _ => Err(session_ended("the token of the session is not valid any more")),
         }
     }
@@ -194,7 +200,7 @@ impl Service {
     pub(crate) async fn sessions(&self, caller: &Caller, own: &Session) -> Result<Vec<Session>, HttpProblem> {
         let now = self.clock.now();
         let mut sessions = self.store.sessions(now).await?;
-        let sees_all = caller.role.includes(Role::Admin);
+        let sees_all = caller.may_at_all(Area::Tokens, Activity::Delete);
         sessions.retain(|session| {
             passed(session.used_at, now) < IDLE_LIMIT && (sees_all || session.subject == own.subject)
         });

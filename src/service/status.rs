@@ -70,7 +70,7 @@ impl Service {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             api_version: api::VERSION,
             environment: self.store.environment().clone(),
-            role: Some(caller.role),
+            role: caller.principal.role,
             recipient: self.identity.recipient(),
             generation: self.state().generation,
             webhook_key: crate::delivery::public_key(&self.identity).map_err(HttpProblem::internal)?,

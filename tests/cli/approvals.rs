@@ -742,3 +742,33 @@ fn a_security_key_must_have_been_touched() {
         assert!(code == 0 || output.stderr.contains("error[MW0311]"), "{}", output.stderr);
     }
 }
+
+#[test]
+fn rights_are_added_with_the_approval_of_others_whoever_applies() {
+    let repo = create_repo();
+    repo.write(
+        "environments/dev/access.yaml",
+        "bindings:\n  ann: { subjects: [{ operator: ann }], roles: [viewer] }\n",
+    );
+    let plan = |more: &[&str]| {
+        drop(fs::remove_dir_all(repo.path("dev.plan.approvals")));
+        repo.run(&[&["plan", "dev", "--out", "dev.plan"][..], more].concat()).code(0).stdout
+    };
+    let shown = plan(&["--allow-rights"]);
+    assert!(shown.contains("changes the access policy"), "{shown}");
+    // An administrator cannot do it alone where there are rules.
+    assert!(apply(&repo).code(1).stderr.contains("MW0310"));
+    let created = repo.run(&["token", "create", "dev", "--name", "Alice", "--role", "deployer"]).code(0);
+    let mut command = repo.command(&["apply", "dev.plan", "--yes", "--skip-verify"]);
+    command.env("MAILWRIGHT_TOKEN", created.stdout.trim());
+    // The one who applies is one of the signers, whose own approval does not count.
+    for name in ["alice", "bob"] {
+        approve(&repo, name).code(0);
+    }
+    assert_eq!(run_command(command).code, 1);
+    approve(&repo, "carol").code(0);
+    let mut command = repo.command(&["apply", "dev.plan", "--yes", "--skip-verify"]);
+    command.env("MAILWRIGHT_TOKEN", created.stdout.trim());
+    run_command(command).code(0);
+    assert_eq!(repo.state()["settings"]["access"]["bindings"]["ann"]["roles"], json!(["viewer"]));
+}

@@ -29,6 +29,7 @@ const COMMANDS: &[&str] = &[
     "import",
     "secrets",
     "token",
+    "access",
     "audit",
     "serve",
     "demo",

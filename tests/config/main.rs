@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access;
 mod catalogues;
 mod guards;
 mod plan_properties;

@@ -17,5 +17,6 @@ mod limits;
 mod oidc;
 mod query_plans;
 mod renamed;
+mod rights;
 mod store_conformance;
 mod tokens;

@@ -24,6 +24,9 @@ pub(crate) struct PlanLimits {
     /// Allow deletions: their number, or the names of the profiles, separated by commas
     #[arg(long, value_name = "N|NAMES")]
     allow_deletes: Option<String>,
+    /// Allow added rights: a change of access.yaml that gives someone a right
+    #[arg(long)]
+    allow_rights: bool,
     /// Branch that the files are of [default: the branch that is checked out, then that of the CI system]
     #[arg(long, value_name = "BRANCH")]
     pub(crate) branch: Option<String>,
@@ -57,12 +60,12 @@ impl PlanLimits {
 
     /// Returns true if nothing is limited or lifted.
     pub(crate) fn is_none(&self) -> bool {
-        self.only.is_empty() && self.allow_deletes.is_none() && self.branch.is_none()
+        self.only.is_empty() && self.allow_deletes.is_none() && !self.allow_rights && self.branch.is_none()
     }
 
     /// Returns the guards that are lifted.
     pub(crate) fn allowances(&self) -> Result<Allowances, CliError> {
-        parse_allowances(self.allow_deletes.as_deref())
+        Ok(Allowances { rights: self.allow_rights, ..parse_allowances(self.allow_deletes.as_deref())? })
     }
 }
 

@@ -114,7 +114,7 @@ impl Runnable for Apply {
         if !saved.is_empty() && !self.limits.is_none() {
             return Err(CliError::coded(
                 Code::Usage,
-                "a saved plan cannot be changed: `--only`, `--allow-deletes` and `--branch` are options of `plan`",
+                "a saved plan cannot be changed: `--only`, `--allow-deletes`, `--allow-rights` and `--branch` are options of `plan`",
             )
             .remedy("Plan again with these options, and save that plan."));
         }

@@ -3,6 +3,7 @@
 //! A command is a struct of arguments that implements `Runnable`. It uses `args`, `ui` and the library, and never another
 //! command; what several commands share is above this module.
 
+pub(crate) mod access;
 pub(crate) mod apply;
 pub(crate) mod approve;
 pub(crate) mod audit;

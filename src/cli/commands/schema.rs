@@ -17,7 +17,7 @@ use crate::{
     first line:\n  \
     # yaml-language-server: $schema=../../../schema/profile.schema.json")]
 pub(crate) struct Schema {
-    /// Name of the schema: environment, profile, rollout, oidc, plan, diff or verify-report
+    /// Name of the schema: access, environment, profile, rollout, oidc, plan, diff or verify-report
     name: Option<String>,
 }
 

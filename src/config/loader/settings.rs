@@ -1,4 +1,4 @@
-//! Checks `environment.yaml`: variables, service address, waivers, signers, reader of the directory, and the settings that the
+//! Checks `environment.yaml` and `access.yaml`: variables, service address, waivers, signers, reader of the directory, and the settings that the
 //! service stores.
 //!
 //! [`CheckedSettings`] is the result after error recovery. The profiles are checked in `profile`, the rules between settings and
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use super::{Loader, Origin};
+use super::{Loader, Origin, first_key};
 use crate::{
     config::{
         Diagnostic,
@@ -23,11 +23,13 @@ use crate::{
 /// The sections that are not interpolated.
 const NOT_INTERPOLATED: [&str; 2] = ["variables", "extends"];
 /// The sections that the service stores.
-const SERVICE_SECTIONS: [&str; 4] = ["companies", "unserved", "policy", "delivery"];
+const SERVICE_SECTIONS: [&str; 5] = ["companies", "unserved", "policy", "delivery", ACCESS];
+/// The key under which the access policy is a part of the settings. Files declare it in `access.yaml`.
+const ACCESS: &str = "access";
 
 /// An environment's settings after recovery.
 pub(super) struct CheckedSettings {
-    /// The merged and interpolated `environment.yaml`.
+    /// The merged and interpolated `environment.yaml`, with the access policy under `access`.
     pub(super) node: Arc<Node>,
     pub(super) settings: Settings,
     pub(super) recovered: Recovered,
@@ -44,6 +46,7 @@ impl Loader<'_> {
         let node = if is_partial { Arc::clone(merged) } else { self.interpolate_sections(merged, problems) };
         let origin = Origin { raw: merged, variables: &self.documents.variables };
         let (mut document, mut recovered) = self.check_schema(DocumentKind::Environment, &node, &origin, problems);
+        let node = self.add_access(node, is_partial, &mut document, &mut recovered, problems);
         self.search_for_secrets(&node, problems);
         self.check_service_address(&node, is_partial, problems);
         self.check_waivers(&node, problems);
@@ -57,6 +60,34 @@ impl Loader<'_> {
         }
         let settings = self.service_settings(&document, &node, &mut recovered, problems);
         CheckedSettings { node, settings, recovered }
+    }
+
+    /// Checks `access.yaml`, and adds it to the document and to the node of the environment.
+    fn add_access(
+        &self,
+        environment: Arc<Node>,
+        is_partial: bool,
+        document: &mut Json,
+        recovered: &mut Recovered,
+        problems: &mut Vec<Diagnostic>,
+    ) -> Arc<Node> {
+        let is_access = |entry: &&Entry| entry.key.as_ref() == ACCESS;
+        // The schema of `environment.yaml` has no such key, so that it was reported.
+        if let Json::Object(map) = document {
+            map.remove(ACCESS);
+        }
+        let mut entries: Vec<Entry> = environment.entries().iter().filter(|entry| !is_access(entry)).cloned().collect();
+        if let Some(merged) = &self.documents.access {
+            let node = if is_partial { Arc::clone(merged) } else { self.interpolate(merged, problems) };
+            let origin = Origin { raw: merged, variables: &self.documents.variables };
+            let (access, found) = self.check_schema(DocumentKind::Access, &node, &origin, problems);
+            recovered.add_below(&format!("/{ACCESS}"), &found);
+            if let Json::Object(map) = document {
+                map.insert(ACCESS.to_owned(), access);
+            }
+            entries.push(Entry { key: ACCESS.into(), key_span: first_key(&node), node });
+        }
+        Arc::new(Node::new(environment.span, Value::Map(entries)))
     }
 
     /// Reads the sections that the service stores, one by one: an invalid section must not hide the others.

@@ -13,7 +13,10 @@ use crate::{
         answer::{Answer, render},
         page::{Page, SignedIn, shown},
     },
-    model::{Cloud, Provider, token::Role},
+    model::{
+        Cloud, Provider,
+        access::{Activity, Area, Question},
+    },
     service::{HttpProblem, Service},
 };
 
@@ -72,7 +75,9 @@ pub(in crate::console) async fn show(
             remedy: shown(problem.remedy_text()),
         },
     };
-    let viewer = signed_in.filter(|Extension(signed_in)| signed_in.caller.role.includes(Role::Viewer));
+    let viewer = signed_in.filter(|Extension(signed_in)| {
+        signed_in.caller.decide(&Question::everywhere(Area::Profiles, Activity::See)).is_allowed()
+    });
     let details = viewer.map(|Extension(signed_in)| details(&service, &signed_in)).transpose()?;
     render(&SetupPage { page, readiness, details })
 }

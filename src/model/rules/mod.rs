@@ -5,6 +5,7 @@
 //! rules; [`check_reader`] and [`check_watch`] check what no profile and no changeset contains. Nothing here reads a file or opens
 //! a connection.
 
+mod access;
 mod approvals;
 mod delivery;
 mod graph;
@@ -135,6 +136,7 @@ impl<'a> Check<'a> {
         routing::check_claims(&resolver, &self.rank, &mut found);
         routing::check_unserved(self.settings, &mut found);
         delivery::check(&self.settings.delivery, &mut found);
+        access::check(self.settings, &mut found);
         approvals::check(self.settings, &mut found);
         routing::check_cells(self.settings, &resolver, &mut found);
         found

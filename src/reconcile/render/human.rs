@@ -11,7 +11,10 @@ use serde_json::Value;
 
 use super::{describe_secret_change, describe_sender, display_value, sender_groups};
 use crate::{
-    changes::drift::{Drift, DriftKind},
+    changes::{
+        drift::{Drift, DriftKind},
+        guards::Guard,
+    },
     reconcile::plan::{
         Action, Cause, FieldChange, Hint, Plan, PlannedChange, PreviousVerification, RedirectedSecret, SettingsChange,
     },
@@ -500,7 +503,11 @@ fn write_approvals(out: &mut String, plan: &Plan) {
 fn write_guards(out: &mut String, plan: &Plan) {
     for guard in &plan.guards {
         let _ = writeln!(out, "{RED_BOLD}!{RED_BOLD:#} {}", guard.message());
-        let _ = writeln!(out, "    If this is intended, for this plan only: --allow-deletes {}\n", guard.allowance());
+        let _ = writeln!(
+            out,
+            "    If this is intended, for this plan only: {}\n",
+            Guard::options(std::slice::from_ref(guard))
+        );
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{describe_secret_change, describe_sender, display_value, sender_groups};
 use crate::{
-    changes::drift::DriftKind,
+    changes::{drift::DriftKind, guards::Guard},
     reconcile::plan::{Action, Cause, FieldChange, Hint, Plan, PlannedChange},
     text::markdown::{code_span, escape_inline, html_text},
     time::local::format_utc,
@@ -66,9 +66,9 @@ fn write_warnings(out: &mut String, plan: &Plan) {
     for guard in &plan.guards {
         let _ = writeln!(
             out,
-            "> [!WARNING]\n> {}. If this is intended: `--allow-deletes {}`\n",
+            "> [!WARNING]\n> {}. If this is intended: `{}`\n",
             escape_inline(&guard.message()),
-            guard.allowance()
+            Guard::options(std::slice::from_ref(guard))
         );
     }
     for breach in &plan.policy {

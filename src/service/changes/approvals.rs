@@ -10,8 +10,8 @@ use crate::{
     approvals::{ApprovalRequest, Evaluation, REASON_LIMIT, is_reason},
     model::{
         ChangeKind, ChangeRecord, Code, State,
+        access::{Activity, Area},
         approvals::{self as rules, SignedAction},
-        token::Role,
     },
     service::{caller::Caller, http::HttpProblem},
 };
@@ -67,9 +67,9 @@ fn check_break_glass(allowed: bool, reason: &str, caller: &Caller) -> Result<(),
             "Have the plan approved. `policy.approvals.breakGlass: true` allows such changes after the next apply, which needs approvals.",
         );
     }
-    if !caller.role.includes(Role::Admin) {
+    if !caller.may_at_all(Area::Changes, Activity::BreakGlass) {
         return refused(
-            format!("`{}` does not have the role `admin`", caller.name),
+            format!("`{}` does not have the role `admin`, nor `break-glass` in `changes`", caller.name),
             "Have the plan approved, or ask an administrator.",
         );
     }

@@ -66,6 +66,11 @@ impl Service {
             })).collect::<Vec<_>>(),
             "approvalsRejected": evaluation.rejected,
         });
+        let mut detail = detail;
+        if before.settings.access != after.settings.access {
+            let gains = crate::model::access::gains(&before.settings.access, &after.settings.access);
+            detail["rightsAdded"] = json!(gains.iter().take(PROFILES_RECORDED).collect::<Vec<_>>());
+        }
         let after = Arc::new(after);
         let commit = Commit {
             base: before.generation,

@@ -16,8 +16,8 @@ pub(super) fn check(before: &State, after: &State, change: &Change) -> Result<Ve
     let violated = guards::check(before, after, &change.changes, &change.allowances);
     if let Some(first) = violated.first() {
         let all = violated.iter().map(Guard::message).collect::<Vec<_>>().join("; ");
-        return Err(HttpProblem::new(Code::DeletionGuarded, all)
-            .remedy(format!("If this is intended, allow it for this plan: --allow-deletes {}", first.allowance())));
+        return Err(HttpProblem::new(first.code(), all)
+            .remedy(format!("If this is intended, allow it for this plan: {}", Guard::options(&violated))));
     }
     if change.allowances.is_none() {
         return Ok(Vec::new());

@@ -9,8 +9,10 @@
 //! * this file: the three entry points, and the order of the checks
 //! * `secrets` and `federated_tokens`: age files and token files go only to their destination
 //! * `guards` and `approvals`: destructive changes, sources, signatures
+//! * `access`: the rights that the difference needs, and changes of the access policy
 //! * `commit`: the transaction, and the record of refusals
 
+mod access;
 mod approvals;
 mod commit;
 mod federated_tokens;
@@ -283,6 +285,9 @@ impl Service {
         if change.base != state.generation {
             return Err(HttpProblem::stale(state.generation, change.base));
         }
+        if change.settings.as_ref().is_some_and(|settings| settings.access != state.settings.access) {
+            access::check_administrator(&change, &state, &self.store.tokens().await?, self.clock.now())?;
+        }
         let named = change.named_digests();
         // A rollback or an old commit can name age files of earlier generations, which are only in the store.
         let unused = named.iter().filter(|digest| !state.secrets.contains_key(*digest)).cloned().collect();
@@ -330,6 +335,7 @@ fn check_all(
             .at_generation(state.generation)
     })?;
     after.leave_unmanaged(&change.unmanaged);
+    access::check_rights(state, &after, &change, caller)?;
     let (known, new_secrets) = secrets::check(&state.environment, &change, secrets, identity)?;
     federated_tokens::check(&state.environment, &change, federated)?;
 
@@ -347,6 +353,7 @@ fn check_all(
     let lifted = if change.kind == ChangeKind::Manual { Vec::new() } else { guards::check(state, &after, &change)? };
     let source = guards::check_source(state, &change)?;
     let evaluation = approvals::check(state, &after, &change, record, caller)?;
+    access::check_policy(state, &after, &change, &evaluation, caller)?;
     after.secrets = after
         .used_digests()
         .filter_map(|digest| {

@@ -26,7 +26,11 @@ use super::{
 };
 use crate::{
     entra::http::{Http, HttpOptions},
-    model::{Code, EnvironmentName, host::is_loopback},
+    model::{
+        Code, EnvironmentName,
+        access::{Principal, Subject},
+        host::is_loopback,
+    },
 };
 use keys::{FRESH, IssuerKeys, USABLE};
 pub(super) use reload::follow;
@@ -38,6 +42,8 @@ use settings::{IssuerSettings, has_audience};
 pub(super) const TOKEN_LIMIT: usize = 8 * 1024;
 /// Maximum number of requests that wait for keys, the one that fetches them included. Others are asked to come back.
 const WAITING: usize = 8;
+/// Maximum number of groups, and of roles, of an identity token that count.
+const SUBJECTS: usize = 200;
 /// Timeout of a request to an issuer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -121,7 +127,13 @@ impl IssuerSet {
         let ends = issuer.settings.check_validity(&claims, now)?;
         let (name, rule) = issuer.settings.admit(&claims, environment)?;
         let credential = Credential::Identity { ends, version: self.version };
-        Ok(Caller { owner: format!("oidc:{name}"), name, role: rule.role, scope: rule.scope.clone(), credential })
+        let principal = Principal {
+            subjects: subjects_of(&issuer.settings.issuer, rule.name(), &claims),
+            role: Some(rule.role),
+            scope: rule.scope.clone(),
+            authenticated_at: None,
+        };
+        Ok(Caller { owner: format!("oidc:{name}"), name, principal, policy: Arc::default(), at: now, credential })
     }
 
     /// Returns the issuer that a token names, for the token's audience. The claims are not verified yet: they only select
@@ -171,6 +183,14 @@ impl IssuerSet {
             None => Err(refused("it is signed with a key that its issuer does not publish")),
         }
     }
+}
+
+/// Returns the subjects of an identity token: the rule that admits it, and the groups and roles that its issuer states.
+fn subjects_of(issuer: &str, rule: &str, claims: &Value) -> Vec<Subject> {
+    let texts = |claim: &str| claims[claim].as_array().into_iter().flatten().filter_map(Value::as_str).take(SUBJECTS);
+    let groups = texts("groups").map(|group| Subject::of_group(issuer, group));
+    let roles = texts("roles").map(|role| Subject::of_role(issuer, role));
+    std::iter::once(Subject::of_pipeline(rule)).chain(groups).chain(roles).collect()
 }
 
 /// Returns true if a bearer token has the shape of an identity token (a JWT).

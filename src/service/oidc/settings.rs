@@ -77,6 +77,13 @@ enum ClaimPatterns {
     Any(Vec<String>),
 }
 
+impl AdmissionRule {
+    /// Returns the name of the rule.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 impl OidcSettings {
     /// Checks the rules that the schema cannot express. An error names the issuer.
     pub(super) fn check(&self) -> Result<(), String> {

@@ -14,7 +14,7 @@ use crate::{
     model::integrity::StoreCheck,
     service::{
         Service,
-        access::{Admin, Authorized},
+        access::{Authorized, SeeAudit, VerifyAudit},
         http::{AnyProblem, HttpProblem, extract::Parameters},
     },
 };
@@ -45,7 +45,7 @@ impl Page {
 #[utoipa::path(get, path = "/v1/audit", tag = "access", params(Page),
     responses((status = 200, description = "One page of audit entries.", body = AuditPage), AnyProblem))]
 pub(super) async fn list_audit_entries(
-    Authorized(caller, _): Authorized<Admin>,
+    Authorized(caller, _): Authorized<SeeAudit>,
     State(service): State<Arc<Service>>,
     Parameters(page): Parameters<Page>,
 ) -> Result<Json<AuditPage>, HttpProblem> {
@@ -65,7 +65,7 @@ pub(super) async fn list_audit_entries(
 #[utoipa::path(get, path = "/v1/audit/check", tag = "access",
     responses((status = 200, description = "The result of the comparison.", body = StoreCheck), AnyProblem))]
 pub(super) async fn check_store(
-    _: Authorized<Admin>,
+    _: Authorized<VerifyAudit>,
     State(service): State<Arc<Service>>,
 ) -> Result<Json<StoreCheck>, HttpProblem> {
     Ok(Json(service.store.check().await?))

@@ -16,10 +16,13 @@ use utoipa::IntoParams;
 
 use crate::{
     api::{ChangesetOutcome, ChangesetResult},
-    model::{Changeset, token::Role},
+    model::{
+        Changeset,
+        access::{Activity, Area, Question},
+    },
     service::{
         Service,
-        access::{self, Authorized, Planner},
+        access::{self, ChangesetSender},
         http::{
             AnyProblem, HttpProblem,
             extract::{Body, Parameters},
@@ -48,14 +51,14 @@ pub(super) struct ApplyParameters {
         AnyProblem,
     ))]
 pub(super) async fn apply_changeset(
-    Authorized(caller, _): Authorized<Planner>,
+    ChangesetSender(caller): ChangesetSender,
     State(service): State<Arc<Service>>,
     Parameters(parameters): Parameters<ApplyParameters>,
     Body(changeset, _permit): Body<Changeset>,
 ) -> Result<Response, HttpProblem> {
-    if !parameters.dry_run && !caller.role.includes(Role::Deployer) {
-        return Err(access::refuse_role(&service, &caller, Role::Deployer, &Method::POST, "/v1/changesets").await);
-    }
+    let activity = if parameters.dry_run { Activity::Plan } else { Activity::Apply };
+    let question = Question::any(Area::Changes, activity);
+    access::check(&service, &caller, &question, &Method::POST, "/v1/changesets").await?;
     let result = service.apply_changeset(&caller, changeset, parameters.dry_run).await?;
     let status = if result.outcome == ChangesetOutcome::Applied { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(result)).into_response())

@@ -15,7 +15,7 @@ use crate::{
     model::GenerationDetail,
     service::{
         Service,
-        access::{Authorized, Deployer, Viewer},
+        access::{Authorized, RollBack, SeeHistory},
         http::{
             AnyProblem, HttpProblem,
             extract::{Body, Parameters, Segment},
@@ -48,7 +48,7 @@ impl Page {
 #[utoipa::path(get, path = "/v1/generations", tag = "generations", params(Page),
     responses((status = 200, description = "One page of generations.", body = GenerationPage), AnyProblem))]
 pub(super) async fn list_generations(
-    Authorized(caller, _): Authorized<Viewer>,
+    Authorized(caller, _): Authorized<SeeHistory>,
     State(service): State<Arc<Service>>,
     Parameters(page): Parameters<Page>,
 ) -> Result<Json<GenerationPage>, HttpProblem> {
@@ -72,7 +72,7 @@ pub(super) async fn list_generations(
     params(("number" = u64, Path, description = "The generation's number.")),
     responses((status = 200, description = "The generation.", body = GenerationDetail), AnyProblem))]
 pub(super) async fn get_generation(
-    Authorized(caller, _): Authorized<Viewer>,
+    Authorized(caller, _): Authorized<SeeHistory>,
     State(service): State<Arc<Service>>,
     Segment(number): Segment<u64>,
 ) -> Result<Json<GenerationDetail>, HttpProblem> {
@@ -88,7 +88,7 @@ pub(super) async fn get_generation(
 #[utoipa::path(post, path = "/v1/rollbacks", tag = "generations", request_body = Rollback,
     responses((status = 200, description = "Rolled back, or the state was the same.", body = Changed), AnyProblem))]
 pub(super) async fn roll_back(
-    Authorized(caller, _): Authorized<Deployer>,
+    Authorized(caller, _): Authorized<RollBack>,
     State(service): State<Arc<Service>>,
     Body(request, _permit): Body<Rollback>,
 ) -> Result<Json<Changed>, HttpProblem> {

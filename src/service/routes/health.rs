@@ -15,7 +15,7 @@ use crate::{
     model::{WaitReason, rotation::Standing},
     service::{
         Service,
-        access::{Authorized, Viewer},
+        access::{Authorized, SeeService},
         http::{AnyProblem, HttpProblem},
     },
 };
@@ -40,7 +40,7 @@ pub(super) async fn readyz(State(service): State<Arc<Service>>) -> Result<String
 /// In the Prometheus text format.
 #[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, description = "The metrics.", content_type = "text/plain", body = String), AnyProblem))]
 pub(super) async fn get_metrics(
-    _: Authorized<Viewer>,
+    _: Authorized<SeeService>,
     State(service): State<Arc<Service>>,
 ) -> Result<String, HttpProblem> {
     let state = service.state();

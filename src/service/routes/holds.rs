@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::State,
-    http::StatusCode,
+    http::{Method, StatusCode},
     response::{IntoResponse, Response},
 };
 use serde_json::json;
@@ -17,10 +17,14 @@ use uuid::Uuid;
 
 use crate::{
     api::messages::{HoldList, NewHold},
-    model::{AuditOutcome, Code, Hold},
+    model::{
+        AuditOutcome, Code, CompanyId, Function, Hold,
+        access::{Activity, Area, Extent, Question},
+    },
     service::{
         Service,
-        access::{Authorized, Deployer, Viewer},
+        access::{self, Authorized, HoldMail, SeeOutbox},
+        caller::Caller,
         http::{
             AnyProblem, HttpProblem,
             extract::{Body, Segment, check_reason},
@@ -31,7 +35,7 @@ use crate::{
 
 /// List holds
 #[utoipa::path(get, path = "/v1/holds", tag = "mail", responses((status = 200, description = "The holds.", body = HoldList), AnyProblem))]
-pub(super) async fn list_holds(_: Authorized<Viewer>, State(service): State<Arc<Service>>) -> Json<HoldList> {
+pub(super) async fn list_holds(_: Authorized<SeeOutbox>, State(service): State<Arc<Service>>) -> Json<HoldList> {
     Json(HoldList { holds: service.delivery.holds() })
 }
 
@@ -43,10 +47,11 @@ pub(super) async fn list_holds(_: Authorized<Viewer>, State(service): State<Arc<
     responses((status = 201, description = "The hold.", body = Hold),
         (status = 200, description = "An equal hold, which exists already.", body = Hold), AnyProblem))]
 pub(super) async fn create_hold(
-    Authorized(caller, _): Authorized<Deployer>,
+    Authorized(caller, _): Authorized<HoldMail>,
     State(service): State<Arc<Service>>,
     Body(wanted, _permit): Body<NewHold>,
 ) -> Result<Response, HttpProblem> {
+    check_hold_right(&service, &caller, wanted.company.as_ref(), wanted.function, &Method::POST).await?;
     let reason = check_reason(&wanted.reason)?;
     let now = service.delivery.now();
     if wanted.until.is_some_and(|until| until <= now) {
@@ -97,10 +102,13 @@ pub(super) async fn create_hold(
 #[utoipa::path(delete, path = "/v1/holds/{id}", tag = "mail", params(("id" = String, Path, description = "The hold's id.")),
     responses((status = 204, description = "Deleted."), AnyProblem))]
 pub(super) async fn delete_hold(
-    Authorized(caller, _): Authorized<Deployer>,
+    Authorized(caller, _): Authorized<HoldMail>,
     State(service): State<Arc<Service>>,
     Segment(id): Segment<String>,
 ) -> Result<StatusCode, HttpProblem> {
+    if let Some(hold) = service.delivery.holds().into_iter().find(|hold| hold.id == id) {
+        check_hold_right(&service, &caller, hold.company.as_ref(), hold.function, &Method::DELETE).await?;
+    }
     let event = AuditEvent {
         at: service.clock.now(),
         actor: caller.name,
@@ -114,4 +122,18 @@ pub(super) async fn delete_hold(
     }
     service.delivery.reload_holds().await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Checks that the caller may hold the mail of a company and a function; without one, of all.
+async fn check_hold_right(
+    service: &Service,
+    caller: &Caller,
+    company: Option<&CompanyId>,
+    function: Option<Function>,
+    method: &Method,
+) -> Result<(), HttpProblem> {
+    let company = company.map_or(Extent::All, Extent::One);
+    let function = function.map_or(Extent::All, Extent::One);
+    let question = Question::any(Area::Outbox, Activity::Hold).at(company, function);
+    access::check(service, caller, &question, method, "/v1/holds").await
 }

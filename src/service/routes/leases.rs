@@ -16,7 +16,7 @@ use crate::{
     model::{AuditOutcome, Code, Lease},
     service::{
         Service,
-        access::{Authorized, Deployer, Viewer},
+        access::{Authorized, RunRollouts, SeeRollouts},
         http::{
             AnyProblem, HttpProblem,
             extract::{Body, Parameters, Segment},
@@ -31,7 +31,7 @@ use crate::{
 /// Active leases by name.
 #[utoipa::path(get, path = "/v1/leases", tag = "access", responses((status = 200, description = "The leases.", body = LeaseList), AnyProblem))]
 pub(super) async fn list_leases(
-    _: Authorized<Viewer>,
+    _: Authorized<SeeRollouts>,
     State(service): State<Arc<Service>>,
 ) -> Result<Json<LeaseList>, HttpProblem> {
     Ok(Json(LeaseList { leases: service.store.leases(service.clock.now()).await? }))
@@ -45,7 +45,7 @@ pub(super) async fn list_leases(
     params(("name" = String, Path, description = "The name: 1 to 120 characters out of A-Z a-z 0-9 . _ : -")),
     responses((status = 200, description = "The lease.", body = Lease), AnyProblem))]
 pub(super) async fn acquire_lease(
-    Authorized(caller, _): Authorized<Deployer>,
+    Authorized(caller, _): Authorized<RunRollouts>,
     State(service): State<Arc<Service>>,
     Segment(name): Segment<String>,
     Body(wanted, _permit): Body<NewLease>,
@@ -102,7 +102,7 @@ pub(super) struct ReleaseParameters {
     params(("name" = String, Path, description = "The name of the lease."), ReleaseParameters),
     responses((status = 204, description = "Released."), AnyProblem))]
 pub(super) async fn release_lease(
-    Authorized(caller, _): Authorized<Deployer>,
+    Authorized(caller, _): Authorized<RunRollouts>,
     State(service): State<Arc<Service>>,
     Segment(name): Segment<String>,
     Parameters(parameters): Parameters<ReleaseParameters>,

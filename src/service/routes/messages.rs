@@ -10,7 +10,7 @@ use axum::{
     Json,
     body::Body as RequestBody,
     extract::{RawQuery, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use jiff::Timestamp;
@@ -25,13 +25,14 @@ use crate::{
     },
     mime::{address_list, raw_message::strip_byte_order_mark},
     model::{
-        Client, Code, CompanyId, Function, Message, ProfileName, Status, WaitReason, address,
+        Client, Code, CompanyId, Function, Message, ProfileName, Status, WaitReason,
+        access::{Activity, Area, Question},
+        address,
         message::{Document, Notify},
-        token::Role,
     },
     service::{
         Service,
-        access::{self, Admin, Authorized, Deployer, MailReader, Sender},
+        access::{self, Authorized, ExportMail, MailReader, ResolveMail, SubmitMail},
         http::{
             AnyProblem, HttpProblem,
             extract::{self, Body, Parameters, Segment},
@@ -79,7 +80,7 @@ pub(super) struct RawParameters {
     params(RawParameters, ("Idempotency-Key" = Option<String>, Header, description = "1 to 200 printable characters.")),
     responses((status = 202, description = "The message is durable and will be sent.", body = Message), AnyProblem))]
 pub(super) async fn submit_message(
-    Authorized(caller, _): Authorized<Sender>,
+    Authorized(caller, _): Authorized<SubmitMail>,
     State(service): State<Arc<Service>>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -273,7 +274,7 @@ pub(super) async fn search_messages(
         document: parameters.document_type.map(|kind| (kind, parameters.document_number)),
         // As it is stored: the domain in A-labels.
         recipient: parameters.recipient.map(|text| address::canonical(&text)),
-        owner: (caller.role == Role::Sender).then(|| caller.owner.clone()),
+        owner: caller.sees_own_messages_only().then(|| caller.owner.clone()),
         before: parameters.before,
     };
     let store = Arc::clone(&service.store);
@@ -305,11 +306,11 @@ pub(super) async fn get_message(
 #[utoipa::path(get, path = "/v1/messages/{id}/content", tag = "mail", params(("id" = String, Path, description = "The message's id.")),
     responses((status = 200, description = "The contents.", body = Vec<u8>, content_type = "message/rfc822"), AnyProblem))]
 pub(super) async fn get_message_content(
-    Authorized(caller, _): Authorized<Admin>,
+    Authorized(caller, _): Authorized<ExportMail>,
     State(service): State<Arc<Service>>,
     Segment(id): Segment<Uuid>,
 ) -> Result<Response, HttpProblem> {
-    let message = service.visible_message(&caller, id).await?;
+    let message = service.permitted_message(&caller, id, Activity::Export).await?;
     let content = service
         .store
         .content(id)
@@ -335,16 +336,26 @@ pub(super) async fn apply_message_action(
     Parameters(parameters): Parameters<ActionOptions>,
     body: axum::body::Bytes,
 ) -> Result<Json<Message>, HttpProblem> {
-    let own_cancel = caller.role == Role::Sender && action == Action::Cancel;
-    if !own_cancel && !caller.role.includes(Role::Deployer) {
-        let method = axum::http::Method::POST;
+    let activity = activity_of(action);
+    let own_cancel = activity == Activity::Cancel && caller.may_at_all(Area::OwnMail, activity);
+    if !own_cancel {
         let path = format!("/v1/messages/{id}/{}", action.id());
-        return Err(access::refuse_role(&service, &caller, Role::Deployer, &method, &path).await);
+        let question = Question::any(Area::Outbox, activity);
+        access::check(&service, &caller, &question, &Method::POST, &path).await?;
     }
     let mut options =
         if body.is_empty() { None } else { extract::parse_json::<Option<ActionOptions>>(&body)? }.unwrap_or_default();
     options.all_recipients |= parameters.all_recipients;
-    service.apply_action(&caller, id, action, options).await.map(Json)
+    service.apply_action(&caller, id, (action, activity), options).await.map(Json)
+}
+
+/// Returns the activity that an action is.
+fn activity_of(action: Action) -> Activity {
+    match action {
+        Action::Retry => Activity::Retry,
+        Action::Cancel => Activity::Cancel,
+        Action::Replay => Activity::Replay,
+    }
 }
 
 /// Resolve an unknown message
@@ -355,7 +366,7 @@ pub(super) async fn apply_message_action(
     params(("id" = String, Path, description = "The message's id.")),
     responses((status = 200, description = "Done.", body = Message), AnyProblem))]
 pub(super) async fn resolve_message(
-    Authorized(caller, _): Authorized<Deployer>,
+    Authorized(caller, _): Authorized<ResolveMail>,
     State(service): State<Arc<Service>>,
     Segment(id): Segment<Uuid>,
     Body(resolved, _permit): Body<Resolved>,

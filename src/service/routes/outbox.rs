@@ -16,7 +16,7 @@ use crate::{
     model::AuditOutcome,
     service::{
         Service,
-        access::{Admin, Authorized, Viewer},
+        access::{Authorized, ConfirmRestore, SeeOutbox},
         http::{AnyProblem, HttpProblem, extract::Parameters},
     },
     store::AuditEvent,
@@ -37,7 +37,7 @@ pub(super) struct StatusParameters {
 #[utoipa::path(get, path = "/v1/outbox", tag = "mail", params(StatusParameters),
     responses((status = 200, description = "Counts, suspended profiles, holds.", body = OutboxStatus), AnyProblem))]
 pub(super) async fn get_outbox_status(
-    Authorized(caller, _): Authorized<Viewer>,
+    Authorized(caller, _): Authorized<SeeOutbox>,
     State(service): State<Arc<Service>>,
     Parameters(parameters): Parameters<StatusParameters>,
 ) -> Result<Json<OutboxStatus>, HttpProblem> {
@@ -50,7 +50,7 @@ pub(super) async fn get_outbox_status(
 #[utoipa::path(post, path = "/v1/outbox/confirm-restore", tag = "mail",
     responses((status = 204, description = "Confirmed, now or earlier."), AnyProblem))]
 pub(super) async fn confirm_restore(
-    Authorized(caller, _): Authorized<Admin>,
+    Authorized(caller, _): Authorized<ConfirmRestore>,
     State(service): State<Arc<Service>>,
 ) -> Result<StatusCode, HttpProblem> {
     let Some(restored) = service.restored() else { return Ok(StatusCode::NO_CONTENT) };

@@ -9,17 +9,21 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{
     Json,
     extract::State as Shared,
-    http::{HeaderMap, header},
+    http::{HeaderMap, Method, header},
     response::{IntoResponse, Response},
 };
 use serde_json::Value;
 
 use crate::{
     api::Changed,
-    model::{Code, Digest, Profile, ProfileChange, ProfileName, ProfileState, SecretReference, State, StoredProfile},
+    changes::access::NeededRight,
+    model::{
+        Code, Digest, Profile, ProfileChange, ProfileName, ProfileState, SecretReference, State, StoredProfile,
+        access::{Activity, Area, Question},
+    },
     service::{
         Service,
-        access::{Admin, Authorized, Viewer},
+        access::{self, Authorized, EditProfiles, SeeSomeProfiles},
         http::{
             AnyProblem, HttpProblem,
             extract::{Body, Segment},
@@ -33,12 +37,21 @@ use crate::{
 #[utoipa::path(get, path = "/v1/profiles/{name}", tag = "profiles", params(("name" = ProfileName, Path, description = "The profile.")),
     responses((status = 200, description = "The profile. Send its `ETag` as `If-Match` to change it.", body = ProfileState), AnyProblem))]
 pub(super) async fn get_profile(
-    _: Authorized<Viewer>,
+    Authorized(caller, _): Authorized<SeeSomeProfiles>,
     Shared(service): Shared<Arc<Service>>,
     Segment(name): Segment<ProfileName>,
 ) -> Result<Response, HttpProblem> {
     let state = service.state();
     let found = state.profiles.get(&name).ok_or_else(|| not_found(&name))?;
+    for stored in found.live.iter().chain(found.applied()) {
+        let right = NeededRight::of_profile(&name, &stored.profile, Activity::See);
+        let (decision, _) = right.decide(&caller.policy, &caller.principal, caller.at);
+        if !decision.is_allowed() {
+            let question = Question::everywhere(Area::Profiles, Activity::See);
+            let path = format!("/v1/profiles/{name}");
+            return Err(access::refuse(&service, &caller, &question, &Method::GET, &path).await);
+        }
+    }
     Ok(([(header::ETAG, etag(found))], Json(found)).into_response())
 }
 
@@ -51,7 +64,7 @@ pub(super) async fn get_profile(
     ),
     responses((status = 200, description = "Changed, or the profile was the same.", body = Changed), AnyProblem))]
 pub(super) async fn put_profile(
-    Authorized(caller, _): Authorized<Admin>,
+    Authorized(caller, _): Authorized<EditProfiles>,
     Shared(service): Shared<Arc<Service>>,
     Segment(name): Segment<ProfileName>,
     headers: HeaderMap,
@@ -76,7 +89,7 @@ pub(super) async fn put_profile(
     ),
     responses((status = 200, description = "Changed, or the profile was the same.", body = Changed), AnyProblem))]
 pub(super) async fn patch_profile(
-    Authorized(caller, _): Authorized<Admin>,
+    Authorized(caller, _): Authorized<EditProfiles>,
     Shared(service): Shared<Arc<Service>>,
     Segment(name): Segment<ProfileName>,
     headers: HeaderMap,
@@ -103,7 +116,7 @@ pub(super) async fn patch_profile(
     ),
     responses((status = 200, description = "Deleted.", body = Changed), AnyProblem))]
 pub(super) async fn delete_profile(
-    Authorized(caller, _): Authorized<Admin>,
+    Authorized(caller, _): Authorized<EditProfiles>,
     Shared(service): Shared<Arc<Service>>,
     Segment(name): Segment<ProfileName>,
     headers: HeaderMap,

@@ -5,18 +5,19 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, http::Method};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::{
     model::{
         Client, CompanyId, Function,
+        access::{Activity, Area, Extent, Question},
         resolution::{Cell, Resolution, Resolver},
     },
     service::{
         Service,
-        access::{Authorized, Viewer},
+        access::{self, Authorized, SeeSomeProfiles},
         http::{AnyProblem, HttpProblem, extract::Parameters},
     },
 };
@@ -42,10 +43,12 @@ pub(super) struct ResolveParameters {
 #[utoipa::path(get, path = "/v1/resolve", tag = "state", params(ResolveParameters),
     responses((status = 200, description = "The resolution. Without a profile, mail is refused.", body = Resolution), AnyProblem))]
 pub(super) async fn resolve_profile(
-    _: Authorized<Viewer>,
+    Authorized(caller, _): Authorized<SeeSomeProfiles>,
     State(service): State<Arc<Service>>,
     Parameters(ResolveParameters { company, function, client }): Parameters<ResolveParameters>,
 ) -> Result<Json<Resolution>, HttpProblem> {
+    let question = Question::any(Area::Profiles, Activity::See).at(Extent::One(&company), Extent::One(function));
+    access::check(&service, &caller, &question, &Method::GET, "/v1/resolve").await?;
     let state = service.state();
     if !state.settings.companies.contains(&company) {
         return Err(HttpProblem::unknown_company(&company, &state.settings, &state.environment));

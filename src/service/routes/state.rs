@@ -18,7 +18,7 @@ use crate::{
     model::State,
     service::{
         Service,
-        access::{Authorized, Viewer},
+        access::{Authorized, SeeService, StateReader},
         caller_limit::CountedBody,
         http::{AnyProblem, HttpProblem},
     },
@@ -27,7 +27,7 @@ use crate::{
 /// Get service information
 #[utoipa::path(get, path = "/v1/service", tag = "state", responses((status = 200, description = "Service information.", body = ServiceInfo), AnyProblem))]
 pub(super) async fn get_service(
-    Authorized(caller, _): Authorized<Viewer>,
+    Authorized(caller, _): Authorized<SeeService>,
     Shared(service): Shared<Arc<Service>>,
 ) -> Result<Json<ServiceInfo>, HttpProblem> {
     service.info(&caller).map(Json)
@@ -41,7 +41,7 @@ pub(super) async fn get_service(
     params(("If-None-Match" = Option<String>, Header, description = "The `ETag` of the state that the client already has.")),
     responses((status = 200, description = "The state.", body = State), (status = 304, description = "The state has not changed."), AnyProblem))]
 pub(super) async fn get_state(
-    Authorized(caller, _): Authorized<Viewer>,
+    StateReader(caller): StateReader,
     Shared(service): Shared<Arc<Service>>,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {

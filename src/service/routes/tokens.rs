@@ -19,12 +19,14 @@ use crate::{
     api::{NewToken, TokenCreated, TokenList},
     model::{
         AuditOutcome, Code, CompanyId,
+        access::{describe_gains, excess},
         token::{Role, Token},
     },
     service::{
         Service,
-        access::{Admin, Authorized},
+        access::{Authorized, ConfirmTokens, CreateTokens, DeleteTokens, SeeTokens},
         authentication::new_token,
+        caller::token_principal,
         http::{
             AnyProblem, HttpProblem,
             extract::{Body, Segment},
@@ -38,7 +40,7 @@ use crate::{
 /// Oldest first.
 #[utoipa::path(get, path = "/v1/tokens", tag = "access", responses((status = 200, description = "The tokens.", body = TokenList), AnyProblem))]
 pub(super) async fn list_tokens(
-    _: Authorized<Admin>,
+    _: Authorized<SeeTokens>,
     State(service): State<Arc<Service>>,
 ) -> Result<Json<TokenList>, HttpProblem> {
     Ok(Json(TokenList { tokens: service.store.tokens().await? }))
@@ -50,7 +52,7 @@ pub(super) async fn list_tokens(
 #[utoipa::path(post, path = "/v1/tokens", tag = "access", request_body = NewToken,
     responses((status = 201, description = "The token.", body = TokenCreated), AnyProblem))]
 pub(super) async fn create_token(
-    Authorized(caller, _): Authorized<Admin>,
+    Authorized(caller, _): Authorized<CreateTokens>,
     State(service): State<Arc<Service>>,
     Body(wanted, _permit): Body<NewToken>,
 ) -> Result<Response, HttpProblem> {
@@ -62,6 +64,17 @@ pub(super) async fn create_token(
     }
     if wanted.role != Role::Sender && !wanted.scope.is_everything() {
         return Err(HttpProblem::malformed("only a token with the role `sender` can have a scope"));
+    }
+    let principal = token_principal(&wanted.name, wanted.role, wanted.scope.clone());
+    let beyond = excess(&caller.policy, &principal, &caller.principal);
+    if !beyond.is_empty() {
+        let message = format!(
+            "`{}` would create a token with rights that it does not have: {}",
+            caller.name,
+            describe_gains(&beyond)
+        );
+        return Err(HttpProblem::new(Code::RightsExceeded, message)
+            .remedy("Choose a role with fewer rights and a name that no binding has, or ask an administrator."));
     }
     let now = service.clock.now();
     if wanted.expires_at.is_some_and(|end| end <= now) {
@@ -134,7 +147,7 @@ fn token_not_found(service: &Service, message: &str) -> HttpProblem {
 #[utoipa::path(post, path = "/v1/tokens/{id}/confirm", tag = "access", params(("id" = String, Path, description = "The token's id.")),
     responses((status = 200, description = "Confirmed, now or earlier.", body = Token), AnyProblem))]
 pub(super) async fn confirm_token(
-    Authorized(caller, _): Authorized<Admin>,
+    Authorized(caller, _): Authorized<ConfirmTokens>,
     State(service): State<Arc<Service>>,
     Segment(id): Segment<String>,
 ) -> Result<Json<Token>, HttpProblem> {
@@ -156,7 +169,7 @@ pub(super) async fn confirm_token(
 #[utoipa::path(delete, path = "/v1/tokens/{id}", tag = "access", params(("id" = String, Path, description = "The token's id.")),
     responses((status = 200, description = "Revoked, now or earlier.", body = Token), AnyProblem))]
 pub(super) async fn revoke_token(
-    Authorized(caller, _): Authorized<Admin>,
+    Authorized(caller, _): Authorized<DeleteTokens>,
     State(service): State<Arc<Service>>,
     Segment(id): Segment<String>,
 ) -> Result<Json<Token>, HttpProblem> {

@@ -27,7 +27,7 @@ use crate::{
     model::{ProfileName, finding::Verified},
     service::{
         Service,
-        access::{Authorized, Planner, Viewer},
+        access::{Authorized, SeeProfiles, VerifyProfiles},
         http::{
             AnyProblem, HttpProblem,
             extract::{RunBody, Segment},
@@ -43,7 +43,7 @@ use crate::{
 #[utoipa::path(post, path = "/v1/verify", tag = "verify", request_body = VerifyRequest,
     responses((status = 200, description = "One document per line.", body = VerifyLine, content_type = "application/x-ndjson"), AnyProblem))]
 pub(super) async fn run_verification(
-    Authorized(caller, _): Authorized<Planner>,
+    Authorized(caller, _): Authorized<VerifyProfiles>,
     State(service): State<Arc<Service>>,
     RunBody(request, permit): RunBody<VerifyRequest>,
 ) -> Result<Response, HttpProblem> {
@@ -57,7 +57,7 @@ pub(super) async fn run_verification(
 #[utoipa::path(get, path = "/v1/verify", tag = "verify",
     responses((status = 200, description = "The results by profile.", body = LastVerifiedList), AnyProblem))]
 pub(super) async fn list_verified(
-    _: Authorized<Viewer>,
+    _: Authorized<SeeProfiles>,
     State(service): State<Arc<Service>>,
 ) -> Result<Json<LastVerifiedList>, HttpProblem> {
     service.last_verified().await.map(Json)
@@ -69,7 +69,7 @@ pub(super) async fn list_verified(
 #[utoipa::path(get, path = "/v1/verify/{name}", tag = "verify", params(("name" = ProfileName, Path, description = "The profile.")),
     responses((status = 200, description = "The findings.", body = Verified), AnyProblem))]
 pub(super) async fn get_verified(
-    _: Authorized<Viewer>,
+    _: Authorized<SeeProfiles>,
     State(service): State<Arc<Service>>,
     Segment(name): Segment<ProfileName>,
 ) -> Result<Json<Verified>, HttpProblem> {

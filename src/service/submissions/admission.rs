@@ -8,7 +8,9 @@ use crate::{
     delivery::route_index::RouteIndex,
     model::{
         Code, CompanyId, EnvironmentName, Profile, ProfileName, Provider, Resolution, Settings, StoredProfile,
-        delivery::RecipientGuard, resolution::Cell,
+        access::{Activity, Area},
+        delivery::RecipientGuard,
+        resolution::Cell,
     },
     service::{Service, caller::Caller, http::HttpProblem},
 };
@@ -41,7 +43,7 @@ pub(super) fn check_scope(
     environment: &EnvironmentName,
 ) -> Result<(), HttpProblem> {
     let Addressing { company, function, .. } = addressing;
-    if caller.scope.covers(company, *function) {
+    if caller.may(Area::Mail, Activity::Submit, Some(company), Some(*function)).is_allowed() {
         return Ok(());
     }
     Err(HttpProblem::new(

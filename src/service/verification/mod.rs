@@ -18,7 +18,11 @@ use tokio::sync::mpsc;
 use super::{Service, caller::Caller, http::HttpProblem};
 use crate::{
     api::{LastVerifiedList, VerifyLine, VerifyRequest},
-    model::{AuditOutcome, Code, Digest, LastVerified, ProfileName, finding::Verified, token::Role},
+    model::{
+        AuditOutcome, Code, Digest, LastVerified, ProfileName,
+        access::{Activity, Area},
+        finding::Verified,
+    },
     service::http::upload::BodyPermit,
     store::AuditEvent,
     telemetry,
@@ -42,7 +46,7 @@ impl Service {
         request: VerifyRequest,
         body: BodyPermit,
     ) -> Result<mpsc::Receiver<VerifyLine>, HttpProblem> {
-        let may_apply = caller.role.includes(Role::Deployer);
+        let may_apply = caller.may_at_all(Area::Changes, Activity::Apply);
         self.check_request(&request, may_apply)?;
         let caller_permit = self.verifier_runs.acquire(caller)?;
         let Ok(run_permit) = Arc::clone(&self.limits.verifying).try_acquire_owned() else {

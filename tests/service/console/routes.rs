@@ -5,11 +5,11 @@ use crate::support::repository::TestRepository;
 
 /// Every address, its method and its right. A new address is a new line here.
 const ROUTES: &[(&str, &str, &str)] = &[
-    ("GET", "/console", "viewer"),
+    ("GET", "/console", "profiles:see outbox:see"),
     ("GET", "/console/assets/{hash}/{name}", "open"),
     ("POST", "/console/language", "open"),
-    ("GET", "/console/profiles", "viewer"),
-    ("GET", "/console/profiles/{name}", "viewer"),
+    ("GET", "/console/profiles", "profiles:see"),
+    ("GET", "/console/profiles/{name}", "profiles:see"),
     ("GET", "/console/sessions", "signed-in"),
     ("POST", "/console/sessions/{id}/end", "signed-in"),
     ("GET", "/console/setup", "open"),
@@ -26,10 +26,12 @@ fn example(path: &str) -> String {
 
 #[test]
 fn every_address_declares_its_right() {
-    let found: Vec<(String, String, &str)> =
+    let found: Vec<(String, String, String)> =
         mailwright::console::route_list().into_iter().map(|route| (route.method, route.path, route.right)).collect();
-    let expected: Vec<(String, String, &str)> =
-        ROUTES.iter().map(|(method, path, right)| ((*method).to_owned(), (*path).to_owned(), *right)).collect();
+    let expected: Vec<(String, String, String)> = ROUTES
+        .iter()
+        .map(|(method, path, right)| ((*method).to_owned(), (*path).to_owned(), (*right).to_owned()))
+        .collect();
     assert_eq!(found, expected);
 }
 

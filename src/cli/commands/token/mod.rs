@@ -85,7 +85,7 @@ enum TokenCommand {
         /// Name of the owner; shown in the audit log and in drift reports
         #[arg(long)]
         name: String,
-        /// Role: sender, viewer, planner, deployer or admin
+        /// Role: bound, sender, viewer, planner, deployer or admin
         #[arg(long)]
         role: Role,
         /// Companies that a sender is limited to, separated by commas

@@ -1,0 +1,384 @@
+//! Rights of the access policy on a running service: what each address asks for, and fields, companies and functions on the
+//! difference, whichever way a change comes.
+
+use std::collections::BTreeSet;
+
+use crate::support::repository::{HttpResponse, SMALL_PROFILE, TestRepository, run_command};
+use serde_json::{Value, json};
+
+const UNKNOWN: &str = "018f3a2e-0000-7000-8000-00000000000a";
+
+/// Every address with the right that it asks for first.
+const RIGHTS: &[(&str, &str, &str, &str)] = &[
+    ("GET", "/metrics", "service", "see"),
+    ("GET", "/v1/audit", "audit", "see"),
+    ("GET", "/v1/audit/check", "audit", "verify"),
+    ("POST", "/v1/changesets", "changes", "plan"),
+    ("GET", "/v1/events", "outbox", "see"),
+    ("GET", "/v1/generations", "history", "see"),
+    ("GET", "/v1/generations/{number}", "history", "see"),
+    ("GET", "/v1/holds", "outbox", "see"),
+    ("POST", "/v1/holds", "outbox", "hold"),
+    ("DELETE", "/v1/holds/{id}", "outbox", "hold"),
+    ("GET", "/v1/leases", "rollouts", "see"),
+    ("DELETE", "/v1/leases/{name}", "rollouts", "run"),
+    ("POST", "/v1/leases/{name}", "rollouts", "run"),
+    ("GET", "/v1/messages", "outbox", "see"),
+    ("POST", "/v1/messages", "mail", "submit"),
+    ("GET", "/v1/messages/{id}", "outbox", "see"),
+    ("GET", "/v1/messages/{id}/content", "outbox", "export"),
+    ("POST", "/v1/messages/{id}/resolve", "outbox", "resolve"),
+    ("POST", "/v1/messages/{id}/{action}", "outbox", "see"),
+    ("GET", "/v1/outbox", "outbox", "see"),
+    ("POST", "/v1/outbox/confirm-restore", "outbox", "confirm"),
+    ("DELETE", "/v1/profiles/{name}", "changes", "edit"),
+    ("GET", "/v1/profiles/{name}", "profiles", "see"),
+    ("PATCH", "/v1/profiles/{name}", "changes", "edit"),
+    ("PUT", "/v1/profiles/{name}", "changes", "edit"),
+    ("GET", "/v1/resolve", "profiles", "see"),
+    ("POST", "/v1/rollbacks", "changes", "rollback"),
+    ("GET", "/v1/service", "service", "see"),
+    ("GET", "/v1/state", "profiles", "see"),
+    ("GET", "/v1/tokens", "tokens", "see"),
+    ("POST", "/v1/tokens", "tokens", "create"),
+    ("DELETE", "/v1/tokens/{id}", "tokens", "delete"),
+    ("POST", "/v1/tokens/{id}/confirm", "tokens", "confirm"),
+    ("GET", "/v1/verify", "profiles", "see"),
+    ("POST", "/v1/verify", "profiles", "verify"),
+    ("GET", "/v1/verify/{name}", "profiles", "see"),
+];
+
+/// Addresses that ask for nothing.
+const PUBLIC: [&str; 2] = ["/healthz", "/readyz"];
+
+fn token(repo: &TestRepository, name: &str, role: &str) -> String {
+    repo.run(&["token", "create", "dev", "--name", name, "--role", role]).code(0).stdout.trim().to_owned()
+}
+
+fn ask(repo: &TestRepository, token: &str, method: &str, path: &str, body: &str) -> HttpResponse {
+    let authorization = format!("Bearer {token}");
+    repo.http_without_token(method, path, &[("Authorization", &authorization), ("If-Match", "*")], body.as_bytes())
+}
+
+/// Runs a command with a token.
+fn run_as(repo: &TestRepository, token: &str, arguments: &[&str]) -> crate::support::repository::CommandOutput {
+    let mut command = repo.command(arguments);
+    command.env("MAILWRIGHT_TOKEN", token);
+    run_command(command)
+}
+
+/// A service with profiles for EDU1 and EDU2, and this access policy.
+fn serve(policy: &str) -> TestRepository {
+    let mut repo = TestRepository::small();
+    repo.write("environments/dev/environment.yaml", "companies: [EDU1, EDU2]\n");
+    for company in ["EDU1", "EDU2"] {
+        let profile = SMALL_PROFILE.replace("[default]", "[all-documents]");
+        let profile = profile.replace("system-wide", &format!("{{ companies: [{company}] }}"));
+        repo.write(&format!("environments/dev/profiles/{}.yaml", company.to_lowercase()), profile);
+    }
+    repo.write("environments/dev/access.yaml", policy);
+    repo.serve();
+    repo.run(&["apply", "dev", "--yes", "--skip-verify", "--allow-rights"]).code(0);
+    repo
+}
+
+const DESK: &str = "\
+roles:
+  desk:
+    grants:
+      - { areas: [profiles], activities: [see, change, create], companies: [EDU1], fields: [from.*, description] }
+      - { areas: [changes], activities: [edit, apply, rollback] }
+  reader:
+    grants:
+      - { areas: [service, profiles, settings, access, history], activities: [see] }
+bindings:
+  desk:
+    subjects: [{ token: Desk }]
+    roles: [desk, reader]
+";
+
+#[test]
+fn every_address_declares_its_right() {
+    let mut repo = TestRepository::small();
+    repo.serve();
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    let bound = token(&repo, "unbound", "bound");
+    let document: Value = serde_json::from_str(include_str!("../../docs/openapi.json")).unwrap();
+    let documented: BTreeSet<(String, String)> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(path, _)| !PUBLIC.contains(&path.as_str()))
+        .flat_map(|(path, methods)| {
+            methods.as_object().unwrap().keys().map(move |method| (method.to_uppercase(), path.clone()))
+        })
+        .collect();
+    let listed: BTreeSet<(String, String)> =
+        RIGHTS.iter().map(|(method, path, _, _)| ((*method).to_owned(), (*path).to_owned())).collect();
+    assert_eq!(listed, documented);
+    for (method, path, area, activity) in RIGHTS {
+        let path = path.replace("{number}", "1").replace("{name}", "relay").replace("{action}", "retry");
+        let path = if path.contains("/messages/") { path.replace("{id}", UNKNOWN) } else { path.replace("{id}", "x") };
+        let path = if path == "/v1/resolve" { format!("{path}?company=EDU1&function=default") } else { path };
+        // The body is not JSON: a request without the right is refused before it is read.
+        let answer = ask(&repo, &bound, method, &path, "{");
+        assert_eq!(
+            (answer.status, answer.json()["code"].as_str()),
+            (403, Some("MW0202")),
+            "{method} {path}: {}",
+            answer.body
+        );
+        let text = answer.body.clone();
+        assert!(text.contains(&format!("may not `{activity}` in `{area}`")), "{method} {path}: {text}");
+        assert!(text.contains(&format!("token:unbound' {area}:{activity}")), "{text}");
+    }
+}
+
+#[test]
+fn a_field_a_company_and_a_function_are_checked_on_the_difference() {
+    let repo = serve(DESK);
+    let desk = token(&repo, "desk", "bound");
+    let patch = |profile: &str, patch: Value| {
+        ask(&repo, &desk, "PATCH", &format!("/v1/profiles/{profile}"), &patch.to_string())
+    };
+    assert_eq!(patch("edu1", json!({ "from": { "name": "EDU1" } })).status, 200);
+    let refused = |answer: HttpResponse, words: &[&str]| {
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (403, Some("MW0400")), "{}", answer.body);
+        for word in words {
+            assert!(answer.body.contains(word), "{word}: {}", answer.body);
+        }
+    };
+    // Another field, next to one that is allowed.
+    let both = json!({ "from": { "name": "x" }, "provider": { "smtp": { "host": "mx.example.com" } } });
+    refused(
+        patch("edu1", both),
+        &["`desk` may not", "provider.smtp.host", "profile `edu1`", "only for fields", "role `admin`"],
+    );
+    // Another company, and a profile of all companies.
+    refused(patch("edu2", json!({ "from": { "name": "x" } })), &["EDU2", "companies EDU1"]);
+    refused(patch("relay", json!({ "from": { "name": "x" } })), &["all companies"]);
+    // To take a profile of another company over, or to give one away.
+    refused(patch("edu1", json!({ "appliesTo": { "companies": ["EDU1", "EDU2"] } })), &["appliesTo"]);
+    refused(patch("edu1", json!({ "enabled": false })), &["`enable` the field `enabled`"]);
+    refused(ask(&repo, &desk, "DELETE", "/v1/profiles/edu1", ""), &["`delete`"]);
+    let profile = repo.state()["profiles"]["edu1"]["live"]["profile"].clone();
+    let authorization = format!("Bearer {desk}");
+    let headers = [("Authorization", authorization.as_str()), ("If-None-Match", "*")];
+    let put =
+        |profile: &Value| repo.http_without_token("PUT", "/v1/profiles/new", &headers, profile.to_string().as_bytes());
+    refused(put(&profile), &["`create` the field"]);
+    assert!(repo.state()["profiles"]["new"].is_null());
+
+    // A changeset with the same changes, from the files.
+    let from_files = |path: &str, from: &str, to: &str| {
+        let before = repo.read(path);
+        assert!(before.contains(from));
+        repo.write(path, before.replace(from, to));
+        let output = run_as(&repo, &desk, &["apply", "dev", "--yes", "--skip-verify"]);
+        repo.write(path, before);
+        output
+    };
+    let path = "environments/dev/profiles/edu1.yaml";
+    let output = from_files(path, "smtp.example.com", "mx.example.com").code(1);
+    assert!(output.stderr.contains("MW0400") && output.stderr.contains("provider.smtp.host"), "{}", output.stderr);
+    let output = from_files("environments/dev/environment.yaml", "EDU2]", "EDU2, EDU3]").code(1);
+    assert!(output.stderr.contains("MW0400") && output.stderr.contains("`companies`"), "{}", output.stderr);
+    from_files(path, "erp@example.com", "mail@example.com").code(0);
+
+    // A rollback that returns a field of another one's.
+    let admin_patch = repo.patch("edu1", &json!({ "limits": { "perMinute": 7 } }));
+    assert_eq!(admin_patch.status, 200, "{}", admin_patch.body);
+    let generation = repo.state()["generation"].as_u64().unwrap();
+    let rollback = json!({ "to": generation - 1, "base": generation }).to_string();
+    refused(ask(&repo, &desk, "POST", "/v1/rollbacks", &rollback), &["limits.perMinute"]);
+    assert_eq!(repo.state()["generation"], generation);
+    let audit = repo.run(&["audit", "list", "dev"]).code(0).stdout;
+    assert!(audit.contains("MW0400"), "{audit}");
+}
+
+#[test]
+fn one_profile_and_one_cell_are_seen_by_who_may_see_its_company() {
+    let repo = serve(DESK.replace("roles: [desk, reader]", "roles: [desk]").as_str());
+    let desk = token(&repo, "desk", "bound");
+    let status = |path: &str| ask(&repo, &desk, "GET", path, "").status;
+    assert_eq!(
+        (status("/v1/profiles/edu1"), status("/v1/profiles/edu2"), status("/v1/profiles/relay")),
+        (200, 403, 403)
+    );
+    let resolve = |company: &str| status(&format!("/v1/resolve?company={company}&function=all-documents"));
+    assert_eq!((resolve("EDU1"), resolve("EDU2")), (200, 403));
+    assert_eq!((status("/v1/state"), status("/v1/generations"), status("/v1/messages")), (403, 403, 403));
+}
+
+#[test]
+fn mail_of_other_companies_is_neither_seen_nor_changed() {
+    let policy = "\
+roles:
+  desk:
+    grants:
+      - { areas: [outbox], activities: [see, cancel, hold], companies: [EDU1] }
+bindings:
+  desk: { subjects: [{ token: desk }], roles: [desk] }
+";
+    let repo = serve(policy);
+    let desk = token(&repo, "desk", "bound");
+    let admin = repo.token().to_owned();
+    // Nothing is sent while everything is held.
+    repo.run(&["outbox", "hold", "dev", "--function", "all-documents", "--reason", "test"]).code(0);
+    let send = |company: &str| {
+        let mail = json!({ "company": company, "function": "all-documents", "to": ["a@example.org"], "subject": "s", "text": "t" });
+        let sent = ask(&repo, &admin, "POST", "/v1/messages", &mail.to_string());
+        assert_eq!(sent.status, 202, "{}", sent.body);
+        sent.json()["id"].as_str().unwrap().to_owned()
+    };
+    let (own, other) = (send("EDU1"), send("EDU2"));
+    let list = ask(&repo, &desk, "GET", "/v1/messages", "").json();
+    let ids: Vec<&str> = list["messages"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, [own.as_str()]);
+    let status = |method: &str, path: String, body: &str| ask(&repo, &desk, method, &path, body).status;
+    assert_eq!(status("GET", format!("/v1/messages/{other}"), ""), 404);
+    assert_eq!(status("POST", format!("/v1/messages/{other}/cancel"), ""), 404);
+    assert_eq!(status("POST", format!("/v1/messages/{own}/retry"), ""), 403, "an activity that it lacks");
+    assert_eq!(status("GET", "/v1/outbox".to_owned(), ""), 403, "the counts are those of all companies");
+    let hold = |company: Option<&str>| {
+        let mut hold = json!({ "reason": "r" });
+        if let Some(company) = company {
+            hold["company"] = json!(company);
+        } else {
+            hold["function"] = json!("default");
+        }
+        status("POST", "/v1/holds".to_owned(), &hold.to_string())
+    };
+    assert_eq!((hold(Some("EDU1")), hold(Some("EDU2")), hold(None)), (201, 403, 403));
+    assert_eq!(status("POST", format!("/v1/messages/{own}/cancel"), ""), 200);
+}
+
+const DELEGATED: &str = "\
+roles:
+  keeper:
+    grants:
+      - { areas: [access], activities: [change] }
+      - { areas: [changes], activities: [apply, plan] }
+      - { areas: [service, profiles, settings, access], activities: [see] }
+bindings:
+  keeper: { subjects: [{ token: keeper }], roles: [keeper] }
+";
+
+#[test]
+fn nobody_adds_rights_to_itself_alone() {
+    let repo = serve(DELEGATED);
+    let keeper = token(&repo, "keeper", "bound");
+    let deployer = token(&repo, "ci", "deployer");
+    let apply = |token: &str, policy: &str, more: &[&str]| {
+        repo.write("environments/dev/access.yaml", policy);
+        run_as(&repo, token, &[&["apply", "dev", "--yes", "--skip-verify"][..], more].concat())
+    };
+    // A right that is added is shown, and needs an allowance for this plan.
+    let other = format!("{DELEGATED}  auditor: {{ subjects: [{{ operator: ann }}], roles: [viewer] }}\n");
+    repo.write("environments/dev/access.yaml", &other);
+    let plan = run_as(&repo, &keeper, &["plan", "dev"]).code(0).stdout;
+    assert!(
+        plan.contains("`operator:ann` may see in `service`; see in `profiles`") && plan.contains("--allow-rights"),
+        "{plan}"
+    );
+    let output = apply(&keeper, &other, &[]).code(1);
+    assert!(output.stderr.contains("MW0402") && output.stderr.contains("--allow-rights"), "{}", output.stderr);
+    // A deployer carries files out; it does not change rights.
+    let output = apply(&deployer, &other, &["--allow-rights"]).code(1);
+    assert!(output.stderr.contains("MW0400") && output.stderr.contains("access policy"), "{}", output.stderr);
+    apply(&keeper, &other, &["--allow-rights"]).code(0);
+
+    let own = format!("{DELEGATED}  more: {{ subjects: [{{ token: KEEPER }}], roles: [deployer] }}\n");
+    let output = apply(&keeper, &own, &["--allow-rights"]).code(1);
+    assert!(output.stderr.contains("MW0401") && output.stderr.contains("to itself"), "{}", output.stderr);
+    // To take rights away needs no allowance.
+    apply(&keeper, DELEGATED, &[]).code(0);
+    // An administrator may; the token's rights change at once.
+    assert_eq!(ask(&repo, &keeper, "GET", "/v1/generations", "").status, 403);
+    repo.write("environments/dev/access.yaml", &own);
+    repo.run(&["apply", "dev", "--yes", "--skip-verify", "--allow-rights"]).code(0);
+    assert_eq!(ask(&repo, &keeper, "GET", "/v1/generations", "").status, 200);
+    let audit = repo.http("GET", "/v1/audit?limit=500", &[], b"").body;
+    assert!(audit.contains("rightsAdded") && audit.contains("token:KEEPER"), "{audit}");
+}
+
+#[test]
+fn a_rollback_returns_no_rights() {
+    let repo = serve(DELEGATED);
+    let keeper = token(&repo, "keeper", "bound");
+    repo.write("environments/dev/access.yaml", "bindings: {}\n");
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    assert_eq!(ask(&repo, &keeper, "GET", "/v1/service", "").status, 403);
+    assert_eq!(repo.patch("relay", &json!({ "description": "x" })).status, 200);
+    repo.run(&["rollback", "dev", "--to", "1", "--yes"]).code(0);
+    assert!(repo.state()["settings"]["access"].is_null());
+    assert_eq!(ask(&repo, &keeper, "GET", "/v1/service", "").status, 403);
+    let first = repo.http("GET", "/v1/generations/1", &[], b"").json();
+    assert!(first["settings"]["access"]["roles"]["keeper"].is_object(), "the history keeps it: {first}");
+}
+
+#[test]
+fn a_token_is_not_created_with_more_rights_than_its_creator_has() {
+    let policy = "\
+roles:
+  clerk:
+    grants:
+      - { areas: [tokens], activities: [see, create] }
+      - { areas: [mail], activities: [submit], companies: [EDU1] }
+      - { areas: [own-mail], activities: [see, cancel], companies: [EDU1] }
+bindings:
+  clerk: { subjects: [{ token: clerk }], roles: [clerk] }
+  boss: { subjects: [{ token: boss }], roles: [admin] }
+";
+    let repo = serve(policy);
+    let clerk = token(&repo, "clerk", "bound");
+    let create = |wanted: Value| ask(&repo, &clerk, "POST", "/v1/tokens", &wanted.to_string());
+    let refused = |answer: HttpResponse| {
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (403, Some("MW0401")), "{}", answer.body);
+    };
+    refused(create(json!({ "name": "x", "role": "admin" })));
+    refused(create(json!({ "name": "x", "role": "viewer" })));
+    refused(create(json!({ "name": "Boss", "role": "bound" })));
+    refused(create(json!({ "name": "x", "role": "sender" })));
+    let scope = json!({ "companies": ["EDU1"] });
+    let created = create(json!({ "name": "x", "role": "sender", "scope": scope }));
+    assert_eq!(created.status, 201, "{}", created.body);
+    assert_eq!(create(json!({ "name": "y", "role": "bound" })).status, 201);
+}
+
+#[test]
+fn the_last_administrator_stays() {
+    // The first token expires; from then on only the binding gives the role `admin`.
+    let policy = "bindings:\n  chief: { subjects: [{ token: chief }], roles: [admin] }\n";
+    let repo = serve(policy);
+    let chief = token(&repo, "chief", "bound");
+    // While a token has the role, the binding may go.
+    repo.write("environments/dev/access.yaml", "bindings: {}\n");
+    let dry = run_as(&repo, &chief, &["plan", "dev"]);
+    assert_eq!(dry.code, 0, "{}{}", dry.stdout, dry.stderr);
+    let own_id = repo.token().split('_').nth(1).unwrap().to_owned();
+    let answer = ask(&repo, &chief, "DELETE", &format!("/v1/tokens/{own_id}"), "");
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (409, Some("MW0333")), "{}", answer.body);
+    run_as(&repo, &chief, &["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    assert_eq!(ask(&repo, &chief, "GET", "/v1/service", "").status, 403);
+}
+
+#[test]
+fn a_token_cannot_step_up_and_is_told() {
+    let policy = "\
+roles:
+  desk:
+    grants:
+      - { areas: [profiles], activities: [change], stepUp: 10m }
+      - { areas: [changes], activities: [edit] }
+bindings:
+  desk: { subjects: [{ token: desk }], roles: [desk] }
+";
+    let repo = serve(policy);
+    let desk = token(&repo, "desk", "bound");
+    let answer = ask(&repo, &desk, "PATCH", "/v1/profiles/relay", r#"{"description":"x"}"#);
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (403, Some("MW0403")), "{}", answer.body);
+    assert!(answer.body.contains("a token cannot do that") && answer.body.contains("console"), "{}", answer.body);
+    let explained = repo.run(&["access", "explain", "dev", "desk", "profiles:change", "--live"]).code(2).stdout;
+    assert!(explained.contains("may not") && explained.contains("a token cannot do that"), "{explained}");
+}
