@@ -53,19 +53,13 @@ pub struct DriftField {
 pub fn drift(state: &State) -> Vec<Drift> {
     let compare = |applied: &Fields, live: &Fields| {
         let (differing, _) = fields::differing_paths(applied, live);
-        let shown = |fields: &Fields, path: &str| match fields.get(path) {
-            // Two files of one secret differ in their digest only.
-            Some(field) => match &field.digest {
-                Some(digest) => {
-                    serde_json::json!(format!("{} ({})", field.value.as_str().unwrap_or_default(), digest.short()))
-                }
-                None => field.value.clone(),
-            },
-            None => Value::Null,
-        };
         differing
             .into_iter()
-            .map(|path| DriftField { path: path.to_owned(), applied: shown(applied, path), live: shown(live, path) })
+            .map(|path| DriftField {
+                path: path.to_owned(),
+                applied: fields::shown_at(applied, path),
+                live: fields::shown_at(live, path),
+            })
             .collect::<Vec<_>>()
     };
     let mut drift = Vec::new();

@@ -94,3 +94,15 @@ pub(crate) fn differing_paths<'a>(one: &'a Fields, other: &'a Fields) -> (Vec<&'
 pub(crate) fn value_at(fields: &Fields, path: &str) -> Value {
     fields.get(path).map_or(Value::Null, |field| field.value.clone())
 }
+
+/// Returns the value of a field as it is shown: that of a secret has the digest of its file, because two files of one secret differ
+/// in nothing else. Null if there is no such field.
+pub(crate) fn shown_at(fields: &Fields, path: &str) -> Value {
+    match fields.get(path) {
+        Some(Field { value, digest: Some(digest) }) => {
+            json!(format!("{} ({})", value.as_str().unwrap_or_default(), digest.short()))
+        }
+        Some(field) => field.value.clone(),
+        None => Value::Null,
+    }
+}

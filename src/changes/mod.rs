@@ -5,6 +5,7 @@
 //! * [`access`]: the rights that a change needs
 //! * [`guards`]: changes that need an explicit permission, such as deleting many profiles
 //! * [`mod@drift`]: differences between the live state and what the last apply set
+//! * [`compare_generations`]: differences between two generations
 //! * [`revert_changes`]: the changes that lead back to an earlier generation
 //!
 //! Nothing here reads files, uses the network or knows of plans.
@@ -12,8 +13,12 @@
 pub mod access;
 pub mod drift;
 pub(crate) mod fields;
+mod generation_difference;
 pub mod guards;
 mod revert;
 
 pub use drift::{Drift, DriftField, DriftKind, drift};
+pub use generation_difference::{
+    DifferenceKind, FieldChange, GenerationContents, GenerationDifference, compare_generations,
+};
 pub use revert::revert_changes;

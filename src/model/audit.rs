@@ -45,6 +45,27 @@ pub enum AuditOutcome {
     Refused,
 }
 
+impl AuditOutcome {
+    /// Returns the outcome as documents write it.
+    pub fn id(self) -> &'static str {
+        match self {
+            AuditOutcome::Accepted => "accepted",
+            AuditOutcome::Refused => "refused",
+        }
+    }
+}
+
+impl std::str::FromStr for AuditOutcome {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "accepted" => Ok(Self::Accepted),
+            "refused" => Ok(Self::Refused),
+            _ => Err("an outcome is accepted or refused".to_owned()),
+        }
+    }
+}
+
 impl AuditEntry {
     /// Returns the reason why the entry does not follow the entry before, which had this number and hash; none if it does.
     pub fn broken(&self, before: u64, previous: &Digest) -> Option<String> {

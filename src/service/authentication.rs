@@ -161,7 +161,7 @@ impl Service {
     }
 
     /// Returns true while the credential of a caller is valid and its rights are the same. Streams check this regularly.
-    pub(super) async fn is_still_authorized(&self, caller: &Caller) -> bool {
+    pub(crate) async fn is_still_authorized(&self, caller: &Caller) -> bool {
         let now = self.clock.now();
         if !caller.has_same_rights_by(&self.access_policy()) {
             return false;

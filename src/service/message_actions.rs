@@ -32,7 +32,7 @@ use crate::{
 
 impl Service {
     /// Returns a message that the caller may see, with its attempts.
-    pub(super) async fn message_detail(&self, caller: &Caller, id: Uuid) -> Result<MessageDetail, HttpProblem> {
+    pub(crate) async fn message_detail(&self, caller: &Caller, id: Uuid) -> Result<MessageDetail, HttpProblem> {
         let found = self.store.message_with_attempts(id).await?;
         let (message, history) =
             found.filter(|(message, _)| is_visible(caller, message)).ok_or_else(|| self.message_not_found())?;
@@ -74,7 +74,7 @@ impl Service {
     }
 
     /// Retries, cancels or replays a message that is not being sent.
-    pub(super) async fn apply_action(
+    pub(crate) async fn apply_action(
         &self,
         caller: &Caller,
         id: Uuid,
@@ -93,7 +93,7 @@ impl Service {
     }
 
     /// Sets the outcome of a message that is `unknown`, as an operator found it.
-    pub(super) async fn resolve_message(
+    pub(crate) async fn resolve_message(
         &self,
         caller: &Caller,
         id: Uuid,
@@ -178,6 +178,15 @@ impl Service {
         };
         self.store.record(event).await?;
         Ok(())
+    }
+}
+
+/// Returns the activity that an action is.
+pub(super) fn activity_of(action: Action) -> Activity {
+    match action {
+        Action::Retry => Activity::Retry,
+        Action::Cancel => Activity::Cancel,
+        Action::Replay => Activity::Replay,
     }
 }
 

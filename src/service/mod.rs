@@ -5,8 +5,10 @@
 //! * `authentication` finds the caller of a request, `access` checks its right; `oidc` accepts identity tokens of pipelines
 //! * `routes` has the endpoints, one file per resource: a handler authorizes, calls `Service`, and answers
 //! * `changes` decides whether a change is accepted; it is the only module that commits one
-//! * `submissions` accepts mail, `message_actions` changes accepted messages
+//! * `submissions` accepts mail, `message_actions` changes accepted messages, `outbox` finds them, `holds` lets them wait, `outbox_feed` says
+//!   when to look again
 //! * `verification` runs the verifier for callers without keys, and decides which secrets it may use
+//! * `history` reads generations, `audit` the audit log, `tokens` lists and revokes tokens
 //! * `sessions` has the sign-ins of the console, `status` what status pages show
 //! * `caller_limit` bounds concurrent requests per caller, `audit_budget` the audit entries of refused ones
 //!
@@ -17,24 +19,30 @@
 //! for people are in [`crate::console`], which calls the same functions of `Service` as the handlers of `routes`.
 
 mod access;
+mod audit;
 mod audit_budget;
 mod authentication;
 mod caller;
 mod caller_limit;
 mod changes;
 mod environment_path;
+mod history;
+mod holds;
 mod hosting;
 mod http;
 mod limits;
 mod memory_budget;
 mod message_actions;
 mod oidc;
+mod outbox;
+mod outbox_feed;
 mod routes;
 mod server;
 mod sessions;
 mod status;
 mod submissions;
 mod token_cache;
+mod tokens;
 mod verification;
 
 use std::sync::Arc;
@@ -62,9 +70,12 @@ use token_cache::TokenCache;
 
 pub use authentication::new_token;
 pub(crate) use caller::Caller;
+pub(crate) use changes::RollbackPreview;
 pub use hosting::{ConsoleRoutes, HostedEnvironment, Hosting, SharedResources};
 pub(crate) use http::{HttpProblem, middleware::RequestId};
 pub use oidc::{Issuers, IssuersSource, OidcSettings};
+pub(crate) use outbox::{BulkAction, BulkChange, CHANGED_AT_ONCE, COUNTED, MessageFilter};
+pub(crate) use outbox_feed::OutboxFeed;
 pub use routes::openapi;
 pub use server::Server;
 pub(crate) use sessions::SignInSource;
@@ -286,6 +297,11 @@ impl Service {
     /// Returns the current time.
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Returns the current time by the clock that times of messages are from.
+    pub(crate) fn delivery_now(&self) -> Timestamp {
+        self.delivery.now()
     }
 
     /// Returns the current state.

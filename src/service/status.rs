@@ -8,7 +8,10 @@ use super::{Service, caller::Caller, http::HttpProblem};
 use crate::{
     api::{self, ServiceInfo, messages::OutboxStatus},
     delivery::Trouble,
-    model::{Code, Generation, Hold},
+    model::{
+        Code,
+        resolution::{Cell, Resolution, Resolver},
+    },
     store::StoreError,
     time::steady_clock::earlier,
 };
@@ -120,14 +123,12 @@ impl Service {
         self.delivery.trouble()
     }
 
-    /// Returns the active holds.
-    pub(crate) fn holds(&self) -> Vec<Hold> {
-        self.delivery.holds()
-    }
-
-    /// Returns an entry of the history.
-    pub(crate) async fn generation_entry(&self, number: u64) -> Result<Option<Generation>, HttpProblem> {
-        let newest = self.store.generations(Some(number.saturating_add(1)), 1).await?;
-        Ok(newest.into_iter().find(|generation| generation.number == number))
+    /// Returns the profile that sends for a cell, with the steps that lead to it.
+    pub(crate) fn resolve(&self, cell: Cell) -> Result<Resolution, HttpProblem> {
+        let state = self.state();
+        if !state.settings.companies.contains(&cell.company) {
+            return Err(HttpProblem::unknown_company(&cell.company, &state.settings, &state.environment));
+        }
+        Ok(Resolver::new(state.live()).explain(&cell))
     }
 }

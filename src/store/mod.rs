@@ -86,6 +86,25 @@ pub struct AuditEvent {
     pub detail: serde_json::Value,
 }
 
+/// Conditions of a search in the audit log. A condition that is not set matches everything.
+#[derive(Clone, Debug, Default)]
+pub struct AuditSearch {
+    /// The name of the caller.
+    pub actor: Option<String>,
+    /// The action, or its beginning: `message.` finds all about messages.
+    pub action: Option<String>,
+    /// The outcome.
+    pub outcome: Option<AuditOutcome>,
+    /// At this time or later, to the second.
+    pub since: Option<Timestamp>,
+    /// Before this time, to the second.
+    pub until: Option<Timestamp>,
+    /// A part of the details, as JSON has it.
+    pub text: Option<String>,
+    /// Before the entry with this number.
+    pub before: Option<u64>,
+}
+
 /// A token with the hash by which it is recognised.
 #[derive(Clone)]
 pub struct StoredToken {
@@ -239,6 +258,9 @@ pub trait AuditLog: Send + Sync {
 
     /// Returns the oldest entries of the audit log after `after`.
     async fn audit(&self, after: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
+
+    /// Returns the newest entries that a search finds, newest first.
+    async fn find_audit(&self, search: AuditSearch, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
 }
 
 /// API tokens.

@@ -263,6 +263,9 @@ pub struct Search {
     pub document: Option<(String, Option<String>)>,
     /// A recipient.
     pub recipient: Option<String>,
+    /// A part of the subject, of a recipient's address or of the `Message-ID`, or the beginning of the document's number. The
+    /// case of ASCII letters does not matter.
+    pub text: Option<String>,
     /// The owner.
     pub owner: Option<String>,
     /// Older than this one, by the order of acceptance.
@@ -330,6 +333,9 @@ pub trait Messages: Send + Sync {
     /// Returns messages, newest first, with their place in the order of acceptance: at most `limit`, and none after
     /// [`PAGE_RECIPIENTS`] is reached.
     async fn search(&self, search: Search, limit: u32) -> Result<Vec<(u64, Message)>, StoreError>;
+
+    /// Returns the number of messages that a search finds; `limit` if there are as many or more.
+    async fn count(&self, search: Search, limit: u32) -> Result<u64, StoreError>;
 
     /// Returns the number of messages of each status.
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError>;

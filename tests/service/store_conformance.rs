@@ -14,8 +14,8 @@ use mailwright::{
         token::{Role, Token},
     },
     store::{
-        AuditEvent, AuditLog as _, Commit, CommitError, EndedSessions, Integrity as _, LeaseTaken, NewSecret,
-        SESSIONS_PER_SUBJECT, SqliteStore, Store, StoreError, StoredToken, WantedLease,
+        AuditEvent, AuditLog as _, AuditSearch, Commit, CommitError, EndedSessions, Integrity as _, LeaseTaken,
+        NewSecret, SESSIONS_PER_SUBJECT, SqliteStore, Store, StoreError, StoredToken, WantedLease,
         outbox::{
             Begun, DeliveryOwner, IdempotencyKey, Lanes as _, NewEvent, NewMessage, PurgeCutoffs, Search, Settled,
             SubmissionOutcome,
@@ -213,6 +213,31 @@ async fn conforms(open: impl Fn() -> Box<dyn Store>) {
     }
     assert_eq!(store.audit(entries.len() as u64 - 2, 1).await.unwrap()[0].sequence, entries.len() as u64 - 1);
     assert!(store.audit(u64::MAX, 10).await.unwrap().is_empty());
+
+    // A search is newest first, and a page continues before a number.
+    let numbers = async |search: AuditSearch, limit: u32| -> Vec<u64> {
+        store.find_audit(search, limit).await.unwrap().iter().map(|entry| entry.sequence).collect()
+    };
+    let last = entries.len() as u64;
+    assert_eq!(numbers(AuditSearch::default(), 2).await, [last, last - 1]);
+    assert_eq!(numbers(AuditSearch { before: Some(last), ..AuditSearch::default() }, 1).await, [last - 1]);
+    let of = |action: &str| entries.iter().filter(|entry| entry.action.starts_with(action)).count();
+    for action in ["token.", "token.revoke", "access", "oken"] {
+        let search = AuditSearch { action: Some(action.to_owned()), ..AuditSearch::default() };
+        assert_eq!(numbers(search, 1000).await.len(), of(action), "{action}");
+    }
+    let refused = AuditSearch { outcome: Some(AuditOutcome::Refused), ..AuditSearch::default() };
+    let expected = entries.iter().filter(|entry| entry.outcome == AuditOutcome::Refused).count();
+    assert_eq!(numbers(refused, 1000).await.len(), expected);
+    let at_entry = entries[1].at;
+    let later = entries.iter().filter(|entry| entry.at >= at_entry).count();
+    let since = AuditSearch { since: Some(at_entry), ..AuditSearch::default() };
+    let until = AuditSearch { until: Some(at_entry), ..AuditSearch::default() };
+    assert_eq!((numbers(since, 1000).await.len(), numbers(until, 1000).await.len()), (later, entries.len() - later));
+    let none = AuditSearch { actor: Some("%".to_owned()), ..AuditSearch::default() };
+    assert!(numbers(none, 10).await.is_empty());
+    let none = AuditSearch { text: Some("not in any details".to_owned()), ..AuditSearch::default() };
+    assert!(numbers(none, 10).await.is_empty());
 }
 
 /// The contract of leases. `open` opens the same store each time it is called.
@@ -687,6 +712,17 @@ async fn accepts_many(store: &dyn Store) {
         found.iter().map(|(_, message)| message.id.as_u128()).collect::<Vec<_>>()
     };
     assert_eq!(ids(store.search(Search::default(), 10).await.unwrap()), [4, 1], "newest first");
+    assert_eq!(store.count(Search::default(), 10).await.unwrap(), 2);
+    assert_eq!(store.count(Search::default(), 1).await.unwrap(), 1, "no further than the limit");
+    let with = |text: &str| Search { text: Some(text.to_owned()), ..Search::default() };
+    for (text, found) in
+        [("EXAMPLE.ORG", 2), ("@example.com>", 2), ("<4@", 1), ("S", 2), ("4", 1), ("%", 0), ("no such text", 0)]
+    {
+        assert_eq!(store.search(with(text), 10).await.unwrap().len(), found, "{text}");
+        assert_eq!(store.count(with(text), 10).await.unwrap(), found as u64, "{text}");
+    }
+    let queued = Search { status: Some(Status::Queued), before: Some(1), ..Search::default() };
+    assert_eq!(store.count(queued, 10).await.unwrap(), 0);
     assert_eq!(store.accept(Vec::new()).await.unwrap(), []);
 
     // All or none: the id of the second one is taken.

@@ -10,6 +10,7 @@
 //! * `secrets` and `federated_tokens`: age files and token files go only to their destination
 //! * `guards` and `approvals`: destructive changes, sources, signatures
 //! * `access`: the rights that the difference needs, and changes of the access policy
+//! * `rollback_preview`: what a rollback would do
 //! * `commit`: the transaction, and the record of refusals
 
 mod access;
@@ -17,6 +18,7 @@ mod approvals;
 mod commit;
 mod federated_tokens;
 mod guards;
+mod rollback_preview;
 mod secrets;
 
 use std::{
@@ -39,6 +41,7 @@ use crate::{
     secrets::ServiceIdentity,
     store::NewSecret,
 };
+pub(crate) use rollback_preview::RollbackPreview;
 use secrets::SentSecrets;
 
 /// Maximum number of warnings in an answer.
@@ -221,7 +224,7 @@ impl Service {
     }
 
     /// Rolls back to an earlier generation; the result is a new generation.
-    pub(super) async fn roll_back(
+    pub(crate) async fn roll_back(
         self: &Arc<Self>,
         caller: &Caller,
         request: Rollback,

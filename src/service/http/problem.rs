@@ -52,6 +52,11 @@ impl HttpProblem {
         self.problem.code
     }
 
+    /// Returns true if the request or the state that it is about is the reason, not the service.
+    pub(in crate::service) fn is_about_request(&self) -> bool {
+        self.status.is_client_error()
+    }
+
     pub(crate) fn message(&self) -> &str {
         &self.problem.message
     }

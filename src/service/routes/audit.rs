@@ -49,13 +49,7 @@ pub(super) async fn list_audit_entries(
     State(service): State<Arc<Service>>,
     Parameters(page): Parameters<Page>,
 ) -> Result<Json<AuditPage>, HttpProblem> {
-    if !(1..=1000).contains(&page.limit) {
-        return Err(HttpProblem::malformed("`limit` must be from 1 to 1000"));
-    }
-    let store = Arc::clone(&service.store);
-    let entries = service.search(&caller, async move { store.audit(page.after, page.limit).await }).await?;
-    let next_after = entries.last().map(|last| last.sequence).filter(|_| entries.len() == page.limit as usize);
-    Ok(Json(AuditPage { entries, next_after }))
+    service.audit_entries(&caller, page.after, page.limit).await.map(Json)
 }
 
 /// Compare the store with its audit log
@@ -68,5 +62,5 @@ pub(super) async fn check_store(
     _: Authorized<VerifyAudit>,
     State(service): State<Arc<Service>>,
 ) -> Result<Json<StoreCheck>, HttpProblem> {
-    Ok(Json(service.store.check().await?))
+    service.compare_with_audit_log().await.map(Json)
 }

@@ -52,17 +52,7 @@ pub(super) async fn list_generations(
     State(service): State<Arc<Service>>,
     Parameters(page): Parameters<Page>,
 ) -> Result<Json<GenerationPage>, HttpProblem> {
-    if !(1..=1000).contains(&page.limit) {
-        return Err(HttpProblem::malformed("`limit` must be from 1 to 1000"));
-    }
-    let store = Arc::clone(&service.store);
-    let read = async move { store.generations(page.before, page.limit).await };
-    let generations = service.search(&caller, read).await?;
-    let next_before = generations
-        .last()
-        .map(|oldest| oldest.number)
-        .filter(|oldest| generations.len() == page.limit as usize && *oldest > 1);
-    Ok(Json(GenerationPage { generations, next_before }))
+    service.generations(&caller, page.before, page.limit).await.map(Json)
 }
 
 /// Get a generation
@@ -76,9 +66,7 @@ pub(super) async fn get_generation(
     State(service): State<Arc<Service>>,
     Segment(number): Segment<u64>,
 ) -> Result<Json<GenerationDetail>, HttpProblem> {
-    let store = Arc::clone(&service.store);
-    let found = service.search(&caller, async move { store.generation(number).await }).await?;
-    found.map(Json).ok_or_else(|| service.generation_not_found(number))
+    service.generation(&caller, number).await.map(Json)
 }
 
 /// Roll back to an earlier generation

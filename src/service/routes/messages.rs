@@ -27,7 +27,6 @@ use crate::{
     model::{
         Client, Code, CompanyId, Function, Message, ProfileName, Status, WaitReason,
         access::{Activity, Area, Question},
-        address,
         message::{Document, Notify},
     },
     service::{
@@ -37,13 +36,11 @@ use crate::{
             AnyProblem, HttpProblem,
             extract::{self, Body, Parameters, Segment},
         },
+        message_actions::activity_of,
+        outbox::MessageFilter,
         submissions::{Addressing, SubmissionBody, SubmissionReceipt, idempotency_key, malformed},
     },
-    store::outbox::{PAGE_RECIPIENTS, Search, message_id_prefix},
 };
-
-/// Maximum number of messages per page.
-const PAGE_LIMIT: u32 = 500;
 
 /// Query parameters of a raw message.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -246,45 +243,23 @@ pub(super) async fn search_messages(
     State(service): State<Arc<Service>>,
     Parameters(parameters): Parameters<SearchParameters>,
 ) -> Result<Json<MessagePage>, HttpProblem> {
-    if parameters.document_number.is_some() && parameters.document_type.is_none() {
-        return Err(HttpProblem::malformed("`documentNumber` requires `documentType`"));
-    }
-    let wrong = || HttpProblem::malformed("`id` is not the beginning of a message's id");
-    let id_prefix = parameters.id.map(|text| message_id_prefix(&text).ok_or_else(wrong)).transpose()?;
-    let limit = parameters.limit.unwrap_or(50).clamp(1, PAGE_LIMIT);
-    let is_other = |status: Status| status != Status::Queued;
-    if parameters.reason.is_some() && parameters.status.is_some_and(is_other) {
-        return Err(HttpProblem::malformed("`reason` can be combined only with the status `queued`"));
-    }
-    let status = parameters.status.or_else(|| parameters.reason.map(|_| Status::Queued));
-    let profile = parameters.profile.map(|profile| {
-        let lanes = service.delivery.find_lanes(Some(&profile), None);
-        (profile, lanes)
-    });
-    let search = Search {
-        status,
-        since: parameters.since,
-        until: parameters.until,
-        profile,
-        lanes: parameters.reason.map(|reason| service.delivery.find_lanes(None, Some(reason))),
+    let SearchParameters { before, limit, .. } = parameters;
+    let filter = MessageFilter {
+        status: parameters.status,
         company: parameters.company,
         function: parameters.function,
-        id_prefix,
+        id: parameters.id,
         message_id: parameters.message_id,
-        document: parameters.document_type.map(|kind| (kind, parameters.document_number)),
-        // As it is stored: the domain in A-labels.
-        recipient: parameters.recipient.map(|text| address::canonical(&text)),
-        owner: caller.sees_own_messages_only().then(|| caller.owner.clone()),
-        before: parameters.before,
+        document_type: parameters.document_type,
+        document_number: parameters.document_number,
+        recipient: parameters.recipient,
+        text: None,
+        profile: parameters.profile,
+        reason: parameters.reason,
+        since: parameters.since,
+        until: parameters.until,
     };
-    let store = Arc::clone(&service.store);
-    let found = service.search(&caller, async move { store.search(search, limit).await }).await?;
-    let recipients: usize = found.iter().map(|(_, message)| message.recipients.len()).sum();
-    let is_full = found.len() == limit as usize || recipients >= PAGE_RECIPIENTS;
-    let next_before = found.last().map(|(number, _)| *number).filter(|_| is_full);
-    let visible = |message: &Message| caller.may_see(&message.owner, &message.company, message.function);
-    let messages = found.into_iter().map(|(_, message)| message).filter(visible).collect();
-    Ok(Json(MessagePage { messages, next_before }))
+    service.find_messages(&caller, filter, before, limit.unwrap_or(50)).await.map(Json)
 }
 
 /// Get a message
@@ -347,15 +322,6 @@ pub(super) async fn apply_message_action(
         if body.is_empty() { None } else { extract::parse_json::<Option<ActionOptions>>(&body)? }.unwrap_or_default();
     options.all_recipients |= parameters.all_recipients;
     service.apply_action(&caller, id, (action, activity), options).await.map(Json)
-}
-
-/// Returns the activity that an action is.
-fn activity_of(action: Action) -> Activity {
-    match action {
-        Action::Retry => Activity::Retry,
-        Action::Cancel => Activity::Cancel,
-        Action::Replay => Activity::Replay,
-    }
 }
 
 /// Resolve an unknown message

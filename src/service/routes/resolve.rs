@@ -13,7 +13,7 @@ use crate::{
     model::{
         Client, CompanyId, Function,
         access::{Activity, Area, Extent, Question},
-        resolution::{Cell, Resolution, Resolver},
+        resolution::{Cell, Resolution},
     },
     service::{
         Service,
@@ -49,9 +49,5 @@ pub(super) async fn resolve_profile(
 ) -> Result<Json<Resolution>, HttpProblem> {
     let question = Question::any(Area::Profiles, Activity::See).at(Extent::One(&company), Extent::One(function));
     access::check(&service, &caller, &question, &Method::GET, "/v1/resolve").await?;
-    let state = service.state();
-    if !state.settings.companies.contains(&company) {
-        return Err(HttpProblem::unknown_company(&company, &state.settings, &state.environment));
-    }
-    Ok(Json(Resolver::new(state.live()).explain(&Cell { company, function, client })))
+    service.resolve(Cell { company, function, client }).map(Json)
 }

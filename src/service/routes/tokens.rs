@@ -43,7 +43,7 @@ pub(super) async fn list_tokens(
     _: Authorized<SeeTokens>,
     State(service): State<Arc<Service>>,
 ) -> Result<Json<TokenList>, HttpProblem> {
-    Ok(Json(TokenList { tokens: service.store.tokens().await? }))
+    Ok(Json(TokenList { tokens: service.tokens().await? }))
 }
 
 /// Create a token
@@ -128,17 +128,12 @@ pub(super) async fn create_token(
 
 /// Returns the id of the first token in the row of replacements that the new token continues.
 async fn find_predecessor(service: &Service, wanted: &NewToken, id: &str) -> Result<String, HttpProblem> {
-    let missing = || token_not_found(service, "the token to replace does not exist");
+    let missing = || service.token_not_found("the token to replace does not exist");
     let StoredToken { token: old, .. } = service.store.token(id).await?.ok_or_else(missing)?;
     if old.name.to_lowercase() != wanted.name.to_lowercase() || old.role != wanted.role {
         return Err(HttpProblem::malformed("a token must have the name and the role of the token that it replaces"));
     }
     Ok(old.succeeds.unwrap_or(old.id))
-}
-
-fn token_not_found(service: &Service, message: &str) -> HttpProblem {
-    HttpProblem::not_found(message)
-        .remedy(format!("`mailwright token list {}` lists the tokens.", service.store.environment()))
 }
 
 /// Confirm a token
@@ -160,7 +155,7 @@ pub(super) async fn confirm_token(
     };
     let confirmed = service.store.confirm_token(&id, event).await;
     service.tokens_changed();
-    confirmed?.map(Json).ok_or_else(|| token_not_found(&service, "the token does not exist"))
+    confirmed?.map(Json).ok_or_else(|| service.token_not_found("the token does not exist"))
 }
 
 /// Revoke a token
@@ -173,32 +168,5 @@ pub(super) async fn revoke_token(
     State(service): State<Arc<Service>>,
     Segment(id): Segment<String>,
 ) -> Result<Json<Token>, HttpProblem> {
-    // Two administrators must not revoke each other at the same time.
-    let _one_at_a_time = service.changing.lock().await;
-    let now = service.clock.now();
-    let tokens = service.store.tokens().await?;
-    let is_admin =
-        |token: &&Token| token.role == Role::Admin && token.suspended_at.is_none() && token.is_in_effect(now);
-    let mut admins = tokens.iter().filter(is_admin);
-    let last_admin = match (admins.next(), admins.next()) {
-        (Some(only), None) => only.id == id,
-        _ => false,
-    };
-    let detail = json!({ "id": id });
-    if last_admin {
-        let event =
-            AuditEvent { at: now, actor: caller.name, action: "token.revoke", outcome: AuditOutcome::Refused, detail };
-        service.store.record(event).await?;
-        return Err(HttpProblem::new(
-            Code::LastAdministrator,
-            "cannot revoke the last token with the role `admin`: no other token could create one",
-        )
-        .remedy("Create another token with the role `admin` first."));
-    }
-    let event =
-        AuditEvent { at: now, actor: caller.name, action: "token.revoke", outcome: AuditOutcome::Accepted, detail };
-    let revoked = service.store.revoke_token(&id, now, event).await;
-    // This follows a failure as well: the outcome in the store is unknown.
-    service.tokens_changed();
-    revoked?.map(Json).ok_or_else(|| token_not_found(&service, "the token does not exist"))
+    service.revoke_token(&caller, &id).await.map(Json)
 }

@@ -8,10 +8,12 @@
 //! This module does not know what entries state about the store; `digests` does.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, params, types::Value};
 use serde::{Deserialize, Serialize};
 
-use super::{AuditEvent, AuditLog, SqliteStore, StoreError, failed, number, record, records, set_value, text, value};
+use super::{
+    AuditEvent, AuditLog, AuditSearch, SqliteStore, StoreError, failed, number, record, records, set_value, text, value,
+};
 use crate::model::{AuditEntry, AuditOutcome, Digest};
 
 /// The key in the table `store` under which the head is kept.
@@ -46,12 +48,48 @@ impl AuditLog for SqliteStore {
     async fn audit(&self, after: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
         self.read_at_length(move |transaction| entries(transaction, after, limit)).await
     }
+
+    async fn find_audit(&self, search: AuditSearch, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        self.read_at_length(move |transaction| find(transaction, &search, limit)).await
+    }
 }
 
 /// Returns the oldest entries after `after`.
 pub(super) fn entries(connection: &Connection, after: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
     let query = "SELECT entry FROM audit WHERE sequence > ?1 ORDER BY sequence LIMIT ?2";
     records(connection, query, params![number(after), limit])
+}
+
+/// Returns the newest entries that a search finds, newest first.
+fn find(connection: &Connection, search: &AuditSearch, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+    let mut conditions = vec!["sequence < ?1"];
+    let mut values = vec![Value::Integer(search.before.map_or(i64::MAX, number))];
+    let mut add = |condition: &'static str, value: String| {
+        conditions.push(condition);
+        values.push(Value::Text(value));
+    };
+    if let Some(actor) = &search.actor {
+        add("json_extract(entry, '$.actor') = ?", actor.clone());
+    }
+    if let Some(action) = &search.action {
+        add("instr(json_extract(entry, '$.action'), ?) = 1", action.clone());
+    }
+    if let Some(outcome) = search.outcome {
+        add("json_extract(entry, '$.outcome') = ?", outcome.id().to_owned());
+    }
+    if let Some(since) = search.since {
+        // Without a suffix, the text of a second sorts before all moments of it.
+        add("json_extract(entry, '$.at') >= ?", since.strftime("%Y-%m-%dT%H:%M:%S").to_string());
+    }
+    if let Some(until) = search.until {
+        add("json_extract(entry, '$.at') < ?", until.strftime("%Y-%m-%dT%H:%M:%S").to_string());
+    }
+    if let Some(text) = &search.text {
+        add("instr(lower(json_extract(entry, '$.detail')), ?) > 0", text.to_ascii_lowercase());
+    }
+    let query =
+        format!("SELECT entry FROM audit WHERE {} ORDER BY sequence DESC LIMIT {limit}", conditions.join(" AND "));
+    records(connection, &query, rusqlite::params_from_iter(values))
 }
 
 /// Returns the head that the table `store` holds; none before the first entry.

@@ -108,6 +108,19 @@ impl Messages for SqliteStore {
         self.read_at_length(move |connection| find_many(connection, &search, limit)).await
     }
 
+    async fn count(&self, search: Search, limit: u32) -> Result<u64, StoreError> {
+        self.read_at_length(move |connection| {
+            let (conditions, values) = conditions(&search)?;
+            let query = format!("SELECT count(*) FROM (SELECT 1 FROM message AS m WHERE {conditions} LIMIT {limit})");
+            let count: i64 = connection
+                .prepare(&query)
+                .and_then(|mut statement| statement.query_row(rusqlite::params_from_iter(values), |row| row.get(0)))
+                .map_err(failed)?;
+            Ok(count.unsigned_abs())
+        })
+        .await
+    }
+
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
         self.read(|connection| {
             Status::ALL
@@ -407,12 +420,20 @@ pub(super) fn settle(connection: &Connection, settled: &Settled) -> Result<(Vec<
 const IN_LANES: &str = "m.lane IN (SELECT l.id FROM lane AS l, json_each(?) AS wanted
     WHERE l.company = json_extract(wanted.value, '$[0]') AND l.function = json_extract(wanted.value, '$[1]'))";
 
+/// The condition that a message contains a text: in its subject, its `Message-ID`, its document's number or an address.
+const CONTAINS_TEXT: &str = "(instr(lower(json_extract(m.record, '$.subject')), ?) > 0
+    OR instr(lower(m.message_id), ?) > 0
+    OR (m.document_number IS NOT NULL AND instr(m.document_number, ?) = 1)
+    OR EXISTS (SELECT 1 FROM json_each(m.record, '$.recipients') AS r
+               WHERE instr(lower(json_extract(r.value, '$.address')), ?) > 0))";
+
 /// Returns lanes as the JSON list that [`IN_LANES`] reads.
 fn lane_list(lanes: &[Lane]) -> Result<String, StoreError> {
     text(&lanes.iter().map(|lane| (lane.company.as_str(), lane.function.id())).collect::<Vec<_>>())
 }
 
-fn find_many(connection: &Connection, search: &Search, limit: u32) -> Result<Vec<(u64, Message)>, StoreError> {
+/// Returns the conditions of a search on the table `message AS m`, and their values.
+fn conditions(search: &Search) -> Result<(String, Vec<Value>), StoreError> {
     let mut conditions = vec!["m.number < ?1"];
     let mut values: Vec<Value> = vec![Value::Integer(search.before.map_or(i64::MAX, number))];
     let mut add = |condition: &'static str, value: String| {
@@ -467,10 +488,18 @@ fn find_many(connection: &Connection, search: &Search, limit: u32) -> Result<Vec
         conditions.push(&of_profile);
         values.extend([Value::Text(profile.to_string()), Value::Text(lane_list(lanes)?)]);
     }
-    let query = format!(
-        "SELECT m.number, m.record FROM message AS m WHERE {} ORDER BY m.number DESC LIMIT {limit}",
-        conditions.join(" AND ")
-    );
+    if let Some(text) = &search.text {
+        conditions.push(CONTAINS_TEXT);
+        let (text, number) = (text.to_ascii_lowercase(), text.clone());
+        values.extend([text.clone(), text.clone(), number, text].map(Value::Text));
+    }
+    Ok((conditions.join(" AND "), values))
+}
+
+fn find_many(connection: &Connection, search: &Search, limit: u32) -> Result<Vec<(u64, Message)>, StoreError> {
+    let (conditions, values) = conditions(search)?;
+    let query =
+        format!("SELECT m.number, m.record FROM message AS m WHERE {conditions} ORDER BY m.number DESC LIMIT {limit}");
     let mut statement = connection.prepare(&query).map_err(failed)?;
     let rows = statement
         .query_map(rusqlite::params_from_iter(values), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))

@@ -47,8 +47,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavio
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    AuditEvent, AuditLog, Commit, CommitError, EndedSessions, Generations, Integrity, LeaseTaken, Leases, Secrets,
-    Sessions, Store, StoreError, StoredToken, Tokens, Verifications, WantedLease,
+    AuditEvent, AuditLog, AuditSearch, Commit, CommitError, EndedSessions, Generations, Integrity, LeaseTaken, Leases,
+    Secrets, Sessions, Store, StoreError, StoredToken, Tokens, Verifications, WantedLease,
 };
 use crate::{
     model::{EnvironmentName, ProfileName},

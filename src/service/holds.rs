@@ -1,0 +1,113 @@
+//! Holds of operators: creation and removal, for the API and the console.
+//!
+//! Holding the mail of a company or a function needs the right to it; holding all needs it for all. An unknown company or profile, or an end in the past, is refused; an equal hold that exists is returned instead of a new one.
+//! The change is recorded in the audit log, and delivery reloads the holds; if it cannot, the answer is an error although the
+//! change is stored. Delivery decides which mail a hold covers.
+
+use axum::http::Method;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{
+    Service, access,
+    caller::Caller,
+    http::{HttpProblem, extract::check_reason},
+};
+use crate::{
+    api::messages::NewHold,
+    model::{
+        AuditOutcome, Code, CompanyId, Function, Hold,
+        access::{Activity, Area, Extent, Question},
+    },
+    store::AuditEvent,
+};
+
+impl Service {
+    /// Returns the active holds.
+    pub(crate) fn holds(&self) -> Vec<Hold> {
+        self.delivery.holds()
+    }
+
+    /// Creates a hold. Returns true with it if it is new, and false if an equal one existed.
+    pub(crate) async fn create_hold(&self, caller: &Caller, wanted: NewHold) -> Result<(Hold, bool), HttpProblem> {
+        self.check_hold_right(caller, wanted.company.as_ref(), wanted.function, &Method::POST).await?;
+        let reason = check_reason(&wanted.reason)?;
+        let now = self.delivery.now();
+        if wanted.until.is_some_and(|until| until <= now) {
+            return Err(HttpProblem::malformed("`until` is in the past"));
+        }
+        let state = self.state();
+        let missing = |message: String| {
+            HttpProblem::new(Code::HoldTargetMissing, message)
+                .remedy(format!("Correct the name. `mailwright status {}` lists the profiles.", state.environment))
+        };
+        if let Some(company) = wanted.company.as_ref().filter(|company| !state.settings.companies.contains(*company)) {
+            return Err(HttpProblem::unknown_company(company, &state.settings, &state.environment));
+        }
+        if let Some(name) = wanted.profile.as_ref().filter(|name| state.live().all(|(own, _)| own != *name)) {
+            return Err(missing(format!("the environment has no profile `{name}`")));
+        }
+        let is_equal = |hold: &Hold| {
+            (&hold.profile, &hold.company, hold.function, hold.until, hold.reason.as_str())
+                == (&wanted.profile, &wanted.company, wanted.function, wanted.until, reason)
+        };
+        if let Some(equal) = self.delivery.holds().into_iter().find(is_equal) {
+            return Ok((equal, false));
+        }
+        let id = Uuid::now_v7().simple().to_string();
+        let hold = Hold {
+            id: id.chars().skip(20).collect(),
+            reason: reason.to_owned(),
+            profile: wanted.profile,
+            company: wanted.company,
+            function: wanted.function,
+            owner: caller.name.clone(),
+            since: now,
+            until: wanted.until,
+        };
+        let event = AuditEvent {
+            at: self.clock.now(),
+            actor: caller.name.clone(),
+            action: "hold.create",
+            outcome: AuditOutcome::Accepted,
+            detail: json!(hold),
+        };
+        self.store.set_hold(hold.id.clone(), Some(hold.clone()), event).await?;
+        self.delivery.reload_holds().await?;
+        Ok((hold, true))
+    }
+
+    /// Removes a hold.
+    pub(crate) async fn delete_hold(&self, caller: &Caller, id: String) -> Result<(), HttpProblem> {
+        if let Some(hold) = self.delivery.holds().into_iter().find(|hold| hold.id == id) {
+            self.check_hold_right(caller, hold.company.as_ref(), hold.function, &Method::DELETE).await?;
+        }
+        let event = AuditEvent {
+            at: self.clock.now(),
+            actor: caller.name.clone(),
+            action: "hold.remove",
+            outcome: AuditOutcome::Accepted,
+            detail: json!({ "id": id }),
+        };
+        if !self.store.set_hold(id, None, event).await? {
+            return Err(HttpProblem::not_found("the hold does not exist")
+                .remedy(format!("List the holds: mailwright outbox holds {}", self.store.environment())));
+        }
+        self.delivery.reload_holds().await?;
+        Ok(())
+    }
+
+    /// Checks that the caller may hold the mail of a company and a function; without one, of all.
+    async fn check_hold_right(
+        &self,
+        caller: &Caller,
+        company: Option<&CompanyId>,
+        function: Option<Function>,
+        method: &Method,
+    ) -> Result<(), HttpProblem> {
+        let company = company.map_or(Extent::All, Extent::One);
+        let function = function.map_or(Extent::All, Extent::One);
+        let question = Question::any(Area::Outbox, Activity::Hold).at(company, function);
+        access::check(self, caller, &question, method, "/v1/holds").await
+    }
+}
