@@ -16,7 +16,11 @@ use super::{
     texts::{self, Argument, Language},
 };
 use crate::{
-    model::{Function, session::Session},
+    model::{
+        Function,
+        access::{Activity, Area},
+        session::Session,
+    },
     service::{Caller, HttpProblem, RequestId, Service},
     text::printable,
 };
@@ -31,6 +35,7 @@ pub(super) fn shown(text: &str) -> String {
 pub(super) struct User {
     pub(super) name: String,
     pub(super) role: &'static str,
+    pub(super) caller: Caller,
 }
 
 /// The caller of a request and its session; only on addresses that need one, or that have one.
@@ -128,6 +133,21 @@ impl Page {
         };
         let text = at.strftime(form).to_string();
         Safe(TimeElement { iso: at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(), text }.render().unwrap_or_default())
+    }
+
+    /// Returns true if the signed-in caller may do something for at least one company and function. What it may not is not offered.
+    pub(super) fn may(&self, area: Area, activity: Activity) -> bool {
+        self.user.as_ref().is_some_and(|user| user.caller.may_at_all(area, activity))
+    }
+
+    /// Returns true if the signed-in caller may read the audit log.
+    pub(super) fn may_see_audit(&self) -> bool {
+        self.may(Area::Audit, Activity::See)
+    }
+
+    /// Returns true if the signed-in caller may list tokens.
+    pub(super) fn may_see_tokens(&self) -> bool {
+        self.may(Area::Tokens, Activity::See)
     }
 
     /// Returns the address of an asset.

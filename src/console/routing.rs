@@ -26,7 +26,10 @@ use super::{
     answer::{present, redirect},
     assets, cookies,
     page::{Page, SignedIn, User},
-    pages::{error, language, overview, profile, profiles, sessions, setup, sign_in},
+    pages::{
+        audit, bulk, coverage, error, history, holds, language, message, outbox, overview, profile, profiles, rollback,
+        sessions, setup, sign_in, tokens,
+    },
 };
 use crate::{
     model::{
@@ -48,6 +51,9 @@ enum Right {
     SignedIn,
     /// A session whose caller has all of these rights, for every company and function.
     May(&'static [(Area, Activity)]),
+    /// A session whose caller has this right for at least one company and function. The function of the service that the handler
+    /// calls checks for which.
+    Some(Area, Activity),
 }
 
 impl Right {
@@ -56,6 +62,7 @@ impl Right {
         match self {
             Right::Open => "open".to_owned(),
             Right::SignedIn => "signed-in".to_owned(),
+            Right::Some(area, activity) => format!("{area}:{activity} of some"),
             Right::May(rights) => {
                 rights.iter().map(|(area, activity)| format!("{area}:{activity}")).collect::<Vec<_>>().join(" ")
             }
@@ -67,6 +74,11 @@ impl Right {
 fn routes() -> Routes {
     let overview = Right::May(&[(Area::Profiles, Activity::See), (Area::Outbox, Activity::See)]);
     let profiles = Right::May(&[(Area::Profiles, Activity::See)]);
+    let outbox = Right::May(&[(Area::Outbox, Activity::See)]);
+    let history = Right::May(&[(Area::History, Activity::See)]);
+    let roll_back = Right::May(&[(Area::History, Activity::See), (Area::Changes, Activity::Rollback)]);
+    let hold = Right::Some(Area::Outbox, Activity::Hold);
+    let audit = Right::May(&[(Area::Audit, Activity::See)]);
     Routes::default()
         .get("/console", overview, overview::show)
         .get("/console/setup", Right::Open, setup::show)
@@ -79,6 +91,30 @@ fn routes() -> Routes {
         .post("/console/sessions/{id}/end", Right::SignedIn, sessions::end)
         .get("/console/profiles", profiles, profiles::show)
         .get("/console/profiles/{name}", profiles, profile::show)
+        .get("/console/outbox", outbox, outbox::show)
+        .get("/console/outbox/live", outbox, outbox::follow)
+        .get("/console/outbox/{id}", outbox, message::show)
+        .post("/console/outbox/{id}/retry", Right::Some(Area::Outbox, Activity::Retry), message::retry)
+        .post("/console/outbox/{id}/cancel", Right::Some(Area::Outbox, Activity::Cancel), message::cancel)
+        .post("/console/outbox/{id}/replay", Right::Some(Area::Outbox, Activity::Replay), message::replay)
+        .post("/console/outbox/{id}/resolve", Right::Some(Area::Outbox, Activity::Resolve), message::resolve)
+        .get("/console/outbox/bulk", outbox, bulk::confirm)
+        .post("/console/outbox/bulk", outbox, bulk::change)
+        .get("/console/outbox/bulk/{sequence}", outbox, bulk::show)
+        .get("/console/holds", outbox, holds::show)
+        .post("/console/holds", hold, holds::create)
+        .post("/console/holds/{id}/release", hold, holds::release)
+        .get("/console/coverage", profiles, coverage::show)
+        .get("/console/coverage/{company}/{function}", profiles, coverage::explain)
+        .get("/console/history", history, history::show)
+        .get("/console/history/diff", history, history::compare)
+        .get("/console/history/{number}/rollback", roll_back, rollback::show)
+        .post("/console/history/{number}/rollback", roll_back, rollback::roll_back)
+        .get("/console/audit", audit, audit::show)
+        .post("/console/audit/verify", Right::May(&[(Area::Audit, Activity::Verify)]), audit::verify)
+        .get("/console/audit/export", audit, audit::export)
+        .get("/console/tokens", Right::May(&[(Area::Tokens, Activity::See)]), tokens::show)
+        .post("/console/tokens/{id}/revoke", Right::May(&[(Area::Tokens, Activity::Delete)]), tokens::revoke)
         .get("/console/assets/{hash}/{name}", Right::Open, assets::send)
 }
 
@@ -89,7 +125,7 @@ pub struct RouteInfo {
     pub path: String,
     /// The method.
     pub method: String,
-    /// `open`, `signed-in`, or rights as `AREA:ACTIVITY`, separated by spaces.
+    /// `open`, `signed-in`, or rights as `AREA:ACTIVITY`, separated by spaces; `of some` if it is for some companies or functions.
     pub right: String,
 }
 
@@ -198,10 +234,17 @@ async fn admit(service: &Arc<Service>, request: &mut Request) -> Result<Option<U
     let Some(signed_in) = signed_in else {
         return if right == Right::Open { Ok(None) } else { Err(to_sign_in(service, request, secret.is_some())) };
     };
-    let user = User { name: signed_in.caller.name.clone(), role: signed_in.caller.role_name() };
-    let rights: &[(Area, Activity)] = if let Right::May(rights) = right { rights } else { &[] };
-    for (area, activity) in rights {
-        let question = Question::everywhere(*area, *activity);
+    let user = User {
+        name: signed_in.caller.name.clone(),
+        role: signed_in.caller.role_name(),
+        caller: signed_in.caller.clone(),
+    };
+    let questions: Vec<Question<'static>> = match right {
+        Right::Open | Right::SignedIn => Vec::new(),
+        Right::May(rights) => rights.iter().map(|(area, activity)| Question::everywhere(*area, *activity)).collect(),
+        Right::Some(area, activity) => vec![Question::any(area, activity)],
+    };
+    for question in questions {
         let allowed = service.check_right(&signed_in.caller, &question, request.method(), request.uri().path()).await;
         if let Err(problem) = allowed {
             let mut response = problem.into_response();

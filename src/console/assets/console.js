@@ -51,3 +51,8 @@ document.addEventListener('keydown', (event) => {
   else return;
   event.preventDefault();
 });
+
+// A list that is replaced while a row has the focus would lose it. That update is left out, and a later one brings it.
+document.addEventListener('htmx:sse:before:message', (event) => {
+  if (document.getElementById('fresh')?.contains(document.activeElement)) event.preventDefault();
+});

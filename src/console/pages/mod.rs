@@ -1,10 +1,19 @@
 //! Pages of the console, one file each: a handler, and the struct that fills its template.
 
+pub(super) mod audit;
+pub(super) mod bulk;
+pub(super) mod coverage;
 pub(super) mod error;
+pub(super) mod history;
+pub(super) mod holds;
 pub(super) mod language;
+pub(super) mod message;
+pub(super) mod outbox;
 pub(super) mod overview;
 pub(super) mod profile;
 pub(super) mod profiles;
+pub(super) mod rollback;
 pub(super) mod sessions;
 pub(super) mod setup;
 pub(super) mod sign_in;
+pub(super) mod tokens;

@@ -148,6 +148,262 @@ waiting-server-away = Server nicht erreichbar
 waiting-throttled = gedrosselt
 waiting-scheduled = geplant
 
+outbox-title = Postausgang
+outbox-search = Betreff, Empfänger, Beleg oder Kennung
+outbox-status = Status
+outbox-profile = Profil
+outbox-company = Firma
+outbox-function = Funktion
+outbox-reason = Wartet, weil
+outbox-since = Angenommen ab (UTC)
+outbox-until = Angenommen vor (UTC)
+outbox-invalid = Nichts kann zutreffen: Das Feld „{ $field }“ hat einen Wert in falscher Form.
+outbox-explanation = Erklärung
+outbox-oldest = Älteste
+outbox-next = Nächster Versuch
+outbox-needs-operator = braucht einen Eingriff
+outbox-bulk = Alle zutreffenden Nachrichten
+outbox-bulk-next = Weiter
+outbox-none = Es wurde noch keine E-Mail angenommen.
+outbox-no-match = Keine Nachricht passt zum Filter.
+outbox-message = Nachricht
+outbox-recipient = Empfänger
+outbox-accepted = Angenommen
+outbox-no-subject = (kein Betreff)
+outbox-attempts = { $count ->
+    [one] 1 Versuch
+   *[other] { $count } Versuche
+}
+outbox-newest = Neueste
+outbox-older = Ältere
+
+message-waits = Wartet:
+message-last-reply = Letzte Antwort:
+message-possible-duplicate = vielleicht zweimal gesendet
+message-sent-again = auf Anforderung erneut gesendet
+message-done-retry = Die Nachricht ist jetzt fällig.
+message-done-cancel = Die Nachricht wird nicht gesendet.
+message-done-replay = Die Nachricht ist wieder in der Warteschlange.
+message-done-resolve = Das Ergebnis ist vermerkt.
+message-id = Kennung
+message-message-id = Message-ID
+message-document = Beleg
+message-size = Größe
+message-bytes = { $count } Byte
+message-by = von
+message-requeued = Erneut eingereiht
+message-finished = Beendet
+message-last = Letztes Ergebnis
+message-chosen = Profil, und warum
+message-actions = Aktionen
+message-retry = Jetzt senden
+message-retry-help = Wartet weder auf den nächsten Versuch noch auf die nächste Probe eines ausgesetzten Profils.
+message-cancel = Abbrechen
+message-cancel-help = Die Nachricht wird nicht gesendet. Wenn ein früherer Versuch sie gesendet haben kann, ist ihr Ergebnis unbekannt.
+message-resolve = Ergebnis festlegen
+message-resolve-help = Der Server hat die Nachricht vielleicht angenommen. Sehen Sie in seinem Protokoll nach, oder fragen Sie einen Empfänger.
+message-resolve-delivered = Die Empfänger haben sie
+message-resolve-failed = Die Empfänger haben sie nicht
+message-resolve-reason = Woher das bekannt ist
+message-resolve-button = Ergebnis vermerken
+message-replay = Erneut senden
+message-replay-help = Geht an die Empfänger, die sie nicht bekommen haben. Ist das Ergebnis unbekannt, kann ein Empfänger sie zweimal bekommen.
+message-replay-sent = Diese Nachricht wurde zugestellt oder abgebrochen. Sie wird nur an alle Empfänger erneut gesendet.
+message-replay-again = Auch an Empfänger, die sie haben: Sie bekommen sie zweimal
+message-replay-button = Erneut senden
+message-recipients = Empfänger
+message-reply = Antwort
+message-attempts = Versuche
+message-no-attempts = Es gab keinen Versuch.
+message-attempt = Versuch { $number }
+message-server = Server
+message-phase = Phase
+message-took = { $count } ms
+message-more-attempts = { $count ->
+    [one] 1 früherer Versuch
+   *[other] { $count } frühere Versuche
+}
+step-none = keines
+step-disabled = ausgeschaltet
+step-other-client = für einen anderen Client
+step-name-comes-later = steht nach Namen später
+recipient-waiting = wartet
+recipient-delivered = zugestellt
+recipient-failed = gescheitert
+recipient-unknown = unbekannt
+class-delivered = angenommen
+class-transient = vorläufig abgelehnt
+class-throttled = gedrosselt
+class-auth = Profil abgelehnt
+class-size = zu groß
+class-permanent = abgelehnt
+class-unknown = Ergebnis unbekannt
+
+bulk-action-retry = Jetzt senden
+bulk-action-cancel = Abbrechen
+bulk-action-replay = Erneut senden
+bulk-action-replay-all = Erneut an alle Empfänger senden
+bulk-action-resolve-delivered = Ergebnis festlegen: zugestellt
+bulk-action-resolve-failed = Ergebnis festlegen: gescheitert
+bulk-help-retry = Die Nachrichten warten nicht auf ihren nächsten Versuch. Grenzen der Postfächer gelten weiter, und angehaltene Mail wartet weiter.
+bulk-help-cancel = Die Nachrichten werden nicht gesendet. Wo ein früherer Versuch eine gesendet haben kann, ist ihr Ergebnis unbekannt.
+bulk-help-replay = Die Nachrichten gehen an die Empfänger, die sie nicht bekommen haben. Ist das Ergebnis unbekannt, kann ein Empfänger eine zweimal bekommen.
+bulk-help-replay-all = Die Nachrichten werden erneut an alle Empfänger gesendet, auch an die, die sie haben.
+bulk-help-resolve-delivered = Vermerkt, dass die Empfänger die Nachrichten haben.
+bulk-help-resolve-failed = Vermerkt, dass die Empfänger die Nachrichten nicht haben.
+bulk-count = { $count ->
+    [one] 1 Nachricht trifft zu.
+   *[other] Alle { $count } zutreffenden Nachrichten.
+}
+bulk-count-more = Mehr als { $count } Nachrichten treffen zu.
+bulk-at-once = { $count } Nachrichten werden auf einmal geändert, die neuesten zuerst. Die Ergebnisseite führt zu den übrigen.
+bulk-button = { $count ->
+    [one] Für 1 Nachricht bestätigen
+   *[other] Für { $count } Nachrichten bestätigen
+}
+bulk-button-first = Für die ersten { $count } Nachrichten bestätigen
+bulk-examples = Die neuesten davon
+bulk-changed = { $count ->
+    [0] Keine Nachricht wurde geändert.
+    [one] 1 Nachricht wurde geändert.
+   *[other] { $count } Nachrichten wurden geändert.
+}
+bulk-refused = Nicht geändert
+bulk-refused-count = { $count ->
+    [one] 1 Nachricht:
+   *[other] { $count } Nachrichten, die erste:
+}
+bulk-continue = Mit den übrigen Nachrichten fortfahren
+bulk-audit = Eintrag { $number } des Prüfprotokolls
+
+holds-title = Angehalten
+holds-lead = Angehaltene Mail wartet, bis sie freigegeben wird oder die Frist endet. Die Zeit, in der ihre Versuche wiederholt werden, läuft solange nicht.
+holds-reason = Grund
+holds-owner = Von
+holds-since = Seit
+holds-until = Bis
+holds-until-utc = Bis (UTC)
+holds-every = alle
+holds-no-end = zur Freigabe
+holds-release = Freigeben
+holds-release-one = Freigeben: { $reason }
+holds-new = Mail anhalten
+holds-new-help = Ein leeres Feld umfasst alles. Mail muss zu allen Feldern passen.
+holds-create = Anhalten
+
+coverage-title = Abdeckung
+coverage-lead = Das Profil, das für jede Firma und Funktion sendet. Eine Zelle zeigt, warum.
+coverage-only-gaps = Nur Firmen mit Lücken
+coverage-matching = { $count ->
+    [one] 1 Firma
+   *[other] { $count } Firmen
+}
+coverage-gaps = { $count ->
+    [one] 1 Funktion ohne Profil
+   *[other] { $count } Funktionen ohne Profil
+}
+coverage-none = Die Umgebung hat keine Firmen.
+coverage-no-match = Keine Firma passt zum Filter.
+coverage-companies = Firmen
+coverage-nobody = keines
+coverage-unserved = keines, wie gewollt
+coverage-help = Firmen mit gleichen Zeilen stehen zusammen. Ein graues Profil bedient die Funktion als Rückfall.
+cell-sends = E-Mail sendet
+cell-nobody = Kein Profil sendet. E-Mail wird abgelehnt.
+cell-nobody-remedy = Nehmen Sie Firma und Funktion in ein Profil auf, oder schalten Sie eines ein, das beide hat.
+cell-steps = Schritte
+cell-rule = Zuerst gilt die Funktion, dann ihre Rückfälle. In jedem Schritt hat ein Profil, das die Firma nennt, Vorrang vor einem systemweiten.
+
+audit-title = Prüfprotokoll
+audit-search = Text in Einzelheiten
+audit-actor = Von
+audit-action = Aktion
+audit-outcome = Ergebnis
+audit-since = Ab (UTC)
+audit-until = Vor (UTC)
+audit-verify = Prüfen
+audit-verify-help = Berechnet die Kette der Prüfsummen neu und vergleicht den Speicher damit. Das kann dauern.
+audit-export = Ausgeben, was der Filter findet:
+audit-none = Kein Eintrag passt zum Filter.
+audit-number = Nummer
+audit-at = Zeit
+audit-detail = Einzelheiten
+audit-check-title = Prüfung des Protokolls
+audit-check-intact = { $count ->
+    [one] Die Kette mit 1 Eintrag ist unversehrt, und der Speicher stimmt mit ihr überein.
+   *[other] Die Kette mit { $count } Einträgen ist unversehrt, und der Speicher stimmt mit ihr überein.
+}
+audit-check-differs = Der Speicher wurde von etwas anderem als dem Dienst geändert.
+audit-check-altered = Eine solche Änderung fiel früher auf, vor den Einträgen:
+audit-check-head = Neueste Prüfsumme
+audit-check-help = Bewahren Sie die neueste Prüfsumme an einem anderen Ort auf. Nur so fällt ein Protokoll auf, das ganz neu geschrieben wurde.
+outcome-accepted = angenommen
+outcome-refused = abgelehnt
+
+tokens-title = Token
+tokens-lead = Programme und Personen mit Zugang zum Dienst. Ein Token wird einmal gezeigt, wenn es angelegt wird:
+tokens-name = Name
+tokens-state = Zustand
+tokens-role = Rolle
+tokens-limits = Beschränkt auf
+tokens-created = Angelegt
+tokens-ends = Endet
+tokens-no-end = nie
+tokens-revoke = Widerrufen
+tokens-revoke-one = Token { $name } widerrufen
+token-active = gültig
+token-suspended = ausgesetzt
+token-expired = abgelaufen
+token-revoked = widerrufen
+
+history-title = Verlauf
+history-lead = Der Dienst ist bei Generation { $number }. Jede angenommene Änderung macht die nächste.
+history-from = Frühere Generation
+history-to = Spätere Generation
+history-compare = Vergleichen
+history-none = Seit der Speicher angelegt wurde, hat sich nichts geändert.
+history-at = Zeit
+history-by = Von
+history-how = Wie
+history-source = Herkunft
+history-what = Änderungen
+history-approved-by = freigegeben von
+history-break-glass = ohne Freigaben
+history-back-to = auf { $number }
+history-settings = Einstellungen
+history-roll-back = Zurückgehen
+history-roll-back-to = Zurück auf { $number }
+history-added = { $count } neu
+history-changed = { $count } geändert
+history-destroyed = { $count } entfernt
+history-renamed = { $count } umbenannt
+history-adopted = { $count } übernommen
+history-forgotten = { $count } vergessen
+history-diff-title = Änderungen von Generation { $from } bis { $to }
+history-equal = Nichts ist verschieden.
+history-field = Feld
+history-before = Vorher
+history-after = Nachher
+history-absent = keines
+history-more-fields = { $count ->
+    [one] 1 weiteres Feld
+   *[other] { $count } weitere Felder
+}
+difference-added = neu
+difference-changed = geändert
+difference-removed = entfernt
+
+rollback-title = Zurück auf Generation { $number }
+rollback-lead = Profile, Einstellungen und Geheimnisse werden als neue Generation wiederhergestellt. Bis die Dateien in Git gleich sind, gilt das als Abweichung. Jetzt: Generation { $number }.
+rollback-refused = Das Zurückgehen ist nicht möglich.
+rollback-approvals = Das Zurückgehen braucht Freigaben:
+rollback-approvals-remedy = Speichern Sie es, lassen Sie es freigeben, und wenden Sie es an:
+rollback-warnings = Warnungen
+rollback-guards = Schwere Folgen
+rollback-allow = Das ist beabsichtigt
+rollback-button = Zurück auf { $number }
+rollback-back = Abbrechen
+
 profiles-title = Profile
 profiles-search = Name, Beschreibung oder Absender
 profiles-function = Funktion

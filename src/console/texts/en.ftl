@@ -148,6 +148,262 @@ waiting-server-away = server away
 waiting-throttled = throttled
 waiting-scheduled = scheduled
 
+outbox-title = Outbox
+outbox-search = Subject, recipient, document or id
+outbox-status = Status
+outbox-profile = Profile
+outbox-company = Company
+outbox-function = Function
+outbox-reason = Waits because
+outbox-since = Accepted from (UTC)
+outbox-until = Accepted before (UTC)
+outbox-invalid = Nothing can match: the field “{ $field }” has a value of the wrong form.
+outbox-explanation = Explanation
+outbox-oldest = Oldest
+outbox-next = Next attempt
+outbox-needs-operator = needs an operator
+outbox-bulk = All messages that match
+outbox-bulk-next = Continue
+outbox-none = No mail has been accepted yet.
+outbox-no-match = No message matches the filter.
+outbox-message = Message
+outbox-recipient = Recipient
+outbox-accepted = Accepted
+outbox-no-subject = (no subject)
+outbox-attempts = { $count ->
+    [one] 1 attempt
+   *[other] { $count } attempts
+}
+outbox-newest = Newest
+outbox-older = Older
+
+message-waits = Waits:
+message-last-reply = Last reply:
+message-possible-duplicate = may have been sent twice
+message-sent-again = sent again on request
+message-done-retry = The message is due now.
+message-done-cancel = The message is not sent.
+message-done-replay = The message is in the queue again.
+message-done-resolve = The outcome is recorded.
+message-id = Id
+message-message-id = Message-ID
+message-document = Document
+message-size = Size
+message-bytes = { $count } bytes
+message-by = by
+message-requeued = Queued again
+message-finished = Finished
+message-last = Last outcome
+message-chosen = Profile, and why
+message-actions = Actions
+message-retry = Send now
+message-retry-help = Does not wait for the next attempt, nor for the next try of a suspended profile.
+message-cancel = Cancel
+message-cancel-help = The message is not sent. If an earlier attempt may have sent it, its outcome is unknown.
+message-resolve = Set the outcome
+message-resolve-help = The server may have accepted the message. Look into its log or ask a recipient.
+message-resolve-delivered = The recipients have it
+message-resolve-failed = The recipients do not have it
+message-resolve-reason = How that is known
+message-resolve-button = Record the outcome
+message-replay = Send again
+message-replay-help = Sent to the recipients that did not get it. Where the outcome is unknown, a recipient may get it twice.
+message-replay-sent = This message was delivered or cancelled. It is sent again only to all recipients.
+message-replay-again = Also to recipients that have it: they get it twice
+message-replay-button = Send again
+message-recipients = Recipients
+message-reply = Reply
+message-attempts = Attempts
+message-no-attempts = No attempt was made.
+message-attempt = Attempt { $number }
+message-server = server
+message-phase = phase
+message-took = { $count } ms
+message-more-attempts = { $count ->
+    [one] 1 earlier attempt
+   *[other] { $count } earlier attempts
+}
+step-none = none
+step-disabled = disabled
+step-other-client = for another client
+step-name-comes-later = comes later by name
+recipient-waiting = waiting
+recipient-delivered = delivered
+recipient-failed = failed
+recipient-unknown = unknown
+class-delivered = accepted
+class-transient = refused for now
+class-throttled = throttled
+class-auth = profile refused
+class-size = too large
+class-permanent = refused
+class-unknown = unknown outcome
+
+bulk-action-retry = Send now
+bulk-action-cancel = Cancel
+bulk-action-replay = Send again
+bulk-action-replay-all = Send again to all recipients
+bulk-action-resolve-delivered = Set the outcome: delivered
+bulk-action-resolve-failed = Set the outcome: failed
+bulk-help-retry = The messages do not wait for their next attempt. Limits of mailboxes and holds still apply.
+bulk-help-cancel = The messages are not sent. Where an earlier attempt may have sent one, its outcome is unknown.
+bulk-help-replay = The messages are sent to the recipients that did not get them. Where the outcome is unknown, a recipient may get one twice.
+bulk-help-replay-all = The messages are sent again to every recipient, also to those that have them.
+bulk-help-resolve-delivered = Records that the recipients have the messages.
+bulk-help-resolve-failed = Records that the recipients do not have the messages.
+bulk-count = { $count ->
+    [one] 1 message matches.
+   *[other] All { $count } messages that match.
+}
+bulk-count-more = More than { $count } messages match.
+bulk-at-once = { $count } messages are changed at once, the newest first. The result page leads to the rest.
+bulk-button = { $count ->
+    [one] Confirm for 1 message
+   *[other] Confirm for { $count } messages
+}
+bulk-button-first = Confirm for the first { $count } messages
+bulk-examples = The newest of them
+bulk-changed = { $count ->
+    [0] No message was changed.
+    [one] 1 message was changed.
+   *[other] { $count } messages were changed.
+}
+bulk-refused = Not changed
+bulk-refused-count = { $count ->
+    [one] 1 message:
+   *[other] { $count } messages, the first:
+}
+bulk-continue = Continue with the messages that are left
+bulk-audit = entry { $number } of the audit log
+
+holds-title = Holds
+holds-lead = Mail that a hold covers waits until the hold is released or ends. The time for which its attempts are repeated does not run meanwhile.
+holds-reason = Reason
+holds-owner = By
+holds-since = Since
+holds-until = Until
+holds-until-utc = Until (UTC)
+holds-every = all
+holds-no-end = released
+holds-release = Release
+holds-release-one = Release the hold: { $reason }
+holds-new = New hold
+holds-new-help = An empty field includes everything. Mail must match all fields.
+holds-create = Hold mail
+
+coverage-title = Coverage
+coverage-lead = The profile that sends for each company and function. Choose a cell to see why.
+coverage-only-gaps = Only companies with gaps
+coverage-matching = { $count ->
+    [one] 1 company
+   *[other] { $count } companies
+}
+coverage-gaps = { $count ->
+    [one] 1 function without a profile
+   *[other] { $count } functions without a profile
+}
+coverage-none = The environment has no companies.
+coverage-no-match = No company matches the filter.
+coverage-companies = Companies
+coverage-nobody = none
+coverage-unserved = none, as intended
+coverage-help = Companies with equal rows are together. A profile in grey serves the function by fallback.
+cell-sends = Mail is sent by
+cell-nobody = No profile sends. Mail is refused.
+cell-nobody-remedy = Add the company and the function to a profile, or enable one that has both.
+cell-steps = Steps
+cell-rule = The function is tried first, then its fallbacks. At each step, a profile that names the company comes before a system-wide one.
+
+audit-title = Audit
+audit-search = Text in details
+audit-actor = By
+audit-action = Action
+audit-outcome = Outcome
+audit-since = From (UTC)
+audit-until = Before (UTC)
+audit-verify = Verify
+audit-verify-help = Recomputes the chain of hashes, and compares the store with it. This can take a while.
+audit-export = Export what the filter finds:
+audit-none = No entry matches the filter.
+audit-number = Number
+audit-at = Time
+audit-detail = Details
+audit-check-title = Verification of the audit log
+audit-check-intact = { $count ->
+    [one] The chain of 1 entry is intact, and the store agrees with it.
+   *[other] The chain of { $count } entries is intact, and the store agrees with it.
+}
+audit-check-differs = The store was changed by something other than the service.
+audit-check-altered = Such a change was noticed earlier, before the entries:
+audit-check-head = Newest hash
+audit-check-help = Keep the newest hash in another place. Only that detects a log that was rewritten completely.
+outcome-accepted = accepted
+outcome-refused = refused
+
+tokens-title = Tokens
+tokens-lead = Programs and people with access to the service. A token is shown once, when it is created:
+tokens-name = Name
+tokens-state = State
+tokens-role = Role
+tokens-limits = Limited to
+tokens-created = Created
+tokens-ends = Ends
+tokens-no-end = never
+tokens-revoke = Revoke
+tokens-revoke-one = Revoke the token { $name }
+token-active = active
+token-suspended = suspended
+token-expired = expired
+token-revoked = revoked
+
+history-title = History
+history-lead = The service is at generation { $number }. Each accepted change makes the next one.
+history-from = Earlier generation
+history-to = Later generation
+history-compare = Compare
+history-none = Nothing has changed since the store was created.
+history-at = Time
+history-by = By
+history-how = How
+history-source = Source
+history-what = Changes
+history-approved-by = approved by
+history-break-glass = without approvals
+history-back-to = to { $number }
+history-settings = Settings
+history-roll-back = Roll back
+history-roll-back-to = Roll back to { $number }
+history-added = { $count } added
+history-changed = { $count } changed
+history-destroyed = { $count } removed
+history-renamed = { $count } renamed
+history-adopted = { $count } adopted
+history-forgotten = { $count } forgotten
+history-diff-title = Changes from generation { $from } to { $to }
+history-equal = Nothing differs.
+history-field = Field
+history-before = Before
+history-after = After
+history-absent = none
+history-more-fields = { $count ->
+    [one] 1 more field
+   *[other] { $count } more fields
+}
+difference-added = added
+difference-changed = changed
+difference-removed = removed
+
+rollback-title = Roll back to generation { $number }
+rollback-lead = Profiles, settings and secrets are restored as a new generation. Until the files in Git agree, it is shown as drift. Now: generation { $number }.
+rollback-refused = The rollback is not possible.
+rollback-approvals = The rollback needs approvals:
+rollback-approvals-remedy = Save it, have it approved, and apply it:
+rollback-warnings = Warnings
+rollback-guards = Severe consequences
+rollback-allow = This is intended
+rollback-button = Roll back to { $number }
+rollback-back = Cancel
+
 profiles-title = Profiles
 profiles-search = Name, description or sender
 profiles-function = Function

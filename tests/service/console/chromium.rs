@@ -15,6 +15,23 @@ fn pages_withstand_what_a_browser_can_be() {
     let hold = json!({ "profile": "relay", "reason": "The relay is moved to another building" });
     assert!(repo.http("POST", "/v1/holds", &[], hold.to_string().as_bytes()).status < 300);
     repo.run(&["verify", "dev", "relay"]);
+    // Mail that the hold lets wait, and mail that an operator cancelled.
+    let mail = json!({
+        "company": "EDU1", "function": "default", "to": ["customer@example.org"],
+        "subject": "Statement of account for November, with a subject that is long enough to be wrapped", "text": "t",
+        "document": { "type": "statement", "number": "2026-11-0042" },
+    });
+    let json_type = [("Content-Type", "application/json")];
+    let mut sent = (0..3).map(|number| {
+        let mut mail = mail.clone();
+        mail["document"]["number"] = format!("2026-11-{number}").into();
+        let answer = repo.http("POST", "/v1/messages", &json_type, mail.to_string().as_bytes());
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        answer.json()["id"].as_str().unwrap().to_owned()
+    });
+    let (waiting, cancelled) = (sent.next().unwrap(), sent.next().unwrap());
+    assert_eq!(repo.http("POST", &format!("/v1/messages/{cancelled}/cancel"), &[], b"").status, 200);
+    let (waiting, cancelled) = (format!("/console/outbox/{waiting}"), format!("/console/outbox/{cancelled}"));
     let address = repo.address().replace("127.0.0.1", "localhost");
     let open = [("console-sign-in", "/console/sign-in"), ("console-setup-open", "/console/setup")];
     let mut problems = check_pages(&address, None, &open);
@@ -25,6 +42,22 @@ fn pages_withstand_what_a_browser_can_be() {
         ("console-profile", "/console/profiles/relay"),
         ("console-setup", "/console/setup"),
         ("console-sessions", "/console/sessions"),
+        ("console-outbox", "/console/outbox"),
+        ("console-outbox-queued", "/console/outbox?status=queued"),
+        ("console-outbox-none", "/console/outbox?q=nothing"),
+        ("console-message-waiting", &waiting),
+        ("console-message-cancelled", &cancelled),
+        ("console-bulk", "/console/outbox/bulk?status=queued&action=cancel"),
+        ("console-bulk-replay", "/console/outbox/bulk?status=cancelled&action=replay-all"),
+        ("console-holds", "/console/holds"),
+        ("console-coverage", "/console/coverage"),
+        ("console-cell", "/console/coverage/EDU1/documents-remittance"),
+        ("console-history", "/console/history"),
+        ("console-history-diff", "/console/history/diff?from=0&to=2"),
+        ("console-rollback", "/console/history/1/rollback"),
+        ("console-rollback-guarded", "/console/history/0/rollback"),
+        ("console-audit", "/console/audit"),
+        ("console-tokens", "/console/tokens"),
     ];
     problems.extend(check_pages(&address, Some(repo.token()), &pages));
     assert!(problems.is_empty(), "{}", problems.join("\n"));

@@ -1,8 +1,12 @@
 //! The console: its addresses and rights, sessions, pages and texts. `client` is a browser without scripts.
 
+mod audit;
 #[cfg(target_os = "linux")]
 mod chromium;
 mod client;
+mod coverage;
+mod history;
+mod outbox;
 mod pages;
 mod routes;
 mod sessions;

@@ -7,7 +7,29 @@ use crate::support::repository::TestRepository;
 const ROUTES: &[(&str, &str, &str)] = &[
     ("GET", "/console", "profiles:see outbox:see"),
     ("GET", "/console/assets/{hash}/{name}", "open"),
+    ("GET", "/console/audit", "audit:see"),
+    ("GET", "/console/audit/export", "audit:see"),
+    ("POST", "/console/audit/verify", "audit:verify"),
+    ("GET", "/console/coverage", "profiles:see"),
+    ("GET", "/console/coverage/{company}/{function}", "profiles:see"),
+    ("GET", "/console/history", "history:see"),
+    ("GET", "/console/history/diff", "history:see"),
+    ("GET", "/console/history/{number}/rollback", "history:see changes:rollback"),
+    ("POST", "/console/history/{number}/rollback", "history:see changes:rollback"),
+    ("GET", "/console/holds", "outbox:see"),
+    ("POST", "/console/holds", "outbox:hold of some"),
+    ("POST", "/console/holds/{id}/release", "outbox:hold of some"),
     ("POST", "/console/language", "open"),
+    ("GET", "/console/outbox", "outbox:see"),
+    ("GET", "/console/outbox/bulk", "outbox:see"),
+    ("POST", "/console/outbox/bulk", "outbox:see"),
+    ("GET", "/console/outbox/bulk/{sequence}", "outbox:see"),
+    ("GET", "/console/outbox/live", "outbox:see"),
+    ("GET", "/console/outbox/{id}", "outbox:see"),
+    ("POST", "/console/outbox/{id}/cancel", "outbox:cancel of some"),
+    ("POST", "/console/outbox/{id}/replay", "outbox:replay of some"),
+    ("POST", "/console/outbox/{id}/resolve", "outbox:resolve of some"),
+    ("POST", "/console/outbox/{id}/retry", "outbox:retry of some"),
     ("GET", "/console/profiles", "profiles:see"),
     ("GET", "/console/profiles/{name}", "profiles:see"),
     ("GET", "/console/sessions", "signed-in"),
@@ -17,11 +39,18 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("POST", "/console/sign-in", "open"),
     ("POST", "/console/sign-out", "signed-in"),
     ("POST", "/console/sign-out-everywhere", "signed-in"),
+    ("GET", "/console/tokens", "tokens:see"),
+    ("POST", "/console/tokens/{id}/revoke", "tokens:delete"),
 ];
 
 /// A real address for a route.
 fn example(path: &str) -> String {
-    path.replace("{hash}/{name}", "0/console.css").replace("{name}", "relay").replace("{id}", "000000000000")
+    path.replace("{hash}/{name}", "0/console.css")
+        .replace("{name}", "relay")
+        .replace("{sequence}", "1")
+        .replace("{number}", "1")
+        .replace("{company}/{function}", "EDU1/default")
+        .replace("{id}", "000000000000")
 }
 
 #[test]
