@@ -32,8 +32,8 @@ const GATHER: Duration = Duration::from_millis(20);
 
 /// Reports the outcome of the transaction to the caller.
 type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-/// A job, and the runtime of its caller.
-type Shared = (Box<dyn FnOnce(&Connection) -> Finish + Send>, Handle);
+/// A job, which runs only if its transaction has begun, and the runtime of its caller.
+type Shared = (Box<dyn FnOnce(Result<&Connection, StoreError>) -> Finish + Send>, Handle);
 /// A job with its own transaction. Returns the extent of the database, if the job changed something.
 type Lone = Box<dyn FnOnce(&mut Connection) -> Result<Option<Extent>, rusqlite::Error> + Send>;
 
@@ -77,8 +77,8 @@ impl Writer {
         work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E> {
         let (sender, receiver) = oneshot::channel();
-        let work = Box::new(move |connection: &Connection| {
-            let result = undoable(connection, work);
+        let work = Box::new(move |begun: Result<&Connection, StoreError>| {
+            let result = begun.map_err(E::from).and_then(|connection| undoable(connection, work));
             let finish: Finish = Box::new(move |committed| {
                 // The caller may have stopped waiting.
                 drop(sender.send(match (committed, result) {
@@ -156,6 +156,10 @@ fn undoable<T, E: From<StoreError>>(
 ) -> Result<T, E> {
     run_cached(connection, "SAVEPOINT job").map_err(failed)?;
     let result = work(connection);
+    if result.is_err() && connection.is_autocommit() {
+        // SQLite has undone the whole transaction, this savepoint included.
+        return result;
+    }
     if result.is_err() {
         run_cached(connection, "ROLLBACK TO job").map_err(failed)?;
     }
@@ -239,16 +243,17 @@ fn share(
     let before = connection.total_changes();
     if let Err(error) = run_cached(connection, "BEGIN IMMEDIATE") {
         note_failure(&error, broken);
-        // The job fails in the same way, and reports the error to its caller.
-        first(connection)(Err(failed(error)));
+        let error = error.to_string();
+        first(Err(StoreError::Database(error.clone())))(Err(StoreError::Database(error)));
         return None;
     }
     let begun = Instant::now();
-    let mut finish = vec![first(connection)];
+    let mut finish = vec![first(Ok(connection))];
     let mut other = None;
-    while finish.len() < TOGETHER && begun.elapsed() < GATHER {
+    // A full disk can make SQLite undo the whole transaction. A job after that would be committed by itself, and reported as failed.
+    while finish.len() < TOGETHER && begun.elapsed() < GATHER && !connection.is_autocommit() {
         match queue.try_recv() {
-            Ok(Job::Grouped((work, _))) => finish.push(work(connection)),
+            Ok(Job::Grouped((work, _))) => finish.push(work(Ok(connection))),
             Ok(alone) => {
                 other = Some(alone);
                 break;
@@ -287,5 +292,65 @@ fn note_failure(error: &rusqlite::Error, broken: &AtomicBool) {
     let code = error.sqlite_error_code();
     if matches!(code, Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt)) {
         broken.store(true, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends there")]
+
+    use super::{super::position, *};
+
+    /// A database with the tables that a transaction needs, of at most sixteen pages.
+    fn database(folder: &std::path::Path) -> (std::path::PathBuf, Connection) {
+        let path = folder.join("store.sqlite");
+        let connection = Connection::open(&path).unwrap();
+        connection
+            .execute_batch(
+                "PRAGMA journal_mode = WAL; PRAGMA max_page_count = 16;
+                 CREATE TABLE position (id INTEGER PRIMARY KEY, commits INTEGER);
+                 INSERT INTO position VALUES (1, 0);
+                 CREATE TABLE store (key TEXT PRIMARY KEY, value TEXT);
+                 CREATE TABLE item (name TEXT, bytes BLOB)",
+            )
+            .unwrap();
+        (path, connection)
+    }
+
+    fn insert(connection: &Connection, name: &str, bytes: i64) -> Result<(), StoreError> {
+        let statement = "INSERT INTO item VALUES (?1, zeroblob(?2))";
+        connection.execute(statement, rusqlite::params![name, bytes]).map(drop).map_err(failed)
+    }
+
+    #[tokio::test]
+    async fn a_job_is_reported_as_it_was_committed_also_when_the_disk_is_full() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, connection) = database(folder.path());
+        let at = position::Position { incarnation: "0".repeat(32), commits: 0, head: None };
+        position::create(&path, &at).unwrap();
+        let writer = Writer::start(connection, Keeper::open(&path, at)).unwrap();
+        // The first job holds the thread until the others wait, so that they share its transaction.
+        let (open, gate) = mpsc::channel::<()>();
+        let jobs =
+            [("first", 10, Some(gate)), ("large", 1_000_000, None), ("last", 10, None)].map(|(name, bytes, gate)| {
+                writer.write_grouped(move |connection| {
+                    gate.map(|gate| gate.recv());
+                    insert(connection, name, bytes)
+                })
+            });
+        let [first, large, last] = jobs;
+        let (first, large, last, ()) = tokio::join!(first, large, last, async move { open.send(()).unwrap() });
+        assert!(large.unwrap_err().to_string().contains("full"));
+        let names: Vec<String> = writer
+            .write_grouped(|connection| {
+                let mut statement = connection.prepare("SELECT name FROM item").map_err(failed)?;
+                let names = statement.query_map([], |row| row.get(0)).map_err(failed)?;
+                names.collect::<Result<_, _>>().map_err(failed)
+            })
+            .await
+            .unwrap();
+        let reported = [("first", first), ("last", last)].into_iter();
+        let reported: Vec<&str> = reported.filter_map(|(name, result)| result.is_ok().then_some(name)).collect();
+        assert_eq!(names, reported);
     }
 }
