@@ -36,6 +36,7 @@ const ASSETS: &[Asset] = assets![
     JAVASCRIPT => "hx-sse.min.js",
     JAVASCRIPT => "seal.js",
     JAVASCRIPT => "age.js",
+    JAVASCRIPT => "passkey.js",
     "image/svg+xml" => "icon.svg",
 ];
 
