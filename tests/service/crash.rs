@@ -1,5 +1,5 @@
 //! `kill -9` at any moment of an apply: the old generation or the new one, never between, and the audit chain holds.
-#![allow(clippy::print_stdout, reason = "a test says how it went")]
+#![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "the long form is asked for, and reports")]
 
 use std::{
     io::{Read as _, Write as _},

@@ -63,7 +63,7 @@ fn keys(language: &str) -> BTreeMap<String, BTreeSet<String>> {
         let values = line
             .split('$')
             .skip(1)
-            .map(|rest| rest.chars().take_while(|c| c.is_ascii_alphanumeric()).collect::<String>());
+            .map(|rest| rest.chars().take_while(char::is_ascii_alphanumeric).collect::<String>());
         if let Some(found) = keys.get_mut(&current) {
             found.extend(values);
         }
