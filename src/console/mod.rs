@@ -23,6 +23,9 @@
 //!    time goes through `page.word("group", id)`, and its group belongs into the test in `texts`.
 //! 4. `routing::routes`: a line with method, path, right and handler, and the same line in `tests/service/console/routes.rs`.
 //! 5. `layout.html`: an entry in the navigation, if the page begins an area.
+//! 6. `tests/service/browser/pages.rs`: a line, so that the page is opened in a browser in every way that it must withstand.
+//!
+//! A field for a secret is described in `docs/console-sealing.md`, a form for a passkey in `docs/console-passkeys.md`.
 //!
 //! A value from outside (descriptions, replies of servers) goes through [`page::shown`], so that no character hides others. A
 //! list has a limit or pages; no page may be larger than 200 KB.

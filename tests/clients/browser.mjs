@@ -143,7 +143,13 @@ export async function overflow(page) {
     const width = document.documentElement.clientWidth;
     if (document.documentElement.scrollWidth <= width) return [];
     const name = (element) => element.tagName.toLowerCase() + (element.id ? `#${element.id}` : "") + (element.className ? `.${[...element.classList].join(".")}` : "");
-    const wide = [...document.body.querySelectorAll("*")].filter((element) => element.getBoundingClientRect().right > width + 1);
+    // What is positioned absolutely is not held by an element that scrolls, unless that one is positioned as well.
+    const above = (element) => (getComputedStyle(element).position === "absolute" ? element.offsetParent : element.parentElement);
+    const isHeld = (element) => {
+      for (let at = above(element); at && at !== document.body; at = above(at)) if (getComputedStyle(at).overflowX !== "visible") return true;
+      return false;
+    };
+    const wide = [...document.body.querySelectorAll("*")].filter((element) => element.getBoundingClientRect().right > width + 1 && !isHeld(element));
     return [`the page is ${document.documentElement.scrollWidth} wide in ${width}`, ...wide.slice(0, 5).map(name)];
   });
 }
@@ -176,10 +182,13 @@ export async function keyboard(page) {
     window.__walk = { elements, name, look, before: elements.map(look), seen: new Set() };
     return elements.length;
   });
+  /** The most stops within one field: the parts of a date with time, and its button. */
+  const PARTS = 8;
   const problems = [];
+  let repeated = 0;
   let first = null;
   let last = -2;
-  for (let step = 0; step < count + 3; step += 1) {
+  for (let step = 0; step < PARTS * count + 3; step += 1) {
     await page.keyboard.press("Tab");
     const at = await page.evaluate(() => {
       const { elements, name, look, before, seen } = window.__walk;
@@ -191,15 +200,18 @@ export async function keyboard(page) {
       const onScreen = box.width > 0 && box.height > 0 && box.bottom > 0 && box.right > 0 && box.top < innerHeight && box.left < innerWidth;
       const isMarked = index < 0 || look(element) !== before[index];
       seen.add(index);
-      return { index, name: name(element), href: element.getAttribute("href"), onScreen, isMarked };
+      const hasParts = /^(date|time|month|week|datetime-local)$/.test(element.type);
+      return { index, hasParts, name: name(element), href: element.getAttribute("href"), onScreen, isMarked };
     });
     if (at.index === -1) break;
     first ??= at;
-    if (at.index === last) {
+    repeated = at.index === last ? repeated + 1 : 0;
+    if (repeated > (at.hasParts ? PARTS : 0)) {
       problems.push(`focus stays on ${at.name}`);
       break;
     }
     last = at.index;
+    if (repeated > 0) continue;
     if (!at.isMarked) problems.push(`focus is not seen on ${at.name}`);
     if (!at.onScreen) problems.push(`${at.name} is not on the screen while it has the focus`);
   }
@@ -249,6 +261,8 @@ const WAYS = [
   { name: "light", options: { colorScheme: "light" } },
   { name: "dark", options: { colorScheme: "dark" } },
   { name: "narrow", options: { colorScheme: "light", viewport: NARROW } },
+  // German words are long.
+  { name: "german", options: { colorScheme: "dark", viewport: NARROW, locale: "de-DE" } },
   { name: "plain", options: { colorScheme: "light", javaScriptEnabled: false } },
 ];
 
@@ -270,7 +284,7 @@ async function checkWay(browser, way, address, pages, token) {
     if (status !== 200) found.push(`the status is ${status}`);
     if (way.name !== "plain") found.push(...(await axe(page)));
     if (way.name === "light") found.push(...(await keyboard(page)));
-    if (way.name === "narrow") found.push(...(await overflow(page)));
+    if (way.options.viewport === NARROW) found.push(...(await overflow(page)));
     if (way.name === "plain") found.push(...(await withoutScript(page)));
     await page.evaluate(() => {
       document.activeElement?.blur?.();

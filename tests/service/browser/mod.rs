@@ -1,6 +1,8 @@
 //! Pages in Chromium, and what the browser is given. `tests/README.md` says how to add a page.
 
 mod harness;
+mod pages;
 mod passkeys;
 mod sealing;
+mod session;
 mod vendor;
