@@ -277,6 +277,7 @@ fn nobody_adds_rights_to_itself_alone() {
     let other = format!("{DELEGATED}  auditor: {{ subjects: [{{ operator: ann }}], roles: [viewer] }}\n");
     repo.write("environments/dev/access.yaml", &other);
     let plan = run_as(&repo, &keeper, &["plan", "dev"]).code(0).stdout;
+    assert!(plan.contains("settings  environments/dev/access.yaml:"), "{plan}");
     assert!(
         plan.contains("`operator:ann` may see in `service`; see in `profiles`") && plan.contains("--allow-rights"),
         "{plan}"
@@ -381,4 +382,9 @@ bindings:
     assert!(answer.body.contains("a token cannot do that") && answer.body.contains("console"), "{}", answer.body);
     let explained = repo.run(&["access", "explain", "dev", "desk", "profiles:change", "--live"]).code(2).stdout;
     assert!(explained.contains("may not") && explained.contains("a token cannot do that"), "{explained}");
+    // The role of a token is the service's to know.
+    token(&repo, "ci", "deployer");
+    let explained = repo.run(&["access", "explain", "dev", "token:CI", "profiles:change", "--live"]).code(0).stdout;
+    assert!(explained.contains("grant") && explained.contains("role `deployer`"), "{explained}");
+    repo.run(&["access", "explain", "dev", "token:ci", "profiles:change"]).code(2);
 }

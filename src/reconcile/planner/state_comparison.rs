@@ -381,5 +381,9 @@ pub(super) fn plan_settings(comparison: &StateComparison<'_>) -> Option<Settings
         })
         .collect();
     let cause = fields.iter().map(|field| field.cause).reduce(Cause::and).unwrap_or(Cause::Git);
-    Some(SettingsChange { cause, place: desired.settings_place.clone(), fields })
+    // The access policy has a file of its own.
+    let is_access = !fields.is_empty() && fields.iter().all(|field| field.path.starts_with("access."));
+    let policy = is_access.then(|| desired.environment_places.find("/access")).flatten();
+    let place = policy.unwrap_or_else(|| desired.settings_place.clone());
+    Some(SettingsChange { cause, place, fields })
 }

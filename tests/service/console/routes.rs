@@ -108,6 +108,38 @@ fn a_sender_cannot_sign_in_and_a_viewer_sees_the_pages() {
 }
 
 #[test]
+fn the_role_of_a_binding_opens_the_pages_until_it_is_taken_away() {
+    let mut repo = TestRepository::small();
+    let policy = "\
+roles:
+  reader:
+    grants: [{ areas: [profiles], activities: [see] }]
+bindings:
+  desk: { subjects: [{ token: desk }], roles: [reader] }
+";
+    repo.write("environments/dev/access.yaml", policy);
+    repo.serve();
+    repo.run(&["apply", "--skip-verify", "dev", "--yes", "--allow-rights"]).code(0);
+    let token = |name: &str| {
+        repo.run(&["token", "create", "dev", "--name", name, "--role", "bound"]).code(0).stdout.trim().to_owned()
+    };
+    let (desk, other) = (token("desk"), token("other"));
+    assert_eq!(Client::new(&repo).post("/console/sign-in", &[("token", &other)]).status, 403);
+    let mut client = Client::new(&repo);
+    client.sign_in(&desk);
+    assert!(client.page("/console/profiles").contains("relay"));
+    let overview = client.get("/console");
+    assert!(
+        overview.status == 403 && overview.body.contains("MW0202"),
+        "it has no right to the outbox: {}",
+        overview.body
+    );
+    repo.write("environments/dev/access.yaml", "bindings: {}\n");
+    repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+    assert_eq!(client.get("/console/profiles").status, 303, "the session ends with the right");
+}
+
+#[test]
 fn every_answer_has_the_security_headers() {
     let mut repo = TestRepository::small();
     repo.serve();

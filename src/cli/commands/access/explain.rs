@@ -5,7 +5,12 @@ use serde_json::{Value, json};
 use super::SourceArgs;
 use crate::{
     changes::access::is_person,
-    cli::{CliError, Context, Exit, Format, args::environment::EnvironmentArg, environment, ui::table::table},
+    cli::{
+        CliError, Context, Exit, Format,
+        args::environment::EnvironmentArg,
+        environment::{self, Environment},
+        ui::table::table,
+    },
     config::suggest,
     model::{
         Code, CompanyId, Function,
@@ -34,7 +39,7 @@ pub(super) struct Explain {
     /// Subject, then activities [default: all that it may do]
     #[arg(value_name = "SUBJECT ACTIVITY")]
     names: Vec<String>,
-    /// Built-in role of the token, as `token list` shows it
+    /// Built-in role of the token, as `token list` shows it [with `--live`: that of the service]
     #[arg(long, value_name = "ROLE")]
     role: Option<Role>,
     /// Company that the question is about
@@ -72,11 +77,12 @@ impl Explain {
         let asked = parse_activities(activities)?;
         let function = self.function.as_deref().map(environment::function).transpose()?;
         let now = context.clock.now();
+        let role = self.role.or_else(|| self.live_role(context, &environment, &subject));
         let principal = Principal {
             // A person can confirm its identity at any time; what needs it is shown as a limit.
             authenticated_at: is_person(&subject).then_some(now),
             subjects: vec![subject.clone()],
-            role: self.role,
+            role,
             ..Principal::default()
         };
         let pairs: Vec<(Area, Activity)> = if asked.is_empty() { Area::pairs().collect() } else { asked.clone() };
@@ -111,14 +117,26 @@ impl Explain {
         if self.source.output.format == Format::Json {
             context.printer.json(&json!({
                 "environment": environment.name, "generation": source.generation,
-                "subject": subject.to_string(), "role": self.role, "bindings": bindings,
+                "subject": subject.to_string(), "role": role, "bindings": bindings,
                 "answers": answers.iter().map(Answer::to_json).collect::<Vec<_>>(),
             }));
         } else {
-            context.printer.out(&self.text(&subject, &bindings, &answers, !asked.is_empty(), function));
+            context.printer.out(&self.text((&subject, role), &bindings, &answers, !asked.is_empty(), function));
         }
         let is_refused = !asked.is_empty() && answers.iter().any(|answer| !answer.decision.is_allowed());
         Ok(if is_refused { Exit::Attention } else { Exit::Done })
+    }
+
+    /// Returns the role of a token as the service knows it; none without `--live`, or if the caller may not list tokens.
+    fn live_role(&self, context: &Context, environment: &Environment, subject: &Subject) -> Option<Role> {
+        let name = subject.token.as_ref().filter(|_| self.source.live)?.to_lowercase();
+        let client = environment.client(context, &self.source.service).ok()?;
+        let list = context.runtime().ok()?.block_on(client.tokens()).ok()?;
+        let now = context.clock.now();
+        list.tokens
+            .iter()
+            .find(|token| token.name.to_lowercase() == name && token.is_in_effect(now))
+            .map(|token| token.role)
     }
 
     fn question(&self, area: Area, activity: Activity, function: Option<Function>) -> Question<'_> {
@@ -132,7 +150,7 @@ impl Explain {
 
     fn text(
         &self,
-        subject: &Subject,
+        (subject, role): (&Subject, Option<Role>),
         bindings: &[&String],
         answers: &[Answer],
         are_asked: bool,
@@ -154,13 +172,13 @@ impl Explain {
         }
         let mut lines = Vec::new();
         let bound = bindings.iter().map(|binding| format!("`{binding}`")).collect::<Vec<_>>().join(", ");
-        lines.push(match (bindings.is_empty(), self.role) {
+        lines.push(match (bindings.is_empty(), role) {
             (true, None) => format!("{name}: no binding names this subject."),
             (true, Some(role)) => format!("{name}: role `{}` of the token; no binding names it.", role.id()),
             (false, None) => format!("{name}: bindings {bound}."),
             (false, Some(role)) => format!("{name}: role `{}` of the token; bindings {bound}.", role.id()),
         });
-        if subject.token.is_some() && self.role.is_none() {
+        if subject.token.is_some() && role.is_none() {
             lines.push("A token also has the built-in role that it was created with: pass --role ROLE.".to_owned());
         }
         let rows = answers.iter().filter(|answer| answer.is_possible()).map(|answer| {
