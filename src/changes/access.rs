@@ -287,14 +287,15 @@ pub fn find_denied(
 pub enum AccessChangeDenied {
     /// The caller may not change the policy, and no other person has approved the change.
     NoRight(Decision),
-    /// The caller would gain rights by its own change.
-    OwnGain(Vec<Gain>),
+    /// The caller would give rights that it does not have, to itself or to others.
+    Beyond(Vec<Gain>),
 }
 
 /// Checks a change of the access policy.
 ///
 /// * The approval of another person is enough for every caller: the signer has seen the added rights in the plan.
-/// * Without it, the caller needs `change` in `access`, and must not add rights to itself.
+/// * Without it, the caller needs `change` in `access`, and can give only rights that it has itself: otherwise it could give more to
+///   a token that it holds.
 ///
 /// Where the environment has rules about approvals, each of them matches a change of the policy
 /// ([`crate::model::approvals::find_needs`]), so that there another person always approves.
@@ -313,9 +314,9 @@ pub fn check_access_change(
     if !decision.is_allowed() {
         return Err(AccessChangeDenied::NoRight(decision));
     }
-    let own = access::own_gains(old, new, principal);
-    if !own.is_empty() {
-        return Err(AccessChangeDenied::OwnGain(own));
+    let beyond = access::gains_beyond(old, new, principal);
+    if !beyond.is_empty() {
+        return Err(AccessChangeDenied::Beyond(beyond));
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use mailwright::{
         CompanyId, Function, HumanDuration, Profile,
         access::{
             AccessPolicy, Activity, Area, Binding, Decision, Extent, FieldPattern, Grant, Principal, Question,
-            RoleDefinition, Subject, decide, gains,
+            RoleDefinition, Subject, decide, gains, gains_beyond,
         },
         token::{Role, Scope},
     },
@@ -335,6 +335,32 @@ proptest! {
             }
         }
         prop_assert!(gains(&before, &before).is_empty());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn every_right_that_the_caller_does_not_have_is_reported(
+        before in any_policy(),
+        after in any_policy(),
+        caller in any_principal(),
+        questions in prop::collection::vec(any_question(), 5),
+    ) {
+        let caller = Principal { authenticated_at: Some(now()), ..caller };
+        let beyond = gains_beyond(&before, &after, &caller);
+        for (asked, subject) in questions.iter().flat_map(|asked| subjects().into_iter().map(move |one| (asked, one))) {
+            let principal =
+                Principal { subjects: vec![subject.clone()], authenticated_at: Some(now()), ..Principal::default() };
+            let may = |policy: &AccessPolicy, who: &Principal| decide(policy, who, &asked.question(), now()).is_allowed();
+            if may(&after, &principal) && !may(&before, &principal) && !may(&before, &caller) {
+                prop_assert!(beyond.iter().any(|gain| gain.subject == subject.to_string()
+                    && (gain.area, gain.activity) == (asked.area, asked.activity)));
+            }
+        }
+        let admin = with_role(Role::Admin);
+        prop_assert!(gains_beyond(&before, &after, &admin).is_empty());
     }
 }
 

@@ -260,12 +260,14 @@ roles:
       - { areas: [access], activities: [change] }
       - { areas: [changes], activities: [apply, plan] }
       - { areas: [service, profiles, settings, access], activities: [see] }
+  reader:
+    grants: [{ areas: [service, profiles], activities: [see] }]
 bindings:
   keeper: { subjects: [{ token: keeper }], roles: [keeper] }
 ";
 
 #[test]
-fn nobody_adds_rights_to_itself_alone() {
+fn a_caller_gives_no_rights_that_it_does_not_have() {
     let repo = serve(DELEGATED);
     let keeper = token(&repo, "keeper", "bound");
     let deployer = token(&repo, "ci", "deployer");
@@ -274,14 +276,12 @@ fn nobody_adds_rights_to_itself_alone() {
         run_as(&repo, token, &[&["apply", "dev", "--yes", "--skip-verify"][..], more].concat())
     };
     // A right that is added is shown, and needs an allowance for this plan.
-    let other = format!("{DELEGATED}  auditor: {{ subjects: [{{ operator: ann }}], roles: [viewer] }}\n");
+    let other = format!("{DELEGATED}  auditor: {{ subjects: [{{ operator: ann }}], roles: [reader] }}\n");
     repo.write("environments/dev/access.yaml", &other);
     let plan = run_as(&repo, &keeper, &["plan", "dev"]).code(0).stdout;
     assert!(plan.contains("settings  environments/dev/access.yaml:"), "{plan}");
-    assert!(
-        plan.contains("`operator:ann` may see in `service`; see in `profiles`") && plan.contains("--allow-rights"),
-        "{plan}"
-    );
+    assert!(plan.contains("`operator:ann` may see in `service`; see in `profiles`"), "{plan}");
+    assert!(plan.contains("--allow-rights"), "{plan}");
     let output = apply(&keeper, &other, &[]).code(1);
     assert!(output.stderr.contains("MW0402") && output.stderr.contains("--allow-rights"), "{}", output.stderr);
     // A deployer carries files out; it does not change rights.
@@ -289,13 +289,24 @@ fn nobody_adds_rights_to_itself_alone() {
     assert!(output.stderr.contains("MW0400") && output.stderr.contains("access policy"), "{}", output.stderr);
     apply(&keeper, &other, &["--allow-rights"]).code(0);
 
-    let own = format!("{DELEGATED}  more: {{ subjects: [{{ token: KEEPER }}], roles: [deployer] }}\n");
-    let output = apply(&keeper, &own, &["--allow-rights"]).code(1);
-    assert!(output.stderr.contains("MW0401") && output.stderr.contains("to itself"), "{}", output.stderr);
+    // More than it has: for itself, for another one, by a larger role of someone who is bound already.
+    for more in [
+        "  more: { subjects: [{ token: KEEPER }], roles: [deployer] }\n",
+        "  more: { subjects: [{ token: spare }], roles: [viewer] }\n",
+        "  more: { subjects: [{ group: Staff, issuer: https://login.example.com }], roles: [admin] }\n",
+    ] {
+        let output = apply(&keeper, &format!("{DELEGATED}{more}"), &["--allow-rights"]).code(1);
+        assert!(output.stderr.contains("MW0401") && output.stderr.contains("does not have"), "{}", output.stderr);
+    }
+    let larger =
+        DELEGATED.replace("areas: [service, profiles], activities: [see]", "areas: [history], activities: [see]");
+    let larger = format!("{larger}  auditor: {{ subjects: [{{ operator: ann }}], roles: [reader] }}\n");
+    assert!(apply(&keeper, &larger, &["--allow-rights"]).code(1).stderr.contains("MW0401"));
     // To take rights away needs no allowance.
     apply(&keeper, DELEGATED, &[]).code(0);
     // An administrator may; the token's rights change at once.
     assert_eq!(ask(&repo, &keeper, "GET", "/v1/generations", "").status, 403);
+    let own = format!("{DELEGATED}  more: {{ subjects: [{{ token: KEEPER }}], roles: [deployer] }}\n");
     repo.write("environments/dev/access.yaml", &own);
     repo.run(&["apply", "dev", "--yes", "--skip-verify", "--allow-rights"]).code(0);
     assert_eq!(ask(&repo, &keeper, "GET", "/v1/generations", "").status, 200);

@@ -29,7 +29,7 @@ use super::{CompanyId, Function, HumanDuration};
 pub use decision::{Decision, Extent, GrantId, Lack, Principal, Question, decide, describe_question, grants_of};
 pub use presets::preset;
 pub use vocabulary::{Activity, Area, FieldPattern, NAME_FIELD};
-pub use widening::{Gain, describe_gains, excess, gains, has_administrator, own_gains};
+pub use widening::{Gain, describe_gains, excess, gains, gains_beyond, has_administrator};
 
 /// Maximum number of roles of a policy.
 pub const ROLES_LIMIT: usize = 100;

@@ -89,12 +89,20 @@ pub fn gains(before: &AccessPolicy, after: &AccessPolicy) -> Vec<Gain> {
     gains.into_iter().collect()
 }
 
-/// Returns the rights that a caller gains itself, its own role considered.
-pub fn own_gains(before: &AccessPolicy, after: &AccessPolicy, principal: &Principal) -> Vec<Gain> {
-    let fallback = Subject::default();
-    let subject = principal.subjects.first().unwrap_or(&fallback);
-    let own: BTreeSet<Gain> = gains_of(before, after, principal, subject).into_iter().collect();
-    own.into_iter().collect()
+/// Returns the rights that subjects of bindings gain and that the caller who changes the policy does not have. A caller cannot
+/// give away more than it has, neither to itself nor to a token that it holds.
+pub fn gains_beyond(before: &AccessPolicy, after: &AccessPolicy, caller: &Principal) -> Vec<Gain> {
+    if before == after {
+        return Vec::new();
+    }
+    let own = grants_of(before, caller);
+    let mut gains = BTreeSet::new();
+    for subject in after.subjects() {
+        let principal = Principal { subjects: vec![subject.clone()], ..Principal::default() };
+        let had: Vec<Granted<'_>> = grants_of(before, &principal).into_iter().chain(own.iter().cloned()).collect();
+        gains.extend(compare(&had, grants_of(after, &principal), subject));
+    }
+    gains.into_iter().collect()
 }
 
 /// Returns the rights that one principal has and another one does not.

@@ -60,8 +60,9 @@ pub(super) fn check_policy(
                 "Let an administrator apply it, or have the plan approved by another person: mailwright plan {environment} --out {environment}.plan, then a signer: mailwright approve {environment}.plan, then: mailwright apply {environment}.plan"
             )))
         }
-        Err(AccessChangeDenied::OwnGain(gains)) => {
-            let message = format!("`{}` would add rights to itself: {}", caller.name, describe_gains(&gains));
+        Err(AccessChangeDenied::Beyond(gains)) => {
+            let message =
+                format!("`{}` would give rights that it does not have: {}", caller.name, describe_gains(&gains));
             Err(HttpProblem::new(Code::RightsExceeded, message)
                 .remedy("Let another administrator apply it, or have the plan approved by another person."))
         }
