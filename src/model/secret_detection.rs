@@ -42,7 +42,7 @@ pub fn is_exempt(key: &str, text: &str) -> bool {
 
 /// Returns true for the fingerprint of a public SSH key, as `ssh-keygen -l` prints it: the digest of 32 bytes in base64.
 fn is_fingerprint(text: &str) -> bool {
-    text.parse::<ssh_key::Fingerprint>().is_ok_and(|fingerprint| fingerprint.is_sha256())
+    text.parse::<ssh_key::Fingerprint>().is_ok_and(ssh_key::Fingerprint::is_sha256)
 }
 
 /// Returns true for a mask that a screen or an export shows in place of a secret: stars, bullets, `[masked]`,
