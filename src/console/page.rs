@@ -72,6 +72,18 @@ struct TimeElement {
     text: String,
 }
 
+/// A sentence as HTML, with what is between backticks as code.
+#[derive(Template)]
+#[template(
+    ext = "html",
+    source = "<bdi{% if is_foreign %} lang=\"en\"{% endif %}>{% for part in parts %}{% if loop.index0 % 2 == 1 %}<code>{{ part }}</code>{% else %}{{ part }}{% endif %}{% endfor %}</bdi>"
+)]
+struct Prose<'a> {
+    /// True if the page is in another language: causes and remedies are in English.
+    is_foreign: bool,
+    parts: Vec<&'a str>,
+}
+
 impl Page {
     /// Creates the page of a request, before its caller is known.
     pub(super) fn new(service: &Service, request: &Request) -> Self {
@@ -148,6 +160,14 @@ impl Page {
     /// Returns true if the signed-in caller may list tokens.
     pub(super) fn may_see_tokens(&self) -> bool {
         self.may(Area::Tokens, Activity::See)
+    }
+
+    /// Returns a cause or remedy of the service: names and commands in it are between backticks.
+    pub(super) fn prose(&self, text: &str) -> Safe<String> {
+        let parts: Vec<&str> = text.split('`').collect();
+        // One backtick alone is a character as any other.
+        let parts = if parts.len() % 2 == 1 { parts } else { vec![text] };
+        Safe(Prose { is_foreign: self.language != Language::English, parts }.render().unwrap_or_default())
     }
 
     /// Returns the address of an asset.

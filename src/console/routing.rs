@@ -12,7 +12,7 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, MatchedPath, Request, State},
     handler::Handler,
-    http::{HeaderName, HeaderValue, Method, StatusCode},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
     routing::{MethodRouter, any, get, post},
@@ -186,7 +186,21 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&service), guard))
         .layer(CsrfLayer::new().with_rejection_response(refuse_other_site))
         .layer(middleware::from_fn_with_state(Arc::clone(&service), present))
+        // Outside of the layers: it is not a page.
+        .route("/", get(root))
         .with_state(service)
+}
+
+/// Sends a browser whose user typed the address of the service to the console. Other programs get the answer of any
+/// unknown endpoint.
+async fn root(State(service): State<Arc<Service>>, headers: HeaderMap) -> Response {
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if accepted.contains("text/html") {
+        return redirect(&format!("{}/console", service.base()));
+    }
+    HttpProblem::not_found("this endpoint does not exist")
+        .remedy("`/openapi.json` lists the endpoints.")
+        .into_response()
 }
 
 fn refuse_other_site(_: ProtectionError) -> Response {

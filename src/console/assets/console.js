@@ -2,7 +2,9 @@
 // this module in another way than by events of the document.
 
 const language = document.documentElement.lang;
-const local = new Intl.DateTimeFormat(language, { dateStyle: 'medium', timeStyle: 'short' });
+// The form that the browser is set to, if it is of the language of the page.
+const locale = navigator.languages.find((one) => one.split('-')[0] === language) ?? language;
+const local = new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'short' });
 
 // Shows local times; the time in UTC moves to the title.
 function localise(root) {

@@ -243,7 +243,7 @@ impl Filter {
             order: (id == by).then_some(if descending { "descending" } else { "ascending" }),
             next: if id == by && !descending { format!("-{id}") } else { id.to_owned() },
         };
-        ["name", "provider", "state", "verified", "changed"].map(column).into()
+        ["name", "state", "provider", "verified", "changed"].map(column).into()
     }
 
     /// Returns the column of the order, and true if it is descending.

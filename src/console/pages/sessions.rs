@@ -14,7 +14,11 @@ use crate::{
         pages::sign_in::signed_out,
     },
     service::{HttpProblem, Service},
+    text::shortened,
 };
+
+/// Maximum size of the name of a program that is not a browser, in characters.
+const NAME: usize = 60;
 
 /// The page.
 #[derive(Template)]
@@ -32,6 +36,8 @@ struct Row {
     name: String,
     role: &'static str,
     client: String,
+    /// The browser and its system, if they are known.
+    browser: String,
     address: String,
     created_at: Timestamp,
     used_at: Timestamp,
@@ -54,6 +60,7 @@ pub(in crate::console) async fn show(
             id: found.id,
             name: shown(&found.name),
             role: found.role.id(),
+            browser: browser_name(&found.client),
             client: found.client,
             address: found.address,
             created_at: found.created_at,
@@ -77,4 +84,51 @@ pub(in crate::console) async fn end(
     } else {
         redirect(&format!("{}/console/sessions", page.base))
     })
+}
+
+/// Returns the browser and its system in a few words, from the name that it gives itself; that name, if it is another program.
+fn browser_name(client: &str) -> String {
+    // The first that matches: most name others as well.
+    let browsers =
+        [("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Version/", "Safari")];
+    let systems = [
+        ("Windows", "Windows"),
+        ("Android", "Android"),
+        ("iPhone", "iPhone"),
+        ("iPad", "iPad"),
+        ("Mac OS X", "macOS"),
+        ("CrOS", "ChromeOS"),
+        ("Linux", "Linux"),
+    ];
+    let Some((sign, browser)) = browsers.into_iter().find(|(sign, _)| client.contains(sign)) else {
+        return shortened(client, NAME).into_owned();
+    };
+    let version: String =
+        client.split(sign).nth(1).unwrap_or_default().chars().take_while(char::is_ascii_digit).collect();
+    let system = systems.into_iter().find(|(sign, _)| client.contains(sign)).map(|(_, name)| format!(" · {name}"));
+    format!("{browser} {version}{}", system.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::browser_name;
+
+    #[test]
+    fn browsers_are_named_briefly_and_other_programs_as_they_are() {
+        for (client, name) in [
+            ("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "Firefox 140 · Linux"),
+            (
+                "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/148.0.0.0 Safari/537.36 Edg/148.0.0.0",
+                "Edge 148 · Windows",
+            ),
+            (
+                "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Version/18.0 Mobile/15E148 Safari/604.1",
+                "Safari 18 · iPhone",
+            ),
+            ("curl/8.14.1", "curl/8.14.1"),
+            ("", ""),
+        ] {
+            assert_eq!(browser_name(client), name);
+        }
+    }
 }

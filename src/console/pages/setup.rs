@@ -52,7 +52,9 @@ struct Details {
 /// A cloud or a mail server, and the number of live profiles that use it.
 struct Target {
     name: String,
-    /// The host of Graph, for a custom cloud.
+    /// True for a cloud that has no name here: hosts of its own, or a sandbox.
+    is_custom: bool,
+    /// The host of Graph, if it is another than the name.
     graph: Option<String>,
     profiles: usize,
 }
@@ -101,8 +103,11 @@ fn details(service: &Service, signed_in: &SignedIn) -> Result<Details, HttpProbl
     let info = service.info(&signed_in.caller)?;
     let of_cloud = |(cloud, profiles): (&Cloud, usize)| Target {
         name: shown(cloud.name()),
+        is_custom: matches!(cloud, Cloud::Custom(_)),
         graph: match cloud {
-            Cloud::Custom(custom) => Some(shown(&custom.graph)),
+            Cloud::Custom(custom) => {
+                Some(&custom.graph).filter(|graph| **graph != custom.sign_in).map(|graph| shown(graph))
+            }
             Cloud::Global | Cloud::UsGovernmentL4 | Cloud::UsGovernmentL5 | Cloud::China => None,
         },
         profiles,
@@ -117,7 +122,7 @@ fn details(service: &Service, signed_in: &SignedIn) -> Result<Details, HttpProbl
         servers: servers
             .into_iter()
             .take(SHOWN)
-            .map(|(name, profiles)| Target { name: shown(&name), graph: None, profiles })
+            .map(|(name, profiles)| Target { name: shown(&name), is_custom: false, graph: None, profiles })
             .collect(),
     })
 }

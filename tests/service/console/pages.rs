@@ -134,3 +134,38 @@ fn the_list_of_ten_thousand_profiles_is_filtered_ordered_and_small() {
     assert_eq!(names(&client.page("/console/profiles?company=EDU2&state=disabled&page=3")).len(), 100);
     assert!(client.page("/console/profiles?q=nothing+like+it").contains("No profile matches the filter."));
 }
+
+#[test]
+fn no_page_has_a_secret_or_a_token() {
+    let canary = "Canary-b7Qx93Lm-k2Rv58Tz";
+    let mut repo = TestRepository::examples();
+    repo.pipe(&["secrets", "set", "dev", "relay/password"], canary.as_bytes()).code(0);
+    repo.serve();
+    repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+    // What a server says about a login is shown, too.
+    repo.run(&["verify", "dev"]);
+    let token = repo.token().to_owned();
+    let secret_of_token = token.rsplit('_').next().unwrap().to_owned();
+    let mut client = Client::signed_in(&repo);
+    let session = client.cookies["__Host-mw"].clone();
+    let (mut pages, mut bytes) = (0, 0);
+    let mut paths: Vec<String> =
+        ["/console", "/console/profiles", "/console/setup", "/console/sessions", "/console/unknown"]
+            .map(str::to_owned)
+            .into();
+    let state = repo.state();
+    let profiles = state["profiles"].as_object().unwrap();
+    paths.extend(profiles.keys().map(|name| format!("/console/profiles/{name}")));
+    for path in paths {
+        let answer = client.get(&path);
+        for hidden in [canary, &secret_of_token, &session] {
+            assert!(!answer.body.contains(hidden) && !answer.head.contains(hidden), "{path}: {hidden}");
+        }
+        pages += 1;
+        bytes += answer.body.len();
+    }
+    assert!(pages > 8 && bytes > 20_000, "{pages} pages of {bytes} bytes");
+    let refused = Client::new(&repo).post("/console/sign-in", &[("token", &format!("{token}x")), ("next", "/console")]);
+    assert!(refused.status == 401 && !refused.body.contains(&secret_of_token), "{}", refused.body);
+    assert!(!repo.service_log().contains(&session) && !repo.service_log().contains(&secret_of_token));
+}

@@ -214,6 +214,17 @@ fn a_request_that_another_site_started_changes_nothing() {
 }
 
 #[test]
+fn a_browser_at_the_address_of_the_service_is_sent_to_the_console() {
+    let mut repo = TestRepository::small();
+    repo.serve();
+    let mut client = Client::new(&repo);
+    let answer = client.send("GET", "/", &[("Accept", "text/html,application/xhtml+xml;q=0.9")], "");
+    assert_eq!((answer.status, answer.header("location")), (303, Some("/console")));
+    let answer = client.send("GET", "/", &[("Accept", "*/*")], "");
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (404, Some("MW0214")));
+}
+
+#[test]
 fn the_api_takes_no_session_and_the_console_no_token() {
     let mut repo = TestRepository::small();
     repo.serve();
