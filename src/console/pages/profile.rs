@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::State;
+use axum::extract::State as Shared;
 use jiff::Timestamp;
 
 use super::profiles::{Problems, ProfileStatus, drift};
@@ -17,12 +17,18 @@ use crate::{
     },
     model::{
         AppliesTo, ChangeKind, Code, CompanyId, CredentialEnd, Encryption, Function, LastVerified, Profile,
-        ProfileName, Provenance, Provider,
+        ProfileName, Provenance, Provider, State,
         finding::{Finding, Verdict},
         provider::Credential,
     },
     service::{HttpProblem, Service},
+    text::shortened,
 };
+
+/// Maximum number of differences from the last apply.
+const DIFFERENCES: usize = 100;
+/// Maximum size of a value in a difference, in characters.
+const VALUE: usize = 300;
 
 /// The page.
 #[derive(Template)]
@@ -33,6 +39,7 @@ struct ProfilePage {
     description: String,
     status: ProfileStatus,
     drift: Option<&'static str>,
+    differences: Vec<Difference>,
     is_live: bool,
     values: Vec<Value>,
     limits: Vec<Value>,
@@ -47,6 +54,13 @@ struct ProfilePage {
     holds: Vec<HoldRow>,
     credentials: Vec<CredentialEnd>,
     verified: Option<VerifiedView>,
+}
+
+/// A field that differs from what the last apply left.
+struct Difference {
+    path: String,
+    applied: String,
+    live: String,
 }
 
 /// A setting: the key of its label, and its value.
@@ -114,7 +128,7 @@ struct FindingRow {
 
 /// Shows the page.
 pub(in crate::console) async fn show(
-    State(service): State<Arc<Service>>,
+    Shared(service): Shared<Arc<Service>>,
     page: Page,
     Segment(name): Segment<String>,
 ) -> Answer {
@@ -163,6 +177,7 @@ pub(in crate::console) async fn show(
     render(&ProfilePage {
         status: Problems::new(&trouble).status(&name, found, last.as_ref()),
         drift: drift(found),
+        differences: if drift(found).is_some() { differences(&state, &name) } else { Vec::new() },
         is_live: found.live.is_some(),
         description: shown(&profile.description),
         values: values(&page, profile),
@@ -200,6 +215,21 @@ pub(in crate::console) async fn show(
         name: name.to_string(),
         page,
     })
+}
+
+/// Returns the fields in which a profile differs from what the last apply left.
+fn differences(state: &State, name: &ProfileName) -> Vec<Difference> {
+    let found = crate::changes::drift::drift(state).into_iter().find(|drift| drift.name.as_ref() == Some(name));
+    let text = |value: &serde_json::Value| match value {
+        serde_json::Value::Null => String::new(),
+        serde_json::Value::String(text) => shortened(&shown(text), VALUE).into_owned(),
+        other => shortened(&shown(&other.to_string()), VALUE).into_owned(),
+    };
+    let fields = found.into_iter().flat_map(|drift| drift.fields);
+    fields
+        .take(DIFFERENCES)
+        .map(|field| Difference { path: shown(&field.path), applied: text(&field.applied), live: text(&field.live) })
+        .collect()
 }
 
 fn finding_row(finding: &Finding) -> FindingRow {

@@ -446,6 +446,10 @@ drift-help-removed = Das Profil wurde außerhalb von Git entfernt. Dies sind sei
 
 profile-settings = Einstellungen
 profile-settings-applied = Zuletzt angewandte Einstellungen
+profile-differences = Unterschiede zum zuletzt Angewandten
+profile-field = Feld
+profile-applied-value = Zuletzt angewandt
+profile-live-value = Jetzt
 profile-provider = Anbieter
 profile-server = Server
 profile-encryption = Verschlüsselung

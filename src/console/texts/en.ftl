@@ -446,6 +446,10 @@ drift-help-removed = The profile was removed outside Git. These are its settings
 
 profile-settings = Settings
 profile-settings-applied = Settings of the last apply
+profile-differences = Differences from the last apply
+profile-field = Field
+profile-applied-value = Last apply
+profile-live-value = Now
 profile-provider = Provider
 profile-server = Server
 profile-encryption = Encryption
