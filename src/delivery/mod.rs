@@ -2,7 +2,7 @@
 //!
 //! | part | contents |
 //! | --- | --- |
-//! | `dispatcher` | claims due messages, runs workers, shuts down |
+//! | `dispatcher` | claims due messages, runs workers, follows the system clock, shuts down |
 //! | `scheduler` | decides which profile sends next, subject to throttles, holds and suspensions |
 //! | `scheduled_queue`, `ready_queue` | the mail of a lane that waits in the store; the mail of a profile that was claimed |
 //! | `sending_profile`, `next_secret` | a profile as workers use it; the secret that replaces the current one |
