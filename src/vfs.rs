@@ -1,7 +1,9 @@
-//! Virtual file system: the files of a revision in memory, independent of the program that they come from.
+//! Virtual file system: the names of the files of a revision in memory, independent of the program that they come from. Contents
+//! are read from a [`BlobStore`] on demand.
 //!
-//! [`Tree`] follows links as a file system does, up to 40 and only inside the tree; a broken link counts as one that leads outside.
-//! An entry without contents (a submodule, a blob that the clone lacks) is reported as such, never as an empty folder.
+//! [`Tree`] follows links as a file system does, up to 40 per path and only inside the tree; a link that is broken, a loop, or has a
+//! target of more than 4096 bytes counts as one that leads outside. What is missing behind a good link is not found, as on disk. An
+//! entry without contents (a submodule, a blob that the clone lacks) is reported as such, never as an empty folder.
 
 use std::{
     collections::BTreeMap,
@@ -72,7 +74,7 @@ pub(crate) enum Lookup<'a> {
     Submodule(String),
     /// The path does not exist.
     Nothing,
-    /// A link that leads out of the tree, or that is broken.
+    /// A link that leads out of the tree, or that is broken; or a path that does.
     Outside,
     /// A link whose target is not available.
     Unreadable(BlobError),
@@ -104,8 +106,13 @@ impl Tree {
                 _ => return Lookup::Outside,
             }
         }
+        // The parts ahead that are the caller's; those above them are of targets of links.
+        let mut own = ahead.len();
         let (mut folders, mut names, mut links) = (vec![&self.root], Vec::<String>::new(), 0);
         while let Some(name) = ahead.pop() {
+            let nothing = |is_own: bool| if is_own { Lookup::Nothing } else { Lookup::Outside };
+            let is_own = ahead.len() < own;
+            own = own.min(ahead.len());
             if name == ".." {
                 folders.pop();
                 names.pop();
@@ -114,16 +121,15 @@ impl Tree {
                 }
                 continue;
             }
-            let nothing = || if links > 0 { Lookup::Outside } else { Lookup::Nothing };
             let Some(folder) = folders.last() else { return Lookup::Outside };
             match folder.0.get(&name) {
-                None => return nothing(),
+                None => return nothing(is_own),
                 Some(Entry::Folder(below)) => {
                     folders.push(below);
                     names.push(name);
                 }
                 Some(Entry::Leaf(EntryKind::File, id)) => {
-                    return if ahead.is_empty() { Lookup::File(id) } else { nothing() };
+                    return if ahead.is_empty() { Lookup::File(id) } else { nothing(ahead.len() == own) };
                 }
                 Some(Entry::Leaf(EntryKind::Submodule, _)) => {
                     names.push(name);
@@ -147,12 +153,12 @@ impl Tree {
         folders.last().map_or(Lookup::Outside, |folder| Lookup::Folder(folder.0.keys().map(String::as_str).collect()))
     }
 
-    /// Returns true if a path exists, without following a link at its end.
+    /// Returns true if a path exists, without following a link at its end. Also returns true if its folder is not available, so
+    /// that the read reports why.
     pub(crate) fn exists(&self, path: &Path) -> bool {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return true };
         match self.find(parent) {
             Lookup::Folder(names) => names.contains(&name.to_string_lossy().as_ref()),
-            // The read reports why the folder is not available.
             Lookup::Submodule(_) | Lookup::Unreadable(_) | Lookup::Outside => true,
             Lookup::File(_) | Lookup::Nothing => false,
         }
@@ -173,6 +179,79 @@ impl Folder {
                     folder.insert(rest, kind, id);
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The contents of a link are its id.
+    struct Targets;
+
+    impl BlobStore for Targets {
+        fn blob(&self, id: &str, limit: u64) -> Result<Arc<[u8]>, BlobError> {
+            if id.len() as u64 > limit { Err(BlobError::TooLarge) } else { Ok(id.as_bytes().into()) }
+        }
+    }
+
+    fn look_up(path: &str) -> &'static str {
+        let long = "a".repeat(5000);
+        let link = |name: &str, target: &str| (name.to_owned(), EntryKind::Link, target.to_owned());
+        let tree = Tree::new(
+            [
+                ("real/a.txt".to_owned(), EntryKind::File, "a".to_owned()),
+                ("module".to_owned(), EntryKind::Submodule, String::new()),
+                link("good", "real"),
+                link("chain", "./good"),
+                link("deep/up", "../real"),
+                link("file", "real/a.txt"),
+                link("broken", "real/b"),
+                link("below-a-file", "real/a.txt/b"),
+                link("out", "../x"),
+                link("loop", "loop"),
+                link("long", &long),
+            ],
+            Arc::new(Targets),
+        );
+        match tree.find(Path::new(path)) {
+            Lookup::Folder(_) => "folder",
+            Lookup::File(_) => "file",
+            Lookup::Submodule(_) => "submodule",
+            Lookup::Nothing => "nothing",
+            Lookup::Outside => "outside",
+            Lookup::Unreadable(_) => "unreadable",
+        }
+    }
+
+    #[test]
+    fn what_is_missing_behind_a_good_link_is_not_found() {
+        for (path, wanted) in [
+            ("real", "folder"),
+            ("real/b", "nothing"),
+            ("real/a.txt/b", "nothing"),
+            ("good", "folder"),
+            ("good/a.txt", "file"),
+            ("good/b", "nothing"),
+            ("good/b/c", "nothing"),
+            ("good/a.txt/b", "nothing"),
+            ("chain/b", "nothing"),
+            ("deep/up/b", "nothing"),
+            ("file", "file"),
+            ("file/b", "nothing"),
+            ("module/x", "submodule"),
+        ] {
+            assert_eq!(look_up(path), wanted, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_broken_link_leads_outside() {
+        for path in
+            ["broken", "broken/c", "below-a-file", "out", "out/x", "../x", "loop", "loop/x", "long", "good/../.."]
+        {
+            assert_eq!(look_up(path), "outside", "{path}");
         }
     }
 }

@@ -94,6 +94,25 @@ fn links_are_followed_inside_and_nowhere_else() {
 }
 
 #[test]
+fn what_is_missing_behind_a_good_link_is_missing() {
+    let repo = layered();
+    git(&repo, &["checkout", "--quiet", "-b", "linked"]);
+    repo.write("sealed/README.md", "Sealed.\n");
+    symlink("../sealed", repo.path("secrets/prod")).unwrap();
+    repo.write(
+        "environments/prod/profiles/relay.yaml",
+        "provider: { smtp: { username: erp, password: { secret: relay/password } } }\n",
+    );
+    git(&repo, &["add", "sealed"]);
+    let on_disk = repo.run(&["diff"]).code(1).stdout;
+    commit(&repo, "a linked folder of secrets");
+    let in_a_tree = repo.run(&["diff", "HEAD~1.."]).code(1).stdout;
+    for text in [on_disk, in_a_tree] {
+        assert!(text.contains("MW0031") && !text.contains("MW0015"), "{text}");
+    }
+}
+
+#[test]
 fn a_submodule_is_never_an_empty_folder() {
     let other = TestRepository::small();
     git(&other, &["init", "--quiet"]);
