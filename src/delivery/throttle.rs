@@ -1,8 +1,8 @@
 //! Throttle of a mailbox: limits messages at the same time, messages in any 60 seconds, and recipients in any 24 hours.
 //!
 //! All profiles that send through a mailbox share one [`MailboxThrottle`]; if their limits differ, those of the profile that was
-//! set up last apply. A message starts while the limit of recipients is not reached, so its own recipients can exceed it. After a
-//! failure one message is sent at a time, and each success doubles that. Usage before a start is restored from the store, so that a
+//! set up last apply. A rate counts the messages since it was set. A message starts while the limit of recipients is not reached, so
+//! its own recipients can exceed it; they count for up to a minute longer than a day. After a failure one message is sent at a time, and each success doubles that. Usage before a start is restored from the store, so that a
 //! restart does not double the rate; pauses that a server asked for are not. The caller passes the time.
 
 use std::{
@@ -18,8 +18,8 @@ use super::REPLY_LENGTH;
 use crate::{model::delivery::Effective, store::outbox::Usage, text::shortened};
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// Minutes of a day.
-const DAY: i64 = 24 * 60;
+/// The minutes for which recipients count: a day, and the rest of the minute in which they were counted.
+const DAY: i64 = 24 * 60 + 1;
 
 /// The recent usage of a mailbox, and its limits.
 #[derive(Debug)]
@@ -308,7 +308,7 @@ mod tests {
         assert_eq!(throttle.allowance(now, 0, 0), 0, "five are in flight");
         throttle.count_recipients(0, 5);
         throttle.message_ended(true, 5);
-        assert_eq!(throttle.allowance(now, DAY - 1, 0), 0);
+        assert_eq!(throttle.allowance(now, 24 * 60, 0), 0, "the first may have been counted at the end of its minute");
         assert!(throttle.allowance(now, DAY, 0) > 0);
     }
 
