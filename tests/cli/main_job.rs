@@ -217,6 +217,8 @@ fn going_back_takes_secrets_along_and_shows_as_drift() {
     assert!(output.stdout.contains("This is generation 3."), "{}", output.stdout);
     assert_eq!(digest(&repo), first);
     assert_eq!(repo.run(&["history", "dev", "--format", "json"]).code(0).json()["generations"][0]["rolledBackTo"], 1);
+    let none = repo.run(&["history", "dev", "--before", "1"]).code(0).stdout;
+    assert!(none.contains("No generations before 1.") && !none.contains("nothing has changed"), "{none}");
     let drift = repo.run(&["drift", "dev"]).code(2);
     assert!(drift.stdout.contains("rollback"), "{}", drift.stdout);
     repo.run(&["rollback", "dev", "--to", "1", "--yes"]).code(0);

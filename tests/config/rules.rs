@@ -44,6 +44,21 @@ fn broken(profiles: &[(&str, Value)]) -> Vec<String> {
         .collect()
 }
 
+#[test]
+fn the_path_of_a_federated_token_has_no_parent() {
+    let of = |path: &str| {
+        let settings = json!({ "credential": { "federatedTokenFile": path } });
+        let mut profile = graph("microsoft-graph-direct", &settings);
+        profile["functions"] = json!(["all-documents"]);
+        violations_with_default(profile)
+    };
+    for path in ["/run/../token", "/run/..", "run/token", "/run/a\nb"] {
+        let pointer = "/provider/microsoft-graph-direct/credential/federatedTokenFile";
+        assert!(of(path).iter().any(|found| found.ends_with(pointer)), "{path}: {:?}", of(path));
+    }
+    assert_eq!(of("/run/..token"), [""; 0]);
+}
+
 /// The same with a further profile that serves everything.
 fn violations_with_default(value: Value) -> Vec<String> {
     broken(&[("a", value), ("z", base())])

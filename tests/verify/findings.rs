@@ -514,6 +514,18 @@ async fn a_sender_with_an_apostrophe_is_found_and_probed() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_who_consented_to_a_broader_permission_is_counted() {
+    let broader = ["Mail.ReadWrite", "Mail.Send", "User.Read", "User.Read.All"];
+    let case = VerifyCase::new("a broader consent of one user", delegate(WEB))
+        .reader()
+        .app("consented", json!([]))
+        .app("consentedBy", json!({ "alice@contoso.example": broader }));
+    let (verified, shown) = case.run().await;
+    let some: Vec<_> = verified.findings.iter().filter(|finding| finding.id == FindingId::ConsentSome).collect();
+    assert!(!some.is_empty() && some.iter().all(|finding| finding.seen == "consent of 1 user"), "{shown}");
+}
+
 #[test]
 fn every_finding_has_a_page() {
     let pages = include_str!("../../src/model/findings.md");

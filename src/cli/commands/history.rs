@@ -70,8 +70,16 @@ impl History {
         let mut document = document_of(environment.name.as_str(), "generations", &page);
         document["generation"] = json!(newest.unwrap_or_default());
         let Some(last) = page.generations.first() else {
-            let text = "No generations: nothing has changed since the store was created.".to_owned();
-            return Ok(Summary::new(Significance::Quiet, "no generations".to_owned(), text, document));
+            let (line, text) = match (self.before, newest) {
+                (Some(before), Some(_)) => {
+                    (format!("no generations before {before}"), format!("No generations before {before}."))
+                }
+                _ => (
+                    "no generations".to_owned(),
+                    "No generations: nothing has changed since the store was created.".to_owned(),
+                ),
+            };
+            return Ok(Summary::new(Significance::Quiet, line, text, document));
         };
         let head = ["generation", "at", "by", "how", "commit", "branch", "author", "signature", "what"];
         let text = table(&head, page.generations.iter().map(row));

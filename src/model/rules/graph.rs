@@ -1,6 +1,7 @@
 //! Rules for applications registered at Microsoft Entra: cloud, tenant, client id, credential, redirect URI.
 //!
-//! They check the form of values only; whether the registration exists and fits is checked by [`crate::verify`].
+//! They check the form of values, and the functions that a delegate can serve; whether the registration exists and fits is checked by
+//! [`crate::verify`].
 
 use super::{Violation, Violations};
 use crate::model::{
@@ -25,7 +26,7 @@ pub(super) fn check_direct(pointer: &str, direct: &GraphDirect, found: &mut Viol
 /// Checks the path of a federated token file.
 pub(super) fn check_token_file(pointer: &str, credential: &Credential, found: &mut Violations<'_>) {
     if let Credential::FederatedTokenFile(path) = credential
-        && (!path.starts_with('/') || path.contains("/../") || path.chars().any(char::is_control))
+        && (!path.starts_with('/') || path.split('/').any(|part| part == "..") || path.chars().any(char::is_control))
     {
         found.add(
             &format!("{pointer}/credential/federatedTokenFile"),

@@ -129,7 +129,8 @@ impl DelegatedPermissions<'_> {
             let users: BTreeSet<&str> = grants
                 .iter()
                 .filter(|grant| {
-                    grant.scope.as_deref().unwrap_or_default().split_whitespace().any(|scope| scope == name)
+                    let scopes = grant.scope.as_deref().unwrap_or_default().split_whitespace();
+                    covered_by(&scopes.map(str::to_owned).collect(), name).is_some()
                 })
                 .filter_map(|grant| grant.principal_id.as_deref())
                 .collect();
