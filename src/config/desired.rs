@@ -1,6 +1,7 @@
 //! [`Desired`]: what the files declare for an environment, after all checks, with the place of each value.
 //!
-//! `loader` builds it; plans, `verify` and rollouts read it. Of secrets it has the names and digests of age files, never values.
+//! `loader` builds it; plans, `verify` and rollouts read it. Of secrets it has what age files say without a key: name,
+//! digest, destination and id of the value, never the value itself.
 //! Files with errors have no desired state; for display of such files see `effective`.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
@@ -14,7 +15,7 @@ use crate::{
     secrets::ValueId,
 };
 
-/// The desired state of an environment. Exists only if the files passed every rule.
+/// The desired state of an environment. Files with errors have none; warnings do not matter.
 #[derive(Clone, Debug)]
 pub struct Desired {
     /// The environment.

@@ -1,13 +1,13 @@
 //! Refusal history of a profile: decides whether a refusal concerns the profile or one message, if the reply does not say.
 //!
-//! [`RefusalHistory`] is kept in memory for each profile, for at most 1,000 messages and replies. A restart or a change of the
-//! profile empties it.
+//! [`RefusalHistory`] is kept in memory for each profile, for at most 1,000 messages and replies; further ones are not remembered. A
+//! restart or a change of the profile empties it. Words are compared without addresses, numbers and names of machines.
 //!
-//! - A server that refuses all recipients of five messages in a row in the same words refuses the sender: the profile
-//!   is suspended. The messages before the fifth have failed.
-//! - A server that does not relay, or does not accept the sender or this machine, refuses the profile, until another message
-//!   passes: then the reply was about the recipients, whose own server it may quote, and the same words are excused for a
-//!   time.
+//! - A server that refuses five messages in a row for good in the same words, which the table of replies does not attribute, refuses
+//!   the sender: the profile is suspended. The messages before the fifth have failed.
+//! - A server that does not accept the sender or this machine before RCPT refuses the profile. One that does so later, or does not
+//!   relay, refuses the profile until another message passes: then the reply was about the recipients, whose own server it may quote,
+//!   and the same words are excused for a time.
 //! - Excused words do not prove anything while no message passes. A message refused in such words waits until another one
 //!   passes, and is then refused; or until several messages in a row have got the same words, which suspends the profile.
 

@@ -4,8 +4,8 @@
 //! `ALL_PROXY` and `NO_PROXY` apply to other machines only: otherwise a bearer token for a service on this machine would be sent
 //! to the proxy unencrypted. A loopback name is not looked up in DNS, so that no name server can redirect such a request.
 //!
-//! Callers decide which addresses may be requested, and set time limits. A client whose TLS cannot be prepared fails at the first
-//! request, before anything is sent.
+//! Callers decide which addresses may be requested, and set time limits. A client whose TLS cannot be prepared fails at the request
+//! that needs it, before anything is sent; the next request tries again.
 
 use std::{
     error::Error as _,
@@ -42,7 +42,8 @@ struct Inner {
 }
 
 impl HttpClient {
-    /// Creates a client. `configure` is called once for loopback addresses and once for all others.
+    /// Creates a client. `configure` is called at the first request for a loopback address and at the first one for another; again
+    /// if that failed, and by requests that run at the same time as the first one.
     pub fn new(configure: impl Fn(ClientBuilder) -> ClientBuilder + Send + Sync + 'static) -> Self {
         Self(Arc::new(Inner { configure: Box::new(configure), loopback: OnceLock::new(), remote: OnceLock::new() }))
     }

@@ -1,9 +1,10 @@
 //! Classification of replies of mail servers and of Graph.
 //!
 //! The table is data (`replies.json`): the first row that matches decides, and a row matches if all its conditions do.
-//! [`classify_smtp`], [`classify_graph`] and [`classify_sign_in`] use it; `tests/mail/reply_corpus.rs` tests the table with replies
-//! of real servers. A reply that no row matches is transient. For Graph a known code decides before the status, unless the status
-//! leaves open whether the mail was accepted. Nothing here acts on a reply.
+//! [`classify_smtp`] and [`classify_graph`] use it; `tests/mail/reply_corpus.rs` tests it with SMTP and Graph replies of real
+//! servers. A reply that no row matches is transient; a 2xx of Graph other than 202 is unknown. For Graph a known code decides before
+//! the status; only a transient or throttled code gives way to a status that leaves open whether the mail was accepted (408, 500, 502,
+//! 504). [`classify_sign_in`] uses the causes of [`crate::entra::aadsts`] instead of the table. Nothing here acts on a reply.
 
 use std::{sync::LazyLock, time::Duration};
 

@@ -1,10 +1,11 @@
 //! The steps of a rollout in one environment: plan, apply, roll back. The checks after an apply are in `checks`.
 //!
-//! [`EnvironmentTask`] runs a step within a deadline; apply and rollback send a request only while the run holds its lease. Apply
+//! [`EnvironmentTask`] runs a step within a deadline; apply and rollback change the service only while the run holds its lease. Apply
 //! has the service verify the profiles first, unless the rollout sets `gate: false`, and plans again if another client changed the
 //! environment. Before a changeset is sent to the service, its id and base generation are written to the journal (an `Intent`);
 //! before a rollback, its two generations. So a resumed run can find out from the service if the request was accepted. A step fails
-//! for its environment alone when it is refused, when its deadline has passed, or when three plans in a row were out of date. An
+//! for its environment alone when it is refused, when its deadline has passed, when the lease is lost, or when three plans in a row
+//! were out of date; a journal that cannot be written ends the rollout. An
 //! environment that another client has changed since the apply, or that was empty before the run and must not be emptied, is not
 //! rolled back. The order of environments is decided in `engine`.
 

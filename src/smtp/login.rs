@@ -4,7 +4,8 @@
 //! LOGIN is answered by the order of the challenges. Servers use different texts for them, and the draft asks
 //! clients not to read them.
 //!
-//! A refused login is returned and not repeated; the next mechanism is tried only if the server does not implement the one before.
+//! A refused login is returned and not repeated; the next mechanism is tried only if the server does not implement the one before
+//! (500, 501, 502 or 504).
 //! An empty list of mechanisms succeeds without a login, so callers check first that the server offers one.
 
 use std::time::Duration;

@@ -2,7 +2,8 @@
 //!
 //! `verify` fetches every entry and recomputes the chain in this process. The service compares its own store with the log; with
 //! `--data` this process does. Only `--expect-head` detects a log that was rewritten completely. A broken chain and a store that
-//! differs are errors. Both commands take many environments; `--data` and `--expect-head` take one.
+//! differs are errors. A change of the store that the log already records (`store.altered`) is listed, and is not an error by itself.
+//! A log without a digest of the store counts as intact. Both commands take many environments; `--data` and `--expect-head` take one.
 //!
 //! `audit verify --data` reads the store of a stopped or running service directly, without changing it. The chain is defined
 //! in [`crate::model::audit`], the comparison with the store in [`crate::store`].

@@ -1,4 +1,5 @@
-//! `mailwright diff`: compares the effective configurations of two revisions of the files, without a service.
+//! `mailwright diff`: compares the effective configurations of two revisions of the files, or of a revision and the work tree,
+//! without a service.
 //!
 //! Environments with the same changes are shown once. Revisions are opened by [`crate::reconcile::revisions`], compared by
 //! [`crate::reconcile::file_diff`] and rendered by [`crate::reconcile::render`]. Files that cannot be read or have errors are

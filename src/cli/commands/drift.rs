@@ -1,7 +1,7 @@
 //! `mailwright drift`: shows differences between the live state of a service and the state that the last apply left.
 //!
-//! The files play no part; `plan` compares all three. The comparison is in [`crate::changes`]. The exit code is 2 if there is
-//! drift.
+//! The files play no part; `plan` compares all three. Profiles that were never applied are listed, and are not drift. The comparison
+//! is in [`crate::changes`]. The exit code is 2 if there is drift, and 1 if an environment failed.
 
 use serde_json::json;
 

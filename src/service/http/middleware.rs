@@ -1,7 +1,7 @@
 //! Middleware applied to every request: request id, deadline, limits, compression, access log and telemetry context.
 //!
 //! [`layers`] wraps the routes of an environment or of the process. A request beyond the limit is answered with 503, one of
-//! HTTP/1.1 without exactly one `Host` with 400, one whose answer does not begin within 120 seconds with 408, and a panic with 500.
+//! HTTP/1.1 without `Host`, or any with several or an invalid one, with 400, one whose answer does not begin within 120 seconds with 408, and a panic with 500.
 //! A request that may change something continues after its deadline or a disconnect; one that only reads is cancelled.
 
 use std::{
@@ -35,7 +35,7 @@ use crate::{
     telemetry::{self, EnvironmentContext},
 };
 
-/// Maximum duration of a request, including the arrival of its body.
+/// The time in which the answer must begin, counted from the end of the request's header. The transfer of the answer has no limit here.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(120);
 
 /// The id of a request, for answers that show it.

@@ -1,7 +1,7 @@
 //! `mailwright rollout`: rolls a change out to many environments in waves, with checks in between.
 //!
-//! Each subcommand has a file of its own; `work` is shared by those that work on a run. A rollout without a file, or whose file
-//! breaks rules, is an error.
+//! Each subcommand has a file of its own; `work` is shared by those that work on a run. For `plan`, `start` and `resume` a rollout
+//! without a file, or whose file breaks rules, is an error; `status`, `pause` and `abort` do not read that file.
 
 mod abort;
 mod pause;

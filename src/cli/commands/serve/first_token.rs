@@ -109,7 +109,8 @@ impl FirstToken {
     }
 }
 
-/// Prints the token and the recipient of a new service.
+/// Prints the token, and the recipient of a new service. After a restore or `--new-admin-token` the recipient is known, and not
+/// printed.
 pub(super) fn print_token(context: &Context, first: &FirstToken) {
     let FirstToken { environment, recipient, .. } = first;
     let shown = match &first.file {
