@@ -13,7 +13,12 @@ use std::{
 use secrecy::SecretString;
 
 use super::CliError;
-use crate::{model::Code, secrets::ServiceIdentity, store::StoreError, text};
+use crate::{
+    model::Code,
+    secrets::ServiceIdentity,
+    store::StoreError,
+    text::{self, shell::quote_path},
+};
 
 /// The number of entries of a folder that are read.
 const ENTRIES: usize = 10_000;
@@ -49,7 +54,7 @@ pub(super) fn create_private_folder(path: &Path) -> Result<(), CliError> {
     }
     let why =
         format!("other users can write to it (mode {:04o}) and could replace the key or the store", mode & 0o7777);
-    let remedy = format!("Use a separate folder, or run: chmod 700 {}", path.display());
+    let remedy = format!("Use a separate folder, or run: chmod 700 {}", quote_path(path));
     Err(failed(path, "work", &why).remedy(remedy))
 }
 
@@ -77,7 +82,7 @@ pub(super) fn read_identity(path: &Path) -> Result<ServiceIdentity, CliError> {
     let mode = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?.permissions().mode();
     if mode & 0o077 != 0 {
         return Err(wrong(format!("other users can read it (mode {:03o})", mode & 0o777))
-            .remedy(format!("chmod 600 {}", path.display())));
+            .remedy(format!("chmod 600 {}", quote_path(path))));
     }
     let bytes = zeroize::Zeroizing::new(
         crate::fs::read_ordinary(path, IDENTITY_LIMIT).map_err(|error| wrong(error.to_string()))?,

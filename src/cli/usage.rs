@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use clap::{CommandFactory as _, error::ErrorKind};
 
 use super::{Cli, CliError};
-use crate::model::Code;
+use crate::{model::Code, text::shell::quote_posix};
 
 /// Returns the command line with the verb before its first argument, if the arguments have a noun, another word and then
 /// one of the noun's verbs: `outbox status prod` becomes `mailwright outbox status prod`.
@@ -28,7 +28,7 @@ pub(super) fn reordered(error: &clap::Error, arguments: &[OsString]) -> Option<S
     let mut reordered = words.get(..=at)?.to_vec();
     reordered.extend([*verb, *other]);
     reordered.extend(words.get(at + 3..)?);
-    Some(format!("mailwright {}", reordered.into_iter().map(quote).collect::<Vec<_>>().join(" ")))
+    Some(format!("mailwright {}", reordered.into_iter().map(quote_posix).collect::<Vec<_>>().join(" ")))
 }
 
 /// Returns true if a command line that cannot be parsed asks for JSON.
@@ -50,14 +50,4 @@ pub(super) fn to_error(error: &clap::Error, arguments: &[OsString]) -> CliError 
     let error = CliError::coded(Code::Usage, message)
         .remedy(remedy.unwrap_or("`mailwright help` lists the commands.".to_owned()));
     if text.starts_with("error: ") { lines.fold(error, CliError::detail) } else { error }
-}
-
-/// Quotes a word for a POSIX shell if that is necessary.
-pub(super) fn quote(word: &str) -> String {
-    let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_./:=@,+%".contains(character);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }

@@ -26,6 +26,7 @@ use crate::{
         tls::Trust,
     },
     sync::Mutex,
+    text::shell::quote_posix,
 };
 
 /// The largest answer that is read, in bytes: twenty times the size of ten thousand profiles.
@@ -369,7 +370,9 @@ impl Transport {
                 let host = self.base.host_str().unwrap_or_default();
                 let port = self.base.port_or_known_default().unwrap_or(443);
                 return format!(
-                    "Inspect the server: openssl s_client -connect {host}:{port} -servername {host} </dev/null"
+                    "Inspect the server: openssl s_client -connect {} -servername {} </dev/null",
+                    quote_posix(&format!("{host}:{port}")),
+                    quote_posix(host)
                 );
             }
         };

@@ -3,8 +3,10 @@
 //! [`Diagnostic`] is a document of `validate --format json` and of `plan`: its keys are the place, the fields of a
 //! [`Problem`](crate::model::Problem) and the excerpt, side by side, in the order in which problems are sorted.
 //!
-//! [`Report`] sorts problems by place and drops duplicates. A warning does not make a run fail; an error does
-//! ([`Report::has_errors`]).
+//! A problem of a whole file is at line 1, column 1, without an excerpt.
+//!
+//! [`Report`] sorts problems by place and drops duplicates: of several with the same place, code and message the first one stays,
+//! with its `environment`. A warning does not make a run fail; an error does ([`Report::has_errors`]).
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -14,7 +16,7 @@ use super::{
     excerpt::{Excerpt, render_excerpt},
     sources::{Sources, Span},
 };
-use crate::model::{Code, Problem, code::Severity};
+use crate::model::{Code, Problem, ProfileName, code::Severity};
 
 /// A problem with its place, cause and remedy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -111,6 +113,8 @@ impl DiagnosticBuilder {
 /// Returns a remedy with the name of the profile, if the file is that of a profile. The secret of a profile is named after it.
 fn name_profile(remedy: String, file: &str) -> String {
     let name = file.split_once("/profiles/").and_then(|(_, name)| Some(name.rsplit_once('.')?.0));
+    // The remedy may be a command: the name of a file can be any text, that of a profile needs no quotes.
+    let name = name.filter(|name| name.parse::<ProfileName>().is_ok());
     let Some(profile) = name.filter(|_| remedy.contains("NAME/")) else { return remedy };
     let key = if remedy.contains("clientSecret") { "client-secret" } else { "password" };
     remedy.replace("NAME/KEY", &format!("{profile}/{key}")).replace("NAME/", &format!("{profile}/"))

@@ -27,6 +27,7 @@ use crate::{
     replies::ProfileFault,
     store::outbox::NewEvent,
     telemetry,
+    text::shell::quote_powershell,
     time::Clock,
     verify::{NeededPermissions, Subject, SubjectSecret, Verifier, VerifyOptions},
 };
@@ -234,7 +235,10 @@ fn describe_failure(profile: &SendingProfile, failure: &Failure) -> String {
         Provider::MicrosoftGraphDelegate(delegate) => &delegate.client,
         Provider::Smtp(smtp) => smtp.oauth.as_ref().map_or("", |oauth| &oauth.client),
     };
-    let remedy = remedy.replace("{sender}", profile.sender_address()).replace("{client}", client);
+    // The commands of the table are for PowerShell. The sender is last: it may contain `{client}`.
+    let remedy = remedy
+        .replace("{client}", &quote_powershell(client))
+        .replace("{sender}", &quote_powershell(profile.sender_address()));
     format!("{}. {remedy}", reason.trim_end_matches('.'))
 }
 

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     model::{EnvironmentName, Lane, Message, ProfileName, Provider, WaitReason, Waiting, waiting::needs_operator},
     store::outbox::LaneBacklog,
-    text::{printable, shortened},
+    text::{printable, shell::quote_posix, shortened},
     time::steady_clock::{earlier, later},
 };
 
@@ -193,7 +193,9 @@ fn command(
     example: Option<&Message>,
 ) -> Option<String> {
     match group.reason {
-        WaitReason::Held => Some(format!("mailwright outbox release {environment} {}", group.hold.as_ref()?)),
+        WaitReason::Held => {
+            Some(format!("mailwright outbox release {environment} {}", quote_posix(group.hold.as_ref()?)))
+        }
         WaitReason::Suspended => {
             let profile = group.profile.as_ref()?;
             let secret = scheduler.routes().live_profile(profile)?.secrets.keys().next();

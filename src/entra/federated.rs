@@ -6,8 +6,8 @@
 //! is also chosen by the author of a profile.
 //!
 //! [`FederatedFiles::read`] is the only function that returns a token. A file that no option names, another destination, a file
-//! that cannot be read or has more than 16 KiB, and one that is not a JWT are refused with the reason. Whether the token has
-//! expired is not checked.
+//! that cannot be read or has more than 16 KiB, and one without the form of a JWT are refused with the reason. Whether the token
+//! has expired is not checked. A path with `=` cannot be named.
 
 use std::{path::PathBuf, str::FromStr};
 
@@ -18,6 +18,7 @@ use crate::{
     credential,
     entra::{Endpoints, cloud},
     model::{Cloud, Destination, EnvironmentName, Provider},
+    text::shell::quote_posix_always,
 };
 
 /// The largest file of a token, in bytes.
@@ -212,7 +213,8 @@ pub fn format_option(path: &str, environment: &EnvironmentName, destination: &De
         }
         // A password is not a token, so no option applies.
         Destination::Smtp { .. } => {
-            return format!("--federated-token-file '{path}={environment},tenant=...,client=...'");
+            let text = format!("{path}={environment},tenant=...,client=...");
+            return format!("--federated-token-file {}", quote_posix_always(&text));
         }
     };
     let mut hosts = String::new();
@@ -222,7 +224,8 @@ pub fn format_option(path: &str, environment: &EnvironmentName, destination: &De
             hosts.push_str(&format!(",graph={}", endpoints.graph.origin().ascii_serialization()));
         }
     }
-    format!("--federated-token-file '{path}={environment},tenant={tenant},client={client}{hosts}{server}'")
+    let text = format!("{path}={environment},tenant={tenant},client={client}{hosts}{server}");
+    format!("--federated-token-file {}", quote_posix_always(&text))
 }
 
 /// Returns the hosts of a custom cloud, which the text of a destination does not contain.

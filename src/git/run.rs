@@ -26,7 +26,7 @@ use std::{
 use crate::{
     model::{Code, Problem},
     sync::Mutex,
-    text::printable,
+    text::{printable, shell::quote_path},
 };
 
 /// The maximum size of an output, in bytes.
@@ -211,8 +211,8 @@ impl Git {
                     let repository = folder.join(".git");
                     let message = format!("Git does not recognise the repository `{}`", repository.display());
                     let remedy = format!(
-                        "It is damaged: `git -C '{}' status` reports the same. Compare its files `HEAD` and `config`, or clone the repository again.",
-                        folder.display()
+                        "It is damaged: `git -C {} status` reports the same. Compare its files `HEAD` and `config`, or clone the repository again.",
+                        quote_path(&folder)
                     );
                     Err(Problem::new(Code::GitFailed, message).remedy(remedy))
                 }
@@ -238,7 +238,7 @@ impl Git {
             return Ok(());
         }
         let message = "the repository's configuration has its work tree in another folder";
-        let remedy = format!("Look at it: git -C '{}' config --show-origin core.worktree", here.display());
+        let remedy = format!("Look at it: git -C {} config --show-origin core.worktree", quote_path(&here));
         Err(Problem::new(Code::GitFailed, message).remedy(remedy))
     }
 
@@ -251,8 +251,8 @@ impl Git {
             let folder = folder.ancestors().find(|folder| folder.join(".git").exists()).unwrap_or(&folder);
             let message = format!("Git refuses to read a repository of another user: {first}");
             let remedy = format!(
-                "If the repository is to be trusted: git config --global --add safe.directory '{}'",
-                folder.display()
+                "If the repository is to be trusted: git config --global --add safe.directory {}",
+                quote_path(folder)
             );
             return Problem::new(Code::GitFailed, message).remedy(remedy);
         }

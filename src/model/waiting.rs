@@ -116,6 +116,13 @@ pub struct Waiting {
 }
 
 impl Waiting {
+    /// Returns the command, if a shell would run nothing but this program: the text is a service's.
+    pub fn plain_command(&self) -> Option<&str> {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '-' | '_' | '.' | '/' | ':' | '@');
+        let is_own = |part: &str| part.starts_with("mailwright ") && part.chars().all(is_plain);
+        self.command.as_deref().filter(|command| command.split(" && ").all(is_own))
+    }
+
     /// Returns the reason in words, with the last reply of the server.
     pub fn describe(&self) -> String {
         if self.last_reply.is_empty() {
@@ -149,6 +156,37 @@ mod tests {
         assert!(!away(TOLERATED_OUTAGE) && away(TOLERATED_OUTAGE + 1));
         assert!(needs_operator(WaitReason::Held, None, None, since));
         assert!(!needs_operator(WaitReason::Held, None, Some(at(60)), since));
+    }
+
+    #[test]
+    fn only_commands_of_this_program_are_offered() {
+        let offered = |command: &str| {
+            let group = serde_json::json!({
+                "reason": "held", "explanation": "", "companies": [], "functions": [], "messages": 1, "oldestSeconds": 0,
+                "needsOperator": true, "command": command,
+            });
+            let group: Waiting = serde_json::from_value(group).unwrap();
+            group.plain_command().is_some()
+        };
+        for command in [
+            "mailwright outbox release prod 0198c5f0-1111-7000-8000-000000000000",
+            "mailwright secrets set prod relay/password && mailwright apply prod",
+        ] {
+            assert!(offered(command), "{command}");
+        }
+        for command in [
+            "",
+            "rm x",
+            "mailwright apply prod && rm x",
+            "mailwright apply prod; rm x",
+            "mailwright apply prod & rm x",
+            "mailwright apply $(rm x)",
+            "mailwright apply `rm x`",
+            "mailwright apply prod\nrm x",
+            "mailwright apply prod > x",
+        ] {
+            assert!(!offered(command), "{command}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{error::Error, fmt};
 use rustls::{AlertDescription, Error as TlsError};
 
 use super::certificate_fault::{CertificateFault, shown, spaced};
+use crate::text::shell::quote_posix;
 
 /// The reason of a failed TLS handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,7 +103,9 @@ impl HandshakeFault {
         );
         let kind = if host.parse::<std::net::IpAddr>().is_ok() { "IP" } else { "DNS" };
         let make = format!(
-            "Or create a valid self-signed one: openssl req -x509 -newkey rsa:2048 -sha256 -nodes -days 730 -keyout server.key -out server.pem -subj /CN={host} -addext subjectAltName={kind}:{host}; give server.pem with --outgoing-ca-file."
+            "Or create a valid self-signed one: openssl req -x509 -newkey rsa:2048 -sha256 -nodes -days 730 -keyout server.key -out server.pem -subj {} -addext {}; give server.pem with --outgoing-ca-file.",
+            quote_posix(&format!("/CN={host}")),
+            quote_posix(&format!("subjectAltName={kind}:{host}"))
         );
         let see = format!("{probe} </dev/null");
         match self {

@@ -1,11 +1,15 @@
 //! Remedies for findings at Microsoft: portal paths, `az` commands, consent addresses, and PowerShell for Exchange.
 //!
 //! [`Remedies`] fills in the real names of one application. Nothing here decides if a remedy applies. What no command can express
-//! safely (an unknown permission, too many addresses) is described for the portal only.
+//! safely (an unknown permission, too many addresses) is described for the portal only. Values of files and of Microsoft are
+//! quoted: `az` commands for a POSIX shell, those of Exchange for PowerShell.
 
-use crate::entra::{
-    Endpoints,
-    permissions::{self, GRAPH_APP_ID, PermissionKind},
+use crate::{
+    entra::{
+        Endpoints,
+        permissions::{self, GRAPH_APP_ID, PermissionKind},
+    },
+    text::shell::{quote_posix, quote_powershell},
 };
 
 /// The longest list of redirect URIs that is written into a command.
@@ -54,7 +58,7 @@ impl Remedies<'_> {
         vec![
             self.consent(redirect),
             self.portal("API permissions > Grant admin consent", "CallAnAPI"),
-            format!("az ad app permission admin-consent --id {}", self.client),
+            format!("az ad app permission admin-consent --id {}", self.id()),
             "It takes some minutes until a new token shows it; verify again then.".to_owned(),
         ]
     }
@@ -74,7 +78,7 @@ impl Remedies<'_> {
         if let Some(id) = permissions::id(kind, name) {
             steps.push(format!(
                 "az ad app permission add --id {} --api {GRAPH_APP_ID} --api-permissions {id}={}",
-                self.client,
+                self.id(),
                 kind.id()
             ));
         }
@@ -91,7 +95,7 @@ impl Remedies<'_> {
             }
             steps.push(format!(
                 "az ad app permission delete --id {} --api {GRAPH_APP_ID} --api-permissions {id}",
-                self.client
+                self.id()
             ));
         }
         steps
@@ -100,10 +104,29 @@ impl Remedies<'_> {
     /// Returns the command that revokes an application permission. `az ad app permission delete` removes the request alone,
     /// and leaves the grant.
     fn revoke_role(&self, id: &str) -> String {
-        let graph = self.endpoints.graph.as_str().trim_end_matches('/');
-        let grants = format!("{graph}/v1.0/servicePrincipals(appId='{}')/appRoleAssignments", self.client);
+        let grants = self.graph_url(&format!("servicePrincipals(appId='{}')/appRoleAssignments", self.client));
+        let (grants, query) = (quote_posix(&grants), quote_posix(&format!("value[?appRoleId=='{id}'].id")));
         format!(
-            "az rest --method DELETE --url \"{grants}/$(az rest --method GET --url \"{grants}\" --query \"value[?appRoleId=='{id}'].id\" --output tsv)\""
+            "az rest --method DELETE --url {grants}/\"$(az rest --method GET --url {grants} --query {query} --output tsv)\""
+        )
+    }
+
+    /// Returns the client id for a POSIX shell.
+    pub(super) fn id(&self) -> String {
+        quote_posix(self.client)
+    }
+
+    /// Returns an address of Graph.
+    fn graph_url(&self, path: &str) -> String {
+        format!("{}/v1.0/{path}", self.endpoints.graph.as_str().trim_end_matches('/'))
+    }
+
+    /// Returns the command that changes the application. The body reaches Graph as it is.
+    fn patch_application(&self, body: &serde_json::Value) -> String {
+        format!(
+            "az rest --method PATCH --url {} --headers Content-Type=application/json --body {}",
+            quote_posix(&self.graph_url(&format!("applications(appId='{}')", self.client))),
+            quote_posix(&body.to_string())
         )
     }
 
@@ -118,7 +141,7 @@ impl Remedies<'_> {
             // The value is shown nowhere.
             format!(
                 "Or without the portal: az ad app credential reset --id {} --append --years 1 --query password --output tsv | {seal}",
-                self.client
+                self.id()
             ),
         ]
     }
@@ -127,7 +150,7 @@ impl Remedies<'_> {
     pub(super) fn new_certificate(&self, seal: &str) -> Vec<String> {
         vec![
             self.portal("Certificates & secrets > Certificates > Upload certificate", "Credentials"),
-            format!("az ad app credential reset --id {} --append --cert @certificate.pem", self.client),
+            format!("az ad app credential reset --id {} --append --cert @certificate.pem", self.id()),
             seal.to_owned(),
         ]
     }
@@ -136,7 +159,7 @@ impl Remedies<'_> {
     pub(super) fn federation(&self) -> Vec<String> {
         vec![
             self.portal("Certificates & secrets > Federated credentials", "Credentials"),
-            format!("az ad app federated-credential list --id {}", self.client),
+            format!("az ad app federated-credential list --id {}", self.id()),
             "Issuer and subject must be those of the token to the letter, its audience api://AzureADTokenExchange."
                 .to_owned(),
         ]
@@ -150,15 +173,7 @@ impl Remedies<'_> {
                 format!("`az` replaces the whole list, which has {} addresses: the portal changes one.", all.len());
             return vec![portal, whole];
         }
-        let list = serde_json::to_string(all).unwrap_or_default();
-        let graph = self.endpoints.graph.as_str().trim_end_matches('/');
-        vec![
-            portal,
-            format!(
-                "az rest --method PATCH --url \"{graph}/v1.0/applications(appId='{}')\" --headers Content-Type=application/json --body '{{\"{platform}\":{{\"redirectUris\":{list}}}}}'",
-                self.client
-            ),
-        ]
+        vec![portal, self.patch_application(&serde_json::json!({ platform: { "redirectUris": all } }))]
     }
 
     /// Returns the steps that enable the application.
@@ -166,25 +181,21 @@ impl Remedies<'_> {
         vec![
             "Portal: Enterprise applications > the application > Properties > Enabled for users to sign-in: Yes"
                 .to_owned(),
-            format!("az ad sp update --id {} --set accountEnabled=true", self.client),
+            format!("az ad sp update --id {} --set accountEnabled=true", self.id()),
         ]
     }
 
     /// Returns the step by which the owner of a deactivated registration activates it.
     pub(super) fn activate(&self) -> Vec<String> {
-        let graph = self.endpoints.graph.as_str().trim_end_matches('/');
         vec![
             self.portal("Overview > Activate", "Overview"),
-            format!(
-                "az rest --method PATCH --url \"{graph}/v1.0/applications(appId='{}')\" --headers Content-Type=application/json --body '{{\"isDisabled\":false}}'",
-                self.client
-            ),
+            self.patch_application(&serde_json::json!({ "isDisabled": false })),
         ]
     }
 
     /// Returns the steps that install the application in the tenant.
     pub(super) fn install(&self) -> Vec<String> {
-        vec![self.consent(None), format!("az ad sp create --id {}", self.client)]
+        vec![self.consent(None), format!("az ad sp create --id {}", self.id())]
     }
 
     /// Returns the step that assigns users.
@@ -193,34 +204,35 @@ impl Remedies<'_> {
             "Portal: Enterprise applications > the application > Users and groups > Add user/group".to_owned(),
             format!(
                 "Or no assignment at all: az ad sp update --id {} --set appRoleAssignmentRequired=false",
-                self.client
+                self.id()
             ),
         ]
     }
 
     /// Returns the commands that show if Exchange lets the application send, which Graph cannot see.
     pub(super) fn ask_exchange(&self, from: &str) -> Vec<String> {
+        let (client, from) = (quote_powershell(self.client), quote_powershell(from));
         vec![
             "To decide it, run in PowerShell (Connect-ExchangeOnline first):".to_owned(),
-            format!("Test-ServicePrincipalAuthorization -Identity {} -Resource {from}", self.client),
-            format!("Test-ApplicationAccessPolicy -AppId {} -Identity {from}", self.client),
+            format!("Test-ServicePrincipalAuthorization -Identity {client} -Resource {from}"),
+            format!("Test-ApplicationAccessPolicy -AppId {client} -Identity {from}"),
             format!("Or send a mail to the sender itself: {} --probe", self.verify_command),
         ]
     }
 
     /// Returns the commands that limit sending to one mailbox (RBAC for Applications).
     pub(super) fn scope_in_exchange(&self, from: &str, object_id: Option<&str>) -> Vec<String> {
-        let Self { client, .. } = self;
-        let object_id =
-            object_id.map_or_else(|| format!("(az ad sp show --id {client} --query id --output tsv)"), str::to_owned);
+        let client = quote_powershell(self.client);
+        let object_id = object_id
+            .map_or_else(|| format!("(az ad sp show --id {client} --query id --output tsv)"), quote_powershell);
+        // In a filter, too, a quote is doubled.
+        let filter = quote_powershell(&format!("PrimarySmtpAddress -eq '{}'", from.replace('\'', "''")));
         vec![
             "In PowerShell (Connect-ExchangeOnline first):".to_owned(),
             format!("New-ServicePrincipal -AppId {client} -ObjectId {object_id} -DisplayName Mailwright"),
+            format!("New-ManagementScope -Name Mailwright -RecipientRestrictionFilter {filter}"),
             format!(
-                "New-ManagementScope -Name Mailwright -RecipientRestrictionFilter \"PrimarySmtpAddress -eq '{from}'\""
-            ),
-            format!(
-                "New-ManagementRoleAssignment -App {client} -Role \"Application Mail.Send\" -CustomResourceScope Mailwright"
+                "New-ManagementRoleAssignment -App {client} -Role 'Application Mail.Send' -CustomResourceScope Mailwright"
             ),
             "Then revoke Mail.Send in Entra: a tenant-wide grant and a scoped one add up.".to_owned(),
         ]
@@ -240,7 +252,7 @@ impl Remedies<'_> {
     fn remove_mail_send(&self) -> String {
         format!(
             "az ad app permission delete --id {} --api {GRAPH_APP_ID} --api-permissions b633e1c5-b582-4048-a93e-9f11b44c7e96",
-            self.client
+            self.id()
         )
     }
 }

@@ -23,6 +23,7 @@ mod near_misses;
 mod new_environment;
 mod origin;
 mod packages;
+mod pasted_commands;
 mod printed_commands;
 mod render;
 mod secrets;

@@ -295,7 +295,7 @@ fn a_suspended_profile_shows_only_findings_about_its_cause() {
     // The reply's own meaning, with the real names.
     let reason = suspended["reason"].as_str().unwrap();
     let sender = direct()["from"]["address"].as_str().unwrap().to_owned();
-    assert!(reason.contains(&format!("Test-ApplicationAccessPolicy -Identity {sender} -AppId ")), "{reason}");
+    assert!(reason.contains(&format!("Test-ApplicationAccessPolicy -Identity '{sender}' -AppId ")), "{reason}");
     assert!(!reason.contains('{'), "{reason}");
 }
 

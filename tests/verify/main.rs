@@ -7,6 +7,7 @@ mod support;
 mod command;
 mod findings;
 mod graph_metadata;
+mod pasted_remedies;
 mod postfix;
 mod sandbox_clients;
 mod sandbox_mail_faults;

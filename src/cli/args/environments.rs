@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    cli::{CliError, Context, revisions::changed_since, usage::quote},
+    cli::{CliError, Context, revisions::changed_since},
     config::{Repository, Selection},
     model::EnvironmentName,
     reconcile::plan::MovedService,
+    text::shell::quote_posix,
 };
 
 /// The default number of environments that are processed in parallel. Most of the time they wait for their services.
@@ -68,8 +69,11 @@ impl LabelArgs {
 
     /// Returns environments as they were named, as arguments for a shell.
     pub(crate) fn describe(&self, patterns: &[String]) -> String {
-        let names = patterns.iter().map(|name| quote(name));
-        names.chain(self.selector.iter().map(|labels| format!("-l {}", quote(labels)))).collect::<Vec<_>>().join(" ")
+        let names = patterns.iter().map(|name| quote_posix(name));
+        names
+            .chain(self.selector.iter().map(|labels| format!("-l {}", quote_posix(labels))))
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 }
 

@@ -26,7 +26,10 @@ use crate::{
     },
     model::{Code, EnvironmentName},
     net::http_client::is_loopback_url,
-    text,
+    text::{
+        self,
+        shell::{quote_path, quote_posix},
+    },
 };
 
 /// The largest token file, in bytes.
@@ -223,7 +226,8 @@ impl ServiceArgs {
             return other(
                 format!("the identity token is for the audience {}", origin_of(first)),
                 format!(
-                    "Find out who changed the address. If the service has this audience and another address, set it outside the repository: MAILWRIGHT_TOKEN_ORIGINS={origin}"
+                    "Find out who changed the address. If the service has this audience and another address, set it outside the repository: MAILWRIGHT_TOKEN_ORIGINS={}",
+                    quote_posix(&origin)
                 ),
             );
         }
@@ -234,7 +238,7 @@ impl ServiceArgs {
             Code::TokenUnpinned,
             format!("the files of `{environment}` name {origin}, and nothing outside the repository allows the token for this origin; nothing was sent"),
         )
-        .remedy(format!("If the address is correct: export MAILWRIGHT_TOKEN_ORIGINS={origin}")))
+        .remedy(format!("If the address is correct: export MAILWRIGHT_TOKEN_ORIGINS={}", quote_posix(&origin))))
     }
 
     fn token(&self, context: &Context, environment: &EnvironmentName) -> Result<TokenSource, CliError> {
@@ -296,7 +300,8 @@ fn warn_of_readers(context: &Context, path: &Path) {
         WARNED.call_once(|| {
             let (shown, mode) = (path.display(), found.mode() & 0o777);
             context.printer.note_for_command(&format!(
-                "warning: others can read the token file `{shown}` (mode {mode:03o}). Correct it: chmod 600 {shown}"
+                "warning: others can read the token file `{shown}` (mode {mode:03o}). Correct it: chmod 600 {}",
+                quote_path(path)
             ));
         });
     }

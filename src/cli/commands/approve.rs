@@ -24,6 +24,7 @@ use crate::{
         approvals::{KnownSigner, is_signer_name},
     },
     reconcile::{recompute, render, saved::SavedPlan},
+    text::shell::quote_path,
 };
 
 /// Approve a saved plan: sign its changes with an SSH key
@@ -117,7 +118,7 @@ impl Runnable for Approve {
             files.write_text(&text)?;
             context.printer.out(&format!(
                 "To sign it:\n  ssh-keygen -Y sign -n {NAMESPACE} -f KEY {}\nLeave the signature where ssh-keygen writes it.",
-                files.text.display()
+                quote_path(&files.text)
             ));
             return Ok(Exit::Done);
         }
@@ -206,7 +207,7 @@ impl Approve {
             "Approved as `{}`: {}\nTo apply it with its approvals:\n  mailwright apply {}",
             signer.name,
             files.signature.display(),
-            self.plan_file.display()
+            quote_path(&self.plan_file)
         ));
     }
 }

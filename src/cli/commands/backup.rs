@@ -17,12 +17,11 @@ use crate::{
         data_folder::{self, read_identity, store_error, write_private},
         exposure::warn_if_unignored,
         ui::age_prompt::AgePrompt,
-        usage::quote,
     },
     model::Code,
     secrets::{Recipients, SealError, ServiceIdentity, ValueId, fingerprint, seal, seal_with_passphrase},
     store::SqliteStore,
-    text::printable,
+    text::{printable, shell::quote_path},
 };
 
 /// Back up a service: its store, and its identity, sealed
@@ -70,7 +69,7 @@ impl Runnable for Backup {
             .remedy(match data_folder::first_hosted(&self.data) {
                 Some(folder) => format!(
                     "It is the folder of several environments. Back up each: `--data {}`, for example.",
-                    quote(&folder.display().to_string())
+                    quote_path(&folder)
                 ),
                 None => "Name the data folder of one environment, which was the `--data` of its `mailwright serve`."
                     .to_owned(),
@@ -95,7 +94,7 @@ impl Runnable for Backup {
                 manifest.environment,
                 self.to.display(),
                 manifest.store_bytes,
-                self.to.display()
+                quote_path(&self.to)
             ));
         }
         Ok(Exit::Done)

@@ -30,7 +30,7 @@ use crate::{
     model::{Code, EnvironmentName},
     operations,
     secrets::{FILE_LIMIT, OpenError, RECIPIENTS_LIMIT, Recipients, fingerprint, open},
-    text::{enumerate, printable},
+    text::{enumerate, printable, shell::quote_posix},
 };
 
 /// The difference between two clocks that is tolerated, in milliseconds.
@@ -202,7 +202,7 @@ impl Doctor {
         }
         let message = format!("cannot open {} of {}: {}", unopened.len(), files.len(), enumerate(&unopened, 3));
         Check::new(NAME, Outcome::Warning, message).remedy(format!(
-            "Pass `--identity FILE`, or have an operator add your recipient: mailwright secrets recipients add {environment} age1..."
+            "Pass `--identity FILE`, or have an operator add your recipient: mailwright secrets recipients add age1... {environment}"
         ))
     }
 }
@@ -358,8 +358,17 @@ fn check_recipients(root: &Path, environment: &EnvironmentName, info: &ServiceIn
             Check::ok(NAME, "the service is one of them")
         }
         Ok(_) => {
-            Check::new(NAME, Outcome::Failed, format!("the service is not in `{shown}`: it cannot open the secrets"))
-                .remedy(format!("mailwright secrets recipients add {environment} {}", printable(&info.recipient)))
+            let check = Check::new(
+                NAME,
+                Outcome::Failed,
+                format!("the service is not in `{shown}`: it cannot open the secrets"),
+            );
+            // The service names it: a command must not run what it says instead.
+            if Recipients::parse(&info.recipient, &AgePrompt).is_err() || info.recipient.starts_with('-') {
+                return check
+                    .remedy("The recipient that the service states is not one. Check who answers at its address.");
+            }
+            check.remedy(format!("mailwright secrets recipients add {} {environment}", quote_posix(&info.recipient)))
         }
     }
 }

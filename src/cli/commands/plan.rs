@@ -19,6 +19,7 @@ use crate::{
     model::Code,
     reconcile::plan::{Cause, Plan},
     sync::Mutex,
+    text::shell::quote_path,
 };
 
 /// Show what would change on the running service
@@ -90,13 +91,18 @@ impl Runnable for PlanCommand {
             Ok(Summary { exit, ..plan_outcome(self.output.format, plan, refusal, several) })
         });
         if let Some((path, needs_approvals)) = saved.into_inner() {
-            let what = if several { path.with_file_name("*.plan") } else { path };
+            // The shell expands the pattern.
+            let what = match path.parent() {
+                Some(folder) if several && !folder.as_os_str().is_empty() => format!("{}/*.plan", quote_path(folder)),
+                _ if several => "*.plan".to_owned(),
+                _ => quote_path(&path),
+            };
             let approve = if needs_approvals {
-                format!("\n  mailwright approve {}    by each signer", what.display())
+                format!("\n  mailwright approve {what}    by each signer")
             } else {
                 String::new()
             };
-            context.printer.note(&format!("\nSaved. To carry it out:{approve}\n  mailwright apply {}", what.display()));
+            context.printer.note(&format!("\nSaved. To carry it out:{approve}\n  mailwright apply {what}"));
         }
         ended
     }

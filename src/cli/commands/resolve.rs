@@ -19,7 +19,7 @@ use crate::{
         Client, Code, CompanyId, ProfileName, Settings,
         resolution::{Cell, PassedOverBecause, Resolution, Resolver},
     },
-    text::enumerate,
+    text::{enumerate, shell::quote_posix},
 };
 
 /// Show which profile sends for a company and a function, and why
@@ -68,8 +68,8 @@ impl Runnable for Resolve {
                     .remedy(format!(
                         "A company, and then a function: mailwright resolve {} {} {}",
                         environment.name,
-                        names.first().map_or("", String::as_str).escape_debug(),
-                        names.get(1).map_or("", String::as_str).escape_debug(),
+                        quote_posix(names.first().map_or("", String::as_str)),
+                        quote_posix(names.get(1).map_or("", String::as_str)),
                     )));
             }
         };

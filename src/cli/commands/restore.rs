@@ -18,6 +18,7 @@ use crate::{
     model::{Code, EnvironmentName},
     secrets::{FILE_LIMIT, ServiceIdentity, open},
     store::SqliteStore,
+    text::shell::quote_path,
 };
 
 /// Restore a backup into an empty data folder
@@ -76,7 +77,7 @@ impl Runnable for Restore {
         let start = format!(
             "mailwright serve --environment {} --data {} --restored",
             manifest.environment,
-            self.data.display()
+            quote_path(&self.data)
         );
         let confirm = format!("mailwright outbox confirm-restore {}", manifest.environment);
         if self.output.format == Format::Json {

@@ -27,6 +27,7 @@ use crate::{
     model::{Allowances, Code},
     operations::rollback::{RollbackTarget, plan_rollback},
     reconcile::{Plan, Planned, render, saved::SavedPlan},
+    text::shell::quote_path,
 };
 
 /// Return to an earlier generation, as a new one
@@ -154,7 +155,7 @@ impl Rollback {
             write_plan(path, &SavedPlan::rollback(&ready.planned, to))?;
             context.printer.note(&format!(
                 "\nSaved. To carry it out:\n  mailwright approve {0}    by each signer, if it needs approvals\n  mailwright apply {0}",
-                path.display()
+                quote_path(path)
             ));
             return Ok(Exit::Done);
         }

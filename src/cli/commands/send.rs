@@ -152,7 +152,7 @@ impl Runnable for Send {
                     format!("the message is still {} after {} s{}", status.id(), self.timeout, describe_wait(&detail));
                 let show = format!("mailwright outbox show {} {}", environment.name, message.id);
                 let command = detail.waiting.filter(|waiting| waiting.needs_operator);
-                let again = command.and_then(|waiting| waiting.command).unwrap_or(show);
+                let again = command.and_then(|waiting| waiting.plain_command().map(str::to_owned)).unwrap_or(show);
                 let error = CliError::coded(Code::NotDelivered, why).remedy(again);
                 Err(CliError { in_json: self.output.format == Format::Json, exit: Exit::Unfinished, ..error })
             }

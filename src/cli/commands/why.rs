@@ -357,7 +357,7 @@ fn waiting_with(status: &OutboxStatus, detail: &MessageDetail) -> (Option<u64>, 
 fn command(detail: &MessageDetail, environment: &EnvironmentName) -> Option<String> {
     let id = detail.message.id;
     match detail.message.status {
-        Status::Queued => detail.waiting.as_ref()?.command.clone(),
+        Status::Queued => detail.waiting.as_ref()?.plain_command().map(str::to_owned),
         Status::Sending | Status::Delivered => None,
         Status::Failed => Some(format!("mailwright outbox replay {environment} {id}")),
         Status::Cancelled => Some(format!("mailwright outbox replay {environment} {id} --all-recipients")),

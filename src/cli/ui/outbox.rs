@@ -83,7 +83,7 @@ pub(crate) fn waiting_lines(waiting: &Waiting, status: &OutboxStatus) -> Vec<Str
     if let Some(finding) = finding {
         detail(format!("{}: {}", finding.id, printable(&finding.message)));
         finding.remedy.iter().for_each(|step| detail(format!("> {}", printable(step))));
-    } else if let Some(command) = &waiting.command {
+    } else if let Some(command) = waiting.plain_command() {
         detail(format!("> {}", printable(command)));
     }
     lines

@@ -103,7 +103,7 @@ fn split_words(line: &str, room: usize) -> Vec<&str> {
         let opens = at == start || line[start..at].ends_with(['(', '=', ' ']) || line[start..at].trim().is_empty();
         match quote {
             Some(open) if open == character => quote = None,
-            None if (character == '`' || character == '\'') && opens => {
+            None if matches!(character, '`' | '\'' | '"') && opens => {
                 // Only a text that ends on this line and fits is kept together.
                 let rest = &line[at + character.len_utf8()..];
                 quote = rest.find(character).filter(|end| rest[..*end].width() + 2 <= room).map(|_| character);
@@ -134,6 +134,7 @@ mod tests {
         assert_eq!(wrap(&format!("see {url} now"), 20), format!("see\n{url}\nnow"));
         assert_eq!(wrap("run `mailwright plan` and wait", 20), "run\n`mailwright plan`\nand wait");
         assert_eq!(wrap("it is the user's own fault, is it", 20), "it is the user's own\nfault, is it");
+        assert_eq!(wrap("chmod 700 \"it's a folder\"", 20), "chmod 700\n\"it's a folder\"");
     }
 
     #[test]

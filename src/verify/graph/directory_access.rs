@@ -188,7 +188,7 @@ pub(super) fn registration_not_visible(
                 .seen(error_code(error))
                 .expected(format!("an application {} in tenant {}", remedies.client, remedies.tenant))
                 .remedy(["A registration of another tenant is read there; here only its service principal exists."])
-                .remedy([format!("az ad app show --id {}", remedies.client)]);
+                .remedy([format!("az ad app show --id {}", remedies.id())]);
         }
         let (message, seen) = match principal {
             Some(Ok(principal)) => {
@@ -210,7 +210,7 @@ pub(super) fn registration_not_visible(
             .remedy([
                 "The sign-in, its token and the service principal decide whether mail leaves; see their findings."
                     .to_owned(),
-                format!("The owner of the registration exports it: az ad app show --id {} > app.json", remedies.client),
+                format!("The owner of the registration exports it: az ad app show --id {} > app.json", remedies.id()),
                 format!("Then: {} --manifest app.json", remedies.verify_command),
             ]);
     }
@@ -222,7 +222,7 @@ pub(super) fn registration_not_visible(
         .expected("the registration")
         .remedy([
             "A reader's token decides it: Application.Read.All and Directory.Read.All in MAILWRIGHT_READER_TOKEN, or `--sign-in CLIENT`.".to_owned(),
-            format!("Or an exported registration: az ad app show --id {0} > app.json; {1} --manifest app.json", remedies.client, remedies.verify_command),
+            format!("Or an exported registration: az ad app show --id {0} > app.json; {1} --manifest app.json", remedies.id(), remedies.verify_command),
         ])
 }
 

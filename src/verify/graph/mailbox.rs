@@ -9,6 +9,7 @@ use crate::{
         plans::{self, Mailbox},
     },
     model::{finding::Finding, finding_id::FindingId},
+    text::shell::quote_powershell,
     verify::graph::directory_access::error_code,
 };
 
@@ -124,7 +125,7 @@ impl SenderMailbox<'_> {
         .seen("accountEnabled: false")
         .expected("an account that is enabled, or a shared mailbox")
         .remedy([
-            format!("Get-Mailbox {} | Select-Object RecipientTypeDetails", self.from),
+            format!("Get-Mailbox {} | Select-Object RecipientTypeDetails", quote_powershell(self.from)),
             "The permission MailboxSettings.Read decides it as well.".to_owned(),
             format!("Or a mail to the sender itself: {} --probe", self.verify_command),
         ])
@@ -220,7 +221,7 @@ impl SenderMailbox<'_> {
                     .seen(format!("service plans: {}", shown.join(", ")))
                     .expected(expected)
                     .remedy([
-                        format!("Get-Mailbox {} | Select-Object RecipientTypeDetails", self.from),
+                        format!("Get-Mailbox {} | Select-Object RecipientTypeDetails", quote_powershell(self.from)),
                         "The permission MailboxSettings.Read decides it as well.".to_owned(),
                     ]),
                 );
@@ -241,7 +242,7 @@ impl SenderMailbox<'_> {
                 .seen(format!("no plan of Exchange Online, account {account}"))
                 .expected(expected)
                 .remedy([
-                    format!("Get-Mailbox {} | Select-Object RecipientTypeDetails", self.from),
+                    format!("Get-Mailbox {} | Select-Object RecipientTypeDetails", quote_powershell(self.from)),
                     "The permission MailboxSettings.Read decides it as well. A user who is not a shared mailbox needs a licence with Exchange Online.".to_owned(),
                     format!("Or a mail to the sender itself: {} --probe", self.verify_command),
                 ]),

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::{
     entra::graph::{Application, KeyCredential, PasswordCredential, RedirectUris, ServicePrincipal},
     model::{Client, finding::Finding, finding_id::FindingId},
+    text::shell::quote_posix,
     verify::remedy::Remedies,
 };
 
@@ -266,13 +267,13 @@ fn audience(application: &Application, base: &str, remedies: &Remedies<'_>) -> F
         )
         .seen("PersonalMicrosoftAccount")
         .expected("AzureADMyOrg")
-        .remedy([format!("az ad app update --id {} --sign-in-audience AzureADMyOrg", remedies.client)]),
+        .remedy([format!("az ad app update --id {} --sign-in-audience AzureADMyOrg", remedies.id())]),
         Some(audience @ ("AzureADMyOrg" | "AzureADMultipleOrgs" | "AzureADandPersonalMicrosoftAccount")) => {
             Finding::pass(FindingId::Audience, &client, format!("accounts of the tenant may sign in ({audience})"))
         }
         _ => Finding::unknown(FindingId::Audience, &client, "it is not known which accounts may sign in")
             .seen(application.sign_in_audience.clone().unwrap_or_default())
-            .remedy([format!("az ad app show --id {} --query signInAudience", remedies.client)]),
+            .remedy([format!("az ad app show --id {} --query signInAudience", remedies.id())]),
     }
 }
 
@@ -292,7 +293,7 @@ pub(super) fn check_public(
             Finding::fail(FindingId::PublicFlows, &pointer, "public client flows are off: signing in through the browser works, device code and integrated Windows sign-in do not")
                 .seen("isFallbackPublicClient: false")
                 .expected("isFallbackPublicClient: true, where desktop clients use these flows")
-                .remedy([format!("az ad app update --id {} --is-fallback-public-client true", remedies.client)])
+                .remedy([format!("az ad app update --id {} --is-fallback-public-client true", remedies.id())])
         });
     }
     let (passwords, keys) = (application.password_credentials.len(), application.key_credentials.len());
@@ -305,7 +306,7 @@ pub(super) fn check_public(
             )
             .seen(format!("{passwords} client secrets, {keys} certificates"))
             .expected("no credential")
-            .remedy(delete_credentials(application, remedies.client)),
+            .remedy(delete_credentials(application, &remedies.id())),
         );
     } else {
         findings.push(Finding::pass(FindingId::PublicCredential, &pointer, "no credential is on the public client"));
@@ -313,13 +314,14 @@ pub(super) fn check_public(
     findings
 }
 
-/// Returns the commands that delete the credentials of an application.
+/// Returns the commands that delete the credentials of an application. `client` is quoted.
 fn delete_credentials(application: &Application, client: &str) -> Vec<String> {
     let passwords = application.password_credentials.iter().map(|credential| (&credential.key_id, ""));
     let keys = application.key_credentials.iter().map(|credential| (&credential.key_id, " --cert"));
     let known = passwords.chain(keys).filter_map(|(id, option)| Some((id.as_deref()?, option))).take(CREDENTIALS);
-    let mut commands: Vec<String> =
-        known.map(|(id, option)| format!("az ad app credential delete --id {client} --key-id {id}{option}")).collect();
+    let mut commands: Vec<String> = known
+        .map(|(id, option)| format!("az ad app credential delete --id {client} --key-id {}{option}", quote_posix(id)))
+        .collect();
     if commands.is_empty() {
         commands.push(format!("az ad app credential list --id {client}"));
     }

@@ -29,6 +29,7 @@ use crate::{
         Capabilities, Reply,
         client::{SmtpClient, SmtpError},
     },
+    text::shell::quote_posix,
 };
 
 const BASE: &str = "/provider/smtp";
@@ -192,7 +193,7 @@ impl Session<'_> {
                     )
                     .seen(error.to_string())
                     .expected("220, then 250 to EHLO")
-                    .remedy([format!("nc {} {}", self.smtp.host, self.smtp.port), advice]),
+                    .remedy([format!("nc {} {}", quote_posix(&self.smtp.host), self.smtp.port), advice]),
                 ))
             }
         }

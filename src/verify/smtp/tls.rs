@@ -11,6 +11,7 @@ use crate::{
     model::{Encryption, finding::Finding, finding_id::FindingId},
     net::{certificate_fault::CertificateFault, handshake_fault::HandshakeFault},
     smtp::client::{SmtpClient, SmtpError, TlsSettings},
+    text::shell::quote_posix,
 };
 
 impl Session<'_> {
@@ -66,8 +67,9 @@ impl Session<'_> {
     pub(super) fn tls_failed(&self, error: SmtpError) -> Box<Finding> {
         let host = &self.smtp.host;
         let command = format!(
-            "openssl s_client -connect {host}:{} -servername {host}{}",
-            self.smtp.port,
+            "openssl s_client -connect {} -servername {}{}",
+            quote_posix(&format!("{host}:{}", self.smtp.port)),
+            quote_posix(host),
             if self.smtp.encryption == Encryption::Starttls { " -starttls smtp" } else { "" }
         );
         let fault = match error {

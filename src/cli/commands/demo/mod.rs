@@ -17,7 +17,7 @@ use crate::{
     cli::{CliError, Context, Exit, Runnable, args::values::parse_listen_address, variables},
     model::Code,
     net::http_client::describe_error,
-    text::shell::quote_posix,
+    text::shell::{quote_path, quote_posix},
 };
 
 /// Demonstrate every step on this machine: serve, validate, plan, apply, send, plan again
@@ -282,8 +282,8 @@ impl Running {
 
     /// Returns the shell command that sets the variables for the service.
     fn export(&self) -> String {
-        let token_file = self.token_file.display();
-        format!("export {}={} {}={token_file}", variables::SERVICE, self.address, variables::TOKEN_FILE)
+        let (address, token_file) = (quote_posix(&self.address), quote_path(&self.token_file));
+        format!("export {}={address} {}={token_file}", variables::SERVICE, variables::TOKEN_FILE)
     }
 
     fn step(&self, context: &Context, title: &str, arguments: &[&str]) -> Result<(), CliError> {
@@ -296,10 +296,7 @@ impl Running {
 
     /// Runs a step that may fail. Returns true if it succeeded.
     fn try_step(&self, context: &Context, title: &str, arguments: &[&str]) -> Result<bool, CliError> {
-        let quoted = |argument: &&str| {
-            if argument.contains(' ') { format!("'{argument}'") } else { (*argument).to_owned() }
-        };
-        let shown: Vec<String> = arguments.iter().map(quoted).collect();
+        let shown: Vec<String> = arguments.iter().map(|argument| quote_posix(argument)).collect();
         heading(context, title, &format!("mailwright {}", shown.join(" ")));
         let status = Command::new(&self.program)
             .args(arguments)
@@ -319,13 +316,13 @@ impl Running {
         context.printer.out(&format!(
             "The service runs until Ctrl-C. Its console is at {0}/console; sign in with the token in {1}.\n\nIn another terminal:\n\n  {export}\n  cd {2}\n\n\
              Change something by hand, show the drift, revert it:\n\n  \
-             curl -sS -X PATCH $MAILWRIGHT_SERVICE/v1/profiles/relay -H \"Authorization: Bearer $(cat $MAILWRIGHT_TOKEN_FILE)\" \\\n    \
+             curl -sS -X PATCH \"$MAILWRIGHT_SERVICE\"/v1/profiles/relay -H \"Authorization: Bearer $(cat \"$MAILWRIGHT_TOKEN_FILE\")\" \\\n    \
              -H 'If-Match: *' -H 'Content-Type: application/merge-patch+json' -d '{{\"description\":\"changed by hand\"}}'\n  \
              mailwright outbox status {environment}\n  mailwright drift {environment}\n  mailwright plan {environment}\n  mailwright history {environment}\n  \
              mailwright rollback {environment} --to 1",
             self.address,
             self.token_file.display(),
-            quote_posix(&self.project.to_string_lossy())
+            quote_path(&self.project)
         ));
         let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build();
         if let Ok(runtime) = waiting {

@@ -25,7 +25,7 @@ use crate::{
     model::{Code, EnvironmentName},
     operations::check_environment,
     secrets::{SERVICE_IDENTITY_FILE, ServiceIdentity, fingerprint},
-    text::shell::quote_posix,
+    text::shell::{quote_path, quote_posix},
 };
 
 /// The address of a service on this machine.
@@ -290,12 +290,11 @@ impl Init {
             (Some(folder), _) => Some(folder.join("token")),
             (None, given) => given.clone(),
         };
-        let token = token_file
-            .map(|path| format!(" --token-file {}", quote_posix(&path.to_string_lossy())))
-            .unwrap_or_default();
+        let token = token_file.map(|path| format!(" --token-file {}", quote_path(&path))).unwrap_or_default();
         if let (Some(folder), Some(listen)) = (&self.data, listen) {
-            let folder = quote_posix(&folder.to_string_lossy());
-            let listen = if listen == "127.0.0.1:8470" { String::new() } else { format!(" --listen {listen}") };
+            let folder = quote_path(folder);
+            let listen =
+                if listen == "127.0.0.1:8470" { String::new() } else { format!(" --listen {}", quote_posix(listen)) };
             next.push((
                 format!("mailwright serve --environment {environment}{listen} --data {folder}{token}"),
                 "Run the service, in a terminal of its own",

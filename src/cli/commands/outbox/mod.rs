@@ -50,7 +50,7 @@ use crate::{
     client::Client,
     config::Repository,
     model::{Code, Hold, Message, Problem, WaitReason},
-    text::printable,
+    text::{printable, shell::quote_posix},
 };
 
 /// The number of messages that are shown before a question.
@@ -307,7 +307,7 @@ impl Outbox {
                 }
                 let hold = client.hold(&request).await?;
                 self.print(context, target, "hold", &hold, || {
-                    format!("Held. To release it: mailwright outbox release {name} {}", hold.id)
+                    format!("Held. To release it: mailwright outbox release {name} {}", quote_posix(&hold.id))
                 });
             }
             OutboxCommand::Holds(_) => {

@@ -49,7 +49,7 @@ pub(super) fn describe_message(detail: &MessageDetail) -> String {
         if !times.is_empty() {
             lines.push(format!("           {times}"));
         }
-        lines.extend(waiting.command.iter().map(|command| format!("           > {}", printable(command))));
+        lines.extend(waiting.plain_command().map(|command| format!("           > {}", printable(command))));
     }
     lines.push(String::new());
     let rows = message.recipients.iter().map(|recipient| {

@@ -22,7 +22,6 @@ use crate::{
             IDENTITY, STORE, create_private_folder, failed, has_data, identity_error, read_identity, store_error,
             write_private,
         },
-        usage::quote,
     },
     fs::{lock_remedy, open_lock},
     model::{Code, EnvironmentName},
@@ -30,6 +29,7 @@ use crate::{
     service::HostedEnvironment,
     store::SqliteStore,
     telemetry::EnvironmentContext,
+    text::shell::quote_path,
 };
 
 /// A possible cause if a store cannot be opened when there are many.
@@ -198,7 +198,11 @@ fn check_not_multiple(name: &EnvironmentName, folder: &Path) -> Result<(), CliEr
         Code::DataFolderMismatch,
         format!("`{shown}` contains a folder per environment (such as `{other}`), but a single environment is to be served; nothing was created"),
     )
-    .remedy(format!("Pass `--hosted {shown}` to serve all of them, or `--environment {name} --data {shown}/{name}` to serve one at the root.")))
+    .remedy(format!(
+        "Pass `--hosted {}` to serve all of them, or `--environment {name} --data {}` to serve one at the root.",
+        quote_path(folder),
+        quote_path(&folder.join(name.as_str()))
+    )))
 }
 
 /// Returns an error if a folder for several environments is that of a single one.
@@ -216,7 +220,7 @@ fn check_not_single(folder: &Path) -> Result<(), CliError> {
     .remedy({
         let name = SqliteStore::environment_of(&folder.join(STORE)).ok();
         let name = name.map_or_else(|| "NAME".to_owned(), |name| name.to_string());
-        let (old, new) = (quote(&shown.to_string()), quote(&format!("{shown}-of-all")));
+        let (old, new) = (quote_path(folder), quote_path(Path::new(&format!("{shown}-of-all"))));
         format!(
             "Move it into another folder under its environment's name, and serve that one: `mkdir {new} && mv {old} {new}/{name}`."
         )

@@ -41,7 +41,7 @@ use crate::{
         Code, CompanyId, EnvironmentName, Function,
         token::{Role, Scope, Token},
     },
-    text::printable,
+    text::{printable, shell::quote_posix},
     time::local::{format_day, format_time},
 };
 
@@ -289,7 +289,7 @@ impl Creation<'_> {
             let state = if revoked {
                 "it was revoked".to_owned()
             } else {
-                format!("revoke it: mailwright token revoke {} {id}", environment.name)
+                format!("revoke it: mailwright token revoke {} {}", environment.name, quote_posix(&created.token.id))
             };
             return Err(CliError::coded(Code::Unwritable, format!("cannot write `{}`: {error}", file.display()))
                 .detail(format!("the token {id} was created; {state}")));

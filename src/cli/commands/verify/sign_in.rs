@@ -20,6 +20,7 @@ use crate::{
         sign_in::{SignIn, SignInError},
     },
     model::{Code, ProfileName, Provider},
+    text::shell::quote_posix,
     verify::VerifyOptions,
 };
 
@@ -125,17 +126,22 @@ fn sign_in_remedy(error: &SignInError, client: &str, tenant: &str) -> String {
             format!("Pass the application (client) id of a public client of {tenant}: {client} does not exist there.")
         }
         Cause::NoCredential | Cause::SecretWrong => {
-            format!("Allow public client flows: az ad app update --id {client} --is-fallback-public-client true")
+            format!(
+                "Allow public client flows: az ad app update --id {} --is-fallback-public-client true",
+                quote_posix(client)
+            )
         }
         Cause::Consent => format!(
-            "Have an administrator consent to Application.Read.All and Directory.Read.All (delegated): az ad app permission admin-consent --id {client}"
+            "Have an administrator consent to Application.Read.All and Directory.Read.All (delegated): az ad app permission admin-consent --id {}",
+            quote_posix(client)
         ),
         Cause::ConditionalAccess => {
             let meaning = refusal.entry().map_or("Conditional Access blocks it", |entry| entry.meaning.as_str());
             format!("A policy of the tenant blocks it: {meaning}. {by_token}")
         }
         Cause::Assignment => format!(
-            "Assign the user to the client: Portal: Enterprise applications > {client} > Users and groups; or require no assignment: az ad sp update --id {client} --set appRoleAssignmentRequired=false"
+            "Assign the user to the client: Portal: Enterprise applications > {client} > Users and groups; or require no assignment: az ad sp update --id {} --set appRoleAssignmentRequired=false",
+            quote_posix(client)
         ),
         Cause::UserAccount => {
             format!("Sign in with an account of {tenant}, not with a guest account or a personal account. {by_token}")

@@ -81,7 +81,7 @@ pub(in crate::verify::graph) fn expiry(
             .expected(format!("the {what} of the profile"))
             .remedy([format!(
                 "It was added a moment ago, or is on the service principal: az ad sp credential list --id {}",
-                remedies.client
+                remedies.id()
             )]),
         );
     };

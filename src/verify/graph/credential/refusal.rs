@@ -11,6 +11,7 @@ use crate::{
         sign_in::{Refusal, SignInError},
     },
     model::{finding::Finding, finding_id::FindingId, provider::Credential},
+    text::shell::quote_path,
     verify::{graph::directory_access::unreachable, remedy::Remedies},
 };
 
@@ -280,7 +281,7 @@ fn token_file_steps(path: &str) -> Vec<String> {
         format!(
             "Check the program that writes {path}: the file must contain one JWT that is renewed before it ends (`exp`)."
         ),
-        format!("Show its claims: cut -d. -f2 {path} | base64 -d"),
+        format!("Show its claims: cut -d. -f2 {} | base64 -d", quote_path(std::path::Path::new(path))),
     ]
 }
 

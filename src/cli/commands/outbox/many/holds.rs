@@ -22,10 +22,10 @@ use crate::{
             outbox::hold_table,
             wording::count_of,
         },
-        usage::quote,
     },
     client::Client,
     model::{Code, EnvironmentName, Hold},
+    text::shell::quote_posix,
 };
 
 /// The totals of holds.
@@ -59,9 +59,9 @@ pub(super) fn place_hold(many: &ManyOutboxes<'_>, set: EnvironmentSet, hold: &Ho
 fn note_release(many: &ManyOutboxes<'_>, hold: &NewHold, is_dry_run: bool) {
     if many.outbox.format == Format::Human && !is_dry_run {
         many.context.printer.note(&format!(
-            "To release all: mailwright outbox release {} --reason {}",
+            "To release all: mailwright outbox release {} --reason={}",
             many.outbox.labels.describe(&many.environments),
-            quote(&hold.reason)
+            quote_posix(&hold.reason)
         ));
     }
 }
