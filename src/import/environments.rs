@@ -50,6 +50,8 @@ pub struct EnvironmentRow {
     pub service: Option<String>,
     /// The companies.
     pub companies: Vec<String>,
+    /// True if the cell of companies is not empty.
+    names_companies: bool,
     /// The labels.
     pub labels: BTreeMap<String, String>,
     /// The variables.
@@ -108,6 +110,14 @@ pub fn read_environments(
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     let list = EnvironmentList { rows, columns };
     for row in &list.rows {
+        if row.companies.is_empty() && row.names_companies {
+            problems.push(TableProblem {
+                line: row.line,
+                column: list.column("companies", "").unwrap_or("companies").to_owned(),
+                message: "the cell has separators and names no company".to_owned(),
+                remedy: "Name the companies, or leave the cell empty to keep those of the base.".to_owned(),
+            });
+        }
         let mut problem = |message: String, remedy: &str| {
             let column = list.name_column().to_owned();
             problems.push(TableProblem { line: row.line, column, message, remedy: remedy.to_owned() });
@@ -199,6 +209,7 @@ fn parse_row(line: usize, columns: &[(Column, String)], cells: &[String]) -> Env
             Column::Description => row.description = Some(value),
             Column::Service => row.service = Some(value),
             Column::Companies => {
+                row.names_companies = true;
                 let ids = value.split([';', ',', '|', ' ', '\n']).map(str::trim).filter(|id| !id.is_empty());
                 row.companies = ids.map(str::to_owned).collect();
             }

@@ -2,18 +2,21 @@
 //!
 //! [`read_profiles`] returns the rows as documents of profiles. A row is a profile. The first line names the columns, in any order
 //! and in the usual terms of administrators ("SMTP server", "From address"). An unknown column or value is a problem with its line
-//! and column; a list with a problem is refused as a whole. Of a list in JSON inside a cell, what is not text is left out. A column
-//! with passwords is rejected: secrets are sealed with `mailwright secrets set` instead. Nothing is written here.
+//! and column; a list with a problem is refused as a whole. A cell that is there and names no company is a problem, so that no
+//! profile becomes system-wide by it; an empty cell of a CSV list is as good as none. A column with passwords is rejected: secrets
+//! are sealed with `mailwright secrets set` instead. Nothing is written here.
 
+mod json;
 mod row;
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use serde_json::{Map, Value};
+pub(super) use json::from_json;
+use serde_json::Value;
 
 use crate::{
     config::suggest,
-    import::spreadsheet::{self, ROW_LIMIT, Sheet, TableProblem, normalize},
+    import::spreadsheet::{self, Sheet, TableProblem, normalize},
     model::{EnvironmentName, ProfileName},
 };
 
@@ -59,6 +62,13 @@ enum Column {
     AddressBook,
     /// A secret, which a list must not contain.
     Secret,
+}
+
+impl Column {
+    /// Returns true if the column decides for which companies a profile is.
+    fn limits_companies(self) -> bool {
+        matches!(self, Self::Scope | Self::Companies)
+    }
 }
 
 /// The names of each column in lower case and without separators, the usual name first.
@@ -173,78 +183,22 @@ fn from_csv(text: &str) -> Result<Vec<ProfileRow>, Vec<TableProblem>> {
     let columns = parse_columns(sheet.names.iter().map(String::as_str))?;
     let (mut rows, mut problems) = (Vec::new(), Vec::new());
     for (line, row) in &sheet.rows {
+        // A line that was cut would otherwise be a profile for every company.
+        let mut cut = columns.iter().zip(&sheet.names).skip(row.len());
+        if let Some((_, name)) = cut.find(|(column, _)| column.limits_companies()) {
+            problems.push(TableProblem {
+                line: *line,
+                column: name.clone(),
+                message: "the line ends before this column".to_owned(),
+                remedy: "Write the separators of empty cells, too.".to_owned(),
+            });
+            continue;
+        }
         let cells = columns.iter().zip(&sheet.names).zip(row).filter(|(_, value)| !value.is_empty());
         let cells = cells.map(|((column, name), value)| (*column, (name.as_str(), Cow::Borrowed(value.as_str()))));
         RowParser { line: *line, cells: cells.collect(), problems: Vec::new() }.finish(&mut rows, &mut problems);
     }
     if problems.is_empty() { Ok(rows) } else { Err(problems) }
-}
-
-pub(super) fn from_json(text: &str) -> Result<Vec<ProfileRow>, Vec<TableProblem>> {
-    let at = TableProblem::of_line;
-    let document: Value = serde_json::from_str(text).map_err(|error| {
-        vec![at(error.line(), "this is not well-formed JSON".to_owned(), "Write a list of objects, one per profile.")]
-    })?;
-    let items = match &document {
-        Value::Array(items) => items,
-        Value::Object(map) if map.get("profiles").is_some_and(Value::is_array) => {
-            map["profiles"].as_array().ok_or_else(Vec::new)?
-        }
-        _ => return Err(vec![at(1, "this is not a list".to_owned(), "Write a list of objects, one per profile.")]),
-    };
-    if items.len() > ROW_LIMIT {
-        return Err(vec![spreadsheet::too_many_rows(ROW_LIMIT + 1)]);
-    }
-    let (mut rows, mut problems) = (Vec::new(), Vec::new());
-    for (index, item) in items.iter().enumerate() {
-        let line = index + 1;
-        let Value::Object(map) = item else {
-            problems.push(at(line, "this item is not an object".to_owned(), "Each profile is an object."));
-            continue;
-        };
-        if map.get("provider").is_some_and(Value::is_object) {
-            // The item is a profile in the format of its file, with its name.
-            read_whole_profile(line, map, &mut rows, &mut problems);
-            continue;
-        }
-        match parse_columns(map.keys().map(String::as_str)) {
-            Err(found) => problems.extend(found.into_iter().map(|problem| TableProblem { line, ..problem })),
-            Ok(columns) => {
-                let cells = columns.into_iter().zip(map).filter_map(|(column, (name, value))| {
-                    let text = match value {
-                        Value::Null => return None,
-                        Value::String(text) => Cow::Borrowed(text.trim()),
-                        Value::Array(items) => {
-                            Cow::Owned(items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(";"))
-                        }
-                        other => Cow::Owned(other.to_string()),
-                    };
-                    (!text.is_empty()).then_some((column, (name.as_str(), text)))
-                });
-                RowParser { line, cells: cells.collect(), problems: Vec::new() }.finish(&mut rows, &mut problems);
-            }
-        }
-    }
-    if problems.is_empty() { Ok(rows) } else { Err(problems) }
-}
-
-fn read_whole_profile(
-    line: usize,
-    map: &Map<String, Value>,
-    rows: &mut Vec<ProfileRow>,
-    problems: &mut Vec<TableProblem>,
-) {
-    let mut document = map.clone();
-    let mut text = |key: &str| document.remove(key).and_then(|value| value.as_str().map(str::to_owned));
-    let mut values = RowParser { line, cells: BTreeMap::new(), problems: Vec::new() };
-    let (name, environment) = (text("name"), text("environment"));
-    values.cells.extend(name.as_deref().map(|name| (Column::Name, ("name", Cow::Borrowed(name)))));
-    values.cells.extend(environment.as_deref().map(|name| (Column::Environment, ("environment", Cow::Borrowed(name)))));
-    let (environment, name) = (values.parse_environment(), values.parse_name());
-    if let Some(name) = name {
-        rows.push(ProfileRow { environment, name, document: Value::Object(document), line });
-    }
-    problems.extend(values.problems);
 }
 
 /// Returns the meaning of each column. Unknown and duplicate columns, and those with secrets, are problems.

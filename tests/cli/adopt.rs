@@ -421,3 +421,85 @@ fn a_list_for_many_environments_names_them() {
     let other = repo.run(&["import", "dev", "--from", "list.csv"]).code(1);
     assert!(other.stderr.contains("line 3 is for `test`, not for `dev`"), "{}", other.stderr);
 }
+
+/// Values that a list in JSON or CSV has and that are no companies: a profile for all of them would send the mail of one company
+/// from the address of another.
+#[test]
+fn nothing_in_a_list_is_left_out_and_no_profile_becomes_system_wide_by_it() {
+    let item = |more: &str| {
+        format!(
+            r#"[{{ "name": "relay", "host": "smtp.example.com", "from": "a@b.example", "functions": ["default"], {more} }}]"#
+        )
+    };
+    let whole = |more: &str| {
+        format!(
+            r#"[{{ "name": "relay", "provider": {{ "smtp": {{ "host": "h.example" }} }}, "from": {{ "address": "a@b.example" }}, "functions": ["default"], {more} }}]"#
+        )
+    };
+    let wide = r#""appliesTo": "system-wide""#;
+    for (list, expected) in [
+        (item(r#""companies": [100]"#), "line 1, column `companies`: item 1 of the list is a number"),
+        (item(r#""companies": ["EDU1", 100]"#), "item 2 of the list is a number"),
+        (item(r#""companies": [null]"#), "item 1 of the list is null"),
+        (item(r#""companies": [true]"#), "item 1 of the list is true or false"),
+        (item(r#""companies": [["EDU1"]]"#), "item 1 of the list is a list"),
+        (item(r#""companies": [{ "id": "EDU1" }]"#), "item 1 of the list is an object"),
+        (item(r#""companies": [" "]"#), "item 1 of the list is an empty text"),
+        (item(r#""companies": []"#), "this names no company"),
+        (item(r#""companies": """#), "this names no company"),
+        (item(r#""companies": null"#), "this names no company"),
+        (item(r#""companies": 100"#), "column `companies`: this is a number"),
+        (item(r#""companies": false"#), "this is true or false"),
+        (item(r#""companies": { "EDU1": true }"#), "this is an object"),
+        (item(r#""appliesTo": { "companies": ["EDU1"] }"#), "column `appliesTo`: this is an object"),
+        (item(r#""appliesTo": null"#), "this names no company"),
+        (item(r#""companies": ["EDU1"], "companies": null"#), "an object has the same key twice"),
+        (item(r#""companies": ";""#), "the cell has separators and names no company"),
+        (item(r#""port": [587]"#), "column `port`: this is a list"),
+        (item(r#""port": true"#), "column `port`: this is true or false"),
+        (item(r#""username": 7"#), "column `username`: this is a number"),
+        (item(r#""description": { "en": "x" }"#), "column `description`: this is an object"),
+        (item(r#""enabled": [false]"#), "column `enabled`: this is a list"),
+        (item(r#""environment": 3"#), "column `environment`: this is a number"),
+        (whole(&format!(r#""environment": 3, {wide}"#)), "column `environment`: this is a number"),
+        (whole(&format!(r#""environment": ["dev"], {wide}"#)), "column `environment`: this is a list"),
+        (whole(wide).replace("\"relay\"", "[\"relay\"]"), "column `name`: this is a list"),
+        (format!(r#"{{ "environment": "prod", "profiles": {} }}"#, item(wide)), "other keys next to `profiles`"),
+        ("name,host,from,functions,companies\nrelay,h,a@b.example,default,;\n".replace(',', "\t"), "names no company"),
+        (
+            "name,host,from,functions,companies\nrelay,h,a@b.example,default\n".to_owned(),
+            "the line ends before this column",
+        ),
+        ("name,host,from name,functions\nrelay,h,The ERP,default\n".to_owned(), "the sender has a name and no address"),
+    ] {
+        let repo = with_list(&list, "list.json");
+        let output = repo.run(&["import", "dev", "--from", "list.json"]).code(1);
+        let stderr = output.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(stderr.contains("error[MW0236]") && stderr.contains(expected), "{list}\n{stderr}");
+        assert!(!repo.path("environments/dev/profiles").exists(), "{list}");
+    }
+    // In the format of the file, the schema of the file decides; a cell of signs alone is a company that does not exist.
+    for list in [
+        whole(r#""appliesTo": null"#),
+        whole(r#""appliesTo": {}"#),
+        whole(r#""appliesTo": { "companies": [] }"#),
+        whole(r#""appliesTo": { "companies": [100] }"#),
+        whole(r#""companies": ["EDU1"]"#),
+        "name,host,from,functions,companies\nrelay,h,a@b.example,default,-\n".to_owned(),
+    ] {
+        let repo = with_list(&list, "list.json");
+        let output = repo.run(&["import", "dev", "--from", "list.json"]).code(1);
+        assert!(output.stderr.contains("error[MW0235]"), "{list}\n{}", output.stderr);
+        assert!(!repo.path("environments/dev/profiles").exists(), "{list}");
+    }
+    // What is documented: null is an empty cell, flags and the port have types of their own, and lists are lists of texts.
+    let repo = with_list(
+        item(r#""companies": ["EDU1", "0123"], "port": 465, "ssl": true, "enabled": false, "username": null"#),
+        "list.json",
+    );
+    repo.run(&["import", "dev", "--from", "list.json"]).code(0);
+    let written = repo.read("environments/dev/profiles/relay.yaml");
+    for part in ["enabled: false", "port: 465", "encryption: tls", "\"EDU1\"", "\"0123\""] {
+        assert!(written.contains(part), "{part}: {written}");
+    }
+}

@@ -276,6 +276,7 @@ fn all_of_a_list_or_none() {
         ("name,host\n,b\n", "has no name"),
         ("name,host\na,b,c\n", "line 2: the line has 3 values"),
         ("name,from,host\na,bsae,b\n", "line 2, column `from`: the folder `environments/bsae` does not exist"),
+        ("name,companies\na,;\n", "line 2, column `companies`: the cell has separators and names no company"),
         ("name,host\n", "the list has no environments"),
     ] {
         let said = refused(text);

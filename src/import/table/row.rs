@@ -115,6 +115,9 @@ impl RowParser<'_> {
             let mut from = Map::from_iter([("address".to_owned(), json!(address))]);
             from.extend(self.text(Column::FromName).map(|name| ("name".to_owned(), json!(name))));
             document.insert("from".to_owned(), Value::Object(from));
+        } else if self.cells.contains_key(&Column::FromName) {
+            let remedy = "Write the address in the column `from`, or remove the name.";
+            self.report(Column::FromName, "the sender has a name and no address".to_owned(), remedy);
         }
         document.insert("functions".to_owned(), json!(self.parse_functions()));
         document.insert("appliesTo".to_owned(), self.parse_companies());
@@ -286,8 +289,8 @@ impl RowParser<'_> {
         let scope = self.text(Column::Scope).unwrap_or_default();
         let companies = self.text(Column::Companies).unwrap_or_default();
         match (Scope::parse(&scope), Scope::parse(&companies)) {
-            (Scope::Some | Scope::Unsaid, Scope::Listed) => companies_in(&companies),
-            (Scope::Listed, Scope::Unsaid) => companies_in(&scope),
+            (Scope::Some | Scope::Unsaid, Scope::Listed) => self.list_companies(Column::Companies, &companies),
+            (Scope::Listed, Scope::Unsaid) => self.list_companies(Column::Scope, &scope),
             (Scope::All | Scope::Unsaid, Scope::All | Scope::Unsaid) => json!("system-wide"),
             (Scope::Some, Scope::Unsaid | Scope::Some) | (Scope::Unsaid, Scope::Some) => {
                 let remedy = "Name them in the column `companies`, separated by semicolons; or write system-wide.";
@@ -300,6 +303,17 @@ impl RowParser<'_> {
                 json!("system-wide")
             }
         }
+    }
+
+    /// Parses a list of companies with any of the usual separators.
+    fn list_companies(&mut self, column: Column, text: &str) -> Value {
+        let companies = text.split([';', ',', '|', ' ', '\n']).map(str::trim).filter(|word| !word.is_empty());
+        let companies: Vec<&str> = companies.collect();
+        if companies.is_empty() {
+            let remedy = "Name the companies, write `system-wide`, or leave the cell empty.";
+            self.report(column, "the cell has separators and names no company".to_owned(), remedy);
+        }
+        json!({ "companies": companies })
     }
 }
 
@@ -320,17 +334,13 @@ impl Scope {
     fn parse(text: &str) -> Self {
         let plain = normalize(text);
         match plain.as_str() {
-            "" if text != "*" => Scope::Unsaid,
+            "" if text.trim().is_empty() => Scope::Unsaid,
+            // Without its separators a cell such as `-` is empty, too, and it says something else than an empty one.
+            "" if text.trim() != "*" => Scope::Listed,
             "" | "systemwide" | "system" | "all" | "allcompanies" | "everycompany" => Scope::All,
             "companies" | "company" | "selectcompanies" | "selectedcompanies" | "specificcompanies"
             | "somecompanies" | "selected" | "bycompany" => Scope::Some,
             _ => Scope::Listed,
         }
     }
-}
-
-/// Parses a list of companies with any of the usual separators.
-fn companies_in(text: &str) -> Value {
-    let companies = text.split([';', ',', '|', ' ', '\n']).map(str::trim).filter(|word| !word.is_empty());
-    json!({ "companies": companies.collect::<Vec<_>>() })
 }

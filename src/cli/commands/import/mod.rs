@@ -33,19 +33,23 @@ use crate::{
     mailwright import prod --only invoices\n  \
     mailwright import 'cust-*' --layers customers  whole services: shared values become a base with variables\n  \
     mailwright import prod --from profiles.csv     a list of profiles; CSV or JSON\n\n\
-    Existing files are never overwritten. Secrets cannot be read back: the file\n\
-    names them, and `mailwright secrets set` seals their values again. Schemas that\n\
-    the files name for editors are written to schema/.\n\n\
+    Existing files are not overwritten, except for each environment.yaml with\n\
+    --layers. Secrets cannot be read back: the file names them, and `mailwright\n\
+    secrets set` seals their values again. Schemas that the files name for editors\n\
+    are written to schema/.\n\n\
     --layers needs environments that consist of an environment.yaml with the\n\
-    service's address. The proposed files are validated and planned first, and are\n\
-    written only if the plan has no changes.\n\n\
+    service's address, and replaces that file: its description, labels, service and\n\
+    verify stay, comments do not. The proposed files are validated and planned\n\
+    first, and are written only if the plan has no changes.\n\n\
     The first line of a list names the columns: name, environment, description,\n\
     enabled, provider, host, port, encryption, username, from, from name, functions,\n\
     companies, tenant, client, credential, platform, redirect, cloud, address book.\n\
     The names of the ERP's own fields are understood as well: SMTP Host name,\n\
     Outgoing email address, Apply to, Select companies, SSL, Tenant ID, Client ID,\n\
     Redirect URL. A column with passwords is rejected. A cell may contain several\n\
-    functions or companies, separated by semicolons or vertical bars.")]
+    functions or companies, separated by semicolons or vertical bars; in JSON it may\n\
+    be a list of texts. A profile without companies is system-wide; in JSON, leave\n\
+    the key out for that, because an empty value is an error.")]
 pub(crate) struct Import {
     /// Environment; with `--layers` several, or patterns
     #[arg(value_name = "ENV")]
