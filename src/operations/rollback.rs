@@ -45,7 +45,7 @@ pub fn plan_rollback(
     let profiles =
         target.profiles.iter().map(|(name, stored)| (name.clone(), recompute::declare_profile(stored, None)));
     let settings = state.settings.going_back_to(&target.settings);
-    let desired = recompute::desired_from_state(state, settings, profiles.collect());
+    let desired = recompute::desired_from_state(state, settings.clone(), profiles.collect());
     let live = recompute::assume_applied(state);
     let request = PlanRequest { allowances, ..PlanRequest::new(&desired, &live, service) };
     let mut planned = reconcile::plan(&request)?;
@@ -60,7 +60,8 @@ pub fn plan_rollback(
     // A request for a rollback names only the generation. The changes are listed here to be shown, counted and signed.
     let changeset = &mut planned.changeset;
     changeset.changes = revert_changes(state, &target.profiles);
-    changeset.settings = (target.settings != state.settings).then(|| target.settings.clone());
+    // The source policy stays, as in the service: the digest that is signed must be the one that the service computes.
+    changeset.settings = (settings != state.settings).then_some(settings);
     if let Some(approvals) = &mut planned.plan.approvals {
         let action = SignedAction::Rollback(number);
         approvals.digest =

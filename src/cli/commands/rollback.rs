@@ -37,8 +37,10 @@ use crate::{
     mailwright rollback prod --to 41 --out back.plan    where it needs approvals\n  \
     mailwright rollback 'cust-*' --to previous          each to the generation before its present one\n  \
     mailwright rollback test --to 0 --allow-deletes 3   empty, as before the first apply\n\n\
-    Profiles, settings and secrets are rolled back; the files are not. Until the files say the same,\n\
-    `mailwright drift` reports the difference and `mailwright plan` would undo the rollback."
+    Profiles, settings and secrets are rolled back. The source policy\n\
+    (`policy.source`) stays as it is, and so do the files: until they say the same,\n\
+    `mailwright drift` reports the difference and `mailwright plan` would undo the\n\
+    rollback."
 )]
 pub(crate) struct Rollback {
     #[command(flatten)]

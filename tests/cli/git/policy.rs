@@ -90,6 +90,41 @@ fn no_change_lifts_the_policy_that_it_runs_into() {
     assert_eq!(answer.status, 422, "{answer:?}");
 }
 
+/// A rollback that is saved for approval is the one that the service computes: the source policy stays as it is.
+#[test]
+fn a_saved_rollback_to_before_a_policy_is_approved_and_carried_out() {
+    let mut repo = layered();
+    sign_with_ssh(&repo, true);
+    repo.serve();
+    let key = repo.read(".key.pub");
+    let signers = format!(
+        "policy:\n  approvals:\n    signers:\n      - {{ name: ada, key: \"{}\" }}\n    rules:\n      - {{ count: 1, signers: [ada] }}\n    selfApproval: true\n",
+        key.trim()
+    );
+    let before = repo.read(FILE);
+    commit(&repo, "one");
+    applied(&repo, &[]);
+    // The second generation has another company, and a policy; the third one has rules for approvals as well.
+    repo.write(
+        FILE,
+        format!("{}policy: {{ source: {{ branches: [main] }} }}\n", before.replace("[EDU1]", "[EDU1, EDU2]")),
+    );
+    commit(&repo, "two");
+    applied(&repo, &[]);
+    let source = "  source: { branches: [main] }\n";
+    repo.write(FILE, format!("{}{signers}{source}", before.replace("[EDU1]", "[EDU1, EDU2]")));
+    commit(&repo, "three");
+    applied(&repo, &[]);
+    repo.run(&["rollback", "dev", "--to", "1", "--out", "back.plan"]).code(0);
+    let mut approve = repo.command(&["approve", "back.plan", "--key", ".key", "--yes", "--reason", "seen"]);
+    approve.env("PATH", crate::support::tools::folder().join("usr/bin"));
+    crate::support::repository::run_command(approve).code(0);
+    repo.run(&["apply", "back.plan", "--yes"]).code(0);
+    let settings = repo.state()["settings"].clone();
+    assert_eq!(settings["companies"], json!(["EDU1"]));
+    assert_eq!(settings["policy"]["source"], json!({ "branches": ["main"] }));
+}
+
 #[test]
 fn only_what_is_committed() {
     let repo = under("{ clean: true }");
