@@ -42,6 +42,7 @@ macro_rules! findings {
 findings! {
     "VERIFY-SECRET" Warning VerifySecret "the secret is not available, so checks that need it were skipped";
     "VERIFY-HOST" Warning VerifyHost "the profile's hosts were not contacted";
+    "VERIFY-INTERNAL" Error VerifyInternal "the checks of the profile ended with an internal error";
     "VERIFY-WAIVER-EXPIRED" Warning WaiverExpired "a waiver has expired";
     "VERIFY-WAIVER-UNUSED" Warning WaiverUnused "a waiver matches no finding";
     "GRAPH-CLOUD-HOSTS" Error CloudHosts "the hosts of the cloud are not valid addresses";
@@ -118,7 +119,8 @@ impl FindingId {
     /// which a check fails, or the reason why it could not be completed. None for results that are reported only if they apply.
     pub fn check(self) -> Option<FindingId> {
         Some(match self {
-            FindingId::WaiverExpired
+            FindingId::VerifyInternal
+            | FindingId::WaiverExpired
             | FindingId::WaiverUnused
             | FindingId::PermissionExcess
             | FindingId::MailSendUnscoped

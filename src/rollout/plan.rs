@@ -3,7 +3,7 @@
 //! Two changes are equal if the same actions do the same to the same fields. The name of an environment, its companies and the
 //! values of its variables differ between environments, so they are replaced by `${name}` before the comparison. The digests of
 //! secrets and the places in files are ignored. Values shorter than 3 characters are not replaced. An environment that cannot be
-//! planned is listed as failed and stops nothing. Nothing is changed in a service.
+//! planned, or whose planning panics, is listed as failed and stops nothing. Nothing is changed in a service.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -12,13 +12,16 @@ use std::{
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::{
+    sync::Semaphore,
+    task::{self, JoinSet},
+};
 
 use super::{LoadedRollout, environment::EnvironmentTask};
 use crate::{
     changes::guards::Guard,
     config::Repository,
-    model::{Digest, EnvironmentName, HumanDuration, Problem, ProfileName, RolloutName, approvals::ApprovalNeed},
+    model::{Code, Digest, EnvironmentName, HumanDuration, Problem, ProfileName, RolloutName, approvals::ApprovalNeed},
     reconcile::{
         Plan,
         plan::{Action, Cause, FieldChange, SecretChangeKind, Summary},
@@ -135,30 +138,29 @@ pub async fn plan_rollout(
     mut observe: impl FnMut(&EnvironmentName, usize),
 ) -> RolloutPlan {
     let permits = Arc::new(Semaphore::new(parallel.max(1)));
-    let mut running = JoinSet::new();
+    let (mut running, mut names) = (JoinSet::new(), HashMap::new());
     for wave in &rollout.file.waves {
         for name in &wave.environments {
             let (rollout, permits, clock) = (Arc::clone(&rollout), Arc::clone(&permits), clock.clone());
-            let (name, deadline) = (name.clone(), wave.terms.deadline());
-            running.spawn(async move {
+            let (own, deadline) = (name.clone(), wave.terms.deadline());
+            let task = running.spawn(async move {
                 let _permit = permits.acquire().await;
                 let task = EnvironmentTask {
-                    name: &name,
+                    name: &own,
                     rollout: &rollout,
                     clock: &clock,
                     lease: None,
                     obeys_watch: false,
                     deadline,
                 };
-                let planned = task.plan().await;
-                (name, planned)
+                task.plan().await
             });
+            names.insert(task.id(), name.clone());
         }
     }
     let (mut changes, mut unchanged, mut failed) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
     let mut done = 0;
-    while let Some(ended) = running.join_next().await {
-        let Ok((name, planned)) = ended else { continue };
+    while let Some((name, planned)) = join_next(&mut running, &mut names).await {
         done += 1;
         observe(&name, done);
         match planned {
@@ -190,6 +192,22 @@ pub async fn plan_rollout(
         unchanged,
         failed,
     }
+}
+
+/// Waits for the next result of the tasks, which `names` knows. A task that panicked is the failure of its environment.
+async fn join_next<T: 'static>(
+    running: &mut JoinSet<Result<T, Problem>>,
+    names: &mut HashMap<task::Id, EnvironmentName>,
+) -> Option<(EnvironmentName, Result<T, Problem>)> {
+    let (id, planned) = match running.join_next_with_id().await? {
+        Ok(planned) => planned,
+        Err(error) => {
+            let message = "planning the environment ended with an internal error";
+            tracing::error!(%error, "planning an environment ended with an internal error");
+            (error.id(), Err(Problem::new(Code::Internal, message)))
+        }
+    };
+    Some((names.remove(&id)?, planned))
 }
 
 /// Groups equal changes. The order of the groups depends on the names and changes alone.
@@ -331,9 +349,23 @@ fn is_word_character(character: char) -> bool {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails where it panics")]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_environment_whose_planning_panics_has_failed() {
+        let (mut running, mut names) = (JoinSet::new(), HashMap::new());
+        for name in ["good", "bad"] {
+            let task = running.spawn(async move { if name == "bad" { panic!("a defect") } else { Ok(name) } });
+            names.insert(task.id(), name.parse::<EnvironmentName>().unwrap());
+        }
+        let mut found = BTreeMap::new();
+        while let Some((name, planned)) = join_next(&mut running, &mut names).await {
+            found.insert(name.to_string(), planned.map_err(|problem| problem.code));
+        }
+        assert_eq!(found, BTreeMap::from([("bad".to_owned(), Err(Code::Internal)), ("good".to_owned(), Ok("good"))]));
+    }
 
     fn change(description: &str) -> GeneralizedChange {
         let after = Value::from(description);

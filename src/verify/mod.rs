@@ -3,8 +3,9 @@
 //!
 //! [`Verifier::run`] checks many profiles concurrently, and returns each result when it is complete. A run does not fail,
 //! [`Verifier::new`] can (an unreadable certificate authority, a reader's token that is not a JWT): a check without the necessary
-//! access has the verdict `unknown`, and its remedy names what would decide it. Results arrive in the order of completion; who
-//! drops the receiver ends the run. The access that it had to a profile is a [`Level`].
+//! access has the verdict `unknown`, and its remedy names what would decide it; a check that panics is an error of its profile.
+//! Results arrive in the order of completion; who drops the receiver ends the run. The access that it had to a profile is a
+//! [`Level`].
 //!
 //! | part | contents |
 //! | --- | --- |
@@ -39,7 +40,10 @@ pub use render::ReportSet;
 use secrecy::SecretString;
 pub use secret::SubjectSecret;
 use serde_json::Value;
-use tokio::sync::{OnceCell, Semaphore, mpsc};
+use tokio::{
+    sync::{OnceCell, Semaphore, mpsc},
+    task::JoinError,
+};
 
 use crate::{
     credential::CredentialKind,
@@ -190,6 +194,14 @@ fn cell<T>(cache: &Cache<T>, key: (String, String)) -> Cell<T> {
     Arc::clone(cache.entry(key).or_default())
 }
 
+/// Returns the result of a task, or the other one if the task panicked.
+fn settle(ended: Result<Verified, JoinError>, if_it_panics: Verified) -> Verified {
+    ended.unwrap_or_else(|error| {
+        tracing::error!(profile = %if_it_panics.profile, %error, "the checks of a profile ended with an internal error");
+        if_it_panics
+    })
+}
+
 impl Verifier {
     /// Creates a verifier. Fails if a certificate authority or the reader's token cannot be read.
     pub fn new(mut options: VerifyOptions) -> Result<Self, String> {
@@ -242,10 +254,13 @@ impl Verifier {
                 let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
                 let (this, done) = (Arc::clone(&self), done.clone());
                 tokio::spawn(async move {
+                    let if_it_panics = this.ended_unexpectedly(&subject);
+                    // A task of its own: a panic costs the checks of this profile, and not its result.
+                    let mut check = tokio::spawn(async move { this.verify(&subject).await });
                     // When the receiver is dropped, running checks are cancelled.
                     let verified = tokio::select! {
-                        verified = this.verify(&subject) => verified,
-                        () = done.closed() => return,
+                        ended = &mut check => settle(ended, if_it_panics),
+                        () = done.closed() => return check.abort(),
                     };
                     // The next check starts only after the result was received.
                     drop(done.send(verified).await);
@@ -254,6 +269,21 @@ impl Verifier {
             }
         });
         receiver
+    }
+
+    /// Returns the result of a profile whose checks panicked.
+    fn ended_unexpectedly(&self, subject: &Subject) -> Verified {
+        let finding = Finding::fail(FindingId::VerifyInternal, "", "the checks ended with an internal error")
+            .seen("a panic; the log of the program that ran the checks has it")
+            .expected("a result of every check")
+            .remedy(["Verify again. If the problem lasts, report it with that log."]);
+        Verified {
+            profile: subject.name.clone(),
+            provider: subject.profile.provider.id().to_owned(),
+            reached: Level::Offline,
+            findings: vec![Finding { profile: Some(subject.name.clone()), ..finding }],
+            at: self.options.now,
+        }
     }
 
     /// Checks one profile.
@@ -468,5 +498,32 @@ impl Verifier {
     /// Reads a federated token for a destination.
     fn federated_token(&self, path: &str, destination: &Destination) -> Result<SecretString, String> {
         self.options.federated.read(path, &self.options.environment, destination)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails where it panics")]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_check_that_panics_is_an_error_of_its_profile() {
+        let verifier = Verifier::new(VerifyOptions::new("dev".parse().unwrap(), Timestamp::UNIX_EPOCH)).unwrap();
+        let profile = serde_json::json!({
+            "provider": { "smtp": { "host": "smtp.example.com" } }, "functions": ["default"], "appliesTo": "system-wide",
+        });
+        let subject = Subject {
+            name: "relay".parse().unwrap(),
+            profile: serde_json::from_value(profile).unwrap(),
+            secret: SubjectSecret::None,
+            next: SubjectSecret::None,
+            refused: None,
+        };
+        let ended = tokio::spawn(async { panic!("a defect") }).await;
+        let verified = settle(ended, verifier.ended_unexpectedly(&subject));
+        assert_eq!(verified.profile, subject.name);
+        let [finding] = &verified.findings[..] else { panic!("{:?}", verified.findings) };
+        assert_eq!((finding.id, finding.verdict), (FindingId::VerifyInternal, Verdict::Fail));
+        assert!(finding.is_open() && finding.profile.as_ref() == Some(&subject.name));
     }
 }
