@@ -49,6 +49,8 @@ use crate::{
     time::steady_clock::{SteadyClock, earlier, later},
 };
 
+/// The time for which events wait for a webhook that is behind, as a multiple of `delivery.keep.delivered`.
+const UNSENT_EVENTS_KEPT: u32 = 2;
 /// The interval at which expired messages and keys are removed.
 const PURGE_INTERVAL: Duration = Duration::from_secs(600);
 /// The time for which an idempotency key is kept: 30 days.
@@ -389,16 +391,29 @@ impl Dispatcher {
         loop {
             tokio::time::sleep(PURGE_INTERVAL).await;
             loop {
-                let keep = self.recorder.scheduler().routes().state().settings.delivery.keep;
-                let now = self.recorder.now();
+                let routes = Arc::clone(self.recorder.scheduler().routes());
+                let settings = &routes.state().settings.delivery;
+                let (now, keep) = (self.recorder.now(), settings.keep);
                 let before = PurgeCutoffs {
                     delivered: earlier(now, keep.delivered.duration()),
+                    unsent_events: earlier(now, keep.delivered.duration().saturating_mul(UNSENT_EVENTS_KEPT)),
+                    webhooks: settings.webhooks.iter().map(|webhook| webhook.url.clone()).collect(),
                     failed: earlier(now, keep.failed.duration()),
                     keys: earlier(now, KEYS_KEPT),
                 };
                 match self.store.purge(before).await {
-                    Ok(count) if count > 0 => tokio::time::sleep(Duration::from_millis(50)).await,
-                    Ok(_) => break,
+                    Ok(purged) => {
+                        if purged.unsent_events > 0 {
+                            let events = purged.unsent_events;
+                            tracing::error!(events, "events that a webhook has not received are removed");
+                            let lost = u64::try_from(events).unwrap_or(u64::MAX);
+                            metrics::counter!("mailwright_webhook_events_lost_total").increment(lost);
+                        }
+                        if purged.rows == 0 {
+                            break;
+                        }
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "cannot remove old messages");
                         break;

@@ -1,11 +1,12 @@
 //! Rotation: chooses between the current and the next secret of a profile while a secret is being rotated.
 //!
-//! The next secret is tried first. Once it is accepted, which is recorded before the message is sent, only it is used; if the store
-//! cannot record that, it is tried again later. While it is refused, delivery falls back to the current secret at once, which does
-//! not count as a try of a message; one alert is sent, and the next secret is tried again without a message, after waits that
-//! double up to an hour, so that no account is locked out. If the server cannot be reached with the next secret, the current one is
-//! not tried, and the message is tried again later. If the current secret is refused as well, the next one is tried once more
-//! before the profile is suspended.
+//! The next secret is tried first. Once it is accepted and that is recorded, only it is used. If the store cannot record it, the
+//! session is used all the same, since both secrets belong to the same account, and the next secret is tried first again; nothing
+//! is sent meanwhile, because the start of an attempt cannot be recorded either. While it is refused, delivery falls back to the
+//! current secret at once, which does not count as a try of a message; one alert is sent, and the next secret is tried again
+//! without a message, after waits that double up to an hour, so that no account is locked out. If the server cannot be reached with
+//! the next secret, the current one is not tried, and the message is tried again later. If the current secret is refused as well,
+//! the next one is tried once more before the profile is suspended.
 //!
 //! Messages use [`Rotations::log_in`], trials without a message [`Rotations::try_next_secret`]. Only logins are repeated here, not
 //! messages.
@@ -204,7 +205,8 @@ impl Rotations {
         }
     }
 
-    /// Records that the next secret was accepted, before anything is sent with it.
+    /// Records that the next secret was accepted, before anything is sent with it. If that fails, the caller's session is still
+    /// good: it is logged in to the account that the profile names, and the secret stays the one that is tried first.
     async fn promote(&self, profile: &SendingProfile) {
         let Some(next) = NextSecret::of_profile(&profile.stored) else { return };
         if self.version_in_use(profile) == SecretVersion::Next {

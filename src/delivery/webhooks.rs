@@ -2,9 +2,10 @@
 //!
 //! [`Webhooks`] calls every webhook of the settings with each event that it subscribes to, at least once and in order. A new
 //! webhook begins with the next event. If a call has no 2xx answer within 15 seconds, the same event is sent again after a back-off
-//! of up to 5 minutes, and later events wait. Events that are older than `delivery.keep.delivered` are removed from the store, and
-//! a receiver that was away for longer misses them. The position of each webhook is in the store. Calls are signed as Standard
-//! Webhooks describes (`v1a`, Ed25519): a receiver needs only the public key, so neither side keeps a secret for them.
+//! of up to 5 minutes, and later events wait. Events wait for a webhook that is behind for twice `delivery.keep.delivered`; then
+//! they are removed from the store, which the log and `mailwright_webhook_events_lost_total` report, and the receiver misses them.
+//! The position of each webhook is in the store. Calls are signed as Standard Webhooks describes (`v1a`, Ed25519): a receiver needs
+//! only the public key, so neither side keeps a secret for them.
 
 use std::{sync::Arc, time::Duration};
 

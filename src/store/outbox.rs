@@ -236,14 +236,27 @@ pub struct LaneBacklog {
 }
 
 /// Times before which a purge removes what has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PurgeCutoffs {
-    /// For messages that were delivered or cancelled, and for events.
+    /// For messages that were delivered or cancelled, and for events that every webhook in `webhooks` has received.
     pub delivered: Timestamp,
+    /// For all other events.
+    pub unsent_events: Timestamp,
+    /// The addresses of the webhooks that events are kept for.
+    pub webhooks: Vec<String>,
     /// For messages that failed, or whose outcome is unknown.
     pub failed: Timestamp,
     /// For idempotency keys and mailbox usage.
     pub keys: Timestamp,
+}
+
+/// The result of a purge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// The number of removed rows.
+    pub rows: usize,
+    /// The number of removed events that a webhook has not received.
+    pub unsent_events: usize,
 }
 
 /// Conditions of a search for messages. A condition that is not set matches everything.
@@ -343,9 +356,9 @@ pub trait Messages: Send + Sync {
     /// Returns the number of messages that finished since a time, by status.
     async fn ended_since(&self, since: Timestamp) -> Result<Vec<(Status, u64)>, StoreError>;
 
-    /// Removes some messages, keys, events and usage that are older than the given times. Returns the number of removed rows; 0
-    /// means that nothing is left to remove.
-    async fn purge(&self, before: PurgeCutoffs) -> Result<usize, StoreError>;
+    /// Removes some messages, keys, events and usage that are older than the given times. No rows in the result mean that nothing
+    /// is left to remove.
+    async fn purge(&self, before: PurgeCutoffs) -> Result<Purged, StoreError>;
 }
 
 /// Lanes, and the work on their messages.

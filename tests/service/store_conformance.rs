@@ -17,8 +17,8 @@ use mailwright::{
         AuditEvent, AuditLog as _, AuditSearch, Commit, CommitError, EndedSessions, Integrity as _, LeaseTaken,
         NewSecret, SESSIONS_PER_SUBJECT, SqliteStore, Store, StoreError, StoredToken, WantedLease,
         outbox::{
-            Begun, DeliveryOwner, IdempotencyKey, Lanes as _, NewEvent, NewMessage, PurgeCutoffs, Search, Settled,
-            SubmissionOutcome,
+            Begun, DeliveryOwner, IdempotencyKey, Lanes as _, NewEvent, NewMessage, PurgeCutoffs, Purged, Search,
+            Settled, SubmissionOutcome,
         },
     },
 };
@@ -483,6 +483,11 @@ async fn delivers(open: impl Fn() -> Box<dyn Store>) {
         "what was not begun is simply due"
     );
 
+    // An attempt that cannot be marked must not go on.
+    let unknown = mailwright::model::Message { id: Uuid::from_u128(99), ..claim.messages[0].message.clone() };
+    let begin = Begun { message: unknown, mailbox: "mailbox".to_owned(), recipients: 1, at: now };
+    assert!(matches!(store.begin(owner, begin).await, Err(StoreError::Corrupt(_))));
+
     // Settled: the record, the attempt, the event, and when it is due again.
     let mut later = claim.messages[0].message.clone();
     later.next_attempt_at = Some(at(500));
@@ -545,11 +550,28 @@ async fn delivers(open: impl Fn() -> Box<dyn Store>) {
     store.set_rotation(of, None, None).await.unwrap();
     assert!(store.rotations().await.unwrap().is_empty());
 
-    let cutoffs = |delivered, keys| PurgeCutoffs { delivered, failed: at(-10_000), keys };
+    let cutoffs = |delivered, keys| PurgeCutoffs {
+        delivered,
+        unsent_events: delivered,
+        webhooks: vec!["https://slow.example".to_owned(), "https://new.example".to_owned()],
+        failed: at(-10_000),
+        keys,
+    };
+    // A webhook that is behind keeps its events, until the time after which none are kept.
+    store.set_webhook_cursor("https://slow.example", 0).await.unwrap();
+    store.set_webhook_cursor("https://not-configured.example", 0).await.unwrap();
+    let kept = PurgeCutoffs { unsent_events: at(-10_000), ..cutoffs(at(131), at(-10_000)) };
+    let events = async |store: &dyn Store| {
+        store.events(0, 10).await.unwrap().iter().map(|event| event.number).collect::<Vec<_>>()
+    };
     // An old message and an old event are removed; a waiting message is kept, and so is the last event.
-    assert_eq!(store.purge(cutoffs(at(131), at(-10_000))).await.unwrap(), 2);
-    assert_eq!(store.purge(cutoffs(at(200), at(-10_000))).await.unwrap(), 0);
-    assert_eq!(store.events(0, 10).await.unwrap().iter().map(|event| event.number).collect::<Vec<_>>(), [2]);
+    assert_eq!(store.purge(kept.clone()).await.unwrap(), Purged { rows: 1, unsent_events: 0 });
+    assert_eq!(events(&*store).await, [1, 2], "the webhook has received neither");
+    assert_eq!(store.purge(kept).await.unwrap(), Purged::default());
+    let lost = store.purge(cutoffs(at(131), at(-10_000))).await.unwrap();
+    assert_eq!(lost, Purged { rows: 1, unsent_events: 1 }, "after that time, the loss is reported");
+    assert_eq!(store.purge(cutoffs(at(200), at(-10_000))).await.unwrap(), Purged::default());
+    assert_eq!(events(&*store).await, [2]);
     assert!(store.message(ids[0]).await.unwrap().is_none() && store.content(ids[0]).await.unwrap().is_none());
     assert!(store.message(ids[1]).await.unwrap().is_some());
     // A key lives on, with its answer, until its own time is over.

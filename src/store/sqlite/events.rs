@@ -1,8 +1,8 @@
 //! Events of the outbox and cursors of webhooks in `SQLite`.
 //!
 //! Events are numbered without gaps in the order in which they are recorded, except after a restore. [`insert_event`] is called
-//! inside the transaction that causes the event. Old events are removed by the purge of `messages`, except for the newest, whose
-//! number the next one follows. Nothing here sends an event.
+//! inside the transaction that causes the event. Old events are removed by the purge of `messages`, later if a webhook has not
+//! received them; the newest stays, because the number of the next one follows it. Nothing here sends an event.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, params};

@@ -2,7 +2,7 @@
 //!
 //! Claims are in memory: they end with the process. The owner is in the database: [`begin`](Lanes::begin) and
 //! [`settle`](Lanes::settle) compare it in their transaction and refuse another process with [`StoreError::NotOwner`], changing
-//! nothing. A claim that fails claims no message.
+//! nothing; `begin` refuses a message that the store does not have, too. A claim that fails claims no message.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -182,7 +182,7 @@ impl Lanes for SqliteStore {
             check_owner(connection, owner)?;
             let Begun { message, mailbox, recipients, at } = begun;
             let record = text(&message)?;
-            connection
+            let begun = connection
                 .prepare_cached(
                     "UPDATE message SET status = ?2, record = ?3, due = NULL, begun_in_epoch = ?4 WHERE id = ?1",
                 )
@@ -191,6 +191,10 @@ impl Lanes for SqliteStore {
                     statement.execute(params![id, message.status.id(), record, number(owner.epoch)])
                 })
                 .map_err(failed)?;
+            if begun == 0 {
+                // Without the mark, a crash would not leave the message in doubt, and it would be sent again.
+                return Err(StoreError::Corrupt(format!("message {} began and is not in the store", message.id)));
+            }
             connection
                 .prepare_cached(
                     "INSERT INTO mailbox_usage (mailbox, minute, messages, recipients) VALUES (?1, ?2, 1, ?3)

@@ -21,7 +21,7 @@ use crate::{
     store::{
         AuditEvent, StoreError,
         outbox::{
-            Event, IdempotencyKey, Messages, NewMessage, PAGE_RECIPIENTS, PurgeCutoffs, Search, Settled,
+            Event, IdempotencyKey, Messages, NewMessage, PAGE_RECIPIENTS, PurgeCutoffs, Purged, Search, Settled,
             SubmissionOutcome,
         },
     },
@@ -158,8 +158,8 @@ impl Messages for SqliteStore {
         .await
     }
 
-    async fn purge(&self, before: PurgeCutoffs) -> Result<usize, StoreError> {
-        let PurgeCutoffs { delivered, failed: failed_before, keys } = before;
+    async fn purge(&self, before: PurgeCutoffs) -> Result<Purged, StoreError> {
+        let PurgeCutoffs { delivered, unsent_events, webhooks, failed: failed_before, keys } = before;
         let (delivered_before, failed_before) = (delivered.as_millisecond(), failed_before.as_millisecond());
         self.write_plainly(move |connection| {
             let mut removed = 0;
@@ -189,21 +189,42 @@ impl Messages for SqliteStore {
             removed += connection
                 .execute("DELETE FROM idempotency WHERE (sender, key) IN (SELECT sender, key FROM idempotency WHERE at < ?1 LIMIT 5000)", [keys.as_millisecond()])
                 .map_err(failed)?;
-            // The last one stays: the next one's number follows it.
-            removed += connection
-                .prepare_cached(
-                    "DELETE FROM event WHERE number IN (SELECT number FROM event WHERE at < ?1 ORDER BY at LIMIT 5000)
-                     AND number <> (SELECT max(number) FROM event)",
-                )
-                .and_then(|mut statement| statement.execute([delivered_before]))
-                .map_err(failed)?;
+            // Of events that a webhook has not received, those between the two times are kept.
+            let received = last_received(connection, &webhooks)?.unwrap_or(i64::MAX);
+            removed += purge_events(connection, delivered_before, (0, received))?;
+            let unsent = purge_events(connection, unsent_events.as_millisecond().min(delivered_before), (received, i64::MAX))?;
+            removed += unsent;
             connection
                 .execute("DELETE FROM mailbox_usage WHERE minute < ?1", [minute_of(keys)])
                 .map_err(failed)?;
-            Ok(removed)
+            Ok(Purged { rows: removed, unsent_events: unsent })
         })
         .await
     }
+}
+
+/// Returns the number of the last event that all of these webhooks have received; none if none of them has a position.
+fn last_received(connection: &Connection, webhooks: &[String]) -> Result<Option<i64>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT event FROM webhook WHERE url = ?1").map_err(failed)?;
+    let mut last: Option<i64> = None;
+    for url in webhooks {
+        let position: Option<i64> = statement.query_row([url], |row| row.get(0)).optional().map_err(failed)?;
+        last = position.map_or(last, |position| Some(last.map_or(position, |last| last.min(position))));
+    }
+    Ok(last)
+}
+
+/// Removes some events from before a time whose numbers are above the first limit and not above the second. The newest event stays,
+/// because the number of the next one follows it.
+fn purge_events(connection: &Connection, before: i64, (above, up_to): (i64, i64)) -> Result<usize, StoreError> {
+    connection
+        .prepare_cached(
+            "DELETE FROM event WHERE number IN (
+                SELECT number FROM event WHERE at < ?1 AND number > ?2 AND number <= ?3 ORDER BY at LIMIT 5000
+             ) AND number <> (SELECT max(number) FROM event)",
+        )
+        .and_then(|mut statement| statement.execute([before, above, up_to]))
+        .map_err(failed)
 }
 
 pub(super) fn find(connection: &Connection, id: &str) -> Result<Option<(i64, Message)>, StoreError> {
