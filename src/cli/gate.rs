@@ -47,7 +47,7 @@ impl Gate {
             return Ok(());
         }
         let accepted = self.accepted(changeset, several)?;
-        let Some(request) = gate::request(changeset, files) else { return Ok(()) };
+        let Some(request) = gate::request(changeset, files)? else { return Ok(()) };
         let mut report = verify_with_progress(context, client, &request).await?;
         let limit = self.fail_on.limit();
         let failed = gate::evaluate(&mut report, files.map(|(_, desired)| desired), context.clock.now(), limit);

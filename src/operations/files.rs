@@ -40,7 +40,7 @@ impl<'a> EnvironmentFiles<'a> {
     pub fn prepare(&self, state: &State, planned: &mut Planned) -> Result<Option<VerifyRequest>, Problem> {
         let files = attachments::required_age_files(self.desired, state, &planned.changeset);
         attach(&mut planned.changeset, &files, self.root)?;
-        Ok(gate::request(&planned.changeset, Some((self.root, self.desired))))
+        gate::request(&planned.changeset, Some((self.root, self.desired)))
     }
 }
 

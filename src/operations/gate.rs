@@ -1,9 +1,10 @@
 //! Verification before an apply: the profiles that the service verifies, and the results that stop the apply.
 //!
-//! [`request`] names the enabled profiles that a changeset sets, and is none without any; [`verify()`] collects the service's report,
-//! [`evaluate`] applies the waivers and returns the profiles that fail. [`check`] does all three for rollouts and watch, which have
-//! no operator who could accept findings; `cli::gate` does it for `apply`. A finding without a profile stops nothing. If the
-//! service cannot run the checks or its answer is cut off, the caller fails. The checks run in the service.
+//! [`request`] names the enabled profiles that a changeset sets, and is none without any; [`verify()`] collects the service's
+//! report, [`evaluate`] applies the waivers and returns the profiles that fail. [`check`] does all three for rollouts and watch,
+//! which have no operator who could accept findings; `cli::gate` does it for `apply`. A reader whose age file cannot be read is an
+//! error: without it, checks would be `unknown` for a reason that no finding names. A finding without a profile stops nothing. If
+//! the service cannot run the checks or its answer is cut off, the caller fails. The checks run in the service.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,7 +32,7 @@ const NAMED: usize = 5;
 
 /// Returns the verification of the enabled profiles that a changeset sets; none if it sets none. `files` are the repository
 /// and the desired state, where they can be read: the waivers and the reader of the directory come from there.
-pub fn request(changeset: &Changeset, files: Option<(&Path, &Desired)>) -> Option<VerifyRequest> {
+pub fn request(changeset: &Changeset, files: Option<(&Path, &Desired)>) -> Result<Option<VerifyRequest>, Problem> {
     let profiles: BTreeMap<ProfileName, StoredProfile> = changeset
         .changes
         .iter()
@@ -41,14 +42,14 @@ pub fn request(changeset: &Changeset, files: Option<(&Path, &Desired)>) -> Optio
         .filter(|(_, stored)| stored.profile.enabled)
         .collect();
     if profiles.is_empty() {
-        return None;
+        return Ok(None);
     }
     let mut request = match files {
-        Some((root, desired)) => profile_request(root, desired, profiles),
+        Some((root, desired)) => profile_request(root, desired, profiles)?,
         None => bare_request(changeset.environment.clone(), profiles, VerifySettings::default().credential_days),
     };
     request.secrets.extend(changeset.secrets.iter().map(|(digest, file)| (digest.clone(), file.clone())));
-    Some(request)
+    Ok(Some(request))
 }
 
 /// Returns the verification of profiles whose secrets the service has. Only the secret of the reader is attached.
@@ -56,13 +57,13 @@ pub fn profile_request(
     root: &Path,
     desired: &Desired,
     profiles: BTreeMap<ProfileName, StoredProfile>,
-) -> VerifyRequest {
-    VerifyRequest {
+) -> Result<VerifyRequest, Problem> {
+    Ok(VerifyRequest {
         siblings: sibling_profiles(desired, &profiles),
-        secrets: read_reader_secret(root, desired).into_iter().collect(),
+        secrets: read_reader_secret(root, desired)?.into_iter().collect(),
         reader: desired.settings.reader.clone(),
         ..bare_request(desired.environment.clone(), profiles, desired.verify.credential_days)
-    }
+    })
 }
 
 fn bare_request(
@@ -153,9 +154,14 @@ pub fn reader_secret(desired: &Desired) -> Option<(&SecretReference, &SecretFile
     Some((reference, desired.secrets.get(reference)?))
 }
 
-/// Reads the age file of that secret, as a request carries it.
-pub fn read_reader_secret(root: &Path, desired: &Desired) -> Option<(Digest, String)> {
-    let (_, file) = reader_secret(desired)?;
-    let bytes = crate::fs::read_ordinary(&root.join(&file.path), crate::secrets::FILE_LIMIT as u64).ok()?;
-    Some((file.digest.clone(), BASE64_STANDARD.encode(bytes)))
+/// Reads the age file of that secret, as a request carries it; none if the environment has no reader with a secret.
+fn read_reader_secret(root: &Path, desired: &Desired) -> Result<Option<(Digest, String)>, Problem> {
+    let Some((_, file)) = reader_secret(desired) else { return Ok(None) };
+    let bytes =
+        crate::fs::read_ordinary(&root.join(&file.path), crate::secrets::FILE_LIMIT as u64).map_err(|error| {
+            let path = file.path.display();
+            Problem::new(Code::Unreadable, format!("cannot read the secret of `verify.reader`: `{path}`: {error}"))
+                .remedy("Restore the file and its mode, or remove `verify.reader` from environment.yaml.")
+        })?;
+    Ok(Some((file.digest.clone(), BASE64_STANDARD.encode(bytes))))
 }

@@ -102,7 +102,7 @@ async fn check_verify(task: &EnvironmentTask<'_>, client: &Client, retry: &Retry
     let desired = task.desired()?;
     let enabled = desired.profiles.iter().filter(|(_, profile)| profile.stored.profile.enabled);
     let profiles = enabled.map(|(name, profile)| (name.clone(), profile.stored.clone())).collect();
-    let request = gate::profile_request(&task.rollout.root, desired, profiles);
+    let request = gate::profile_request(&task.rollout.root, desired, profiles)?;
     gate::check(client, &request, desired, task.clock, retry).await.map_err(|problem| {
         if problem.code == Code::VerifyFailed { failed_check("verify", &problem.message) } else { problem }
     })

@@ -96,10 +96,13 @@ impl CredentialMonitor {
             let _checked_out = shared.files.read().await;
             gate::profile_request(files.snapshot.repository.root(), &files.desired, profiles)
         };
-        let failure = match tokio::time::timeout(VERIFY_LIMIT, client.verify(&request, drop)).await {
-            Ok(Ok(_)) => return true,
-            Ok(Err(error)) => error.message,
-            Err(_) => format!("no answer within {VERIFY_LIMIT:?}"),
+        let failure = match request {
+            Ok(request) => match tokio::time::timeout(VERIFY_LIMIT, client.verify(&request, drop)).await {
+                Ok(Ok(_)) => return true,
+                Ok(Err(error)) => error.message,
+                Err(_) => format!("no answer within {VERIFY_LIMIT:?}"),
+            },
+            Err(error) => error.message,
         };
         tracing::warn!(environment = %self.name, problem = failure, "cannot read when credentials expire");
         false

@@ -53,7 +53,7 @@ pub(super) fn verify_by_service(
     }
     let profiles: BTreeMap<ProfileName, StoredProfile> =
         profiles.iter().map(|(name, profile)| ((*name).clone(), profile.stored.clone())).collect();
-    let mut request = gate::profile_request(root, desired, profiles);
+    let mut request = gate::profile_request(root, desired, profiles)?;
     request.secrets.extend(secrets);
     let request = VerifyRequest { probe: command.probe, reader_token: reader.map(Redacted), ..request };
     context.runtime()?.block_on(verify_with_progress(context, &client, &request))
