@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
-use crate::support::repository::TestRepository;
+use crate::support::repository::{TestRepository, run_command};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -38,6 +38,28 @@ fn a_first_start_that_fails_is_the_first_again_the_next_time() {
     repo.serve_with(&[]);
     repo.run(&["status", "dev"]).code(0);
     repo.run(&["token", "list", "dev"]).code(0);
+}
+
+/// A token that nobody can have seen is not stored.
+#[test]
+fn a_token_that_cannot_be_printed_is_not_stored() {
+    let mut repo = TestRepository::small();
+    for output in ["> /dev/full", "> /dev/null", ">&-"] {
+        let program = env!("CARGO_BIN_EXE_mailwright");
+        let line = format!("exec '{program}' serve --environment dev --data .data --listen 127.0.0.1:0 {output}");
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &line]).current_dir(repo.folder.path()).stdin(std::process::Stdio::null());
+        let output = run_command(command).code(1);
+        assert!(
+            output.stderr.contains("error[MW0332]") && output.stderr.contains("the token was not stored"),
+            "{line}: {}",
+            output.stderr
+        );
+    }
+    // The next start is the first one again, and its token is in a file: then standard output does not matter.
+    repo.serve_with(&[]);
+    let tokens = repo.run(&["token", "list", "dev"]).code(0).stdout;
+    assert_eq!(tokens.matches("first-admin").count(), 1, "{tokens}");
 }
 
 #[test]

@@ -10,6 +10,10 @@
 
 use std::{
     io::{IsTerminal as _, Write as _},
+    os::{
+        fd::AsFd,
+        unix::fs::{FileTypeExt as _, MetadataExt as _},
+    },
     sync::Arc,
 };
 
@@ -63,6 +67,13 @@ impl TaskLog {
     }
 }
 
+/// Returns true if a stream is `/dev/null`. A program that is started with a closed standard output has it in its place.
+fn is_discarded(stream: &impl AsFd) -> std::io::Result<bool> {
+    let metadata = std::fs::File::from(stream.as_fd().try_clone_to_owned()?).metadata()?;
+    let null = std::fs::metadata("/dev/null");
+    Ok(metadata.file_type().is_char_device() && null.is_ok_and(|null| null.rdev() == metadata.rdev()))
+}
+
 impl Printer {
     pub(crate) fn new(color: Color) -> Self {
         Self { color, task_log: None }
@@ -102,9 +113,22 @@ impl Printer {
         self.document(&versioned(document).to_string());
     }
 
+    /// Prints a result that is shown only once. Fails if standard output cannot be written or is discarded.
+    pub(crate) fn try_out(&self, text: &str) -> std::io::Result<()> {
+        if is_discarded(&std::io::stdout())? {
+            return Err(std::io::Error::other("standard output is closed, or /dev/null"));
+        }
+        self.try_write_out(text, output_width())
+    }
+
     fn write_out(&self, text: &str, width: Option<usize>) {
+        drop(self.try_write_out(text, width));
+    }
+
+    fn try_write_out(&self, text: &str, width: Option<usize>) -> std::io::Result<()> {
         let mut stream = AutoStream::new(std::io::stdout().lock(), self.choice());
-        drop(writeln!(stream, "{}", folded(text, width)));
+        writeln!(stream, "{}", folded(text, width))?;
+        stream.flush()
     }
 
     /// Prints a message about the command as a whole to standard error, also while environments are processed in parallel.

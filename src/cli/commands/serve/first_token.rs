@@ -2,8 +2,8 @@
 //! then stored.
 //!
 //! [`FirstToken::create`] decides whether one is needed. Further tokens are created by `mailwright token`. If its file cannot be
-//! written, nothing is stored and the start fails; it can be repeated. A token is also created when `--new-admin-token` asks for it
-//! or a restore suspended those of all administrators.
+//! written, or it cannot be printed, nothing is stored and the start fails; it can be repeated. A token is also created when
+//! `--new-admin-token` asks for it or a restore suspended those of all administrators.
 
 use std::path::{Path, PathBuf};
 
@@ -110,8 +110,8 @@ impl FirstToken {
 }
 
 /// Prints the token, and the recipient of a new service. After a restore or `--new-admin-token` the recipient is known, and not
-/// printed.
-pub(super) fn print_token(context: &Context, first: &FirstToken) {
+/// printed. Fails if they cannot be shown: then the token must not be stored.
+pub(super) fn print_token(context: &Context, first: &FirstToken) -> Result<(), CliError> {
     let FirstToken { environment, recipient, .. } = first;
     let shown = match &first.file {
         Some(path) => format!("  The administrator's token is in {}.", path.display()),
@@ -121,25 +121,32 @@ pub(super) fn print_token(context: &Context, first: &FirstToken) {
         ),
     };
     if first.are_suspended {
-        context.printer.out(&format!(
-            "\nThe store was restored from a backup, and its tokens are suspended (mailwright explain MW0245).\n{shown}\n"
-        ));
-        return;
+        return show(
+            context,
+            first.file.is_some(),
+            &format!(
+                "\nThe store was restored from a backup, and its tokens are suspended (mailwright explain MW0245).\n{shown}\n"
+            ),
+        );
     }
     if !first.is_first {
         let id = &first.stored.token.id;
-        context.printer.out(&format!(
-            "\nAnother administrator's token was created ({id}).\n{shown}\n  Revoke the one that was lost: mailwright token list {environment}, mailwright token revoke {environment} ID\n"
-        ));
-        return;
+        return show(
+            context,
+            first.file.is_some(),
+            &format!(
+                "\nAnother administrator's token was created ({id}).\n{shown}\n  Revoke the one that was lost: mailwright token list {environment}, mailwright token revoke {environment} ID\n"
+            ),
+        );
     }
-    context.printer.out(&format!(
+    let text = format!(
         "\nThis is a new service.\n{shown}\n  Its recipient, for secrets/{environment}/recipients.txt:\n\n    {recipient}\n"
-    ));
+    );
+    show(context, first.file.is_some(), &text)
 }
 
-/// Prints the tokens and recipients of several new services.
-pub(super) fn print_tokens(context: &Context, all: &[FirstToken], token_file: Option<&Path>) {
+/// Prints the tokens and recipients of several new services. Fails as [`print_token`] does.
+pub(super) fn print_tokens(context: &Context, all: &[FirstToken], token_file: Option<&Path>) -> Result<(), CliError> {
     let line = |of: &dyn Fn(&FirstToken) -> String| {
         let width = all.iter().map(|first| first.environment.as_str().len()).max().unwrap_or_default();
         all.iter().map(|first| format!("    {:width$}  {}\n", first.environment, of(first))).collect::<String>()
@@ -151,9 +158,22 @@ pub(super) fn print_tokens(context: &Context, all: &[FirstToken], token_file: Op
             line(&|first| first.bearer.expose_secret().to_owned())
         ),
     };
-    context.printer.out(&format!(
+    let text = format!(
         "\nNew services, or new tokens: {}.\n{shown}\n  Their recipients, for secrets/{{environment}}/recipients.txt:\n\n{}",
         all.len(),
         line(&|first| first.recipient.clone())
-    ));
+    );
+    show(context, token_file.is_some(), &text)
+}
+
+/// Prints a text. If it has the token, because no file does, a failure to print it is an error.
+fn show(context: &Context, is_in_file: bool, text: &str) -> Result<(), CliError> {
+    if is_in_file {
+        context.printer.out(text);
+        return Ok(());
+    }
+    context.printer.try_out(text).map_err(|error| {
+        CliError::coded(Code::Unwritable, format!("cannot print the administrator's token: {error}"))
+            .remedy("Start again with standard output open, or with `--token-file FILE`; the token was not stored.")
+    })
 }

@@ -168,7 +168,7 @@ impl Serve {
         let (residents, _locks): (Vec<HostedEnvironment>, Vec<_>) =
             opened.into_iter().map(OpenedData::into_hosted).unzip();
         let hosting = start_hosting(&shared, &data, residents).await?;
-        self.print_introduction(context, &data, &first, &server.address());
+        self.print_introduction(context, &data, &first, &server.address())?;
         for first in first {
             first.store().await?;
         }
@@ -200,14 +200,20 @@ impl Serve {
         ConnectionLimits { connections, idle }
     }
 
-    /// Prints what is served at which address, and the tokens of new environments.
-    fn print_introduction(&self, context: &Context, data: &ServedData, first: &[FirstToken], address: &str) {
+    /// Prints what is served at which address, and the tokens of new environments. Fails if a token cannot be shown.
+    fn print_introduction(
+        &self,
+        context: &Context,
+        data: &ServedData,
+        first: &[FirstToken],
+        address: &str,
+    ) -> Result<(), CliError> {
         match data {
             ServedData::Single(name, _) => {
                 context.printer.out(&format!("mailwright serves {name} at {address}"));
                 context.printer.out(&format!("  The console is at {address}/console"));
                 if let Some(first) = first.first() {
-                    first_token::print_token(context, first);
+                    first_token::print_token(context, first)?;
                 }
             }
             ServedData::Multiple(names, _) => {
@@ -217,10 +223,11 @@ impl Serve {
                     .out(&format!("mailwright serves {environments} at {address}/environments/{PLACEHOLDER}"));
                 context.printer.out(&format!("  Their consoles are at {address}/environments/{PLACEHOLDER}/console"));
                 if !first.is_empty() {
-                    first_token::print_tokens(context, first, self.token_file.as_deref());
+                    first_token::print_tokens(context, first, self.token_file.as_deref())?;
                 }
             }
         }
+        Ok(())
     }
 }
 
