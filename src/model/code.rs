@@ -164,7 +164,7 @@ codes! {
     "0255" Error InvalidPattern "invalid pattern or label selector";
     "0256" Error SeveralEnvironments "several environments where only one is possible";
     "0257" Error EnvironmentNotNamed "no environment named";
-    "0258" Error HoldUnlimited "hold without a profile, a company or a function";
+    "0258" Error HoldUnlimited(422) "hold without a profile, a company or a function";
     "0259" Error VariableUnusable "missing or invalid environment variable";
     "0260" Error OutOfScope(403) "company or function outside the token's scope";
     "0261" Error MessageMalformed(422) "malformed message";

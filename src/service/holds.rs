@@ -1,8 +1,9 @@
 //! Holds of operators: creation and removal, for the API and the console.
 //!
-//! Holding the mail of a company or a function needs the right to it; holding all needs it for all. An unknown company or profile, or an end in the past, is refused; an equal hold that exists is returned instead of a new one.
-//! The change is recorded in the audit log, and delivery reloads the holds; if it cannot, the answer is an error although the
-//! change is stored. Delivery decides which mail a hold covers.
+//! Holding the mail of a company or a function needs the right to it; a hold for a profile alone needs it for all. A hold without a
+//! profile, a company and a function, an unknown company or profile, or an end in the past, is refused; an equal hold that exists is
+//! returned instead of a new one. The change is recorded in the audit log, and delivery reloads the holds; if it cannot, the answer is
+//! an error that says that the change is stored, and repeating the request completes it. Delivery decides which mail a hold covers.
 
 use axum::http::Method;
 use serde_json::json;
@@ -32,6 +33,10 @@ impl Service {
     pub(crate) async fn create_hold(&self, caller: &Caller, wanted: NewHold) -> Result<(Hold, bool), HttpProblem> {
         self.check_hold_right(caller, wanted.company.as_ref(), wanted.function, &Method::POST).await?;
         let reason = check_reason(&wanted.reason)?;
+        if wanted.profile.is_none() && wanted.company.is_none() && wanted.function.is_none() {
+            return Err(HttpProblem::new(Code::HoldUnlimited, "cannot hold all mail at once")
+                .remedy("Set `profile`, `company` or `function`."));
+        }
         let now = self.delivery.now();
         if wanted.until.is_some_and(|until| until <= now) {
             return Err(HttpProblem::malformed("`until` is in the past"));
@@ -51,7 +56,9 @@ impl Service {
             (&hold.profile, &hold.company, hold.function, hold.until, hold.reason.as_str())
                 == (&wanted.profile, &wanted.company, wanted.function, wanted.until, reason)
         };
-        if let Some(equal) = self.delivery.holds().into_iter().find(is_equal) {
+        // The store may have a hold that delivery could not reload.
+        if let Some(equal) = self.store.holds().await?.into_iter().find(is_equal) {
+            self.reload_holds().await?;
             return Ok((equal, false));
         }
         let id = Uuid::now_v7().simple().to_string();
@@ -73,13 +80,17 @@ impl Service {
             detail: json!(hold),
         };
         self.store.set_hold(hold.id.clone(), Some(hold.clone()), event).await?;
-        self.delivery.reload_holds().await?;
+        self.reload_holds().await?;
         Ok((hold, true))
     }
 
     /// Removes a hold.
     pub(crate) async fn delete_hold(&self, caller: &Caller, id: String) -> Result<(), HttpProblem> {
-        if let Some(hold) = self.delivery.holds().into_iter().find(|hold| hold.id == id) {
+        // The store and delivery differ after a change that delivery could not reload.
+        let in_effect = self.delivery.holds().into_iter().find(|hold| hold.id == id);
+        let is_in_effect = in_effect.is_some();
+        let stored = self.store.holds().await?.into_iter().find(|hold| hold.id == id);
+        if let Some(hold) = stored.or(in_effect) {
             self.check_hold_right(caller, hold.company.as_ref(), hold.function, &Method::DELETE).await?;
         }
         let event = AuditEvent {
@@ -89,12 +100,20 @@ impl Service {
             outcome: AuditOutcome::Accepted,
             detail: json!({ "id": id }),
         };
-        if !self.store.set_hold(id, None, event).await? {
+        if !self.store.set_hold(id, None, event).await? && !is_in_effect {
             return Err(HttpProblem::not_found("the hold does not exist")
                 .remedy(format!("List the holds: mailwright outbox holds {}", self.store.environment())));
         }
-        self.delivery.reload_holds().await?;
-        Ok(())
+        self.reload_holds().await
+    }
+
+    /// Has delivery read the holds from the store, which has the change already.
+    async fn reload_holds(&self) -> Result<(), HttpProblem> {
+        self.delivery.reload_holds().await.map_err(|error| {
+            tracing::error!(%error, "cannot reload the holds");
+            HttpProblem::new(Code::Busy, "the change is stored, and delivery cannot read it: it is not in effect yet")
+                .remedy("Repeat the request. The change also takes effect when the service starts again.")
+        })
     }
 
     /// Checks that the caller may hold the mail of a company and a function; without one, of all.

@@ -124,6 +124,28 @@ fn prefetched_messages_can_be_cancelled() {
     assert_eq!(sink.received().len(), refused, "what was called back never leaves, and all else does");
 }
 
+/// The service refuses what the command refuses, and an equal hold is not stored twice.
+#[test]
+fn the_service_refuses_a_hold_for_everything() {
+    let sink = Sink::start();
+    let service = MailService::new(sink.port, QUICK, "");
+    let post =
+        |document: &serde_json::Value| service.repo.http("POST", "/v1/holds", &[], document.to_string().as_bytes());
+    for everything in [json!({ "reason": "x" }), json!({ "reason": "x", "profile": null, "company": null })] {
+        let refused = post(&everything);
+        assert_eq!((refused.status, &refused.json()["code"]), (422, &json!("MW0258")), "{}", refused.body);
+    }
+    assert_eq!(service.outbox()["holds"], json!([]));
+    let one = json!({ "reason": "x", "company": "EDU1" });
+    let (first, again) = (post(&one), post(&one));
+    assert_eq!((first.status, again.status), (201, 200), "{}{}", first.body, again.body);
+    assert_eq!(first.json()["id"], again.json()["id"]);
+    let path = format!("/v1/holds/{}", first.json()["id"].as_str().unwrap());
+    assert_eq!(service.repo.http("DELETE", &path, &[], b"").status, 204);
+    assert_eq!(service.repo.http("DELETE", &path, &[], b"").status, 404);
+    assert_eq!(service.outbox()["holds"], json!([]));
+}
+
 #[test]
 fn a_hold_needs_an_existing_object() {
     let sink = Sink::start();
