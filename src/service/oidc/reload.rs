@@ -2,12 +2,12 @@
 //!
 //! [`Issuers`] holds the [`IssuerSet`] in effect; [`follow`] replaces it. Settings that are not valid change nothing and are
 //! reported in the log. A reload is recorded in every environment's audit log before it takes effect; if one record fails, the
-//! earlier set stays. A reload that failed is tried again at SIGHUP or at the next change of the source, which is looked at every 5
-//! seconds.
+//! earlier set stays and the reload is tried again, at intervals that double up to 5 minutes. Settings that are not valid are read
+//! again at SIGHUP or at the next change of the source, which is looked at every 5 seconds: the same contents stay invalid.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::json;
@@ -22,6 +22,19 @@ use crate::{
 
 /// Interval at which the source is checked for changes.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
+/// The longest interval between two tries of a reload that could not be recorded.
+const LONGEST_RETRY: Duration = Duration::from_secs(300);
+
+/// The outcome of a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reload {
+    /// The settings are in effect.
+    Accepted,
+    /// The settings cannot be read, or are not valid.
+    Invalid,
+    /// The audit log of an environment cannot be written.
+    NotRecorded,
+}
 
 /// Source of the issuers' settings: a file that the caller of the service reads.
 pub trait IssuersSource: Send + Sync {
@@ -72,15 +85,21 @@ pub(in crate::service) async fn follow(issuers: Arc<Issuers>, services: Vec<Arc<
     fetch_missing_keys(&issuers, &services);
     let mut seen = issuers.first.clone();
     let mut hangup = signal(SignalKind::hangup()).ok();
+    // The number of tries that could not be recorded, and the time of the next one.
+    let (mut failures, mut retry_at) = (0_u32, None::<Instant>);
     loop {
         let is_requested = tokio::select! {
             () = tokio::time::sleep(CHECK_EVERY) => false,
             () = received(hangup.as_mut()) => true,
         };
         let digest = issuers.source.digest();
-        if is_requested || digest != seen {
+        let is_due = retry_at.is_some_and(|at| at <= Instant::now());
+        if is_requested || is_due || digest != seen {
             seen = digest;
-            let outcome = if reload(&issuers, &services).await { "accepted" } else { "refused" };
+            let reloaded = reload(&issuers, &services).await;
+            failures = if reloaded == Reload::NotRecorded { failures.saturating_add(1) } else { 0 };
+            retry_at = (failures > 0).then(|| Instant::now() + retry_after(failures));
+            let outcome = if reloaded == Reload::Accepted { "accepted" } else { "refused" };
             for service in &services {
                 let count = || metrics::counter!("mailwright_issuers_reloads_total", "outcome" => outcome).increment(1);
                 service.context.in_scope(count);
@@ -96,26 +115,32 @@ fn fetch_missing_keys(issuers: &Issuers, services: &[Arc<Service>]) {
     }
 }
 
-/// Reads the settings and puts them into effect; returns true if that succeeded.
-async fn reload(issuers: &Issuers, services: &[Arc<Service>]) -> bool {
+/// Returns the time after which a reload that could not be recorded is tried again.
+fn retry_after(failures: u32) -> Duration {
+    let factor = 2_u32.checked_pow(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+    CHECK_EVERY.saturating_mul(factor).min(LONGEST_RETRY)
+}
+
+/// Reads the settings and puts them into effect.
+async fn reload(issuers: &Issuers, services: &[Arc<Service>]) -> Reload {
     let file = issuers.source.name();
     let read = issuers.source.read().and_then(|settings| IssuerSet::new(settings, issuers.authorities.clone()));
     let set = match read {
         Ok(set) => set,
         Err(reason) => {
             tracing::error!(file, reason, "cannot use the issuers file; the settings read before stay in effect");
-            return false;
+            return Reload::Invalid;
         }
     };
     // The audit log has the change before it admits a caller.
     if let Err(error) = record_reload(&set, services).await {
         tracing::error!(file, %error, "cannot record the reload of the issuers file; the settings read before stay in effect");
-        return false;
+        return Reload::NotRecorded;
     }
     tracing::info!(file, "issuers file reloaded");
     issuers.replace(set);
     fetch_missing_keys(issuers, services);
-    true
+    Reload::Accepted
 }
 
 async fn record_reload(set: &IssuerSet, services: &[Arc<Service>]) -> Result<(), StoreError> {
@@ -140,4 +165,16 @@ async fn received(hangup: Option<&mut Signal>) {
         return;
     }
     std::future::pending::<()>().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reload_that_is_not_recorded_is_tried_again_at_growing_intervals() {
+        let waits: Vec<u64> = (1..=8).map(|failures| retry_after(failures).as_secs()).collect();
+        assert_eq!(waits, [5, 10, 20, 40, 80, 160, 300, 300]);
+        assert_eq!(retry_after(u32::MAX), LONGEST_RETRY);
+    }
 }
