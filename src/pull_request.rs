@@ -1,9 +1,10 @@
 //! Comments on the pull request that a CI job runs for: GitHub, GitLab and Azure DevOps.
 //!
 //! [`PullRequest::of_job`] finds it by the variables of the job, which the caller reads, and [`PullRequest::comment`] posts. Each
-//! marker has one comment: an earlier one among the first 3000 is replaced, so that ten pushes leave one comment with the last
-//! plan. A text that is too long for the forge is cut. A failure is a [`ForgeError`]; nothing is repeated. An answer over 16 MiB or
-//! later than 30 seconds is an error, redirects are not followed, and the job's token is sent only to the address of the forge.
+//! marker has one comment: an earlier one is replaced, so that ten pushes leave one comment with the last plan. It is searched
+//! among 10,000 comments, which is more than the forges accept. A text that is too long for the forge is cut. A failure is a
+//! [`ForgeError`]; nothing is repeated. An answer over 16 MiB or later than 30 seconds is an error, redirects are not followed, and
+//! the job's token is sent only to the address of the forge.
 
 use std::time::Duration;
 
@@ -14,7 +15,10 @@ use serde_json::{Value, json};
 use crate::net::http_client::{HttpClient, describe_error};
 
 /// The maximum number of pages of comments that are searched.
-const PAGES: u32 = 30;
+///
+/// Sources: GitHub answers 403 "Commenting is disabled on issues with more than 2500 comments"; GitLab, "Instance limits": about 5,000
+/// comments per merge request, to which notes of the system are added; Azure DevOps answers with all at once.
+const PAGES: u32 = 100;
 /// The number of comments per page.
 const PAGE: usize = 100;
 /// The largest answer that is read, in bytes: a page of the largest comments that GitHub has.

@@ -427,6 +427,40 @@ fn markdown_fits_a_comment_however_long_the_plan() {
     assert_eq!(output.stdout.matches("<details>").count(), output.stdout.matches("</details>").count());
 }
 
+/// Warnings and settings have no bound of their own: many of them are counted instead of shown.
+#[test]
+fn markdown_fits_a_comment_however_many_the_warnings_and_settings() {
+    let mut repo = TestRepository::small();
+    let write = |repo: &TestRepository, prefix: &str| {
+        for index in 0..300 {
+            let profile = SMALL_PROFILE.replace(
+                "functions: [default]",
+                &format!("functions: [all-reports]\nenabled: false\ndescription: Number {index}"),
+            );
+            repo.write(&format!("environments/dev/profiles/{prefix}{index}.yaml"), profile);
+        }
+    };
+    write(&repo, "a-profile-with-a-long-name-");
+    repo.serve();
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    for index in 0..300 {
+        repo.remove(&format!("environments/dev/profiles/a-profile-with-a-long-name-{index}.yaml"));
+    }
+    write(&repo, "another-profile-with-a-long-name-");
+    let companies: Vec<String> = (0..9000).map(|index| format!("CO{index:06}")).collect();
+    repo.write("environments/dev/environment.yaml", format!("companies: [EDU1, EDU2, {}]\n", companies.join(", ")));
+    let output = repo.run(&["plan", "dev", "--format", "markdown"]).code(0).stdout;
+    for counted in
+        ["more warnings; the plan as text or JSON has them all", "more fields; the plan", "more changes; the plan"]
+    {
+        assert!(output.contains(counted), "no {counted}: {}", &output[..2000]);
+    }
+    assert!(output.contains("has the contents of") && output.len() <= 60_000, "{}", output.len());
+    assert_eq!(output.matches("<details>").count(), output.matches("</details>").count());
+    assert_eq!(output.matches("```").count() % 2, 0);
+    assert!(output.trim_end().ends_with("</sub>"), "the end is there");
+}
+
 #[test]
 fn a_plan_of_invalid_files_lists_the_problems_as_json() {
     let mut repo = TestRepository::small();

@@ -1,14 +1,14 @@
 //! Renders a [`Plan`] as Markdown for a comment on a pull request: the result first, details folded.
 //!
-//! It begins with a hidden marker, by which a workflow finds and replaces its comment. Changes of profiles beyond 60,000 characters
-//! are counted instead of shown, because GitHub limits a comment; warnings and settings are not cut. Text from files is escaped
-//! ([`crate::text::markdown`]).
+//! It begins with a hidden marker, by which a workflow finds and replaces its comment. The whole has at most 60,000 characters,
+//! because GitHub limits a comment: each section has a share, and what does not fit is counted instead of shown. Text from files is
+//! escaped ([`crate::text::markdown`]).
 
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::{describe_secret_change, describe_sender, display_value, sender_groups};
+use super::{SenderGroup, describe_secret_change, describe_sender, display_value, sender_groups};
 use crate::{
     changes::{drift::DriftKind, guards::Guard},
     reconcile::plan::{Action, Cause, FieldChange, Hint, Plan, PlannedChange},
@@ -18,6 +18,9 @@ use crate::{
 
 /// The maximum length of the output. GitHub accepts comments of up to 65,536 characters; the rest is for the workflow.
 const LIMIT: usize = 60_000;
+/// The number of equal parts of the length: one each for the warnings, the drift, the routing changes and the settings, and the rest
+/// for the profiles.
+const PARTS: usize = 5;
 
 /// Renders the whole plan. It begins with a hidden marker, so that a workflow can replace its comment instead of adding one.
 pub fn render_markdown(plan: &Plan) -> String {
@@ -27,9 +30,10 @@ pub fn render_markdown(plan: &Plan) -> String {
     let _ = writeln!(out, "### Mailwright plan: `{}`\n", plan.environment);
     let result = if plan.is_empty() { "No changes.".to_owned() } else { plan.summary_line() };
     let _ = writeln!(out, "**{result}**\n");
-    write_warnings(&mut out, plan);
-    write_drift(&mut out, plan);
-    write_senders(&mut out, plan);
+    let part = LIMIT / PARTS;
+    write_warnings(&mut out, plan, part);
+    write_drift(&mut out, plan, part);
+    write_senders(&mut out, plan, part);
     let tail = render_tail(plan);
     write_details(&mut out, plan, LIMIT.saturating_sub(tail.len()));
     out.push_str(&tail);
@@ -39,73 +43,89 @@ pub fn render_markdown(plan: &Plan) -> String {
 /// Renders the changes of a plan alone, without its provenance and without what only a service knows.
 pub(super) fn render_changes(plan: &Plan, room: usize) -> String {
     let mut out = String::new();
-    write_warnings(&mut out, plan);
-    write_senders(&mut out, plan);
+    write_warnings(&mut out, plan, room / PARTS);
+    write_senders(&mut out, plan, room / PARTS);
     write_details(&mut out, plan, room);
     out
 }
 
-fn write_warnings(out: &mut String, plan: &Plan) {
+fn write_warnings(out: &mut String, plan: &Plan, room: usize) {
+    let warnings = render_warnings(plan);
+    let shown = fitting(&warnings, room);
+    out.extend(warnings.iter().take(shown).map(String::as_str));
+    if shown < warnings.len() {
+        let left = warnings.len() - shown;
+        let _ = writeln!(out, "> [!CAUTION]\n> {left} more warnings; the plan as text or JSON has them all.\n");
+    }
+}
+
+/// Returns the number of texts that fit into a length, from the first one on.
+fn fitting(texts: &[String], room: usize) -> usize {
+    let mut used = 0;
+    let fits = |text: &&String| {
+        used += text.len();
+        used <= room
+    };
+    texts.iter().take_while(fits).count()
+}
+
+/// Renders each warning as a block quotation, the most urgent kind first.
+fn render_warnings(plan: &Plan) -> Vec<String> {
+    let mut warnings = Vec::new();
     if let Some(moved) = &plan.moved {
-        let _ = writeln!(
-            out,
-            "> [!CAUTION]\n> {}. Tokens of this environment are sent there; check that this is intended.\n",
+        warnings.push(format!(
+            "> [!CAUTION]\n> {}. Tokens of this environment are sent there; check that this is intended.\n\n",
             escape_inline(&moved.describe())
-        );
+        ));
     }
     for secret in &plan.redirected {
-        let _ = writeln!(
-            out,
-            "> [!CAUTION]\n> `{}`: the secret `{}` would go to a new place, {}. It {}. The service refuses this; seal the value again.\n",
+        warnings.push(format!(
+"> [!CAUTION]\n> `{}`: the secret `{}` would go to a new place, {}. It {}. The service refuses this; seal the value again.\n\n",
             secret.user(),
             secret.secret,
             escape_inline(&secret.would_go_to.to_string()),
             escape_inline(&secret.describe_acceptance())
-        );
+));
     }
     for guard in &plan.guards {
-        let _ = writeln!(
-            out,
-            "> [!WARNING]\n> {}. If this is intended: `{}`\n",
+        warnings.push(format!(
+            "> [!WARNING]\n> {}. If this is intended: `{}`\n\n",
             escape_inline(&guard.message()),
             Guard::options(std::slice::from_ref(guard))
-        );
+        ));
     }
     for breach in &plan.policy {
-        let _ = writeln!(
-            out,
-            "> [!NOTE]\n> The service would reject an apply from this source: {}.\n",
+        warnings.push(format!(
+            "> [!NOTE]\n> The service would reject an apply from this source: {}.\n\n",
             escape_inline(&breach.message)
-        );
+        ));
     }
     for need in plan.approvals.iter().flat_map(|approvals| &approvals.needs) {
-        let _ = writeln!(
-            out,
-            "> [!IMPORTANT]\n> It needs {}, because it {}.\n",
+        warnings.push(format!(
+            "> [!IMPORTANT]\n> It needs {}, because it {}.\n\n",
             escape_inline(&need.describe()),
             escape_inline(&need.because.join(", "))
-        );
+        ));
     }
     for before in plan.verified.iter().filter(|before| before.last.as_ref().is_some_and(|last| last.errors > 0)) {
-        let _ = writeln!(
-            out,
-            "> [!WARNING]\n> Verify, last known, of `{}`: {}\n",
+        warnings.push(format!(
+            "> [!WARNING]\n> Verify, last known, of `{}`: {}\n\n",
             before.profile,
             super::describe_verification(before, format_utc)
-        );
+        ));
     }
     for hint in &plan.hints {
         if let Hint::ProbablyRename { from, to, file } = hint {
-            let _ = writeln!(
-                out,
-                "> [!TIP]\n> `{to}` has the contents of `{from}`. If it is the same profile, add `renamedFrom: {from}` to {}.\n",
+            warnings.push(format!(
+"> [!TIP]\n> `{to}` has the contents of `{from}`. If it is the same profile, add `renamedFrom: {from}` to {}.\n\n",
                 code_span(file)
-            );
+));
         }
     }
+    warnings
 }
 
-fn write_drift(out: &mut String, plan: &Plan) {
+fn write_drift(out: &mut String, plan: &Plan, room: usize) {
     if plan.drift.is_empty() {
         return;
     }
@@ -113,7 +133,9 @@ fn write_drift(out: &mut String, plan: &Plan) {
         out,
         "**Changed outside Git since the last apply**\n\n| Profile | Field | Applied | Live | By |\n| --- | --- | --- | --- | --- |"
     );
-    for entry in plan.drift.iter().take(50) {
+    let mut rows = Vec::new();
+    for entry in &plan.drift {
+        let mut row = String::new();
         let name = entry.name.as_ref().map_or("(settings)".to_owned(), |name| format!("`{name}`"));
         let by = entry
             .by
@@ -121,28 +143,31 @@ fn write_drift(out: &mut String, plan: &Plan) {
             .map(|by| format!("{}, generation {}", code_span(&by.by), by.generation))
             .unwrap_or_default();
         if entry.kind == DriftKind::Removed {
-            let _ = writeln!(out, "| {name} | | | removed | {by} |");
+            let _ = writeln!(row, "| {name} | | | removed | {by} |");
         }
         if entry.kind == DriftKind::Restored {
-            let _ = writeln!(out, "| {name} | | removed | brought back | {by} |");
+            let _ = writeln!(row, "| {name} | | removed | brought back | {by} |");
         }
         for field in &entry.fields {
             let _ = writeln!(
-                out,
+                row,
                 "| {name} | {} | {} | {} | {by} |",
                 code_span(&field.path),
                 value_span(&field.applied),
                 value_span(&field.live)
             );
         }
+        rows.push(row);
     }
-    if plan.drift.len() > 50 {
-        let _ = writeln!(out, "| ... and {} more | | | | |", plan.drift.len() - 50);
+    let shown = fitting(&rows, room).min(50);
+    out.extend(rows.iter().take(shown).map(String::as_str));
+    if shown < rows.len() {
+        let _ = writeln!(out, "| ... and {} more | | | | |", rows.len() - shown);
     }
     out.push('\n');
 }
 
-fn write_senders(out: &mut String, plan: &Plan) {
+fn write_senders(out: &mut String, plan: &Plan, room: usize) {
     if plan.routing_changes.is_empty() {
         return;
     }
@@ -151,17 +176,15 @@ fn write_senders(out: &mut String, plan: &Plan) {
     let lost = if lost > 0 { format!(", **{lost} lose theirs**") } else { String::new() };
     let _ = writeln!(out, "<details><summary>Routing changes ({} cells{lost})</summary>\n", plan.routing_changes.len());
     let _ = writeln!(out, "| Company: function | Now | Afterwards |\n| --- | --- | --- |");
-    for group in groups.iter().take(50) {
-        let _ = writeln!(
-            out,
-            "| {} | {} | {} |",
-            group.lines().join("<br>"),
-            escape_inline(&describe_sender(group.before)),
-            escape_inline(&describe_sender(group.after))
-        );
-    }
-    if groups.len() > 50 {
-        let _ = writeln!(out, "| ... and {} more | | |", groups.len() - 50);
+    let row = |group: &SenderGroup<'_>| {
+        let (before, after) = (describe_sender(group.before), describe_sender(group.after));
+        format!("| {} | {} | {} |\n", group.lines().join("<br>"), escape_inline(&before), escape_inline(&after))
+    };
+    let rows: Vec<String> = groups.iter().map(row).collect();
+    let shown = fitting(&rows, room).min(50);
+    out.extend(rows.iter().take(shown).map(String::as_str));
+    if shown < rows.len() {
+        let _ = writeln!(out, "| ... and {} more | | |", rows.len() - shown);
     }
     out.push_str("\n</details>\n\n");
 }
@@ -171,8 +194,15 @@ fn write_details(out: &mut String, plan: &Plan, room: usize) {
     if let Some(settings) = &plan.settings {
         let place = html_text(&settings.place.to_string());
         let mut block = format!("<details><summary>~ environment settings ({place})</summary>\n\n```diff\n");
-        write_diff_lines(&mut block, &settings.fields);
-        block.push_str("```\n\n</details>\n\n");
+        let lines: Vec<String> = settings.fields.iter().map(render_diff_lines).collect();
+        let shown = fitting(&lines, room / PARTS);
+        block.extend(lines.iter().take(shown).map(String::as_str));
+        block.push_str("```\n");
+        if shown < lines.len() {
+            let left = lines.len() - shown;
+            let _ = writeln!(block, "\n_... and {left} more fields; the plan as text or JSON has them all._");
+        }
+        block.push_str("\n</details>\n\n");
         out.push_str(&block);
     }
     for (index, change) in plan.changes.iter().enumerate() {
@@ -209,27 +239,23 @@ fn render_change(change: &PlannedChange) -> String {
     }
     if !change.fields.is_empty() && change.action != Action::Delete {
         block.push_str("```diff\n");
-        write_diff_lines(&mut block, &change.fields);
+        block.extend(change.fields.iter().map(render_diff_lines));
         block.push_str("```\n");
     }
     block.push_str("\n</details>\n\n");
     block
 }
 
-fn write_diff_lines(out: &mut String, fields: &[FieldChange]) {
-    for field in fields {
-        if let Some(secret) = &field.secret {
-            let name = field.after.as_str().or(field.before.as_str()).unwrap_or_default();
-            let _ = writeln!(out, "! {} = {name} {}", field.path, describe_secret_change(secret));
-            continue;
-        }
-        if !field.before.is_null() {
-            let _ = writeln!(out, "- {} = {}", field.path, display_value(&field.before));
-        }
-        if !field.after.is_null() {
-            let _ = writeln!(out, "+ {} = {}", field.path, display_value(&field.after));
-        }
+/// Renders a field as lines of a diff.
+fn render_diff_lines(field: &FieldChange) -> String {
+    if let Some(secret) = &field.secret {
+        let name = field.after.as_str().or(field.before.as_str()).unwrap_or_default();
+        return format!("! {} = {name} {}\n", field.path, describe_secret_change(secret));
     }
+    let line = |sign: char, value: &Value| format!("{sign} {} = {}\n", field.path, display_value(value));
+    let before = if field.before.is_null() { String::new() } else { line('-', &field.before) };
+    let after = if field.after.is_null() { String::new() } else { line('+', &field.after) };
+    before + &after
 }
 
 fn render_tail(plan: &Plan) -> String {
