@@ -141,6 +141,31 @@ fn a_reader_signs_in_by_device_code_and_a_token_goes_nowhere_else() {
     assert!(asked.as_array().unwrap().iter().all(|request| !request["path"].as_str().unwrap().contains("v1.0/appl")));
 }
 
+/// Without the reader, checks would be unknown for a reason that no finding names.
+#[test]
+fn a_reader_whose_file_cannot_be_read_is_reported() {
+    use mailwright::{config::Repository, model::Code, operations::gate};
+    let sandbox = Sandbox::start(good());
+    let repo = create_repo(&sandbox);
+    repo.write(
+        "environments/dev/environment.yaml",
+        format!(
+            "companies: [EDU1]\nunserved: [{{ reason: trial }}]\nverify:\n  reader:\n    tenant: contoso.onmicrosoft.com\n    client: {READER}\n    credential: {{ clientSecret: {{ secret: reader/secret }} }}\n"
+        ),
+    );
+    repo.pipe(&["secrets", "set", "dev", "reader/secret"], b"reader-secret").code(0);
+    let root = repo.folder.path();
+    let repository = std::sync::Arc::new(Repository::open(root).unwrap());
+    let desired = repository.load(&"dev".parse().unwrap()).unwrap();
+    let request = || gate::profile_request(root, &desired, std::collections::BTreeMap::new());
+    assert_eq!(request().unwrap().secrets.len(), 1);
+    // The file is lost after the others were read.
+    repo.remove("secrets/dev/reader/secret.age");
+    let problem = request().unwrap_err();
+    assert_eq!(problem.code, Code::Unreadable);
+    assert!(problem.message.contains("`secrets/dev/reader/secret.age`"), "{}", problem.message);
+}
+
 #[test]
 fn the_environments_own_reader_reads_for_its_own_tenant() {
     let (sandbox, other) = (Sandbox::start(good()), Sandbox::start(good()));

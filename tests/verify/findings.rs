@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use tokio::{sync::Semaphore, task::JoinSet};
 
 /// Findings that other modules cover: certificates made with OpenSSL (`postfix`), waivers (`command`).
-const ELSEWHERE: [FindingId; 4] = [
+const ELSEWHERE: [FindingId; 5] = [
+    // Only a defect causes it; the unit tests of `verify` have one.
+    FindingId::VerifyInternal,
     FindingId::SmtpCertificateExpired,
     FindingId::SmtpCertificateName,
     FindingId::WaiverExpired,
@@ -450,6 +452,9 @@ fn smtp_cases() -> Vec<VerifyCase> {
         case("a probe that is not taken")
             .options(|options| options.probe = true)
             .set("/smtp/refusedRecipients", json!(["documents@contoso.example"])),
+        case("a probe without a reply to its last byte")
+            .options(|options| options.probe = true)
+            .fault(json!({ "at": "smtp/dot", "reset": true, "after": true })),
         case("a sender that must log in first")
             .with("/provider/smtp", json!({ "host": "localhost", "port": "SMTP", "encryption": "starttls" }))
             .set("/smtp/requiresLogin", json!(true)),

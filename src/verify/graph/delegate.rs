@@ -1,7 +1,7 @@
 //! The checks of a profile that sends as its users (`microsoft-graph-delegate`).
 //!
 //! Such a profile has no credential: a reader of the directory shows the application, or an exported registration does. Nothing
-//! signs in as a user, so no mail is sent. Without either, the registration is `unknown` and permissions are not checked. A probe
+//! signs in as a user, so no mail is sent. Without either, the registration, the permissions and the consent are `unknown`. A probe
 //! that was requested is `unknown`.
 
 use super::{
@@ -18,6 +18,7 @@ use crate::{
         permissions::{PermissionKind, PermissionNames},
     },
     model::{
+        Severity,
         finding::{Finding, Level},
         finding_id::FindingId,
         provider::GraphDelegate,
@@ -86,7 +87,7 @@ impl GraphCheck<'_> {
         let application = found.application.as_ref().ok();
         let requested = application.map(|application| permission::requested(application, names));
         if requested.is_none() && found.installed.is_none() {
-            return Vec::new();
+            return permissions_not_visible(remedies);
         }
         let grants = found.installed.as_ref().and_then(|installed| installed.grants.as_ref().ok());
         let grants = grants.and_then(|grants| permission::grants_on_graph(grants, names));
@@ -103,6 +104,29 @@ impl GraphCheck<'_> {
         .check();
         permission::weaken_for_other_cloud(permissions, &delegate.cloud, names)
     }
+}
+
+/// Returns the findings for permissions and consent if neither the registration nor the tenant was read.
+fn permissions_not_visible(remedies: &Remedies<'_>) -> Vec<Finding> {
+    let unknown = |id, message: &str| {
+        let finding = Finding::unknown(id, BASE, message);
+        // Mail leaves although they are not visible.
+        Finding { severity: Severity::Warning, ..finding }.remedy([
+            "A reader's token decides it: Application.Read.All and Directory.Read.All in MAILWRIGHT_READER_TOKEN, or `--sign-in CLIENT`."
+                .to_owned(),
+            format!(
+                "Or an exported registration, for the permissions: az ad app show --id {0} > app.json; {1} --manifest app.json",
+                remedies.client, remedies.verify_command
+            ),
+        ])
+    };
+    vec![
+        unknown(
+            FindingId::Permission,
+            "it is not known whether the application requests the permissions that it needs",
+        ),
+        unknown(FindingId::ConsentFirst, "it is not known whether there is consent to the permissions"),
+    ]
 }
 
 impl DelegateApplication {

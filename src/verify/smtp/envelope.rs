@@ -1,7 +1,7 @@
 //! The envelope: sender and recipient, and the mail of a probe.
 //!
-//! A part of [`Session`]. Without a probe the conversation ends with RSET before DATA, so no mail is sent. A deferral is `unknown`.
-//! If the reply to the mail of a probe is lost, the finding is an error, though the mail may have been sent; it is not sent again.
+//! A part of [`Session`]. Without a probe the conversation ends with RSET before DATA, so no mail is sent. A deferral is `unknown`,
+//! and so is a probe whose reply is lost after its last byte: the mail may have been sent, and it is not sent again.
 
 use super::{BASE, ENCRYPTION, HOST, LOGIN, Session, Step, accepted, advice};
 use crate::{
@@ -150,9 +150,18 @@ impl Session<'_> {
         );
         let wait = self.deadline();
         let sent = client.send_data(mail.as_bytes(), DataDeadlines { whole: wait, part: wait, dot: wait }).await;
-        let sent = sent.map_err(|error| match error {
-            DataError::Incomplete(error) | DataError::InDoubt(error) => error,
-        });
+        let sent = match sent {
+            Err(DataError::InDoubt(error)) => {
+                return Err(Box::new(
+                    Finding::unknown(FindingId::SmtpProbe, HOST, "it is not known whether the mail was accepted")
+                        .seen(error.to_string())
+                        .expected("a positive reply")
+                        .remedy([format!("Check if the mail arrived at {from}.")]),
+                ));
+            }
+            Err(DataError::Incomplete(error)) => Err(error),
+            Ok(reply) => Ok(reply),
+        };
         accepted(sent).map_err(|error| failed(self, error))?;
         self.reached = Level::Probe;
         let mut finding =
