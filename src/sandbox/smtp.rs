@@ -1,8 +1,7 @@
 //! Mail server of the sandbox: STARTTLS or TLS, AUTH PLAIN, LOGIN and XOAUTH2, one mail after the other.
 //!
 //! [`serve`] accepts connections until the sandbox ends. Users, refusals and faults are those of the scenario. Accepted mail is
-//! kept in memory and not forwarded. A line over 64 KiB or a mail over 40 MiB ends the connection. The expiry of a token is not
-//! checked.
+//! kept in memory and not forwarded. A line over 64 KiB or a mail over 40 MiB ends the connection.
 
 use std::sync::Arc;
 
@@ -265,8 +264,8 @@ impl<'a> Session<'a> {
 }
 
 impl Session<'_> {
-    /// Logs in with `user=a@b ^A auth=Bearer TOKEN ^A ^A`. The token must be for Exchange, and its application must be allowed to
-    /// send.
+    /// Logs in with `user=a@b ^A auth=Bearer TOKEN ^A ^A`. The token must be for Exchange and not expired, and its application
+    /// must be allowed to send.
     async fn auth_xoauth2<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         stream: &mut BufReader<S>,
@@ -281,7 +280,8 @@ impl Session<'_> {
             let allowed = roles.is_some_and(|roles| roles.iter().any(|role| role == "SMTP.SendAsApp"));
             let tenant = scenario.tenant(claims["tid"].as_str().unwrap_or_default());
             let known = tenant.is_some_and(|tenant| user.is_some_and(|user| tenant.user(user).is_some()));
-            claims["aud"] == super::entra::EXCHANGE && allowed && known
+            let is_current = claims["exp"].as_i64().unwrap_or_default() > self.sandbox.now().as_second();
+            claims["aud"] == super::entra::EXCHANGE && is_current && allowed && known
         });
         if self.encrypted && good {
             self.user = user.map(str::to_owned);
@@ -349,4 +349,50 @@ async fn read_mail<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> std::io::
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+mod tests {
+    use std::sync::RwLock;
+
+    use super::*;
+    use crate::{
+        sandbox::{Scenario, tokens::Tokens},
+        sync::Mutex,
+        time::Clock,
+    };
+
+    #[tokio::test]
+    async fn xoauth2_accepts_no_token_that_has_expired() {
+        let tenant = "0c0ffee0-0000-4000-8000-000000000001";
+        let scenario = json!({ "tenants": [{ "id": tenant, "domains": ["contoso.example"], "users": [{ "name": "a@contoso.example" }] }] });
+        let scenario: Scenario = serde_json::from_value(scenario).unwrap();
+        let sandbox = Sandbox {
+            address: String::new(),
+            clock: Clock::system(),
+            scenario: RwLock::new(Arc::new(scenario)),
+            tokens: Tokens::new().unwrap(),
+            user_consents: Mutex::default(),
+            refresh_tokens: Mutex::default(),
+            devices: Mutex::default(),
+            drafts: Mutex::default(),
+            uploads: Mutex::default(),
+            mail: Mutex::default(),
+            requests: Mutex::default(),
+        };
+        for (seconds, expected) in [(3600, "235 "), (-1, "535 ")] {
+            let claims = json!({
+                "aud": crate::sandbox::entra::EXCHANGE, "tid": tenant, "roles": ["SMTP.SendAsApp"],
+                "exp": sandbox.now().as_second() + seconds,
+            });
+            let response = format!("user=a@contoso.example\u{1}auth=Bearer {}\u{1}\u{1}", sandbox.tokens.sign(&claims));
+            let mut session = Session::new(&sandbox, true);
+            let (client, server) = tokio::io::duplex(4096);
+            session.auth_xoauth2(&mut BufReader::new(server), &response).await.unwrap();
+            let mut line = String::new();
+            BufReader::new(client).read_line(&mut line).await.unwrap();
+            assert!(line.starts_with(expected), "{seconds}: {line}");
+        }
+    }
 }

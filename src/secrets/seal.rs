@@ -2,9 +2,8 @@
 //!
 //! A caller that opens a file in order to send the value uses [`open_for`], which checks environment, kind and destination
 //! ([`Purpose`]). [`open`] is for callers that seal the value again or show it to the operator. Empty, masked and long values (more
-//! than 16 KiB) are neither sealed nor opened, except that `seal_with_passphrase`, which seals the identity of a backup, checks
-//! nothing. A key that cannot be used does not prevent the next one from being tried. Works on bytes: files are read and written by
-//! the caller.
+//! than 16 KiB) are neither sealed nor opened. A key that cannot be used does not prevent the next one from being tried. Works on
+//! bytes: files are read and written by the caller.
 
 use std::io::{Read, Write as _};
 
@@ -142,11 +141,13 @@ pub fn seal(value: &SecretSlice<u8>, recipients: &Recipients, value_id: &ValueId
 
 /// Seals a value with a passphrase. Returns an armored age file, without a value id: it is not a secret of an environment.
 pub fn seal_with_passphrase(value: &SecretSlice<u8>, passphrase: SecretString) -> Result<Vec<u8>, SealError> {
-    write_armored(Encryptor::with_user_passphrase(passphrase), value.expose_secret())
+    let plain = value.expose_secret();
+    check_value(plain)?;
+    write_armored(Encryptor::with_user_passphrase(passphrase), plain)
 }
 
-fn seal_marked(value: &SecretSlice<u8>, marked: &MarkedRecipients<'_>) -> Result<Vec<u8>, SealError> {
-    let plain = value.expose_secret();
+/// Refuses a value that cannot be a secret.
+fn check_value(plain: &[u8]) -> Result<(), SealError> {
     if plain.is_empty() {
         return Err(SealError::Empty);
     }
@@ -156,6 +157,12 @@ fn seal_marked(value: &SecretSlice<u8>, marked: &MarkedRecipients<'_>) -> Result
     if std::str::from_utf8(plain).is_ok_and(is_masked) {
         return Err(SealError::Masked);
     }
+    Ok(())
+}
+
+fn seal_marked(value: &SecretSlice<u8>, marked: &MarkedRecipients<'_>) -> Result<Vec<u8>, SealError> {
+    let plain = value.expose_secret();
+    check_value(plain)?;
     let encryptor =
         Encryptor::with_recipients(std::iter::once(marked as &dyn age::Recipient)).map_err(|error| match error {
             EncryptError::IncompatibleRecipients { .. } => SealError::Incompatible,

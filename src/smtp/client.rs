@@ -75,6 +75,8 @@ pub(crate) enum SmtpError {
     OutOfStep,
     /// A command that cannot be sent.
     InvalidCommand,
+    /// There is no mechanism to log in by.
+    NoMechanism,
 }
 
 impl fmt::Display for SmtpError {
@@ -89,6 +91,7 @@ impl fmt::Display for SmtpError {
                 "the server sent more than its reply to STARTTLS in clear: another machine may be in between",
             ),
             Self::OutOfStep => f.write_str("the server sent more replies than it got commands"),
+            Self::NoMechanism => f.write_str("there is no mechanism to log in by"),
             Self::InvalidCommand => f.write_str("the address cannot be part of an SMTP command"),
         }
     }

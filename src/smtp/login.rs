@@ -5,8 +5,7 @@
 //! clients not to read them.
 //!
 //! A refused login is returned and not repeated; the next mechanism is tried only if the server does not implement the one before
-//! (500, 501, 502 or 504).
-//! An empty list of mechanisms succeeds without a login, so callers check first that the server offers one.
+//! (500, 501, 502 or 504). An empty list of mechanisms is an error and not a success without a login.
 
 use std::time::Duration;
 
@@ -114,7 +113,7 @@ impl SmtpClient {
         }
         match last {
             Some(reply) => Err(SmtpError::Refused(reply)),
-            None => Ok(()),
+            None => Err(SmtpError::NoMechanism),
         }
     }
 
@@ -168,4 +167,20 @@ fn challenge(reply: &Reply) -> &str {
 
 fn encode_base64(text: &str) -> String {
     BASE64_STANDARD.encode(text)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_mechanism_is_no_login() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let wait = Duration::from_secs(60);
+        let mut client = SmtpClient::connect(listener.local_addr().unwrap(), None, wait).await.unwrap();
+        let login = Login::Password { username: "erp".to_owned(), password: "secret".to_owned().into() };
+        assert!(matches!(client.log_in(&login, &[], wait).await, Err(SmtpError::NoMechanism)));
+        assert!(client.log_in(&Login::None, &[], wait).await.is_ok(), "a profile without a login");
+    }
 }

@@ -12,7 +12,7 @@ use std::{
 use age::{NoCallbacks, secrecy::SecretString};
 use mailwright::secrets::{
     FILE_LIMIT, Header, Identities, OpenError, Recipients, SealError, ServiceIdentity, VALUE_LIMIT, ValueId,
-    fingerprint, is_masked, open, rekey, seal,
+    fingerprint, is_masked, open, rekey, seal, seal_with_passphrase,
 };
 use proptest::prelude::*;
 use secrecy::{ExposeSecret as _, SecretSlice};
@@ -424,4 +424,12 @@ fn a_service_identity_reads_what_it_wrote_and_never_repeats_what_it_cannot_read(
     }
     let two = format!("{0}{0}", identity.to_file().expose_secret());
     assert!(ServiceIdentity::parse(&SecretString::from(two)).is_err());
+}
+
+#[test]
+fn a_passphrase_seals_no_value_that_is_not_one() {
+    let seal = |bytes: &[u8]| seal_with_passphrase(&value(bytes), SecretString::from("a passphrase".to_owned()));
+    assert!(matches!(seal(b""), Err(SealError::Empty)));
+    assert!(matches!(seal(b"********"), Err(SealError::Masked)));
+    assert!(matches!(seal(&vec![b'x'; VALUE_LIMIT + 1]), Err(SealError::TooLong)));
 }
