@@ -45,8 +45,10 @@ use crate::{
     mailwright secrets recipients remove \"ssh-ed25519 AAAA...\" 'prod-*' --identity ~/.config/age/keys.txt\n\n\
     Every secret of the environments is sealed again to the new recipients; values\n\
     and destinations do not change. A file whose value belongs to another\n\
-    environment or name is rejected. An environment is changed completely or not at\n\
-    all; an error in one does not affect the others.\n\n\
+    environment or name is rejected. All files of an environment are sealed before\n\
+    the first one is replaced, recipients.txt last. If that is interrupted, run the\n\
+    command again: it completes the environment. An error in one does not affect\n\
+    the others.\n\n\
     A removed recipient can still decrypt versions in Git's history: change the\n\
     values too (`mailwright secrets rotate`).")]
 pub(super) struct RecipientsCommand {
@@ -270,7 +272,9 @@ impl RecipientsArgs {
             let prepared = prepared.and_then(|prepared| {
                 if !self.dry_run {
                     write_all(repository.root(), &prepared.files).map_err(|error| {
-                        CliError::coded(Code::Unreadable, format!("cannot write its files: {error}"))
+                        CliError::coded(Code::Unwritable, format!("cannot write its files: {error}")).remedy(
+                            "Run the command again: it replaces the files that still have the earlier recipients.",
+                        )
                     })?;
                 }
                 Ok(prepared)
@@ -382,8 +386,15 @@ impl RecipientsArgs {
         }
         for (name, error) in failures {
             printer.note(
-                &CliError { message: format!("{name} was not changed: {}", error.message), ..without_message(error) }
-                    .render(),
+                &CliError {
+                    // Files are replaced one after the other.
+                    message: match error.code {
+                        Some(Code::Unwritable) => format!("{name} may be changed in part: {}", error.message),
+                        _ => format!("{name} was not changed: {}", error.message),
+                    },
+                    ..without_message(error)
+                }
+                .render(),
             );
         }
         let would = if self.dry_run { "would be " } else { "" };
