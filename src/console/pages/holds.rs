@@ -77,7 +77,7 @@ pub(in crate::console) async fn show(State(service): State<Arc<Service>>, page: 
     })
 }
 
-/// The form of a new hold. An empty field includes everything.
+/// The form of a new hold. An empty field includes everything; one of profile, company and function is needed.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(in crate::console) struct Wanted {

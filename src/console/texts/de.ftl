@@ -288,7 +288,7 @@ holds-no-end = zur Freigabe
 holds-release = Freigeben
 holds-release-one = Freigeben: { $reason }
 holds-new = Mail anhalten
-holds-new-help = Ein leeres Feld umfasst alles. Mail muss zu allen Feldern passen.
+holds-new-help = Profil, Firma oder Funktion ist nötig; ein leeres Feld umfasst alles. Mail muss zu allen Feldern passen.
 holds-create = Anhalten
 
 coverage-title = Abdeckung

@@ -288,7 +288,7 @@ holds-no-end = released
 holds-release = Release
 holds-release-one = Release the hold: { $reason }
 holds-new = New hold
-holds-new-help = An empty field includes everything. Mail must match all fields.
+holds-new-help = Choose a profile, a company or a function; an empty field includes everything. Mail must match all fields.
 holds-create = Hold mail
 
 coverage-title = Coverage
