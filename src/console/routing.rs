@@ -81,6 +81,7 @@ fn routes() -> Routes {
     let audit = Right::May(&[(Area::Audit, Activity::See)]);
     Routes::default()
         .get("/console", overview, overview::show)
+        .get("/console/live", overview, overview::follow)
         .get("/console/setup", Right::Open, setup::show)
         .get("/console/sign-in", Right::Open, sign_in::show)
         .post("/console/sign-in", Right::Open, sign_in::sign_in)

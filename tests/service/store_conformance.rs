@@ -737,9 +737,16 @@ async fn accepts_many(store: &dyn Store) {
     assert_eq!(store.count(Search::default(), 10).await.unwrap(), 2);
     assert_eq!(store.count(Search::default(), 1).await.unwrap(), 1, "no further than the limit");
     let with = |text: &str| Search { text: Some(text.to_owned()), ..Search::default() };
-    for (text, found) in
-        [("EXAMPLE.ORG", 2), ("@example.com>", 2), ("<4@", 1), ("S", 2), ("4", 1), ("%", 0), ("no such text", 0)]
-    {
+    for (text, found) in [
+        ("EXAMPLE.ORG", 2),
+        ("@example.com>", 2),
+        ("<4@", 1),
+        ("S", 2),
+        ("4", 1),
+        ("%", 0),
+        ("\"", 0),
+        ("no such text", 0),
+    ] {
         assert_eq!(store.search(with(text), 10).await.unwrap().len(), found, "{text}");
         assert_eq!(store.count(with(text), 10).await.unwrap(), found as u64, "{text}");
     }

@@ -1,41 +1,29 @@
 //! Outbox: search, counts by status, the reasons for which mail waits, and messages in pages of [`ROWS`] rows, newest first.
 //!
 //! [`Filter`] is the form, whose address can be shared; `bulk` reads the same one. Contents of mail are not shown. [`follow`] sends the
-//! list again when it has changed; the requests of a page that is only open do not keep its session alive.
+//! list again when it has changed.
 
-use std::{
-    convert::Infallible,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use askama::Template;
-use axum::{
-    extract::State,
-    response::{
-        IntoResponse as _, Response, Sse,
-        sse::{Event, KeepAlive},
-    },
-};
+use axum::{extract::State, response::Response};
 use jiff::Timestamp;
 use serde::Deserialize;
-use tokio::sync::mpsc;
 
 use crate::{
     api::messages::MessagePage,
     console::{
         answer::{Answer, render},
         extract::Parameters,
+        live,
         page::{Page, SignedIn, shown},
         parameters::{address, parse, parse_time},
-        stream::Received,
     },
     model::{
         CompanyId, Function, Message, Status, WaitReason, Waiting,
         access::{Activity, Area},
     },
-    service::{Caller, HttpProblem, MessageFilter, OutboxFeed, Service},
-    telemetry,
+    service::{Caller, HttpProblem, MessageFilter, Service},
     text::shortened,
 };
 
@@ -47,12 +35,6 @@ const SUGGESTIONS: usize = 200;
 const GROUPS: usize = 30;
 /// Maximum size of a search text, in characters.
 const TEXT: usize = 200;
-/// Interval of keep-alive comments in a stream.
-const HEARTBEAT: Duration = Duration::from_secs(15);
-/// Time after which an unchanged list is sent again: a browser leaves one out while a row of it has the focus.
-const REPEATED: Duration = Duration::from_secs(30);
-/// Maximum time that a browser takes to accept the next list.
-const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The page.
 #[derive(Template)]
@@ -70,7 +52,7 @@ struct OutboxPage {
     rows: Vec<Row>,
     /// The parameter of the next page.
     next: Option<u64>,
-    /// The address of the updates; none for an older page.
+    /// The address of the updates; none for an older page, and for a text, because each update would search all mail.
     live: Option<String>,
     /// The actions for all messages that match, if the caller may do that.
     bulk: Vec<&'static str>,
@@ -306,7 +288,7 @@ async fn read_page(
     let groups: Vec<Group> = status.waiting.into_iter().filter(|group| group.messages > 0).map(Group::new).collect();
     let count = |one: &Status| (one.id(), status.messages.get(one).copied().unwrap_or_default());
     let state = service.state();
-    let is_live = filter.before.is_empty() && invalid.is_empty();
+    let is_live = filter.before.is_empty() && filter.q.trim().is_empty() && invalid.is_empty();
     Ok(OutboxPage {
         counts: Status::ALL.iter().map(count).collect(),
         more_groups: groups.len().saturating_sub(GROUPS),
@@ -333,34 +315,18 @@ pub(in crate::console) async fn follow(
     SignedIn { caller, .. }: SignedIn,
     Parameters(filter): Parameters<Filter>,
 ) -> Result<Response, HttpProblem> {
-    let feed = service.follow_outbox(&caller)?;
-    let (sender, receiver) = mpsc::channel(1);
-    telemetry::spawn(send_lists(service, feed, (caller, page, filter), sender));
-    Ok(Sse::new(Received(receiver)).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response())
+    let own = (Arc::clone(&service), caller.clone());
+    live::follow(&service, &caller, move || {
+        let ((service, caller), page, filter) = (own.clone(), page.clone(), filter.clone());
+        async move { read_list(&service, &caller, page, filter).await }
+    })
 }
 
-async fn send_lists(
-    service: Arc<Service>,
-    mut feed: OutboxFeed,
-    (caller, page, filter): (Caller, Page, Filter),
-    sender: mpsc::Sender<Result<Event, Infallible>>,
-) {
-    let mut last: Option<(Instant, String)> = None;
-    while feed.changed().await && !sender.is_closed() {
-        // A store that is busy is asked again at the next change.
-        let Ok(shown) = read_page(&service, &caller, page.clone(), filter.clone()).await else { continue };
-        let OutboxPage { page, filter, counts, groups, more_groups, holds, rows, .. } = shown;
-        let list = OutboxList { page, filter, counts, groups, more_groups, holds, rows };
-        let Ok(html) = list.render() else { return };
-        let is_same = |(at, sent): &(Instant, String)| at.elapsed() < REPEATED && *sent == html;
-        if last.as_ref().is_some_and(is_same) {
-            continue;
-        }
-        if sender.send_timeout(Ok(Event::default().data(&html)), SEND_TIMEOUT).await.is_err() {
-            return;
-        }
-        last = Some((Instant::now(), html));
-    }
+async fn read_list(service: &Arc<Service>, caller: &Caller, page: Page, filter: Filter) -> Result<String, HttpProblem> {
+    let OutboxPage { page, filter, counts, groups, more_groups, holds, rows, .. } =
+        read_page(service, caller, page, filter).await?;
+    let list = OutboxList { page, filter, counts, groups, more_groups, holds, rows };
+    list.render().map_err(HttpProblem::internal)
 }
 
 /// Returns the ids of the reasons for which mail waits.

@@ -2,18 +2,19 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use askama::Template;
-use axum::extract::State;
+use askama::{Template, filters::Safe};
+use axum::{extract::State, response::Response};
 use jiff::Timestamp;
 
 use crate::{
     api::messages::OutboxStatus,
     console::{
         answer::{Answer, render},
+        live,
         page::{Page, SignedIn, shown},
     },
     model::{ProfileName, Status, rotation::Standing},
-    service::Service,
+    service::{Caller, HttpProblem, Service},
 };
 
 /// Maximum number of entries of each list.
@@ -25,6 +26,15 @@ const SOON: Duration = Duration::from_secs(45 * 24 * 60 * 60);
 #[derive(Template)]
 #[template(path = "overview.html")]
 struct OverviewPage {
+    page: Page,
+    /// The rendered [`OverviewContents`].
+    contents: Safe<String>,
+}
+
+/// The part of the page that is sent again when it has changed.
+#[derive(Template)]
+#[template(path = "overview_content.html")]
+struct OverviewContents {
     page: Page,
     generation: u64,
     profiles: usize,
@@ -104,7 +114,26 @@ pub(in crate::console) async fn show(
     page: Page,
     SignedIn { caller, .. }: SignedIn,
 ) -> Answer {
-    let status = service.outbox_status(&caller, None).await?;
+    let contents = Safe(read(&service, &caller, page.clone()).await?);
+    render(&OverviewPage { page, contents })
+}
+
+/// Sends the contents whenever they have changed, until the session ends.
+pub(in crate::console) async fn follow(
+    State(service): State<Arc<Service>>,
+    page: Page,
+    SignedIn { caller, .. }: SignedIn,
+) -> Result<Response, HttpProblem> {
+    let own = (Arc::clone(&service), caller.clone());
+    live::follow(&service, &caller, move || {
+        let ((service, caller), page) = (own.clone(), page.clone());
+        async move { read(&service, &caller, page).await }
+    })
+}
+
+/// Renders the contents.
+async fn read(service: &Arc<Service>, caller: &Caller, page: Page) -> Result<String, HttpProblem> {
+    let status = service.outbox_status(caller, None).await?;
     let verified = service.last_verified().await?.profiles;
     let (state, now) = (service.state(), service.now());
     let soon = now.checked_add(SOON).unwrap_or(now);
@@ -158,7 +187,7 @@ pub(in crate::console) async fn show(
     });
     let count = |status: &Status| messages.get(status).copied().unwrap_or_default();
     let counted: BTreeMap<Status, u64> = Status::ALL.iter().map(|status| (*status, count(status))).collect();
-    render(&OverviewPage {
+    let contents = OverviewContents {
         generation: state.generation,
         profiles: state.live().count(),
         drifted: crate::changes::drift::drift(&state).len(),
@@ -173,5 +202,6 @@ pub(in crate::console) async fn show(
         waiting: Limited::new(waiting.collect()),
         messages: counted.into_iter().map(|(status, count)| (status.id(), count)).collect(),
         page,
-    })
+    };
+    contents.render().map_err(HttpProblem::internal)
 }

@@ -442,7 +442,9 @@ const IN_LANES: &str = "m.lane IN (SELECT l.id FROM lane AS l, json_each(?) AS w
     WHERE l.company = json_extract(wanted.value, '$[0]') AND l.function = json_extract(wanted.value, '$[1]'))";
 
 /// The condition that a message contains a text: in its subject, its `Message-ID`, its document's number or an address.
-const CONTAINS_TEXT: &str = "(instr(lower(json_extract(m.record, '$.subject')), ?) > 0
+/// The whole record is looked through first, which costs a quarter of parsing it.
+const CONTAINS_TEXT: &str =
+    "instr(lower(m.record), ?) > 0 AND (instr(lower(json_extract(m.record, '$.subject')), ?) > 0
     OR instr(lower(m.message_id), ?) > 0
     OR (m.document_number IS NOT NULL AND instr(m.document_number, ?) = 1)
     OR EXISTS (SELECT 1 FROM json_each(m.record, '$.recipients') AS r
@@ -511,8 +513,11 @@ fn conditions(search: &Search) -> Result<(String, Vec<Value>), StoreError> {
     }
     if let Some(text) = &search.text {
         conditions.push(CONTAINS_TEXT);
-        let (text, number) = (text.to_ascii_lowercase(), text.clone());
-        values.extend([text.clone(), text.clone(), number, text].map(Value::Text));
+        let (lower, number) = (text.to_ascii_lowercase(), text.clone());
+        // As JSON has it between the quotes.
+        let escaped = self::text(&lower)?;
+        let escaped = escaped.get(1..escaped.len() - 1).unwrap_or_default().to_owned();
+        values.extend([escaped, lower.clone(), lower.clone(), number, lower].map(Value::Text));
     }
     Ok((conditions.join(" AND "), values))
 }

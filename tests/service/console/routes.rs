@@ -20,6 +20,7 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("POST", "/console/holds", "outbox:hold of some"),
     ("POST", "/console/holds/{id}/release", "outbox:hold of some"),
     ("POST", "/console/language", "open"),
+    ("GET", "/console/live", "profiles:see outbox:see"),
     ("GET", "/console/outbox", "outbox:see"),
     ("GET", "/console/outbox/bulk", "outbox:see"),
     ("POST", "/console/outbox/bulk", "outbox:see"),
