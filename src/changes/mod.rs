@@ -6,16 +6,20 @@
 //! * [`guards`]: changes that need an explicit permission, such as deleting many profiles
 //! * [`mod@drift`]: differences between the live state and what the last apply set
 //! * [`compare_generations`]: differences between two generations
+//! * [`comparison`]: the fields at which two profiles differ
+//! * [`routing`]: the companies and functions whose sender differs after a change
 //! * [`revert_changes`]: the changes that lead back to an earlier generation
 //!
 //! Nothing here reads files, uses the network or knows of plans.
 
 pub mod access;
+pub mod comparison;
 pub mod drift;
 pub(crate) mod fields;
 mod generation_difference;
 pub mod guards;
 mod revert;
+pub mod routing;
 
 pub use drift::{Drift, DriftField, DriftKind, drift};
 pub use generation_difference::{

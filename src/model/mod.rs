@@ -14,6 +14,7 @@
 //! * [`waiting`]: waiting mail by reason, as the API reports it
 //! * [`finding`], [`finding_id`], [`severity`], [`last_verified`]: results of `verify`
 //! * [`verified_merge`]: merging of two verification results
+//! * [`file_text`]: profiles and environments as the text of their files
 //! * [`place`]: a line and column of a file
 //! * [`message`]: messages, recipients and attempts
 //! * [`secret`]: references, digests and destinations; never a value

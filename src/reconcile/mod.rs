@@ -20,7 +20,6 @@ mod planner;
 pub mod recompute;
 pub mod render;
 pub mod revisions;
-mod routing_changes;
 pub mod saved;
 mod secret_destinations;
 

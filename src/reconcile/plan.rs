@@ -6,11 +6,15 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use crate::changes::{
+    comparison::{SecretChange, SecretChangeKind},
+    routing::{CellSender, RoutingChange},
+};
 use crate::{
     changes::{drift::Drift, guards::Guard},
     model::{
         ApprovalNeed, Destination, Digest, EnvironmentName, LastVerified, Place, ProfileName, Provenance,
-        SecretReference, provenance::Breach, resolution::Cell,
+        SecretReference, provenance::Breach,
     },
     secrets::describe_acceptance,
 };
@@ -204,48 +208,6 @@ pub struct FieldChange {
     pub secret: Option<SecretChange>,
 }
 
-/// The change of a secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SecretChange {
-    /// The kind of change.
-    pub kind: SecretChangeKind,
-    /// The digest of the live age file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before: Option<Digest>,
-    /// The digest of the age file in the repository.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<Digest>,
-}
-
-/// A kind of change of a secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SecretChangeKind {
-    /// The secret is new.
-    New,
-    /// The value changed.
-    Rotated,
-    /// The same value was sealed again.
-    Resealed,
-    /// The file changed. It was not written by `mailwright secrets`, so it is unknown whether the value did.
-    FileChanged,
-    /// The same file has another name.
-    Renamed,
-    /// The secret is no longer used.
-    Removed,
-    /// The next value becomes the current one.
-    RotationFinished,
-    /// A next value is staged, and is tried first.
-    NextStaged,
-    /// The next value changed.
-    NextReplaced,
-    /// The same next value was sealed again.
-    NextResealed,
-    /// The next value is withdrawn.
-    NextWithdrawn,
-}
-
 /// The changes of the environment's settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -256,32 +218,6 @@ pub struct SettingsChange {
     pub place: Place,
     /// The fields that differ.
     pub fields: Vec<FieldChange>,
-}
-
-/// A cell of the routing table whose sender changes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RoutingChange {
-    /// The cell.
-    #[serde(flatten)]
-    pub cell: Cell,
-    /// The current sender.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before: Option<CellSender>,
-    /// The sender after the change; none if the cell loses its sender.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<CellSender>,
-}
-
-/// The sender of a cell.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CellSender {
-    /// The profile.
-    pub profile: ProfileName,
-    /// The From address; none for a delegate, which sends as the signed-in user.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<String>,
 }
 
 /// A secret that would be sent to a destination it was not accepted for.

@@ -16,7 +16,7 @@ use super::plan::{Action, FORMAT_VERSION, Plan, PlanApprovals, PlannedChange, Pr
 use crate::{
     changes::{
         drift::{self},
-        guards,
+        guards, routing,
     },
     config::{Desired, suggest},
     model::{
@@ -24,7 +24,7 @@ use crate::{
         ProfileName, Provenance, State,
         approvals::{self, SignedAction},
     },
-    reconcile::{routing_changes, secret_destinations},
+    reconcile::secret_destinations,
 };
 use state_comparison::{StateComparison, plan_settings};
 
@@ -116,7 +116,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Planned, Problem> {
         drift: drift::drift(state),
         summary: summarize(&changes, settings.as_ref().is_some_and(|settings| !settings.fields.is_empty())),
         unmanaged: comparison.find_unmanaged(&operations),
-        routing_changes: routing_changes::find_routing_changes(state, &after, &operations),
+        routing_changes: routing::find_routing_changes(state, &after, &operations),
         redirected: secret_destinations::find_redirected(desired, state, brought, &operations),
         guards: guards::check(state, &after, &operations, allowances),
         policy: if is_nothing { Vec::new() } else { guards::check_source(&state.settings, brought, &provenance) },

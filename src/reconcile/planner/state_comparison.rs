@@ -10,7 +10,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde_json::Value;
 
 use crate::{
-    changes::fields::{self, Fields, NEXT},
+    changes::{
+        comparison::{self, FieldDifference},
+        fields::{self, Fields, NEXT},
+    },
     config::{Desired, DesiredProfile},
     model::{
         ChangeKind, ChangeRecord, Code, Digest, Place, Problem, ProfileChange, ProfileName, ProfileState, State,
@@ -230,68 +233,27 @@ impl<'a> StateComparison<'a> {
         let after = fields::profile_fields(&wanted.stored);
         let before = live.map(fields::profile_fields).unwrap_or_default();
         let applied = applied.map(fields::profile_fields);
-        let (differing, unchanged) = fields::differing_paths(&before, &after);
-        // The removal of the next value belongs to a finished rotation, and is not listed separately.
-        let is_half =
-            |path: &&str| path.strip_suffix(NEXT).is_some_and(|own| self.is_rotation_finished(own, &before, &after));
-        let changes = differing
+        let (differences, unchanged) = comparison::compare(&before, &after, &|old, new| self.is_same_value(old, new));
+        let changes = differences
             .into_iter()
-            .filter(|path| !is_half(path))
-            .map(|path| FieldChange {
-                path: path.to_owned(),
-                before: fields::value_at(&before, path),
-                after: fields::value_at(&after, path),
-                cause: field_cause(path, &after, &before, applied.as_ref()),
-                place: after.contains_key(path).then(|| wanted.place_of(&pointer(path))).filter(Place::is_in_a_file),
+            .map(|FieldDifference { path, before: old, after: new, secret }| FieldChange {
+                cause: field_cause(&path, &after, &before, applied.as_ref()),
+                place: after.contains_key(&path).then(|| wanted.place_of(&pointer(&path))).filter(Place::is_in_a_file),
                 before_place: None,
-                secret: self.describe_secret_change(path, &before, &after),
+                before: old,
+                after: new,
+                secret,
+                path,
             })
             .collect();
         (changes, unchanged)
     }
 
-    fn describe_secret_change(&self, path: &str, before: &Fields, after: &Fields) -> Option<SecretChange> {
-        let digest = |fields: &Fields| fields.get(path).and_then(|field| field.digest.clone());
-        let (old, new) = (digest(before), digest(after));
-        let kind = match (path.strip_suffix(NEXT), &old, &new) {
-            (_, None, None) => return None,
-            (Some(_), None, Some(_)) => SecretChangeKind::NextStaged,
-            (Some(_), Some(_), None) => SecretChangeKind::NextWithdrawn,
-            (Some(_), Some(old), Some(new)) if self.is_resealed(old, new) => SecretChangeKind::NextResealed,
-            (Some(_), Some(_), Some(_)) => SecretChangeKind::NextReplaced,
-            (None, None, Some(_)) => SecretChangeKind::New,
-            (None, Some(_), None) => SecretChangeKind::Removed,
-            (None, Some(old), Some(new)) if old == new => SecretChangeKind::Renamed,
-            (None, Some(_), Some(_)) if self.is_rotation_finished(path, before, after) => {
-                SecretChangeKind::RotationFinished
-            }
-            (None, Some(old), Some(new)) => match self.find_value_ids(old, new) {
-                (Some(old), Some(new)) if old == new => SecretChangeKind::Resealed,
-                (Some(_), Some(_)) => SecretChangeKind::Rotated,
-                _ => SecretChangeKind::FileChanged,
-            },
-        };
-        Some(SecretChange { kind, before: old, after: new })
-    }
-
-    /// Returns the value ids of a live age file and of the file that replaces it.
-    fn find_value_ids(&self, live: &Digest, wanted: &Digest) -> (Option<&String>, Option<&String>) {
+    /// Returns true if a live age file and the file that replaces it hold the same value; none if one of them has no value id.
+    fn is_same_value(&self, live: &Digest, wanted: &Digest) -> Option<bool> {
         let live = self.state.secrets.get(live).and_then(|record| record.value_id.as_ref());
         let file = self.desired.age_files().map(|(_, file)| file).find(|file| file.digest == *wanted);
-        (live, file.and_then(|file| file.value_id.as_ref()))
-    }
-
-    fn is_resealed(&self, live: &Digest, wanted: &Digest) -> bool {
-        matches!(self.find_value_ids(live, wanted), (Some(live), Some(wanted)) if live == wanted)
-    }
-
-    /// Returns true if the next value of the secret at a path becomes the current one, sealed again or not.
-    fn is_rotation_finished(&self, path: &str, before: &Fields, after: &Fields) -> bool {
-        let next = format!("{path}{NEXT}");
-        let staged = before.get(&next).and_then(|field| field.digest.as_ref());
-        let current = after.get(path).and_then(|field| field.digest.as_ref());
-        let (Some(staged), Some(current)) = (staged, current) else { return false };
-        !after.contains_key(&next) && (staged == current || self.is_resealed(staged, current))
+        Some(live? == file?.value_id.as_ref()?)
     }
 
     pub(super) fn find_unmanaged(&self, operations: &[ProfileChange]) -> Vec<ProfileName> {
@@ -359,8 +321,8 @@ fn field_cause(path: &str, after: &Fields, before: &Fields, applied: Option<&Fie
 }
 
 /// Returns the change of the settings, if they differ or were never applied.
-pub(super) fn plan_settings(comparison: &StateComparison<'_>) -> Option<SettingsChange> {
-    let StateComparison { desired, state } = comparison;
+pub(super) fn plan_settings(states: &StateComparison<'_>) -> Option<SettingsChange> {
+    let StateComparison { desired, state } = states;
     // Settings that were never applied are recorded even if they are equal, so that the next plan can compare with them.
     if desired.settings == state.settings && state.applied_settings.as_ref() == Some(&desired.settings) {
         return None;
@@ -377,7 +339,7 @@ pub(super) fn plan_settings(comparison: &StateComparison<'_>) -> Option<Settings
             cause: field_cause(path, &after, &before, applied.as_ref()),
             place: None,
             before_place: None,
-            secret: comparison.describe_secret_change(path, &before, &after),
+            secret: comparison::find_secret_change(path, &before, &after, &|old, new| states.is_same_value(old, new)),
         })
         .collect();
     let cause = fields.iter().map(|field| field.cause).reduce(Cause::and).unwrap_or(Cause::Git);

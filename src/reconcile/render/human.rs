@@ -9,11 +9,12 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
 
-use super::{describe_secret_change, describe_sender, display_value, sender_groups};
+use super::{describe_secret_change, describe_sender, display_value};
 use crate::{
     changes::{
         drift::{Drift, DriftKind},
         guards::Guard,
+        routing::sender_groups,
     },
     reconcile::plan::{
         Action, Cause, FieldChange, Hint, Plan, PlannedChange, PreviousVerification, RedirectedSecret, SettingsChange,

@@ -8,9 +8,9 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::{SenderGroup, describe_secret_change, describe_sender, display_value, sender_groups};
+use super::{describe_secret_change, describe_sender, display_value};
 use crate::{
-    changes::{drift::DriftKind, guards::Guard},
+    changes::{drift::DriftKind, guards::Guard, routing::{SenderGroup, sender_groups}},
     reconcile::plan::{Action, Cause, FieldChange, Hint, Plan, PlannedChange},
     text::markdown::{code_span, escape_inline, html_text},
     time::local::format_utc,

@@ -7,8 +7,6 @@ mod differences;
 mod human;
 mod markdown;
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -16,11 +14,8 @@ pub use differences::Differences;
 pub use human::{render_drift, render_human, render_human_compact};
 pub use markdown::render_markdown;
 
-use super::plan::{CellSender, PreviousVerification, RoutingChange, SecretChange, SecretChangeKind};
-use crate::{
-    model::CompanyId,
-    text::{enumerate, printable},
-};
+use super::plan::{CellSender, PreviousVerification, SecretChange, SecretChangeKind};
+use crate::text::printable;
 
 /// Renders a value on one line: as JSON, with control characters and invisible characters escaped.
 pub fn display_value(value: &Value) -> String {
@@ -60,52 +55,6 @@ fn describe_sender(sender: Option<&CellSender>) -> String {
             format!("{profile} <{}>", display_value(&Value::from(from.as_str())).trim_matches('"'))
         }
         Some(CellSender { profile, from: None }) => format!("{profile} (the signed-in user)"),
-    }
-}
-
-/// Cells with the same change from one sender to another.
-struct SenderGroup<'a> {
-    before: Option<&'a CellSender>,
-    after: Option<&'a CellSender>,
-    cells: Vec<&'a RoutingChange>,
-}
-
-/// Groups cells, in the order of their first cell; those that lose their sender come first.
-fn sender_groups(senders: &[RoutingChange]) -> Vec<SenderGroup<'_>> {
-    let mut index = std::collections::HashMap::new();
-    let mut groups: Vec<SenderGroup<'_>> = Vec::new();
-    for change in senders {
-        let key = (change.before.as_ref(), change.after.as_ref());
-        let at = *index.entry(key).or_insert_with(|| {
-            groups.push(SenderGroup { before: key.0, after: key.1, cells: Vec::new() });
-            groups.len() - 1
-        });
-        groups[at].cells.push(change);
-    }
-    groups.sort_by_key(|group| group.after.is_some());
-    groups
-}
-
-impl SenderGroup<'_> {
-    /// Returns lines such as `EDU1, EDU2: all-documents, document-quality`, with one line per set of companies.
-    fn lines(&self) -> Vec<String> {
-        let mut companies: BTreeMap<_, BTreeSet<&CompanyId>> = BTreeMap::new();
-        for change in &self.cells {
-            let function = (change.cell.function, change.cell.client);
-            companies.entry(function).or_default().insert(&change.cell.company);
-        }
-        let mut lines: Vec<(BTreeSet<&CompanyId>, Vec<String>)> = Vec::new();
-        for ((function, client), companies) in companies {
-            let word = client.map_or(function.to_string(), |client| format!("{function} ({})", client.id()));
-            match lines.iter_mut().find(|(known, _)| *known == companies) {
-                Some((_, words)) => words.push(word),
-                None => lines.push((companies, vec![word])),
-            }
-        }
-        let line = |(companies, words): &(BTreeSet<&CompanyId>, Vec<String>)| {
-            format!("{}: {}", enumerate(companies.iter().map(ToString::to_string), 8), words.join(", "))
-        };
-        lines.iter().map(line).collect()
     }
 }
 

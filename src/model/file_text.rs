@@ -21,7 +21,7 @@ pub enum FileKind {
 
 impl FileKind {
     /// Returns the comment that names the schema to editors.
-    pub(super) fn modeline(self) -> &'static str {
+    pub(crate) fn modeline(self) -> &'static str {
         match self {
             FileKind::Environment => "# yaml-language-server: $schema=../../schema/environment.schema.json\n",
             FileKind::Profile => "# yaml-language-server: $schema=../../../schema/profile.schema.json\n",
