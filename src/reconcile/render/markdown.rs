@@ -10,7 +10,11 @@ use serde_json::Value;
 
 use super::{describe_secret_change, describe_sender, display_value};
 use crate::{
-    changes::{drift::DriftKind, guards::Guard, routing::{SenderGroup, sender_groups}},
+    changes::{
+        drift::DriftKind,
+        guards::Guard,
+        routing::{SenderGroup, sender_groups},
+    },
     reconcile::plan::{Action, Cause, FieldChange, Hint, Plan, PlannedChange},
     text::markdown::{code_span, escape_inline, html_text},
     time::local::format_utc,
