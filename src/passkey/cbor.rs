@@ -1,6 +1,7 @@
 //! A reader of the part of CBOR (RFC 8949) that authenticators write: definite lengths, in the shortest form not demanded.
 //!
-//! [`Reader`] returns one value after the other. Its depth is bounded, and every length is compared with what is there.
+//! [`Reader`] returns one value after the other. `skip` reads at most 8 levels; a string longer than the rest is malformed; a
+//! false number of entries ends with the bytes.
 
 use super::error::PasskeyError;
 

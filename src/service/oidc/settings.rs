@@ -1,9 +1,10 @@
 //! Settings of trusted issuers: whose identity tokens are accepted, for which audience, and with which role.
 //!
-//! [`OidcSettings`] is the document that `serve --oidc` names; the caller reads it and [`OidcSettings::check`] validates it.
-//! [`IssuerSettings`] decides whether the verified claims of a token are admitted. The first rule that matches applies; a token
-//! that no rule matches, that lacks `sub`, `iat` or `exp`, or that is valid for longer than the settings allow is refused. Clocks
-//! may differ by 60 seconds. Nothing here fetches keys or verifies signatures.
+//! [`OidcSettings`] is the document that `serve --oidc` names; the caller reads it and [`OidcSettings::check`] validates it, at the
+//! start and at each reload. [`IssuerSettings`] decides whether the verified claims of a token are admitted. The first rule that
+//! matches applies; a token that no rule matches, that lacks `sub`, `iat` or `exp`, that has expired or is not valid yet, or that
+//! is valid for longer than the settings allow is refused. Clocks may differ by 60 seconds. Nothing here fetches keys or verifies
+//! signatures.
 
 use std::collections::BTreeMap;
 

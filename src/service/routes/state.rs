@@ -1,7 +1,7 @@
 //! `/v1/service` and `/v1/state`: version, recipient and public key of the service, and its whole configuration.
 //!
-//! The state contains names and digests of secrets, never values. It is sent only if it differs from the `ETag` that the client
-//! names, and to one caller 8 times at once at most (429).
+//! The state needs the right to see profiles, settings and access everywhere. It contains names and digests of secrets, never
+//! values. It is sent only if it differs from the `ETag` that the client names, and to one caller 8 times at once at most (429).
 
 use std::sync::Arc;
 
