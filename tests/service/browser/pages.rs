@@ -34,6 +34,7 @@ const OPEN_PAGES: &[(&str, &str, &str)] =
 const OTHERS: &[&str] = &[
     "/console/assets/{hash}/{name}",
     "/console/audit/export",
+    "/console/live",
     "/console/outbox/live",
     "/console/outbox/bulk",
     "/console/outbox/bulk/{sequence}",
