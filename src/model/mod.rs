@@ -42,6 +42,7 @@ pub mod cloud;
 pub mod code;
 pub mod delivery;
 pub mod encryption;
+pub mod file_text;
 pub mod finding;
 pub mod finding_id;
 pub mod function;

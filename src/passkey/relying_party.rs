@@ -298,7 +298,7 @@ mod tests {
     fn head(kind: u8, length: usize) -> Vec<u8> {
         match u16::try_from(length).unwrap() {
             short @ 0..24 => vec![kind << 5 | u8::try_from(short).unwrap()],
-            long => [vec![kind << 5 | 25], long.to_be_bytes().to_vec()].concat(),
+            long => [vec![kind << 5 | 0x19], long.to_be_bytes().to_vec()].concat(),
         }
     }
 

@@ -356,10 +356,11 @@ async fn read_mail<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> std::io::
 mod tests {
     use std::sync::RwLock;
 
+    use tokio::sync::Mutex;
+
     use super::*;
     use crate::{
         sandbox::{Scenario, tokens::Tokens},
-        sync::Mutex,
         time::Clock,
     };
 
