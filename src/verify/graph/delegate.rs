@@ -116,7 +116,7 @@ fn permissions_not_visible(remedies: &Remedies<'_>) -> Vec<Finding> {
                 .to_owned(),
             format!(
                 "Or an exported registration, for the permissions: az ad app show --id {0} > app.json; {1} --manifest app.json",
-                remedies.client, remedies.verify_command
+                remedies.id(), remedies.verify_command
             ),
         ])
     };
