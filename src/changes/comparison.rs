@@ -37,7 +37,7 @@ pub enum SecretChangeKind {
     FileChanged,
     /// The same file has another name.
     Renamed,
-    /// The secret is no longer used.
+    /// The secret is not used any more.
     Removed,
     /// The next value becomes the current one.
     RotationFinished,
@@ -56,7 +56,7 @@ pub enum SecretChangeKind {
 pub struct FieldDifference {
     /// The field: keys joined by dots.
     pub path: String,
-    /// The earlier value; null if there is none.
+    /// The earlier value; null for a new field.
     pub before: Value,
     /// The later value; null if the field is removed.
     pub after: Value,
@@ -91,7 +91,7 @@ pub(crate) fn compare(
     (differences, unchanged)
 }
 
-/// Returns the change of the secret at a path; none if there is no secret.
+/// Returns the change of the secret at a path; none at other fields.
 pub(crate) fn find_secret_change(
     path: &str,
     before: &Fields,

@@ -4,6 +4,7 @@
 //!
 //! * [`access`]: the rights that a change needs
 //! * [`guards`]: changes that need an explicit permission, such as deleting many profiles
+//! * [`git_patch`]: a change of a profile's files as a patch for Git
 //! * [`mod@drift`]: differences between the live state and what the last apply set
 //! * [`compare_generations`]: differences between two generations
 //! * [`comparison`]: the fields at which two profiles differ
@@ -17,6 +18,7 @@ pub mod comparison;
 pub mod drift;
 pub(crate) mod fields;
 mod generation_difference;
+pub mod git_patch;
 pub mod guards;
 mod revert;
 pub mod routing;

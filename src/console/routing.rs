@@ -27,8 +27,8 @@ use super::{
     assets, cookies,
     page::{Page, SignedIn, User},
     pages::{
-        audit, bulk, coverage, error, history, holds, language, message, outbox, overview, profile, profiles, rollback,
-        sessions, setup, sign_in, tokens,
+        audit, bulk, coverage, error, history, holds, language, message, outbox, overview, plan, profile, profile_form,
+        profiles, proposals, rollback, sessions, setup, sign_in, tokens,
     },
 };
 use crate::{
@@ -79,6 +79,9 @@ fn routes() -> Routes {
     let roll_back = Right::May(&[(Area::History, Activity::See), (Area::Changes, Activity::Rollback)]);
     let hold = Right::Some(Area::Outbox, Activity::Hold);
     let audit = Right::May(&[(Area::Audit, Activity::See)]);
+    let planning = Right::May(&[(Area::Profiles, Activity::See), (Area::Changes, Activity::Plan)]);
+    let proposing = Right::May(&[(Area::Profiles, Activity::See), (Area::Changes, Activity::Propose)]);
+    let editing = Right::May(&[(Area::Profiles, Activity::See), (Area::Changes, Activity::Edit)]);
     Routes::default()
         .get("/console", overview, overview::show)
         .get("/console/live", overview, overview::follow)
@@ -116,6 +119,20 @@ fn routes() -> Routes {
         .get("/console/audit/export", audit, audit::export)
         .get("/console/tokens", Right::May(&[(Area::Tokens, Activity::See)]), tokens::show)
         .post("/console/tokens/{id}/revoke", Right::May(&[(Area::Tokens, Activity::Delete)]), tokens::revoke)
+        .get("/console/profiles/new", planning, profile_form::new)
+        .get("/console/profiles/{name}/edit", planning, profile_form::edit)
+        .get("/console/profiles/{name}/patch", planning, plan::drift_patch)
+        .post("/console/plan", planning, plan::show)
+        .post("/console/plan/form", planning, profile_form::back)
+        .post("/console/plan/patch", planning, plan::patch)
+        .post("/console/plan/apply", editing, plan::apply)
+        .post("/console/plan/propose", proposing, plan::propose)
+        .get("/console/proposals", profiles, proposals::list)
+        .get("/console/proposals/{id}", profiles, proposals::show)
+        .post("/console/proposals/{id}/verify", planning, proposals::verify)
+        .post("/console/proposals/{id}/approve", proposing, proposals::approve)
+        .post("/console/proposals/{id}/reject", proposing, proposals::reject)
+        .post("/console/proposals/{id}/apply", editing, proposals::apply)
         .get("/console/assets/{hash}/{name}", Right::Open, assets::send)
 }
 

@@ -147,7 +147,7 @@ codes! {
     "0230" Error PlanDamaged "damaged saved plan";
     "0231" Error PlanOutdated "outdated saved plan";
     "0233" Error NotConfirmed "not confirmed";
-    "0234" Error VerifyFailed "verification failed";
+    "0234" Error VerifyFailed(422) "verification failed";
     "0235" Error ImportNotVerified "import not verified";
     "0236" Error ListMalformed "invalid list of profiles";
     "0237" Error EnvironmentListMalformed "invalid list of environments";
@@ -237,6 +237,9 @@ codes! {
     "0390" Error CrossOrigin(403) "request from another site";
     "0391" Error TooManySignIns(429) "too many failed sign-ins";
     "0392" Error SessionEnded(401) "session ended";
+    "0395" Error ConsoleRestricted(403) "console restricted";
+    "0396" Error ProfileExists(409) "profile exists";
+    "0397" Error ProposalDecided(409) "proposal decided";
     "0400" Error RightMissing(403) "right to a change missing";
     "0401" Error RightsExceeded(403) "rights beyond those of the caller";
     "0402" Error RightsAdded(422) "added rights not allowed for this plan";

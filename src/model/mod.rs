@@ -26,6 +26,7 @@
 //! * [`strings`]: every string of a document, with its position
 //! * [`secret_detection`]: detection of keys, tokens and masks in plain text
 //! * [`state`] and [`changeset`]: the state of the service, and the document that changes it
+//! * [`proposal`]: changes that wait for another person
 //! * [`provenance`]: the source of a change, and the sources that an environment allows
 //! * [`approvals`]: the approvals that a change needs
 //! * [`renamed`]: names that were replaced by others
@@ -57,6 +58,7 @@ pub mod name;
 pub mod place;
 pub mod problem;
 pub mod profile;
+pub mod proposal;
 pub mod provenance;
 pub mod provider;
 pub mod renamed;

@@ -113,6 +113,38 @@ pub struct Policy {
     /// The approvals that changes need.
     #[serde(default, skip_serializing_if = "Approvals::is_empty")]
     pub approvals: Approvals,
+    /// The changes that the console may make.
+    #[serde(default, skip_serializing_if = "ConsolePolicy::is_usual")]
+    pub console: ConsolePolicy,
+}
+
+/// The changes of profiles that the console may make, for callers whose rights allow them. The API is not concerned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConsolePolicy {
+    /// Nothing is changed in the console.
+    ReadOnly,
+    /// Changes are proposed, and applied by another person.
+    Propose,
+    /// Changes are applied or proposed.
+    #[default]
+    Apply,
+}
+
+impl ConsolePolicy {
+    /// Returns the policy as files write it.
+    pub fn id(self) -> &'static str {
+        match self {
+            ConsolePolicy::ReadOnly => "read-only",
+            ConsolePolicy::Propose => "propose",
+            ConsolePolicy::Apply => "apply",
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The maximum number of profiles that one plan may delete: the share, in whole profiles, but at least the floor. All profiles

@@ -9,6 +9,7 @@
 //!   when to look again
 //! * `verification` runs the verifier for callers without keys, and decides which secrets it may use
 //! * `history` reads generations, `audit` the audit log, `tokens` lists and revokes tokens
+//! * `proposals` keeps changes that another person applies
 //! * `sessions` has the sign-ins of the console, `status` what status pages show
 //! * `caller_limit` bounds concurrent requests per caller, `audit_budget` the audit entries of refused ones
 //!
@@ -36,6 +37,7 @@ mod message_actions;
 mod oidc;
 mod outbox;
 mod outbox_feed;
+mod proposals;
 mod routes;
 mod server;
 mod sessions;
@@ -71,6 +73,9 @@ use token_cache::TokenCache;
 pub use authentication::new_token;
 pub(crate) use caller::Caller;
 pub(crate) use changes::RollbackPreview;
+pub(crate) use changes::edit::{
+    Edit, EditConflict, EditTerms, EditVerification, PlannedEdit, WantedProfile, count_errors,
+};
 pub use hosting::{ConsoleRoutes, HostedEnvironment, Hosting, SharedResources};
 pub(crate) use http::{HttpProblem, middleware::RequestId};
 pub use oidc::{Issuers, IssuersSource, OidcSettings};
@@ -287,6 +292,11 @@ impl Service {
     /// Returns the path prefix of every endpoint; empty at the root.
     pub(crate) fn base(&self) -> &str {
         &self.base
+    }
+
+    /// Returns the age recipient of the service.
+    pub(crate) fn recipient(&self) -> String {
+        self.identity.recipient()
     }
 
     /// Returns true if the identity is the public one of the examples.

@@ -31,6 +31,7 @@ use crate::model::{
     ProfileName, SecretRecord, State,
     finding::Verified,
     integrity::{Restored, StoreCheck},
+    proposal::Proposal,
     session::{Session, Subject},
     token::Token,
 };
@@ -364,10 +365,43 @@ pub trait Sessions: Send + Sync {
     async fn end_sessions(&self, ended: EndedSessions, event: AuditEvent) -> Result<usize, StoreError>;
 }
 
+/// Maximum number of open proposals.
+pub const OPEN_PROPOSALS: usize = 200;
+
+/// Number of decided proposals that are kept.
+pub const DECIDED_PROPOSALS: usize = 200;
+
+/// The outcome of storing a proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProposalStored {
+    /// It was stored.
+    Stored,
+    /// The maximum number of proposals is open.
+    TooMany,
+    /// It does not exist, or was decided before.
+    NotOpen,
+}
+
+/// Proposals of the console.
+#[async_trait]
+pub trait Proposals: Send + Sync {
+    /// Stores an open proposal, unless too many are open.
+    async fn create_proposal(&self, proposal: Proposal, event: AuditEvent) -> Result<ProposalStored, StoreError>;
+
+    /// Replaces an open proposal, with its decision if it has one. Keeps the newest decided ones.
+    async fn update_proposal(&self, proposal: Proposal, event: AuditEvent) -> Result<ProposalStored, StoreError>;
+
+    /// Returns a proposal.
+    async fn proposal(&self, id: &str) -> Result<Option<Proposal>, StoreError>;
+
+    /// Returns the proposals: open ones first, newest first.
+    async fn proposals(&self) -> Result<Vec<Proposal>, StoreError>;
+}
+
 /// The store of a service.
 #[async_trait]
 pub trait Store:
-    outbox::Outbox + Generations + Secrets + AuditLog + Tokens + Sessions + Integrity + Verifications + Leases
+    outbox::Outbox + Generations + Secrets + AuditLog + Tokens + Sessions + Proposals + Integrity + Verifications + Leases
 {
     /// Returns the environment that the store belongs to.
     fn environment(&self) -> &EnvironmentName;

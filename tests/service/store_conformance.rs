@@ -7,15 +7,18 @@ use jiff::Timestamp;
 use mailwright::{
     model::{
         Attempt, AuditEntry, AuditOutcome, ChangeKind, ChangeRecord, ChangeSummary, Destination, Digest, Encryption,
-        Generation, Lane, ProfileName, ProfileState, Provenance, SecretRecord, Settings, State, Status, StoredProfile,
+        Generation, Lane, ProfileChange, ProfileName, ProfileState, Provenance, SecretRecord, Settings, State, Status,
+        StoredProfile,
         message::Class,
+        proposal::{Decision, Proposal},
         rotation::{Rotation, Standing},
         session::{Session, Subject},
         token::{Role, Token},
     },
     store::{
-        AuditEvent, AuditLog as _, AuditSearch, Commit, CommitError, EndedSessions, Integrity as _, LeaseTaken,
-        NewSecret, SESSIONS_PER_SUBJECT, SqliteStore, Store, StoreError, StoredToken, WantedLease,
+        AuditEvent, AuditLog as _, AuditSearch, Commit, CommitError, DECIDED_PROPOSALS, EndedSessions, Integrity as _,
+        LeaseTaken, NewSecret, OPEN_PROPOSALS, ProposalStored, SESSIONS_PER_SUBJECT, SqliteStore, Store, StoreError,
+        StoredToken, WantedLease,
         outbox::{
             Begun, DeliveryOwner, IdempotencyKey, Lanes as _, NewEvent, NewMessage, PurgeCutoffs, Purged, Search,
             Settled, SubmissionOutcome,
@@ -354,6 +357,68 @@ async fn sessions(open: impl Fn() -> Box<dyn Store>) {
     assert_eq!(store.sessions(at(70)).await.unwrap().len(), SESSIONS_PER_SUBJECT);
     assert_eq!(store.session(&hash("n0")).await.unwrap(), None);
     assert!(store.session(&hash("n1")).await.unwrap().is_some());
+}
+
+/// The contract of proposals.
+async fn proposals(open: impl Fn() -> Box<dyn Store>) {
+    let proposal = |id: &str, second: i64| Proposal {
+        id: id.to_owned(),
+        at: at(second),
+        by: "ann".to_owned(),
+        reason: "why".to_owned(),
+        base: 3,
+        change: ProfileChange::Delete { name: "relay".parse().unwrap() },
+        age_files: BTreeMap::from([(Digest::of_bytes(b"a"), "YQ==".to_owned())]),
+        approvals: Vec::new(),
+        decision: None,
+    };
+    let decided = |id: &str, second: i64| Proposal {
+        decision: Some(Decision { at: at(90), by: "bob".to_owned(), reason: String::new(), generation: Some(4) }),
+        ..proposal(id, second)
+    };
+    let store = open();
+    let create = async |proposal| store.create_proposal(proposal, event("proposal.create")).await.unwrap();
+    let update = async |proposal| store.update_proposal(proposal, event("proposal.apply")).await.unwrap();
+    let ids =
+        async || -> Vec<String> { store.proposals().await.unwrap().into_iter().map(|proposal| proposal.id).collect() };
+    let lines = async || store.audit(0, 5000).await.unwrap().len();
+    assert_eq!(create(proposal("a", 1)).await, ProposalStored::Stored);
+    assert_eq!(create(proposal("b", 2)).await, ProposalStored::Stored);
+    assert_eq!(open().proposal("a").await.unwrap(), Some(proposal("a", 1)), "it outlives the process");
+    assert_eq!(store.proposal("x").await.unwrap(), None);
+    assert_eq!(ids().await, ["b", "a"]);
+    assert_eq!(lines().await, 2);
+
+    // One that is open can be replaced, and is decided once.
+    let changed = Proposal { reason: "better".to_owned(), ..proposal("b", 2) };
+    assert_eq!(update(changed.clone()).await, ProposalStored::Stored);
+    assert_eq!(store.proposal("b").await.unwrap(), Some(changed));
+    assert_eq!(update(decided("b", 2)).await, ProposalStored::Stored);
+    assert_eq!(update(proposal("b", 2)).await, ProposalStored::NotOpen);
+    assert_eq!(update(decided("x", 2)).await, ProposalStored::NotOpen);
+    assert_eq!(store.proposal("b").await.unwrap(), Some(decided("b", 2)));
+    assert_eq!(ids().await, ["a", "b"], "open ones come first");
+    assert_eq!(lines().await, 4, "what was refused is not in the audit log");
+
+    // Both kinds are bounded.
+    for number in 1..OPEN_PROPOSALS {
+        assert_eq!(create(proposal(&format!("n{number:03}"), 100)).await, ProposalStored::Stored);
+    }
+    assert_eq!(create(proposal("more", 100)).await, ProposalStored::TooMany);
+    assert_eq!(store.proposal("more").await.unwrap(), None);
+    for number in 1..OPEN_PROPOSALS {
+        assert_eq!(update(decided(&format!("n{number:03}"), 100)).await, ProposalStored::Stored);
+    }
+    assert_eq!(update(decided("a", 1)).await, ProposalStored::Stored);
+    assert_eq!(store.proposals().await.unwrap().len(), DECIDED_PROPOSALS);
+    assert_eq!(store.proposal("a").await.unwrap(), None, "the oldest goes first");
+}
+
+#[tokio::test]
+async fn sqlite_keeps_proposals() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    proposals(|| Box::new(SqliteStore::open(&path, &generated::environment()).unwrap())).await;
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::{
     console::{
         answer::{Answer, render},
         extract::Segment,
-        page::{Page, shown},
+        page::{Page, SignedIn, shown},
     },
     model::{
         AppliesTo, ChangeKind, Code, CompanyId, CredentialEnd, Encryption, Function, LastVerified, Profile,
@@ -41,6 +41,11 @@ struct ProfilePage {
     drift: Option<&'static str>,
     differences: Vec<Difference>,
     is_live: bool,
+    is_enabled: bool,
+    /// True if the caller may plan changes here.
+    may_edit: bool,
+    /// The generation that the page shows.
+    base: u64,
     values: Vec<Value>,
     limits: Vec<Value>,
     functions: Vec<Function>,
@@ -115,21 +120,23 @@ struct VerifiedView {
     other: Vec<FindingRow>,
 }
 
-struct FindingRow {
-    id: String,
-    verdict: &'static str,
-    severity: &'static str,
-    message: String,
-    seen: String,
-    expected: String,
-    remedy: Vec<String>,
-    waived: Option<String>,
+/// A finding of the verifier.
+pub(super) struct FindingRow {
+    pub(super) id: String,
+    pub(super) verdict: &'static str,
+    pub(super) severity: &'static str,
+    pub(super) message: String,
+    pub(super) seen: String,
+    pub(super) expected: String,
+    pub(super) remedy: Vec<String>,
+    pub(super) waived: Option<String>,
 }
 
 /// Shows the page.
 pub(in crate::console) async fn show(
     Shared(service): Shared<Arc<Service>>,
     page: Page,
+    SignedIn { caller, .. }: SignedIn,
     Segment(name): Segment<String>,
 ) -> Answer {
     let missing = || {
@@ -179,6 +186,9 @@ pub(in crate::console) async fn show(
         drift: drift(found),
         differences: if drift(found).is_some() { differences(&state, &name) } else { Vec::new() },
         is_live: found.live.is_some(),
+        is_enabled: profile.enabled,
+        may_edit: service.may_change_profiles(&caller),
+        base: state.generation,
         description: shown(&profile.description),
         values: values(&page, profile),
         limits: limits(profile),
@@ -232,7 +242,7 @@ fn differences(state: &State, name: &ProfileName) -> Vec<Difference> {
         .collect()
 }
 
-fn finding_row(finding: &Finding) -> FindingRow {
+pub(super) fn finding_row(finding: &Finding) -> FindingRow {
     FindingRow {
         id: finding.id.to_string(),
         verdict: match finding.verdict {

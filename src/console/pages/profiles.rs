@@ -18,7 +18,7 @@ use crate::{
     console::{
         answer::{Answer, render},
         extract::Parameters,
-        page::{Page, shown},
+        page::{Page, SignedIn, shown},
     },
     delivery::Trouble,
     model::{Applied, AppliesTo, CompanyId, Function, LastVerified, ProfileName, ProfileState},
@@ -139,6 +139,8 @@ pub(super) fn drift(state: &ProfileState) -> Option<&'static str> {
 #[template(path = "profiles.html")]
 struct ProfilesPage {
     page: Page,
+    /// True if the caller may plan changes here.
+    may_edit: bool,
     filter: Filter,
     rows: Vec<Row>,
     /// Number of profiles by state, among those that the rest of the filter leaves.
@@ -270,6 +272,7 @@ impl Filter {
 pub(in crate::console) async fn show(
     State(service): State<Arc<Service>>,
     page: Page,
+    SignedIn { caller, .. }: SignedIn,
     Parameters(mut filter): Parameters<Filter>,
 ) -> Answer {
     let state = service.state();
@@ -292,6 +295,7 @@ pub(in crate::console) async fn show(
     filter.page = number;
     let counts = ProfileStatus::ALL.iter().map(|status| (status.id(), counts.get(status).copied().unwrap_or_default()));
     render(&ProfilesPage {
+        may_edit: service.may_change_profiles(&caller),
         rows: rows.into_iter().skip((number - 1) * ROWS).take(ROWS).collect(),
         counts: counts.filter(|(id, count)| *count > 0 || *id == filter.state).collect(),
         total: state.profiles.len(),

@@ -49,7 +49,7 @@ impl Service {
         // In the background: dropping ten thousand profiles takes a while.
         let changes = change.changes;
         rayon::spawn(move || drop(changes));
-        let detail = json!({
+        let mut detail = json!({
             "generation": after.generation,
             "changeset": generation.changeset,
             "rolledBackTo": generation.rolled_back_to,
@@ -66,7 +66,9 @@ impl Service {
             })).collect::<Vec<_>>(),
             "approvalsRejected": evaluation.rejected,
         });
-        let mut detail = detail;
+        if let Some(reason) = change.reason {
+            detail["reason"] = json!(reason);
+        }
         if before.settings.access != after.settings.access {
             let gains = crate::model::access::gains(&before.settings.access, &after.settings.access);
             detail["rightsAdded"] = json!(gains.iter().take(PROFILES_RECORDED).collect::<Vec<_>>());

@@ -11,11 +11,13 @@
 //! * `guards` and `approvals`: destructive changes, sources, signatures
 //! * `access`: the rights that the difference needs, and changes of the access policy
 //! * `rollback_preview`: what a rollback would do
+//! * `edit`: changes that a person makes in the console, with their plans
 //! * `commit`: the transaction, and the record of refusals
 
 mod access;
 mod approvals;
 mod commit;
+pub(super) mod edit;
 mod federated_tokens;
 mod guards;
 mod rollback_preview;
@@ -66,6 +68,10 @@ struct Change {
     action: &'static str,
     /// True for a preview. The policy of the source only warns then: the change will come from another source.
     dry_run: bool,
+    /// True if the change runs into guards.
+    is_guarded: bool,
+    /// The reason that the caller states, for the audit log.
+    reason: Option<String>,
 }
 
 impl Change {
@@ -84,6 +90,9 @@ impl Change {
             unmanaged: Vec::new(),
             action,
             dry_run: false,
+            // A change by hand through the API has no plan that could show its guards.
+            is_guarded: kind != ChangeKind::Manual,
+            reason: None,
         }
     }
 
@@ -353,7 +362,7 @@ fn check_all(
     if !errors.is_empty() {
         return Err(HttpProblem::rules(errors));
     }
-    let lifted = if change.kind == ChangeKind::Manual { Vec::new() } else { guards::check(state, &after, &change)? };
+    let lifted = if change.is_guarded { guards::check(state, &after, &change)? } else { Vec::new() };
     let source = guards::check_source(state, &change)?;
     let evaluation = approvals::check(state, &after, &change, record, caller)?;
     access::check_policy(state, &after, &change, &evaluation, caller)?;

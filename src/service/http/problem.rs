@@ -65,6 +65,11 @@ impl HttpProblem {
         &self.problem.remedy
     }
 
+    /// Returns the broken rules.
+    pub(crate) fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
     pub(crate) fn malformed(message: impl Into<String>) -> Self {
         Self::new(Code::MalformedRequest, message).remedy("`/openapi.json` describes the requests of each address.")
     }

@@ -104,6 +104,13 @@ pub(in crate::service) struct BodyPermit {
     _processing: Option<OwnedSemaphorePermit>,
 }
 
+impl BodyPermit {
+    /// Creates the permit of a request without a body of its own.
+    pub(in crate::service) fn none() -> Self {
+        Self { _caller: None, exclusive: None, _arriving: None, _processing: None }
+    }
+}
+
 impl Service {
     /// Reads a submission, and waits until it may be processed. Large ones of a caller are processed one at a time.
     pub(in crate::service) async fn read_submission(

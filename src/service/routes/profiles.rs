@@ -4,7 +4,7 @@
 //! refused otherwise. Each change needs the role `admin` and a precondition: without one the answer is 428, and 412 if it does not
 //! hold. A profile that is the same already is a success without a new generation.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -18,12 +18,13 @@ use crate::{
     api::Changed,
     changes::access::NeededRight,
     model::{
-        Code, Digest, Profile, ProfileChange, ProfileName, ProfileState, SecretReference, State, StoredProfile,
+        Code, Profile, ProfileChange, ProfileName, ProfileState, State, StoredProfile,
         access::{Activity, Area, Question},
     },
     service::{
         Service,
         access::{self, Authorized, EditProfiles, SeeSomeProfiles},
+        changes::edit::replacement,
         http::{
             AnyProblem, HttpProblem,
             extract::{Body, Segment},
@@ -165,38 +166,6 @@ fn check_precondition<'a>(
         return Err(HttpProblem::precondition_failed(message).remedy("Read the profile again, and repeat the change."));
     }
     Ok(found.and_then(|found| found.live.as_ref()))
-}
-
-/// Computes the change that replaces the live profile. The digests of its secrets are those that the service has.
-fn replacement(
-    state: &State,
-    name: ProfileName,
-    live: Option<&StoredProfile>,
-    profile: Profile,
-) -> Result<Option<ProfileChange>, HttpProblem> {
-    let (mut secrets, mut next) = (BTreeMap::new(), BTreeMap::new());
-    if let Some((reference, _)) = profile.provider.secret() {
-        let digest = find_digest(state, live, reference).ok_or_else(|| {
-            HttpProblem::new(Code::SecretNotSent, format!("the service has no secret `{reference}`"))
-                .remedy("Send the secret with an apply: `mailwright secrets set`, then `mailwright apply`.")
-        })?;
-        secrets.insert(reference.clone(), digest);
-        // A rotation in progress continues.
-        let staged = live.and_then(|live| live.next.get(reference)).cloned();
-        next.extend(staged.map(|digest| (reference.clone(), digest)));
-    }
-    let profile = StoredProfile { profile, secrets, next };
-    Ok(match live {
-        Some(live) if *live == profile => None,
-        Some(_) => Some(ProfileChange::Update { name, profile }),
-        None => Some(ProfileChange::Create { name, profile }),
-    })
-}
-
-fn find_digest(state: &State, live: Option<&StoredProfile>, reference: &SecretReference) -> Option<Digest> {
-    let own = live.and_then(|live| live.secrets.get(reference));
-    let any = || state.live_stored().find_map(|(_, stored)| stored.secrets.get(reference));
-    own.or_else(any).cloned()
 }
 
 /// Applies a JSON merge patch (RFC 7396).

@@ -24,6 +24,7 @@ pub(super) const VERSIONS: &[&str] = &[
     include_str!("0012_audit_head.sql"),
     include_str!("0013_delivery_epoch.sql"),
     include_str!("0014_session.sql"),
+    include_str!("0015_proposal.sql"),
 ];
 
 /// The version whose migration `decoded.rs` completes.

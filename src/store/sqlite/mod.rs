@@ -19,6 +19,7 @@ mod mailbox_usage;
 mod messages;
 mod migrate;
 mod position;
+mod proposals;
 mod restore;
 mod rotations;
 mod schema;
@@ -48,7 +49,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     AuditEvent, AuditLog, AuditSearch, Commit, CommitError, EndedSessions, Generations, Integrity, LeaseTaken, Leases,
-    Secrets, Sessions, Store, StoreError, StoredToken, Tokens, Verifications, WantedLease,
+    Proposals, Secrets, Sessions, Store, StoreError, StoredToken, Tokens, Verifications, WantedLease,
 };
 use crate::{
     model::{EnvironmentName, ProfileName},

@@ -3,6 +3,7 @@
 mod harness;
 mod pages;
 mod passkeys;
+mod profile_form;
 mod sealing;
 mod session;
 mod vendor;

@@ -13,6 +13,9 @@ const PAGES: &[(&str, &str, &str)] = &[
     ("profiles", "/console/profiles", ""),
     ("profiles-filtered", "/console/profiles?q=no-such-profile", "/console/profiles"),
     ("profile", "/console/profiles/relay", "/console/profiles/{name}"),
+    ("profile-new", "/console/profiles/new?provider=smtp", "/console/profiles/new"),
+    ("profile-edit", "/console/profiles/relay/edit", "/console/profiles/{name}/edit"),
+    ("proposals", "/console/proposals", ""),
     ("outbox", "/console/outbox", ""),
     ("holds", "/console/holds", ""),
     ("coverage", "/console/coverage", ""),
@@ -30,7 +33,7 @@ const PAGES: &[(&str, &str, &str)] = &[
 const OPEN_PAGES: &[(&str, &str, &str)] =
     &[("sign-in", "/console/sign-in", ""), ("setup-signed-out", "/console/setup", "")];
 
-/// Addresses that are not pages (files and streams), and pages of messages, which `dev` does not have at first.
+/// Addresses that are not pages (files and streams), and pages of messages and proposals, which `dev` does not have at first.
 const OTHERS: &[&str] = &[
     "/console/assets/{hash}/{name}",
     "/console/audit/export",
@@ -39,6 +42,8 @@ const OTHERS: &[&str] = &[
     "/console/outbox/bulk",
     "/console/outbox/bulk/{sequence}",
     "/console/outbox/{id}",
+    "/console/profiles/{name}/patch",
+    "/console/proposals/{id}",
 ];
 
 fn addresses(pages: &[(&'static str, &'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {

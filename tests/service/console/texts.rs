@@ -41,6 +41,38 @@ fn groups() -> BTreeMap<&'static str, Vec<String>> {
         ("verdict", ids("fail unknown pass")),
         ("severity", ids("error warning info")),
         ("signature", ids("good unknown-key expired revoked bad unchecked none")),
+        ("form-section", ids("general connection sender limits")),
+        (
+            "form",
+            ids(
+                "name description host port encryption login username cloud sign-in graph tenant client credential token-file platform redirect address-book from-address from-name from-dkim preset per-minute concurrency recipients-per-day message-size secret",
+            ),
+        ),
+        (
+            "form-help",
+            ids(
+                "name description host port encryption username cloud sign-in graph tenant client token-file platform redirect address-book from-address from-name from-dkim preset per-minute concurrency recipients-per-day message-size secret",
+            ),
+        ),
+        ("form-login", ids("none password oauth")),
+        ("form-cloud", ids("global us-government-l4 us-government-l5 china custom")),
+        ("form-credential", ids("client-secret certificate federated")),
+        ("form-preset", ids("usual own exchange-online-smtp microsoft-graph")),
+        ("form-value", ids("password client-secret certificate")),
+        ("plan-action", ids("create update delete")),
+        ("proposal-status", ids("open applied rejected")),
+        (
+            "secret-change",
+            ids(
+                "new rotated resealed file-changed renamed removed rotation-finished next-staged next-replaced next-resealed next-withdrawn",
+            ),
+        ),
+        (
+            "seal",
+            ids(
+                "insecure recipient mixed library failed destination empty too-long utf-16 keystore der not-text age-file merge-markers pointer control blank mark encrypted pem-in-base64 kubernetes web-key base64 masked private-key json secret-id line-breaks invisible-end blank-end assignment no-certificate no-key encrypted-key openssh-key",
+            ),
+        ),
         ("function", functions.clone()),
         ("covers", functions),
     ])

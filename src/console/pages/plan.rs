@@ -1,0 +1,276 @@
+//! The plan of a change: fields, coverage, guards, approvals, the verifier's findings and drift, and what can be done with it.
+//!
+//! Nothing is kept between the pages: the plan carries what was typed, and is computed again before it is applied. A plan is
+//! applied only at the generation that it shows; otherwise the page is shown again. The parts of the plan come from
+//! [`crate::changes`], as those of the command line do.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    extract::State,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+
+use super::{
+    plan_view::{PlanView, Refused, VerificationView, explain_rules},
+    profile_form::{Entry, field_problems, read_edit, show_again},
+};
+use crate::{
+    changes::git_patch::GitPatch,
+    console::{
+        answer::{Answer, redirect, render},
+        extract::{Form, Segment},
+        page::{Page, SignedIn, shown},
+    },
+    model::{
+        Allowances, Code, ProfileName,
+        access::{Activity, Area},
+        settings::ConsolePolicy,
+    },
+    service::{Caller, Edit, EditTerms, HttpProblem, PlannedEdit, Service, WantedProfile},
+};
+
+/// The page.
+#[derive(Template)]
+#[template(path = "plan.html")]
+struct PlanPage {
+    page: Page,
+    name: String,
+    generation: u64,
+    /// None if nothing would change.
+    plan: Option<PlanView>,
+    /// The fields that the form is sent with.
+    carried: Vec<(String, String)>,
+    is_form: bool,
+    reason: String,
+    may_apply: bool,
+    problem: Option<Refused>,
+}
+
+/// Shows the plan.
+pub(in crate::console) async fn show(
+    State(service): State<Arc<Service>>,
+    page: Page,
+    SignedIn { caller, .. }: SignedIn,
+    Form(fields): Form<Vec<(String, String)>>,
+) -> Answer {
+    service.check_console_policy(ConsolePolicy::Propose)?;
+    let entry = Entry::new(fields)?;
+    match prepare(&service, &page, &caller, &entry).await? {
+        Prepared::Planned(edit, planned) => {
+            show_plan(&service, page, &caller, &entry, &edit, planned.map(|planned| *planned), None).await
+        }
+        Prepared::Again(again) => Ok(again),
+    }
+}
+
+/// Applies the plan.
+pub(in crate::console) async fn apply(
+    State(service): State<Arc<Service>>,
+    page: Page,
+    SignedIn { caller, .. }: SignedIn,
+    Form(fields): Form<Vec<(String, String)>>,
+) -> Answer {
+    service.check_console_policy(ConsolePolicy::Apply)?;
+    let entry = Entry::new(fields)?;
+    let (edit, planned) = match prepare(&service, &page, &caller, &entry).await? {
+        Prepared::Planned(edit, planned) => (edit, planned),
+        Prepared::Again(again) => return Ok(again),
+    };
+    let terms = EditTerms {
+        base: entry.get("planned").parse().unwrap_or_default(),
+        allowances: allowances(&entry, &edit.name),
+        approvals: Vec::new(),
+        reason: reason(&entry)?,
+    };
+    let problem = match service.apply_edit(&caller, &edit, terms).await {
+        Ok(_) if matches!(edit.wanted, WantedProfile::Deleted) => {
+            return Ok(redirect(&format!("{}/console/profiles", page.base)));
+        }
+        Ok(_) => return Ok(redirect(&format!("{}/console/profiles/{}", page.base, edit.name))),
+        Err(problem) => problem,
+    };
+    let is_shown = matches!(
+        problem.code(),
+        Code::StaleGeneration | Code::DeletionGuarded | Code::VerifyFailed | Code::ManualChangeNeedsApproval
+    );
+    if !is_shown {
+        return Err(problem);
+    }
+    show_plan(&service, page, &caller, &entry, &edit, planned.map(|planned| *planned), Some(problem)).await
+}
+
+/// Stores the plan as a proposal.
+pub(in crate::console) async fn propose(
+    State(service): State<Arc<Service>>,
+    page: Page,
+    SignedIn { caller, .. }: SignedIn,
+    Form(fields): Form<Vec<(String, String)>>,
+) -> Answer {
+    service.check_console_policy(ConsolePolicy::Propose)?;
+    let entry = Entry::new(fields)?;
+    match prepare(&service, &page, &caller, &entry).await? {
+        Prepared::Planned(_, Some(planned)) => {
+            let id = service.propose(&caller, *planned, reason(&entry)?).await?;
+            Ok(redirect(&format!("{}/console/proposals/{id}", page.base)))
+        }
+        Prepared::Planned(edit, None) => show_plan(&service, page, &caller, &entry, &edit, None, None).await,
+        Prepared::Again(again) => Ok(again),
+    }
+}
+
+/// Sends the files of the plan as a patch.
+pub(in crate::console) async fn patch(
+    State(service): State<Arc<Service>>,
+    page: Page,
+    SignedIn { caller, .. }: SignedIn,
+    Form(fields): Form<Vec<(String, String)>>,
+) -> Answer {
+    service.check_console_policy(ConsolePolicy::Propose)?;
+    let entry = Entry::new(fields)?;
+    match prepare(&service, &page, &caller, &entry).await? {
+        Prepared::Planned(edit, Some(planned)) => {
+            let patch = service.edit_patch(&caller, &planned, &reason(&entry)?).await?;
+            Ok(send_patch(&edit.name, &patch))
+        }
+        Prepared::Planned(..) => Err(no_patch()),
+        Prepared::Again(again) => Ok(again),
+    }
+}
+
+/// Sends what is live of a profile and not in Git as a patch.
+pub(in crate::console) async fn drift_patch(
+    State(service): State<Arc<Service>>,
+    SignedIn { caller, .. }: SignedIn,
+    Segment(name): Segment<ProfileName>,
+) -> Answer {
+    let patch = service.drift_patch(&caller, &name).await?;
+    if patch.files.is_empty() { Err(no_patch()) } else { Ok(send_patch(&name, &patch)) }
+}
+
+fn no_patch() -> HttpProblem {
+    HttpProblem::not_found("there is nothing that Git does not have")
+        .remedy("Go back to the profile: it is what the last apply left.")
+}
+
+fn send_patch(name: &ProfileName, patch: &GitPatch) -> Response {
+    let mut response = patch.to_mail().into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/x-patch; charset=utf-8"));
+    if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"{name}.patch\"")) {
+        headers.insert(header::CONTENT_DISPOSITION, value);
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// An edit with its plan, or the form again.
+enum Prepared {
+    /// No plan if nothing would change.
+    Planned(Edit, Option<Box<PlannedEdit>>),
+    Again(Response),
+}
+
+/// Makes the edit of an entry, and plans it.
+async fn prepare(service: &Arc<Service>, page: &Page, caller: &Caller, entry: &Entry) -> Result<Prepared, HttpProblem> {
+    let again = |problems, conflict| show_again(service, page.clone(), entry, problems, conflict).map(Prepared::Again);
+    let action = entry.get("action");
+    let edit = if action == "save" {
+        match read_edit(page, entry) {
+            Ok(edit) => edit,
+            Err(problems) => return again(problems, None),
+        }
+    } else {
+        simple_edit(service, action, entry)?
+    };
+    let is_existing = entry.has("original");
+    if action == "save"
+        && is_existing
+        && let Some(conflict) = service.find_conflict(&edit.name, entry.base()).await?
+    {
+        return again(Vec::new(), Some(conflict));
+    }
+    match service.plan_edit(caller, &edit, &[]).await {
+        Ok(planned) => Ok(Prepared::Planned(edit, planned.map(Box::new))),
+        Err(problem) => match field_problems(&edit.name, &problem) {
+            Some(problems) if action == "save" => again(problems, None),
+            _ => Err(explain_rules(problem)),
+        },
+    }
+}
+
+/// Makes the edit of a button that needs no form.
+fn simple_edit(service: &Service, action: &str, entry: &Entry) -> Result<Edit, HttpProblem> {
+    let name: ProfileName = entry
+        .get("original")
+        .parse()
+        .map_err(|_| HttpProblem::malformed("the form names no profile").remedy("Load the page again."))?;
+    let state = service.state();
+    let live = state.profiles.get(&name).and_then(|found| found.live.as_ref());
+    let live = live.ok_or_else(|| {
+        HttpProblem::not_found("the profile does not exist").remedy("Choose one from the list of profiles.")
+    })?;
+    let enabled = match action {
+        "delete" => return Ok(Edit { name, wanted: WantedProfile::Deleted }),
+        "enable" => true,
+        "disable" => false,
+        _ => return Err(HttpProblem::malformed("the form names no action").remedy("Load the page again.")),
+    };
+    let profile = Box::new(crate::model::Profile { enabled, ..live.profile.clone() });
+    Ok(Edit { name, wanted: WantedProfile::Saved { profile, age_file: None, is_new: false } })
+}
+
+pub(super) fn allowances(entry: &Entry, name: &ProfileName) -> Allowances {
+    Allowances {
+        deletes: entry.get("allow-deletes").parse().ok(),
+        names: entry.all("allow-name").filter_map(|name| name.parse().ok()).collect(),
+        findings: entry.has("accept-findings").then(|| name.clone()).into_iter().collect(),
+        unverified: entry.has("accept-unverified"),
+        ..Allowances::default()
+    }
+}
+
+pub(super) fn reason(entry: &Entry) -> Result<String, HttpProblem> {
+    let reason = entry.get("reason");
+    if crate::approvals::is_reason(reason) {
+        return Ok(reason.to_owned());
+    }
+    Err(HttpProblem::malformed("the reason is too long, or has control characters").remedy("Write it on one line."))
+}
+
+async fn show_plan(
+    service: &Arc<Service>,
+    page: Page,
+    caller: &Caller,
+    entry: &Entry,
+    edit: &Edit,
+    planned: Option<PlannedEdit>,
+    problem: Option<HttpProblem>,
+) -> Answer {
+    let status = problem.as_ref().map_or(StatusCode::OK, |problem| {
+        StatusCode::from_u16(problem.code().status()).unwrap_or(StatusCode::UNPROCESSABLE_ENTITY)
+    });
+    let problem = problem.as_ref().map(Refused::new);
+    let confirmed = allowances(entry, &edit.name);
+    let plan = match &planned {
+        None => None,
+        Some(planned) => {
+            let verification = service.verify_edit(caller, planned).await;
+            Some(PlanView::new(planned, verification, &confirmed))
+        }
+    };
+    let shown_page = PlanPage {
+        name: edit.name.to_string(),
+        generation: planned.as_ref().map_or(service.state().generation, |planned| planned.base),
+        plan,
+        carried: entry.carried(),
+        is_form: entry.get("action") == "save",
+        reason: shown(entry.get("reason")),
+        may_apply: service.console_policy() == ConsolePolicy::Apply && caller.may_at_all(Area::Changes, Activity::Edit),
+        problem,
+        page,
+    };
+    Ok((status, render(&shown_page)?).into_response())
+}

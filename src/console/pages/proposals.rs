@@ -1,0 +1,312 @@
+//! Proposals: the list, and one with its plan, which is computed against the current generation whenever it is shown.
+//!
+//! A proposal is verified, approved, applied or rejected by buttons. An approval is an SSH signature over the text that the page
+//! shows; it is made on the signer's machine and pasted.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+
+use super::{
+    difference::{DifferenceRow, difference_row},
+    plan::{allowances, reason},
+    plan_view::{PlanView, Refused, VerificationView},
+    profile_form::Entry,
+};
+use crate::{
+    approvals::{ApprovalText, NAMESPACE},
+    console::{
+        answer::{Answer, redirect, render},
+        extract::{Form, Segment},
+        page::{Page, SignedIn, shown},
+    },
+    model::{
+        Allowances, Approval, Code,
+        access::{Activity, Area},
+        approvals::SignedAction,
+        proposal::Proposal,
+        settings::ConsolePolicy,
+    },
+    service::{Caller, EditVerification, HttpProblem, PlannedEdit, Service},
+};
+
+/// Time for which an approval that is made by the page's text counts.
+const APPROVAL_VALID: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// The list.
+#[derive(Template)]
+#[template(path = "proposals.html")]
+struct ProposalsPage {
+    page: Page,
+    rows: Vec<Row>,
+}
+
+struct Row {
+    id: String,
+    profile: String,
+    action: &'static str,
+    at: Timestamp,
+    by: String,
+    reason: String,
+    /// `open`, `applied` or `rejected`.
+    status: &'static str,
+    decided: Option<DecisionView>,
+}
+
+struct DecisionView {
+    at: Timestamp,
+    by: String,
+    reason: String,
+    generation: Option<u64>,
+}
+
+/// A proposal.
+#[derive(Template)]
+#[template(path = "proposal.html")]
+struct ProposalPage {
+    page: Page,
+    row: Row,
+    base: u64,
+    generation: u64,
+    conflict: Option<Vec<DifferenceRow>>,
+    /// None if nothing would change, or if it cannot be planned.
+    plan: Option<PlanView>,
+    problem: Option<Refused>,
+    approved: Vec<String>,
+    missing: Vec<String>,
+    /// The text that a signer signs, if approvals are missing.
+    text: Option<String>,
+    /// The command that signs it.
+    command: String,
+    may_apply: bool,
+    may_reject: bool,
+    may_plan: bool,
+    is_waiting_for_other: bool,
+}
+
+impl Row {
+    fn new(proposal: &Proposal) -> Self {
+        Self {
+            id: proposal.id.clone(),
+            profile: proposal.change.name().to_string(),
+            action: match proposal.change {
+                crate::model::ProfileChange::Create { .. } => "create",
+                crate::model::ProfileChange::Delete { .. } => "delete",
+                _ => "update",
+            },
+            at: proposal.at,
+            by: shown(&proposal.by),
+            reason: shown(&proposal.reason),
+            status: match &proposal.decision {
+                None => "open",
+                Some(decision) if decision.generation.is_some() => "applied",
+                Some(_) => "rejected",
+            },
+            decided: proposal.decision.as_ref().map(|decision| DecisionView {
+                at: decision.at,
+                by: shown(&decision.by),
+                reason: shown(&decision.reason),
+                generation: decision.generation,
+            }),
+        }
+    }
+}
+
+/// Shows the list.
+pub(in crate::console) async fn list(State(service): State<Arc<Service>>, page: Page) -> Answer {
+    let rows = service.proposals().await?.iter().map(Row::new).collect();
+    render(&ProposalsPage { page, rows })
+}
+
+/// Shows a proposal.
+pub(in crate::console) async fn show(
+    State(service): State<Arc<Service>>,
+    page: Page,
+    SignedIn { caller, .. }: SignedIn,
+    Segment(id): Segment<String>,
+) -> Answer {
+    show_proposal(&service, page, &caller, &id, false, None).await
+}
+
+/// Verifies the profile of a proposal, and shows the proposal.
+pub(in crate::console) async fn verify(
+    State(service): State<Arc<Service>>,
+    page: Page,
+    SignedIn { caller, .. }: SignedIn,
+    Segment(id): Segment<String>,
+) -> Answer {
+    show_proposal(&service, page, &caller, &id, true, None).await
+}
+
+/// Applies a proposal.
+pub(in crate::console) async fn apply(
+    State(service): State<Arc<Service>>,
+    page: Page,
+    SignedIn { caller, .. }: SignedIn,
+    Segment(id): Segment<String>,
+    Form(fields): Form<Vec<(String, String)>>,
+) -> Answer {
+    service.check_console_policy(ConsolePolicy::Propose)?;
+    let entry = Entry::new(fields)?;
+    let proposal = service.proposal(&id).await?;
+    let confirmed = allowances(&entry, proposal.change.name());
+    let planned = entry.get("planned").parse().unwrap_or_default();
+    match service.apply_proposal(&caller, &id, planned, confirmed).await {
+        Ok(_) => Ok(redirect(&format!("{}/console/proposals/{id}", page.base))),
+        Err(problem) => show_problem(&service, page, &caller, &id, problem).await,
+    }
+}
+
+/// Rejects a proposal, or withdraws one's own.
+pub(in crate::console) async fn reject(
+    State(service): State<Arc<Service>>,
+    page: Page,
+    SignedIn { caller, .. }: SignedIn,
+    Segment(id): Segment<String>,
+    Form(fields): Form<Vec<(String, String)>>,
+) -> Answer {
+    let entry = Entry::new(fields)?;
+    let proposal = service.proposal(&id).await?;
+    if !may_reject(&caller, &proposal) {
+        return Err(HttpProblem::new(
+            Code::RoleTooLow,
+            "a proposal is rejected by its proposer or by an administrator",
+        )
+        .remedy("Ask one of them."));
+    }
+    let reason = reason(&entry)?;
+    if reason.is_empty() && proposal.by != caller.name {
+        let problem =
+            HttpProblem::malformed("a rejection needs a reason").remedy("Write why the proposal is rejected.");
+        return show_problem(&service, page, &caller, &id, problem).await;
+    }
+    match service.reject_proposal(&caller, &id, reason).await {
+        Ok(()) => Ok(redirect(&format!("{}/console/proposals/{id}", page.base))),
+        Err(problem) => show_problem(&service, page, &caller, &id, problem).await,
+    }
+}
+
+/// The fields of an approval.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::console) struct Signed {
+    message: String,
+    signature: String,
+}
+
+/// Adds an approval.
+pub(in crate::console) async fn approve(
+    State(service): State<Arc<Service>>,
+    page: Page,
+    SignedIn { caller, .. }: SignedIn,
+    Segment(id): Segment<String>,
+    Form(signed): Form<Signed>,
+) -> Answer {
+    // Browsers send line ends as CRLF.
+    let lines = |text: &str| format!("{}\n", text.replace("\r\n", "\n").trim_end());
+    let approval = Approval { message: lines(&signed.message), signature: lines(&signed.signature) };
+    match service.approve_proposal(&caller, &id, approval).await {
+        Ok(()) => Ok(redirect(&format!("{}/console/proposals/{id}", page.base))),
+        Err(problem) => show_problem(&service, page, &caller, &id, problem).await,
+    }
+}
+
+fn may_reject(caller: &Caller, proposal: &Proposal) -> bool {
+    caller.may_at_all(Area::Changes, Activity::Edit) || proposal.by == caller.name
+}
+
+async fn show_problem(
+    service: &Arc<Service>,
+    page: Page,
+    caller: &Caller,
+    id: &str,
+    problem: HttpProblem,
+) -> Result<Response, HttpProblem> {
+    if matches!(problem.code(), Code::NotFound | Code::Internal | Code::Busy) {
+        return Err(problem);
+    }
+    let status = StatusCode::from_u16(problem.code().status()).unwrap_or(StatusCode::UNPROCESSABLE_ENTITY);
+    Ok((status, show_proposal(service, page, caller, id, false, Some(problem)).await?).into_response())
+}
+
+async fn show_proposal(
+    service: &Arc<Service>,
+    page: Page,
+    caller: &Caller,
+    id: &str,
+    with_verification: bool,
+    problem: Option<HttpProblem>,
+) -> Answer {
+    let proposal = service.proposal(id).await?;
+    let is_open = proposal.decision.is_none();
+    let edit = Service::proposed_edit(&proposal);
+    let (mut problem, mut planned) = (problem.as_ref().map(Refused::new), None);
+    let mut conflict = None;
+    if is_open {
+        conflict = service.find_conflict(&edit.name, proposal.base).await?;
+        match service.plan_edit(caller, &edit, &proposal.approvals).await {
+            Ok(found) => planned = found,
+            Err(refused) => problem = problem.or_else(|| Some(Refused::new(&refused))),
+        }
+    }
+    let verification = match &planned {
+        None => EditVerification::NotNeeded,
+        Some(planned) if with_verification => service.verify_edit(caller, planned).await,
+        Some(planned) => service.last_verification(planned).await?,
+    };
+    let missing: Vec<String> = planned
+        .iter()
+        .flat_map(|planned| &planned.evaluation.missing)
+        .map(|(need, _)| shown(&need.describe()))
+        .collect();
+    let is_own = proposal.by.to_lowercase() == caller.name.to_lowercase();
+    let is_waiting_for_other = is_own && service.console_policy() == ConsolePolicy::Propose;
+    render(&ProposalPage {
+        base: proposal.base,
+        generation: planned.as_ref().map_or(service.state().generation, |planned| planned.base),
+        conflict: conflict.map(|conflict| conflict.fields.iter().map(difference_row).collect()),
+        approved: planned
+            .iter()
+            .flat_map(|planned| &planned.evaluation.approved)
+            .map(|approved| shown(&approved.signer))
+            .collect(),
+        text: planned.as_ref().filter(|_| !missing.is_empty()).and_then(|planned| text_to_sign(service, planned, id)),
+        missing,
+        command: format!("ssh-keygen -Y sign -n {NAMESPACE} -f ~/.ssh/id_ed25519 FILE"),
+        may_apply: is_open
+            && planned.is_some()
+            && !is_waiting_for_other
+            && service.console_policy() > ConsolePolicy::ReadOnly
+            && caller.may_at_all(Area::Changes, Activity::Edit),
+        may_reject: is_open && may_reject(caller, &proposal),
+        may_plan: is_open && caller.may_at_all(Area::Changes, Activity::Plan),
+        is_waiting_for_other: is_open && is_waiting_for_other,
+        plan: planned.as_ref().map(|planned| PlanView::new(planned, verification, &Allowances::default())),
+        row: Row::new(&proposal),
+        problem,
+        page,
+    })
+}
+
+/// Returns the text that approves a plan.
+fn text_to_sign(service: &Service, planned: &PlannedEdit, id: &str) -> Option<String> {
+    let (digest, _) = planned.approvals.as_ref()?;
+    let expires = service.now().checked_add(APPROVAL_VALID).ok()?;
+    let text = ApprovalText {
+        environment: service.environment().clone(),
+        action: SignedAction::Apply.to_string(),
+        base: planned.base,
+        digest: digest.clone(),
+        expires: Timestamp::from_second(expires.as_second()).ok()?,
+        // Not empty: an empty one would end the text with a blank, which does not survive copying.
+        reason: format!("proposal {id}"),
+    };
+    Some(text.to_text())
+}

@@ -1,0 +1,69 @@
+//! Proposals in `SQLite`.
+
+use async_trait::async_trait;
+use rusqlite::params;
+
+use super::{AuditEvent, Proposals, SqliteStore, StoreError, append, failed, record, records, text};
+use crate::{
+    model::proposal::Proposal,
+    store::{DECIDED_PROPOSALS, OPEN_PROPOSALS, ProposalStored},
+};
+
+#[async_trait]
+impl Proposals for SqliteStore {
+    async fn create_proposal(&self, proposal: Proposal, event: AuditEvent) -> Result<ProposalStored, StoreError> {
+        self.write_plainly(move |transaction| {
+            let open: u32 = transaction
+                .query_row("SELECT count(*) FROM proposal WHERE is_open = 1", [], |row| row.get(0))
+                .map_err(failed)?;
+            if open as usize >= OPEN_PROPOSALS {
+                return Ok(ProposalStored::TooMany);
+            }
+            transaction
+                .execute(
+                    "INSERT INTO proposal (id, at, is_open, record) VALUES (?1, ?2, 1, ?3)",
+                    params![proposal.id, proposal.at.as_millisecond(), text(&proposal)?],
+                )
+                .map_err(failed)?;
+            append(transaction, &event)?;
+            Ok(ProposalStored::Stored)
+        })
+        .await
+    }
+
+    async fn update_proposal(&self, proposal: Proposal, event: AuditEvent) -> Result<ProposalStored, StoreError> {
+        self.write_plainly(move |transaction| {
+            let changed = transaction
+                .execute(
+                    "UPDATE proposal SET record = ?2, is_open = ?3 WHERE id = ?1 AND is_open = 1",
+                    params![proposal.id, text(&proposal)?, proposal.decision.is_none()],
+                )
+                .map_err(failed)?;
+            if changed == 0 {
+                return Ok(ProposalStored::NotOpen);
+            }
+            // The history of proposals is bounded; the audit log keeps the end of each.
+            transaction
+                .execute(
+                    "DELETE FROM proposal WHERE id IN
+                     (SELECT id FROM proposal WHERE is_open = 0 ORDER BY at DESC, id LIMIT -1 OFFSET ?1)",
+                    [i64::try_from(DECIDED_PROPOSALS).unwrap_or(i64::MAX)],
+                )
+                .map_err(failed)?;
+            append(transaction, &event)?;
+            Ok(ProposalStored::Stored)
+        })
+        .await
+    }
+
+    async fn proposal(&self, id: &str) -> Result<Option<Proposal>, StoreError> {
+        let id = id.to_owned();
+        self.read(move |transaction| record(transaction, "SELECT record FROM proposal WHERE id = ?1", [id])).await
+    }
+
+    async fn proposals(&self) -> Result<Vec<Proposal>, StoreError> {
+        let query = "SELECT record FROM proposal ORDER BY is_open DESC, at DESC, id LIMIT ?1";
+        let limit = i64::try_from(OPEN_PROPOSALS + DECIDED_PROPOSALS).unwrap_or(i64::MAX);
+        self.read(move |transaction| records(transaction, query, [limit])).await
+    }
+}
