@@ -3,9 +3,10 @@
 //! A parser decides for one of several fields, for one order of sections (RFC 2231) and for one structure of parts. Mail programs
 //! decide otherwise, so [`find_stated_name`] visits what any of them could take for a name: of every line that begins a
 //! `Content-Type` or `Content-Disposition`, wherever it is, of every parameter, and of sections with gaps or repetitions. What
-//! cannot be decoded is visited as it is; a value of more than 256 KiB is cut. Nothing here decides which names are allowed.
+//! cannot be decoded is visited as it is; a value without quotes is visited up to each end that programs know; a value of more
+//! than 256 KiB is cut. Nothing here decides which names are allowed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::field::decode_words;
 use crate::text::percent_decode;
@@ -16,6 +17,12 @@ const FIELDS: [&[u8]; 2] = [b"content-type", b"content-disposition"];
 const KEY: &str = "name";
 /// The longest value that is read, in bytes. A longer one ends there.
 const VALUE: usize = 256 * 1024;
+/// The characters that end a value without quotes. Programs differ: some read blanks as a part of it, others stop at every
+/// character that a token cannot have (RFC 2045).
+const ENDS: [&str; 4] = [";", ";,", ";, \t\u{b}\u{c}", ";, \t\u{b}\u{c}()<>@:\\\"/[]?="];
+
+/// The value of a parameter, once for each of [`ENDS`]; none if an earlier value has the same end.
+type Texts = [Option<String>; ENDS.len()];
 
 /// Calls `found` with every name that a field of the message states, until it returns a result.
 pub(super) fn find_stated_name<T>(message: &[u8], mut found: impl FnMut(&str) -> Option<T>) -> Option<T> {
@@ -65,23 +72,28 @@ fn value_of_field(line: &[u8]) -> Option<&[u8]> {
 fn stated_names(value: &str) -> Vec<String> {
     let lower = value.to_ascii_lowercase();
     let (mut names, mut extended) = (Vec::new(), Vec::new());
-    let mut sections: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    let mut sections: [BTreeMap<u32, Vec<String>>; ENDS.len()] = Default::default();
+    let mut read_until = [0; ENDS.len()];
     let mut at = 0;
-    // `filename` ends with `name` as well.
+    // `filename` ends with `name` as well. The search continues within the value: what looks like a name in one parameter can hide
+    // the next one.
     while let Some(found) = lower[at..].find(KEY) {
         at += found + KEY.len();
         let is_extended = value[at..].starts_with('*');
         let (number, rest) = section_number(&value[at..]);
         let Some(rest) = rest.trim_start().strip_prefix('=') else { continue };
-        let (text, rest) = split_text(rest.trim_start());
-        at = value.len() - rest.len();
+        let texts = read_texts(value, value.len() - rest.trim_start().len(), &mut read_until);
         match number {
-            Some(number) => sections.entry(number).or_default().push(text),
-            None if is_extended => extended.push(text),
-            None => names.push(text),
+            Some(number) => {
+                for (sections, text) in sections.iter_mut().zip(texts) {
+                    sections.entry(number).or_default().extend(text);
+                }
+            }
+            None if is_extended => extended.extend(texts.into_iter().flatten()),
+            None => names.extend(texts.into_iter().flatten()),
         }
     }
-    if !sections.is_empty() {
+    for sections in sections.iter().filter(|sections| !sections.is_empty()) {
         // All sections; and those without a gap, of the first and of the last that have each number.
         extended.push(sections.values().flatten().map(String::as_str).collect());
         let in_order = || (0..).map_while(|number| sections.get(&number));
@@ -89,13 +101,9 @@ fn stated_names(value: &str) -> Vec<String> {
         extended.push(in_order().filter_map(|texts| texts.last()).map(String::as_str).collect());
     }
     // Mail programs differ in whether they decode such a value.
-    for text in extended {
-        for name in [decode_extended(&text), text] {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-    }
+    names.extend(extended.into_iter().flat_map(|text| [decode_extended(&text), text]));
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
     names.iter().flat_map(|name| readings(name)).collect()
 }
 
@@ -158,22 +166,42 @@ fn section_number(text: &str) -> (Option<u32>, &str) {
     (number.parse().ok(), rest.strip_prefix('*').unwrap_or(rest))
 }
 
-/// Splits the value of a parameter off: the text within the quotes, or the text up to the semicolon or comma.
-fn split_text(text: &str) -> (String, &str) {
-    let Some(quoted) = text.strip_prefix('"') else {
-        let (token, rest) = text.split_at(text.find([';', ',']).unwrap_or(text.len()));
-        return (token.trim().to_owned(), rest);
-    };
+/// Reads the value of a parameter that begins at `start`. `read_until` has the end of the last value without quotes for each of
+/// [`ENDS`]: a later value with the same end has the same last characters, and reading it again would take quadratic time.
+fn read_texts(value: &str, start: usize, read_until: &mut [usize; ENDS.len()]) -> Texts {
+    let (mut start, mut unclosed) = (start, None);
+    if let Some(quoted) = value[start..].strip_prefix('"') {
+        let (content, is_closed) = read_quoted(quoted);
+        if is_closed {
+            return std::array::from_fn(|_| Some(content.clone()));
+        }
+        (start, unclosed) = (start + 1, Some(content));
+    }
+    std::array::from_fn(|kind| {
+        if let Some(content) = unclosed.take() {
+            return Some(content);
+        }
+        if start < read_until[kind] {
+            return None;
+        }
+        let end = value[start..].find(|c| ENDS[kind].contains(c)).map_or(value.len(), |at| start + at);
+        read_until[kind] = end;
+        Some(value[start..end].trim().to_owned())
+    })
+}
+
+/// Returns the text up to the closing quote, and true if there is one.
+fn read_quoted(quoted: &str) -> (String, bool) {
     let mut content = String::new();
     let mut characters = quoted.chars();
     while let Some(c) = characters.next() {
         match c {
-            '"' => break,
+            '"' => return (content, true),
             '\\' => content.extend(characters.next()),
             c => content.push(c),
         }
     }
-    (content, characters.as_str())
+    (content, false)
 }
 
 #[cfg(test)]
@@ -214,10 +242,22 @@ mod tests {
             "Content-Disposition: attachment; filename*=utf-8''a%2Eexe\r\n",
             "Content-Disposition: attachment; filename*0*=utf-8'en'a%2e; filename*1=exe\r\n",
             "Content-Type: application/pdf; name*=iso-8859-1''a.exe\r\n",
+            "Content-Disposition: attachment; filename=a.exe x\r\n",
+            "Content-Disposition: attachment; filename=a.exe\tx.txt\r\n",
+            "Content-Disposition: attachment; filename=a.exe\r\n x.txt\r\n",
+            "Content-Disposition: attachment; filename=a.exe(x).txt\r\n",
+            "Content-Disposition: attachment; filename=a.exe\"x\r\n",
+            "Content-Disposition: attachment; filename=\"a.exe; x=y\r\n",
+            "Content-Disposition: attachment; filename*0=a. x; filename*1=exe x\r\n",
+            "Content-Disposition: attachment; filename*=utf-8''a%2eexe x\r\n",
+            "Content-Disposition: attachment; x=\"name=\"; filename=a.exe; y=\"z\"\r\nContent-Disposition: attachment; filename=a.txt\r\n",
+            "Content-Disposition: attachment; x=\"name=\"; filename=\"a.exe\"; y=\"z\"\r\n",
+            "Content-Disposition: attachment; x=\"name*0=\"; filename*0=a.; filename*1=exe; y=\"z\"\r\n",
         ] {
             assert!(names(message).iter().any(|name| name == "a.exe"), "{message}: {:?}", names(message));
         }
         assert_eq!(names("Content-Type: a/b; name=\"a.exe notes.pdf\"\r\n"), ["a.exe notes.pdf"]);
+        assert_eq!(names("Content-Type: a/b; name=a.pdf,b.exe\r\n"), ["a.pdf,b.exe", "a.pdf"]);
         for field in ["Content-Description", "Content-Location", "Content-ID", "Content-Dispositio", "X-Content-Type"] {
             assert!(names(&format!("{field}: a.exe; name=a.exe; filename*=utf-8''a.exe\r\n")).is_empty(), "{field}");
         }
@@ -227,8 +267,13 @@ mod tests {
     #[test]
     fn a_value_without_an_end_is_read_once() {
         for start in ["name=", "name=\"", "name*0=\""] {
-            let folded = format!("Content-Type: a/b; {start}x\r\n{}", " name=x\r\n".repeat(100_000));
-            assert!(names(&folded).len() <= 3, "{start}");
+            for next in ["name=x", "name=name=x", "name*=x", "name*0=x"] {
+                let folded = format!("Content-Type: a/b; {start}x\r\n{}", format!(" {next}\r\n").repeat(100_000));
+                let names = names(&folded);
+                // Sections are also visited together.
+                let length: usize = names.iter().map(String::len).sum();
+                assert!(names.len() <= 12 && length <= 12 * VALUE, "{start} {next}: {} {length}", names.len());
+            }
         }
     }
 }
