@@ -23,7 +23,7 @@ use mailwright::{
         Endpoints, Http, http,
         sign_in::{ClientAuthentication, SignIn},
     },
-    model::{Cloud, finding::Level, provider::CustomCloud},
+    model::{Cloud, cloud::CustomCloud, finding::Level},
     sandbox::scenario::Tenant,
     time::Clock,
     verify::{Subject, SubjectSecret, Verifier, VerifyOptions},
