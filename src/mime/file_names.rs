@@ -129,7 +129,7 @@ fn decode_tolerantly(text: &str) -> String {
             // No complete word follows either.
             break;
         };
-        // Blanks between two encoded words are no part of the text.
+        // Blanks between two encoded words are not part of the text.
         if !(follows_word && before.trim().is_empty()) {
             decoded.push_str(before);
         }

@@ -422,7 +422,7 @@ fn a_list_for_many_environments_names_them() {
     assert!(other.stderr.contains("line 3 is for `test`, not for `dev`"), "{}", other.stderr);
 }
 
-/// Values that a list in JSON or CSV has and that are no companies: a profile for all of them would send the mail of one company
+/// Values in a list in JSON or CSV that do not name a company: a profile for all of them would send the mail of one company
 /// from the address of another.
 #[test]
 fn nothing_in_a_list_is_left_out_and_no_profile_becomes_system_wide_by_it() {
@@ -493,10 +493,10 @@ fn nothing_in_a_list_is_left_out_and_no_profile_becomes_system_wide_by_it() {
         assert!(!repo.path("environments/dev/profiles").exists(), "{list}");
     }
     // What is documented: null is an empty cell, flags and the port have types of their own, and lists are lists of texts.
-    let repo = with_list(
-        item(r#""companies": ["EDU1", "0123"], "port": 465, "ssl": true, "enabled": false, "username": null"#),
-        "list.json",
-    );
+    let typed = item(r#""companies": ["EDU1", "0123"], "port": 465, "ssl": true, "enabled": false, "username": null"#);
+    let other =
+        r#", { "name": "other", "host": "smtp.example.com", "from": "a@b.example", "functions": ["default"] }]"#;
+    let repo = with_list(format!("{}{other}", typed.trim_end_matches(']')), "list.json");
     repo.run(&["import", "dev", "--from", "list.json"]).code(0);
     let written = repo.read("environments/dev/profiles/relay.yaml");
     for part in ["enabled: false", "port: 465", "encryption: tls", "\"EDU1\"", "\"0123\""] {

@@ -447,7 +447,13 @@ fn markdown_fits_a_comment_however_many_the_warnings_and_settings() {
         repo.remove(&format!("environments/dev/profiles/a-profile-with-a-long-name-{index}.yaml"));
     }
     write(&repo, "another-profile-with-a-long-name-");
-    let companies: Vec<String> = (0..9000).map(|index| format!("CO{index:06}")).collect();
+    let companies: Vec<String> = (0..9000_u32)
+        .map(|index| {
+            let digit =
+                |place: u32| char::from_digit(index / 20_u32.pow(place) % 20 + 10, 36).unwrap().to_ascii_uppercase();
+            (0..4).map(digit).collect()
+        })
+        .collect();
     repo.write("environments/dev/environment.yaml", format!("companies: [EDU1, EDU2, {}]\n", companies.join(", ")));
     let output = repo.run(&["plan", "dev", "--format", "markdown"]).code(0).stdout;
     for counted in

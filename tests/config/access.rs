@@ -482,7 +482,9 @@ fn a_policy_is_validated_with_places() {
     one(changed("[EDU1]", "[EDU9]"), &["MW0105 7:21"]);
     one(changed("[see, change]", "[see, submit]"), &["MW0011 6:27", "It exists in `mail`"]);
     one(changed("areas: [profiles]", "areas: [profiles, mail]"), &["MW0011 5:27", "has `submit`"]);
-    one(changed("areas: [profiles]", "areas: [history]"), &["MW0011", "exists in"]);
+    let moved = changed("areas: [profiles]", "areas: [history]");
+    assert!(moved.iter().any(|problem| problem.contains("exists in")), "{moved:?}");
+    assert_eq!(moved.iter().filter(|problem| problem.contains("have no field")).count(), 2, "{moved:?}");
     one(changed("roles: [mail-desk, viewer]", "roles: [mail-desc, viewer]"), &["MW0007 15:13", "mail-desk, "]);
     one(changed("operator: ann", "user: ann"), &["MW0008 12:9", "Allowed are"]);
     one(changed("operator: ann", "{ operator: ann, token: ann }"), &["MW0011", "exactly one of"]);
@@ -521,7 +523,8 @@ fn layers_are_merged_and_rendered() {
     assert!(rendered.contains("mail-desk") && rendered.contains("from.*"), "{rendered}");
     let list = repo.run(&["access", "list", "dev", "--format", "json"]).code(0).json();
     assert_eq!(list["bindings"]["desk"]["roles"], json!(["viewer"]));
-    assert_eq!(list["bindings"]["desk"]["subjects"][0]["operator"], "ann");
+    let subjects = list["bindings"]["desk"]["subjects"].as_array().unwrap();
+    assert!(subjects.contains(&json!({ "operator": "ann" })), "{subjects:?}");
     assert!(list["bindings"]["gone"].is_null() && list["roles"]["mail-desk"].is_object());
 }
 
@@ -530,7 +533,9 @@ fn the_commands_answer_from_the_files() {
     let repo = with_policy(POLICY);
     let list = repo.run(&["access", "list", "dev"]).code(0).stdout;
     assert!(
-        list.contains("mail-desk") && list.contains("operator:ann, group:Mail@https://login.example.com"),
+        list.contains("mail-desk")
+            && list.contains("operator:ann")
+            && list.contains("group:Mail@https://login.example.com"),
         "{list}"
     );
     let all = repo.run(&["access", "explain", "dev", "ann"]).code(0).stdout;

@@ -381,7 +381,7 @@ fn the_outboxes_of_many_are_held_listed_and_changed_together() {
     let held = customers.run(&[&hold[..], &["--yes"]].concat()).code(0);
     assert!(held.stdout.contains("cust-01 and 23 others  0 queued messages\n"), "{}", held.stdout);
     assert!(held.stdout.ends_with("24 environments: 24 with the hold.\n"), "{}", held.stdout);
-    assert!(held.stderr.contains("outbox release 'cust-*' --reason 'wrong prices'"), "{}", held.stderr);
+    assert!(held.stderr.contains("outbox release 'cust-*' --reason='wrong prices'"), "{}", held.stderr);
     for number in [3, 5, 5] {
         customers.send(number);
     }

@@ -324,8 +324,8 @@ fn an_unknown_environment_is_reported_with_a_remedy() {
     }
     for (name, words, remedy) in [
         ("gone", "/environments/gone: no environment `gone` is served here", "add `--environment NAME`"),
-        ("bare", "several environments are served here, and the address names none", "Append `/environments/NAME`"),
-        ("twice", "one environment is served here, at the root", "Remove `/environments/NAME`"),
+        ("bare", "several environments are served here, and the address names none", "Append `/environments/bare`"),
+        ("twice", "one environment is served here, at the root", "Remove `/environments/"),
     ] {
         let output = fixture.run(&["plan", name]).code(1);
         assert!(output.stderr.contains("error[MW0334]") && output.stderr.contains(words), "{}", output.stderr);
@@ -457,7 +457,7 @@ fn a_folder_of_one_kind_is_not_taken_for_the_other() {
         &["--hosted", ".data", "--environment", "dev"],
     ] {
         let refused = fails(&repo, arguments);
-        assert!(refused.contains("MW0335") && refused.contains("mv OLD DIR/NAME"), "{refused}");
+        assert!(refused.contains("MW0335") && refused.contains("mv .data .data-of-all/dev"), "{refused}");
     }
     assert!(!repo.path(".data/a").exists() && !repo.path(".data/dev").exists());
     // The remedy works.

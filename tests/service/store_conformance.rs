@@ -846,7 +846,7 @@ async fn sqlite_is_migrated_from_an_older_version_and_refuses_a_newer_or_foreign
     assert!(matches!(other, Err(StoreError::OtherEnvironment { .. })), "{other:?}");
     raw(&path, "INSERT INTO schema_version VALUES (99, 'sha256:x')");
     let newer = SqliteStore::open(&path, &generated::environment()).map(drop);
-    assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 14 })), "{newer:?}");
+    assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 15 })), "{newer:?}");
     raw(
         &path,
         "DELETE FROM schema_version WHERE version = 99; UPDATE schema_version SET digest = 'sha256:y' WHERE version = 2",
@@ -1173,7 +1173,7 @@ fn the_audit_log_is_read_without_a_trace() {
     let output = repo.run(&["audit", "verify", "dev", "--data", old.path().to_str().unwrap()]).code(0);
     assert!(output.stdout.contains("0 entries"), "{}", output.stdout);
     assert_eq!(std::fs::read(&path).unwrap(), before);
-    // Beside a running service.
+    // Next to a running service.
     repo.serve();
     repo.run(&["audit", "verify", "dev", "--data", &data]).code(0);
 }

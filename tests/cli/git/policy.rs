@@ -92,7 +92,7 @@ fn no_change_lifts_the_policy_that_it_runs_into() {
 
 /// A rollback that is saved for approval is the one that the service computes: the source policy stays as it is.
 #[test]
-fn a_saved_rollback_to_before_a_policy_is_approved_and_carried_out() {
+fn a_saved_rollback_to_before_a_policy_is_the_one_that_is_approved() {
     let mut repo = layered();
     sign_with_ssh(&repo, true);
     repo.serve();

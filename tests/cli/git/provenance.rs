@@ -257,7 +257,7 @@ fn a_repository_of_another_user_is_named_as_the_cause() {
     };
     let output = run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
     assert!(
-        output.stderr.contains("warning[MW0303]") && output.stderr.contains("safe.directory '/"),
+        output.stderr.contains("warning[MW0303]") && output.stderr.contains("safe.directory /"),
         "{}",
         output.stderr
     );

@@ -27,7 +27,7 @@ fn ssh(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/ssh").join(name)
 }
 
-/// What a form says, and the profile's provider that it describes.
+/// A form, and the provider of the profile that it describes.
 struct Target {
     kind: CredentialKind,
     places: &'static [&'static str],

@@ -31,7 +31,7 @@ fn a_session_is_used_by_keys_and_is_out_of_reach_for_other_sites() {
     let time = |index: usize| result["time"][index].as_str().unwrap();
     let at: jiff::Timestamp = time(0).parse().unwrap();
     assert_eq!(time(1), at.strftime("%Y-%m-%d %H:%M UTC").to_string());
-    let local = at.to_zoned(jiff::tz::TimeZone::fixed(jiff::tz::offset(9))).strftime("%-I:%M").to_string();
+    let local = at.to_zoned(jiff::tz::TimeZone::fixed(jiff::tz::offset(9))).strftime("%H:%M").to_string();
     assert!(time(2).contains(&local), "{local}: {}", time(2));
 
     // A page of another origin and a page without one: the request is refused, and a frame shows nothing.

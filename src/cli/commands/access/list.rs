@@ -13,6 +13,9 @@ use crate::{
 
 /// List roles and bindings
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    mailwright access list prod\n  \
+    mailwright access list prod --live --format json   what the service holds")]
 pub(super) struct List {
     #[command(flatten)]
     environment: EnvironmentArg,

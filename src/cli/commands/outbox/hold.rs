@@ -1,7 +1,7 @@
 //! `mailwright outbox hold`: the arguments of a hold (profile, company, function, reason, duration) and the request that they
 //! make.
 //!
-//! What a hold means is [`crate::model::hold`]; holds are released by the parent module. A hold without a profile, company or
+//! The meaning of a hold is in [`crate::model::hold`]; holds are released by the parent module. A hold without a profile, company or
 //! function is refused before a request is sent.
 
 use jiff::Timestamp;
