@@ -1,4 +1,4 @@
-//! [`compare`]: the fields at which two profiles differ, and what happens to a secret there.
+//! `compare`: the fields at which two profiles differ, and what happens to a secret there.
 //!
 //! Plans of the command line and of the console are made of these. Pure; which side caused a difference, and the places in files,
 //! are added by the planner.

@@ -13,7 +13,7 @@
 //!
 //! # Adding a page
 //!
-//! 1. `pages/NAME.rs`: a struct with `#[derive(Template)]` and `page: Page`, and a handler that returns [`answer::Answer`]. Copy
+//! 1. `pages/NAME.rs`: a struct with `#[derive(Template)]` and `page: Page`, and a handler that returns `answer::Answer`. Copy
 //!    `pages/sessions.rs`, which has a list and a form. What the page shows comes from a function of `Service`; move logic out
 //!    of a handler of the API rather than repeat it.
 //! 2. `templates/NAME.html`: extends `layout.html`. A text is `{{ page.t("key") }}`, with a value `page.t1("key", "name", value)`,
@@ -27,7 +27,7 @@
 //!
 //! A field for a secret is described in `docs/console-sealing.md`, a form for a passkey in `docs/console-passkeys.md`.
 //!
-//! A value from outside (descriptions, replies of servers) goes through [`page::shown`], so that no character hides others. A
+//! A value from outside (descriptions, replies of servers) goes through `page::shown`, so that no character hides others. A
 //! list has a limit or pages; no page may be larger than 200 KB.
 
 mod answer;

@@ -485,11 +485,11 @@ fn a_policy_is_validated_with_places() {
     let moved = changed("areas: [profiles]", "areas: [history]");
     assert!(moved.iter().any(|problem| problem.contains("exists in")), "{moved:?}");
     assert_eq!(moved.iter().filter(|problem| problem.contains("have no field")).count(), 2, "{moved:?}");
-    one(changed("roles: [mail-desk, viewer]", "roles: [mail-desc, viewer]"), &["MW0007 15:13", "mail-desk, "]);
+    one(changed("roles: [mail-desk, viewer]", "roles: [mail-desc, viewer]"), &["MW0007 15:13", "mail-desk"]);
     one(changed("operator: ann", "user: ann"), &["MW0008 12:9", "Allowed are"]);
     one(changed("operator: ann", "{ operator: ann, token: ann }"), &["MW0011", "exactly one of"]);
     one(changed(", issuer: \"https://login.example.com\"", ""), &["MW0011", "needs its `issuer`"]);
-    one(changed("  mail-desk:", "  Mail-Desk:"), &["MW0106"]);
+    assert!(changed("  mail-desk:", "  Mail-Desk:")[0].starts_with("MW0106 2:3"));
     assert!(problems("[]\n")[0].starts_with("MW0010 1:1"));
     let builtin = "roles:\n  admin:\n    grants: [{ areas: [service], activities: [see] }]\n";
     one(problems(builtin), &["MW0106 2:3", "built-in role"]);
