@@ -12,7 +12,7 @@ const BACKED_UP: u8 = 1 << 4;
 const HAS_KEY: u8 = 1 << 6;
 const HAS_EXTENSIONS: u8 = 1 << 7;
 
-/// The largest id of a credential, in bytes (section 5.8.3).
+/// Maximum length of the id of a credential, in bytes (section 5.8.3).
 const ID_LIMIT: usize = 1023;
 
 /// The new key in the data of a registration.
@@ -23,7 +23,7 @@ pub(super) struct NewKey<'a> {
     pub(super) parsed: PublicKey,
 }
 
-/// What an authenticator signed, after the checks that every answer passes.
+/// The data that an authenticator signed, after the checks that every answer passes.
 pub(super) struct AuthenticatorData<'a> {
     pub(super) counter: u32,
     /// True if the key can be copied to other devices by its provider.

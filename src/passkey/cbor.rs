@@ -1,7 +1,7 @@
 //! A reader of the part of CBOR (RFC 8949) that authenticators write: definite lengths, in the shortest form not demanded.
 //!
-//! [`Reader`] returns one value after the other. `skip` reads at most 8 levels; a string longer than the rest is malformed; a
-//! false number of entries ends with the bytes.
+//! [`Reader`] returns one value after the other. `skip` reads at most 8 levels. A string longer than the rest, or more entries than
+//! there are bytes for, is malformed.
 
 use super::error::PasskeyError;
 
@@ -105,7 +105,7 @@ impl<'a> Reader<'a> {
             6 => 1,
             _ => 0,
         };
-        // Each value has at least one byte, so a lie about their number ends with the bytes.
+        // Each value has at least one byte, so a number that is too large ends with the bytes.
         for _ in 0..values {
             self.skip_within(below)?;
         }

@@ -1,6 +1,7 @@
 //! [`Challenge`]: the random number that an answer must contain. [`Challenges`]: those that wait for their answer.
 //!
-//! Each is taken by the first answer, whatever comes of it. They are kept in memory: after a restart, a request is made again.
+//! Each is taken by the first answer, whether that is accepted or not. They are kept in memory: after a restart, a request is made
+//! again.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -13,7 +14,7 @@ use crate::{model::Digest, sync::Mutex};
 /// The time within which a request is answered.
 const LIFETIME: Duration = Duration::from_secs(5 * 60);
 
-/// The most requests that wait. Beyond it, the oldest are dropped: anybody can begin a sign-in.
+/// Maximum number of requests that wait. Beyond it, the oldest are dropped: a sign-in can begin without a credential.
 const LIMIT: usize = 10_000;
 
 /// A challenge: 32 random bytes and, for a signature, the SHA-256 of the digest of what is signed. The answer contains it, so
@@ -70,7 +71,7 @@ impl<T> Challenges<T> {
             waiting.retain(|_, (since, _)| is_open(*since, now));
         }
         if waiting.len() >= LIMIT {
-            // One pass over all drops a tenth of them, so that a flood does not make each request dear.
+            // One pass over all drops a tenth of them, so that a flood does not make each request expensive.
             let mut ages: Vec<Timestamp> = waiting.values().map(|(since, _)| *since).collect();
             let (_, oldest, _) = ages.select_nth_unstable(LIMIT / 10);
             let oldest = *oldest;

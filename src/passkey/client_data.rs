@@ -1,4 +1,4 @@
-//! What the browser says about the request that it answers: purpose, challenge, and the page that asked (section 5.8.1).
+//! The statement of the browser about the request that it answers: purpose, challenge, and the page that asked (section 5.8.1).
 
 use serde::Deserialize;
 

@@ -8,6 +8,8 @@
 //! Every answer must come from a person whom the device has identified (user verification: fingerprint, face or PIN). Where a
 //! device was made is not asked for and not judged (attestation): any device may be used. Nothing here stores, and nothing
 //! knows what a person may do. An answer is input from outside: it is bounded, and an error never quotes it.
+//!
+//! No page of the console and no address of the service uses this module yet.
 
 mod authenticator_data;
 mod cbor;

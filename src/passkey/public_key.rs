@@ -71,9 +71,10 @@ impl PublicKey {
                 return Err(PasskeyError::Malformed);
             }
         }
-        let algorithm = Algorithm::ALL.into_iter().find(|known| Some(known.id()) == algorithm);
+        let known = Algorithm::ALL.into_iter().find(|known| Some(known.id()) == algorithm);
+        let algorithm = known.ok_or(PasskeyError::Algorithm)?;
         let rejected = |_| PasskeyError::Malformed;
-        let key = match (algorithm.ok_or(PasskeyError::Algorithm)?, kind, curve, first, second) {
+        let key = match (algorithm, kind, curve, first, second) {
             (Algorithm::Es256, Some(2), Some(1), Some(x), Some(y)) if x.len() == 32 && y.len() == 32 => {
                 // The form of an uncompressed point (SEC 1).
                 ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, [&[4][..], x, y].concat()).map_err(rejected)?
@@ -87,7 +88,6 @@ impl PublicKey {
             }
             _ => return Err(PasskeyError::Malformed),
         };
-        let algorithm = algorithm.ok_or(PasskeyError::Algorithm)?;
         Ok((Self { algorithm, key }, reader.position()))
     }
 

@@ -14,7 +14,7 @@ use super::{
     public_key::{Algorithm, PublicKey},
 };
 
-/// The largest part of an answer, in bytes: an attestation that nobody asked for has some kilobytes.
+/// Maximum length of a part of an answer, in bytes. An attestation, which is not asked for, has some kilobytes.
 const PART_LIMIT: usize = 64 * 1024;
 
 /// The time that a browser waits for the person, in milliseconds. It ends before the challenge does.
