@@ -1,14 +1,14 @@
 //! [`GitPatch`]: changes of whole text files as an e-mail that `git am` applies, with author, date and subject.
 //!
 //! [`profile_changes`] returns the files of a profile that a change concerns: its YAML, as `mailwright import` writes it, and the age
-//! file of its secret. A file that exists is replaced as a whole, so the patch applies only if it has the contents that the patch
+//! files of its secret. A file that exists is replaced as a whole, so the patch applies only if it has the contents that the patch
 //! expects. Pure; nothing here runs Git.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use jiff::Timestamp;
 
-use crate::model::{EnvironmentName, ProfileName, StoredProfile, file_text::render_profile};
+use crate::model::{Digest, EnvironmentName, ProfileName, SecretReference, StoredProfile, file_text::render_profile};
 
 /// The change of a text file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,16 +36,24 @@ pub struct GitPatch {
     pub files: Vec<FileChange>,
 }
 
-/// The text of an age file, by which secret it is for.
-pub type AgeText<'a> = dyn Fn(&crate::model::Digest) -> Option<String> + 'a;
+/// Returns the text of an age file; none if it is not text, or not known.
+pub type AgeText<'a> = dyn Fn(&Digest) -> Option<String> + 'a;
 
-/// Returns the files of a profile that differ. `age_text` returns the text of an age file; one that is not text, or not known,
-/// is left out.
+/// Returns the digest of a file of a profile's secret, of the current value or of the next one.
+pub fn file_digest<'a>(stored: &'a StoredProfile, file: &SecretReference) -> Option<&'a Digest> {
+    match file.next_of() {
+        Some(secret) => stored.next.get(&secret),
+        None => stored.secrets.get(file),
+    }
+}
+
+/// Returns the files of a profile that differ. `in_git` has the age files that Git has, of this profile and of others that share a
+/// secret with it. An age file without a text is left out, and that of a secret that the profile does not use any more stays.
 pub fn profile_changes(
     environment: &EnvironmentName,
     name: &ProfileName,
-    before: Option<&StoredProfile>,
-    after: Option<&StoredProfile>,
+    (before, after): (Option<&StoredProfile>, Option<&StoredProfile>),
+    in_git: &BTreeMap<SecretReference, Digest>,
     age_text: &AgeText<'_>,
 ) -> Vec<FileChange> {
     let text = |stored: Option<&StoredProfile>| stored.map(|stored| render_profile(&stored.profile));
@@ -54,17 +62,17 @@ pub fn profile_changes(
         before: text(before),
         after: text(after),
     }];
-    for (reference, digest) in after.iter().flat_map(|stored| &stored.secrets) {
-        let earlier = before.and_then(|stored| stored.secrets.get(reference));
-        if earlier == Some(digest) {
-            continue;
-        }
-        if let Some(text) = age_text(digest) {
-            files.push(FileChange {
-                path: format!("secrets/{environment}/{reference}.age"),
-                before: earlier.and_then(age_text),
-                after: Some(text),
-            });
+    for secret in after.iter().flat_map(|stored| stored.secrets.keys()) {
+        for file in [secret.clone(), secret.next()] {
+            let (earlier, later) = (in_git.get(&file), after.and_then(|stored| file_digest(stored, &file)));
+            let (earlier_text, later_text) = (earlier.and_then(age_text), later.and_then(age_text));
+            if earlier != later && later.is_some() == later_text.is_some() {
+                files.push(FileChange {
+                    path: format!("secrets/{environment}/{file}.age"),
+                    before: earlier_text,
+                    after: later_text,
+                });
+            }
         }
     }
     files.retain(|file| file.before != file.after);
