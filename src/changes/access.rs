@@ -294,8 +294,8 @@ pub enum AccessChangeDenied {
 /// Checks a change of the access policy.
 ///
 /// * The approval of another person is enough for every caller: the signer has seen the added rights in the plan.
-/// * Without it, the caller needs `change` in `access`, and can give only rights that it has itself: otherwise it could give more to
-///   a token that it holds.
+/// * Without it, the caller needs `change` in `access`, and can give only rights that it has itself: otherwise it could give more
+///   to a token that it holds.
 ///
 /// Where the environment has rules about approvals, each of them matches a change of the policy
 /// ([`crate::model::approvals::find_needs`]), so that there another person always approves.

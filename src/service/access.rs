@@ -4,8 +4,8 @@
 //! area and an activity. They authenticate the request before its body is read, so that a body of an unknown sender is never read,
 //! and refuse a request that names another environment. The header that names the environment is optional. Without a valid
 //! credential the answer is 401, without the right 403. A request that is refused for its rights is recorded, unless it is GET or
-//! HEAD, in the audit log within the caller's budget; if that fails, the answer is 503. Rights to fields, companies and functions of
-//! a change are checked in `changes`, on the difference.
+//! HEAD, in the audit log within the caller's budget; if that fails, the answer is 503. Rights to fields, companies and functions
+//! of a change are checked in `changes`, on the difference.
 
 use std::{marker::PhantomData, sync::Arc};
 

@@ -1,4 +1,5 @@
-//! Access control: the built-in roles as grants, the decision against a naive reference, `access.yaml`, and the commands that show it.
+//! Access control: the built-in roles as grants, the decision against a naive reference, `access.yaml`, and the commands that show
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +27,7 @@ fn with_role(role: Role) -> Principal {
     Principal { role: Some(role), ..Principal::default() }
 }
 
-/// Every right that exists, and the lowest built-in role of the series that has it. `sender` and `admin` are listed apart.
+/// Every right that exists, and the built-in roles that have it.
 const RIGHTS: &[(&str, &str, &[&str])] = &[
     ("service", "see", &["viewer", "planner", "deployer", "admin"]),
     ("profiles", "see", &["viewer", "planner", "deployer", "admin"]),
@@ -381,34 +382,52 @@ fn the_schema_has_the_vocabularies_of_the_types() {
     assert_eq!(grant["functions"]["items"]["enum"], json!(Function::all().map(Function::id).collect::<Vec<_>>()));
 }
 
+/// Adds the path of every leaf below a node of a schema.
+fn leaves(root: &Value, node: &Value, path: &str, out: &mut BTreeSet<String>) {
+    let node = match node["$ref"].as_str() {
+        Some(reference) => root.pointer(reference.trim_start_matches('#')).unwrap(),
+        None => node,
+    };
+    let properties = node["properties"].as_object().or_else(|| node["else"]["properties"].as_object());
+    match properties {
+        Some(map) if !map.is_empty() && !map.contains_key("secret") => {
+            for (key, value) in map {
+                leaves(root, value, &if path.is_empty() { key.clone() } else { format!("{path}.{key}") }, out);
+            }
+        }
+        _ => drop(out.insert(path.to_owned())),
+    }
+}
+
+/// Returns the paths that are neither fields that grants can name in an area, nor below one.
+fn unnamed(area: Area, paths: &BTreeSet<String>) -> Vec<&String> {
+    let known = |path: &str| area.fields().iter().any(|field| path == *field || path.starts_with(&format!("{field}.")));
+    paths.iter().filter(|path| !known(path)).collect()
+}
+
+/// Every leaf of the schema of environments, in the sections that the service stores, is a field that grants can name.
+#[test]
+fn every_field_of_the_settings_can_be_named() {
+    let root = schema("environment");
+    let mut found = BTreeSet::new();
+    leaves(&root, &root, "", &mut found);
+    let sections = ["companies", "unserved", "policy.", "delivery.", "verify.reader."];
+    found.retain(|path| sections.iter().any(|section| path.starts_with(section)));
+    assert!(found.len() > 20, "{found:?}");
+    let unknown = unnamed(Area::Settings, &found);
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
 /// Every leaf of the schema of profiles is a field that grants can name, or below one.
 #[test]
 fn every_field_of_a_profile_can_be_named() {
-    fn leaves(root: &Value, node: &Value, path: &str, out: &mut BTreeSet<String>) {
-        let node = match node["$ref"].as_str() {
-            Some(reference) => root.pointer(reference.trim_start_matches('#')).unwrap(),
-            None => node,
-        };
-        let properties = node["properties"].as_object().or_else(|| node["else"]["properties"].as_object());
-        match properties {
-            Some(map) if !map.is_empty() && !map.contains_key("secret") => {
-                for (key, value) in map {
-                    leaves(root, value, &if path.is_empty() { key.clone() } else { format!("{path}.{key}") }, out);
-                }
-            }
-            _ => drop(out.insert(path.to_owned())),
-        }
-    }
     let root = schema("profile");
     let mut found = BTreeSet::new();
     leaves(&root, &root["$defs"]["file"], "", &mut found);
     // How a rename is declared; its field is `name`.
     assert!(found.remove("renamedFrom"));
     assert!(found.len() > 20, "{found:?}");
-    let known = |path: &str| {
-        Area::Profiles.fields().iter().any(|field| path == *field || path.starts_with(&format!("{field}.")))
-    };
-    let unknown: Vec<&String> = found.iter().filter(|path| !known(path)).collect();
+    let unknown = unnamed(Area::Profiles, &found);
     assert!(unknown.is_empty(), "{unknown:?}");
     let profile: Profile = serde_json::from_value(json!({
         "provider": { "smtp": { "host": "a" } }, "functions": ["default"], "appliesTo": "system-wide",

@@ -65,7 +65,7 @@ impl<'a> Question<'a> {
     }
 }
 
-/// Who asks: the subjects that the caller is, and the role that its credential has.
+/// The caller in a question: the subjects that it is, and the role that its credential has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Principal {
     /// The subjects: a token, or a person with groups and roles of an identity provider.

@@ -101,20 +101,20 @@ pub struct Binding {
     pub roles: BTreeSet<String>,
 }
 
-/// Someone or something that has rights: exactly one of the first six keys, and `issuer` with `group` or `role`.
+/// A holder of rights: exactly one of the first six keys, and `issuer` with `group` or `role`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Subject {
     /// The name of an API token. Names are compared without case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// The name of a person who signs in.
+    /// The name of a person who signs in. Reserved: the console signs in tokens, and no persons yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operator: Option<String>,
     /// The name of a rule of the service's issuers file (`serve --oidc`): the pipelines that it admits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pipeline: Option<String>,
-    /// The fingerprint of an SSH key, `SHA256:...`.
+    /// The fingerprint of an SSH key, `SHA256:...`. Reserved: no caller is authenticated by a key yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// A group of an identity provider.
@@ -179,11 +179,6 @@ impl Subject {
     /// Creates the subject of the pipelines that a rule of the issuers file admits.
     pub fn of_pipeline(rule: &str) -> Self {
         Self::named("pipeline", rule, None)
-    }
-
-    /// Creates the subject of an SSH key, by its fingerprint.
-    pub fn of_key(fingerprint: &str) -> Self {
-        Self::named("key", fingerprint, None)
     }
 
     /// Creates the subject of a group of an identity provider.
@@ -265,7 +260,10 @@ impl FromStr for Subject {
     }
 }
 
-/// Returns true if a text can be the name of a role or a binding.
+/// The rule for the name of a role or a binding, in words.
+pub const ACCESS_NAME_RULE: &str = "1 to 63 small letters, digits and dashes, beginning with a letter.";
+
+/// Returns true if a text can be the name of a role or a binding ([`ACCESS_NAME_RULE`]).
 pub fn is_access_name(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_lowercase())

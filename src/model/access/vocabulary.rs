@@ -93,7 +93,7 @@ words! {
     Plan "plan",
     /// Proposes a change for approval.
     Propose "propose",
-    /// Approves a proposed change.
+    /// Approves a proposed change. Reserved: no request needs it yet.
     Approve "approve",
     /// Applies a changeset.
     Apply "apply",
@@ -115,7 +115,7 @@ words! {
     Replay "replay",
     /// States the outcome of an unknown message.
     Resolve "resolve",
-    /// Reads the contents of a message, or exports records.
+    /// Reads the contents of a message. In `audit` it is reserved: the export of the audit log needs `see`.
     Export "export",
     /// Confirms a token or a store after a restore.
     Confirm "confirm",
@@ -219,6 +219,7 @@ const SETTINGS_FIELDS: &[&str] = &[
     "unserved",
     "policy.deletes.percent",
     "policy.deletes.atLeast",
+    "policy.console",
     "policy.prune",
     "policy.source.branches",
     "policy.source.clean",

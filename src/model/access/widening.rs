@@ -78,19 +78,11 @@ pub fn describe_gains(gains: &[Gain]) -> String {
 
 /// Returns the rights that subjects of bindings gain, in order.
 pub fn gains(before: &AccessPolicy, after: &AccessPolicy) -> Vec<Gain> {
-    if before == after {
-        return Vec::new();
-    }
-    let mut gains = BTreeSet::new();
-    for subject in after.subjects() {
-        let principal = Principal { subjects: vec![subject.clone()], ..Principal::default() };
-        gains.extend(gains_of(before, after, &principal, subject));
-    }
-    gains.into_iter().collect()
+    gains_beyond(before, after, &Principal::default())
 }
 
-/// Returns the rights that subjects of bindings gain and that the caller who changes the policy does not have. A caller cannot
-/// give away more than it has, neither to itself nor to a token that it holds.
+/// Returns the rights that subjects of bindings gain and that the caller who changes the policy does not have, in order. A caller
+/// cannot give away more than it has, neither to itself nor to a token that it holds. The default caller has no rights.
 pub fn gains_beyond(before: &AccessPolicy, after: &AccessPolicy, caller: &Principal) -> Vec<Gain> {
     if before == after {
         return Vec::new();
@@ -109,10 +101,6 @@ pub fn gains_beyond(before: &AccessPolicy, after: &AccessPolicy, caller: &Princi
 pub fn excess(policy: &AccessPolicy, of: &Principal, over: &Principal) -> Vec<Gain> {
     let fallback = Subject::default();
     compare(&grants_of(policy, over), grants_of(policy, of), of.subjects.first().unwrap_or(&fallback))
-}
-
-fn gains_of(before: &AccessPolicy, after: &AccessPolicy, principal: &Principal, subject: &Subject) -> Vec<Gain> {
-    compare(&grants_of(before, principal), grants_of(after, principal), subject)
 }
 
 /// Returns the rights of `has` that no single grant of `had` includes.
@@ -158,7 +146,7 @@ impl Grant {
     }
 }
 
-/// Returns true if a binding gives the role `admin` to someone.
+/// Returns true if a binding gives the role `admin` to a subject.
 pub fn has_administrator(policy: &AccessPolicy) -> bool {
     policy.bindings.values().any(|binding| !binding.subjects.is_empty() && binding.roles.contains(Role::Admin.id()))
 }

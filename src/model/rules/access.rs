@@ -1,11 +1,11 @@
 //! Rules for the access policy: names are plain, grants name rights that exist, bindings name roles that exist.
 //!
-//! Who may do what is decided in [`crate::model::access`].
+//! Decisions about access are made in [`crate::model::access`].
 
 use super::{Violation, Violations};
 use crate::model::{
     Code, Settings,
-    access::{self, Grant, is_access_name},
+    access::{self, ACCESS_NAME_RULE, Grant, is_access_name},
     token::Role,
 };
 
@@ -24,7 +24,7 @@ pub(super) fn check(settings: &Settings, found: &mut Vec<Violation>) {
     for (name, role) in &policy.roles {
         let pointer = format!("/roles/{name}");
         if !is_access_name(name) {
-            let remedy = "Write 1 to 63 small letters, digits and dashes, beginning with a letter.";
+            let remedy = format!("Write {ACCESS_NAME_RULE}");
             found.add("/roles", Code::InvalidName, "the name of a role is not allowed", remedy);
             continue;
         }
@@ -101,7 +101,7 @@ fn check_bindings(settings: &Settings, found: &mut Violations<'_>) {
     for (name, binding) in &policy.bindings {
         let pointer = format!("/bindings/{name}");
         if !is_access_name(name) {
-            let remedy = "Write 1 to 63 small letters, digits and dashes, beginning with a letter.";
+            let remedy = format!("Write {ACCESS_NAME_RULE}");
             found.add("/bindings", Code::InvalidName, "the name of a binding is not allowed", remedy);
             continue;
         }

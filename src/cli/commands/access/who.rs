@@ -19,8 +19,8 @@ use crate::{
 #[command(after_help = "Examples:\n  \
     mailwright access who prod provider.smtp.host invoices\n  \
     mailwright access who prod enabled invoices --live\n\n\
-    Someone who changes a profile also needs a way to do it: `edit` in `changes` for\n\
-    a change by hand, `apply` for one that Git applies.")]
+    A change of a profile also needs a way to make it: `edit` in `changes` for a\n\
+    change by hand, `apply` for a changeset of Git.")]
 pub(super) struct Who {
     #[command(flatten)]
     environment: EnvironmentArg,
