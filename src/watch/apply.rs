@@ -62,8 +62,14 @@ impl Applied {
 
 /// Returns true if an operator must act before the plan can be applied.
 fn needs_operator(code: Code) -> bool {
-    matches!(code, Code::DeletionGuarded | Code::SecretRedirected | Code::ApprovalMissing | Code::DriftConflict)
-        || code == SourcePolicy::code()
+    matches!(
+        code,
+        Code::DeletionGuarded
+            | Code::RightsAdded
+            | Code::SecretRedirected
+            | Code::ApprovalMissing
+            | Code::DriftConflict
+    ) || code == SourcePolicy::code()
 }
 
 impl From<Problem> for Outcome {
@@ -232,7 +238,13 @@ mod tests {
 
     #[test]
     fn a_plan_that_an_operator_must_decide_on_waits() {
-        for code in [Code::DeletionGuarded, Code::SecretRedirected, Code::ApprovalMissing, SourcePolicy::code()] {
+        for code in [
+            Code::DeletionGuarded,
+            Code::RightsAdded,
+            Code::SecretRedirected,
+            Code::ApprovalMissing,
+            SourcePolicy::code(),
+        ] {
             assert!(matches!(Outcome::from(Problem::new(code, "blocked")), Outcome::Waits(_)), "{code}");
         }
         assert!(matches!(Outcome::from(Problem::new(Code::VerifyFailed, "errors")), Outcome::Failed(_)));
