@@ -1,11 +1,10 @@
 //! Verifier: pre-flight checks of registrations, permissions, redirect URIs, credentials, mail servers
 //! and DNS.
 //!
-//! [`Verifier::run`] checks many profiles concurrently, and returns each result when it is complete. A run does not fail,
-//! [`Verifier::new`] can (an unreadable certificate authority, a reader's token that is not a JWT): a check without the necessary
-//! access has the verdict `unknown`, and its remedy names what would decide it; a check that panics is an error of its profile.
-//! Results arrive in the order of completion; who drops the receiver ends the run. The access that it had to a profile is a
-//! [`Level`].
+//! [`Verifier::new`] fails if a certificate authority cannot be read or a reader's token is not a JWT. [`Verifier::run`] checks
+//! many profiles concurrently and does not fail: a check without the necessary access has the verdict `unknown`, and its remedy
+//! names what would decide it; a check that panics is an error of its profile. Results arrive in the order of completion, each with
+//! the [`Level`] of access to its profile. Dropping the receiver ends the run.
 //!
 //! | part | contents |
 //! | --- | --- |
@@ -20,6 +19,7 @@
 mod dns;
 pub mod expiry;
 pub mod graph;
+mod internal_error;
 mod needs;
 pub mod register;
 mod remedy;
@@ -40,10 +40,7 @@ pub use render::ReportSet;
 use secrecy::SecretString;
 pub use secret::SubjectSecret;
 use serde_json::Value;
-use tokio::{
-    sync::{OnceCell, Semaphore, mpsc},
-    task::JoinError,
-};
+use tokio::sync::{OnceCell, Semaphore, mpsc};
 
 use crate::{
     credential::CredentialKind,
@@ -63,6 +60,7 @@ use crate::{
     },
     smtp::HelloName,
     sync::Mutex,
+    telemetry,
     time::Clock,
 };
 
@@ -194,14 +192,6 @@ fn cell<T>(cache: &Cache<T>, key: (String, String)) -> Cell<T> {
     Arc::clone(cache.entry(key).or_default())
 }
 
-/// Returns the result of a task, or the other one if the task panicked.
-fn settle(ended: Result<Verified, JoinError>, if_it_panics: Verified) -> Verified {
-    ended.unwrap_or_else(|error| {
-        tracing::error!(profile = %if_it_panics.profile, %error, "the checks of a profile ended with an internal error");
-        if_it_panics
-    })
-}
-
 impl Verifier {
     /// Creates a verifier. Fails if a certificate authority or the reader's token cannot be read.
     pub fn new(mut options: VerifyOptions) -> Result<Self, String> {
@@ -245,7 +235,7 @@ impl Verifier {
     /// Checks many profiles concurrently, and returns each result when it is complete.
     pub fn run(self: Arc<Self>, subjects: Vec<Subject>) -> mpsc::Receiver<Verified> {
         let (done, receiver) = mpsc::channel(CONCURRENCY);
-        tokio::spawn(async move {
+        telemetry::spawn(async move {
             let permits = Arc::new(Semaphore::new(CONCURRENCY));
             for subject in subjects {
                 if done.is_closed() {
@@ -253,13 +243,13 @@ impl Verifier {
                 }
                 let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
                 let (this, done) = (Arc::clone(&self), done.clone());
-                tokio::spawn(async move {
-                    let if_it_panics = this.ended_unexpectedly(&subject);
+                telemetry::spawn(async move {
+                    let if_it_panics = this.unchecked(&subject, internal_error::finding());
                     // A task of its own: a panic costs the checks of this profile, and not its result.
-                    let mut check = tokio::spawn(async move { this.verify(&subject).await });
+                    let mut check = telemetry::spawn(async move { this.verify(&subject).await });
                     // When the receiver is dropped, running checks are cancelled.
                     let verified = tokio::select! {
-                        ended = &mut check => settle(ended, if_it_panics),
+                        ended = &mut check => internal_error::settle(ended, if_it_panics),
                         () = done.closed() => return check.abort(),
                     };
                     // The next check starts only after the result was received.
@@ -271,12 +261,8 @@ impl Verifier {
         receiver
     }
 
-    /// Returns the result of a profile whose checks panicked.
-    fn ended_unexpectedly(&self, subject: &Subject) -> Verified {
-        let finding = Finding::fail(FindingId::VerifyInternal, "", "the checks ended with an internal error")
-            .seen("a panic; the log of the program that ran the checks has it")
-            .expected("a result of every check")
-            .remedy(["Verify again. If the problem lasts, report it with that log."]);
+    /// Returns the result of a profile without results of checks: the finding that states the reason.
+    fn unchecked(&self, subject: &Subject, finding: Finding) -> Verified {
         Verified {
             profile: subject.name.clone(),
             provider: subject.profile.provider.id().to_owned(),
@@ -289,15 +275,7 @@ impl Verifier {
     /// Checks one profile.
     pub async fn verify(&self, subject: &Subject) -> Verified {
         if let Some(why) = &subject.refused {
-            let mut finding = secret::refused(why);
-            finding.profile = Some(subject.name.clone());
-            return Verified {
-                profile: subject.name.clone(),
-                provider: subject.profile.provider.id().to_owned(),
-                reached: Level::Offline,
-                findings: vec![finding],
-                at: self.options.now,
-            };
+            return self.unchecked(subject, secret::refused(why));
         }
         let offline = !self.options.manifests.is_empty();
         let sender = async {
@@ -498,32 +476,5 @@ impl Verifier {
     /// Reads a federated token for a destination.
     fn federated_token(&self, path: &str, destination: &Destination) -> Result<SecretString, String> {
         self.options.federated.read(path, &self.options.environment, destination)
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails where it panics")]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_check_that_panics_is_an_error_of_its_profile() {
-        let verifier = Verifier::new(VerifyOptions::new("dev".parse().unwrap(), Timestamp::UNIX_EPOCH)).unwrap();
-        let profile = serde_json::json!({
-            "provider": { "smtp": { "host": "smtp.example.com" } }, "functions": ["default"], "appliesTo": "system-wide",
-        });
-        let subject = Subject {
-            name: "relay".parse().unwrap(),
-            profile: serde_json::from_value(profile).unwrap(),
-            secret: SubjectSecret::None,
-            next: SubjectSecret::None,
-            refused: None,
-        };
-        let ended = tokio::spawn(async { panic!("a defect") }).await;
-        let verified = settle(ended, verifier.ended_unexpectedly(&subject));
-        assert_eq!(verified.profile, subject.name);
-        let [finding] = &verified.findings[..] else { panic!("{:?}", verified.findings) };
-        assert_eq!((finding.id, finding.verdict), (FindingId::VerifyInternal, Verdict::Fail));
-        assert!(finding.is_open() && finding.profile.as_ref() == Some(&subject.name));
     }
 }
