@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::service::{HttpProblem, Service};
 
 /// Maximum size of the body of a form, in bytes.
-const LIMIT: usize = 64 * 1024;
+pub(super) const FORM_LIMIT: usize = 64 * 1024;
 /// Time in which a body must arrive.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -29,7 +29,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Service>> for Form<T> {
                 .remedy("Load the page again, and repeat the entry.")
         };
         let (parts, body) = request.into_parts();
-        let Ok(Ok(bytes)) = tokio::time::timeout(DEADLINE, axum::body::to_bytes(body, LIMIT)).await else {
+        let Ok(Ok(bytes)) = tokio::time::timeout(DEADLINE, axum::body::to_bytes(body, FORM_LIMIT)).await else {
             return Err(malformed());
         };
         let request = Request::from_parts(parts, Body::from(bytes));

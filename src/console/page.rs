@@ -22,12 +22,17 @@ use crate::{
         session::Session,
     },
     service::{Caller, HttpProblem, RequestId, Service},
-    text::printable,
+    text::{printable, shortened},
 };
 
 /// Returns a text from outside so that no character hides or reorders others.
 pub(super) fn shown(text: &str) -> String {
     printable(text).into_owned()
+}
+
+/// Returns the beginning of a text from outside, at most some characters, so that no character hides or reorders others.
+pub(super) fn shown_up_to(text: &str, limit: usize) -> String {
+    shortened(&shown(text), limit).into_owned()
 }
 
 /// The signed-in person or program, for the head of the page.

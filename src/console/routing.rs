@@ -25,6 +25,7 @@ use tower_http::{
 use super::{
     answer::{present, redirect},
     assets, cookies,
+    extract::FORM_LIMIT,
     page::{Page, SignedIn, User},
     pages::{
         audit, bulk, coverage, error, history, holds, language, message, outbox, overview, plan, profile, profile_form,
@@ -38,9 +39,6 @@ use crate::{
     },
     service::{HttpProblem, Service},
 };
-
-/// Maximum size of the body of a form, in bytes.
-const FORM_LIMIT: usize = 64 * 1024;
 
 /// The right that a request to an address needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,6 +18,7 @@ use crate::{
     approvals::APPROVALS_LIMIT,
     model::{
         Allowances, Approval, AuditOutcome, Code, ProfileChange,
+        access::{Activity, Area},
         proposal::{Decision, Proposal},
         settings::ConsolePolicy,
     },
@@ -89,6 +90,8 @@ impl Service {
         id: &str,
         approval: Approval,
     ) -> Result<(), HttpProblem> {
+        // The record is replaced as a whole, so two approvals at the same time would lose one.
+        let _one_at_a_time = self.changing.lock().await;
         let mut proposal = self.open_proposal(id).await?;
         if proposal.approvals.len() >= APPROVALS_LIMIT {
             return Err(
@@ -115,17 +118,21 @@ impl Service {
         self.update_proposal(proposal, event).await
     }
 
-    /// Applies a proposal, and returns the generation.
+    /// Returns true if the environment does not let a caller apply a proposal, because it is the caller's own.
+    pub(crate) fn waits_for_other(&self, caller: &Caller, proposal: &Proposal) -> bool {
+        self.console_policy() == ConsolePolicy::Propose && proposal.by.to_lowercase() == caller.name.to_lowercase()
+    }
+
+    /// Applies a proposal.
     pub(crate) async fn apply_proposal(
         self: &Arc<Self>,
         caller: &Caller,
         id: &str,
         planned: u64,
         allowances: Allowances,
-    ) -> Result<u64, HttpProblem> {
+    ) -> Result<(), HttpProblem> {
         let mut proposal = self.open_proposal(id).await?;
-        let is_own = proposal.by.to_lowercase() == caller.name.to_lowercase();
-        if is_own && self.console_policy() == ConsolePolicy::Propose {
+        if self.waits_for_other(caller, &proposal) {
             return Err(HttpProblem::new(Code::ConsoleRestricted, "this is a proposal of yours")
                 .remedy("In this environment another person applies it."));
         }
@@ -150,13 +157,29 @@ impl Service {
             generation: Some(generation),
         });
         let event = self.proposal_event(caller, "proposal.apply", &proposal);
-        self.update_proposal(proposal, event).await?;
-        Ok(generation)
+        self.update_proposal(proposal, event).await
+    }
+
+    /// Returns true if a caller may reject a proposal, or withdraw it.
+    pub(crate) fn may_reject(caller: &Caller, proposal: &Proposal) -> bool {
+        caller.may_at_all(Area::Changes, Activity::Edit) || proposal.by == caller.name
     }
 
     /// Rejects a proposal, or withdraws one's own.
     pub(crate) async fn reject_proposal(&self, caller: &Caller, id: &str, reason: String) -> Result<(), HttpProblem> {
-        let mut proposal = self.open_proposal(id).await?;
+        let mut proposal = self.proposal(id).await?;
+        if !Self::may_reject(caller, &proposal) {
+            let message = "a proposal is rejected by its proposer or by an administrator";
+            return Err(HttpProblem::new(Code::RoleTooLow, message).remedy("Ask one of them."));
+        }
+        if reason.is_empty() && proposal.by != caller.name {
+            return Err(
+                HttpProblem::malformed("a rejection needs a reason").remedy("Write why the proposal is rejected.")
+            );
+        }
+        if proposal.decision.is_some() {
+            return Err(decided());
+        }
         proposal.decision = Some(Decision { at: self.clock.now(), by: caller.name.clone(), reason, generation: None });
         let event = self.proposal_event(caller, "proposal.reject", &proposal);
         self.update_proposal(proposal, event).await

@@ -137,7 +137,7 @@ export async function axe(page) {
   );
 }
 
-/** Returns the elements that are wider than the page, if it has to be scrolled sideways. What scrolls within itself is not meant. */
+/** Returns the elements that are wider than the page, if it has to be scrolled sideways. Elements that scroll within themselves are left out. */
 export async function overflow(page) {
   return page.evaluate(() => {
     const width = document.documentElement.clientWidth;
@@ -162,7 +162,7 @@ export async function keyboard(page) {
       const style = getComputedStyle(element);
       return [style.outlineStyle, style.outlineWidth, style.outlineColor, style.boxShadow, style.borderColor, style.backgroundColor, style.textDecorationLine].join(" ");
     };
-    const isMeant = (element) => {
+    const isStop = (element) => {
       if (element.disabled || element.tabIndex < 0 || element.closest("[inert]")) return false;
       if (element.type === "radio" && !element.checked && element.name) {
         const group = [...document.getElementsByName(element.name)].filter((other) => other.form === element.form);
@@ -178,7 +178,7 @@ export async function keyboard(page) {
     document.body.prepend(start);
     start.focus();
     start.remove();
-    const elements = [...document.querySelectorAll(selector)].filter(isMeant);
+    const elements = [...document.querySelectorAll(selector)].filter(isStop);
     window.__walk = { elements, name, look, before: elements.map(look), seen: new Set() };
     return elements.length;
   });
@@ -236,7 +236,7 @@ export async function withoutScript(page) {
     }
     for (const element of document.querySelectorAll("[hx-get], [hx-post], [hx-put], [hx-patch], [hx-delete]")) {
       const works = element.matches("a[href], form[action]") || element.form;
-      // What only refreshes itself is not asked for by anybody.
+      // An element that only refreshes itself needs no answer to a person.
       const trigger = element.getAttribute("hx-trigger") ?? "";
       if (!works && !/^(every|load|sse:)/.test(trigger)) problems.push(`only a script answers: ${name(element)}`);
     }

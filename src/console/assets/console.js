@@ -1,5 +1,5 @@
-// Comfort of the console: local times, and keys. Every page works without it. An element that htmx swaps is not touched by
-// this module in another way than by events of the document.
+// Comfort of the console: local times, and keys. Every page works without it. Elements that htmx replaces need no set-up: this
+// module listens to the document only.
 
 const language = document.documentElement.lang;
 // The form that the browser is set to, if it is of the language of the page.

@@ -306,8 +306,8 @@ async function library(form) {
 /** Returns what the form says about the destination: the enabled parts, of radio buttons the chosen one. */
 function partsOf(form) {
   const fields = [...form.querySelectorAll("[data-seal-part]")];
-  const isMeant = (field) => !field.matches(":disabled") && (field.type !== "radio" || field.checked);
-  return Object.fromEntries(fields.filter(isMeant).map((field) => [field.dataset.sealPart, field.value]));
+  const isUsed = (field) => !field.matches(":disabled") && (field.type !== "radio" || field.checked);
+  return Object.fromEntries(fields.filter(isUsed).map((field) => [field.dataset.sealPart, field.value]));
 }
 
 const secretsOf = (form) => [...form.querySelectorAll("[data-seal-kind]")].filter((field) => !field.matches(":disabled"));

@@ -20,15 +20,17 @@ use crate::{
     console::{
         answer::{Answer, render},
         extract::Parameters,
-        page::{Page, SignedIn, shown},
+        page::{Page, SignedIn, shown, shown_up_to},
         parameters::{address, parse, parse_time},
         stream::Received,
     },
-    model::AuditEntry,
+    model::{
+        AuditEntry,
+        access::{Activity, Area},
+    },
     service::{Caller, HttpProblem, Service},
     store::AuditSearch,
     telemetry,
-    text::shortened,
 };
 
 /// Number of rows of a page.
@@ -48,7 +50,11 @@ struct AuditPage {
     filter: Filter,
     invalid: Vec<&'static str>,
     rows: Vec<Row>,
-    next: Option<u64>,
+    may_verify: bool,
+    /// The address of the newest entries, if others are shown.
+    newest: Option<String>,
+    /// The address of the next page.
+    older: Option<String>,
 }
 
 /// An entry in the list.
@@ -63,14 +69,13 @@ struct Row {
 
 impl Row {
     fn new(entry: AuditEntry) -> Self {
-        let cut = |text: &str, limit| shortened(&shown(text), limit).into_owned();
         Self {
             sequence: entry.sequence,
             at: entry.at,
-            actor: cut(&entry.actor, 80),
-            action: cut(&entry.action, 40),
+            actor: shown_up_to(&entry.actor, 80),
+            action: shown_up_to(&entry.action, 40),
             outcome: entry.outcome.id(),
-            detail: cut(&entry.detail.to_string(), DETAIL),
+            detail: shown_up_to(&entry.detail.to_string(), DETAIL),
         }
     }
 }
@@ -143,7 +148,16 @@ pub(in crate::console) async fn show(
         Err(invalid) => (Vec::new(), invalid),
     };
     let next = entries.last().map(|entry| entry.sequence).filter(|_| entries.len() == ROWS as usize);
-    render(&AuditPage { page, filter, invalid, rows: entries.into_iter().map(Row::new).collect(), next })
+    let at = |before: &str| filter.with("/console/audit", "before", before);
+    render(&AuditPage {
+        may_verify: page.may(Area::Audit, Activity::Verify),
+        newest: (!filter.before.is_empty()).then(|| at("")),
+        older: next.map(|number| at(&number.to_string())),
+        rows: entries.into_iter().map(Row::new).collect(),
+        page,
+        filter,
+        invalid,
+    })
 }
 
 /// The result of the comparison.

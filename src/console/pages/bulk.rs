@@ -36,15 +36,8 @@ const CONFIRMATION_KEPT: Duration = Duration::from_secs(60 * 60);
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(in crate::console) struct Request {
-    q: String,
-    status: String,
-    profile: String,
-    company: String,
-    function: String,
-    reason: String,
-    since: String,
-    until: String,
-    before: String,
+    #[serde(flatten)]
+    filter: Filter,
     action: String,
     /// The time at which the number of messages was shown.
     seen_at: String,
@@ -55,27 +48,13 @@ pub(in crate::console) struct Request {
 }
 
 impl Request {
-    fn filter(&self) -> Filter {
-        Filter {
-            q: self.q.clone(),
-            status: self.status.clone(),
-            profile: self.profile.clone(),
-            company: self.company.clone(),
-            function: self.function.clone(),
-            reason: self.reason.clone(),
-            since: self.since.clone(),
-            until: self.until.clone(),
-            before: self.before.clone(),
-        }
-    }
-
     /// Returns the conditions and the name of the action, if the messages can be given it.
     fn read(&self) -> Result<(MessageFilter, &'static str), HttpProblem> {
         let malformed = |reason: &str| {
             HttpProblem::malformed(reason.to_owned())
                 .remedy("Filter the outbox again, and choose an action from its list.")
         };
-        let filter = self.filter().read().map_err(|_| malformed("the filter has a value that cannot match"))?;
+        let filter = self.filter.read().map_err(|_| malformed("the filter has a value that cannot match"))?;
         let actions = bulk_actions(filter.status());
         let action = actions.iter().copied().find(|action| *action == self.action);
         let action = action.ok_or_else(|| malformed("messages of this status cannot be given this action"))?;
@@ -111,7 +90,7 @@ pub(in crate::console) async fn confirm(
     let seen_at = service.delivery_now();
     let (conditions, action) = request.read()?;
     check_right(&service, &caller, action, &Method::GET).await?;
-    let filter = request.filter();
+    let filter = request.filter;
     let count = service.count_messages(&caller, conditions.clone(), filter.before()).await?;
     let examples = service.find_messages(&caller, conditions, filter.before(), EXAMPLES).await?;
     render(&ConfirmationPage {
@@ -174,7 +153,7 @@ pub(in crate::console) async fn change(
         "replay-all" => BulkAction::Action(Action::Replay, ActionOptions { all_recipients: true }),
         _ => BulkAction::Action(Action::Replay, ActionOptions::default()),
     };
-    let before = request.filter().before();
+    let before = request.filter.before();
     let entry = service.change_matching(&caller, BulkChange { filter, action, seen_at, before }).await?;
     Ok(redirect(&format!("{}/console/outbox/bulk/{}", page.base, entry.sequence)))
 }

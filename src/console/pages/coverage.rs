@@ -103,6 +103,7 @@ pub(in crate::console) struct Filter {
 }
 
 impl Filter {
+    /// Returns the address of a page of the table.
     fn at(&self, number: usize) -> String {
         let number = number.to_string();
         let own = [("company", &self.company), ("profile", &self.profile), ("gaps", &self.gaps), ("page", &number)];

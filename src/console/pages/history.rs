@@ -13,8 +13,8 @@ use crate::{
     console::{
         answer::{Answer, render},
         extract::Parameters,
-        page::{Page, SignedIn, shown},
-        parameters::parse,
+        page::{Page, SignedIn, shown, shown_up_to},
+        parameters::{address, parse},
     },
     model::{
         ChangeSummary, Generation,
@@ -22,7 +22,6 @@ use crate::{
         provenance::Signature,
     },
     service::{HttpProblem, Service},
-    text::shortened,
 };
 
 /// Number of rows of a page.
@@ -42,9 +41,10 @@ struct HistoryPage {
     rows: Vec<Row>,
     current: u64,
     may_roll_back: bool,
-    /// True if a page other than the newest one is shown.
-    is_older: bool,
-    next: Option<u64>,
+    /// The address of the newest generations, if others are shown.
+    newest: Option<String>,
+    /// The address of the next page.
+    older: Option<String>,
 }
 
 /// A generation in the list.
@@ -68,22 +68,21 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) fn new(generation: Generation) -> Self {
-        let cut = |text: &str, limit| shortened(&shown(text), limit).into_owned();
         let signers: Vec<&str> = generation.approvals.iter().map(|approved| approved.signer.as_str()).collect();
         let source = generation.provenance;
         Self {
             number: generation.number,
             previous: generation.number.saturating_sub(1),
             at: generation.at,
-            by: cut(&generation.by, 80),
-            approvals: cut(&signers.join(", "), 120),
-            break_glass: generation.allowances.break_glass.map(|reason| cut(&reason, 200)),
+            by: shown_up_to(&generation.by, 80),
+            approvals: shown_up_to(&signers.join(", "), 120),
+            break_glass: generation.allowances.break_glass.map(|reason| shown_up_to(&reason, 200)),
             kind: generation.kind.id(),
             rolled_back_to: generation.rolled_back_to,
             commit: source.commit.map(|commit| shown(&commit).chars().take(12).collect()).unwrap_or_default(),
             dirty: source.dirty,
-            branch: source.branch.map(|branch| cut(&branch, 60)).unwrap_or_default(),
-            author: source.author.map(|author| cut(&author.name, 60)).unwrap_or_default(),
+            branch: source.branch.map(|branch| shown_up_to(&branch, 60)).unwrap_or_default(),
+            author: source.author.map(|author| shown_up_to(&author.name, 60)).unwrap_or_default(),
             signature: source.signature.map(Signature::id),
             counts: counts(&generation.summary),
             settings: generation.summary.settings,
@@ -120,12 +119,13 @@ pub(in crate::console) async fn show(
 ) -> Answer {
     let before: Option<u64> = parse(&before).unwrap_or_default();
     let found = service.generations(&caller, before, ROWS).await?;
+    let at = |before: &str| address("/console/history", [("before", before)]);
     render(&HistoryPage {
         rows: found.generations.into_iter().map(Row::new).collect(),
         current: service.state().generation,
         may_roll_back: page.may(Area::Changes, Activity::Rollback),
-        is_older: before.is_some(),
-        next: found.next_before,
+        newest: before.map(|_| at("")),
+        older: found.next_before.map(|number| at(&number.to_string())),
         page,
     })
 }
@@ -200,7 +200,7 @@ fn value(value: &Value) -> Option<String> {
         }
         other => other.to_string(),
     };
-    Some(shortened(&shown(&text), VALUE).into_owned())
+    Some(shown_up_to(&text, VALUE))
 }
 
 /// The parameters of the differences.

@@ -16,7 +16,7 @@ use crate::{
     console::{
         answer::{Answer, redirect, render},
         extract::{Form, Parameters, Segment},
-        page::{Page, SignedIn, shown},
+        page::{Page, SignedIn, shown, shown_up_to},
     },
     model::{
         Attempt, CompanyId, Function, Message, Status,
@@ -25,7 +25,6 @@ use crate::{
         resolution::Step,
     },
     service::{Caller, HttpProblem, Service},
-    text::shortened,
 };
 
 /// Maximum number of recipients that are listed.
@@ -135,14 +134,14 @@ struct RecipientRow {
 impl RecipientRow {
     fn new(recipient: &Recipient) -> Self {
         Self {
-            address: cut(&recipient.address, 100),
+            address: shown_up_to(&recipient.address, 100),
             status: match recipient.status {
                 RecipientStatus::Waiting => "waiting",
                 RecipientStatus::Delivered => "delivered",
                 RecipientStatus::Failed => "failed",
                 RecipientStatus::Unknown => "unknown",
             },
-            reply: cut(&recipient.reply, REPLY),
+            reply: shown_up_to(&recipient.reply, REPLY),
         }
     }
 }
@@ -166,17 +165,13 @@ impl AttemptRow {
             at: attempt.at,
             milliseconds: attempt.milliseconds,
             profile: attempt.profile.to_string(),
-            server: cut(&attempt.server, 100),
-            phase: cut(&attempt.phase, 20),
+            server: shown_up_to(&attempt.server, 100),
+            phase: shown_up_to(&attempt.phase, 20),
             class: attempt.class.id(),
-            reply: cut(&attempt.reply, REPLY),
+            reply: shown_up_to(&attempt.reply, REPLY),
             next_attempt_at: attempt.next_attempt_at,
         }
     }
-}
-
-fn cut(text: &str, limit: usize) -> String {
-    shortened(&shown(text), limit).into_owned()
 }
 
 /// The parameters of the page.
@@ -196,14 +191,14 @@ pub(in crate::console) async fn show(
 ) -> Answer {
     let MessageDetail { message, history, waiting } = service.message_detail(&caller, id).await?;
     let actions = Actions::new(&message, &caller);
-    let document = message.document.map(|document| cut(&format!("{} {}", document.kind, document.number), 140));
+    let document = message.document.map(|document| shown_up_to(&format!("{} {}", document.kind, document.number), 140));
     render(&MessagePage {
         id: message.id.to_string(),
-        subject: cut(&message.subject, 300),
+        subject: shown_up_to(&message.subject, 300),
         status: message.status.id(),
         company: message.company,
         function: message.function,
-        message_id: cut(&message.message_id, 300),
+        message_id: shown_up_to(&message.message_id, 300),
         document,
         size: message.size,
         by: shown(&message.by),
@@ -213,7 +208,7 @@ pub(in crate::console) async fn show(
         next_attempt_at: message.next_attempt_at,
         profile: message.profile.to_string(),
         generation: message.generation,
-        reason: cut(&message.reason, 1000),
+        reason: shown_up_to(&message.reason, 1000),
         possible_duplicate: message.possible_duplicate,
         sent_again: message.sent_again,
         steps: message.resolution.steps.iter().map(StepRow::new).collect(),
@@ -235,7 +230,7 @@ pub(in crate::console) async fn retry(
     SignedIn { caller, .. }: SignedIn,
     Segment(id): Segment<Uuid>,
 ) -> Result<Response, HttpProblem> {
-    service.apply_action(&caller, id, (Action::Retry, Activity::Retry), ActionOptions::default()).await?;
+    service.apply_action(&caller, id, Action::Retry, ActionOptions::default()).await?;
     Ok(back(&page, id, "retry"))
 }
 
@@ -246,7 +241,7 @@ pub(in crate::console) async fn cancel(
     SignedIn { caller, .. }: SignedIn,
     Segment(id): Segment<Uuid>,
 ) -> Result<Response, HttpProblem> {
-    service.apply_action(&caller, id, (Action::Cancel, Activity::Cancel), ActionOptions::default()).await?;
+    service.apply_action(&caller, id, Action::Cancel, ActionOptions::default()).await?;
     Ok(back(&page, id, "cancel"))
 }
 
@@ -267,7 +262,7 @@ pub(in crate::console) async fn replay(
     Form(Replay { again }): Form<Replay>,
 ) -> Result<Response, HttpProblem> {
     let options = ActionOptions { all_recipients: again == "yes" };
-    service.apply_action(&caller, id, (Action::Replay, Activity::Replay), options).await?;
+    service.apply_action(&caller, id, Action::Replay, options).await?;
     Ok(back(&page, id, "replay"))
 }
 

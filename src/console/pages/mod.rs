@@ -1,4 +1,6 @@
 //! Pages of the console, one file each: a handler, and the struct that fills its template.
+//!
+//! Private modules are parts of a large page, and parts that pages share.
 
 pub(super) mod audit;
 pub(super) mod bulk;
@@ -14,9 +16,11 @@ pub(super) mod overview;
 pub(super) mod plan;
 mod plan_view;
 pub(super) mod profile;
+mod profile_entry;
 pub(super) mod profile_form;
 pub(super) mod profiles;
 pub(super) mod proposals;
+mod read_edit;
 pub(super) mod rollback;
 pub(super) mod sessions;
 pub(super) mod setup;

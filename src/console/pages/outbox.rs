@@ -16,7 +16,7 @@ use crate::{
         answer::{Answer, render},
         extract::Parameters,
         live,
-        page::{Page, SignedIn, shown},
+        page::{Page, SignedIn, shown, shown_up_to},
         parameters::{address, parse, parse_time},
     },
     model::{
@@ -24,7 +24,6 @@ use crate::{
         access::{Activity, Area},
     },
     service::{Caller, HttpProblem, MessageFilter, Service},
-    text::shortened,
 };
 
 /// Number of rows of a page.
@@ -50,8 +49,10 @@ struct OutboxPage {
     holds: usize,
     store_writable: bool,
     rows: Vec<Row>,
-    /// The parameter of the next page.
-    next: Option<u64>,
+    /// The address of the newest messages, if others are shown.
+    newest: Option<String>,
+    /// The address of the next page.
+    older: Option<String>,
     /// The address of the updates; none for an older page, and for a text, because each update would search all mail.
     live: Option<String>,
     /// The actions for all messages that match, if the caller may do that.
@@ -113,19 +114,18 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) fn new(message: Message) -> Self {
-        let cut = |text: &str, limit: usize| shortened(&shown(text), limit).into_owned();
         let document = message.document.map(|document| format!("{} {}", document.kind, document.number));
         Self {
             id: message.id.to_string(),
-            subject: cut(&message.subject, 70),
+            subject: shown_up_to(&message.subject, 70),
             status: message.status.id(),
             company: message.company,
             function: message.function,
-            recipient: message.recipients.first().map(|first| cut(&first.address, 50)).unwrap_or_default(),
+            recipient: message.recipients.first().map(|first| shown_up_to(&first.address, 50)).unwrap_or_default(),
             more_recipients: message.recipients.len().saturating_sub(1),
             profile: message.profile.to_string(),
-            document: document.map(|document| cut(&document, 40)).unwrap_or_default(),
-            reason: cut(&message.reason, 90),
+            document: document.map(|document| shown_up_to(&document, 40)).unwrap_or_default(),
+            reason: shown_up_to(&message.reason, 90),
             accepted_at: message.accepted_at,
             next_attempt_at: message.next_attempt_at,
             attempts: message.attempts,
@@ -298,7 +298,8 @@ async fn read_page(
         live: is_live.then(|| address("/console/outbox/live", filter.pairs())),
         bulk: if found.messages.is_empty() { Vec::new() } else { bulk },
         rows: found.messages.into_iter().map(Row::new).collect(),
-        next: found.next_before,
+        newest: (!filter.before.is_empty()).then(|| filter.with("before", "")),
+        older: found.next_before.map(|number| filter.with("before", number)),
         companies: state.settings.companies.iter().take(SUGGESTIONS).cloned().collect(),
         profiles: state.live().take(SUGGESTIONS).map(|(name, _)| name.to_string()).collect(),
         functions: Function::all().collect(),

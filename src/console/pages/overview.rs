@@ -1,6 +1,6 @@
 //! Overview: what needs an operator now, and how much mail there is.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use askama::{Template, filters::Safe};
 use axum::{extract::State, response::Response};
@@ -185,8 +185,7 @@ async fn read(service: &Arc<Service>, caller: &Caller, page: Page) -> Result<Str
             until: hold.until,
         }
     });
-    let count = |status: &Status| messages.get(status).copied().unwrap_or_default();
-    let counted: BTreeMap<Status, u64> = Status::ALL.iter().map(|status| (*status, count(status))).collect();
+    let count = |status: &Status| (status.id(), messages.get(status).copied().unwrap_or_default());
     let contents = OverviewContents {
         generation: state.generation,
         profiles: state.live().count(),
@@ -200,7 +199,7 @@ async fn read(service: &Arc<Service>, caller: &Caller, page: Page) -> Result<Str
         ending: Limited::new(ending),
         holds: Limited::new(holds.collect()),
         waiting: Limited::new(waiting.collect()),
-        messages: counted.into_iter().map(|(status, count)| (status.id(), count)).collect(),
+        messages: Status::ALL.iter().map(count).collect(),
         page,
     };
     contents.render().map_err(HttpProblem::internal)

@@ -15,7 +15,9 @@ use axum::{
 
 use super::{
     plan_view::{PlanView, Refused, VerificationView, explain_rules},
-    profile_form::{Entry, field_problems, read_edit, show_again},
+    profile_entry::Entry,
+    profile_form::{profile_not_found, show_again},
+    read_edit::{field_problems, read_edit},
 };
 use crate::{
     changes::git_patch::GitPatch,
@@ -25,7 +27,7 @@ use crate::{
         page::{Page, SignedIn, shown},
     },
     model::{
-        Allowances, Code, ProfileName,
+        Allowances, Code, Profile, ProfileName,
         access::{Activity, Area},
         settings::ConsolePolicy,
     },
@@ -60,7 +62,7 @@ pub(in crate::console) async fn show(
     let entry = Entry::new(fields)?;
     match prepare(&service, &page, &caller, &entry).await? {
         Prepared::Planned(edit, planned) => {
-            show_plan(&service, page, &caller, &entry, &edit, planned.map(|planned| *planned), None).await
+            show_plan(&service, page, &caller, &entry, &edit, planned.as_deref(), None).await
         }
         Prepared::Again(again) => Ok(again),
     }
@@ -99,7 +101,7 @@ pub(in crate::console) async fn apply(
     if !is_shown {
         return Err(problem);
     }
-    show_plan(&service, page, &caller, &entry, &edit, planned.map(|planned| *planned), Some(problem)).await
+    show_plan(&service, page, &caller, &entry, &edit, planned.as_deref(), Some(problem)).await
 }
 
 /// Stores the plan as a proposal.
@@ -146,6 +148,7 @@ pub(in crate::console) async fn drift_patch(
     SignedIn { caller, .. }: SignedIn,
     Segment(name): Segment<ProfileName>,
 ) -> Answer {
+    service.check_console_policy(ConsolePolicy::Propose)?;
     let patch = service.drift_patch(&caller, &name).await?;
     if patch.files.is_empty() { Err(no_patch()) } else { Ok(send_patch(&name, &patch)) }
 }
@@ -209,16 +212,14 @@ fn simple_edit(service: &Service, action: &str, entry: &Entry) -> Result<Edit, H
         .map_err(|_| HttpProblem::malformed("the form names no profile").remedy("Load the page again."))?;
     let state = service.state();
     let live = state.profiles.get(&name).and_then(|found| found.live.as_ref());
-    let live = live.ok_or_else(|| {
-        HttpProblem::not_found("the profile does not exist").remedy("Choose one from the list of profiles.")
-    })?;
+    let live = live.ok_or_else(profile_not_found)?;
     let enabled = match action {
         "delete" => return Ok(Edit { name, wanted: WantedProfile::Deleted }),
         "enable" => true,
         "disable" => false,
         _ => return Err(HttpProblem::malformed("the form names no action").remedy("Load the page again.")),
     };
-    let profile = Box::new(crate::model::Profile { enabled, ..live.profile.clone() });
+    let profile = Box::new(Profile { enabled, ..live.profile.clone() });
     Ok(Edit { name, wanted: WantedProfile::Saved { profile, age_file: None, is_new: false } })
 }
 
@@ -246,7 +247,7 @@ async fn show_plan(
     caller: &Caller,
     entry: &Entry,
     edit: &Edit,
-    planned: Option<PlannedEdit>,
+    planned: Option<&PlannedEdit>,
     problem: Option<HttpProblem>,
 ) -> Answer {
     let status = problem.as_ref().map_or(StatusCode::OK, |problem| {
@@ -254,7 +255,7 @@ async fn show_plan(
     });
     let problem = problem.as_ref().map(Refused::new);
     let confirmed = allowances(entry, &edit.name);
-    let plan = match &planned {
+    let plan = match planned {
         None => None,
         Some(planned) => {
             let verification = service.verify_edit(caller, planned).await;
@@ -263,7 +264,7 @@ async fn show_plan(
     };
     let shown_page = PlanPage {
         name: edit.name.to_string(),
-        generation: planned.as_ref().map_or(service.state().generation, |planned| planned.base),
+        generation: planned.map_or(service.state().generation, |planned| planned.base),
         plan,
         carried: entry.carried(),
         is_form: entry.get("action") == "save",

@@ -1,4 +1,4 @@
-//! [`PlanView`]: what a plan says, for the page of a plan and for that of a proposal (`plan_body.html`).
+//! [`PlanView`]: the contents of a plan, for the page of a plan and for that of a proposal (`plan_body.html`).
 
 use super::{
     difference::{DifferenceRow, difference_row, display},
@@ -73,7 +73,7 @@ pub(super) enum VerificationView {
     Unfinished { reason: String, is_accepted: bool },
 }
 
-/// Why a plan was not applied.
+/// The problem because of which a plan was not applied.
 pub(super) struct Refused {
     pub(super) code: String,
     pub(super) message: String,
@@ -97,6 +97,15 @@ pub(super) fn explain_rules(problem: HttpProblem) -> HttpProblem {
     let messages = problem.violations().iter().take(RULES).map(|violation| violation.problem.message.as_str());
     let message = format!("{}: {}", problem.message(), messages.collect::<Vec<_>>().join("; "));
     HttpProblem::new(problem.code(), message).remedy(first.problem.remedy.clone())
+}
+
+/// Returns the id of a change: `create`, `update` or `delete`.
+pub(super) fn action_id(change: &ProfileChange) -> &'static str {
+    match change {
+        ProfileChange::Create { .. } => "create",
+        ProfileChange::Delete { .. } => "delete",
+        _ => "update",
+    }
 }
 
 impl PlanView {
@@ -123,11 +132,7 @@ impl PlanView {
             Some(GuardRow { message: shown(&guard.message()), field, value, is_confirmed })
         };
         Self {
-            action: match &planned.change {
-                ProfileChange::Create { .. } => "create",
-                ProfileChange::Delete { .. } => "delete",
-                _ => "update",
-            },
+            action: action_id(&planned.change),
             fields: planned.fields.iter().map(difference_row).collect(),
             unchanged: planned.unchanged,
             groups: groups

@@ -13,7 +13,7 @@ use crate::{
     console::{
         answer::{Answer, render},
         extract::Segment,
-        page::{Page, SignedIn, shown},
+        page::{Page, SignedIn, shown, shown_up_to},
     },
     model::{
         AppliesTo, ChangeKind, Code, CompanyId, CredentialEnd, Encryption, Function, LastVerified, Profile,
@@ -22,7 +22,6 @@ use crate::{
         provider::Credential,
     },
     service::{HttpProblem, Service},
-    text::shortened,
 };
 
 /// Maximum number of differences from the last apply.
@@ -232,8 +231,8 @@ fn differences(state: &State, name: &ProfileName) -> Vec<Difference> {
     let found = crate::changes::drift::drift(state).into_iter().find(|drift| drift.name.as_ref() == Some(name));
     let text = |value: &serde_json::Value| match value {
         serde_json::Value::Null => String::new(),
-        serde_json::Value::String(text) => shortened(&shown(text), VALUE).into_owned(),
-        other => shortened(&shown(&other.to_string()), VALUE).into_owned(),
+        serde_json::Value::String(text) => shown_up_to(text, VALUE),
+        other => shown_up_to(&other.to_string(), VALUE),
     };
     let fields = found.into_iter().flat_map(|drift| drift.fields);
     fields

@@ -18,12 +18,12 @@ use crate::{
     console::{
         answer::{Answer, render},
         extract::Parameters,
-        page::{Page, SignedIn, shown},
+        page::{Page, SignedIn, shown, shown_up_to},
+        parameters::address,
     },
     delivery::Trouble,
     model::{Applied, AppliesTo, CompanyId, Function, LastVerified, ProfileName, ProfileState},
     service::Service,
-    text::{percent_encode, shortened},
 };
 
 /// Number of rows of a page.
@@ -207,16 +207,13 @@ impl Filter {
             ("drift", &self.drift),
             ("sort", &self.sort),
         ];
-        let mut pairs: Vec<(&str, &str)> =
-            own.into_iter().filter(|(key, _)| *key != name).map(|(key, value)| (key, value.as_str())).collect();
-        pairs.push((name, &value));
-        let encode = |text: &str| percent_encode(text.as_bytes(), b"-._~");
-        let pairs: Vec<String> = pairs
-            .iter()
-            .filter(|(_, value)| !value.is_empty())
-            .map(|(key, value)| format!("{key}={}", encode(value)))
-            .collect();
-        format!("/console/profiles?{}", pairs.join("&"))
+        let others = own.into_iter().filter(|(key, _)| *key != name).map(|(key, value)| (key, value.as_str()));
+        address("/console/profiles", others.chain([(name, value.as_str())]))
+    }
+
+    /// Returns the address of a page of the list.
+    fn at(&self, number: usize) -> String {
+        self.with("page", number)
     }
 
     /// Returns true if a profile matches everything but the state.
@@ -318,7 +315,7 @@ fn row(name: &ProfileName, state: &ProfileState, status: ProfileStatus, last: Op
     };
     Some(Row {
         name: name.to_string(),
-        description: shortened(&shown(&profile.description), DESCRIPTION).into_owned(),
+        description: shown_up_to(&profile.description, DESCRIPTION),
         provider: profile.provider.id(),
         from: profile.from.as_ref().map(|from| shown(&from.address)).unwrap_or_default(),
         functions: profile.functions.iter().copied().take(NAMED).collect(),

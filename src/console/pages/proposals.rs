@@ -6,19 +6,15 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::{
-    extract::State,
-    http::StatusCode,
-    response::{IntoResponse as _, Response},
-};
+use axum::{extract::State, http::StatusCode, response::IntoResponse as _};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::{
     difference::{DifferenceRow, difference_row},
     plan::{allowances, reason},
-    plan_view::{PlanView, Refused, VerificationView},
-    profile_form::Entry,
+    plan_view::{PlanView, Refused, VerificationView, action_id},
+    profile_entry::Entry,
 };
 use crate::{
     approvals::{ApprovalText, NAMESPACE},
@@ -96,11 +92,7 @@ impl Row {
         Self {
             id: proposal.id.clone(),
             profile: proposal.change.name().to_string(),
-            action: match proposal.change {
-                crate::model::ProfileChange::Create { .. } => "create",
-                crate::model::ProfileChange::Delete { .. } => "delete",
-                _ => "update",
-            },
+            action: action_id(&proposal.change),
             at: proposal.at,
             by: shown(&proposal.by),
             reason: shown(&proposal.reason),
@@ -158,10 +150,8 @@ pub(in crate::console) async fn apply(
     let proposal = service.proposal(&id).await?;
     let confirmed = allowances(&entry, proposal.change.name());
     let planned = entry.get("planned").parse().unwrap_or_default();
-    match service.apply_proposal(&caller, &id, planned, confirmed).await {
-        Ok(_) => Ok(redirect(&format!("{}/console/proposals/{id}", page.base))),
-        Err(problem) => show_problem(&service, page, &caller, &id, problem).await,
-    }
+    let result = service.apply_proposal(&caller, &id, planned, confirmed).await;
+    show_result(&service, page, &caller, &id, result).await
 }
 
 /// Rejects a proposal, or withdraws one's own.
@@ -173,24 +163,8 @@ pub(in crate::console) async fn reject(
     Form(fields): Form<Vec<(String, String)>>,
 ) -> Answer {
     let entry = Entry::new(fields)?;
-    let proposal = service.proposal(&id).await?;
-    if !may_reject(&caller, &proposal) {
-        return Err(HttpProblem::new(
-            Code::RoleTooLow,
-            "a proposal is rejected by its proposer or by an administrator",
-        )
-        .remedy("Ask one of them."));
-    }
-    let reason = reason(&entry)?;
-    if reason.is_empty() && proposal.by != caller.name {
-        let problem =
-            HttpProblem::malformed("a rejection needs a reason").remedy("Write why the proposal is rejected.");
-        return show_problem(&service, page, &caller, &id, problem).await;
-    }
-    match service.reject_proposal(&caller, &id, reason).await {
-        Ok(()) => Ok(redirect(&format!("{}/console/proposals/{id}", page.base))),
-        Err(problem) => show_problem(&service, page, &caller, &id, problem).await,
-    }
+    let result = service.reject_proposal(&caller, &id, reason(&entry)?).await;
+    show_result(&service, page, &caller, &id, result).await
 }
 
 /// The fields of an approval.
@@ -212,24 +186,22 @@ pub(in crate::console) async fn approve(
     // Browsers send line ends as CRLF.
     let lines = |text: &str| format!("{}\n", text.replace("\r\n", "\n").trim_end());
     let approval = Approval { message: lines(&signed.message), signature: lines(&signed.signature) };
-    match service.approve_proposal(&caller, &id, approval).await {
-        Ok(()) => Ok(redirect(&format!("{}/console/proposals/{id}", page.base))),
-        Err(problem) => show_problem(&service, page, &caller, &id, problem).await,
-    }
+    let result = service.approve_proposal(&caller, &id, approval).await;
+    show_result(&service, page, &caller, &id, result).await
 }
 
-fn may_reject(caller: &Caller, proposal: &Proposal) -> bool {
-    caller.may_at_all(Area::Changes, Activity::Edit) || proposal.by == caller.name
-}
-
-async fn show_problem(
+/// Redirects to the proposal, or shows it with the problem.
+async fn show_result(
     service: &Arc<Service>,
     page: Page,
     caller: &Caller,
     id: &str,
-    problem: HttpProblem,
-) -> Result<Response, HttpProblem> {
-    if matches!(problem.code(), Code::NotFound | Code::Internal | Code::Busy) {
+    result: Result<(), HttpProblem>,
+) -> Answer {
+    let Err(problem) = result else {
+        return Ok(redirect(&format!("{}/console/proposals/{id}", page.base)));
+    };
+    if matches!(problem.code(), Code::NotFound | Code::Internal | Code::Busy | Code::RoleTooLow) {
         return Err(problem);
     }
     let status = StatusCode::from_u16(problem.code().status()).unwrap_or(StatusCode::UNPROCESSABLE_ENTITY);
@@ -266,8 +238,7 @@ async fn show_proposal(
         .flat_map(|planned| &planned.evaluation.missing)
         .map(|(need, _)| shown(&need.describe()))
         .collect();
-    let is_own = proposal.by.to_lowercase() == caller.name.to_lowercase();
-    let is_waiting_for_other = is_own && service.console_policy() == ConsolePolicy::Propose;
+    let is_waiting_for_other = service.waits_for_other(caller, &proposal);
     render(&ProposalPage {
         base: proposal.base,
         generation: planned.as_ref().map_or(service.state().generation, |planned| planned.base),
@@ -285,7 +256,7 @@ async fn show_proposal(
             && !is_waiting_for_other
             && service.console_policy() > ConsolePolicy::ReadOnly
             && caller.may_at_all(Area::Changes, Activity::Edit),
-        may_reject: is_open && may_reject(caller, &proposal),
+        may_reject: is_open && Service::may_reject(caller, &proposal),
         may_plan: is_open && caller.may_at_all(Area::Changes, Activity::Plan),
         is_waiting_for_other: is_open && is_waiting_for_other,
         plan: planned.as_ref().map(|planned| PlanView::new(planned, verification, &Allowances::default())),

@@ -2,7 +2,7 @@
 //!
 //! After a sign-in the browser is sent back here once: if its cookie is missing then, it did not keep it, and the page says why.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use askama::Template;
 use axum::{
@@ -94,7 +94,8 @@ pub(in crate::console) async fn sign_in(
     entry.token.zeroize();
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let source = SignInSource {
-        address: peer.map(|axum::Extension(Peer(address))| canonical(address.ip())),
+        // An IPv4 address that arrives as IPv6 is the same address.
+        address: peer.map(|axum::Extension(Peer(address))| address.ip().to_canonical()),
         client: text(header::USER_AGENT).to_owned(),
         replaces: before.map(|axum::Extension(signed_in)| signed_in.session),
     };
@@ -165,11 +166,6 @@ pub(in crate::console) fn local_path(text: &str) -> &str {
     let is_plain = text.len() <= 2000 && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     let is_form = rest.is_some_and(|rest| rest.starts_with("/sign-in"));
     if is_path && is_plain && !is_form { text } else { "/console" }
-}
-
-/// Returns the IPv4 address in an IPv6 address, if it is one.
-fn canonical(address: IpAddr) -> IpAddr {
-    address.to_canonical()
 }
 
 /// Returns true if a browser loaded the page without encryption from another machine, so that it will not keep the cookie.

@@ -28,8 +28,8 @@ use crate::{
         routing::{RoutingChange, find_routing_changes},
     },
     model::{
-        Allowances, Approval, ApprovalNeed, ChangeKind, ChangeRecord, Code, Digest, Profile, ProfileChange,
-        ProfileName, SecretReference, Severity, State, StoredProfile,
+        Allowances, Approval, ApprovalNeed, ChangeKind, ChangeRecord, Code, Digest, LastVerified, Profile,
+        ProfileChange, ProfileName, ProfileState, SecretReference, Severity, State, StoredProfile,
         access::{Activity, Area},
         approvals::{self as rules, SignedAction},
         finding::Verified,
@@ -105,7 +105,7 @@ pub(crate) struct EditConflict {
     pub(crate) fields: Vec<FieldDifference>,
 }
 
-/// How an edit is applied.
+/// The terms on which an edit is applied.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EditTerms {
     /// The generation of the plan.
@@ -239,13 +239,22 @@ impl Service {
         let Some(stored) = planned.change.profile().filter(|stored| stored.profile.enabled) else {
             return Ok(EditVerification::NotNeeded);
         };
-        let last = self.store.last_verified().await?.remove(name);
-        if last.is_some_and(|last| last.of == stored.verified_digest())
+        if self.find_last_verified(name, stored).await?.is_some()
             && let Some(verified) = self.store.verified(name).await?
         {
             return Ok(EditVerification::Done(Box::new(verified)));
         }
         Ok(EditVerification::Unfinished(format!("`{name}` was not verified with these settings")))
+    }
+
+    /// Returns the short form of the last result for a profile; none if it is for other settings or secrets.
+    async fn find_last_verified(
+        &self,
+        name: &ProfileName,
+        stored: &StoredProfile,
+    ) -> Result<Option<LastVerified>, HttpProblem> {
+        let last = self.store.last_verified().await?.remove(name);
+        Ok(last.filter(|last| last.of == stored.verified_digest()))
     }
 
     /// Applies an edit as a change by hand. Returns the generation.
@@ -287,12 +296,11 @@ impl Service {
     async fn check_gate(&self, change: &ProfileChange, allowances: &Allowances) -> Result<(), HttpProblem> {
         let Some(stored) = change.profile().filter(|stored| stored.profile.enabled) else { return Ok(()) };
         let name = change.name();
-        let last = self.store.last_verified().await?.remove(name);
         let refuse = |message: String| {
             Err(HttpProblem::new(Code::VerifyFailed, message)
                 .remedy("Correct the profile, or confirm below that it is applied in spite of this."))
         };
-        match last.filter(|last| last.of == stored.verified_digest()) {
+        match self.find_last_verified(name, stored).await? {
             Some(last) if last.errors > 0 && !allowances.findings.contains(name) => {
                 refuse(format!("verify found errors in `{name}`"))
             }
@@ -353,9 +361,17 @@ impl Service {
         reason: &str,
     ) -> Result<GitPatch, HttpProblem> {
         let state = self.state();
-        let before = state.profiles.get(name).and_then(|found| found.applied());
-        let digests: BTreeSet<&Digest> =
-            before.into_iter().chain(after).flat_map(|stored| stored.secrets.values()).collect();
+        let before = state.profiles.get(name).and_then(ProfileState::applied);
+        // Profiles can share a secret, so its file can be in Git for another one.
+        let in_git = |file: &SecretReference| {
+            let others = state.profiles.values().filter_map(ProfileState::applied);
+            before.into_iter().chain(others).find_map(|stored| git_patch::file_digest(stored, file))
+        };
+        let files = before.into_iter().chain(after).flat_map(StoredProfile::file_names);
+        let files_in_git: BTreeMap<SecretReference, Digest> =
+            files.filter_map(|file| in_git(&file).cloned().map(|digest| (file, digest))).collect();
+        let later = after.into_iter().flat_map(StoredProfile::age_files).map(|(_, digest)| digest);
+        let digests: BTreeSet<&Digest> = files_in_git.values().chain(later).collect();
         for digest in digests {
             if !texts.contains_key(digest)
                 && let Some(file) = self.store.age_file(digest).await?
@@ -365,7 +381,8 @@ impl Service {
             }
         }
         let environment = self.store.environment();
-        let files = git_patch::profile_changes(environment, name, before, after, &|digest| texts.get(digest).cloned());
+        let age_text = |digest: &Digest| texts.get(digest).cloned();
+        let files = git_patch::profile_changes(environment, name, (before, after), &files_in_git, &age_text);
         let verb = match (before, after) {
             (None, _) => "add",
             (_, None) => "remove",

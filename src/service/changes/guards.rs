@@ -2,8 +2,7 @@
 //! source that the environment does not accept.
 //!
 //! The rules are [`crate::changes::guards`], which the plan shows. A guard refuses a dry run as well; a breach of the source policy
-//! is then a warning. A change by hand through the
-//! API runs into no guard, and the source policy applies to changesets only.
+//! is then a warning. A change by hand through the API runs into no guard, and the source policy applies to changesets only.
 
 use super::Change;
 use crate::{

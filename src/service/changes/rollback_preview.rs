@@ -28,7 +28,7 @@ pub(crate) struct RollbackPreview {
     pub(crate) approvals: Vec<String>,
     /// Warnings of the rules.
     pub(crate) warnings: Vec<String>,
-    /// Why the rollback would be refused.
+    /// The problem for which the rollback would be refused.
     pub(crate) refused: Option<HttpProblem>,
 }
 

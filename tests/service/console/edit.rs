@@ -311,7 +311,9 @@ fn the_environment_decides_what_its_console_may_do() {
     let answers = [
         client.get("/console/profiles/new"),
         client.get("/console/profiles/relay/edit"),
+        client.get("/console/profiles/relay/patch"),
         client.post("/console/plan", NEW),
+        client.post("/console/plan/form", NEW),
         client.post("/console/plan/apply", NEW),
         client.post("/console/plan/patch", NEW),
     ];
@@ -421,5 +423,13 @@ fn a_secret_arrives_sealed_or_not_at_all() {
     for path in ["/console/profiles/invoices", "/console/profiles/invoices/edit", "/console/profiles/invoices/patch"] {
         assert!(!client.page(path).contains(CANARY), "{path}");
     }
+    // The file of a secret that profiles share is in Git already.
+    repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+    let shared = [("name", "receipts"), ("login", "password"), ("username", "erp"), ("secret", "invoices/password")];
+    let page = plan(&mut client, &with(NEW, &shared));
+    assert_eq!(send_on(&mut client, "/console/plan/apply", &page, &[]).status, 303);
+    repo.write("shared.patch", client.page("/console/profiles/receipts/patch"));
+    git(&repo, &["am", "shared.patch"]);
+    assert_plan_is_empty(&repo);
     assert!(!repo.service_log().contains(CANARY));
 }
