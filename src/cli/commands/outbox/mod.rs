@@ -3,6 +3,7 @@
 //!
 //! If an action on several messages is refused for one, that is noted, and the others are changed; the exit code is then 1.
 
+mod export;
 mod follow;
 mod hold;
 mod list;
@@ -13,15 +14,12 @@ mod selection;
 mod show;
 mod status;
 
-use std::{
-    io::{IsTerminal as _, Write as _},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use serde_json::json;
 use uuid::Uuid;
 
+use export::Export;
 use hold::{HeldMessages, HoldArgs};
 use list::{List, message_table};
 use many::ManyOutboxes;
@@ -53,7 +51,7 @@ use crate::{
     text::{printable, shell::quote_posix},
 };
 
-/// The number of messages that are shown before a question.
+/// The number of messages that are shown before a question; a dry run shows all.
 const SHOWN: usize = 20;
 
 /// Inspect, retry, cancel or hold queued mail
@@ -115,13 +113,7 @@ enum OutboxCommand {
     /// Record the outcome of unknown messages: delivered or failed
     Resolve(Resolve),
     /// Write a message's contents to standard output or to a file
-    Export {
-        #[command(flatten)]
-        message: OneMessage,
-        /// Output file
-        #[arg(long, short, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-        output: Option<PathBuf>,
-    },
+    Export(Export),
     /// Hold mail of a profile, a company or a function
     Hold(HoldArgs),
     /// List the holds
@@ -175,7 +167,7 @@ impl OutboxCommand {
             }
             Self::Release { environments, .. } => Names::split(environments, repository, |_| true),
             Self::Show(OneMessage { environments })
-            | Self::Export { message: OneMessage { environments }, .. }
+            | Self::Export(Export { message: OneMessage { environments }, .. })
             | Self::Retry { selection: MessageSelection { environments, .. }, .. }
             | Self::Cancel { selection: MessageSelection { environments, .. }, .. }
             | Self::Replay(Replay { selection: MessageSelection { environments, .. }, .. })
@@ -274,29 +266,7 @@ impl Outbox {
             }
             OutboxCommand::Replay(replay) => return replay.run(self, context, target).await,
             OutboxCommand::Resolve(resolve) => return resolve.run(self, context, target).await,
-            OutboxCommand::Export { output, .. } => {
-                if self.format == Format::Json && output.is_none() {
-                    return Err(CliError::coded(Code::Usage, "the contents of a message are not JSON")
-                        .remedy("Omit `--format`, or write them to a file: `--output FILE`."));
-                }
-                let id = target.message_id().await?;
-                let content = client.content(id).await?;
-                let shown =
-                    output.as_ref().map_or("standard output".to_owned(), |path| format!("`{}`", path.display()));
-                let failed =
-                    |error: std::io::Error| CliError::coded(Code::Unwritable, format!("cannot write {shown}: {error}"));
-                match output {
-                    Some(path) => crate::fs::write_atomically(path, &content).map_err(failed)?,
-                    // Control characters in mail are escaped on a terminal; a pipe gets the bytes unchanged.
-                    None if std::io::stdout().is_terminal() => {
-                        context.printer.document(&String::from_utf8_lossy(&content));
-                    }
-                    None => std::io::stdout().write_all(&content).map_err(failed)?,
-                }
-                if self.format == Format::Json {
-                    self.print_done(context, target, &json!({ "id": id, "file": output }), "");
-                }
-            }
+            OutboxCommand::Export(export) => export.run(self, context, target).await?,
             OutboxCommand::Hold(options) => {
                 let request = options.request(context.clock.now())?;
                 if options.change.dry_run {

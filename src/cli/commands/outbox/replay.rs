@@ -11,7 +11,7 @@ use crate::{
     cli::{
         CliError, Context, Exit, Format,
         commands::outbox::{
-            Outbox, Target,
+            Outbox, SHOWN, Target,
             selection::{ChangeOptions, MessageSelection},
         },
         ui::{
@@ -26,9 +26,6 @@ use crate::{
         message::{Recipient, RecipientStatus},
     },
 };
-
-/// The number of messages that are shown before the question; a dry run shows all.
-const SHOWN: usize = 20;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \

@@ -1,8 +1,8 @@
 //! Changes of messages in many environments: retry, cancel, replay and resolve.
 //!
-//! [`change_messages`] counts the messages that a [`Change`] concerns, asks once, and changes them. Without ids, the options of
-//! the command select messages in each environment; an id is that of whichever environment has it. If the
-//! service refuses to change a message, the others are still changed, and the refusal is reported.
+//! [`change_messages`] counts the messages that a [`Change`] concerns, asks once, and changes them. Without ids, the options of the
+//! command select messages in each environment; an id is that of whichever environment has it. If the service refuses to change a
+//! message, the others are still changed, and the refusal is reported.
 
 use std::collections::BTreeSet;
 

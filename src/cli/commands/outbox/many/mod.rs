@@ -21,7 +21,7 @@ use crate::{
         commands::outbox::{
             Outbox, OutboxCommand,
             follow::Follow,
-            list::message_table,
+            list::{List, message_table},
             only_id,
             selection::{ChangeOptions, find_messages},
             status::STATUS_LABELS,
@@ -98,7 +98,7 @@ impl ManyOutboxes<'_> {
             OutboxCommand::Hold(hold) => place_hold(self, set, hold),
             OutboxCommand::Release { reason, change, .. } => release_holds(self, set, reason.as_deref(), change),
             OutboxCommand::ConfirmRestore { change, .. } => self.confirm_restore(set, change),
-            OutboxCommand::Show(_) | OutboxCommand::Export { .. } => {
+            OutboxCommand::Show(_) | OutboxCommand::Export(_) => {
                 let (environment, id) = self.locate(set)?;
                 self.outbox.start(self.context, environment, vec![id])
             }
@@ -117,7 +117,7 @@ impl ManyOutboxes<'_> {
         })
     }
 
-    fn list(&self, set: EnvironmentSet, list: &crate::cli::commands::outbox::list::List) -> Result<Exit, CliError> {
+    fn list(&self, set: EnvironmentSet, list: &List) -> Result<Exit, CliError> {
         if let (Some(before), Some(first)) = (list.before, set.environments.first()) {
             return Err(CliError::coded(Code::SeveralEnvironments, "`--before` continues the list of one environment")
                 .remedy(format!("Name it: mailwright outbox list {} --before {before}", first.name)));
