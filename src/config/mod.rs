@@ -34,7 +34,6 @@ mod selection;
 mod sources;
 pub mod suggest;
 mod variables;
-pub use crate::model::file_text as write;
 
 pub use desired::{Desired, DesiredProfile, Places, SecretFile};
 pub use diagnostic::{Diagnostic, Report};

@@ -169,8 +169,8 @@ impl Repository {
         Report { failed, ..Report::new(problems, names.len(), self.count_files() + age_files) }
     }
 
-    /// Fills in the name of the environment that a problem belongs to. A layer has no secrets and no service, so the environments
-    /// that extend it are meant.
+    /// Fills in the name of the environment that a problem belongs to. An abstract layer has no secrets and no service: there `ENV`
+    /// is any environment that extends it.
     fn name_environment(&self, name: &EnvironmentName, problem: Diagnostic) -> Diagnostic {
         if !problem.remedy.contains(" ENV ") || self.is_abstract(name) {
             return problem;

@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::write::{FileKind, quote_scalar};
 use crate::model::Function;
+use crate::model::file_text::{FileKind, quote_scalar};
 pub use crate::model::provider::UNREGISTERED_CLIENT;
 
 /// A profile to write.

@@ -1,10 +1,10 @@
 //! Validates documents by JSON Schema 2020-12, and reports each mismatch with a message and a remedy in Mailwright's own words
 //! instead of those of the `jsonschema` crate.
 //!
-//! [`check`] validates an environment, an access policy, a profile or a rollout, and returns a [`Mismatch`] by JSON pointer; the caller finds the
-//! line. [`SCHEMAS`] has every schema that `mailwright schema` prints; they are part of the binary. A message never quotes a value,
-//! because a value in the wrong place may be a secret; a remedy quotes only an address or a company id. Reads no files. At most 101
-//! mismatches are returned, one more than are reported.
+//! [`check`] validates an environment, an access policy, a profile or a rollout, and returns a [`Mismatch`] by JSON pointer; the
+//! caller finds the line. [`SCHEMAS`] has every schema that `mailwright schema` prints; they are part of the binary. A message never
+//! quotes a value, because a value in the wrong place may be a secret; a remedy quotes only an address or a company id. Reads no
+//! files. At most 101 mismatches are returned, one more than are reported.
 
 use std::{collections::HashSet, sync::LazyLock};
 
@@ -18,7 +18,7 @@ use super::{near_misses, parse::PROBLEM_LIMIT, suggest};
 use crate::{
     model::{
         Code, CompanyId, HumanDuration, InvalidName, Problem, ProfileName, RolloutName, SecretReference,
-        renamed::current_name, rollout::Share,
+        access::ACCESS_NAME_RULE, renamed::current_name, rollout::Share,
     },
     text::{printable, shortened},
 };
@@ -362,9 +362,6 @@ fn required_remedy(pointer: &str, key: &str) -> String {
         _ => format!("Add `{key}`, here or in a layer that this one extends."),
     }
 }
-
-/// The rule for the name of a role or a binding.
-const ACCESS_NAME_RULE: &str = "1 to 63 small letters, digits and dashes, beginning with a letter.";
 
 /// The rule for the name and the value of a label.
 const LABEL_RULE: &str = "1 to 63 letters, digits, dots, dashes and underscores, with a letter or digit at both ends; in quotes if it looks like a number.";

@@ -12,9 +12,9 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
-use crate::{
-    config::write::{self, FileKind},
-    model::{EnvironmentName, ProfileName, Settings, State},
+use crate::model::{
+    EnvironmentName, ProfileName, Settings, State,
+    file_text::{self, FileKind},
 };
 
 /// A live environment, with the parts of its file that no service stores.
@@ -58,7 +58,7 @@ pub fn propose_layers(sites: &[LiveEnvironment], base: &EnvironmentName) -> Prop
         .map(|name| {
             let of = |site: &LiveEnvironment| {
                 let live = site.state.profiles.get(name).and_then(|state| state.live.as_ref());
-                live.map(|stored| write::profile_document(&stored.profile))
+                live.map(|stored| file_text::profile_document(&stored.profile))
             };
             (name, sites.iter().map(of).collect())
         })
@@ -156,7 +156,7 @@ impl ProposedLayers {
             Some(name) => (folder.join("profiles").join(format!("{name}.yaml")), FileKind::Profile),
             None => (folder.join("environment.yaml"), FileKind::Environment),
         };
-        self.files.insert(path, write::render_file(kind, document));
+        self.files.insert(path, file_text::render_file(kind, document));
     }
 }
 
@@ -197,7 +197,7 @@ fn find_common(profile: &str, key: &str, values: &[Option<Value>], variables: &m
     }
     let (most, count) = most_frequent(&present)?;
     if count * 2 > present.len() || present.len() == 1 {
-        return Some(write::escape_variables(most.clone()));
+        return Some(file_text::escape_variables(most.clone()));
     }
     variables.template(profile, key, values)
 }
@@ -330,8 +330,8 @@ fn merge_patch(from: Option<&Value>, to: &Value) -> Option<Value> {
     if from == Some(to) {
         return None;
     }
-    let Value::Object(wanted) = to else { return Some(write::escape_variables(to.clone())) };
-    let Some(Value::Object(old)) = from else { return Some(write::escape_variables(to.clone())) };
+    let Value::Object(wanted) = to else { return Some(file_text::escape_variables(to.clone())) };
+    let Some(Value::Object(old)) = from else { return Some(file_text::escape_variables(to.clone())) };
     let mut changes = Map::new();
     for key in old.keys().filter(|key| !wanted.contains_key(*key)) {
         changes.insert(key.clone(), Value::Null);

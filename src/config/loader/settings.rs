@@ -1,5 +1,5 @@
-//! Checks `environment.yaml` and `access.yaml`: variables, service address, waivers, signers, reader of the directory, and the settings that the
-//! service stores.
+//! Checks `environment.yaml` and `access.yaml`: variables, service address, waivers, signers, reader of the directory, and the
+//! settings that the service stores.
 //!
 //! [`CheckedSettings`] is the result after error recovery. The profiles are checked in `profile`, the rules between settings and
 //! profiles in `rules`. A section with an error counts as absent in it, and the other sections are kept.

@@ -17,12 +17,12 @@ use crate::{
         commands::import::{Import, documents_by_name, report_missing_secrets, write_new},
         list_file::{list_error, read_list_file},
     },
-    config::{
-        Repository, suggest,
-        write::{self, FileKind},
-    },
+    config::{Repository, suggest},
     import::table::{self, ProfileRow},
-    model::{Code, EnvironmentName, SecretReference},
+    model::{
+        Code, EnvironmentName, SecretReference,
+        file_text::{self, FileKind},
+    },
 };
 
 impl Import {
@@ -44,7 +44,7 @@ impl Import {
                 .remedy("Remove the line from the list, or rename the profile."));
             }
             lines.insert(path.display().to_string(), row.line);
-            files.insert(path, write::render_file(FileKind::Profile, &write::escape_variables(row.document)));
+            files.insert(path, file_text::render_file(FileKind::Profile, &file_text::escape_variables(row.document)));
             environments.insert(name);
         }
         let (mut report, missing) = crate::import::check_files(repository.root(), &environments, &files)

@@ -20,9 +20,9 @@ use crate::{
         environment::{self, Environment},
         schema_files::write_missing_schemas,
     },
-    config::{Repository, write},
+    config::Repository,
     fs::write_atomically,
-    model::{Code, EnvironmentName, ProfileName, SecretReference, StoredProfile},
+    model::{Code, EnvironmentName, ProfileName, SecretReference, StoredProfile, file_text},
 };
 
 /// Write files for existing profiles: of a service, of whole services, or of a list
@@ -122,7 +122,7 @@ impl Import {
         for (name, stored) in missing {
             let path = folder.join(format!("{name}.yaml"));
             if !self.dry_run {
-                write_new(environment.repository.root(), &path, &write::render_profile(&stored.profile))?;
+                write_new(environment.repository.root(), &path, &file_text::render_profile(&stored.profile))?;
             }
             written.push(path.display().to_string());
             for reference in stored.file_names() {

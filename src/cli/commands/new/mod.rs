@@ -21,9 +21,9 @@ use crate::{
         CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable, environment,
         schema_files::write_missing_schemas,
     },
-    config::{Report, Repository, suggest, write},
+    config::{Report, Repository, suggest},
     fs::write_atomically,
-    model::{Code, EnvironmentName, InvalidName, SecretReference, code::Severity},
+    model::{Code, EnvironmentName, InvalidName, SecretReference, code::Severity, file_text},
 };
 
 /// Create an environment or a profile: files with comments
@@ -320,7 +320,7 @@ impl EnvironmentValues {
             });
             entries.push(("variables", Value::Object(variables.collect())));
         }
-        Ok(write::render_environment(&entries))
+        Ok(file_text::render_environment(&entries))
     }
 
     /// Returns a warning for each variable that the base neither defines nor uses. Without a base there are none.
