@@ -40,7 +40,7 @@ fn a_first_start_that_fails_is_the_first_again_the_next_time() {
     repo.run(&["token", "list", "dev"]).code(0);
 }
 
-/// A token that nobody can have seen is not stored.
+/// A token that was not shown is not stored.
 #[test]
 fn a_token_that_cannot_be_printed_is_not_stored() {
     let mut repo = TestRepository::small();

@@ -5,8 +5,8 @@ use crate::support::{
     repository::{SMALL_PROFILE, TestRepository},
 };
 use mailwright::{
-    config::{Repository, write},
-    model::EnvironmentName,
+    config::Repository,
+    model::{EnvironmentName, file_text},
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -109,7 +109,7 @@ proptest! {
         if let Some(from) = &mut profile.from {
             from.name = name;
         }
-        let text = write::render_profile(&profile);
+        let text = file_text::render_profile(&profile);
         let repo = TestRepository::empty();
         repo.write("environments/dev/environment.yaml", "companies: [A, B, C1, D222]\nunserved: [{ reason: all }]\n");
         repo.write("environments/dev/profiles/p.yaml", &text);
@@ -167,7 +167,7 @@ fn generated_environments_apply_to_an_empty_plan_and_import_to_one() {
             });
             profile.enabled = false;
             // Each has secrets of its own, so that no two destinations share one.
-            let text = write::render_profile(&profile)
+            let text = file_text::render_profile(&profile)
                 .replace("relay/password", &format!("{name}/password"))
                 .replace("graph/client-secret", &format!("{name}/secret"));
             if text.contains("microsoft-graph-delegate") && !text.contains("  - user-interface\nappliesTo") {
