@@ -1,10 +1,10 @@
 //! Commands on many environments: finds the selected environments, runs the command for each in parallel, and reports
 //! the results.
 //!
-//! A command returns a [`Summary`] or an error per environment. A single environment that is named, or the only one of the repository
-//! if nothing is selected, is reported as if there were no others. Several are reported in a [`FleetReport`]: a section per environment (not with `--summary`) and a table; an error in one
-//! does not hide the others. Whether the result is a report depends on the arguments and not on the number of environments
-//! found, so that the form of a JSON document is predictable.
+//! A command returns a [`Summary`] or an error per environment. A single environment that is named, or the only one of the
+//! repository if nothing is selected, is reported as if there were no others. Several are reported in a [`FleetReport`]: a section
+//! per environment (not with `--summary`) and a table; an error in one does not hide the others. Whether the result is a report
+//! depends on the arguments and not on the number of environments found, so that the form of a JSON document is predictable.
 
 use std::{
     collections::VecDeque,

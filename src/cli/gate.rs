@@ -1,9 +1,9 @@
 //! The verification gate of `apply`: the service verifies the profiles that change, and errors stop the apply.
 //!
 //! [`Gate::pass`] returns an error unless `--allow-findings` names the profiles with findings at or above `--fail-on` (errors by
-//! default). Findings that a waiver of the files accepts do not count. Unknown findings are noted. If the service cannot verify, nothing is applied; `--skip-verify` leaves the gate out.
-//! Accepted findings are recorded in the changeset, so that the audit log has them. The requests and the evaluation are
-//! [`crate::operations::gate`].
+//! default). Findings that a waiver of the files accepts do not count. Unknown findings are noted. If the service cannot verify,
+//! nothing is applied; `--skip-verify` leaves the gate out. Accepted findings are recorded in the changeset, so that the audit log
+//! has them. The requests and the evaluation are [`crate::operations::gate`].
 
 use std::{collections::BTreeSet, path::Path};
 

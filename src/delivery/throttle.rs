@@ -2,8 +2,9 @@
 //!
 //! All profiles that send through a mailbox share one [`MailboxThrottle`]; if their limits differ, those of the profile that was
 //! set up last apply. A rate counts the messages since it was set. A message starts while the limit of recipients is not reached, so
-//! its own recipients can exceed it; they count for up to a minute longer than a day. After a failure one message is sent at a time, and each success doubles that. Usage before a start is restored from the store, so that a
-//! restart does not double the rate; pauses that a server asked for are not. The caller passes the time.
+//! its own recipients can exceed it; they count for up to a minute longer than a day. After a failure one message is sent at a time,
+//! and each success doubles that. Usage before a start is restored from the store, so that a restart does not double the rate; pauses
+//! that a server asked for are not. The caller passes the time.
 
 use std::{
     collections::VecDeque,

@@ -17,7 +17,7 @@ use crate::model::delivery::Attachments;
 
 /// The depth to which files that are messages may be nested.
 const ENCLOSED: usize = 20;
-/// How many names of files a message may state: a name is stated in up to four ways, some of which are read as several.
+/// The number of names of files that a message may state: a name is stated in up to four ways, some of which are read as several.
 const NAMES: usize = 16 * PARTS;
 /// The number of bytes that a line may have, without its end (RFC 5322, 2.1.1).
 const LINE_LIMIT: usize = 998;

@@ -2,8 +2,8 @@
 //!
 //! The plan shows the needs and the service enforces them, both by [`find_needs`]. The rules are those of the live settings, not
 //! those of the changeset: a change cannot weaken the rules that apply to it. Signatures are the topic of [`crate::approvals`]. A
-//! change of the rules about approvals matches every rule. A signer without a valid key has no fingerprint, so that no signature is
-//! found to be of that signer.
+//! change of the rules about approvals, or of the access policy, matches every rule. A signer without a valid key has no
+//! fingerprint, so that no signature is found to be of that signer.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -245,7 +245,8 @@ struct Effect<'a> {
     after: Option<(&'a ProfileName, &'a StoredProfile)>,
 }
 
-/// Returns the approvals that a change from `before` to `after` needs by the rules that are live before it: one need for each rule that matches.
+/// Returns the approvals that a change from `before` to `after` needs by the rules that are live before it: one need for each rule
+/// that matches.
 pub fn find_needs(before: &State, after: &State, changes: &[ProfileChange]) -> Vec<ApprovalNeed> {
     let approvals = &before.settings.policy.approvals;
     if approvals.rules.is_empty() {

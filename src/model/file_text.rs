@@ -94,7 +94,7 @@ pub fn render_file(kind: FileKind, document: &Value) -> String {
 
 fn write_entry(key: &str, value: &Value, depth: usize, out: &mut String) {
     let indent = "  ".repeat(depth);
-    let key = self::quote_key(key);
+    let key = quote_key(key);
     match value {
         Value::Object(map) if !map.is_empty() && !map.keys().eq(["secret"]) => {
             // Writing to a String cannot fail.

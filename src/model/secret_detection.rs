@@ -11,7 +11,7 @@ pub fn detect(text: &str) -> Option<(Code, &'static str, &'static str)> {
     if text.contains("-----BEGIN ") {
         return Some((Code::LooksLikeSecret, "this is a PEM block", SEAL));
     }
-    if text.as_bytes().windows(15).any(|part| part.eq_ignore_ascii_case(b"AGE-SECRET-KEY-")) {
+    if mentions_age_identity(text.as_bytes()) {
         return Some((Code::LooksLikeSecret, "this is an age identity, the private half", SEAL));
     }
     if is_masked(text) {
@@ -25,6 +25,13 @@ pub fn detect(text: &str) -> Option<(Code, &'static str, &'static str)> {
         return Some((Code::LooksLikeSecret, "this looks like a key or a password", SEAL));
     }
     None
+}
+
+/// Returns true if a text has the beginning of an age identity, in any case. A key need not follow it: whole keys are found by
+/// `secrets::find_private_key`.
+pub fn mentions_age_identity(text: &[u8]) -> bool {
+    const BEGINNING: &[u8] = b"AGE-SECRET-KEY-";
+    text.windows(BEGINNING.len()).any(|part| part.eq_ignore_ascii_case(BEGINNING))
 }
 
 /// Returns true for keys whose values are names, of a secret, a function, a layer or a profile. Names are not searched.

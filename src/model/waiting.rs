@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::{CompanyId, Function, ProfileName};
 
-/// How long a server may be unavailable before an operator should look, in seconds.
+/// The time for which a server may be unavailable before an operator should look, in seconds.
 const TOLERATED_OUTAGE: i64 = 15 * 60;
 
 /// The reason for which a queued message waits.

@@ -1,8 +1,7 @@
-//! [`CertificateFault`]: what is wrong with a server's certificate.
+//! [`CertificateFault`]: the fault of a server's certificate, and its description.
 //!
 //! Texts from a certificate are printable and bounded. A certificate that cannot be read, and an error without a kind of its own, are
-//! faults as well. Nothing here decides about trust; the remedies are in
-//! [`super::handshake_fault`].
+//! faults as well. Nothing here decides about trust; the remedies are in [`super::handshake_fault`].
 
 use std::{error::Error, fmt, sync::Arc};
 

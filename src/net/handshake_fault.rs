@@ -1,7 +1,7 @@
 //! [`HandshakeFault`]: which side ended a TLS handshake and why, with a remedy.
 //!
-//! What is wrong with a certificate is a [`CertificateFault`]. An error of the TLS library that has no kind of its own is quoted.
-//! Nothing here decides about trust.
+//! A fault of a certificate is a [`CertificateFault`]. An error of the TLS library without a kind of its own is quoted. Nothing here
+//! decides about trust.
 
 use std::{error::Error, fmt};
 

@@ -3,7 +3,7 @@
 //! [`plan_rollback`] computes the change so that it can be shown, counted and signed; [`roll_back`] requests it, and finds out
 //! whether a request without an answer was accepted. The service computes the change itself and commits it. If another client has
 //! changed the environment in the meantime, nothing is rolled back and the problem names that change. Settings (except
-//! `policy.source`), profiles and secrets are rolled back, files are not.
+//! `policy.source` and the access policy), profiles and secrets are rolled back, files are not.
 
 use std::collections::BTreeMap;
 
@@ -60,7 +60,7 @@ pub fn plan_rollback(
     // A request for a rollback names only the generation. The changes are listed here to be shown, counted and signed.
     let changeset = &mut planned.changeset;
     changeset.changes = revert_changes(state, &target.profiles);
-    // The source policy stays, as in the service: the digest that is signed must be the one that the service computes.
+    // As in the service: the digest that is signed must be the one that the service computes.
     changeset.settings = (settings != state.settings).then_some(settings);
     if let Some(approvals) = &mut planned.plan.approvals {
         let action = SignedAction::Rollback(number);

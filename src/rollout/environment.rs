@@ -5,9 +5,9 @@
 //! environment. Before a changeset is sent to the service, its id and base generation are written to the journal (an `Intent`);
 //! before a rollback, its two generations. So a resumed run can find out from the service if the request was accepted. A step fails
 //! for its environment alone when it is refused, when its deadline has passed, when the lease is lost, or when three plans in a row
-//! were out of date; a journal that cannot be written ends the rollout. An
-//! environment that another client has changed since the apply, or that was empty before the run and must not be emptied, is not
-//! rolled back. The order of environments is decided in `engine`.
+//! were out of date; a journal that cannot be written ends the rollout. An environment that another client has changed since the
+//! apply, or that was empty before the run and must not be emptied, is not rolled back. The order of environments is decided in
+//! `engine`.
 
 use std::collections::BTreeMap;
 

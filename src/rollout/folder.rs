@@ -210,6 +210,8 @@ impl LockedFolder {
         Ok(format!("{by} {id}"))
     }
 }
+
+/// Returns true for the journal of an ended run.
 fn is_archive(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("journal-"))
 }

@@ -199,15 +199,17 @@ async fn join_next<T: 'static>(
     running: &mut JoinSet<Result<T, Problem>>,
     names: &mut HashMap<task::Id, EnvironmentName>,
 ) -> Option<(EnvironmentName, Result<T, Problem>)> {
-    let (id, planned) = match running.join_next_with_id().await? {
-        Ok(planned) => planned,
+    let ended = running.join_next_with_id().await?;
+    let id = ended.as_ref().map_or_else(task::JoinError::id, |(id, _)| *id);
+    let name = names.remove(&id)?;
+    let planned = match ended {
+        Ok((_, planned)) => planned,
         Err(error) => {
-            let message = "planning the environment ended with an internal error";
-            tracing::error!(%error, "planning an environment ended with an internal error");
-            (error.id(), Err(Problem::new(Code::Internal, message)))
+            tracing::error!(environment = %name, %error, "planning an environment ended with an internal error");
+            Err(Problem::new(Code::Internal, "planning the environment ended with an internal error"))
         }
     };
-    Some((names.remove(&id)?, planned))
+    Some((name, planned))
 }
 
 /// Groups equal changes. The order of the groups depends on the names and changes alone.

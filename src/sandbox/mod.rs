@@ -104,6 +104,22 @@ pub(crate) struct Sandbox {
 }
 
 impl Sandbox {
+    fn new(address: String, scenario: Scenario) -> Result<Self, String> {
+        Ok(Self {
+            address,
+            clock: Clock::system(),
+            scenario: RwLock::new(Arc::new(scenario)),
+            tokens: tokens::Tokens::new()?,
+            user_consents: Mutex::default(),
+            refresh_tokens: Mutex::default(),
+            devices: Mutex::default(),
+            drafts: Mutex::default(),
+            uploads: Mutex::default(),
+            mail: Mutex::default(),
+            requests: Mutex::default(),
+        })
+    }
+
     fn address(&self) -> &str {
         &self.address
     }
@@ -185,19 +201,7 @@ impl SandboxServer {
             UdpSocket::bind(("127.0.0.1", ports.dns)).await.map_err(|error| listen_error("DNS", ports.dns, &error))?;
         let place = |address: std::io::Result<SocketAddr>| address.map_err(|error| error.to_string());
         let address = format!("https://localhost:{}", place(https.local_addr())?.port());
-        let sandbox = Arc::new(Sandbox {
-            address: address.clone(),
-            clock: Clock::system(),
-            scenario: RwLock::new(Arc::new(scenario)),
-            tokens: tokens::Tokens::new()?,
-            user_consents: Mutex::default(),
-            refresh_tokens: Mutex::default(),
-            devices: Mutex::default(),
-            drafts: Mutex::default(),
-            uploads: Mutex::default(),
-            mail: Mutex::default(),
-            requests: Mutex::default(),
-        });
+        let sandbox = Arc::new(Sandbox::new(address.clone(), scenario)?);
         let mut running = Self {
             address,
             smtp: place(smtp.local_addr())?,

@@ -354,34 +354,15 @@ async fn read_mail<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> std::io::
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 mod tests {
-    use std::sync::RwLock;
-
-    use tokio::sync::Mutex;
-
     use super::*;
-    use crate::{
-        sandbox::{Scenario, tokens::Tokens},
-        time::Clock,
-    };
+    use crate::sandbox::Scenario;
 
     #[tokio::test]
     async fn xoauth2_accepts_no_token_that_has_expired() {
         let tenant = "0c0ffee0-0000-4000-8000-000000000001";
         let scenario = json!({ "tenants": [{ "id": tenant, "domains": ["contoso.example"], "users": [{ "name": "a@contoso.example" }] }] });
         let scenario: Scenario = serde_json::from_value(scenario).unwrap();
-        let sandbox = Sandbox {
-            address: String::new(),
-            clock: Clock::system(),
-            scenario: RwLock::new(Arc::new(scenario)),
-            tokens: Tokens::new().unwrap(),
-            user_consents: Mutex::default(),
-            refresh_tokens: Mutex::default(),
-            devices: Mutex::default(),
-            drafts: Mutex::default(),
-            uploads: Mutex::default(),
-            mail: Mutex::default(),
-            requests: Mutex::default(),
-        };
+        let sandbox = Sandbox::new(String::new(), scenario).unwrap();
         for (seconds, expected) in [(3600, "235 "), (-1, "535 ")] {
             let claims = json!({
                 "aud": crate::sandbox::entra::EXCHANGE, "tid": tenant, "roles": ["SMTP.SendAsApp"],

@@ -38,7 +38,7 @@ pub fn find_private_key(text: &str) -> Option<FoundKey> {
         let found = find_identity(line)
             .or_else(|| find_pem(line, lines.clone()))
             .or_else(|| find_putty(line, lines.clone()))
-            .or_else(|| find_jwk(line).filter(|_| has_key_type));
+            .or_else(|| if has_key_type { find_jwk(line) } else { None });
         if let Some(kind) = found {
             return Some(FoundKey { line: number, kind });
         }

@@ -14,7 +14,7 @@ use super::{
     fingerprint::fingerprint,
     header::{DESTINATION_TAG, VALUE_TAG},
 };
-use crate::model::Digest;
+use crate::model::{Digest, secret_detection::mentions_age_identity};
 
 /// The recipients of an environment's secrets.
 pub struct Recipients {
@@ -88,10 +88,7 @@ fn parse_recipient(
     line: &str,
     callbacks: &impl age::Callbacks,
 ) -> Result<Box<dyn age::Recipient + Send + Sync>, String> {
-    if line.to_ascii_uppercase().contains("AGE-SECRET-KEY-")
-        || line.contains("PRIVATE KEY")
-        || line.starts_with("AGE-PLUGIN-")
-    {
+    if mentions_age_identity(line.as_bytes()) || line.contains("PRIVATE KEY") || line.starts_with("AGE-PLUGIN-") {
         return Err(
             "it is an identity, the private half; remove it from the repository and do not use it again".to_owned()
         );

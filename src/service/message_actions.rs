@@ -78,12 +78,14 @@ impl Service {
         &self,
         caller: &Caller,
         id: Uuid,
-        (action, activity): (Action, Activity),
+        action: Action,
         options: ActionOptions,
     ) -> Result<Message, HttpProblem> {
         let (now, by) = (self.delivery.now(), caller.name.clone());
         let message = self
-            .change_message(caller, id, activity, move |message| apply_action(message, action, options, now, &by))
+            .change_message(caller, id, activity_of(action), move |message| {
+                apply_action(message, action, options, now, &by)
+            })
             .await?;
         if action == Action::Retry {
             // A retry does not wait for a pause that the server requested, nor for the next probe of a suspended profile.

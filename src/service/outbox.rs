@@ -18,7 +18,6 @@ use super::{
     Service,
     caller::Caller,
     http::{HttpProblem, extract::check_reason},
-    message_actions::activity_of,
 };
 use crate::{
     api::messages::{Action, ActionOptions, MessagePage, Resolved, ResolvedOutcome},
@@ -222,9 +221,7 @@ impl Service {
 
     async fn apply_bulk_action(&self, caller: &Caller, id: Uuid, action: &BulkAction) -> Result<(), HttpProblem> {
         match action {
-            BulkAction::Action(action, options) => {
-                self.apply_action(caller, id, (*action, activity_of(*action)), *options).await?
-            }
+            BulkAction::Action(action, options) => self.apply_action(caller, id, *action, *options).await?,
             BulkAction::Resolve(resolved) => self.resolve_message(caller, id, resolved.clone()).await?,
         };
         Ok(())

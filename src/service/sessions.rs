@@ -33,9 +33,9 @@ use crate::{
 };
 
 /// Time without a request after which a session ends.
-pub(crate) const IDLE_LIMIT: Duration = Duration::from_secs(30 * 60);
+const IDLE_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// Time after the sign-in at which a session ends.
-pub(crate) const TOTAL_LIMIT: Duration = Duration::from_secs(12 * 60 * 60);
+const TOTAL_LIMIT: Duration = Duration::from_secs(12 * 60 * 60);
 /// Interval at which the use of a session is written to the store.
 const NOTED_EVERY: Duration = Duration::from_secs(60);
 /// Maximum size of the secret of a session as a cookie has it, in bytes.

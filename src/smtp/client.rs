@@ -75,7 +75,7 @@ pub(crate) enum SmtpError {
     OutOfStep,
     /// A command that cannot be sent.
     InvalidCommand,
-    /// There is no mechanism to log in by.
+    /// The list of mechanisms for the login is empty.
     NoMechanism,
 }
 
@@ -91,7 +91,7 @@ impl fmt::Display for SmtpError {
                 "the server sent more than its reply to STARTTLS in clear: another machine may be in between",
             ),
             Self::OutOfStep => f.write_str("the server sent more replies than it got commands"),
-            Self::NoMechanism => f.write_str("there is no mechanism to log in by"),
+            Self::NoMechanism => f.write_str("cannot log in: no login mechanism was selected"),
             Self::InvalidCommand => f.write_str("the address cannot be part of an SMTP command"),
         }
     }

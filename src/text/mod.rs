@@ -1,6 +1,7 @@
 //! Text from other programs: decoding, and escaping for display.
 //!
-//! * [`decode`], [`try_decode`], [`decode_lossy`]: the text of a file in UTF-8 or UTF-16. `config` is stricter with Mailwright's own files
+//! * [`decode`], [`try_decode`], [`decode_lossy`]: the text of a file in UTF-8 or UTF-16. `config` is stricter with Mailwright's own
+//!   files
 //! * [`printable`], [`printable_lines`], [`printable_paragraph`], [`printable_log_line`]: text with terminal control characters
 //!   and invisible characters escaped. The printer, the log and Markdown use them, so that no command needs to
 //! * [`enumerate`], [`shortened`]: bounded lists and texts for messages

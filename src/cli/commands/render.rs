@@ -16,8 +16,8 @@ use crate::{
         environment::{self, Environment},
         ui::format::versioned,
     },
-    config::{EffectiveEnvironment, Sourced, suggest, write},
-    model::{Code, Place, ProfileName},
+    config::{EffectiveEnvironment, Sourced, suggest},
+    model::{Code, Place, ProfileName, file_text},
 };
 
 /// Print the effective configuration, with the origin of each value
@@ -146,7 +146,7 @@ fn render_yaml(effective: &EffectiveEnvironment) -> String {
     }
     let _ = writeln!(out, "profiles:");
     for (name, sourced) in &effective.profiles {
-        let _ = writeln!(out, "  {}:", write::quote_key(name.as_str()));
+        let _ = writeln!(out, "  {}:", file_text::quote_key(name.as_str()));
         write_block(&mut out, sourced, 2);
     }
     out
@@ -157,7 +157,7 @@ fn write_block(out: &mut String, sourced: &Sourced, depth: usize) {
     let indent = "  ".repeat(depth);
     match sourced {
         Sourced::Leaf { value, place, variables } => {
-            write_line(out, &format!("{indent}{}", write::display_scalar(value)), place, variables);
+            write_line(out, &format!("{indent}{}", file_text::display_scalar(value)), place, variables);
         }
         Sourced::Map(entries) => {
             // Known keys in the usual order of a file, then the others in the order of the files.
@@ -165,7 +165,7 @@ fn write_block(out: &mut String, sourced: &Sourced, depth: usize) {
             let mut entries: Vec<&(String, Sourced)> = entries.iter().collect();
             entries.sort_by_key(|(key, _)| rank(key));
             for (key, value) in entries {
-                write_entry(out, &format!("{indent}{}:", write::quote_key(key)), value, depth + 1);
+                write_entry(out, &format!("{indent}{}:", file_text::quote_key(key)), value, depth + 1);
             }
         }
         Sourced::List(items) => items.iter().for_each(|item| write_entry(out, &format!("{indent}-"), item, depth + 1)),
@@ -176,7 +176,7 @@ fn write_block(out: &mut String, sourced: &Sourced, depth: usize) {
 fn write_entry(out: &mut String, head: &str, value: &Sourced, depth: usize) {
     match value {
         Sourced::Leaf { value, place, variables } => {
-            write_line(out, &format!("{head} {}", write::display_scalar(value)), place, variables);
+            write_line(out, &format!("{head} {}", file_text::display_scalar(value)), place, variables);
         }
         Sourced::Map(entries) if entries.is_empty() => out.push_str(&format!("{head} {{}}\n")),
         Sourced::List(items) if items.is_empty() => out.push_str(&format!("{head} []\n")),

@@ -35,11 +35,11 @@ use crate::{
     time::local::format_time,
 };
 
-/// How many messages a question may match. More are counted as "at least".
+/// The number of messages that a question may match. More are counted as "at least".
 const FOUND: u32 = 100;
-/// How many attempts are listed.
+/// The number of attempts that are listed.
 const ATTEMPTS: usize = 5;
-/// For how many companies the sender is named if no message was found.
+/// The number of companies whose sender is named if no message was found.
 const COMPANIES: usize = 10;
 
 /// Explain why a message did not leave, and what to do

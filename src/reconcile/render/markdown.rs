@@ -22,8 +22,8 @@ use crate::{
 
 /// The maximum length of the output. GitHub accepts comments of up to 65,536 characters; the rest is for the workflow.
 const LIMIT: usize = 60_000;
-/// The number of equal parts of the length: one each for the warnings, the drift, the routing changes and the settings, and the rest
-/// for the profiles.
+/// The number of equal parts of the length: one each for the warnings, the drift, the routing changes and the settings, and the
+/// rest for the profiles.
 const PARTS: usize = 5;
 
 /// Renders the whole plan. It begins with a hidden marker, so that a workflow can replace its comment instead of adding one.
@@ -84,12 +84,13 @@ fn render_warnings(plan: &Plan) -> Vec<String> {
     }
     for secret in &plan.redirected {
         warnings.push(format!(
-"> [!CAUTION]\n> `{}`: the secret `{}` would go to a new place, {}. It {}. The service refuses this; seal the value again.\n\n",
+            "> [!CAUTION]\n> `{}`: the secret `{}` would go to a new place, {}. It {}. The service refuses this; \
+             seal the value again.\n\n",
             secret.user(),
             secret.secret,
             escape_inline(&secret.would_go_to.to_string()),
             escape_inline(&secret.describe_acceptance())
-));
+        ));
     }
     for guard in &plan.guards {
         warnings.push(format!(
@@ -121,9 +122,10 @@ fn render_warnings(plan: &Plan) -> Vec<String> {
     for hint in &plan.hints {
         if let Hint::ProbablyRename { from, to, file } = hint {
             warnings.push(format!(
-"> [!TIP]\n> `{to}` has the contents of `{from}`. If it is the same profile, add `renamedFrom: {from}` to {}.\n\n",
+                "> [!TIP]\n> `{to}` has the contents of `{from}`. If it is the same profile, add \
+                 `renamedFrom: {from}` to {}.\n\n",
                 code_span(file)
-));
+            ));
         }
     }
     warnings

@@ -1,7 +1,12 @@
 //! Middleware applied to every request: request id, deadline, limits, compression, access log and telemetry context.
 //!
-//! [`layers`] wraps the routes of an environment or of the process. A request beyond the limit is answered with 503, one of
-//! HTTP/1.1 without `Host`, or any with several or an invalid one, with 400, one whose answer does not begin within 120 seconds with 408, and a panic with 500.
+//! [`layers`] wraps the routes of an environment or of the process. It answers:
+//!
+//! * 400 if a request of HTTP/1.1 has no `Host`, or any request several or an invalid one
+//! * 408 if the answer does not begin within 120 seconds
+//! * 500 if a handler panics
+//! * 503 if the limit of concurrent requests is reached
+//!
 //! A request that may change something continues after its deadline or a disconnect; one that only reads is cancelled.
 
 use std::{

@@ -1,7 +1,8 @@
 //! `/v1/audit`: pages of the audit log, and the comparison of the store with it.
 //!
-//! Both need the role `admin`. Entries cannot be changed or removed through the API. A difference is part of the answer to the
-//! comparison, not an error. Clients verify the hash chain themselves ([`crate::model::audit`]).
+//! The pages need the right `see` in `audit`, the comparison `verify`; of the built-in roles, `admin` has both. Entries cannot be
+//! changed or removed through the API. A difference is part of the answer to the comparison, not an error. Clients verify the hash
+//! chain themselves ([`crate::model::audit`]).
 
 use std::sync::Arc;
 

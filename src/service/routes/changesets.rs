@@ -1,7 +1,8 @@
 //! `POST /v1/changesets`: applies a changeset, or tries it with `dryRun`.
 //!
 //! The checks and the commit are in `service::changes`; a changeset that was accepted before is answered with its result. It is
-//! applied as a whole or refused. A dry run needs the role `planner`, an apply `deployer`.
+//! applied as a whole or refused. A dry run needs the right `plan` in `changes`, an apply `apply`; the built-in roles have them from
+//! `planner` and from `deployer` on.
 
 use std::sync::Arc;
 

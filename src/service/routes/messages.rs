@@ -1,8 +1,9 @@
 //! `/v1/messages`: submits messages, searches and reads them, and retries, cancels, replays or resolves them.
 //!
 //! Reads the request and its parameters; admission and composing are in `service::submissions`, actions in
-//! `service::message_actions`. A token with the role `sender` sees its own messages within its scope; another message is 404 for
-//! it. Contents need the role `admin`, actions `deployer`, except that a sender may cancel its own.
+//! `service::message_actions`. A token with the role `sender` sees its own messages within its scope, and may cancel them; another
+//! message is 404 for it. Contents need the right `export` in `outbox`, each action the right of its name; the built-in role `admin`
+//! has the first, `deployer` and `admin` have the others.
 
 use std::sync::Arc;
 
@@ -321,7 +322,7 @@ pub(super) async fn apply_message_action(
     let mut options =
         if body.is_empty() { None } else { extract::parse_json::<Option<ActionOptions>>(&body)? }.unwrap_or_default();
     options.all_recipients |= parameters.all_recipients;
-    service.apply_action(&caller, id, (action, activity), options).await.map(Json)
+    service.apply_action(&caller, id, action, options).await.map(Json)
 }
 
 /// Resolve an unknown message

@@ -1,6 +1,6 @@
 //! The endpoints of the HTTP API, one file per resource, and the `OpenAPI` document of all of them.
 //!
-//! A handler names the role that it requires as its first argument, reads the request, calls [`Service`](super::Service), and
+//! A handler names the right that it requires as its first argument, reads the request, calls [`Service`](super::Service), and
 //! answers. The health checks and `/openapi.json` need no token. An unknown path is 404, an unknown method 405. It contains no rule
 //! about changes, mail or secrets.
 

@@ -1,8 +1,9 @@
 //! Endpoints that read and change one profile by hand. A change by hand is drift until the files in Git have it, too.
 //!
 //! These endpoints do not accept secrets: a profile can only name secrets that the service already has under the same name, and is
-//! refused otherwise. Each change needs the role `admin` and a precondition: without one the answer is 428, and 412 if it does not
-//! hold. A profile that is the same already is a success without a new generation.
+//! refused otherwise. Each change needs the right `edit` in `changes`, which of the built-in roles `admin` has, and a precondition:
+//! without one the answer is 428, and 412 if it does not hold. A profile that is the same already is a success without a new
+//! generation.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! `/v1/verify`: runs the verifier for the profiles in the request, and returns the last results.
 //!
 //! The answer of a run has a line per profile, possibly one about the environment's reader, and at the end the number of
-//! requests; an answer without that last line is incomplete, whatever its HTTP status. A run needs the role `planner`, reading
-//! needs `viewer`.
+//! requests; an answer without that last line is incomplete, whatever its HTTP status. A run needs the right `verify` in `profiles`,
+//! reading `see`; the built-in roles have them from `planner` and from `viewer` on.
 //!
 //! Which hosts and secrets a caller may use for a run is decided in `service::verification`.
 

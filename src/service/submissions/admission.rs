@@ -36,7 +36,7 @@ impl Service {
     }
 }
 
-/// Checks that the caller's token covers the company and the function.
+/// Checks that the caller may submit mail for the company and the function.
 pub(super) fn check_scope(
     caller: &Caller,
     addressing: &Addressing,

@@ -1,11 +1,11 @@
 //! Submissions: accepts mail for delivery.
 //!
 //! [`Service::submit`] takes an [`Addressing`] (company, function, client, document) and a [`SubmissionBody`], and returns a
-//! [`SubmissionReceipt`] when the message is durable. Scope, company, sender, size, contents and recipients are checked
-//! before that: `admission` has the checks, `content` composes the message. Whether a server accepts it is seen at delivery. A refused
-//! submission is not stored. The same idempotency key of a caller with the same request returns the earlier message as it is now, with
-//! another request it is refused; so is a document that was sent to one of the recipients before, unless duplicates are allowed.
-//! Nothing here sends.
+//! [`SubmissionReceipt`] when the message is durable. Scope, company, sender, size, contents and recipients are checked before that:
+//! `admission` has the checks, `content` composes the message. A refusal by a mail server is seen at delivery. A refused submission
+//! is not stored. The same idempotency key of a caller with the same request returns the earlier message as it is now, with another
+//! request it is refused; so is a document that was sent to one of the recipients before, unless duplicates are allowed. Nothing
+//! here sends.
 
 mod admission;
 mod content;

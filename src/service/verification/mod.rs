@@ -2,8 +2,9 @@
 //!
 //! A caller who may only plan must not be able to send a secret to a new destination, or to make this machine connect to hosts of
 //! its choice. Therefore a secret is used only for the destination that it was accepted for. Secrets that the service has not
-//! accepted yet, and hosts that no live profile names, need the role `deployer`. A check that is skipped for this reason is
-//! reported as a finding; a probe, and a reader of the directory with a token file, are refused without that role (403).
+//! accepted yet, and hosts that no live profile names, need the right to apply changesets, which the role `deployer` has. A check
+//! that is skipped for this reason is reported as a finding; a probe, and a reader of the directory with a token file, are refused
+//! without that right (403).
 //!
 //! A run ends early when its client disconnects or its credential ends, and its answer then lacks the last line, as it does if the
 //! results cannot be stored. Results are kept for live profiles, and for others if the caller may apply. Too many runs of a caller

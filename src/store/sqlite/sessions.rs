@@ -25,7 +25,8 @@ impl Sessions for SqliteStore {
             transaction
                 .execute(
                     "DELETE FROM session WHERE id IN
-                     (SELECT id FROM session WHERE subject = ?1 ORDER BY ends_at DESC, id LIMIT -1 OFFSET ?2)",
+                     (SELECT id FROM session WHERE subject = ?1
+                      ORDER BY ends_at DESC, json_extract(record, '$.createdAt') DESC LIMIT -1 OFFSET ?2)",
                     params![subject, keep],
                 )
                 .map_err(failed)?;

@@ -21,7 +21,7 @@ use crate::{
         ui::wording::count_of,
     },
     config::{SecretUsage, Selection},
-    model::{Code, Destination, EnvironmentName, code::Severity},
+    model::{Code, Destination, EnvironmentName, code::Severity, secret_detection::mentions_age_identity},
     secrets::{Binding, Header, Recipients, ServiceIdentity, find_private_key, fingerprint},
     text::decode_lossy,
 };
@@ -292,7 +292,7 @@ fn check_unexpected(
     for path in &present.other_files {
         let text = Zeroizing::new(read_age(root, path)?);
         let holds_key = find_private_key(&Zeroizing::new(decode_lossy(&text))).is_some()
-            || text.windows(15).any(|part| part.eq_ignore_ascii_case(b"AGE-SECRET-KEY-"))
+            || mentions_age_identity(&text)
             || text.windows(12).any(|part| part == b"PRIVATE KEY-");
         let is_public = std::str::from_utf8(&text)
             .is_ok_and(|text| ServiceIdentity::parse(&text.to_owned().into()).is_ok_and(|key| key.is_public()));

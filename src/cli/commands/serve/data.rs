@@ -220,7 +220,10 @@ fn check_not_single(folder: &Path) -> Result<(), CliError> {
     .remedy({
         let name = SqliteStore::environment_of(&folder.join(STORE)).ok();
         let name = name.map_or_else(|| "NAME".to_owned(), |name| name.to_string());
-        let (old, new) = (quote_path(folder), quote_path(Path::new(&format!("{shown}-of-all"))));
+        // Without a slash at its end: the new folder must not be inside of this one.
+        let plain: PathBuf = folder.components().collect();
+        let new = PathBuf::from(format!("{}-of-all", plain.display()));
+        let (old, new) = (quote_path(folder), quote_path(&new));
         format!(
             "Move it into another folder under its environment's name, and serve that one: `mkdir {new} && mv {old} {new}/{name}`."
         )

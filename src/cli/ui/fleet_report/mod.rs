@@ -1,9 +1,9 @@
 //! The report of a command on many environments: sections, a table, and totals; as text, Markdown or JSON.
 //!
-//! Environments with an equal result share a section and a row. Two results are equal if they differ only in what is
-//! particular to an environment: its name, its companies, its variables, its generation, and the times in the text. Quiet
-//! results come first and are counted; notable ones follow, and failures are last. If an environment failed, the command ends with an
-//! error that names those that did.
+//! Environments with an equal result share a section and a row. Two results are equal if they differ only in what is particular to
+//! an environment: its name, its companies, its variables, its generation, and the times and ids of objects in the text. Quiet results
+//! come first and are counted; notable ones follow, and failures are last. If an environment failed, the command ends with an error
+//! that names those that did.
 
 mod row;
 mod summary;

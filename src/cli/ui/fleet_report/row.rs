@@ -1,7 +1,9 @@
 //! [`ReportRow`]: one environment in a report, and [`RowGroup`]: environments that share a row of the table.
 //!
-//! The content of a row, by which equal environments are found, leaves out what is particular to an environment. An
-//! environment whose task failed has a row as well: the first line of the error, with the whole error as its section.
+//! The content of a row, by which equal environments are found, leaves out the [`Particulars`] of its environment. An environment
+//! whose task failed has a row as well: the first line of the error, with the whole error as its section.
+
+use serde_json::Value;
 
 use crate::{
     cli::{
@@ -16,7 +18,6 @@ use crate::{
     model::EnvironmentName,
     rollout::plan::Generalizer,
 };
-use serde_json::Value;
 
 /// The number of characters of a UUID.
 const UUID_LENGTH: usize = 36;
@@ -47,16 +48,17 @@ pub(super) struct RowGroup<'a> {
     pub(super) amounts: Vec<(&'static str, u64)>,
 }
 
-/// What is particular to an environment.
+/// The values that are particular to an environment: its name, its companies and its variables.
 pub(crate) struct Particulars(Option<Generalizer>);
 
 impl Particulars {
-    /// Returns what is particular to an environment. Without a repository, that is nothing.
+    /// Finds the particular values of an environment. Without a repository there are none.
     pub(crate) fn new(name: &EnvironmentName, repository: Option<&Repository>) -> Self {
         Self(repository.map(|repository| Generalizer::for_environment(name, repository)))
     }
 
-    /// Returns a text in which everything particular is replaced, for comparison with that of another environment.
+    /// Replaces these values, and times, ages, generations and ids of objects, so that texts of different environments can be
+    /// compared. Without a repository nothing is replaced.
     pub(crate) fn mask(&self, text: &str) -> String {
         self.0.as_ref().map_or_else(|| text.to_owned(), |own| mask_particulars(&own.normalize(text)))
     }

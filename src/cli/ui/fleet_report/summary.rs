@@ -59,7 +59,7 @@ pub(crate) struct Summary {
 }
 
 /// The differences that results with equal content can have, unless a command says otherwise.
-pub(super) const VARYING: &str = "names, companies, variables, keys, generations and times";
+pub(super) const VARYING: &str = "names, companies, variables, keys, ids, generations and times";
 
 impl Summary {
     /// A result without an error that is compared by its text.
