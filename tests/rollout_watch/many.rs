@@ -313,6 +313,17 @@ fn a_list_of_values_is_sealed_completely_or_not_at_all() {
         assert!(refused.stderr.contains(message), "{message}: {}", refused.stderr);
     }
     assert!(!customers.has(1, "password.age"));
+    // What sealing refuses is found before the first value is sealed, and no note says that one is sealed.
+    let list = format!(
+        "environment,secret,value\ncust-05,relay/password,blank \ncust-06,relay/password,{}\ncust-07,relay/password,*****\n",
+        "x".repeat(17 * 1024)
+    );
+    let refused = customers.pipe(&["secrets", "set", "--from-csv", "-"], &list).code(1);
+    for line in ["line 3, column `value`", "line 4, column `value`"] {
+        assert!(refused.stderr.contains(line), "{line}: {}", refused.stderr);
+    }
+    assert!(!refused.stderr.contains("line 2") && !refused.stderr.contains("a blank"), "{}", refused.stderr);
+    assert!((5..=7).all(|number| !customers.has(number, "password.age")));
     // A value in a wrong column is never shown.
     for row in ["CANARY,relay/password,cust-01", "cust-01,CANARY,relay/password", "cust-01,CANARY/x,relay/password"] {
         let list = format!("environment,secret,value\n{}\n", row.replace("CANARY", "k9-hidden-words"));

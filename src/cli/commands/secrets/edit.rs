@@ -122,13 +122,14 @@ impl OpenedSecret {
     fn seal(&self, context: &Context, after: &[u8]) -> Result<Summary, CliError> {
         let Self { environment, reference, path, recipients, destination, before } = self;
         let after = value::prepare_edited(context, environment, reference, before, after)?;
-        if after.expose_secret() == before.expose_secret() {
+        if after.value.expose_secret() == before.expose_secret() {
             let text = "No changes; nothing was sealed.".to_owned();
             return Ok(Summary::new(Significance::Quiet, "unchanged".to_owned(), text, json!({ "sealed": null })));
         }
-        let sealed = seal_for(&after, recipients, &fresh_value_id()?, &destination.digest(&environment.name))
+        let sealed = seal_for(&after.value, recipients, &fresh_value_id()?, &destination.digest(&environment.name))
             .map_err(|error| seal_error(reference, &error))?;
         write_age(environment, path, &sealed)?;
+        after.print_notes(context);
         let sealed_for = describe_destination(destination, &environment.name);
         let text = format!("sealed {} {sealed_for}", path.display());
         Ok(Summary::new(Significance::Listed, format!("sealed for {destination}"), text, json!({ "sealed": path })))

@@ -174,7 +174,7 @@ impl Rotate {
             Some(given) => target.prepare(context, given)?,
             None => target.prepare(context, &value::read_given(reference.as_str())?)?,
         };
-        target.seal(&value)?;
+        target.seal(context, &value)?;
         Ok(target.summary())
     }
 

@@ -4,7 +4,8 @@
 //! recipients and destination, and writes the file; `rotate` uses it too. A value is never an argument of the command line.
 //!
 //! Several environments are sealed one by one: an error in one is reported, and the others are sealed. Of a list nothing is sealed
-//! if it has a problem, but a file that cannot be written leaves the earlier ones sealed.
+//! if a line has a problem: all are encrypted before the first file is written. A file that cannot be written leaves the earlier
+//! ones sealed.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +14,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use secrecy::{ExposeSecret as _, SecretSlice};
+use secrecy::ExposeSecret as _;
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -25,7 +26,7 @@ use crate::{
             names::SecretNames,
             recipients_file::{check_not_public, read_recipients},
             sealing::{find_destination, fresh_value_id, parse_reference, seal_error},
-            value,
+            value::{self, PreparedValue},
             value_list::{ValueRow, parse_list},
         },
         environment::Environment,
@@ -97,7 +98,7 @@ impl Runnable for Set {
                 Some(given) => target.prepare(context, given)?,
                 None => target.prepare(context, &value::read_given(secret)?)?,
             };
-            target.seal(&value)?;
+            target.seal(context, &value)?;
             Ok(target.summary())
         })
     }
@@ -119,9 +120,9 @@ impl Set {
         let (mut targets, mut problems) = (BTreeMap::new(), Vec::new());
         for row in &rows {
             let (column, error) = match prepare_row(context, &repository, row) {
-                Ok((target, value)) => {
+                Ok((target, value, sealed)) => {
                     let name = (target.environment.name.clone(), target.reference.clone());
-                    match targets.insert(name, (target, value)) {
+                    match targets.insert(name, (target, value, sealed)) {
                         None => continue,
                         Some(_) => (
                             "secret",
@@ -137,8 +138,8 @@ impl Set {
             return Err(list_error(Code::ListMalformed, list, problems));
         }
         let mut sealed: BTreeMap<EnvironmentName, Vec<SealTarget>> = BTreeMap::new();
-        for ((name, _), (target, value)) in targets {
-            target.seal(&value)?;
+        for ((name, _), (target, value, file)) in targets {
+            target.write(context, &value, &file)?;
             sealed.entry(name).or_default().push(target);
         }
         let results = sealed.into_iter().map(|(name, targets)| {
@@ -173,12 +174,12 @@ fn read_value_list(context: &Context, list: &Path) -> Result<Vec<u8>, CliError> 
     Ok(bytes)
 }
 
-/// Finds the place of a line's value, and checks the value. An error names its column.
+/// Finds the place of a line's value, checks the value, and encrypts it. An error names its column.
 fn prepare_row(
     context: &Context,
     repository: &Arc<Repository>,
     row: &ValueRow,
-) -> Result<(SealTarget, SecretSlice<u8>), (&'static str, CliError)> {
+) -> Result<(SealTarget, PreparedValue, Vec<u8>), (&'static str, CliError)> {
     // A value can stand in the wrong column, so only names that the repository has are quoted.
     let environment = Environment::find_in(repository, &row.environment).map_err(|_| {
         let error = CliError::new("the repository has no environment of this name");
@@ -202,10 +203,11 @@ fn prepare_row(
     let path = Repository::secret_path(&environment.name, &reference);
     let target = SealTarget::find(&environment, reference, path).map_err(|error| ("secret", error))?;
     let value = target.prepare(context, row.value.as_bytes()).map_err(|error| ("value", error))?;
-    if value.expose_secret().is_empty() {
+    if value.value.expose_secret().is_empty() {
         return Err(("value", CliError::new("the value is empty").remedy("Write the value, or remove the line.")));
     }
-    Ok((target, value))
+    let sealed = target.encrypt(&value).map_err(|error| ("value", error))?;
+    Ok((target, value, sealed))
 }
 
 /// The file that a value is sealed to.
@@ -227,16 +229,26 @@ impl SealTarget {
     }
 
     /// Returns the value to seal. Returns an error if it does not fit.
-    pub(super) fn prepare(&self, context: &Context, given: &[u8]) -> Result<SecretSlice<u8>, CliError> {
+    pub(super) fn prepare(&self, context: &Context, given: &[u8]) -> Result<PreparedValue, CliError> {
         value::prepare(context, &self.environment, &self.reference, given)
     }
 
-    /// Seals a value, and writes the file.
-    pub(super) fn seal(&self, value: &SecretSlice<u8>) -> Result<(), CliError> {
-        let Self { environment, reference, path, recipients, destination } = self;
-        let sealed = seal_for(value, recipients, &fresh_value_id()?, &destination.digest(&environment.name))
-            .map_err(|error| seal_error(reference, &error))?;
-        write_age(environment, path, &sealed)
+    /// Seals a value, writes the file, and prints the notes about the value.
+    pub(super) fn seal(&self, context: &Context, value: &PreparedValue) -> Result<(), CliError> {
+        self.write(context, value, &self.encrypt(value)?)
+    }
+
+    /// Returns the content of the file.
+    fn encrypt(&self, value: &PreparedValue) -> Result<Vec<u8>, CliError> {
+        let Self { environment, reference, recipients, destination, .. } = self;
+        seal_for(&value.value, recipients, &fresh_value_id()?, &destination.digest(&environment.name))
+            .map_err(|error| seal_error(reference, &error))
+    }
+
+    fn write(&self, context: &Context, value: &PreparedValue, sealed: &[u8]) -> Result<(), CliError> {
+        write_age(&self.environment, &self.path, sealed)?;
+        value.print_notes(context);
+        Ok(())
     }
 
     /// The result after the value was sealed.

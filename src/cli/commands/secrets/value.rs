@@ -3,7 +3,8 @@
 //! [`read_given`] reads it and [`prepare`] checks it, with the rules of [`crate::credential`]. The value stays in memory that
 //! is wiped, and is not part of an error.
 //!
-//! A value that does not suit is an error. What only the receiver can judge is a warning, and the value is sealed.
+//! A value that does not suit is an error; an empty or oversized one is reported when it is sealed. What only the receiver can judge
+//! is a note, which the caller prints once the value is sealed.
 
 use std::io::{IsTerminal as _, Read as _};
 
@@ -25,16 +26,31 @@ pub(super) fn read_given(secret: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
     if std::io::stdin().is_terminal() { prompt_value(secret) } else { read_stdin() }
 }
 
-/// Returns the value to seal. Returns an error if it does not fit, and notes what was removed.
+/// A value that suits the fields that use it.
+pub(super) struct PreparedValue {
+    pub(super) value: SecretSlice<u8>,
+    notes: Vec<String>,
+}
+
+impl PreparedValue {
+    /// Prints the notes. They say that the value is sealed, so the caller seals it first.
+    pub(super) fn print_notes(&self, context: &Context) {
+        self.notes.iter().for_each(|note| context.printer.note(note));
+    }
+}
+
+/// Returns the value to seal, or an error if it does not fit. Notes that a byte order mark was removed; one line break at the end is
+/// removed without a note.
 pub(super) fn prepare(
     context: &Context,
     environment: &Environment,
     reference: &SecretReference,
     given: &[u8],
-) -> Result<SecretSlice<u8>, CliError> {
+) -> Result<PreparedValue, CliError> {
     let trimmed = credential::trim(given);
+    let mut notes = Vec::new();
     if trimmed.had_mark {
-        context.printer.note("A byte order mark before the value was removed.");
+        notes.push("A byte order mark before the value was removed.".to_owned());
     }
     // Sealing reports empty and oversized values.
     let is_sized = !trimmed.value.is_empty() && trimmed.value.len() <= VALUE_LIMIT;
@@ -49,13 +65,13 @@ pub(super) fn prepare(
             Ok(text) => {
                 let file = (kind == Some(CredentialKind::Certificate)).then(|| CertificateWithKey::parse(text).ok());
                 if let Some(reason) = file.flatten().and_then(|file| file.invalid_at(context.clock.now())) {
-                    context.printer.note(&format!(
+                    notes.push(format!(
                         "warning: `{reference}` is sealed, but no sign-in succeeds with it: {reason}\nhelp: Renew it: upload the new certificate to the registration, then seal it with its key."
                     ));
                 }
             }
             Err(unfit) if unfit.depends_on_receiver() => {
-                context.printer.note(&format!(
+                notes.push(format!(
                     "warning: `{reference}` is sealed, but verify and apply will reject it: {unfit}\nhelp: {}",
                     unfit.remedy()
                 ));
@@ -64,9 +80,9 @@ pub(super) fn prepare(
         }
     }
     if std::str::from_utf8(trimmed.value).is_ok_and(credential::has_blank_at_end) {
-        context.printer.note("warning: the value begins or ends with a blank, which is a part of it.");
+        notes.push("warning: the value begins or ends with a blank, which is a part of it.".to_owned());
     }
-    Ok(SecretSlice::from(trimmed.value.to_vec()))
+    Ok(PreparedValue { value: SecretSlice::from(trimmed.value.to_vec()), notes })
 }
 
 /// Returns the error for a value that does not fit.
@@ -104,12 +120,12 @@ pub(super) fn prepare_edited(
     reference: &SecretReference,
     before: &SecretSlice<u8>,
     after: &[u8],
-) -> Result<SecretSlice<u8>, CliError> {
-    let value = prepare(context, environment, reference, after)?;
+) -> Result<PreparedValue, CliError> {
+    let prepared = prepare(context, environment, reference, after)?;
     if !before.expose_secret().ends_with(b"\n") || !credential::trim(after).had_line_end {
-        return Ok(value);
+        return Ok(prepared);
     }
-    let mut kept = Zeroizing::new(value.expose_secret().to_vec());
+    let mut kept = Zeroizing::new(prepared.value.expose_secret().to_vec());
     kept.push(b'\n');
-    Ok(SecretSlice::from(kept.to_vec()))
+    Ok(PreparedValue { value: SecretSlice::from(kept.to_vec()), ..prepared })
 }
