@@ -68,6 +68,19 @@ fn a_refused_login_suspends_the_profile_and_its_messages_wait() {
     assert_eq!(group["command"], "mailwright secrets set dev relay/login && mailwright apply dev");
     assert!(group["lastReply"].as_str().unwrap().contains("535 5.7.8"), "{group:#}");
     service.repo.run(&["outbox", "status", "dev", "--trouble"]).code(2);
+    // Filters decide about the exit code as well, for one environment and for many.
+    for environment in ["dev", "de[v]"] {
+        for (filters, code) in [
+            (&["--profile", "relay"][..], 2),
+            (&["--reason", "suspended"], 2),
+            (&["--since", "1h"], 2),
+            (&["--profile", "documents"], 0),
+            (&["--reason", "throttled"], 0),
+            (&["--trouble", "--profile", "documents"], 0),
+        ] {
+            service.repo.run(&[&["outbox", "status", environment], filters].concat()).code(code);
+        }
+    }
 
     std::thread::sleep(refused);
     let outbox = service.outbox();

@@ -106,6 +106,10 @@ fn queued_messages_of_a_backup_are_not_sent_automatically() {
     let outbox = service.outbox();
     assert_eq!((count(&outbox, "unknown"), &outbox["restored"]["messages"]), (3, &json!(3)), "{outbox:#}");
     assert!(service.repo.run(&["outbox", "status", "dev"]).code(2).stdout.contains("restored from a backup"));
+    for environment in ["dev", "de[v]"] {
+        let filtered = service.repo.run(&["outbox", "status", environment, "--profile", "documents"]).code(2).stdout;
+        assert!(filtered.contains("restored from a backup"), "{filtered}");
+    }
     assert_eq!(audit(&service, "store.restored")[0]["detail"]["messages"], json!(3));
     assert_eq!(ask_as(&service, &revoked, "/v1/state").status, 401, "a revoked token stays revoked");
     assert!(lease(&service, "another") > number, "a number that was given out is not given out again");
@@ -133,6 +137,13 @@ fn queued_messages_of_a_backup_are_not_sent_automatically() {
     service.repo.run(&["audit", "verify", "dev"]).code(0);
     service.restart();
     assert_eq!(service.outbox()["restored"], Value::Null, "what is confirmed stays so");
+    // Unknown messages are those of all profiles.
+    for environment in ["dev", "de[v]"] {
+        let trouble = ["outbox", "status", environment, "--trouble"];
+        assert_eq!(count(&service.outbox(), "unknown"), 1);
+        service.repo.run(&trouble).code(2);
+        service.repo.run(&[&trouble[..], &["--profile", "documents"]].concat()).code(0);
+    }
 
     // The same backup once more.
     stop(&mut service);

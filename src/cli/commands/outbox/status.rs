@@ -2,7 +2,11 @@
 //!
 //! The groups of waiting mail come from the service; the text is in `ui::outbox`.
 //!
-//! The exit code is 2 if mail needs attention. A service that does not answer is an error, also while one environment is followed.
+//! The exit code is 2 for a suspended profile, waiting mail that needs an operator (not held mail), an unconfirmed restore or a
+//! store that cannot be written. `--trouble` lists only what needs an operator and adds unknown messages, messages that failed in
+//! the last 24 hours, holds without an end and refused rotations. Filters limit what waits, the suspended profiles and what
+//! `--trouble` adds; one environment and many follow the same rule. `--follow` stopped with Ctrl-C ends with 0. A service that does
+//! not answer is an error, also while one environment is followed.
 
 use std::time::Duration;
 
@@ -47,9 +51,11 @@ const RECENT: u32 = 24 * 3600;
     mailwright outbox status prod --trouble           only what needs an operator\n  \
     mailwright outbox status prod --follow            until Ctrl-C\n  \
     mailwright outbox status 'cust-*' --trouble       many; equal causes together\n\n\
-    With `--trouble`, exit code 2 if something needs an operator: a suspended profile,\n\
-    mail without a sender, a hold without an end, a server that has been away for 15\n\
-    minutes, an unknown outcome, or a message that failed in the last 24 hours.")]
+    Exit code 2 if a profile is suspended, mail has no sender, a server has been\n\
+    away for 15 minutes, a restore is not confirmed or the store cannot be written;\n\
+    with `--trouble` also for a hold without an end, a refused rotation, an unknown\n\
+    outcome, or a message that failed in the last 24 hours. Filters apply to this;\n\
+    unknown and failed messages count only without them.")]
 pub(super) struct Status {
     #[command(flatten)]
     pub(super) environments: Environments,
@@ -125,6 +131,18 @@ impl Status {
                 && profile.as_ref().is_none_or(|profile| waiting.profile.as_ref() == Some(profile))
                 && since.is_none_or(|since| waiting.since.or(waiting.oldest_at).is_none_or(|began| began >= since))
         });
+        status.suspended.retain(|suspended| {
+            self.waiting.reason.is_none_or(|reason| reason == WaitReason::Suspended)
+                && profile.as_ref().is_none_or(|profile| suspended.profile == *profile)
+                && since.is_none_or(|since| suspended.since >= since)
+        });
+        status.parked.clone_from(&status.suspended);
+        if self.trouble && self.has_filter() {
+            // These are known for the whole environment only.
+            status.messages.remove(&MessageStatus::Unknown);
+            status.finished = None;
+            status.rotations.clear();
+        }
         Ok(status)
     }
 
@@ -182,14 +200,7 @@ fn summarize_trouble(status: &OutboxStatus, environment: &str) -> Summary {
     if !has_trouble(status) {
         return Summary::new(Significance::Quiet, "fine".to_owned(), String::new(), json!(status));
     }
-    let mut causes = Vec::new();
-    if !status.store_writable {
-        causes.push("store not writable".to_owned());
-    }
-    if status.restored.is_some() {
-        causes.push("restored from a backup and not confirmed".to_owned());
-    }
-    causes.extend(status.waiting.iter().map(|waiting| describe_cause(waiting, status)));
+    let mut causes = describe_causes(status);
     let refused = status.rotations.iter().filter(|rotation| rotation.standing == Standing::Refused);
     causes.extend(refused.map(|rotation| format!("next value of {} refused", rotation.secret)));
     let waiting = status.waiting.iter().map(|waiting| waiting.messages).sum();
@@ -201,13 +212,13 @@ fn summarize_trouble(status: &OutboxStatus, environment: &str) -> Summary {
 
 /// Returns what waits in one environment of many, limited by filters.
 fn summarize_waiting(status: &OutboxStatus) -> Summary {
-    if status.waiting.is_empty() {
+    let is_attention = needs_attention(status);
+    if status.waiting.is_empty() && !is_attention {
         return Summary::new(Significance::Quiet, "nothing".to_owned(), String::new(), json!(status));
     }
-    let causes: Vec<String> = status.waiting.iter().map(|waiting| describe_cause(waiting, status)).collect();
+    let causes = describe_causes(status);
     let lines: Vec<String> = status.waiting.iter().flat_map(|waiting| waiting_lines(waiting, status)).collect();
-    let is_stopped = |waiting: &Waiting| waiting.needs_operator && waiting.reason != WaitReason::Held;
-    let exit = if status.waiting.iter().any(is_stopped) { Exit::Attention } else { Exit::Done };
+    let exit = if is_attention { Exit::Attention } else { Exit::Done };
     let waiting = status.waiting.iter().map(|waiting| waiting.messages).sum();
     summarize_causes(&causes, vec![("waiting", waiting)], lines.join("\n"), exit, status)
 }
@@ -222,6 +233,14 @@ fn summarize_causes(
 ) -> Summary {
     let summary = Summary::new(Significance::Counted, causes.join(", "), text, json!(status));
     Summary { exit, amounts, content: Some(json!(causes)), varying: VARYING, ..summary }
+}
+
+/// Describes why mail waits or none is accepted.
+fn describe_causes(status: &OutboxStatus) -> Vec<String> {
+    let store = (!status.store_writable).then(|| "store not writable".to_owned());
+    let restored = status.restored.as_ref().map(|_| "restored from a backup and not confirmed".to_owned());
+    let waiting = status.waiting.iter().map(|waiting| describe_cause(waiting, status));
+    store.into_iter().chain(restored).chain(waiting).collect()
 }
 
 /// Describes why mail waits, without what differs between environments: `suspended relay (SMTP-LOGIN)`.
@@ -255,9 +274,8 @@ fn failed_messages(status: &OutboxStatus) -> u64 {
 
 /// Returns true if something needs an operator.
 pub(super) fn has_trouble(status: &OutboxStatus) -> bool {
-    status.waiting.iter().any(|waiting| waiting.needs_operator)
-        || !status.store_writable
-        || status.restored.is_some()
+    needs_attention(status)
+        || status.waiting.iter().any(|waiting| waiting.needs_operator)
         || status.rotations.iter().any(|rotation| rotation.standing == Standing::Refused)
         || !trouble_lines(status, "").is_empty()
 }
