@@ -1,5 +1,7 @@
-//! The folder of journals, `--state DIR`: finds and locks the folder of a rollout, and completes the commands in messages. A folder
-//! that another process has locked is an error.
+//! The folder of journals, `--state DIR`: finds and locks the folder of a rollout, and completes the commands in messages.
+//!
+//! `lock` fails if another process has the lock; `try_lock` (pause, abort) returns none. The default folder is kept out of Git; a
+//! folder given with `--state` is not. Without `--state`, messages stay as they are.
 
 use std::path::PathBuf;
 
@@ -83,8 +85,27 @@ impl StateFolder {
         let state = quote_posix(&state.to_string_lossy());
         let complete = |text: String, subcommand: &&str| {
             let command = format!("mailwright rollout {subcommand} {name}");
-            text.replace(&command, &format!("{command} --state {state}"))
+            let text = text.replace(&command, &format!("{command} --state {state}"));
+            // A command without a name is about all rollouts of the folder.
+            let of_all = format!("mailwright rollout {subcommand}");
+            text.replace(&format!("{of_all}`"), &format!("{of_all} --state {state}`"))
         };
         SUBCOMMANDS.iter().fold(text.to_owned(), complete)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_with_and_without_a_name_get_the_folder() {
+        let folder = |state: Option<&str>| StateFolder { state: state.map(PathBuf::from) };
+        let text = "`mailwright rollout status` shows all; `mailwright rollout abort relay` ends it; `mailwright rollout status other`";
+        assert_eq!(folder(None).complete_commands(text, "relay"), text);
+        assert_eq!(
+            folder(Some("runs")).complete_commands(text, "relay"),
+            "`mailwright rollout status --state runs` shows all; `mailwright rollout abort relay --state runs` ends it; `mailwright rollout status other`"
+        );
     }
 }
