@@ -1,12 +1,13 @@
 //! Ready queue: the messages of one profile that were claimed from the store and wait for a worker.
 //!
-//! [`ReadyQueue`] also knows how many workers the profile has, whether its server is unavailable, how the profile is shared among
-//! companies, and what its server refused. Workers hold its [`SendingProfile`]. When its server fails, the profile backs off for 1
-//! to 60 seconds and its messages go back to the store, as they do when the last worker ends. Nothing here connects or reads the
-//! store.
+//! The scheduler owns one [`ReadyQueue`] per profile. It also knows the tickets of its workers, whether its server is unavailable,
+//! how the profile is shared among companies, and what its server refused. Workers hold its [`SendingProfile`]. When the server
+//! fails, the scheduler calls `back_off` (1 to 60 seconds, then varied by a quarter) and drains the queue; `worker_ended` of the
+//! last worker returns what is left; callers give the messages back to the store. A worker belongs to the queue that it was started
+//! for: of a queue that replaces it, it takes and ends nothing. Nothing here connects or reads the store.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -30,7 +31,8 @@ pub(super) fn count_waiting(claimed: &Claimed) -> u64 {
 pub(super) struct ReadyQueue {
     profile: Arc<SendingProfile>,
     messages: VecDeque<Claimed>,
-    workers: usize,
+    /// The tickets of the workers.
+    workers: HashSet<u64>,
     /// The refusals since the profile was last changed.
     pub(super) refusals: RefusalHistory,
     /// The division of room among companies and functions.
@@ -56,7 +58,7 @@ impl ReadyQueue {
         Self {
             profile: Arc::new(profile),
             messages: VecDeque::new(),
-            workers: 0,
+            workers: HashSet::new(),
             refusals: RefusalHistory::default(),
             shares: FairShare::default(),
             backs_off_until: None,
@@ -105,23 +107,27 @@ impl ReadyQueue {
 
     /// Returns how many workers the profile has.
     pub(super) fn workers(&self) -> usize {
-        self.workers
+        self.workers.len()
+    }
+
+    /// Returns true if a worker was started for this queue.
+    pub(super) fn has_worker(&self, ticket: u64) -> bool {
+        self.workers.contains(&ticket)
     }
 
     /// Counts a new worker.
-    pub(super) fn worker_started(&mut self) {
-        self.workers += 1;
+    pub(super) fn worker_started(&mut self, ticket: u64) {
+        self.workers.insert(ticket);
     }
 
-    /// Counts a worker off. The last one returns the messages that would wait for nothing.
-    pub(super) fn worker_ended(&mut self) -> Vec<Claimed> {
-        self.workers = self.workers.saturating_sub(1);
-        if self.workers == 0 { self.drain() } else { Vec::new() }
+    /// Counts a worker off. The last one returns the messages that would wait for nothing; a worker of another queue does not.
+    pub(super) fn worker_ended(&mut self, ticket: u64) -> Vec<Claimed> {
+        if self.workers.remove(&ticket) && self.workers.is_empty() { self.drain() } else { Vec::new() }
     }
 
     /// Returns true if a claim would be welcome: there is less than two messages per worker.
     pub(super) fn is_low(&self) -> bool {
-        self.messages.len() < 2 * self.workers
+        self.messages.len() < 2 * self.workers.len()
     }
 
     /// Backs off, because the server is unavailable: 1 to 60 seconds, doubled with each failure in a row and varied by a

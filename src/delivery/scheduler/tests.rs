@@ -409,3 +409,24 @@ fn a_back_off_and_a_pause_delay_for_the_longer_of_the_two() {
     simulation.wait(Duration::from_secs(10));
     assert_eq!(simulation.in_flight.len(), 1);
 }
+
+#[test]
+fn a_worker_of_a_replaced_queue_takes_and_ends_nothing_of_the_new_one() {
+    let mut simulation = Simulation::new(false, [json!({}), json!({}), json!({})]);
+    simulation.apply(Event::Submit(0, 1));
+    let (profile, old, lane) = simulation.in_flight.first().unwrap().clone();
+    let changed = Simulation::new(false, [json!({ "concurrency": 3 }), json!({}), json!({})]);
+    assert!(simulation.scheduler.set_routes(Arc::clone(&changed.scheduler.routes)).is_empty());
+    let claimed = simulation.claimed(&lane);
+    let (now, instant) = (simulation.now, simulation.instant);
+    let scheduler = &mut simulation.scheduler;
+    assert!(scheduler.add_claimed(&profile, vec![claimed], now).is_empty());
+    let new = scheduler.start_workers(&profile);
+    assert_eq!(new.len(), 1, "the worker of the old queue is none of the new one");
+    assert!(matches!(scheduler.next_step(&profile, old, now, instant), Step::End));
+    assert!(scheduler.end_worker(&profile, old).is_empty());
+    let queue = scheduler.ready(&profile).unwrap();
+    assert_eq!((queue.workers(), queue.len()), (1, 1));
+    let left = scheduler.end_worker(&profile, *new.first().unwrap());
+    assert_eq!(left.len(), 1, "the last worker returns what would wait for nothing");
+}

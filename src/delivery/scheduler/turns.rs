@@ -106,7 +106,9 @@ impl Scheduler {
         now: Timestamp,
         instant: Instant,
     ) -> Step {
-        let Some(queue) = self.ready.get(profile).filter(|queue| queue.len() > 0) else { return Step::End };
+        // A worker of a queue that was replaced sends nothing of the new one, which has workers of its own.
+        let own = self.ready.get(profile).filter(|queue| queue.has_worker(ticket) && queue.len() > 0);
+        let Some(queue) = own else { return Step::End };
         let mailbox = &queue.profile().mailbox;
         let Some(throttle) = self.throttles.get_mut(mailbox) else { return Step::End };
         if throttle.allowance(instant, minute_of(now), 0) == 0 {
@@ -136,8 +138,8 @@ impl Scheduler {
         let count = queue.len().min(concurrency).saturating_sub(queue.workers());
         (0..count)
             .map(|_| {
-                queue.worker_started();
                 self.tickets += 1;
+                queue.worker_started(self.tickets);
                 self.tickets
             })
             .collect()
@@ -160,6 +162,6 @@ impl Scheduler {
     /// Ends a worker. Returns claimed messages that have no worker any more.
     pub(in crate::delivery) fn end_worker(&mut self, profile: &ProfileName, ticket: u64) -> Vec<Claimed> {
         self.throttles.values_mut().for_each(|throttle| throttle.dequeue(ticket));
-        self.ready.get_mut(profile).map(ReadyQueue::worker_ended).unwrap_or_default()
+        self.ready.get_mut(profile).map(|queue| queue.worker_ended(ticket)).unwrap_or_default()
     }
 }
