@@ -11,6 +11,7 @@
 //! * `history` reads generations, `audit` the audit log, `tokens` lists and revokes tokens
 //! * `proposals` keeps changes that another person applies
 //! * `sessions` has the sign-ins of the console, `status` what status pages show
+//! * `entity_tag` has the tags of the state and of profiles for conditional requests
 //! * `caller_limit` bounds concurrent requests per caller, `audit_budget` the audit entries of refused ones
 //!
 //! The service keeps the state in memory, so that reads never wait for the disk. The copy is replaced after each commit of this
@@ -26,6 +27,7 @@ mod authentication;
 mod caller;
 mod caller_limit;
 mod changes;
+mod entity_tag;
 mod environment_path;
 mod history;
 mod holds;
@@ -64,6 +66,7 @@ use crate::{
 
 use audit_budget::AuditBudget;
 use caller_limit::{CallerLimit, FairQueue};
+use entity_tag::StateTag;
 use http::upload::BodyClasses;
 use limits::Limits;
 use oidc::IssuerSet;
@@ -118,6 +121,7 @@ pub(crate) struct Service {
     bodies: BodyClasses,
     verifier_runs: Arc<CallerLimit>,
     state_responses: Arc<CallerLimit>,
+    state_tag: StateTag,
     event_streams: Arc<CallerLimit>,
     /// Slow reads: searches, pages of the audit log, old generations.
     searches: FairQueue,
@@ -189,6 +193,7 @@ impl Service {
             bodies: BodyClasses::new(&limits, connections.counts().limit),
             verifier_runs: CallerLimit::new(RUNS_PER_CALLER, "verifier runs"),
             state_responses: CallerLimit::new(STATES_PER_CALLER, "requests for the whole state"),
+            state_tag: StateTag::default(),
             event_streams: CallerLimit::new(STREAMS_PER_CALLER, "event streams"),
             searches: FairQueue::new(SEARCHES, SEARCHES_PER_CALLER, "searches"),
             audit_budget: AuditBudget::default(),

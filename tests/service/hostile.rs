@@ -264,6 +264,26 @@ fn headers_and_addresses_that_make_no_sense() {
 }
 
 #[test]
+fn an_entity_tag_names_contents_and_not_a_number() {
+    let mut repo = TestRepository::small();
+    repo.serve();
+    repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+    // After a restore, another change has the same number.
+    let tag = |path: &str| repo.http("GET", path, &[], b"").header("etag").unwrap().to_owned();
+    let (profile, state) = (tag("/v1/profiles/relay"), tag("/v1/state"));
+    let number = profile.split_once('-').unwrap().0.to_owned() + "\"";
+    assert_eq!(repo.http("DELETE", "/v1/profiles/relay", &[("If-Match", number.as_str())], b"").status, 412);
+    assert_eq!(repo.http("GET", "/v1/state", &[("If-None-Match", number.as_str())], b"").status, 200);
+    assert_eq!(repo.http("GET", "/v1/state", &[("If-None-Match", state.as_str())], b"").status, 304);
+    let patch = [("If-Match", profile.as_str()), ("Content-Type", "application/merge-patch+json")];
+    for status in [200, 412] {
+        let answer = repo.http("PATCH", "/v1/profiles/relay", &patch, br#"{"description":"by hand"}"#);
+        assert_eq!(answer.status, status, "{}", answer.body);
+    }
+    assert_eq!(repo.http("GET", "/v1/state", &[("If-None-Match", state.as_str())], b"").status, 200);
+}
+
+#[test]
 fn ten_thousand_profiles_go_through_in_bounded_memory() {
     let mut repo = TestRepository::empty();
     let companies: Vec<String> = (0..1000).map(|number| format!("C{number:03}")).collect();

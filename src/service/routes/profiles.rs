@@ -26,6 +26,7 @@ use crate::{
         Service,
         access::{self, Authorized, EditProfiles, SeeSomeProfiles},
         changes::edit::replacement,
+        entity_tag::tag_profile,
         http::{
             AnyProblem, HttpProblem,
             extract::{Body, Segment},
@@ -54,7 +55,7 @@ pub(super) async fn get_profile(
             return Err(access::refuse(&service, &caller, &question, &Method::GET, &path).await);
         }
     }
-    Ok(([(header::ETAG, etag(found))], Json(found)).into_response())
+    Ok(([(header::ETAG, tag_profile(found))], Json(found)).into_response())
 }
 
 /// Create or replace a profile
@@ -139,10 +140,6 @@ fn not_found(name: &ProfileName) -> HttpProblem {
     HttpProblem::not_found(format!("profile `{name}` does not exist"))
 }
 
-fn etag(state: &ProfileState) -> String {
-    format!("\"g{}\"", state.changed.generation)
-}
-
 /// Checks the precondition headers of a request and returns the live profile.
 fn check_precondition<'a>(
     headers: &HeaderMap,
@@ -153,7 +150,9 @@ fn check_precondition<'a>(
     let found = state.profiles.get(name).filter(|found| found.live.is_some());
     let holds = match (text(header::IF_MATCH), text(header::IF_NONE_MATCH)) {
         (Some("*"), None) => found.is_some(),
-        (Some(wanted), None) => found.is_some_and(|found| wanted.split(',').any(|part| part.trim() == etag(found))),
+        (Some(wanted), None) => {
+            found.map(tag_profile).is_some_and(|tag| wanted.split(',').any(|part| part.trim() == tag))
+        }
         (None, Some("*")) => found.is_none(),
         _ => {
             return Err(HttpProblem::new(Code::PreconditionMissing, "a change by hand needs a precondition").remedy(

@@ -46,17 +46,24 @@ pub(super) async fn get_state(
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
     let state = service.state();
-    let tag = format!("\"g{}\"", state.generation);
+    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let has =
-        |value: &str| value.split(',').any(|part| part.trim().trim_start_matches("W/") == tag || part.trim() == "*");
-    if headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).is_some_and(has) {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
+        |tag: &str| known.split(',').any(|part| part.trim().trim_start_matches("W/") == tag || part.trim() == "*");
+    let unchanged = |tag: String| (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response();
+    if let Some(tag) = service.state_tag.find(&state).filter(|tag| has(tag)) {
+        return Ok(unchanged(tag));
     }
     let permit = service.state_responses.acquire(&caller)?;
     // This does not run on the async runtime, because serialising ten thousand profiles takes a while.
-    let (body, permit) = tokio::task::spawn_blocking(move || (serde_json::to_vec(state.as_ref()), permit))
-        .await
-        .map_err(HttpProblem::internal)?;
-    let body = Body::new(CountedBody::new(body.map_err(HttpProblem::internal)?, permit));
+    let serialize = move || {
+        let body = serde_json::to_vec(state.as_ref())?;
+        Ok::<_, serde_json::Error>((service.state_tag.compute(&state, &body), body, permit))
+    };
+    let (tag, body, permit) =
+        tokio::task::spawn_blocking(serialize).await.map_err(HttpProblem::internal)?.map_err(HttpProblem::internal)?;
+    if has(&tag) {
+        return Ok(unchanged(tag));
+    }
+    let body = Body::new(CountedBody::new(body, permit));
     Ok(([(header::ETAG, tag), (header::CONTENT_TYPE, "application/json".to_owned())], body).into_response())
 }
