@@ -102,7 +102,7 @@ async fn identify(parts: &Parts, service: &Service) -> Result<Caller, HttpProble
         return Err(refused("the request has no bearer token"));
     };
     let token = service.find_valid_token(bearer).await?;
-    Ok(service.caller_of_token(token, Credential::Token))
+    Ok(service.caller_of_token(token))
 }
 
 /// Returns the problem of a token that is not accepted.
@@ -119,9 +119,9 @@ fn inactive_reason(token: &Token, now: Timestamp) -> Option<&'static str> {
 }
 
 impl Service {
-    /// Creates the caller for a valid token, with the live access policy. `credential` is given the token's id.
-    pub(super) fn caller_of_token(&self, token: Token, credential: impl FnOnce(String) -> Credential) -> Caller {
-        Caller::from_token(token, self.access_policy(), self.clock.now(), credential)
+    /// Creates the caller for a valid token, with the live access policy.
+    pub(super) fn caller_of_token(&self, token: Token) -> Caller {
+        Caller::from_token(token, self.access_policy(), self.clock.now())
     }
 
     /// Returns the token that a bearer token of the service belongs to, if it is valid.
@@ -167,7 +167,9 @@ impl Service {
             return false;
         }
         match &caller.credential {
-            Credential::Session(hash) => self.find_session(hash).await.is_ok(),
+            Credential::Session(hash) => {
+                self.find_session(hash).await.is_ok_and(|(_, now)| caller.is_same_principal(&now))
+            }
             Credential::Token(id) => {
                 matches!(self.find_token(id).await, Ok(Some(stored)) if stored.token.is_in_effect(now))
             }

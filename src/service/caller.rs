@@ -12,6 +12,7 @@ use crate::{
     model::{
         AccessPolicy, CompanyId, Digest, Function,
         access::{self, Activity, Area, Decision, Extent, Principal, Question, Subject},
+        session::{Admission, SessionSubject},
         token::{Role, Scope, Token},
     },
     store::outbox::NewEvent,
@@ -32,6 +33,57 @@ pub(crate) struct Caller {
     pub(super) credential: Credential,
 }
 
+/// The holder of a session: a token, or a person, with what the access policy needs to know of it.
+pub(crate) struct SessionHolder {
+    pub(crate) subject: SessionSubject,
+    pub(crate) name: String,
+    /// The owner of mail that the holder submits.
+    pub(crate) owner: String,
+    pub(crate) principal: Principal,
+    /// The end of the credential; none if it has none.
+    pub(crate) ends_at: Option<Timestamp>,
+    /// For a person of an identity provider, the digest of the settings that admit it.
+    pub(crate) settings: Option<Digest>,
+}
+
+impl SessionHolder {
+    /// Creates the holder for a valid token.
+    pub(super) fn from_token(token: Token) -> Self {
+        Self {
+            owner: token.owner(),
+            principal: token_principal(&token.name, token.role, token.scope),
+            name: token.name,
+            ends_at: token.expires_at,
+            subject: SessionSubject::Token(token.id),
+            settings: None,
+        }
+    }
+
+    /// Creates the holder for a person that an identity provider has identified. `name` is shown, and not unique.
+    pub(crate) fn from_identity(
+        subject: SessionSubject,
+        name: String,
+        admission: Admission,
+        authenticated_at: Option<Timestamp>,
+    ) -> Self {
+        let Admission { subjects, role, scope, settings } = admission;
+        Self {
+            owner: subject.to_string(),
+            name,
+            principal: Principal { subjects, role: Some(role), scope, authenticated_at },
+            ends_at: None,
+            subject,
+            settings: Some(settings),
+        }
+    }
+
+    /// Returns the rights that a session of the holder keeps.
+    pub(super) fn admission(&self) -> Option<Admission> {
+        let Principal { subjects, role, scope, authenticated_at: _ } = self.principal.clone();
+        self.settings.clone().map(|settings| Admission { subjects, role: role.unwrap_or(Role::Bound), scope, settings })
+    }
+}
+
 /// The credential that authenticated a caller. Long answers check regularly that it is still valid.
 #[derive(Clone, Debug)]
 pub(super) enum Credential {
@@ -44,21 +96,21 @@ pub(super) enum Credential {
 }
 
 impl Caller {
-    /// Creates the caller for a valid token. `credential` is given the token's id.
-    pub(super) fn from_token(
-        token: Token,
+    /// Creates the caller for a valid token.
+    pub(super) fn from_token(token: Token, policy: Arc<AccessPolicy>, at: Timestamp) -> Self {
+        let credential = Credential::Token(token.id.clone());
+        Self::from_holder(SessionHolder::from_token(token), policy, at, credential)
+    }
+
+    /// Creates the caller for the holder of a session.
+    pub(super) fn from_holder(
+        holder: SessionHolder,
         policy: Arc<AccessPolicy>,
         at: Timestamp,
-        credential: impl FnOnce(String) -> Credential,
+        credential: Credential,
     ) -> Self {
-        Self {
-            owner: token.owner(),
-            principal: token_principal(&token.name, token.role, token.scope),
-            name: token.name,
-            policy,
-            at,
-            credential: credential(token.id),
-        }
+        let SessionHolder { name, owner, principal, .. } = holder;
+        Self { name, owner, principal, policy, at, credential }
     }
 
     #[cfg(test)]
@@ -127,6 +179,12 @@ impl Caller {
             Some(message) => self.may_see(&message.owner, &message.company, message.function),
             None => self.decide(&Question::everywhere(Area::Profiles, Activity::See)).is_allowed(),
         }
+    }
+
+    /// Returns true if a caller of the same credential, at a later time, is the same subjects with the same role and scope.
+    pub(super) fn is_same_principal(&self, later: &Self) -> bool {
+        let (own, theirs) = (&self.principal, &later.principal);
+        (&own.subjects, own.role, &own.scope) == (&theirs.subjects, theirs.role, &theirs.scope)
     }
 
     /// Returns true if another policy gives the caller the same grants.

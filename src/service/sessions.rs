@@ -1,8 +1,11 @@
-//! Sessions of the console: sign-in with a token, continuation by the secret in the browser's cookie, and their end.
+//! Sessions of the console: begin, continuation by the secret in the browser's cookie, and their end.
 //!
-//! [`Service::sign_in`] creates a session, [`Service::resume`] returns its [`Caller`]. A session has no rights of its own: each
-//! request reads the token again, so that a token that was revoked, suspended or has expired ends its sessions at once. The
-//! store keeps a hash of the secret. Cookies and pages are the concern of the console.
+//! [`Service::begin_session`] creates a session for a [`SessionHolder`] that has proved its identity, [`Service::sign_in`] for a
+//! token; [`Service::resume`] returns the session with its [`Caller`]. A session of a token or an operator has no rights of its own:
+//! each request reads them again, so that a token that was revoked, suspended or has expired ends its sessions at once. A person
+//! of an identity provider keeps the rights that its sign-in gave, while the same settings are in effect.
+//! [`Service::confirm_identity`] is the step-up. The store keeps a hash of the secret. Cookies and pages are the concern of the
+//! console.
 
 use std::{
     collections::HashMap,
@@ -17,15 +20,15 @@ use serde_json::json;
 
 use super::{
     Service,
-    caller::{Caller, Credential},
+    caller::{Caller, Credential, SessionHolder},
     http::HttpProblem,
 };
 use crate::{
     model::{
         AuditOutcome, Code, Digest,
-        access::{Activity, Area},
-        session::{Session, Subject},
-        token::Token,
+        access::{self, Activity, Area, Decision, Principal, Question},
+        session::{Session, SessionSubject},
+        token::Role,
     },
     store::{AuditEvent, EndedSessions, token_hash},
     sync::Mutex,
@@ -82,45 +85,47 @@ impl SignInFailures {
 }
 
 impl Service {
-    /// Creates a session for a bearer token of the service, with a new secret. Ends the session that the browser had before.
+    /// Creates a session for a bearer token of the service.
     pub(crate) async fn sign_in(
         &self,
         bearer: &SecretString,
-        source: SignInSource,
+        source: &SignInSource,
     ) -> Result<(Session, SecretString), HttpProblem> {
-        let token = match self.find_valid_token(bearer.expose_secret()).await {
-            Ok(token) if self.may_use_console(&token) => token,
-            Ok(token) => {
-                let problem = HttpProblem::new(
-                    Code::RoleTooLow,
-                    format!(
-                        "the token `{}` has the role `{}`; the console needs `viewer`, or `see` in `profiles`",
-                        token.name,
-                        token.role.id()
-                    ),
-                )
-                .remedy("Use a token of that role. An administrator creates one with `mailwright token create`.");
-                return Err(self.refuse_sign_in(Some(&token), &source, problem).await);
-            }
-            Err(problem) if problem.code() == Code::Busy => return Err(problem),
-            Err(problem) => return Err(self.refuse_sign_in(None, &source, problem).await),
-        };
-        let (mut id, mut secret) = ([0; 6], zeroize::Zeroizing::new([0; 32]));
+        match self.find_valid_token(bearer.expose_secret()).await {
+            Ok(token) => self.begin_session(SessionHolder::from_token(token), source).await,
+            Err(problem) if problem.code() == Code::Busy => Err(problem),
+            Err(problem) => Err(self.refuse_sign_in(None, source, problem).await),
+        }
+    }
+
+    /// Creates a session for a token or a person that has proved its identity, with a new secret. Refuses one that may not use the
+    /// console, and records that. Ends the session that the browser had before.
+    pub(crate) async fn begin_session(
+        &self,
+        holder: SessionHolder,
+        source: &SignInSource,
+    ) -> Result<(Session, SecretString), HttpProblem> {
+        if !self.may_use_console(&holder.principal) {
+            let problem = console_refused(&holder);
+            return Err(self.refuse_sign_in(Some(&holder.name), source, problem).await);
+        }
+        let mut id = [0; 6];
         getrandom::fill(&mut id).map_err(HttpProblem::internal)?;
-        getrandom::fill(secret.as_mut_slice()).map_err(HttpProblem::internal)?;
-        let secret = SecretString::from(BASE64_URL_SAFE_NO_PAD.encode(secret.as_slice()));
+        let secret = new_secret()?;
         let now = self.clock.now();
         let latest = now.checked_add(TOTAL_LIMIT).map_err(HttpProblem::internal)?;
         let session = Session {
             id: id.iter().map(|byte| format!("{byte:02x}")).collect(),
-            subject: Subject::Token(token.id),
-            name: token.name,
-            role: token.role,
+            admission: holder.admission(),
+            subject: holder.subject,
+            name: holder.name,
+            role: holder.principal.role.unwrap_or(Role::Bound),
             created_at: now,
             used_at: now,
-            ends_at: token.expires_at.map_or(latest, |end| end.min(latest)),
-            client: client(&source),
-            address: address(&source),
+            ends_at: holder.ends_at.map_or(latest, |end| end.min(latest)),
+            authenticated_at: holder.principal.authenticated_at,
+            client: client(source),
+            address: address(source),
         };
         if let Some(before) = &source.replaces {
             self.end_session_as(&session.name, before).await?;
@@ -138,8 +143,30 @@ impl Service {
         Ok((session, secret))
     }
 
-    /// Records a refused sign-in, within the limit of its address, and returns its problem.
-    async fn refuse_sign_in(&self, token: Option<&Token>, source: &SignInSource, problem: HttpProblem) -> HttpProblem {
+    /// Records that the person of a session has confirmed its identity now, and replaces the secret of the session: a secret that
+    /// was read before the confirmation has no part in it. `how` names the proof in the audit log, and has no secret.
+    #[expect(dead_code, reason = "the pages that confirm an identity are not there yet")]
+    pub(crate) async fn confirm_identity(
+        &self,
+        session: &Session,
+        how: serde_json::Value,
+    ) -> Result<(Session, SecretString), HttpProblem> {
+        let secret = new_secret()?;
+        let detail = json!({ "id": session.id, "subject": session.subject, "how": how });
+        let event = self.session_event(&session.name, "session.confirm", detail);
+        let renewed = self.store.renew_session(&session.id, token_hash(&secret), event.at, event).await?;
+        let renewed = renewed.ok_or_else(|| session_ended("the session does not exist any more"))?;
+        self.sessions_changed();
+        Ok((renewed, secret))
+    }
+
+    /// Records a refused sign-in, within the limit of its address, and returns its problem. `name` is that of a known subject.
+    pub(crate) async fn refuse_sign_in(
+        &self,
+        name: Option<&str>,
+        source: &SignInSource,
+        problem: HttpProblem,
+    ) -> HttpProblem {
         metrics::counter!("mailwright_authentication_failures_total").increment(1);
         let (address, code, reason) = (address(source), problem.code(), problem.message());
         if !self.sign_in_failures.count(source.address, Instant::now()) {
@@ -149,7 +176,7 @@ impl Service {
         }
         tracing::warn!(address, %code, reason, "sign-in failed");
         let detail = json!({ "why": reason, "code": code, "address": address, "client": client(source) });
-        let actor = token.map_or("(none)", |token| token.name.as_str());
+        let actor = name.unwrap_or("(none)");
         let event =
             AuditEvent { outcome: AuditOutcome::Refused, ..self.session_event(actor, "session.create", detail) };
         match self.record_bounded(event).await {
@@ -164,21 +191,23 @@ impl Service {
             return Err(session_ended("the browser's cookie has no session"));
         }
         let hash = token_hash(&SecretString::from(secret.to_owned()));
-        let (session, token) = self.find_session(&hash).await?;
+        let (session, caller) = self.find_session(&hash).await?;
         let now = self.clock.now();
         if passed(session.used_at, now) >= NOTED_EVERY {
             self.store.use_session(&session.id, now).await?;
         }
-        Ok((session, self.caller_of_token(token, |_| Credential::Session(hash))))
+        Ok((session, caller))
     }
 
-    /// Returns true if a token may sign in to the console: it may see profiles.
-    fn may_use_console(&self, token: &Token) -> bool {
-        self.caller_of_token(token.clone(), Credential::Token).may_at_all(Area::Profiles, Activity::See)
+    /// Returns true if a principal may use the console: it may see profiles, now or after it has confirmed its identity.
+    fn may_use_console(&self, principal: &Principal) -> bool {
+        let question = Question::any(Area::Profiles, Activity::See);
+        let decision = access::decide(&self.access_policy(), principal, &question, self.clock.now());
+        matches!(decision, Decision::Allowed { .. } | Decision::StepUp { possible: true, .. })
     }
 
-    /// Returns a session that has not ended, and its token.
-    pub(super) async fn find_session(&self, hash: &Digest) -> Result<(Session, Token), HttpProblem> {
+    /// Returns a session that has not ended, and its caller.
+    pub(super) async fn find_session(&self, hash: &Digest) -> Result<(Session, Caller), HttpProblem> {
         let session =
             self.store.session(hash).await?.ok_or_else(|| session_ended("the session does not exist any more"))?;
         let now = self.clock.now();
@@ -188,12 +217,43 @@ impl Service {
         if passed(session.used_at, now) >= IDLE_LIMIT {
             return Err(session_ended("the session was not used for 30 minutes"));
         }
-        let Subject::Token(id) = &session.subject;
-        let stored = self.find_token(id).await?;
-        match stored.map(|stored| self.check_token(stored.token)) {
-            Some(Ok(token)) if self.may_use_console(&token) => Ok((session, token)),
-            _ => Err(session_ended("the token of the session is not valid any more")),
+        let holder = self.find_holder(&session).await?;
+        if !self.may_use_console(&holder.principal) {
+            return Err(session_ended("the session's token or person may not use the console any more"));
         }
+        let caller = Caller::from_holder(holder, self.access_policy(), now, Credential::Session(hash.clone()));
+        Ok((session, caller))
+    }
+
+    /// Returns the holder of a session with its rights of now, or the reason why it has none any more.
+    async fn find_holder(&self, session: &Session) -> Result<SessionHolder, HttpProblem> {
+        match &session.subject {
+            SessionSubject::Token(id) => {
+                match self.find_token(id).await?.map(|stored| self.check_token(stored.token)) {
+                    Some(Ok(token)) => Ok(SessionHolder::from_token(token)),
+                    Some(Err(_)) | None => Err(session_ended("the token of the session is not valid any more")),
+                }
+            }
+            SessionSubject::Operator(_) => Err(session_ended("the operator of the session does not exist any more")),
+            SessionSubject::Identity { .. } => {
+                let current = self.identity_sign_in_settings();
+                match &session.admission {
+                    Some(admission) if current.is_some_and(|current| current == admission.settings) => {
+                        let (subject, name) = (session.subject.clone(), session.name.clone());
+                        let (admission, at) = (admission.clone(), session.authenticated_at);
+                        Ok(SessionHolder::from_identity(subject, name, admission, at))
+                    }
+                    _ => Err(session_ended("the settings of the sign-in with the identity provider have changed")),
+                }
+            }
+        }
+    }
+
+    /// Returns the digest of the settings by which persons of identity providers sign in to the console; none if they cannot.
+    /// Sessions that another version admitted have ended. After a change, [`Service::sessions_changed`] is called, for streams.
+    #[expect(clippy::unused_self, reason = "no identity provider can be configured for the console yet")]
+    fn identity_sign_in_settings(&self) -> Option<Digest> {
+        None
     }
 
     /// Returns the sessions that have not ended: all of them for an administrator, otherwise those of the caller's own subject.
@@ -235,9 +295,33 @@ impl Service {
     }
 
     /// Lets streams check whether their session still exists.
-    fn sessions_changed(&self) {
+    pub(super) fn sessions_changed(&self) {
         self.token_changes.send_replace(());
     }
+}
+
+/// Creates the secret of a session.
+fn new_secret() -> Result<SecretString, HttpProblem> {
+    let mut secret = zeroize::Zeroizing::new([0; 32]);
+    getrandom::fill(secret.as_mut_slice()).map_err(HttpProblem::internal)?;
+    Ok(SecretString::from(BASE64_URL_SAFE_NO_PAD.encode(secret.as_slice())))
+}
+
+/// Returns the problem of a token or a person that may not use the console.
+fn console_refused(holder: &SessionHolder) -> HttpProblem {
+    let role = holder.principal.role.map_or("", Role::id);
+    let name = &holder.name;
+    let (message, remedy) = match &holder.subject {
+        SessionSubject::Token(_) => (
+            format!("the token `{name}` has the role `{role}`; the console needs `viewer`, or `see` in `profiles`"),
+            "Use a token of that role. An administrator creates one with `mailwright token create`.",
+        ),
+        SessionSubject::Operator(_) | SessionSubject::Identity { .. } => (
+            format!("`{name}` has the role `{role}`; the console needs `viewer`, or `see` in `profiles`"),
+            "Ask an administrator to bind a role with that right in access.yaml.",
+        ),
+    };
+    HttpProblem::new(Code::RoleTooLow, message).remedy(remedy)
 }
 
 fn session_ended(reason: &str) -> HttpProblem {

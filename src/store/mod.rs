@@ -32,7 +32,7 @@ use crate::model::{
     finding::Verified,
     integrity::{Restored, StoreCheck},
     proposal::Proposal,
-    session::{Session, Subject},
+    session::{Session, SessionSubject},
     token::Token,
 };
 
@@ -339,7 +339,7 @@ pub enum EndedSessions {
     /// One session, by its id.
     One(String),
     /// All sessions of a subject.
-    OfSubject(Subject),
+    OfSubject(SessionSubject),
 }
 
 /// Maximum number of sessions of one subject; a further one ends the oldest.
@@ -357,6 +357,16 @@ pub trait Sessions: Send + Sync {
 
     /// Records that a session was used. Not audited.
     async fn use_session(&self, id: &str, at: Timestamp) -> Result<(), StoreError>;
+
+    /// Replaces the hash of a session's secret, and records when its person confirmed its identity; none if the session does
+    /// not exist.
+    async fn renew_session(
+        &self,
+        id: &str,
+        hash: Digest,
+        authenticated_at: Timestamp,
+        event: AuditEvent,
+    ) -> Result<Option<Session>, StoreError>;
 
     /// Returns the sessions that end after a time, newest first.
     async fn sessions(&self, now: Timestamp) -> Result<Vec<Session>, StoreError>;

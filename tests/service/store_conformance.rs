@@ -9,11 +9,12 @@ use mailwright::{
         Attempt, AuditEntry, AuditOutcome, ChangeKind, ChangeRecord, ChangeSummary, Destination, Digest, Encryption,
         Generation, Lane, ProfileChange, ProfileName, ProfileState, Provenance, SecretRecord, Settings, State, Status,
         StoredProfile,
+        access::Subject,
         message::Class,
         proposal::{Decision, Proposal},
         rotation::{Rotation, Standing},
-        session::{Session, Subject},
-        token::{Role, Token},
+        session::{Admission, Session, SessionSubject},
+        token::{Role, Scope, Token},
     },
     store::{
         AuditEvent, AuditLog as _, AuditSearch, Commit, CommitError, DECIDED_PROPOSALS, EndedSessions, Integrity as _,
@@ -304,12 +305,14 @@ async fn leases(open: impl Fn() -> Box<dyn Store>) {
 async fn sessions(open: impl Fn() -> Box<dyn Store>) {
     let session = |id: &str, token: &str, begun: i64, ends: i64| Session {
         id: id.to_owned(),
-        subject: Subject::Token(token.to_owned()),
+        subject: SessionSubject::Token(token.to_owned()),
         name: token.to_owned(),
         role: Role::Viewer,
         created_at: at(begun),
         used_at: at(begun),
         ends_at: at(ends),
+        authenticated_at: None,
+        admission: None,
         client: "browser".to_owned(),
         address: "127.0.0.1".to_owned(),
     };
@@ -339,6 +342,37 @@ async fn sessions(open: impl Fn() -> Box<dyn Store>) {
     assert_eq!(store.session(&hash("a")).await.unwrap().unwrap().used_at, at(30));
     assert_eq!(lines().await, 3);
 
+    // A confirmed identity gives the session another secret, and the old one is nothing any more.
+    let renew = async |id: &str, hash: Digest| store.renew_session(id, hash, at(31), event("session.confirm")).await;
+    let renewed = renew("c", hash("c2")).await.unwrap().unwrap();
+    assert_eq!((renewed.authenticated_at, renewed.used_at), (Some(at(31)), at(31)));
+    assert_eq!(store.session(&hash("c")).await.unwrap(), None);
+    assert_eq!(open().session(&hash("c2")).await.unwrap(), Some(renewed));
+    assert_eq!(renew("x", hash("x2")).await.unwrap(), None);
+    assert_eq!(lines().await, 4);
+
+    // Sessions of a person of an identity provider keep what it was admitted with.
+    let person = |issuer: &str| SessionSubject::Identity { issuer: issuer.to_owned(), id: "42".to_owned() };
+    let admission = Admission {
+        subjects: vec![Subject::of_group("https://a.example", "Mail")],
+        role: Role::Bound,
+        scope: Scope::default(),
+        settings: hash("settings"),
+    };
+    let admitted = |id: &str, issuer: &str| Session {
+        subject: person(issuer),
+        admission: Some(admission.clone()),
+        authenticated_at: Some(at(32)),
+        ..session(id, "eve", 32, 40)
+    };
+    create(admitted("p", "https://a.example"), 32).await;
+    create(admitted("q", "https://b.example"), 32).await;
+    assert_eq!(open().session(&hash("p")).await.unwrap(), Some(admitted("p", "https://a.example")));
+    let ended = EndedSessions::OfSubject(person("https://b.example"));
+    assert_eq!(store.end_sessions(ended, event("session.end")).await.unwrap(), 1);
+    assert!(store.session(&hash("p")).await.unwrap().is_some(), "the same id of another issuer");
+    assert_eq!(lines().await, 7);
+
     // Creating one removes those that have ended.
     create(session("d", "bob", 60, 100), 60).await;
     assert_eq!(store.session(&hash("b")).await.unwrap(), None);
@@ -346,8 +380,8 @@ async fn sessions(open: impl Fn() -> Box<dyn Store>) {
     let end = async |ended| store.end_sessions(ended, event("session.end")).await.unwrap();
     assert_eq!(end(EndedSessions::One("a".to_owned())).await, 1);
     assert_eq!(end(EndedSessions::One("a".to_owned())).await, 0);
-    assert_eq!(end(EndedSessions::OfSubject(Subject::Token("bob".to_owned()))).await, 2);
-    assert_eq!(lines().await, 6, "an entry for each that ended something");
+    assert_eq!(end(EndedSessions::OfSubject(SessionSubject::Token("bob".to_owned()))).await, 2);
+    assert_eq!(lines().await, 10, "an entry for each that ended something");
     assert_eq!(ids(0).await, [""; 0]);
 
     // One subject has a limited number; the one that ends first makes room.

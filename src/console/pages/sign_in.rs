@@ -99,7 +99,7 @@ pub(in crate::console) async fn sign_in(
         client: text(header::USER_AGENT).to_owned(),
         replaces: before.map(|axum::Extension(signed_in)| signed_in.session),
     };
-    match service.sign_in(&token, source).await {
+    match service.sign_in(&token, &source).await {
         Ok((_, secret)) => {
             let mut response = redirect(&address(&page.base, &next, Some("done")));
             if let Some(cookie) = cookies::set_session(&service, &secret) {

@@ -6,10 +6,7 @@ use rusqlite::{Connection, params};
 
 use super::{AuditEvent, EndedSessions, Sessions, SqliteStore, StoreError, append, failed, record, records, text};
 use crate::{
-    model::{
-        Digest,
-        session::{Session, Subject},
-    },
+    model::{Digest, session::Session},
     store::SESSIONS_PER_SUBJECT,
 };
 
@@ -17,7 +14,7 @@ use crate::{
 impl Sessions for SqliteStore {
     async fn create_session(&self, session: Session, hash: Digest, event: AuditEvent) -> Result<(), StoreError> {
         self.write_plainly(move |transaction| {
-            let subject = key(&session.subject);
+            let subject = session.subject.to_string();
             transaction
                 .execute("DELETE FROM session WHERE ends_at <= ?1", [event.at.as_millisecond()])
                 .map_err(failed)?;
@@ -60,6 +57,31 @@ impl Sessions for SqliteStore {
         .await
     }
 
+    async fn renew_session(
+        &self,
+        id: &str,
+        hash: Digest,
+        authenticated_at: Timestamp,
+        event: AuditEvent,
+    ) -> Result<Option<Session>, StoreError> {
+        let id = id.to_owned();
+        self.write_plainly(move |transaction| {
+            let found: Option<Session> = record(transaction, "SELECT record FROM session WHERE id = ?1", [&id])?;
+            let Some(mut session) = found else { return Ok(None) };
+            session.authenticated_at = Some(authenticated_at);
+            session.used_at = session.used_at.max(authenticated_at);
+            transaction
+                .execute(
+                    "UPDATE session SET hash = ?2, record = ?3 WHERE id = ?1",
+                    params![id, hash.as_str(), text(&session)?],
+                )
+                .map_err(failed)?;
+            append(transaction, &event)?;
+            Ok(Some(session))
+        })
+        .await
+    }
+
     async fn sessions(&self, now: Timestamp) -> Result<Vec<Session>, StoreError> {
         let query = "SELECT record FROM session WHERE ends_at > ?1 ORDER BY ends_at DESC, id";
         self.read(move |transaction| {
@@ -75,7 +97,7 @@ impl Sessions for SqliteStore {
             let count = match &ended {
                 EndedSessions::One(id) => transaction.execute("DELETE FROM session WHERE id = ?1", [id]),
                 EndedSessions::OfSubject(subject) => {
-                    transaction.execute("DELETE FROM session WHERE subject = ?1", [key(subject)])
+                    transaction.execute("DELETE FROM session WHERE subject = ?1", [subject.to_string()])
                 }
             };
             let count = count.map_err(failed)?;
@@ -91,10 +113,4 @@ impl Sessions for SqliteStore {
 /// Removes every session: after a restore it is not known which of them have ended since the backup.
 pub(super) fn end_all(transaction: &Connection) -> Result<(), StoreError> {
     transaction.execute("DELETE FROM session", []).map_err(failed).map(drop)
-}
-
-fn key(subject: &Subject) -> String {
-    match subject {
-        Subject::Token(id) => format!("token:{id}"),
-    }
 }
