@@ -1,4 +1,5 @@
-//! Failure: the phase in which an attempt ended without success, the reply, and its class.
+//! Failure: the phase in which an attempt ended without a known success, the reply, and its class. With the class `Unknown`, the
+//! server may have accepted the message.
 //!
 //! Transports, logins and requests for tokens return a [`Failure`]; `attempt` decides what it means for the message and the
 //! profile. Its `code` is the part of the reply that may be logged: codes, or the first clause up to a word that could be an
@@ -20,7 +21,8 @@ pub(super) type Refusal = (String, Failure);
 /// The end of an attempt, or of a part of it, without success.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
-    /// The phase: `connect`, `greeting`, `tls`, `login`, `token`, `mail`, `rcpt`, `data`, `dot`, `send`, ...
+    /// The phase: `connect`, `greeting`, `tls`, `login`, `token`, `mail`, `rcpt`, `data`, `dot`, `send`, ... Decisions compare it:
+    /// whether another secret is tried, and whether the message or the server is concerned.
     pub(super) phase: &'static str,
     pub(super) reply: String,
     pub(super) class: Class,
@@ -59,7 +61,9 @@ impl Failure {
         Self { concerns_server: true, ..self }
     }
 
-    /// Returns true if a credential was refused, and not the server or its certificate.
+    /// Returns true if a login or a request for a token failed with the class `Auth`. Besides a refused credential, this includes a
+    /// missing age file, a server without a usable login, and a refused certificate of the sign-in host, but no other phase such as
+    /// `tls`.
     pub(super) fn is_refused_credential(&self) -> bool {
         self.class == Class::Auth && matches!(self.phase, "login" | "token")
     }

@@ -1,8 +1,8 @@
 //! Scheduled queue: the messages of one lane that wait in the store.
 //!
-//! [`ScheduledQueue`] knows when the first of them is due, which profile sends them, and for how long their lifetime was paused by
-//! a hold, a suspension or a throttle. While the store is queried for due messages, it knows no time. It does not hold messages and
-//! does not read the clock.
+//! [`ScheduledQueue`] knows which profile sends them, for how long their lifetime was paused (hold, suspension, throttle, or no
+//! profile that can send), and when the first is due: none while the store is queried, and while nothing waits. Changes of the
+//! system clock are added to the pauses, whose total can be negative. It holds no messages and does not read the clock.
 
 use jiff::{SignedDuration, Timestamp};
 

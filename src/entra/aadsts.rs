@@ -2,12 +2,11 @@
 //!
 //! The table is data (`aadsts.json`): for each code its cause, its meaning, a remedy, and the source. `verify`,
 //! delivery and `mailwright explain` read the same rows. The field `error` is the OAuth error that the code usually
-//! comes with; Microsoft changes errors and codes without notice, so nothing here decides by the error alone if the
-//! code is known.
+//! comes with; Microsoft changes errors and codes without notice, so nothing here decides by the error.
 //!
-//! [`find`] looks a code up and returns none for one that is not in the table, whose cause is then `Unknown`;
-//! [`crate::entra::sign_in::Refusal::cause`] interprets a whole refusal. Nothing here knows a profile: remedies with real names are
-//! made by `verify`.
+//! [`find`] returns none for a code that is not in the table. [`crate::entra::sign_in::Refusal::cause`] interprets a whole refusal:
+//! a failure of the service precedes the code; without a row, ranges of codes and the OAuth error decide, otherwise it is `Unknown`.
+//! Nothing here knows a profile: remedies with real names are made by `verify`.
 
 use std::sync::LazyLock;
 
@@ -33,7 +32,7 @@ pub struct AadstsCode {
     pub source: String,
 }
 
-/// The kinds of causes. Each has its own finding in `verify`, and one class in delivery.
+/// The kinds of causes. Delivery has one class for each. In `verify`, several causes can share a finding, and one can have several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
@@ -97,7 +96,7 @@ pub enum Cause {
     Platform,
     /// The address that was asked does not serve this application.
     Endpoint,
-    /// A refusal of Entra whose code is not in the table.
+    /// A refusal of Entra that neither the table, nor a range of codes, nor the OAuth error explains.
     Unknown,
 }
 
@@ -136,7 +135,7 @@ pub fn parse(text: &str) -> Option<u32> {
     digits.parse().ok()
 }
 
-/// Returns every code that a text names, in order.
+/// Returns every code that a text names with `AADSTS` in capitals, in order.
 pub fn find_codes(text: &str) -> Vec<u32> {
     text.match_indices("AADSTS").filter_map(|(at, _)| parse(&text[at..])).collect()
 }

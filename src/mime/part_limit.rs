@@ -1,8 +1,8 @@
 //! A limit for the number of parts: the parser needs far more memory for a part than the part has bytes.
 //!
-//! [`parse_bounded`] refuses a message with more than [`PARTS`] parts, before it is parsed where the delimiters show it, otherwise
-//! after it. Delimiters in text count as well, so a message that quotes very many of them is refused too. A message without a
-//! header is none.
+//! [`parse_bounded`] refuses a message with more than [`PARTS`] parts: before it is parsed if its delimiters, its declared boundaries
+//! or its lines that begin with `Content-Type` are too many, otherwise after it. All of these count in text as well, so a message
+//! that quotes more than [`PARTS`] such lines, or very many delimiters, is refused too. A message without a header is none.
 
 use mail_parser::{Message, MessagePart};
 

@@ -1,5 +1,6 @@
-//! [`Lease`]: a name, such as `rollout:NAME`, that one client holds in a service until a time. It has a fencing token, which
-//! rises with each new lease.
+//! [`Lease`]: a name, such as `rollout:NAME`, that one client holds in a service until a time. Its fencing token rises with each
+//! new lease and stays when it is renewed. The token identifies the lease for a renewal or a release only: no changeset carries
+//! it, and the service refuses no change because of a lease.
 //!
 //! The store grants leases; clients acquire and renew them with [`crate::operations::Lease`].
 
@@ -17,7 +18,7 @@ pub struct Lease {
     pub holder: String,
     /// The fencing token: the number of this lease. Each new lease gets a higher number.
     pub token: u64,
-    /// The name of the token that was used.
+    /// The name of the caller that acquired or last renewed it: of a token, a person or a pipeline.
     pub by: String,
     /// The time when it was acquired.
     #[schema(value_type = String, format = DateTime)]

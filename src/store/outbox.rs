@@ -40,7 +40,7 @@ pub struct LaneState {
     pub next_due: Option<Timestamp>,
     /// The time since which its clock is paused.
     pub paused_since: Option<Timestamp>,
-    /// Earlier pauses in total.
+    /// Earlier pauses in total, and all changes of the system clock; it can be negative.
     pub paused_total: SignedDuration,
 }
 

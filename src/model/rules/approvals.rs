@@ -1,6 +1,7 @@
-//! Rules for `policy.approvals`: signers have valid keys, rules name signers that exist, and can be satisfied.
+//! Rules for `policy.approvals`: names of signers are valid and unique without regard to case, keys are valid and belong to one
+//! signer each, rules name signers and companies that exist, and require at least one signer and no more than there are for them.
 //!
-//! Which approvals a change needs is decided in [`crate::model::approvals`].
+//! The last day of a signer is not considered. Which approvals a change needs is decided in [`crate::model::approvals`].
 
 use std::collections::{BTreeSet, HashMap};
 
