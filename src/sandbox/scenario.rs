@@ -55,6 +55,12 @@ pub struct Tenant {
 pub struct User {
     /// The user principal name.
     pub name: String,
+    /// The display name, if it is not the name.
+    #[serde(default)]
+    pub display_name: Option<String>,
+    /// The object ids of the groups that the user is a member of.
+    #[serde(default)]
+    pub groups: Vec<String>,
     /// Further addresses.
     #[serde(default)]
     pub aliases: Vec<String>,
@@ -136,6 +142,12 @@ pub struct Application {
     pub assignment_required: bool,
     /// Users who are assigned.
     pub assigned: Vec<String>,
+    /// The app roles of users, by the name of the user.
+    pub roles: BTreeMap<String, Vec<String>>,
+    /// True if ID tokens have the groups of the user (`groupMembershipClaims`).
+    pub group_claims: bool,
+    /// Optional claims of ID tokens; `auth_time` is known.
+    pub optional_claims: Vec<String>,
     /// Application permissions that are granted.
     pub granted: Vec<String>,
     /// Delegated permissions that are consented to for all users.

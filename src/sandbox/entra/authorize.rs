@@ -1,7 +1,8 @@
 //! Sign-in and consent of users, consent of administrators for all users, and device codes.
 //!
-//! Each handler answers at once and shows no page: the user named in the request signs in and consents. A code is redeemed by
-//! `grants`. An error is a page, or is sent to the redirect URI, as Entra does.
+//! Each handler answers at once: the user named in the request signs in and consents. Only a request to choose an account or to
+//! sign in again (`prompt`, `max_age=0`) shows a page, with a link for each user. A code is redeemed by `grants`. An error is a page,
+//! or is sent to the redirect URI, as Entra does.
 
 use std::sync::Arc;
 
@@ -14,7 +15,14 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{Fields, OAuthError};
-use crate::sandbox::{Sandbox, entra::error::oauth_error, scenario::Application};
+use crate::{
+    sandbox::{
+        Sandbox,
+        entra::error::oauth_error,
+        scenario::{Application, Tenant, User},
+    },
+    text::percent_encode,
+};
 
 /// The consent of a user, until it is redeemed.
 #[derive(Clone, Debug)]
@@ -26,9 +34,17 @@ pub(in crate::sandbox) struct UserConsent {
     pub(super) redirect: String,
     pub(super) challenge: Option<String>,
     pub(super) nonce: Option<String>,
+    /// The time at which the user entered its password, in seconds.
+    pub(super) auth_time: i64,
 }
 
-/// `GET /{tenant}/oauth2/v2.0/authorize`: signs in the user of `login_hint`, or the first user, without a page.
+/// The parameter by which the links of the page for accounts come back: `account`, `password` or `cancel`.
+const PICKED: &str = "sandbox_picked";
+/// The age of a sign-in that needed no password, in seconds.
+const SIGNED_IN_BEFORE: i64 = 3600;
+
+/// `GET /{tenant}/oauth2/v2.0/authorize`: signs in the user of `login_hint`, or the first user. Shows the accounts if the request
+/// asks for that.
 pub(in crate::sandbox) async fn authorize(
     State(sandbox): State<Arc<Sandbox>>,
     Path(name): Path<String>,
@@ -71,13 +87,27 @@ pub(in crate::sandbox) async fn authorize(
         }
         Redirect::to(url.as_str()).into_response()
     };
+    let picked = field(PICKED);
+    let needs_password = field("prompt") == "login" || field("max_age") == "0";
+    if picked.is_empty() && (needs_password || field("prompt") == "select_account") {
+        return account_page(tenant, &application, &query, needs_password);
+    }
+    if picked == "cancel" {
+        return back(&[
+            ("error", "access_denied"),
+            ("error_description", "AADSTS65004: User declined to consent to access the app."),
+        ]);
+    }
     let user = match query.get("login_hint") {
         Some(hint) => tenant.user(hint),
         None => tenant.users.first(),
     };
-    let Some(user) = user.filter(|user| user.enabled) else {
+    let Some(user) = user else {
         return page(50_034, "The user account does not exist in the directory.");
     };
+    if !user.enabled {
+        return page(50_057, "The user account is disabled.");
+    }
     if application.assignment_required
         && !application.assigned.iter().any(|assigned| assigned.eq_ignore_ascii_case(&user.name))
     {
@@ -100,6 +130,8 @@ pub(in crate::sandbox) async fn authorize(
         ]);
     }
     let code = format!("0.{}", Uuid::now_v7().simple());
+    let now = sandbox.now().as_second();
+    let auth_time = if picked == "password" { now } else { now - SIGNED_IN_BEFORE };
     sandbox.user_consents.lock().await.insert(
         code.clone(),
         UserConsent {
@@ -110,9 +142,46 @@ pub(in crate::sandbox) async fn authorize(
             redirect: redirect.to_owned(),
             challenge: query.get("code_challenge").cloned(),
             nonce: query.get("nonce").cloned(),
+            auth_time,
         },
     );
     back(&[("code", &code), ("session_state", "sandbox")])
+}
+
+/// Shows the accounts of a tenant: each is a link to the same address, without the wish for this page.
+fn account_page(tenant: &Tenant, application: &Application, query: &Fields, needs_password: bool) -> Response {
+    let link = |picked: &str, user: Option<&str>| {
+        let own = query.iter().filter(|(name, _)| !["login_hint", "prompt"].contains(&name.as_str()));
+        let mut all: Vec<(&str, &str)> = own.map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        all.sort_unstable();
+        all.push((PICKED, picked));
+        all.extend(user.map(|user| ("login_hint", user)));
+        let text = |(name, value): &(&str, &str)| {
+            format!("{}={}", percent_encode(name.as_bytes(), UNRESERVED), percent_encode(value.as_bytes(), UNRESERVED))
+        };
+        all.iter().map(text).collect::<Vec<_>>().join("&amp;")
+    };
+    let picked = if needs_password { "password" } else { "account" };
+    let account = |user: &User| {
+        let shown = markup(user.display_name.as_deref().unwrap_or(&user.name));
+        format!("<li><a href=\"?{}\">{shown}</a> {}</li>", link(picked, Some(&user.name)), markup(&user.name))
+    };
+    let accounts: String = tenant.users.iter().map(account).collect();
+    let title = if needs_password { "Enter password" } else { "Pick an account" };
+    Html(format!(
+        "<!DOCTYPE html><html lang=\"en\"><title>Sign in to your account</title><h1>{title}</h1><p>Sandbox of Entra: sign in to {} without a password.</p><ul>{accounts}</ul><p><a href=\"?{}\">Cancel</a></p></html>",
+        markup(&application.name),
+        link("cancel", None),
+    ))
+    .into_response()
+}
+
+/// Characters that are written as they are in a query.
+const UNRESERVED: &[u8] = b"-._~";
+
+/// Returns a text as HTML.
+fn markup(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }
 
 /// Compares redirect URIs by exact match, except for the port of localhost.

@@ -24,7 +24,7 @@ use super::{
 use crate::sandbox::{
     Sandbox,
     entra::error::oauth_error,
-    scenario::{Application, Tenant},
+    scenario::{Application, Tenant, User},
 };
 
 /// `POST /{tenant}/oauth2/v2.0/token`: issues a token.
@@ -347,6 +347,7 @@ async fn device(
         redirect: String::new(),
         challenge: None,
         nonce: None,
+        auth_time: sandbox.now().as_second(),
     };
     Ok(delegated(sandbox, tenant, application, &user_consent).await)
 }
@@ -383,11 +384,12 @@ async fn delegated(sandbox: &Sandbox, tenant: &Tenant, application: &Application
         answer["refresh_token"] = json!(refresh);
     }
     if user_consent.scopes.iter().any(|scope| scope == "openid") {
+        let user = tenant.user(&user_consent.user);
         let mut id = json!({
             "aud": application.client,
             "iss": format!("{}/{}/v2.0", sandbox.address(), tenant.id),
             "iat": now, "nbf": now, "exp": now + 3900,
-            "name": user_consent.user,
+            "name": user.and_then(|user| user.display_name.as_ref()).unwrap_or(&user_consent.user),
             "oid": user_id,
             "preferred_username": user_consent.user,
             "sub": tenant.object_id(&format!("{}/{}", application.client, user_consent.user)),
@@ -397,9 +399,31 @@ async fn delegated(sandbox: &Sandbox, tenant: &Tenant, application: &Application
         if let Some(nonce) = &user_consent.nonce {
             id["nonce"] = json!(nonce);
         }
+        add_claims(&mut id, application, user, user_consent);
         answer["id_token"] = json!(sandbox.tokens.sign(&id));
         answer["client_info"] =
             json!(BASE64_URL_SAFE_NO_PAD.encode(json!({ "uid": user_id, "utid": tenant.id }).to_string()));
     }
     answer
+}
+
+/// The largest number of groups that an ID token has. For more, it refers to Graph instead.
+const GROUPS: usize = 200;
+
+/// Adds the claims of an ID token that the registration decides on.
+fn add_claims(id: &mut Value, application: &Application, user: Option<&User>, user_consent: &UserConsent) {
+    let is_user = |(name, _): &(&String, &Vec<String>)| name.eq_ignore_ascii_case(&user_consent.user);
+    if let Some((_, roles)) = application.roles.iter().find(is_user) {
+        id["roles"] = json!(roles);
+    }
+    let groups = user.map_or(&[][..], |user| &user.groups);
+    if application.group_claims && groups.len() > GROUPS {
+        id["_claim_names"] = json!({ "groups": "src1" });
+        id["_claim_sources"] = json!({ "src1": { "endpoint": "https://graph.windows.net/getMemberObjects" } });
+    } else if application.group_claims && !groups.is_empty() {
+        id["groups"] = json!(groups);
+    }
+    if application.optional_claims.iter().any(|claim| claim == "auth_time") {
+        id["auth_time"] = json!(user_consent.auth_time);
+    }
 }
