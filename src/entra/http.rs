@@ -42,6 +42,9 @@ const REPLY_LIMIT: usize = 8 * 1024 * 1024;
 const MAX_ATTEMPTS: u32 = 5;
 /// The longest id of a request that is kept, in characters. Microsoft's have 36.
 const ID_SHOWN: usize = 100;
+/// The reason of a request that cannot be sent.
+const UNWRITABLE: &str =
+    "the request cannot be written: its address or its token has characters that HTTP does not allow";
 /// The longest wait that `Retry-After` can ask for. Exchange asks for minutes; years are a fault of a proxy.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
@@ -81,9 +84,17 @@ pub struct Request {
     method: Method,
     url: Url,
     bearer: Option<SecretString>,
+    authorization: Option<ClientCredentials>,
     body: Body,
     headers: Vec<(&'static str, String)>,
     is_repeatable: bool,
+}
+
+/// The credentials of a client in the header `Authorization`.
+#[derive(Debug)]
+struct ClientCredentials {
+    header: SecretString,
+    secret: SecretString,
 }
 
 #[derive(Debug)]
@@ -112,7 +123,7 @@ pub struct HttpReply {
 
 impl Request {
     fn new(method: Method, url: Url, body: Body) -> Self {
-        Self { method, url, bearer: None, body, headers: Vec::new(), is_repeatable: true }
+        Self { method, url, bearer: None, authorization: None, body, headers: Vec::new(), is_repeatable: true }
     }
 
     /// Creates a GET request.
@@ -157,6 +168,13 @@ impl Request {
         self
     }
 
+    /// Adds the credentials of a client: the value of the header `Authorization`, and the secret in it.
+    #[must_use]
+    pub(super) fn authorization(mut self, header: SecretString, secret: &SecretString) -> Self {
+        self.authorization = Some(ClientCredentials { header, secret: secret.clone() });
+        self
+    }
+
     /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
@@ -169,6 +187,10 @@ impl Request {
         let mut secrets = SentSecrets::default();
         if let Some(bearer) = &self.bearer {
             secrets.add_bearer(bearer.expose_secret());
+        }
+        if let Some(ClientCredentials { header, secret }) = &self.authorization {
+            secrets.add_bearer(secret.expose_secret());
+            secrets.add_bearer(header.expose_secret().trim_start_matches("Basic "));
         }
         if let Body::Form(form) = &self.body {
             secrets.add_form(form.expose_secret());
@@ -263,6 +285,13 @@ impl Http {
         if let Some(bearer) = &request.bearer {
             sending = sending.bearer_auth(bearer.expose_secret());
         }
+        if let Some(ClientCredentials { header, .. }) = &request.authorization {
+            let value = header::HeaderValue::from_str(header.expose_secret());
+            let unusable = |_| HttpError::Unreachable { host: host.to_owned(), why: UNWRITABLE.to_owned() };
+            let mut value = value.map_err(unusable)?;
+            value.set_sensitive(true);
+            sending = sending.header(header::AUTHORIZATION, value);
+        }
         for (name, value) in &request.headers {
             sending = sending.header(*name, value);
         }
@@ -323,8 +352,7 @@ impl Http {
     fn classify_error(&self, error: &reqwest::Error, host: &str) -> HttpError {
         let host = host.to_owned();
         if error.is_builder() {
-            let why = "the request cannot be written: its address or its token has characters that HTTP does not allow";
-            return HttpError::Unreachable { host, why: why.to_owned() };
+            return HttpError::Unreachable { host, why: UNWRITABLE.to_owned() };
         }
         // A connection that was not established is a different fault from a missing reply.
         if error.is_timeout() && !error.is_connect() {

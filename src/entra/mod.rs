@@ -17,6 +17,7 @@
 //! refusal or a retry is decided by `verify` and `delivery`.
 
 pub mod aadsts;
+pub mod authorization_code;
 pub mod claims;
 pub mod cloud;
 pub mod federated;

@@ -12,7 +12,8 @@ use zeroize::Zeroizing;
 use crate::text::redaction::Redaction;
 
 /// The fields of a form that hold secrets.
-const SECRET_FIELDS: [&str; 4] = ["client_secret", "client_assertion", "device_code", "refresh_token"];
+const SECRET_FIELDS: [&str; 6] =
+    ["client_secret", "client_assertion", "code", "code_verifier", "device_code", "refresh_token"];
 
 /// The secrets of a request.
 #[derive(Default)]

@@ -375,7 +375,7 @@ impl<'c> oauth2::AsyncHttpClient<'c> for SignIn {
 pub struct RequestError(SignInError);
 
 /// Reads a refusal of Entra; none if the reply is something else.
-fn read_refusal(answer: &HttpReply) -> Option<Refusal> {
+pub(super) fn read_refusal(answer: &HttpReply) -> Option<Refusal> {
     let refusal = answer.read::<Refusal>().filter(Refusal::is_from_entra)?;
     Some(Refusal { status: answer.status, ..refusal })
 }
@@ -387,7 +387,7 @@ fn reply_error(answer: &HttpReply, proof: Option<&SecretString>) -> SignInError 
     }
 }
 
-fn tidy_error(error: SignInError, proof: Option<&SecretString>) -> SignInError {
+pub(super) fn tidy_error(error: SignInError, proof: Option<&SecretString>) -> SignInError {
     match error {
         SignInError::Refused(refusal) => SignInError::Refused(refusal.tidy(proof)),
         other => other,
