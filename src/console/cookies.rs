@@ -1,17 +1,19 @@
-//! Cookies: the secret of the session, and the chosen language.
+//! Cookies: the secret of the session, a sign-in with an identity provider in progress, and the chosen language.
 //!
-//! Both have the prefix `__Host-`, which binds them to this host and to encrypted connections; browsers accept that on
+//! All have the prefix `__Host-`, which binds them to this host and to encrypted connections; browsers accept that on
 //! `localhost` without TLS as well. Such a cookie has the path `/`, so each environment of a process has a name of its own.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::texts::Language;
-use crate::service::Service;
+use crate::service::{SIGN_IN_LIMIT, Service};
 
 /// The cookie of the language; also the prefix of the session's, followed by `-` and the environment's name if there are several.
 const LANGUAGE: &str = "__Host-mw.language";
 const SESSION: &str = "__Host-mw";
+/// The cookie of a sign-in in progress; followed by `-` and the environment's name if there are several.
+const SIGN_IN: &str = "__Host-mw.sign-in";
 /// How long the choice of a language is kept, in seconds.
 const LANGUAGE_KEPT: u32 = 365 * 24 * 60 * 60;
 
@@ -30,6 +32,21 @@ pub(super) fn remove_session(service: &Service) -> Option<HeaderValue> {
     cookie(&format!("{}=; Max-Age=0", session_name(service)))
 }
 
+/// Returns the sign-in with an identity provider that the browser has begun.
+pub(super) fn sign_in<'a>(headers: &'a HeaderMap, service: &Service) -> Option<&'a str> {
+    find(headers, &name_of(SIGN_IN, service))
+}
+
+/// Returns the cookie of a sign-in that begins. `SameSite=Lax`: the provider sends the browser back from another site.
+pub(super) fn set_sign_in(service: &Service, value: &str) -> Option<HeaderValue> {
+    cookie(&format!("{}={value}; Max-Age={}", name_of(SIGN_IN, service), SIGN_IN_LIMIT.as_secs()))
+}
+
+/// Returns the cookie that removes a sign-in from the browser.
+pub(super) fn remove_sign_in(service: &Service) -> Option<HeaderValue> {
+    cookie(&format!("{}=; Max-Age=0", name_of(SIGN_IN, service)))
+}
+
 /// Returns the language that was chosen.
 pub(super) fn language(headers: &HeaderMap) -> Option<Language> {
     find(headers, LANGUAGE)?.parse().ok()
@@ -45,7 +62,12 @@ fn cookie(pair: &str) -> Option<HeaderValue> {
 }
 
 fn session_name(service: &Service) -> String {
-    if service.base().is_empty() { SESSION.to_owned() } else { format!("{SESSION}-{}", service.environment()) }
+    name_of(SESSION, service)
+}
+
+/// Returns the name of a cookie in an environment.
+fn name_of(prefix: &str, service: &Service) -> String {
+    if service.base().is_empty() { prefix.to_owned() } else { format!("{prefix}-{}", service.environment()) }
 }
 
 /// Returns the value of a cookie. Two cookies of one name are none: `__Host-` allows no second one, so something is wrong.

@@ -94,7 +94,10 @@ impl Page {
     pub(super) fn new(service: &Service, request: &Request) -> Self {
         let headers = request.headers();
         let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let here = request.uri().path_and_query().map_or("/console", |here| here.as_str());
+        let (uri, with_query) =
+            (request.uri(), request.uri().path_and_query().map_or("/console", |here| here.as_str()));
+        // The answer of an identity provider has a code in its query, which belongs into no page.
+        let here = if uri.path().starts_with("/console/sign-in/") { uri.path() } else { with_query };
         let id = request.extensions().get::<RequestId>().map(|id| id.0.to_string());
         Self {
             base: service.base().to_owned(),

@@ -28,8 +28,8 @@ use super::{
     extract::FORM_LIMIT,
     page::{Page, SignedIn, User},
     pages::{
-        audit, bulk, coverage, error, history, holds, language, message, outbox, overview, plan, profile, profile_form,
-        profiles, proposals, rollback, sessions, setup, sign_in, tokens,
+        audit, bulk, coverage, error, history, holds, identity_sign_in, language, message, outbox, overview, plan,
+        profile, profile_form, profiles, proposals, rollback, sessions, setup, sign_in, tokens,
     },
 };
 use crate::{
@@ -86,6 +86,10 @@ fn routes() -> Routes {
         .get("/console/setup", Right::Open, setup::show)
         .get("/console/sign-in", Right::Open, sign_in::show)
         .post("/console/sign-in", Right::Open, sign_in::sign_in)
+        .get("/console/sign-in/with/{provider}", Right::Open, identity_sign_in::begin)
+        .get("/console/confirm/identity", Right::SignedIn, identity_sign_in::confirm)
+        .get("/console/sign-in/callback", Right::Open, identity_sign_in::complete)
+        .get("/console/sign-in/callback/{provider}", Right::Open, identity_sign_in::complete_named)
         .post("/console/sign-out", Right::SignedIn, sign_in::sign_out)
         .post("/console/sign-out-everywhere", Right::SignedIn, sign_in::sign_out_everywhere)
         .post("/console/language", Right::Open, language::choose)
@@ -265,7 +269,7 @@ async fn admit(service: &Arc<Service>, request: &mut Request) -> Result<Option<U
         return if right == Right::Open { Ok(None) } else { Err(to_sign_in(service, request, secret.is_some())) };
     };
     let user = User {
-        name: signed_in.caller.name.clone(),
+        name: signed_in.session.display_name().to_owned(),
         role: signed_in.caller.role_name(),
         caller: signed_in.caller.clone(),
     };

@@ -213,6 +213,8 @@ codes! {
     "0321" Error IdentityTokenRefused(401) "identity token not accepted";
     "0322" Error IssuerUnreachable(503) "keys of the issuer unavailable";
     "0323" Error IdentityTokenMissing "no identity token";
+    "0324" Error IdentitySignInRefused(401) "sign-in with an identity provider not accepted";
+    "0325" Error IdentityProviderUnavailable(503) "identity provider unavailable";
     "0330" Error ServiceIdentityLost "missing service identity";
     "0331" Error CannotListen "cannot listen";
     "0332" Error Unwritable "cannot write a file";

@@ -44,6 +44,16 @@ pub struct Session {
     pub address: String,
 }
 
+impl Session {
+    /// Returns the name for the head of pages: without the id that makes the name of a person of an identity provider unique.
+    pub fn display_name(&self) -> &str {
+        match (&self.subject, self.name.rsplit_once(" (")) {
+            (SessionSubject::Identity { .. }, Some((name, _))) => name,
+            _ => &self.name,
+        }
+    }
+}
+
 /// The subject of a sign-in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -65,7 +75,7 @@ pub enum SessionSubject {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Admission {
-    /// The subjects that the person is: the rule that admitted it, its groups and roles.
+    /// The subjects that the person is: its groups and roles.
     pub subjects: Vec<Subject>,
     /// The built-in role.
     pub role: Role,

@@ -26,6 +26,7 @@ use super::{
     http::{HttpProblem, middleware},
     limits::Limits,
     oidc::{self, Issuers},
+    public_url::PublicUrl,
     routes,
 };
 use crate::{
@@ -57,6 +58,8 @@ pub struct SharedResources {
     pub connections: OpenConnections,
     /// The console; none if it is not served.
     pub console: Option<ConsoleRoutes>,
+    /// The address by which browsers reach the process; none if it is not known.
+    pub public_url: Option<PublicUrl>,
 }
 
 /// Resources of one environment.

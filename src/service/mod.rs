@@ -10,7 +10,7 @@
 //! * `verification` runs the verifier for callers without keys, and decides which secrets it may use
 //! * `history` reads generations, `audit` the audit log, `tokens` lists and revokes tokens
 //! * `proposals` keeps changes that another person applies
-//! * `sessions` has the sign-ins of the console, `status` what status pages show
+//! * `sessions` has the sign-ins of the console, `identity_sign_in` those with an identity provider, `status` what status pages show
 //! * `entity_tag` has the tags of the state and of profiles for conditional requests
 //! * `caller_limit` bounds concurrent requests per caller, `audit_budget` the audit entries of refused ones
 //!
@@ -33,6 +33,7 @@ mod history;
 mod holds;
 mod hosting;
 mod http;
+mod identity_sign_in;
 mod limits;
 mod memory_budget;
 mod message_actions;
@@ -40,6 +41,7 @@ mod oidc;
 mod outbox;
 mod outbox_feed;
 mod proposals;
+mod public_url;
 mod routes;
 mod server;
 mod sessions;
@@ -68,6 +70,7 @@ use audit_budget::AuditBudget;
 use caller_limit::{CallerLimit, FairQueue};
 use entity_tag::StateTag;
 use http::upload::BodyClasses;
+use identity_sign_in::IdentitySignIns;
 use limits::Limits;
 use oidc::IssuerSet;
 use sessions::SignInFailures;
@@ -81,9 +84,12 @@ pub(crate) use changes::edit::{
 };
 pub use hosting::{ConsoleRoutes, HostedEnvironment, Hosting, SharedResources};
 pub(crate) use http::{HttpProblem, middleware::RequestId};
+pub(crate) use identity_sign_in::{BegunSignIn, ProviderAnswer, SIGN_IN_LIMIT};
+pub(crate) use oidc::{DEFAULT_PROVIDER, IdentityProvider};
 pub use oidc::{Issuers, IssuersSource, OidcSettings};
 pub(crate) use outbox::{BulkAction, BulkChange, CHANGED_AT_ONCE, COUNTED, MessageFilter};
 pub(crate) use outbox_feed::OutboxFeed;
+pub use public_url::PublicUrl;
 pub use routes::openapi;
 pub use server::Server;
 pub(crate) use sessions::SignInSource;
@@ -127,6 +133,9 @@ pub(crate) struct Service {
     searches: FairQueue,
     audit_budget: AuditBudget,
     sign_in_failures: SignInFailures,
+    identity_sign_ins: IdentitySignIns,
+    /// The address by which browsers reach the process; none if it is not known.
+    public_url: Option<PublicUrl>,
     /// Notified whenever a token is created, revoked or confirmed, and when the access policy changes.
     token_changes: tokio::sync::watch::Sender<()>,
     /// Held while a change is checked and committed, so that two changes are not checked against the same state.
@@ -161,7 +170,7 @@ impl Service {
         base: String,
         limits: Limits,
     ) -> Result<Arc<Self>, StoreError> {
-        let SharedResources { demo, outgoing, clock, issuers, connections, console: _ } = shared;
+        let SharedResources { demo, outgoing, clock, issuers, connections, console: _, public_url } = shared;
         let HostedEnvironment { store, identity, context } = environment;
         // Before delivery starts: after a restore, queued messages may have been sent already.
         let restored = store.settle_restore(clock.now()).await?;
@@ -198,6 +207,8 @@ impl Service {
             searches: FairQueue::new(SEARCHES, SEARCHES_PER_CALLER, "searches"),
             audit_budget: AuditBudget::default(),
             sign_in_failures: SignInFailures::default(),
+            identity_sign_ins: IdentitySignIns::default(),
+            public_url,
             token_changes: tokio::sync::watch::Sender::new(()),
             changing: tokio::sync::Mutex::new(()),
             restored: Mutex::new(restored),
@@ -297,6 +308,11 @@ impl Service {
     /// Returns the path prefix of every endpoint; empty at the root.
     pub(crate) fn base(&self) -> &str {
         &self.base
+    }
+
+    /// Returns the address by which browsers reach the process.
+    fn public_url(&self) -> Option<&PublicUrl> {
+        self.public_url.as_ref()
     }
 
     /// Returns the age recipient of the service.

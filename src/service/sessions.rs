@@ -145,7 +145,6 @@ impl Service {
 
     /// Records that the person of a session has confirmed its identity now, and replaces the secret of the session: a secret that
     /// was read before the confirmation has no part in it. `how` names the proof in the audit log, and has no secret.
-    #[expect(dead_code, reason = "the pages that confirm an identity are not there yet")]
     pub(crate) async fn confirm_identity(
         &self,
         session: &Session,
@@ -235,25 +234,18 @@ impl Service {
                 }
             }
             SessionSubject::Operator(_) => Err(session_ended("the operator of the session does not exist any more")),
-            SessionSubject::Identity { .. } => {
-                let current = self.identity_sign_in_settings();
-                match &session.admission {
-                    Some(admission) if current.is_some_and(|current| current == admission.settings) => {
-                        let (subject, name) = (session.subject.clone(), session.name.clone());
-                        let (admission, at) = (admission.clone(), session.authenticated_at);
-                        Ok(SessionHolder::from_identity(subject, name, admission, at))
-                    }
-                    _ => Err(session_ended("the settings of the sign-in with the identity provider have changed")),
-                }
+            SessionSubject::Identity { issuer, .. } => {
+                let admission = session.admission.clone().filter(|admission| {
+                    let issuers = self.trusted_issuers();
+                    issuers.is_some_and(|issuers| issuers.provider_of(issuer, &admission.settings).is_some())
+                });
+                let admission = admission.ok_or_else(|| {
+                    session_ended("the settings of the sign-in with the identity provider have changed")
+                })?;
+                let (subject, name) = (session.subject.clone(), session.name.clone());
+                Ok(SessionHolder::from_identity(subject, name, admission, session.authenticated_at))
             }
         }
-    }
-
-    /// Returns the digest of the settings by which persons of identity providers sign in to the console; none if they cannot.
-    /// Sessions that another version admitted have ended. After a change, [`Service::sessions_changed`] is called, for streams.
-    #[expect(clippy::unused_self, reason = "no identity provider can be configured for the console yet")]
-    fn identity_sign_in_settings(&self) -> Option<Digest> {
-        None
     }
 
     /// Returns the sessions that have not ended: all of them for an administrator, otherwise those of the caller's own subject.

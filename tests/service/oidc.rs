@@ -183,22 +183,28 @@ fn a_signature_that_is_none_opens_nothing() {
     assert_eq!(ask(&repo, &format!("{}.{}", parts[0], parts[1])).status, 401);
 }
 
-/// A service whose clock is ahead by what the file says: `+61`, `+2h`.
-fn trial_with_a_clock(issuer: &Issuer) -> (TestRepository, std::path::PathBuf) {
-    let mut repo = TestRepository::small();
-    repo.write("oidc.yaml", rules(issuer));
+/// Returns the words before a program whose clock is ahead by what a file says, which is created.
+pub(crate) fn faketime(offset: &std::path::Path) -> Vec<String> {
     let library = std::fs::read_dir(crate::support::tools::folder().join("usr/lib"))
         .unwrap()
         .flatten()
         .map(|entry| entry.path().join("faketime/libfaketime.so.1"))
         .find(|path| path.is_file())
         .unwrap();
-    let offset = repo.path("offset");
-    std::fs::write(&offset, "+0").unwrap();
+    std::fs::write(offset, "+0").unwrap();
     let preload = format!("LD_PRELOAD={}", library.display());
     let file = format!("FAKETIME_TIMESTAMP_FILE={}", offset.display());
-    let before =
-        ["env", &preload, &file, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "DONT_FAKE_MONOTONIC=1"];
+    let fixed = ["FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "DONT_FAKE_MONOTONIC=1"].map(str::to_owned);
+    [vec!["env".to_owned(), preload, file], fixed.to_vec()].concat()
+}
+
+/// A service whose clock is ahead by what the file says: `+61`, `+2h`.
+fn trial_with_a_clock(issuer: &Issuer) -> (TestRepository, std::path::PathBuf) {
+    let mut repo = TestRepository::small();
+    repo.write("oidc.yaml", rules(issuer));
+    let offset = repo.path("offset");
+    let before = faketime(&offset);
+    let before: Vec<&str> = before.iter().map(String::as_str).collect();
     let path = repo.path("oidc.yaml");
     repo.serve_under(&before, &["--demo", "--oidc", path.to_str().unwrap()]);
     (repo, offset)

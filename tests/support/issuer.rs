@@ -1,7 +1,8 @@
 //! An issuer of identity tokens, its keys, and what it signs.
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
+    collections::BTreeMap,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpListener,
     sync::{Arc, Mutex},
 };
@@ -23,6 +24,12 @@ pub(crate) struct IssuerState {
     /// The token that GitHub's address for tokens returns.
     pub(crate) token: String,
     pub(crate) audiences: Vec<String>,
+    /// Keys of the `OpenID` configuration that differ from the usual ones.
+    pub(crate) configuration: serde_json::Map<String, Value>,
+    /// The answer of the token endpoint to a code.
+    pub(crate) redeemed: Option<(u16, Value)>,
+    /// The requests for codes: the heads, and the form.
+    pub(crate) redemptions: Vec<(Vec<String>, BTreeMap<String, String>)>,
 }
 
 pub(crate) struct Issuer {
@@ -39,10 +46,17 @@ impl Issuer {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
-                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                let mut lines = reader.by_ref().lines();
                 let first = lines.next().and_then(Result::ok).unwrap_or_default();
                 let heads: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
-                let (status, body) = answer(&own, &first, &heads, &mut shared.lock().unwrap());
+                let length = heads.iter().find_map(|line| {
+                    let (name, value) = line.split_once(':')?;
+                    name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<u64>().unwrap())
+                });
+                let mut form = String::new();
+                reader.take(length.unwrap_or_default()).read_to_string(&mut form).unwrap();
+                let (status, body) = answer(&own, &first, &heads, &form, &mut shared.lock().unwrap());
                 let text = body.to_string();
                 drop(write!(
                     stream,
@@ -63,7 +77,7 @@ impl Issuer {
     }
 }
 
-fn answer(own: &str, request: &str, heads: &[String], answers: &mut IssuerState) -> (u16, Value) {
+fn answer(own: &str, request: &str, heads: &[String], form: &str, answers: &mut IssuerState) -> (u16, Value) {
     let path = request.split_whitespace().nth(1).unwrap_or_default();
     if let Some(query) = path.strip_prefix("/token?") {
         let asks = heads.iter().any(|line| line.eq_ignore_ascii_case("authorization: bearer the-asking-token"));
@@ -77,8 +91,20 @@ fn answer(own: &str, request: &str, heads: &[String], answers: &mut IssuerState)
         answers.asked += 1;
         return (200, json!({ "keys": answers.keys }));
     }
+    if path == "/redeem" {
+        let url = reqwest::Url::parse(&format!("http://form/?{form}")).unwrap();
+        answers.redemptions.push((heads.to_vec(), url.query_pairs().into_owned().collect()));
+        return answers.redeemed.clone().unwrap_or((400, json!({ "error": "invalid_grant" })));
+    }
     let names = answers.names.clone().unwrap_or_else(|| own.to_owned());
-    (200, json!({ "issuer": names, "jwks_uri": format!("{own}/keys") }))
+    let mut configuration = json!({
+        "issuer": names, "jwks_uri": format!("{own}/keys"), "authorization_endpoint": format!("{own}/authorize"),
+        "token_endpoint": format!("{own}/redeem"),
+    });
+    for (key, value) in &answers.configuration {
+        configuration[key] = value.clone();
+    }
+    (200, configuration)
 }
 
 /// A key of an issuer.

@@ -9,6 +9,7 @@ mod difference;
 pub(super) mod error;
 pub(super) mod history;
 pub(super) mod holds;
+pub(super) mod identity_sign_in;
 pub(super) mod language;
 pub(super) mod message;
 pub(super) mod outbox;

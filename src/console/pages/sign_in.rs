@@ -1,4 +1,5 @@
 //! Sign-in with a token, and sign-out. The token is in the body of the request only; the browser is given a new session.
+//! `identity_sign_in` has the sign-in with an identity provider, which the form links to.
 //!
 //! After a sign-in the browser is sent back here once: if its cookie is missing then, it did not keep it, and the page says why.
 
@@ -23,7 +24,7 @@ use crate::{
     },
     model::host,
     net::listener::Peer,
-    service::{HttpProblem, Service, SignInSource},
+    service::{HttpProblem, IdentityProvider, Service, SignInSource},
     text::percent_encode,
 };
 
@@ -33,11 +34,29 @@ use crate::{
 struct SignInPage {
     page: Page,
     next: String,
+    /// The identity providers to choose from, each with its address.
+    providers: Vec<Choice>,
     /// The event before: `ended`, `out`.
     notice: Option<&'static str>,
     /// Why the browser cannot keep a session: `cookie`, `clear-text`.
     obstacle: Option<&'static str>,
     problem: Option<Refused>,
+}
+
+/// An identity provider to sign in with.
+struct Choice {
+    label: String,
+    address: String,
+}
+
+/// Returns the identity providers, after which the browser continues at `next`.
+fn choices(service: &Service, base: &str, next: &str) -> Vec<Choice> {
+    let next = percent_encode(next.as_bytes(), b"-._~/");
+    let choice = |provider: IdentityProvider| Choice {
+        address: format!("{base}/console/sign-in/with/{}?next={next}", provider.name),
+        label: shown(&provider.label),
+    };
+    service.identity_providers().into_iter().map(choice).collect()
 }
 
 /// A sign-in that was refused.
@@ -57,6 +76,7 @@ pub(in crate::console) struct Arrival {
 
 /// Shows the form, or continues if there is a session.
 pub(in crate::console) async fn show(
+    State(service): State<Arc<Service>>,
     page: Page,
     headers: HeaderMap,
     Parameters(arrival): Parameters<Arrival>,
@@ -68,7 +88,8 @@ pub(in crate::console) async fn show(
     let notice = ["ended", "out"].into_iter().find(|why| *why == arrival.why);
     let obstacle =
         if is_clear_text(&headers) { Some("clear-text") } else { (arrival.why == "done").then_some("cookie") };
-    render(&SignInPage { page, next, notice, obstacle, problem: None })
+    let providers = choices(&service, &page.base, &next);
+    render(&SignInPage { page, next, providers, notice, obstacle, problem: None })
 }
 
 /// The fields of the form.
@@ -92,13 +113,7 @@ pub(in crate::console) async fn sign_in(
     let next = local_path(&entry.next).to_owned();
     let token = SecretString::from(entry.token.trim().to_owned());
     entry.token.zeroize();
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let source = SignInSource {
-        // An IPv4 address that arrives as IPv6 is the same address.
-        address: peer.map(|axum::Extension(Peer(address))| address.ip().to_canonical()),
-        client: text(header::USER_AGENT).to_owned(),
-        replaces: before.map(|axum::Extension(signed_in)| signed_in.session),
-    };
+    let source = source(&headers, peer, before);
     match service.sign_in(&token, &source).await {
         Ok((_, secret)) => {
             let mut response = redirect(&address(&page.base, &next, Some("done")));
@@ -107,19 +122,40 @@ pub(in crate::console) async fn sign_in(
             }
             Ok(response)
         }
-        Err(problem) => refuse(page, next, problem),
+        Err(problem) => refuse(&service, page, next, problem),
+    }
+}
+
+/// Returns where a sign-in comes from.
+pub(in crate::console) fn source(
+    headers: &HeaderMap,
+    peer: Option<axum::Extension<Peer>>,
+    before: Option<axum::Extension<SignedIn>>,
+) -> SignInSource {
+    let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    SignInSource {
+        // An IPv4 address that arrives as IPv6 is the same address.
+        address: peer.map(|axum::Extension(Peer(address))| address.ip().to_canonical()),
+        client: agent.unwrap_or_default().to_owned(),
+        replaces: before.map(|axum::Extension(signed_in)| signed_in.session),
     }
 }
 
 /// Shows the form again, with the problem.
-fn refuse(page: Page, next: String, problem: HttpProblem) -> Result<Response, HttpProblem> {
+pub(in crate::console) fn refuse(
+    service: &Service,
+    page: Page,
+    next: String,
+    problem: HttpProblem,
+) -> Result<Response, HttpProblem> {
     let status = StatusCode::from_u16(problem.code().status()).unwrap_or(StatusCode::BAD_REQUEST);
     let refused = Refused {
         code: problem.code().to_string(),
         cause: shown(problem.message()),
         remedy: shown(problem.remedy_text()),
     };
-    let form = SignInPage { page, next, notice: None, obstacle: None, problem: Some(refused) };
+    let providers = choices(service, &page.base, &next);
+    let form = SignInPage { page, next, providers, notice: None, obstacle: None, problem: Some(refused) };
     Ok((status, render(&form)?).into_response())
 }
 

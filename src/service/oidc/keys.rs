@@ -1,6 +1,7 @@
 //! Signing keys of an issuer: fetched through its `OpenID` configuration, cached, and selected for a token.
 //!
-//! [`IssuerKeys::refresh`] fetches, one request at a time; [`KeySet`] is a copy of the known keys. An issuer that does not answer
+//! [`IssuerKeys::refresh`] fetches, one request at a time; [`KeySet`] is a copy of the known keys, with the [`Endpoints`] of the
+//! same configuration. An issuer that does not answer
 //! does not invalidate keys that are known: they stay usable for a day. It is asked once a minute at most, or every 5 seconds while
 //! no key is known. Keys of unknown types are skipped; of the others, the first 50 are kept.
 
@@ -11,6 +12,7 @@ use jsonwebtoken::{
     Algorithm,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse},
 };
+use reqwest::Url;
 use serde::Deserialize as _;
 use serde_json::Value;
 
@@ -43,9 +45,25 @@ pub(super) struct IssuerKeys {
 #[derive(Clone, Default)]
 pub(super) struct KeySet {
     published: Arc<Vec<Jwk>>,
+    endpoints: Option<Arc<Endpoints>>,
     fetched: Option<Timestamp>,
     tried: Option<Timestamp>,
     last_fetch_failed: bool,
+}
+
+/// The parts of an `OpenID` configuration by which persons sign in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Endpoints {
+    /// The address that browsers are sent to.
+    pub(super) authorization: Url,
+    /// The address at which codes are redeemed.
+    pub(super) token: Url,
+    /// True if the issuer names itself in its answers (RFC 9207).
+    pub(super) names_itself: bool,
+    /// True if the issuer reads client secrets in the form.
+    pub(super) reads_secret_in_form: bool,
+    /// True if the issuer is Entra.
+    pub(super) is_entra: bool,
 }
 
 impl IssuerKeys {
@@ -75,8 +93,9 @@ impl IssuerKeys {
         known.tried = Some(now);
         known.last_fetch_failed = fetched.is_err();
         match fetched {
-            Ok(keys) => {
+            Ok((keys, endpoints)) => {
                 known.published = Arc::new(keys);
+                known.endpoints = endpoints.map(Arc::new);
                 known.fetched = Some(now);
             }
             Err(reason) => {
@@ -95,6 +114,11 @@ impl KeySet {
             Some(id) => fitting.find(|key| key.common.key_id.as_deref() == Some(id)).cloned(),
             None => fitting.next().filter(|_| fitting.next().is_none()).cloned(),
         }
+    }
+
+    /// Returns the endpoints for sign-ins; none if they are not known, or the issuer has none that may be used.
+    pub(super) fn endpoints(&self) -> Option<Arc<Endpoints>> {
+        self.endpoints.clone()
     }
 
     /// Returns true if keys were ever fetched.
@@ -135,7 +159,7 @@ fn can_verify(key: &Jwk, algorithm: Algorithm) -> bool {
 }
 
 /// Fetches the keys that an issuer publishes: its `OpenID` configuration names their address.
-async fn fetch(http: &Http, issuer: &str) -> Result<Vec<Jwk>, String> {
+async fn fetch(http: &Http, issuer: &str) -> Result<(Vec<Jwk>, Option<Endpoints>), String> {
     let configuration =
         get(http, &format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'))).await?;
     if configuration["issuer"] != *issuer {
@@ -145,7 +169,22 @@ async fn fetch(http: &Http, issuer: &str) -> Result<Vec<Jwk>, String> {
     let published = get(http, address).await?;
     let keys = published["keys"].as_array().ok_or("its key document has no list `keys`")?;
     // Keys of unknown types are skipped, so that the others can be used.
-    Ok(keys.iter().filter_map(|key| Jwk::deserialize(key).ok()).take(KEYS).collect())
+    let keys = keys.iter().filter_map(|key| Jwk::deserialize(key).ok()).take(KEYS).collect();
+    Ok((keys, endpoints(&configuration)))
+}
+
+/// Returns the endpoints in an `OpenID` configuration; none unless both may be used.
+fn endpoints(configuration: &Value) -> Option<Endpoints> {
+    let url = |key: &str| safe_url(configuration[key].as_str()?).ok().filter(|url| url.fragment().is_none());
+    let methods = configuration["token_endpoint_auth_methods_supported"].as_array();
+    Some(Endpoints {
+        authorization: url("authorization_endpoint")?,
+        token: url("token_endpoint")?,
+        names_itself: configuration["authorization_response_iss_parameter_supported"] == true,
+        // OpenID Connect Discovery 1.0, section 3: without a list, the issuer reads the header only.
+        reads_secret_in_form: methods.is_some_and(|methods| methods.iter().any(|one| one == "client_secret_post")),
+        is_entra: configuration["cloud_instance_name"].is_string(),
+    })
 }
 
 async fn get(http: &Http, address: &str) -> Result<Value, String> {

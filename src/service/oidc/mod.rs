@@ -1,14 +1,16 @@
-//! `OpenID` Connect: authenticates pipelines by the identity tokens of issuers that the operator trusts.
+//! `OpenID` Connect: authenticates pipelines by the identity tokens of issuers that the operator trusts, and signs in persons.
 //!
 //! * [`OidcSettings`] is the issuers file (`serve --oidc`): issuers, audiences, and the role that a token with certain claims
 //!   gets. Every token that it does not name is refused.
 //! * [`IssuerSet`] verifies a token with the issuer's published keys (RS256, PS256 or ES256) and returns the caller.
+//! * `persons` has the sign-in to the console: another audience and other rules than for pipelines.
 //! * [`Issuers`] holds the set in effect and replaces it when the settings change.
 //!
 //! Nothing here reads files: an [`IssuersSource`] does. While an issuer does not answer, tokens with a known key are accepted for a
 //! day after the keys were fetched; other tokens of that issuer are refused for now.
 
 mod keys;
+mod persons;
 mod reload;
 mod settings;
 
@@ -32,7 +34,12 @@ use crate::{
         host::is_loopback,
     },
 };
-use keys::{FRESH, IssuerKeys, USABLE};
+use keys::{FRESH, IssuerKeys, KeySet, USABLE};
+use persons::Provider;
+pub(super) use persons::{
+    AuthorizationAnswer, Person, SignInAttempt, callback_path, not_signing_in, refused as sign_in_refused,
+};
+pub(crate) use persons::{DEFAULT_PROVIDER, IdentityProvider};
 pub(super) use reload::follow;
 pub use reload::{Issuers, IssuersSource};
 pub use settings::OidcSettings;
@@ -55,11 +62,16 @@ pub(super) struct IssuerSet {
     version: u64,
     /// The requests that wait for keys.
     waiting: tokio::sync::Semaphore,
+    /// The codes of persons that are redeemed at this moment.
+    redeeming: tokio::sync::Semaphore,
+    redeeming_http: Http,
 }
 
 struct Issuer {
     settings: IssuerSettings,
     keys: IssuerKeys,
+    /// The sign-in of persons; none if the issuer signs in no persons.
+    provider: Option<Provider>,
 }
 
 impl Issuer {
@@ -72,11 +84,18 @@ impl IssuerSet {
     /// Creates the set. `authorities` (PEM) are trusted in addition to the platform's certificate authorities.
     fn new(settings: OidcSettings, authorities: Option<Vec<u8>>) -> Result<Self, String> {
         settings.check()?;
+        let redeeming_http = persons::redeeming_client(authorities.clone())?;
         let options = HttpOptions { authorities, connections: 4, timeout: TIMEOUT, patience: Duration::ZERO };
         let http = Http::new(&options)?;
-        let issuer = |settings| Arc::new(Issuer { settings, keys: IssuerKeys::default() });
-        let issuers = settings.issuers.into_iter().map(issuer).collect();
-        Ok(Self { issuers, http, version: 0, waiting: tokio::sync::Semaphore::new(WAITING) })
+        let issuer = |mut settings: IssuerSettings| {
+            let console = settings.console.take();
+            let provider = console.map(|console| Provider::new(&settings.issuer, console)).transpose()?;
+            Ok::<_, String>(Arc::new(Issuer { settings, keys: IssuerKeys::default(), provider }))
+        };
+        let issuers = settings.issuers.into_iter().map(issuer).collect::<Result<_, _>>()?;
+        let waiting = tokio::sync::Semaphore::new(WAITING);
+        let redeeming = tokio::sync::Semaphore::new(persons::REDEEMED_AT_ONCE);
+        Ok(Self { issuers, http, version: 0, waiting, redeeming, redeeming_http })
     }
 
     /// Returns the version of the settings. A caller that another version admitted is authenticated again.
@@ -113,6 +132,29 @@ impl IssuerSet {
         environment: &EnvironmentName,
         now: Timestamp,
     ) -> Result<Caller, HttpProblem> {
+        let (claims, issuer) = self.verify(token, |claims| self.find_issuer(claims), now).await?;
+        let ends = issuer.settings.check_validity(&claims, now)?;
+        let (name, rule) = issuer.settings.admit(&claims, environment)?;
+        let credential = Credential::Identity { ends, version: self.version };
+        let principal = Principal {
+            subjects: std::iter::once(Subject::of_pipeline(rule.name()))
+                .chain(provider_subjects(&issuer.settings.issuer, &claims))
+                .collect(),
+            role: Some(rule.role),
+            scope: rule.scope.clone(),
+            authenticated_at: None,
+        };
+        Ok(Caller { owner: format!("oidc:{name}"), name, principal, policy: Arc::default(), at: now, credential })
+    }
+
+    /// Verifies the signature of a token and returns its claims. `find` returns the issuer that the claims name; they are not
+    /// verified yet, and only select whose keys to try.
+    async fn verify<'a>(
+        &'a self,
+        token: &str,
+        find: impl FnOnce(&Value) -> Result<&'a Arc<Issuer>, HttpProblem>,
+        now: Timestamp,
+    ) -> Result<(Value, &'a Arc<Issuer>), HttpProblem> {
         let header =
             jsonwebtoken::decode_header(token).map_err(|_| refused("it is not a signed token of a supported kind"))?;
         if header.crit.is_some() {
@@ -121,33 +163,44 @@ impl IssuerSet {
         if ![Algorithm::RS256, Algorithm::PS256, Algorithm::ES256].contains(&header.alg) {
             return Err(refused("it is not signed with RS256, PS256 or ES256"));
         }
-        let issuer = self.find_issuer(token)?;
+        let claims = unverified_claims(token).ok_or_else(|| refused("its claims cannot be read"))?;
+        let issuer = find(&claims)?;
         let key = self.find_key(issuer, header.kid.as_deref(), header.alg, now).await?;
-        let claims = verified_claims(token, &key, header.alg)?;
-        let ends = issuer.settings.check_validity(&claims, now)?;
-        let (name, rule) = issuer.settings.admit(&claims, environment)?;
-        let credential = Credential::Identity { ends, version: self.version };
-        let principal = Principal {
-            subjects: subjects_of(&issuer.settings.issuer, rule.name(), &claims),
-            role: Some(rule.role),
-            scope: rule.scope.clone(),
-            authenticated_at: None,
-        };
-        Ok(Caller { owner: format!("oidc:{name}"), name, principal, policy: Arc::default(), at: now, credential })
+        Ok((verified_claims(token, &key, header.alg)?, issuer))
     }
 
-    /// Returns the issuer that a token names, for the token's audience. The claims are not verified yet: they only select
-    /// whose keys to try.
-    fn find_issuer(&self, token: &str) -> Result<&Arc<Issuer>, HttpProblem> {
-        let claims = unverified_claims(token).ok_or_else(|| refused("its claims cannot be read"))?;
+    /// Returns the issuer that the claims of a pipeline's token name, for its audience.
+    fn find_issuer(&self, claims: &Value) -> Result<&Arc<Issuer>, HttpProblem> {
         // One issuer can have several entries, each with its own audience.
         let mut same_issuer = self.issuers.iter().filter(|issuer| claims["iss"] == *issuer.settings.issuer).peekable();
         if same_issuer.peek().is_none() {
             return Err(refused("the service does not trust its issuer"));
         }
         same_issuer
-            .find(|issuer| has_audience(&claims["aud"], &issuer.settings.audience))
+            .find(|issuer| {
+                let audience = issuer.settings.audience.as_ref();
+                audience.is_some_and(|audience| has_audience(&claims["aud"], audience))
+            })
             .ok_or_else(|| refused("it is for another audience"))
+    }
+
+    /// Fetches the keys and the configuration of an issuer if it may be asked again. Fails if nothing is known of it and too many
+    /// requests wait for that.
+    async fn refresh_if_due(&self, issuer: &Arc<Issuer>, known: &KeySet, now: Timestamp) -> Result<(), HttpProblem> {
+        if !known.may_fetch(now) {
+            return Ok(());
+        }
+        let is_fetching = issuer.keys.is_fetching();
+        match self.waiting.try_acquire() {
+            // If keys are cached and another request is fetching, the cached ones are used: waiting would let a slow issuer
+            // occupy all slots.
+            _ if is_fetching && known.is_known() => {}
+            // The client may cancel its request; the fetch continues, or it would be repeated at once.
+            Ok(_waiting) => drop(tokio::spawn(Arc::clone(issuer).refresh(self.http.clone(), now)).await),
+            Err(_) if known.is_known() => {}
+            Err(_) => return Err(issuer_unreachable()),
+        }
+        Ok(())
     }
 
     /// Returns the key that a token names. Fetches the keys if it is unknown or has not been refreshed for a while.
@@ -164,18 +217,7 @@ impl IssuerSet {
         {
             return Ok(key);
         }
-        if known.may_fetch(now) {
-            let is_fetching = issuer.keys.is_fetching();
-            match self.waiting.try_acquire() {
-                // If keys are cached and another request is fetching, the cached ones are used: waiting would let a slow
-                // issuer occupy all slots.
-                _ if is_fetching && known.is_known() => {}
-                // The client may cancel its request; the fetch continues, or it would be repeated at once.
-                Ok(_waiting) => drop(tokio::spawn(Arc::clone(issuer).refresh(self.http.clone(), now)).await),
-                Err(_) if known.is_known() => {}
-                Err(_) => return Err(issuer_unreachable()),
-            }
-        }
+        self.refresh_if_due(issuer, &known, now).await?;
         let known = issuer.keys.known();
         match known.find(id, algorithm).filter(|_| known.is_younger(USABLE, now)) {
             Some(key) => Ok(key),
@@ -185,12 +227,12 @@ impl IssuerSet {
     }
 }
 
-/// Returns the subjects of an identity token: the rule that admits it, and the groups and roles that its issuer states.
-fn subjects_of(issuer: &str, rule: &str, claims: &Value) -> Vec<Subject> {
+/// Returns the groups and roles that the issuer of a token states, as subjects.
+fn provider_subjects<'a>(issuer: &'a str, claims: &'a Value) -> impl Iterator<Item = Subject> + 'a {
     let texts = |claim: &str| claims[claim].as_array().into_iter().flatten().filter_map(Value::as_str).take(SUBJECTS);
-    let groups = texts("groups").map(|group| Subject::of_group(issuer, group));
-    let roles = texts("roles").map(|role| Subject::of_role(issuer, role));
-    std::iter::once(Subject::of_pipeline(rule)).chain(groups).chain(roles).collect()
+    let groups = texts("groups").map(move |group| Subject::of_group(issuer, group));
+    let roles = texts("roles").map(move |role| Subject::of_role(issuer, role));
+    groups.chain(roles)
 }
 
 /// Returns true if a bearer token has the shape of an identity token (a JWT).

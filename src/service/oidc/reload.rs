@@ -50,6 +50,8 @@ pub trait IssuersSource: Send + Sync {
 pub struct Issuers {
     source: Box<dyn IssuersSource>,
     authorities: Option<Vec<u8>>,
+    /// True if the service knows the address that identity providers send browsers back to.
+    has_public_url: bool,
     /// The digest of the contents that were read first.
     first: Option<Digest>,
     current: RwLock<Arc<IssuerSet>>,
@@ -57,15 +59,17 @@ pub struct Issuers {
 
 impl Issuers {
     /// Starts with settings that the caller read from `source` when it had the digest `first`. `authorities` (PEM) are
-    /// trusted in addition to the platform's certificate authorities. An error says which setting is wrong.
+    /// trusted in addition to the platform's certificate authorities. Without a public URL, settings by which persons sign in are
+    /// refused. An error says which setting is wrong.
     pub fn new(
         source: Box<dyn IssuersSource>,
         first: Option<Digest>,
         settings: OidcSettings,
         authorities: Option<Vec<u8>>,
+        has_public_url: bool,
     ) -> Result<Self, String> {
-        let current = RwLock::new(Arc::new(IssuerSet::new(settings, authorities.clone())?));
-        Ok(Self { source, authorities, first, current })
+        let current = RwLock::new(Arc::new(create_set(settings, authorities.clone(), has_public_url)?));
+        Ok(Self { source, authorities, has_public_url, first, current })
     }
 
     /// Returns the issuers in effect.
@@ -78,6 +82,16 @@ impl Issuers {
         set.inherit_keys(&current);
         *current = Arc::new(set);
     }
+}
+
+fn create_set(settings: OidcSettings, authorities: Option<Vec<u8>>, has_public_url: bool) -> Result<IssuerSet, String> {
+    if settings.signs_in_persons() && !has_public_url {
+        return Err(
+            "`console` needs the address that browsers are sent back to: start the service with `--public-url`"
+                .to_owned(),
+        );
+    }
+    IssuerSet::new(settings, authorities)
 }
 
 /// Reloads the issuers of these environments whenever the source changes or the process receives SIGHUP.
@@ -124,7 +138,8 @@ fn retry_after(failures: u32) -> Duration {
 /// Reads the settings and puts them into effect.
 async fn reload(issuers: &Issuers, services: &[Arc<Service>]) -> Reload {
     let file = issuers.source.name();
-    let read = issuers.source.read().and_then(|settings| IssuerSet::new(settings, issuers.authorities.clone()));
+    let create = |settings| create_set(settings, issuers.authorities.clone(), issuers.has_public_url);
+    let read = issuers.source.read().and_then(create);
     let set = match read {
         Ok(set) => set,
         Err(reason) => {
@@ -139,6 +154,10 @@ async fn reload(issuers: &Issuers, services: &[Arc<Service>]) -> Reload {
     }
     tracing::info!(file, "issuers file reloaded");
     issuers.replace(set);
+    // Streams of persons that the settings do not admit any more end.
+    for service in services {
+        service.sessions_changed();
+    }
     fetch_missing_keys(issuers, services);
     Reload::Accepted
 }

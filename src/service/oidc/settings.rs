@@ -1,32 +1,53 @@
 //! Settings of trusted issuers: whose identity tokens are accepted, for which audience, and with which role.
 //!
 //! [`OidcSettings`] is the document that `serve --oidc` names; the caller reads it and [`OidcSettings::check`] validates it, at the
-//! start and at each reload. [`IssuerSettings`] decides whether the verified claims of a token are admitted. The first rule that
+//! start and at each reload. [`IssuerSettings`] decides whether the verified claims of a token are admitted: those of pipelines by
+//! `rules`, those of persons who sign in to the console by the rules of [`ConsoleSettings`], and neither by those of the other. The first rule that
 //! matches applies; a token that no rule matches, that lacks `sub`, `iat` or `exp`, that has expired or is not valid yet, or that
 //! is valid for longer than the settings allow is refused. Clocks may differ by 60 seconds. Nothing here fetches keys or verifies
 //! signatures.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::Value;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::{refused, safe_url};
 use crate::{
     model::{
-        EnvironmentName,
+        Digest, EnvironmentName,
         token::{Role, Scope},
     },
     service::http::HttpProblem,
+    text::is_hidden,
 };
 
 /// Placeholder in a claim pattern for the name of the environment that receives the request.
 const PLACEHOLDER: &str = "{environment}";
 /// Maximum difference between two clocks, in seconds.
-const LEEWAY: i64 = 60;
+pub(super) const LEEWAY: i64 = 60;
 /// Maximum length of a claim pattern.
 const PATTERN_LIMIT: usize = 500;
+/// Maximum lifetime of the ID token of a person, in minutes. It is used once, when it was just issued.
+const ID_TOKEN_MINUTES: u16 = 24 * 60;
+/// Maximum age of the ID token of a person, in seconds. Entra dates its tokens back by five minutes.
+const ID_TOKEN_AGE: i64 = 10 * 60;
+/// The name of a provider whose settings have none.
+pub(crate) const DEFAULT_NAME: &str = "sso";
+/// Claims that people can change themselves, or that pass from one person to another.
+const CHANGEABLE: [&str; 9] = [
+    "email",
+    "family_name",
+    "given_name",
+    "name",
+    "nickname",
+    "preferred_username",
+    "unique_name",
+    "upn",
+    "verified_primary_email",
+];
 /// Characters of a subject that the log and the caller's name show.
 const SUBJECT_SHOWN: usize = 200;
 
@@ -43,13 +64,55 @@ pub struct OidcSettings {
 pub(super) struct IssuerSettings {
     /// The exact value of the tokens' `iss` claim.
     pub(super) issuer: String,
-    /// The value that the tokens' `aud` claim must contain.
-    pub(super) audience: String,
-    /// Maximum lifetime of a token. Tokens that are valid for longer are refused.
+    /// The value that the `aud` claim of a pipeline's token must contain; none if only persons are admitted.
+    #[serde(default)]
+    pub(super) audience: Option<String>,
+    /// Maximum lifetime of a pipeline's token. Tokens that are valid for longer are refused.
     #[serde(default = "an_hour", alias = "longestMinutes")]
     max_lifetime_minutes: u16,
-    /// The rules that admit tokens; the first that matches applies.
+    /// The rules that admit pipelines; the first that matches applies.
+    #[serde(default)]
     rules: Vec<AdmissionRule>,
+    /// The sign-in of persons to the console; none if the issuer signs in no persons.
+    #[serde(default)]
+    pub(super) console: Option<ConsoleSettings>,
+}
+
+/// The sign-in of persons to the console with an issuer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ConsoleSettings {
+    /// The name in the address that the issuer sends browsers back to; needed if several issuers sign in persons.
+    #[serde(default)]
+    name: Option<String>,
+    /// The name of the issuer on the button.
+    pub(super) label: String,
+    /// The client id of the service at the issuer: the `aud` claim of its ID tokens.
+    pub(super) client_id: String,
+    /// The file with the client secret.
+    #[serde(default)]
+    client_secret_file: Option<String>,
+    /// The file with a certificate and its private key (PEM), by which the service signs assertions.
+    #[serde(default)]
+    certificate_file: Option<String>,
+    /// The scopes that are requested.
+    #[serde(default = "default_scopes")]
+    pub(super) scopes: Vec<String>,
+    /// The rules that admit persons; the first that matches applies.
+    rules: Vec<AdmissionRule>,
+    /// The contents of the file.
+    #[serde(skip)]
+    credential: Option<SecretString>,
+}
+
+fn default_scopes() -> Vec<String> {
+    vec!["openid".to_owned(), "profile".to_owned()]
+}
+
+/// The credential of the service at an issuer.
+pub(super) enum ClientCredential<'a> {
+    Secret(&'a SecretString),
+    Certificate(&'a SecretString),
 }
 
 fn an_hour() -> u16 {
@@ -57,7 +120,7 @@ fn an_hour() -> u16 {
 }
 
 /// A rule that admits tokens with certain claims and gives them a role.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct AdmissionRule {
     /// Name of the rule; the audit log shows it with the token's subject.
@@ -71,7 +134,7 @@ pub(super) struct AdmissionRule {
 
 /// Patterns for the value of a claim; one must match. `*` matches any text without `:` and `/`, `**` any text, and
 /// `{environment}` the environment's name.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 enum ClaimPatterns {
     One(String),
@@ -88,51 +151,154 @@ impl AdmissionRule {
 impl OidcSettings {
     /// Checks the rules that the schema cannot express. An error names the issuer.
     pub(super) fn check(&self) -> Result<(), String> {
-        self.issuers.iter().try_for_each(|issuer| {
-            issuer.check().map_err(|reason| format!("issuer `{}`: {reason}", issuer.issuer.escape_debug()))
+        let within =
+            |issuer: &IssuerSettings, reason: String| format!("issuer `{}`: {reason}", issuer.issuer.escape_debug());
+        let mut names = BTreeSet::new();
+        for issuer in &self.issuers {
+            issuer.check().map_err(|reason| within(issuer, reason))?;
+            let Some(console) = &issuer.console else { continue };
+            // An answer of one provider must not be taken for that of another (RFC 9700, section 4.4).
+            if !names.insert(console.name()) {
+                let reason = "several issuers sign in persons; give each a `name` of its own below `console`";
+                return Err(within(issuer, reason.to_owned()));
+            }
+            let mut same_issuer = self.issuers.iter().filter(|other| other.issuer == issuer.issuer);
+            if same_issuer.any(|other| other.audience.as_ref() == Some(&console.client_id)) {
+                let reason = "`clientId` below `console` is also an `audience`: an ID token of a person would be one of a pipeline";
+                return Err(within(issuer, reason.to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns true if persons sign in to the console with an issuer.
+    pub(super) fn signs_in_persons(&self) -> bool {
+        self.issuers.iter().any(|issuer| issuer.console.is_some())
+    }
+
+    /// Returns the files that hold credentials of the service.
+    pub fn credential_files(&self) -> impl Iterator<Item = &str> {
+        self.issuers.iter().filter_map(|issuer| issuer.console.as_ref()?.credential_file())
+    }
+
+    /// Reads the files that hold credentials of the service.
+    pub fn read_credentials(&mut self, read: impl Fn(&str) -> Result<SecretString, String>) -> Result<(), String> {
+        for console in self.issuers.iter_mut().filter_map(|issuer| issuer.console.as_mut()) {
+            console.credential = console.credential_file().map(&read).transpose()?;
+        }
+        Ok(())
+    }
+}
+
+impl ConsoleSettings {
+    /// Returns the name, by which addresses refer to the issuer.
+    pub(super) fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or(DEFAULT_NAME)
+    }
+
+    fn credential_file(&self) -> Option<&str> {
+        self.client_secret_file.as_deref().or(self.certificate_file.as_deref())
+    }
+
+    /// Returns the credential of the service; none for a public client.
+    pub(super) fn credential(&self) -> Option<ClientCredential<'_>> {
+        let credential = self.credential.as_ref()?;
+        Some(match self.certificate_file {
+            Some(_) => ClientCredential::Certificate(credential),
+            None => ClientCredential::Secret(credential),
         })
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let is_name = |name: &String| {
+            (1..=30).contains(&name.len())
+                && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        if !self.name.as_ref().is_none_or(is_name) {
+            return Err("its `name` must have 1 to 30 small letters, digits and dashes".to_owned());
+        }
+        let is_shown = |c: char| !is_hidden(c) && !c.is_control();
+        if self.label.trim().is_empty() || self.label.chars().count() > 60 || !self.label.chars().all(is_shown) {
+            return Err("its `label` must have 1 to 60 visible characters".to_owned());
+        }
+        let is_plain = |text: &str| !text.is_empty() && text.len() <= 300 && text.bytes().all(|b| b.is_ascii_graphic());
+        if !is_plain(&self.client_id) {
+            return Err("its `clientId` must have 1 to 300 characters without spaces".to_owned());
+        }
+        if self.scopes.len() > 20 || !self.scopes.iter().all(|scope| is_plain(scope)) {
+            return Err("its `scopes` must be at most 20 texts without spaces".to_owned());
+        }
+        if !self.scopes.iter().any(|scope| scope == "openid") {
+            return Err("its `scopes` must contain `openid`, or the issuer returns no ID token".to_owned());
+        }
+        if self.client_secret_file.is_some() && self.certificate_file.is_some() {
+            return Err("it has both `clientSecretFile` and `certificateFile`; keep one".to_owned());
+        }
+        if self.rules.is_empty() {
+            return Err("it has no rule, so no person is admitted".to_owned());
+        }
+        for rule in &self.rules {
+            let within = |reason: String| format!("rule `{}`: {reason}", rule.name.escape_debug());
+            rule.check().map_err(within)?;
+            if let Some(claim) = rule.claims.keys().find(|claim| CHANGEABLE.contains(&claim.as_str())) {
+                return Err(within(format!(
+                    "the claim `{claim}` does not identify a person: it can be changed, or given to another one. Use `roles`, `groups`, `oid` or `sub`"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the first rule that admits a person, with its position.
+    pub(super) fn admit(&self, claims: &Value, environment: &EnvironmentName) -> Option<(usize, &AdmissionRule)> {
+        self.rules.iter().enumerate().find(|(_, rule)| rule.matches(claims, environment))
+    }
+
+    /// Returns, for each rule, a digest of what admits a person by it: issuer, client, this rule and those before.
+    pub(super) fn admissions(&self, issuer: &str) -> Vec<Digest> {
+        let digest = |count| {
+            Digest::of_document(&json!({ "issuer": issuer, "clientId": self.client_id, "rules": self.rules[..count] }))
+        };
+        (1..=self.rules.len()).map(digest).collect()
+    }
+
+    /// Checks the times of a person's ID token. It must have been issued just now.
+    pub(super) fn check_times(claims: &Value, now: Timestamp) -> Result<(), HttpProblem> {
+        check_validity(claims, now, ID_TOKEN_MINUTES)?;
+        let issued = seconds(claims, "iat").unwrap_or(i64::MIN);
+        if issued < now.as_second() - ID_TOKEN_AGE - LEEWAY {
+            return Err(refused("it was issued too long ago"));
+        }
+        Ok(())
     }
 }
 
 impl IssuerSettings {
     fn check(&self) -> Result<(), String> {
         safe_url(&self.issuer)?;
-        if self.audience.is_empty() {
+        if self.audience.as_ref().is_some_and(String::is_empty) {
             return Err("the audience is empty".to_owned());
         }
         if !(1..=24 * 60).contains(&self.max_lifetime_minutes) {
             return Err("`maxLifetimeMinutes` must be from 1 to 1440".to_owned());
         }
-        if self.rules.is_empty() {
-            return Err("it has no rule, so no token is accepted".to_owned());
+        match (&self.audience, self.rules.is_empty()) {
+            (None, true) if self.console.is_some() => {}
+            (Some(_), false) => {}
+            (None, false) => return Err("its rules need an `audience`".to_owned()),
+            (_, true) => return Err("it has no rule, so no token is accepted".to_owned()),
+        }
+        if let Some(console) = &self.console {
+            console.check().map_err(|reason| format!("`console`: {reason}"))?;
         }
         self.rules.iter().try_for_each(|rule| {
             rule.check().map_err(|reason| format!("rule `{}`: {reason}", rule.name.escape_debug()))
         })
     }
 
-    /// Checks the validity period of a token and returns its expiry. A token must state when it was issued and when it expires,
-    /// and must not be valid for longer than the settings allow.
+    /// Checks the validity period of a pipeline's token and returns its expiry.
     pub(super) fn check_validity(&self, claims: &Value, now: Timestamp) -> Result<Timestamp, HttpProblem> {
-        let seconds = |claim: &str| claims[claim].as_i64().or_else(|| truncated_seconds(&claims[claim]));
-        let now = now.as_second();
-        let (Some(expires), Some(issued)) = (seconds("exp"), seconds("iat")) else {
-            return Err(refused("it has no `iat` or no `exp` claim"));
-        };
-        if expires <= now - LEEWAY {
-            return Err(refused("it has expired"));
-        }
-        let not_before = if claims["nbf"].is_null() { Some(issued) } else { seconds("nbf") };
-        if issued > now + LEEWAY || not_before.is_none_or(|not_before| not_before > now + LEEWAY) {
-            return Err(refused("it is not valid yet"));
-        }
-        // The issuer may sign any number; a difference that does not fit is longer than any that is allowed.
-        let lifetime =
-            expires.checked_sub(issued).filter(|lifetime| *lifetime <= i64::from(self.max_lifetime_minutes) * 60);
-        match (lifetime, Timestamp::from_second(expires)) {
-            (Some(_), Ok(expires)) => Ok(expires),
-            _ => Err(refused("it is valid for longer than the service allows")),
-        }
+        check_validity(claims, now, self.max_lifetime_minutes)
     }
 
     /// Returns the first rule that admits the claims, and the name that the caller gets.
@@ -150,6 +316,33 @@ impl IssuerSettings {
         })?;
         Ok((format!("{} ({shown})", rule.name), rule))
     }
+}
+
+/// Checks the validity period of a token and returns its expiry. A token must state when it was issued and when it expires, and
+/// must not be valid for longer than some minutes.
+fn check_validity(claims: &Value, now: Timestamp, max_lifetime_minutes: u16) -> Result<Timestamp, HttpProblem> {
+    let now = now.as_second();
+    let (Some(expires), Some(issued)) = (seconds(claims, "exp"), seconds(claims, "iat")) else {
+        return Err(refused("it has no `iat` or no `exp` claim"));
+    };
+    if expires <= now - LEEWAY {
+        return Err(refused("it has expired"));
+    }
+    let not_before = if claims["nbf"].is_null() { Some(issued) } else { seconds(claims, "nbf") };
+    if issued > now + LEEWAY || not_before.is_none_or(|not_before| not_before > now + LEEWAY) {
+        return Err(refused("it is not valid yet"));
+    }
+    // The issuer may sign any number; a difference that does not fit is longer than any that is allowed.
+    let lifetime = expires.checked_sub(issued).filter(|lifetime| *lifetime <= i64::from(max_lifetime_minutes) * 60);
+    match (lifetime, Timestamp::from_second(expires)) {
+        (Some(_), Ok(expires)) => Ok(expires),
+        _ => Err(refused("it is valid for longer than the service allows")),
+    }
+}
+
+/// Reads a claim that is a time in seconds.
+pub(super) fn seconds(claims: &Value, claim: &str) -> Option<i64> {
+    claims[claim].as_i64().or_else(|| truncated_seconds(&claims[claim]))
 }
 
 /// Reads a number of seconds with a fraction.

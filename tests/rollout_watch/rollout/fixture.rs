@@ -147,6 +147,7 @@ impl RolloutFixture {
                 issuers: None,
                 connections,
                 console: None,
+                public_url: None,
             };
             let environment =
                 HostedEnvironment { store: Arc::new(store), identity, context: EnvironmentContext::single() };

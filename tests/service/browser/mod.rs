@@ -1,6 +1,7 @@
 //! Pages in Chromium, and what the browser is given. `tests/README.md` says how to add a page.
 
 mod harness;
+mod identity;
 mod pages;
 mod passkeys;
 mod profile_form;

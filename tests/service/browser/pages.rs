@@ -37,6 +37,7 @@ const OPEN_PAGES: &[(&str, &str, &str)] =
 const OTHERS: &[&str] = &[
     "/console/assets/{hash}/{name}",
     "/console/audit/export",
+    "/console/confirm/identity",
     "/console/live",
     "/console/outbox/live",
     "/console/outbox/bulk",
@@ -44,6 +45,9 @@ const OTHERS: &[&str] = &[
     "/console/outbox/{id}",
     "/console/profiles/{name}/patch",
     "/console/proposals/{id}",
+    "/console/sign-in/callback",
+    "/console/sign-in/callback/{provider}",
+    "/console/sign-in/with/{provider}",
 ];
 
 fn addresses(pages: &[(&'static str, &'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {

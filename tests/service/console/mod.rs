@@ -7,6 +7,7 @@ mod client;
 mod coverage;
 mod edit;
 mod history;
+mod identity_sign_in;
 mod outbox;
 mod pages;
 mod proposals;

@@ -58,6 +58,7 @@ impl Service {
             issuers: None,
             connections: OpenConnections::new(ConnectionLimits::default()),
             console: Some(mailwright::console::routes()),
+            public_url: None,
         };
         let hosted = HostedEnvironment {
             store: Arc::new(store.clone()),

@@ -26,7 +26,7 @@ use crate::{
     },
     model::{Code, EnvironmentName},
     net::listener::{self, ConnectionLimits, ListenError, OpenConnections, Tls},
-    service::{HostedEnvironment, Hosting, Server, SharedResources},
+    service::{HostedEnvironment, Hosting, PublicUrl, Server, SharedResources},
     store::Integrity as _,
 };
 
@@ -79,8 +79,12 @@ pub(crate) struct Serve {
     /// Create another administrator's token at start, to replace one that was lost
     #[arg(long)]
     new_admin_token: bool,
-    /// File that lists the issuers of identity tokens (OIDC) and the pipelines that are accepted; see `mailwright schema
-    /// oidc`. Reloaded when it changes, and on SIGHUP
+    /// Address of the service as people's browsers see it, without a path; http is possible for localhost only. Sign-ins
+    /// with an identity provider come back to it
+    #[arg(long, value_name = "URL", value_parser = PublicUrl::parse)]
+    public_url: Option<PublicUrl>,
+    /// File that lists the issuers of identity tokens (OIDC): the pipelines that are accepted, and the persons who sign in
+    /// to the console; see `mailwright schema oidc`. Reloaded when it changes, and on SIGHUP
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     oidc: Option<PathBuf>,
     /// Maximum number of connections [default: 2048, or fewer if the limit of open files is low]
@@ -144,7 +148,10 @@ impl Serve {
     ) -> Result<Exit, CliError> {
         // Steps that may fail come before anything is created, and before the first token, which is shown once.
         let outgoing = self.outgoing.outgoing()?;
-        let load = |path: &PathBuf| issuers::load(context, path, outgoing.authorities.clone()).map(Arc::new);
+        let public_url = self.public_url.clone();
+        let load = |path: &PathBuf| {
+            issuers::load(context, path, outgoing.authorities.clone(), public_url.is_some()).map(Arc::new)
+        };
         let issuers = self.oidc.as_ref().map(load).transpose()?;
         let tls = match (&self.tls_cert, &self.tls_key) {
             (Some(certificate), Some(key)) => Some(Tls { certificate: certificate.clone(), key: key.clone() }),
@@ -154,7 +161,7 @@ impl Serve {
         let opened = data.open(self.demo, self.restored)?;
         let connections = OpenConnections::new(connections);
         let (clock, console) = (context.clock.clone(), Some(crate::console::routes()));
-        let shared = SharedResources { demo: self.demo, outgoing, clock, issuers, connections, console };
+        let shared = SharedResources { demo: self.demo, outgoing, clock, issuers, connections, console, public_url };
         let mut first = Vec::new();
         for one in &opened {
             let restored = one.store.settle_restore(context.clock.now()).await;

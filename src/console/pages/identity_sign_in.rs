@@ -1,0 +1,110 @@
+//! Sign-in with an identity provider: a link sends the browser there, and the provider sends it back.
+//!
+//! Both addresses are read with GET, because the policy of the pages lets no form lead to another site. Neither changes anything
+//! by itself: the first only sets a cookie, and the second needs it, with an answer that fits. An answer that is refused shows the
+//! form for the sign-in with the reason.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, header},
+    response::Response,
+};
+use serde::Deserialize;
+
+use crate::{
+    console::{
+        answer::redirect,
+        cookies,
+        extract::{Parameters, Segment},
+        page::{Page, SignedIn},
+        pages::sign_in::{address, local_path, refuse, source},
+    },
+    net::listener::Peer,
+    service::{BegunSignIn, DEFAULT_PROVIDER, HttpProblem, ProviderAnswer, Service},
+};
+
+/// The parameters of the link.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(in crate::console) struct Start {
+    next: String,
+}
+
+/// Sends the browser to an identity provider.
+pub(in crate::console) async fn begin(
+    State(service): State<Arc<Service>>,
+    page: Page,
+    Segment(provider): Segment<String>,
+    Parameters(start): Parameters<Start>,
+) -> Result<Response, HttpProblem> {
+    let next = local_path(&start.next).to_owned();
+    match service.begin_identity_sign_in(&provider, &next, None).await {
+        Ok(begun) => Ok(to_provider(&service, &begun)),
+        Err(problem) => refuse(&service, page, next, problem),
+    }
+}
+
+/// Sends the person of a session to its identity provider, to confirm its identity there.
+pub(in crate::console) async fn confirm(
+    State(service): State<Arc<Service>>,
+    SignedIn { session, .. }: SignedIn,
+    Parameters(start): Parameters<Start>,
+) -> Result<Response, HttpProblem> {
+    let begun = service.begin_confirmation_with_provider(&session, local_path(&start.next)).await?;
+    Ok(to_provider(&service, &begun))
+}
+
+fn to_provider(service: &Service, begun: &BegunSignIn) -> Response {
+    let mut response = redirect(begun.address.as_str());
+    if let Some(cookie) = cookies::set_sign_in(service, &begun.cookie) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// Takes the answer of the only identity provider, or of the one without a name.
+pub(in crate::console) async fn complete(
+    state: State<Arc<Service>>,
+    page: Page,
+    before: Option<axum::Extension<SignedIn>>,
+    peer: Option<axum::Extension<Peer>>,
+    headers: HeaderMap,
+    answer: Parameters<ProviderAnswer>,
+) -> Result<Response, HttpProblem> {
+    complete_named(state, page, before, peer, headers, Segment(DEFAULT_PROVIDER.to_owned()), answer).await
+}
+
+/// Takes the answer of an identity provider.
+pub(in crate::console) async fn complete_named(
+    State(service): State<Arc<Service>>,
+    page: Page,
+    before: Option<axum::Extension<SignedIn>>,
+    peer: Option<axum::Extension<Peer>>,
+    headers: HeaderMap,
+    Segment(provider): Segment<String>,
+    Parameters(answer): Parameters<ProviderAnswer>,
+) -> Result<Response, HttpProblem> {
+    let source = source(&headers, peer, before);
+    let cookie = cookies::sign_in(&headers, &service);
+    let mut response = match service.complete_identity_sign_in(&provider, cookie, &answer, &source).await {
+        Ok(completed) => {
+            let location = if completed.is_confirmation {
+                format!("{}{}", page.base, completed.next)
+            } else {
+                address(&page.base, &completed.next, Some("done"))
+            };
+            let mut response = redirect(&location);
+            if let Some(cookie) = cookies::set_session(&service, &completed.secret) {
+                response.headers_mut().append(header::SET_COOKIE, cookie);
+            }
+            response
+        }
+        Err(problem) => refuse(&service, page, "/console".to_owned(), problem)?,
+    };
+    if let Some(cookie) = cookies::remove_sign_in(&service) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    Ok(response)
+}
