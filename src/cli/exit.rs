@@ -70,7 +70,7 @@ impl Exit {
             Self::Attention => &[
                 "`drift`: drift",
                 "`plan`, `diff`, `secrets expiring` with `--detailed-exitcode`: changes, differences, expiring credentials",
-                "`status`, `outbox status`: a suspended profile, mail without a sender, a server that has been away for 15 minutes, a restore that is not confirmed, a store that cannot be written; with `--trouble` also a hold without an end, a refused rotation, an unknown outcome, a message that failed in the last 24 hours (filters apply)",
+                "`status`, `outbox status`: a suspended profile, mail without a sender, a server that has been away for 15 minutes, a restore that is not confirmed, a store that cannot be written; with `--trouble` also mail held without an end, a refused rotation, an unknown outcome, a message that failed in the last 24 hours (filters apply)",
                 "`rollout`: finished with failures that were tolerated",
                 "`watch --once`: something waits for an operator",
             ],

@@ -2,9 +2,10 @@
 //! instead of those of the `jsonschema` crate.
 //!
 //! [`check`] validates an environment, an access policy, a profile or a rollout, and returns a [`Mismatch`] by JSON pointer; the
-//! caller finds the line. [`SCHEMAS`] has every schema that `mailwright schema` prints; they are part of the binary. A message never
-//! quotes a value, because a value in the wrong place may be a secret; a remedy quotes only an address or a company id. Reads no
-//! files. At most 101 mismatches are returned, one more than are reported.
+//! caller finds the line. [`SCHEMAS`] has every schema that `mailwright schema` prints; they are part of the binary. A message
+//! never quotes a value, because a value in the wrong place may be a secret; a remedy quotes only an address or a company id. Reads
+//! no files. The caller reports 100. [`check`] reads no further validation error after more than 100 mismatches; one error can have
+//! 101, so it returns 201 at most.
 
 use std::{collections::HashSet, sync::LazyLock};
 

@@ -5,11 +5,12 @@
 //! is sent meanwhile, because the start of an attempt cannot be recorded either. While it is refused, delivery falls back to the
 //! current secret at once, which does not count as a try of a message; one alert is sent, and the next secret is tried again
 //! without a message, after waits that double up to an hour, so that no account is locked out. If the server cannot be reached with
-//! the next secret, the current one is not tried, and the message is tried again later. If the current secret is refused as well,
-//! the next one is tried once more before the profile is suspended.
+//! the next secret, the current one is not tried, and the message is tried again later. After a recorded refusal, a
+//! login for a message or a probe begins with the current secret, and tries the next one once if the current one is refused. A
+//! login with both refused fails, and the caller suspends the profile.
 //!
-//! Messages use [`Rotations::log_in`], trials without a message [`Rotations::try_next_secret`]. Only logins are repeated here, not
-//! messages.
+//! Messages and probes of suspended profiles use [`Rotations::log_in`], trials of a next secret [`Rotations::try_next_secret`].
+//! Only logins are repeated here, not messages.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -253,8 +254,9 @@ impl Rotations {
         }
     }
 
-    /// Writes a rotation to the store and publishes its event. Returns false if the profile was changed in the meantime, or if
-    /// the store fails: then nothing is sent until the store works again, and the secret is tried again.
+    /// Writes a rotation to the store and publishes its event. Returns false if nothing was recorded: no profile has
+    /// this next secret with this provider any more, or the store fails. After a failure of the store nothing is sent until it
+    /// works again, and the secret is tried again.
     async fn record(&self, rotation: Rotation, event: Option<(EventKind, String)>) -> bool {
         let (subject, profile) = (rotation.of.clone(), rotation.profile.clone());
         let routes = Arc::clone(self.recorder.scheduler().routes());

@@ -68,7 +68,7 @@ impl Endpoints {
     }
 
     /// Returns the scope that asks for every application permission granted on Exchange Online: the token logs in to
-    /// its mail server.
+    /// its mail server. The Graph host decides, also for a custom cloud; an unknown one has the scope of the global cloud.
     ///
     /// Source: Microsoft, "Authenticate an IMAP, POP or SMTP connection using OAuth"; hosts of the other clouds from
     /// "Office 365 URLs and IP address ranges" of each.

@@ -223,7 +223,7 @@ impl fmt::Display for SignedAction {
     }
 }
 
-/// Computes the digest that an approval signs: the changes, the environment, and the generation that they start from.
+/// Computes the digest that an approval signs: action, environment, starting generation, settings and changes, with a version.
 ///
 /// Plan and service compute it from the changes themselves, with age files by their digests. It contains neither the sender nor
 /// the allowances.

@@ -1,6 +1,7 @@
 //! Terminal output: printer, progress, tables, prompts, output formats and wording that commands share.
 //!
-//! The functions take data of the library and return text, or write it through [`printer::Printer`]. They do not use commands
+//! The functions take data of the library and return text, or write it through [`printer::Printer`]. The prompts also read an
+//! answer; `age_prompt` writes to standard error itself. They do not use commands
 //! and call no service.
 
 pub(crate) mod age_prompt;

@@ -1,4 +1,4 @@
-//! Tokens by every grant, and introspection of tokens.
+//! Tokens by client credentials, authorization code, refresh token and device code, and introspection of tokens.
 //!
 //! [`token`] checks the request as Entra does and issues a token that the sandbox signs. A refusal has Entra's code and text. The
 //! time is that of the machine with the offset of the scenario.

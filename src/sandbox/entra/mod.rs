@@ -1,11 +1,11 @@
-//! The stand-in for Entra: discovery, authorize, device code, tokens by every grant; errors in Entra's form.
+//! The stand-in for Entra: discovery, authorize, device code, tokens by four grants; errors in Entra's form.
 //!
 //! | part | contents |
 //! | --- | --- |
 //! | here | discovery |
 //! | `authorize` | sign-in and consent of users, consent of administrators, device codes |
 //! | `credential` | credentials of an application: secret, certificate, federated token |
-//! | `grants` | tokens by every grant, introspection |
+//! | `grants` | tokens by client credentials, authorization code, refresh token and device code; introspection |
 //! | `error` | errors in the form of Entra |
 //!
 //! The HTTP status and the error name of each code follow replies that were captured from the real service, and

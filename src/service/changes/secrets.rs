@@ -1,8 +1,10 @@
-//! Checks the secrets of a change: each age file is in the store or in the request and goes only to the destination that it was
-//! sealed or first accepted for; a new one opens with the service's identity and holds a suitable value.
+//! Checks the secrets of a change: each age file is in the store or in the request. Its destination must fit both the one in its
+//! header, if that states one, and the one that its value was first accepted for, if it was, whichever file the value is in. A
+//! new file opens with the service's identity and holds a suitable value.
 //!
-//! [`SentSecrets`] are the files of a request. One secret that fails refuses the whole change, as does a file that no profile
-//! names. Values are decrypted in memory and wiped; only the encrypted files are stored.
+//! [`SentSecrets`] are the files of a request, and what the store knows about them. One secret that fails refuses the whole change,
+//! as does a sent file that neither a profile nor the reader names. Values are decrypted in memory and wiped; only the encrypted
+//! files are stored.
 
 use std::collections::{BTreeMap, HashMap};
 

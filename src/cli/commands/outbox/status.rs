@@ -1,12 +1,14 @@
 //! `mailwright outbox status`: counts of messages by status, the reasons for which mail waits, and trouble; once, or followed.
 //!
-//! The groups of waiting mail come from the service; the text is in `ui::outbox`.
+//! The groups of waiting mail come from the service; their text is in `ui::outbox`, the text of causes and trouble is here. In
+//! a report of many environments, equal causes share a section only with `--trouble` or a filter.
 //!
 //! The exit code is 2 for a suspended profile, waiting mail that needs an operator (not held mail), an unconfirmed restore or a
-//! store that cannot be written. `--trouble` lists only what needs an operator and adds unknown messages, messages that failed in
-//! the last 24 hours, holds without an end and refused rotations. Filters limit what waits, the suspended profiles and what
-//! `--trouble` adds; one environment and many follow the same rule. `--follow` stopped with Ctrl-C ends with 0. A service that does
-//! not answer is an error, also while one environment is followed.
+//! store that cannot be written. `--trouble` omits waiting mail that needs no operator; if there is trouble, counts, rotations and
+//! holds are printed whole. For the exit code it adds unknown messages, messages that failed in the last 24 hours, mail that is
+//! held without an end, and refused rotations. Filters limit what waits and the suspended profiles; with a filter, `--trouble`
+//! leaves out unknown messages, failed messages and rotations; one environment and many follow the same rule. `--follow` stopped
+//! with Ctrl-C ends with 0. A service that does not answer is an error, also while one environment is followed.
 
 use std::time::Duration;
 
@@ -53,9 +55,9 @@ const RECENT: u32 = 24 * 3600;
     mailwright outbox status 'cust-*' --trouble       many; equal causes together\n\n\
     Exit code 2 if a profile is suspended, mail has no sender, a server has been\n\
     away for 15 minutes, a restore is not confirmed or the store cannot be written;\n\
-    with `--trouble` also for a hold without an end, a refused rotation, an unknown\n\
-    outcome, or a message that failed in the last 24 hours. Filters apply to this;\n\
-    unknown and failed messages count only without them.")]
+    with `--trouble` also for mail held without an end, a refused rotation, an\n\
+    unknown outcome, or a message that failed in the last 24 hours. Filters apply to\n\
+    this; rotations, unknown and failed messages count only without them.")]
 pub(super) struct Status {
     #[command(flatten)]
     pub(super) environments: Environments,
