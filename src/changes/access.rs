@@ -5,13 +5,17 @@
 //! profile, as it is before the change and as it would be after it. The service enforces the result; `mailwright access who` shows
 //! it. A change of the access policy is not a right of a field: [`check_access_change`] has its rules.
 
-use std::collections::BTreeSet;
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, BTreeSet, HashMap},
+};
 
 use jiff::Timestamp;
 
 use super::fields::{self, NEXT};
 use crate::model::{
-    AppliesTo, CompanyId, Function, Profile, ProfileChange, ProfileName, Settings, State, StoredProfile,
+    AppliesTo, CompanyId, Digest, Function, Profile, ProfileChange, ProfileName, Provider, Settings, State,
+    StoredProfile,
     access::{
         self, AccessPolicy, Activity, Area, Decision, Extent, Gain, NAME_FIELD, Principal, Question, Subject, decide,
     },
@@ -43,6 +47,8 @@ pub struct NeededRight {
     pub companies: Option<BTreeSet<CompanyId>>,
     /// The functions that the change concerns; empty means all.
     pub functions: BTreeSet<Function>,
+    /// True if the field names a credential that other profiles use: then their companies and functions are concerned too.
+    pub takes_credential: bool,
 }
 
 /// The field of a needed right.
@@ -67,11 +73,16 @@ pub struct Denied {
     pub request: String,
 }
 
-/// Returns the rights that the change from `before` to `after` needs, in order. The access policy itself is not compared.
-pub fn needed_rights(before: &State, after: &State, changes: &[ProfileChange]) -> Vec<NeededRight> {
+/// Ids of values by age file.
+pub type ValueIds = HashMap<Digest, String>;
+
+/// Returns the rights that the change from `before` to `after` needs, in order. The access policy itself is not compared. `sent` has
+/// the age files of the change that are not in use so far.
+pub fn needed_rights(before: &State, after: &State, changes: &[ProfileChange], sent: &ValueIds) -> Vec<NeededRight> {
     let mut rights = settings_rights(&before.settings, &after.settings);
+    let credentials = Credentials { state: before, sent, uses: OnceCell::new() };
     for change in changes {
-        rights.extend(profile_rights(before, change));
+        rights.extend(profile_rights(before, &credentials, change));
     }
     rights
 }
@@ -94,12 +105,114 @@ fn settings_rights(before: &Settings, after: &Settings) -> Vec<NeededRight> {
             field: Field::One(path.to_owned()),
             companies: None,
             functions: BTreeSet::new(),
+            takes_credential: false,
         })
         .collect()
 }
 
+/// The companies and functions for which each credential is used: the value of a secret, or a federated token.
+///
+/// A person who may change profiles of one company must not send with the login of another one by naming its secret. So a profile
+/// gets a credential that others use only by a right that includes those profiles.
+struct Credentials<'a> {
+    state: &'a State,
+    sent: &'a ValueIds,
+    /// The uses by credential. Computed when a change gives a credential to a profile: there can be ten thousand profiles.
+    uses: OnceCell<HashMap<String, Uses>>,
+}
+
+/// The companies and functions of all profiles that use a credential; none means all.
+struct Uses {
+    companies: Option<BTreeSet<CompanyId>>,
+    functions: Option<BTreeSet<Function>>,
+}
+
+impl Credentials<'_> {
+    fn find_uses(&self) -> HashMap<String, Uses> {
+        let mut all: HashMap<String, Uses> = HashMap::new();
+        for found in self.state.profiles.values() {
+            for stored in found.live.iter().chain(found.applied()) {
+                let (companies, functions) = concerned(std::iter::once(&stored.profile));
+                let secrets = stored.age_files().map(|(_, digest)| self.secret_key(digest));
+                for key in secrets.chain(token_file(&stored.profile.provider).map(file_key)) {
+                    let none = || Uses { companies: Some(BTreeSet::new()), functions: Some(BTreeSet::new()) };
+                    let uses = all.entry(key).or_insert_with(none);
+                    merge(&mut uses.companies, companies.as_ref());
+                    merge(&mut uses.functions, Some(&functions));
+                }
+            }
+        }
+        // The reader of the environment concerns everything.
+        let settings = std::iter::once(&self.state.settings).chain(&self.state.applied_settings);
+        for reader in settings.filter_map(|settings| settings.reader.as_ref()) {
+            let secret = reader.age_file().map(|(_, digest)| self.secret_key(digest));
+            let file = reader.application.credential.federated_token_file().map(file_key);
+            all.extend(secret.into_iter().chain(file).map(|key| (key, Uses { companies: None, functions: None })));
+        }
+        all
+    }
+
+    /// Returns the credential of an age file. Two age files of one value are one credential.
+    fn secret_key(&self, digest: &Digest) -> String {
+        let in_use = || self.state.secrets.get(digest).and_then(|record| record.value_id.clone());
+        self.sent.get(digest).cloned().or_else(in_use).unwrap_or_else(|| digest.to_string())
+    }
+
+    /// Returns the credentials of a profile by the paths of their fields.
+    fn keys(&self, stored: &StoredProfile) -> BTreeMap<String, String> {
+        let key = |(path, field): (String, fields::Field)| {
+            let key = match (&field.digest, field.value.as_str()) {
+                (Some(digest), _) => self.secret_key(digest),
+                (None, Some(file)) if path.ends_with(".federatedTokenFile") => file_key(file),
+                _ => return None,
+            };
+            Some((path, key))
+        };
+        fields::profile_fields(stored).into_iter().filter_map(key).collect()
+    }
+
+    /// Adds the companies and functions of the other profiles that use a credential to the rights that give it to a profile.
+    fn extend(&self, rights: &mut [NeededRight], old: Option<&StoredProfile>, new: &StoredProfile) {
+        let given = self.keys(new);
+        let had = old.map(|old| self.keys(old)).unwrap_or_default();
+        for right in rights {
+            let Field::One(path) = &right.field else { continue };
+            let Some(key) = given.get(path).filter(|key| had.values().all(|own| own != *key)) else { continue };
+            let Some(uses) = self.uses.get_or_init(|| self.find_uses()).get(key) else { continue };
+            merge(&mut right.companies, uses.companies.as_ref());
+            match &uses.functions {
+                Some(functions) if !right.functions.is_empty() => right.functions.extend(functions),
+                _ => right.functions.clear(),
+            }
+            right.takes_credential = true;
+        }
+    }
+}
+
+fn file_key(path: &str) -> String {
+    format!("file {path}")
+}
+
+/// Returns the federated token file that a provider names.
+fn token_file(provider: &Provider) -> Option<&str> {
+    let credential = match provider {
+        Provider::Smtp(smtp) => &smtp.oauth.as_ref()?.credential,
+        Provider::MicrosoftGraphDirect(direct) => &direct.credential,
+        Provider::MicrosoftGraphDelegate(_) => return None,
+    };
+    credential.federated_token_file()
+}
+
+/// Adds items to a set; none means all.
+fn merge<T: Ord + Clone>(all: &mut Option<BTreeSet<T>>, more: Option<&BTreeSet<T>>) {
+    match (all.as_mut(), more) {
+        (Some(all), Some(more)) => all.extend(more.iter().cloned()),
+        _ => *all = None,
+    }
+}
+
 /// Returns the rights that the change of one profile needs.
-fn profile_rights(before: &State, change: &ProfileChange) -> Vec<NeededRight> {
+fn profile_rights(before: &State, credentials: &Credentials<'_>, change: &ProfileChange) -> Vec<NeededRight> {
     let live = |name: &ProfileName| before.profiles.get(name).and_then(|state| state.live.as_ref());
     let old = match change {
         ProfileChange::Rename { from, .. } => live(from),
@@ -115,6 +228,7 @@ fn profile_rights(before: &State, change: &ProfileChange) -> Vec<NeededRight> {
         field,
         companies: companies.clone(),
         functions: functions.clone(),
+        takes_credential: false,
     };
     let mut rights = Vec::new();
     match (change, old, new) {
@@ -136,6 +250,9 @@ fn profile_rights(before: &State, change: &ProfileChange) -> Vec<NeededRight> {
                 rights.push(right(Activity::Change, Field::None));
             }
         }
+    }
+    if let Some(new) = new {
+        credentials.extend(&mut rights, old, new);
     }
     rights
 }
@@ -181,7 +298,15 @@ impl NeededRight {
     pub fn of_field(name: &ProfileName, profile: &Profile, activity: Activity, field: &str) -> Self {
         let (companies, functions) = concerned(std::iter::once(profile));
         let field = Field::One(field.to_owned());
-        Self { profile: Some(name.clone()), area: Area::Profiles, activity, field, companies, functions }
+        Self {
+            profile: Some(name.clone()),
+            area: Area::Profiles,
+            activity,
+            field,
+            companies,
+            functions,
+            takes_credential: false,
+        }
     }
 
     /// Creates the right to do something with a whole profile, whatever the field.
@@ -230,6 +355,9 @@ impl NeededRight {
     fn describe(&self, question: &Question<'_>) -> String {
         let request = access::describe_question(question);
         match &self.profile {
+            Some(name) if self.takes_credential => {
+                format!("{request}, profile `{name}`, because other profiles use this credential")
+            }
             Some(name) => format!("{request}, profile `{name}`"),
             None => request,
         }
@@ -266,6 +394,7 @@ pub fn find_denied(
     before: &State,
     after: &State,
     changes: &[ProfileChange],
+    sent: &ValueIds,
     now: Timestamp,
 ) -> Option<Denied> {
     // Without limits there is nothing to compare: ten thousand profiles have many fields.
@@ -276,22 +405,24 @@ pub fn find_denied(
     if FIELD_RIGHTS.iter().all(has_all) {
         return None;
     }
-    needed_rights(before, after, changes).into_iter().find_map(|right| {
+    needed_rights(before, after, changes, sent).into_iter().find_map(|right| {
         let (decision, request) = right.decide(policy, principal, now);
         (!decision.is_allowed()).then_some(Denied { right, decision, request })
     })
 }
 
-/// The reason why a change of the access policy is refused.
+/// The reason why a change of the access policy, or of the rules about approvals, is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccessChangeDenied {
     /// The caller may not change the policy, and no other person has approved the change.
     NoRight(Decision),
+    /// The caller may not change who approves, and no other person has approved the change.
+    NoRightToApprovals(Decision),
     /// The caller would give rights that it does not have, to itself or to others.
     Beyond(Vec<Gain>),
 }
 
-/// Checks a change of the access policy.
+/// Checks a change of the access policy, and of the signers and rules about approvals.
 ///
 /// * The approval of another person is enough for every caller: the signer has seen the added rights in the plan.
 /// * Without it, the caller needs `change` in `access`, and can give only rights that it has itself: otherwise it could give more
@@ -299,6 +430,9 @@ pub enum AccessChangeDenied {
 ///
 /// Where the environment has rules about approvals, each of them matches a change of the policy
 /// ([`crate::model::approvals::find_needs`]), so that there another person always approves.
+///
+/// A signer can approve every right. So a change of the signers or rules gives every right: without the approval of another
+/// person, it needs a caller who has them all. Otherwise a caller could name a key of its own, and approve its own rights with it.
 pub fn check_access_change(
     before: &Settings,
     after: &Settings,
@@ -307,12 +441,22 @@ pub fn check_access_change(
     now: Timestamp,
 ) -> Result<(), AccessChangeDenied> {
     let (old, new) = (&before.access, &after.access);
-    if old == new || is_approved_by_another {
+    let changes_approvals = before.policy.approvals != after.policy.approvals;
+    if old == new && !changes_approvals || is_approved_by_another {
         return Ok(());
     }
     let decision = decide(old, principal, &Question::any(Area::Access, Activity::Change), now);
-    if !decision.is_allowed() {
+    if !decision.is_allowed() && old != new {
         return Err(AccessChangeDenied::NoRight(decision));
+    }
+    if changes_approvals {
+        let everything = Area::pairs().map(|(area, activity)| {
+            let question = Question::everywhere(area, activity).of_field(Extent::All);
+            decide(old, principal, &question, now)
+        });
+        if let Some(refused) = everything.into_iter().find(|decision| !decision.is_allowed()) {
+            return Err(AccessChangeDenied::NoRightToApprovals(refused));
+        }
     }
     let beyond = access::gains_beyond(old, new, principal);
     if !beyond.is_empty() {

@@ -89,6 +89,29 @@ fn every_right_has_its_owners_among_the_built_in_roles() {
 }
 
 #[test]
+fn a_limit_that_would_limit_nothing_is_an_error() {
+    let repo = TestRepository::small();
+    let validate = |grant: &str| {
+        repo.write(
+            "environments/dev/access.yaml",
+            format!("roles:\n  desk:\n    grants:\n      - {grant}\nbindings:\n  desk: {{ subjects: [{{ token: desk }}], roles: [desk] }}\n"),
+        );
+        repo.run(&["validate", "dev"])
+    };
+    for (grant, message) in [
+        ("{ areas: [history], activities: [see], companies: [EDU1] }", "`companies` does not limit `history`"),
+        ("{ areas: [profiles, settings], activities: [see], companies: [EDU1] }", "does not limit `settings`"),
+        ("{ areas: [tokens], activities: [create], functions: [default] }", "`functions` does not limit `tokens`"),
+    ] {
+        let output = validate(grant).code(1);
+        assert!(output.stdout.contains("MW0011") && output.stdout.contains(message), "{}", output.stdout);
+        assert!(output.stdout.contains("access.yaml:4:"), "{}", output.stdout);
+    }
+    validate("{ areas: [profiles, outbox, mail], activities: [see, submit], companies: [EDU1], functions: [default] }")
+        .code(0);
+}
+
+#[test]
 fn a_credential_without_a_role_and_without_a_binding_may_do_nothing() {
     let unbound = Principal { subjects: vec![Subject::of_token("erp")], ..Principal::default() };
     for (area, activity) in Area::pairs() {

@@ -3,8 +3,15 @@
 
 use std::collections::BTreeSet;
 
-use crate::support::repository::{HttpResponse, SMALL_PROFILE, TestRepository, run_command};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use mailwright::{
+    model::{Destination, Encryption},
+    secrets::{Header, NoCallbacks, Recipients, ValueId, seal_for},
+};
+use secrecy::SecretSlice;
 use serde_json::{Value, json};
+
+use crate::support::repository::{HttpResponse, SMALL_PROFILE, TestRepository, run_command};
 
 const UNKNOWN: &str = "018f3a2e-0000-7000-8000-00000000000a";
 
@@ -398,4 +405,148 @@ bindings:
     let explained = repo.run(&["access", "explain", "dev", "token:CI", "profiles:change", "--live"]).code(0).stdout;
     assert!(explained.contains("grant") && explained.contains("role `deployer`"), "{explained}");
     repo.run(&["access", "explain", "dev", "token:ci", "profiles:change"]).code(2);
+}
+
+#[test]
+fn who_may_not_give_rights_names_no_signer_who_could() {
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKpWRTVvPMBFMvVdX6mbkcfFc5oT5MNjGa0bNcSyNUFP";
+    let repo = serve("bindings: {}\n");
+    let deployer = token(&repo, "alice", "deployer");
+    let keeper = token(&repo, "keeper", "bound");
+    let approvals = |more: &str| {
+        let signer = format!("policy: {{ approvals: {{ signers: [{{ name: alice, key: '{KEY}' }}]{more} }} }}\n");
+        repo.write("environments/dev/environment.yaml", format!("companies: [EDU1, EDU2]\n{signer}"));
+    };
+    // Without rules no approval is needed, so a signer would be named alone, and approve any right from then on.
+    approvals(", rules: [{ count: 1, actions: [rename] }]");
+    let output = run_as(&repo, &deployer, &["apply", "dev", "--yes", "--skip-verify"]).code(1);
+    assert!(output.stderr.contains("MW0400") && output.stderr.contains("signers and rules"), "{}", output.stderr);
+    assert!(repo.state()["settings"]["policy"]["approvals"].is_null());
+    // The right to change the policy is not enough: a signer can approve more than the caller has.
+    repo.write("environments/dev/environment.yaml", "companies: [EDU1, EDU2]\n");
+    repo.write(
+        "environments/dev/access.yaml",
+        DELEGATED.replace("[apply, plan] }", "[apply, plan] }\n      - { areas: [settings], activities: [change] }"),
+    );
+    repo.run(&["apply", "dev", "--yes", "--skip-verify", "--allow-rights"]).code(0);
+    approvals("");
+    let output = run_as(&repo, &keeper, &["apply", "dev", "--yes", "--skip-verify"]).code(1);
+    assert!(output.stderr.contains("MW0400") && output.stderr.contains("signers and rules"), "{}", output.stderr);
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    assert_eq!(repo.state()["settings"]["policy"]["approvals"]["signers"][0]["name"], "alice");
+}
+
+/// Seals a value for the mail server of the profiles. Two files of a company have the same value.
+fn seal(recipient: &str, company: &str) -> String {
+    let recipients = Recipients::parse(recipient, &NoCallbacks).unwrap();
+    let host = "smtp.example.com".to_owned();
+    let destination = Destination::Smtp { host, port: 587, encryption: Encryption::Starttls };
+    let destination = destination.digest(&"dev".parse().unwrap());
+    let id = ValueId::from_random([company.as_bytes()[3]; 16]);
+    let value = SecretSlice::from(format!("value-of-{company}").into_bytes());
+    String::from_utf8(seal_for(&value, &recipients, &id, &destination).unwrap()).unwrap()
+}
+
+#[test]
+fn a_login_of_another_company_is_not_taken() {
+    let policy = "\
+roles:
+  desk:
+    grants:
+      - { areas: [profiles], activities: [see] }
+      - { areas: [profiles], activities: [create, change, rotate], companies: [EDU1] }
+      - { areas: [changes], activities: [edit, apply] }
+bindings:
+  desk: { subjects: [{ token: desk }], roles: [desk] }
+";
+    let repo = serve(policy);
+    let desk = token(&repo, "desk", "bound");
+    let service = repo.http("GET", "/v1/service", &[], b"").json();
+    let recipient = service["recipient"].as_str().unwrap();
+    repo.write("secrets/dev/recipients.txt", format!("{recipient}\n"));
+    // A login of EDU2, and one that profiles of EDU1 share.
+    for (name, company, secret) in [("edu2", "EDU2", "edu2/password"), ("edu1", "EDU1", "edu1/password")] {
+        let login =
+            format!("encryption: starttls\n    username: {company}\n    password: {{ secret: {secret} }}\nfrom:");
+        let profile =
+            SMALL_PROFILE.replace("[default]", "[all-documents]").replacen("from:", &format!("    {login}"), 1);
+        let profile = profile.replace("system-wide", &format!("{{ companies: [{company}] }}"));
+        repo.write(&format!("environments/dev/profiles/{name}.yaml"), profile);
+        repo.write(&format!("secrets/dev/{secret}.age"), seal(recipient, company));
+    }
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    let live = repo.state()["profiles"]["edu1"]["live"]["profile"].clone();
+    let with_secret = |secret: &str| {
+        let mut profile = live.clone();
+        profile["provider"]["smtp"]["password"]["secret"] = json!(secret);
+        profile["functions"] = json!(["document-quality"]);
+        profile
+    };
+    let authorization = format!("Bearer {desk}");
+    let create = |profile: &Value| {
+        let headers = [("Authorization", authorization.as_str()), ("If-None-Match", "*")];
+        repo.http_without_token("PUT", "/v1/profiles/other", &headers, profile.to_string().as_bytes())
+    };
+    let refused = |answer: HttpResponse, activity: &str| {
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (403, Some("MW0400")), "{}", answer.body);
+        let words = [activity, "provider.smtp.password", "EDU2", "other profiles use this credential"];
+        assert!(words.iter().all(|word| answer.body.contains(word)), "{}", answer.body);
+    };
+    refused(create(&with_secret("edu2/password")), "`create`");
+    let patch = json!({ "provider": { "smtp": { "password": { "secret": "edu2/password" } } } }).to_string();
+    refused(ask(&repo, &desk, "PATCH", "/v1/profiles/edu1", &patch), "`change`");
+    // Under the name of its own secret, in a changeset: only the digest says whose value it is.
+    let state = repo.state();
+    let mut stored = state["profiles"]["edu1"]["live"].clone();
+    stored["secrets"]["edu1/password"] = state["profiles"]["edu2"]["live"]["secrets"]["edu2/password"].clone();
+    let changeset = json!({
+        "id": UNKNOWN, "environment": "dev", "base": state["generation"],
+        "changes": [{ "action": "update", "name": "edu1", "profile": stored }],
+    });
+    refused(ask(&repo, &desk, "POST", "/v1/changesets", &changeset.to_string()), "`rotate`");
+    // In another file of the same value, as Git has one from before the recipients changed.
+    let other = seal(recipient, "EDU2");
+    let digest = Header::read(other.as_bytes()).unwrap().digest;
+    let mut changeset = changeset;
+    changeset["changes"][0]["profile"]["secrets"]["edu1/password"] = json!(digest);
+    changeset["secrets"] = json!({ digest.as_str(): BASE64_STANDARD.encode(&other) });
+    refused(ask(&repo, &desk, "POST", "/v1/changesets", &changeset.to_string()), "`rotate`");
+    assert!(repo.state()["profiles"]["other"].is_null());
+    // A login of its own company is shared freely, and kept by a profile that has it.
+    let created = create(&with_secret("edu1/password"));
+    assert!(created.status < 300, "{}", created.body);
+    assert_eq!(ask(&repo, &desk, "PATCH", "/v1/profiles/edu1", r#"{"description":"x"}"#).status, 200);
+}
+
+#[test]
+fn profiles_of_another_company_are_not_verified() {
+    let policy = "\
+roles:
+  desk:
+    grants:
+      - { areas: [profiles], activities: [see] }
+      - { areas: [profiles], activities: [verify], companies: [EDU1] }
+      - { areas: [changes], activities: [plan] }
+bindings:
+  desk: { subjects: [{ token: desk }], roles: [desk] }
+";
+    let repo = serve(policy);
+    let desk = token(&repo, "desk", "bound");
+    let state = repo.state();
+    let verify = |profiles: Value| {
+        let request = json!({ "environment": "dev", "profiles": profiles });
+        ask(&repo, &desk, "POST", "/v1/verify", &request.to_string())
+    };
+    let live = |name: &str| state["profiles"][name]["live"].clone();
+    let (own, other) = (live("edu1"), live("edu2"));
+    let answer = verify(json!({ "edu1": own }));
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    // Its own next to another one's, a profile of all companies, and one that it says is its own.
+    for profiles in
+        [json!({ "edu1": own, "edu2": other }), json!({ "relay": live("relay") }), json!({ "edu2": own.clone() })]
+    {
+        let answer = verify(profiles);
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (403, Some("MW0202")), "{}", answer.body);
+        assert!(answer.body.contains("`verify` in `profiles`"), "{}", answer.body);
+    }
 }

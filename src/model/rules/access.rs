@@ -71,6 +71,17 @@ fn check_grant(settings: &Settings, grant: &Grant, pointer: &str, found: &mut Vi
         let remedy = format!("It has {}. Add one, or remove the area.", activities.join(", "));
         found.add(&format!("{pointer}/areas/{area}"), Code::InvalidValue, message, remedy);
     }
+    // Such a limit would be read as one, and would not be one.
+    let unlimited: Vec<String> =
+        grant.areas.iter().filter(|area| !area.is_limited_by_company()).map(|area| format!("`{area}`")).collect();
+    for (key, is_set) in [("companies", !grant.companies.is_empty()), ("functions", !grant.functions.is_empty())] {
+        if is_set && !unlimited.is_empty() {
+            let areas = unlimited.join(", ");
+            let message = format!("`{key}` does not limit {areas}");
+            let remedy = format!("Give {areas} in a grant of its own, without `{key}`: it is about all of them.");
+            found.add(&format!("{pointer}/{key}"), Code::InvalidValue, message, remedy);
+        }
+    }
     for company in grant.companies.iter().filter(|company| !settings.companies.contains(*company)) {
         let message = format!("company `{company}` does not exist in the environment");
         let remedy = "Add it to `companies` in environment.yaml, or correct it here.";

@@ -6,22 +6,43 @@
 use super::Change;
 use crate::{
     approvals::Evaluation,
-    changes::access::{self as rights, AccessChangeDenied},
+    changes::access::{self as rights, AccessChangeDenied, ValueIds},
     model::{
-        Code, State,
+        Code, ProfileChange, State,
         access::{Decision, describe_gains},
         token::Token,
     },
-    service::{access::step_up_remedy, caller::Caller, http::HttpProblem},
+    service::{Service, access::step_up_remedy, caller::Caller, http::HttpProblem},
 };
 
-/// Refuses a change of which the caller does not have every right.
-pub(super) fn check_rights(state: &State, after: &State, change: &Change, caller: &Caller) -> Result<(), HttpProblem> {
-    if change.dry_run {
-        return Ok(());
+impl Service {
+    /// Returns the problem for which a caller could not apply changes of profiles: a right that it does not have.
+    pub(crate) fn find_missing_right(&self, caller: &Caller, changes: &[ProfileChange]) -> Option<HttpProblem> {
+        let state = self.state();
+        check_changes(&state, &state, changes, &ValueIds::new(), caller).err()
     }
+}
+
+/// Refuses a change of which the caller does not have every right.
+pub(super) fn check_rights(
+    state: &State,
+    after: &State,
+    change: &Change,
+    sent: &ValueIds,
+    caller: &Caller,
+) -> Result<(), HttpProblem> {
+    if change.dry_run { Ok(()) } else { check_changes(state, after, &change.changes, sent, caller) }
+}
+
+fn check_changes(
+    state: &State,
+    after: &State,
+    changes: &[ProfileChange],
+    sent: &ValueIds,
+    caller: &Caller,
+) -> Result<(), HttpProblem> {
     let policy = &state.settings.access;
-    let Some(denied) = rights::find_denied(policy, &caller.principal, state, after, &change.changes, caller.at) else {
+    let Some(denied) = rights::find_denied(policy, &caller.principal, state, after, changes, sent, caller.at) else {
         return Ok(());
     };
     let message = format!("`{}` may not {}: {}", caller.name, denied.request, denied.decision.describe());
@@ -36,7 +57,7 @@ pub(super) fn check_rights(state: &State, after: &State, change: &Change, caller
     )))
 }
 
-/// Refuses a change of the access policy that the caller may not make alone.
+/// Refuses a change of the access policy, or of the rules about approvals, that the caller may not make alone.
 pub(super) fn check_policy(
     state: &State,
     after: &State,
@@ -48,7 +69,9 @@ pub(super) fn check_policy(
         return Ok(());
     }
     let is_other = |signer: &str| signer.to_lowercase() != caller.name.to_lowercase();
-    let is_approved = evaluation.approved.iter().any(|approved| is_other(&approved.signer));
+    // A change without the required approvals (break-glass) is not approved by some of them.
+    let is_approved =
+        evaluation.missing.is_empty() && evaluation.approved.iter().any(|approved| is_other(&approved.signer));
     let checked =
         rights::check_access_change(&state.settings, &after.settings, &caller.principal, is_approved, caller.at);
     let environment = &state.environment;
@@ -59,6 +82,16 @@ pub(super) fn check_policy(
             Err(HttpProblem::new(Code::RightMissing, message).remedy(format!(
                 "Let an administrator apply it, or have the plan approved by another person: mailwright plan {environment} --out {environment}.plan, then a signer: mailwright approve {environment}.plan, then: mailwright apply {environment}.plan"
             )))
+        }
+        Err(AccessChangeDenied::NoRightToApprovals(decision)) => {
+            let message = format!(
+                "`{}` may not change the signers and rules of `policy.approvals` alone, because a signer can approve every right: {}",
+                caller.name,
+                decision.describe()
+            );
+            Err(HttpProblem::new(Code::RightMissing, message).remedy(
+                "Let an administrator apply it; where there are rules, the approval of another person is enough.",
+            ))
         }
         Err(AccessChangeDenied::Beyond(gains)) => {
             let message =

@@ -347,7 +347,7 @@ fn check_all(
             .at_generation(state.generation)
     })?;
     after.leave_unmanaged(&change.unmanaged);
-    access::check_rights(state, &after, &change, caller)?;
+    access::check_rights(state, &after, &change, &secrets.value_ids(), caller)?;
     let (known, new_secrets) = secrets::check(&state.environment, &change, secrets, identity)?;
     federated_tokens::check(&state.environment, &change, federated)?;
 

@@ -14,6 +14,7 @@ use secrecy::ExposeSecret as _;
 
 use super::Change;
 use crate::{
+    changes::access::ValueIds,
     credential,
     model::{Code, Destination, Digest, EnvironmentName, ProfileName, SecretRecord, SecretReference},
     secrets::{FILE_LIMIT, Header, NotAge, OpenError, Purpose, Redirected, ServiceIdentity, describe_acceptance},
@@ -148,6 +149,15 @@ pub(super) struct SentSecrets {
     pub(super) sent: BTreeMap<Digest, Result<SentFile, InvalidFile>>,
     /// The destinations that the sent values were first accepted for, by value id.
     pub(super) accepted: BTreeMap<String, Destination>,
+}
+
+impl SentSecrets {
+    /// Returns the ids of the values that the change names or sends, by age file.
+    pub(super) fn value_ids(&self) -> ValueIds {
+        let known = self.records.iter().filter_map(|record| Some((record.digest.clone(), record.value_id.clone()?)));
+        let sent = self.sent.values().flatten().map(|file| &file.header);
+        known.chain(sent.map(|header| (header.digest.clone(), header.bound_id().as_str().to_owned()))).collect()
+    }
 }
 
 /// An age file in a request.

@@ -4,7 +4,8 @@
 //! its choice. Therefore a secret is used only for the destination that it was accepted for. Secrets that the service has not
 //! accepted yet, and hosts that no live profile names, need the right to apply changesets, which the role `deployer` has. A check
 //! that is skipped for this reason is reported as a finding; a probe, and a reader of the directory with a token file, are refused
-//! without that right (403).
+//! without that right (403). So is a run for profiles of companies and functions that the caller may not verify, whichever door it
+//! comes through.
 //!
 //! A run ends early when its client disconnects or its credential ends, and its answer then lacks the last line, as it does if the
 //! results cannot be stored. Results are kept for live profiles, and for others if the caller may apply. Too many runs of a caller
@@ -14,14 +15,16 @@ mod secrets;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use axum::http::Method;
 use tokio::sync::mpsc;
 
-use super::{Service, caller::Caller, http::HttpProblem};
+use super::{Service, access, caller::Caller, http::HttpProblem};
 use crate::{
     api::{LastVerifiedList, VerifyLine, VerifyRequest},
+    changes::access::NeededRight,
     model::{
         AuditOutcome, Code, Digest, LastVerified, ProfileName,
-        access::{Activity, Area},
+        access::{Activity, Area, Question},
         finding::Verified,
     },
     service::http::upload::BodyPermit,
@@ -49,6 +52,7 @@ impl Service {
     ) -> Result<mpsc::Receiver<VerifyLine>, HttpProblem> {
         let may_apply = caller.may_at_all(Area::Changes, Activity::Apply);
         self.check_request(&request, may_apply)?;
+        self.check_verify_right(caller, &request).await?;
         let caller_permit = self.verifier_runs.acquire(caller)?;
         let Ok(run_permit) = Arc::clone(&self.limits.verifying).try_acquire_owned() else {
             return Err(
@@ -125,6 +129,23 @@ impl Service {
         Ok(())
     }
 
+    /// Refuses a run for profiles of companies and functions for which the caller may not verify, as they are and as they would be.
+    async fn check_verify_right(&self, caller: &Caller, request: &VerifyRequest) -> Result<(), HttpProblem> {
+        let state = self.state();
+        for (name, stored) in &request.profiles {
+            let live = state.profiles.get(name).and_then(|found| found.live.as_ref());
+            for stored in live.into_iter().chain([stored]) {
+                let right = NeededRight::of_profile(name, &stored.profile, Activity::Verify);
+                let (decision, _) = right.decide(&caller.policy, &caller.principal, caller.at);
+                if !decision.is_allowed() {
+                    let question = Question::everywhere(Area::Profiles, Activity::Verify);
+                    return Err(access::refuse(self, caller, &question, &Method::POST, "/v1/verify").await);
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn record_run(&self, caller: &Caller, request: &VerifyRequest) -> Result<(), HttpProblem> {
         let event = AuditEvent {
             at: self.clock.now(),
@@ -174,6 +195,11 @@ impl Service {
     /// Returns the last result of each profile, in short form.
     pub(crate) async fn last_verified(&self) -> Result<LastVerifiedList, HttpProblem> {
         Ok(LastVerifiedList { profiles: self.store.last_verified().await? })
+    }
+
+    /// Returns the last result of a profile in short form. It can be that of a plan, for other settings than the live ones.
+    pub(crate) async fn last_verified_of(&self, name: &ProfileName) -> Result<Option<LastVerified>, HttpProblem> {
+        Ok(self.store.last_verified().await?.remove(name))
     }
 
     /// Returns the last result of a profile.
