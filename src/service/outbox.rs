@@ -109,9 +109,11 @@ impl BulkAction {
 pub(crate) struct BulkChange {
     pub(crate) filter: MessageFilter,
     pub(crate) action: BulkAction,
-    /// Messages that were accepted or put back into the queue at this time or later are left out: a form that is sent twice does
-    /// not send mail twice.
+    /// Messages that were accepted, put back into the queue or finished at this time or later are left out: the person who
+    /// confirmed has not seen them, and a form that is sent twice does not send mail twice.
     pub(crate) seen_at: Timestamp,
+    /// The number of messages that was confirmed. Not more are visited, because others can come to match by another reason to wait.
+    pub(crate) confirmed: usize,
     /// Only messages before this one, in the order of acceptance: where an earlier request ended.
     pub(crate) before: Option<u64>,
 }
@@ -164,7 +166,8 @@ impl Service {
         caller: &Caller,
         change: BulkChange,
     ) -> Result<AuditEntry, HttpProblem> {
-        let BulkChange { filter, action, seen_at, before } = change;
+        let BulkChange { filter, action, seen_at, confirmed, before } = change;
+        let limit = confirmed.min(CHANGED_AT_ONCE);
         if let BulkAction::Resolve(resolved) = &action {
             check_reason(&resolved.reason)?;
         }
@@ -180,8 +183,12 @@ impl Service {
                 break;
             }
             for (number, message) in found {
+                let is_new = message.queued_since() >= seen_at || message.finished_at.is_some_and(|at| at >= seen_at);
+                if !is_new && visited >= limit {
+                    return self.record_bulk_change(caller, &described, &action, &result).await;
+                }
                 result.next_before = Some(number);
-                if message.queued_since() >= seen_at {
+                if is_new {
                     continue;
                 }
                 visited += 1;
@@ -200,7 +207,7 @@ impl Service {
                         return Err(problem);
                     }
                 }
-                if visited >= CHANGED_AT_ONCE || Instant::now() >= until {
+                if Instant::now() >= until {
                     return self.record_bulk_change(caller, &described, &action, &result).await;
                 }
             }

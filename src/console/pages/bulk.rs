@@ -1,8 +1,8 @@
 //! Changes of all messages that match a filter: a page with their number and a confirmation, the change itself, and its result.
 //!
-//! The form has the filter, not the messages. It also has the time at which the number was shown: messages that were accepted or
-//! put back into the queue since are left out, so that a form that is sent twice sends no mail twice. The result is read from the
-//! audit log, to which the browser is redirected.
+//! The form has the filter, not the messages. It also has the number that was shown, and the time: not more are changed, and
+//! messages that were accepted, put back into the queue or finished since are left out, so that a form that is sent twice sends
+//! no mail twice. The result is read from the audit log, to which the browser is redirected.
 
 use std::{sync::Arc, time::Duration};
 
@@ -41,6 +41,8 @@ pub(in crate::console) struct Request {
     action: String,
     /// The time at which the number of messages was shown.
     seen_at: String,
+    /// The number that was shown.
+    count: String,
     /// Why an outcome is set.
     why: String,
     /// `yes` if mail is sent to recipients that have it.
@@ -141,6 +143,10 @@ pub(in crate::console) async fn change(
     let (filter, action) = request.read()?;
     check_right(&service, &caller, action, &Method::POST).await?;
     let seen_at = read_seen_at(&request.seen_at, service.delivery_now())?;
+    let confirmed = request.count.parse().map_err(|_| {
+        HttpProblem::malformed("the confirmation does not have the number of messages")
+            .remedy("Filter the outbox again, and choose the action again.")
+    })?;
     let action = match action {
         "retry" => BulkAction::Action(Action::Retry, ActionOptions::default()),
         "cancel" => BulkAction::Action(Action::Cancel, ActionOptions::default()),
@@ -154,7 +160,7 @@ pub(in crate::console) async fn change(
         _ => BulkAction::Action(Action::Replay, ActionOptions::default()),
     };
     let before = request.filter.before();
-    let entry = service.change_matching(&caller, BulkChange { filter, action, seen_at, before }).await?;
+    let entry = service.change_matching(&caller, BulkChange { filter, action, seen_at, confirmed, before }).await?;
     Ok(redirect(&format!("{}/console/outbox/bulk/{}", page.base, entry.sequence)))
 }
 

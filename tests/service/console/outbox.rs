@@ -211,7 +211,7 @@ fn all_messages_that_match_are_changed_after_a_confirmation() {
     let page = client.page("/console/outbox/bulk?status=unknown&q=Invoice&action=resolve-failed");
     assert!(page.contains("All 4 messages that match."), "{page}");
     let fields = |page: &str, more: &[(&str, &str)]| -> Vec<(String, String)> {
-        let own = ["status", "action", "seen_at"].map(|name| (name.to_owned(), hidden(page, name)));
+        let own = ["status", "action", "seen_at", "count"].map(|name| (name.to_owned(), hidden(page, name)));
         own.into_iter().chain(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))).collect()
     };
     let send = |client: &mut Client, fields: &[(String, String)]| {
@@ -251,7 +251,7 @@ fn all_messages_that_match_are_changed_after_a_confirmation() {
     let done = result(&mut client, &fields(&page, &[("again", "yes")]));
     assert!(done.contains("1 message was changed."), "{done}");
     // Messages that were put back since the number was shown are left out.
-    let queued = [("status", "queued"), ("action", "cancel"), ("seen_at", &hidden(&page, "seen_at"))];
+    let queued = [("status", "queued"), ("action", "cancel"), ("seen_at", &hidden(&page, "seen_at")), ("count", "9")];
     let queued = queued.map(|(name, value)| (name.to_owned(), value.to_owned()));
     assert!(result(&mut client, &queued).contains("No message was changed."));
     for query in
@@ -261,6 +261,37 @@ fn all_messages_that_match_are_changed_after_a_confirmation() {
     }
     // Only results of such changes are shown.
     assert_eq!(client.get("/console/outbox/bulk/1").status, 404);
+}
+
+#[test]
+fn what_came_to_match_after_the_number_was_shown_is_left_out() {
+    let failed = (1..3).map(|number| message(number, "failed", "Invoice"));
+    let repo =
+        service_with(failed.chain([message(3, "unknown", "Invoice"), message(4, "queued", "Reminder")]).collect());
+    let mut client = signed_in_as(&repo, "deployer");
+    let page = client.page("/console/outbox/bulk?status=failed&action=replay");
+    assert!(page.contains("All 2 messages that match."), "{page}");
+    // A third one fails while the question is on the screen.
+    let outcome = [("outcome", "failed"), ("reason", "the relay lost it")];
+    assert_eq!(client.post(&format!("/console/outbox/{}/resolve", id(3)), &outcome).status, 303);
+    let confirm = |client: &mut Client, page: &str, names: &[&str], count: &str| {
+        let values: Vec<String> = names.iter().map(|name| hidden(page, name)).collect();
+        let mut fields: Vec<(&str, &str)> = names.iter().copied().zip(values.iter().map(String::as_str)).collect();
+        fields.push(("count", count));
+        let answer = client.post("/console/outbox/bulk", &fields);
+        let address = answer.header("location").unwrap_or_else(|| panic!("{}", answer.body)).to_owned();
+        client.page(&address)
+    };
+    let done = confirm(&mut client, &page, &["status", "action", "seen_at"], &hidden(&page, "count"));
+    assert!(done.contains("2 messages were changed."), "{done}");
+    assert!(client.page(&format!("/console/outbox/{}", id(3))).contains("status-failed"));
+    // More wait for a reason than did then: not more are changed than were counted, and the result leads to the others.
+    let page = client.page("/console/outbox/bulk?reason=held&action=cancel");
+    assert!(page.contains("All 3 messages that match."), "{page}");
+    let done = confirm(&mut client, &page, &["reason", "action", "seen_at"], "1");
+    assert!(done.contains("1 message was changed.") && done.contains("/console/outbox/bulk?"), "{done}");
+    let fields = [("reason", "held"), ("action", "cancel"), ("seen_at", &hidden(&page, "seen_at"))];
+    assert_eq!(client.post("/console/outbox/bulk", &fields).status, 400);
 }
 
 #[test]
