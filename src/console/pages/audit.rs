@@ -268,7 +268,11 @@ fn write_row(text: &mut String, entry: &AuditEntry) {
     ];
     for value in values {
         // A spreadsheet would compute it.
-        let mark = if value.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
+        let mark = if value.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']) {
+            "'"
+        } else {
+            ""
+        };
         let _ = write!(text, "\"{mark}{}\",", value.replace('"', "\"\""));
     }
     text.pop();

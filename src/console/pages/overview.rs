@@ -137,10 +137,11 @@ async fn read(service: &Arc<Service>, caller: &Caller, page: Page) -> Result<Str
     let verified = service.last_verified().await?.profiles;
     let (state, now) = (service.state(), service.now());
     let soon = now.checked_add(SOON).unwrap_or(now);
-    let live = |name: &ProfileName| state.profiles.get(name).is_some_and(|found| found.live.is_some());
+    let live = |name: &ProfileName| state.profiles.get(name)?.live.as_ref();
     let (mut failing, mut ending) = (Vec::new(), Vec::new());
-    for (name, last) in verified.iter().filter(|(name, _)| live(name)) {
-        if last.errors > 0 {
+    for (name, last, stored) in verified.iter().filter_map(|(name, last)| Some((name, last, live(name)?))) {
+        // A result can be that of a plan, which says nothing about what is live.
+        if last.errors > 0 && last.of == stored.verified_digest() {
             let (errors, warnings, at) = (last.errors, last.warnings, last.at);
             failing.push(Failing { profile: name.to_string(), errors, warnings, at });
         }

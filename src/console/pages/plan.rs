@@ -48,6 +48,8 @@ struct PlanPage {
     is_form: bool,
     reason: String,
     may_apply: bool,
+    /// The right that the caller does not have.
+    missing_right: Option<Refused>,
     problem: Option<Refused>,
 }
 
@@ -262,6 +264,9 @@ async fn show_plan(
             Some(PlanView::new(planned, verification, &confirmed))
         }
     };
+    let missing_right =
+        planned.and_then(|planned| service.find_missing_right(caller, std::slice::from_ref(&planned.change)));
+    let is_refused = missing_right.as_ref().is_some_and(|problem| problem.code() == Code::RightMissing);
     let shown_page = PlanPage {
         name: edit.name.to_string(),
         generation: planned.map_or(service.state().generation, |planned| planned.base),
@@ -269,7 +274,10 @@ async fn show_plan(
         carried: entry.carried(),
         is_form: entry.get("action") == "save",
         reason: shown(entry.get("reason")),
-        may_apply: service.console_policy() == ConsolePolicy::Apply && caller.may_at_all(Area::Changes, Activity::Edit),
+        may_apply: !is_refused
+            && service.console_policy() == ConsolePolicy::Apply
+            && caller.may_at_all(Area::Changes, Activity::Edit),
+        missing_right: missing_right.as_ref().map(Refused::new),
         problem,
         page,
     };

@@ -16,8 +16,9 @@ use crate::{
         page::{Page, SignedIn, shown, shown_up_to},
     },
     model::{
-        AppliesTo, ChangeKind, Code, CompanyId, CredentialEnd, Encryption, Function, LastVerified, Profile,
-        ProfileName, Provenance, Provider, State,
+        AppliesTo, ChangeKind, Code, CompanyId, CredentialEnd, Encryption, Function, Profile, ProfileName, Provenance,
+        Provider, State,
+        access::{Activity, Area},
         finding::{Finding, Verdict},
         provider::Credential,
     },
@@ -50,6 +51,8 @@ struct ProfilePage {
     functions: Vec<Function>,
     /// None if the profile is system-wide.
     companies: Option<Vec<CompanyId>>,
+    /// A company and a function for a test mail; none if the caller cannot send one.
+    test_mail: Option<(String, &'static str)>,
     change: Change,
     suspended: Option<Suspension>,
     unreachable: bool,
@@ -153,8 +156,9 @@ pub(in crate::console) async fn show(
         Err(problem) if problem.code() == Code::NotFound => None,
         Err(problem) => return Err(problem),
     };
-    let digest = stored.verified_digest();
-    let last = verified.as_ref().map(|verified| LastVerified::new(digest, verified));
+    // The result can be that of a plan, or of settings before the last change.
+    let last = service.last_verified_of(&name).await?.filter(|_| verified.is_some());
+    let is_of_live = last.as_ref().is_some_and(|last| last.of == stored.verified_digest());
     let generation = service.generation_entry(found.changed.generation).await?;
     let approvals = generation.as_ref().map_or(0, |generation| generation.approvals.len());
     let provenance = generation
@@ -179,8 +183,17 @@ pub(in crate::console) async fn show(
         since: hold.since,
         until: hold.until,
     });
-    let is_outdated = verified.as_ref().is_some_and(|verified| verified.at < found.changed.at);
+    let company = match &profile.applies_to {
+        AppliesTo::SystemWide => state.settings.companies.first(),
+        AppliesTo::Companies(companies) => companies.first(),
+    };
+    // A delegate sends for a user who has signed in to the ERP.
+    let is_sending =
+        found.live.is_some() && profile.enabled && !matches!(profile.provider, Provider::MicrosoftGraphDelegate(_));
+    let test_mail =
+        company.zip(profile.functions.first()).filter(|_| is_sending && page.may(Area::Mail, Activity::Submit));
     render(&ProfilePage {
+        test_mail: test_mail.map(|(company, function)| (company.to_string(), function.id())),
         status: Problems::new(&trouble).status(&name, found, last.as_ref()),
         drift: drift(found),
         differences: if drift(found).is_some() { differences(&state, &name) } else { Vec::new() },
@@ -215,7 +228,7 @@ pub(in crate::console) async fn show(
             VerifiedView {
                 at: verified.at,
                 level: verified.reached.id(),
-                is_outdated,
+                is_outdated: !is_of_live,
                 passed: verified.count(Verdict::Pass),
                 open: open.into_iter().map(finding_row).collect(),
                 other: other.into_iter().map(finding_row).collect(),

@@ -255,7 +255,8 @@ fn form_page(
     let field = |id: &'static str, kind: &'static str, when: &'static str, part: &'static str| Field {
         id,
         kind,
-        value: if kind == "checkbox" && entry.has(id) { "yes".to_owned() } else { shown(entry.get(id)) },
+        // As it is, because it is sent back: what is only made printable would be another value.
+        value: if kind == "checkbox" && entry.has(id) { "yes".to_owned() } else { entry.get(id).to_owned() },
         choices: match id {
             "encryption" => choices(id, &["starttls", "tls", "none"]),
             "login" => choices(id, &["none", "password", "oauth"]),

@@ -111,11 +111,12 @@ impl Problems {
             ProfileStatus::Suspended
         } else if self.unreachable.contains(name) {
             ProfileStatus::Unreachable
-        } else if last.is_some_and(|last| last.errors > 0) {
+        } else if last.is_some_and(|last| last.errors > 0 && last.of == live.verified_digest()) {
             ProfileStatus::Failing
         } else if self.paused.contains(name) {
             ProfileStatus::Paused
-        } else if last.is_none() {
+        } else if last.is_none_or(|last| last.errors > 0) {
+            // Nothing is known, or only what a plan would break.
             ProfileStatus::Unverified
         } else {
             ProfileStatus::Ready

@@ -478,6 +478,7 @@ profile-limit-size = Größe einer Nachricht, MiB
 profile-serves = Funktionen
 profile-system-wide = systemweit
 profile-system-wide-help = Systemweit: jede Firma ohne eigenes Profil für die Funktion.
+profile-test-mail = Eine Testnachricht über dieses Profil, an Sie selbst:
 profile-change = Letzte Änderung
 profile-changed-at = Zeit
 profile-changed-by = Von
@@ -498,7 +499,7 @@ profile-passed = { $count ->
     [one] 1 Prüfung bestanden
    *[other] { $count } Prüfungen bestanden
 }
-profile-outdated = vor der letzten Änderung
+profile-outdated = andere Einstellungen als die geltenden
 profile-seen = Gefunden
 profile-expected = Erwartet
 profile-other-findings = Bestanden und ausgenommen
@@ -759,6 +760,7 @@ seal-no-key = Es ist kein privater Schlüssel darin.
 seal-encrypted-key = Der private Schlüssel hat eine Passphrase. Entfernen Sie sie zuerst.
 seal-openssh-key = Der Schlüssel hat die Form von OpenSSH. Wandeln Sie ihn in PEM um.
 
+plan-missing-right = Sie können diese Änderung nicht anwenden, aber vorschlagen.
 plan-propose = Vorschlagen
 proposals-title = Vorschläge
 proposals-lead = Vorgeschlagene Änderungen, die eine andere Person anwendet oder ablehnt.

@@ -478,6 +478,7 @@ profile-limit-size = Size of a message, MiB
 profile-serves = Functions
 profile-system-wide = system-wide
 profile-system-wide-help = System-wide: every company without a profile of its own for the function.
+profile-test-mail = A test mail by this profile, to yourself:
 profile-change = Last change
 profile-changed-at = Time
 profile-changed-by = By
@@ -498,7 +499,7 @@ profile-passed = { $count ->
     [one] 1 check passed
    *[other] { $count } checks passed
 }
-profile-outdated = before the last change
+profile-outdated = of other settings than the live ones
 profile-seen = Found
 profile-expected = Expected
 profile-other-findings = Passed and waived
@@ -759,6 +760,7 @@ seal-no-key = There is no private key in it.
 seal-encrypted-key = The private key has a passphrase. Remove it first.
 seal-openssh-key = The key has the form of OpenSSH. Convert it to PEM.
 
+plan-missing-right = You cannot apply this change, but propose it.
 plan-propose = Propose
 proposals-title = Proposals
 proposals-lead = Proposed changes, for another person to apply or to reject.

@@ -128,6 +128,10 @@ fn a_profile_is_made_planned_and_applied() {
         "{}",
         applied.body
     );
+    let profile = client.page("/console/profiles/invoices");
+    assert!(!profile.contains("mailwright send"), "a disabled profile sends nothing: {profile}");
+    let sending = client.page("/console/profiles/relay");
+    assert!(sending.contains("mailwright send dev --company EDU1 --function default"), "{sending}");
     let state = repo.state();
     let live = &state["profiles"]["invoices"]["live"]["profile"];
     assert_eq!(live["provider"]["smtp"]["port"], 587);
@@ -174,6 +178,20 @@ fn what_is_wrong_is_said_at_its_field_and_what_was_typed_stays() {
     let secret = client.post("/console/plan", &with(NEW, &[("password", CANARY)]));
     assert_eq!(secret.status, 400);
     assert!(!secret.body.contains(CANARY) && !repo.service_log().contains(CANARY));
+}
+
+#[test]
+fn a_form_that_is_only_opened_changes_nothing() {
+    let repo = repository();
+    let mut client = Client::signed_in(&repo);
+    // Persian joins letters with characters that are not seen.
+    let name = "\u{646}\u{627}\u{645}\u{647}\u{200c}\u{647}\u{627}";
+    let page = plan(&mut client, &with(NEW, &[("from-name", name)]));
+    assert_eq!(send_on(&mut client, "/console/plan/apply", &page, &[]).status, 303);
+    let form = client.page("/console/profiles/invoices/edit");
+    assert!(form.contains(&format!("value=\"{name}\"")), "{form}");
+    let page = plan(&mut client, &with(NEW, &[("original", "invoices"), ("base", "2"), ("from-name", name)]));
+    assert!(page.contains("would change nothing") || !page.contains("from.name"), "{page}");
 }
 
 #[test]
@@ -273,6 +291,56 @@ fn the_gate_of_verify_wants_to_be_confirmed() {
     let page = plan(&mut client, &[("action", "disable"), ("original", "invoices"), ("base", "2")]);
     assert_eq!(send_on(&mut client, "/console/plan/apply", &page, &[]).status, 303);
     assert_eq!(repo.state()["profiles"]["invoices"]["live"]["profile"]["enabled"], false);
+}
+
+#[test]
+fn a_plan_says_nothing_about_what_is_live() {
+    let repo = repository();
+    let mut client = Client::signed_in(&repo);
+    let fields = with(NEW, &[("enabled", "yes"), ("host", "127.0.0.1"), ("port", "9"), ("encryption", "none")]);
+    let change = with(&fields, &[("original", "relay"), ("applies-to", "system-wide"), ("function", "default")]);
+    let page = plan(&mut client, &change);
+    assert!(page.contains("SMTP-CONNECT"), "{page}");
+    // Only looked at: what is live does not fail because of it.
+    let profile = client.page("/console/profiles/relay");
+    assert!(!profile.contains("state-failing") && profile.contains("of other settings"), "{profile}");
+    assert!(!client.page("/console/profiles").contains("state-failing"));
+    assert!(!client.page("/console").contains("1 error"), "{}", client.page("/console"));
+    let accepted = [("accept-findings", "yes"), ("accept-unverified", "yes")];
+    assert_eq!(send_on(&mut client, "/console/plan/apply", &page, &accepted).status, 303);
+    let profile = client.page("/console/profiles/relay");
+    assert!(profile.contains("state-failing") && !profile.contains("of other settings"), "{profile}");
+    assert!(client.page("/console").contains("1 error"));
+}
+
+#[test]
+fn a_plan_says_which_right_is_missing() {
+    let repo = repository();
+    repo.write("environments/dev/environment.yaml", "companies: [EDU1, EDU2]\n");
+    repo.write(
+        "environments/dev/access.yaml",
+        "roles:
+  desk:
+    grants:
+      - { areas: [profiles], activities: [see] }
+      - { areas: [profiles], activities: [create], companies: [EDU1] }
+      - { areas: [changes], activities: [plan, propose, edit] }
+bindings:
+  desk: { subjects: [{ token: desk }], roles: [desk] }
+",
+    );
+    repo.run(&["apply", "--skip-verify", "dev", "--yes", "--allow-rights"]).code(0);
+    let token = repo.run(&["token", "create", "dev", "--name", "desk", "--role", "bound"]).code(0).stdout;
+    let mut client = Client::new(&repo);
+    client.sign_in(token.trim());
+    let base = [("base", "2")];
+    let own = plan(&mut client, &with(NEW, &base));
+    assert!(own.contains(">Apply</button>") && !own.contains("MW0400"), "{own}");
+    let other = plan(&mut client, &with(NEW, &[("base", "2"), ("company", "EDU2")]));
+    assert!(!other.contains(">Apply</button>") && other.contains("MW0400"), "{other}");
+    assert!(other.contains("for company <code>EDU2</code>") && other.contains(">Propose</button>"), "{other}");
+    assert_eq!(send_on(&mut client, "/console/plan/apply", &other, &[]).status, 403);
+    assert_eq!(send_on(&mut client, "/console/plan/apply", &own, &[]).status, 303);
 }
 
 #[test]
