@@ -191,7 +191,7 @@ impl Service {
             Ok((pending, person)) => match &pending.confirms {
                 None => {
                     let Person { subject, name, admission, authenticated_at } = person;
-                    let holder = SessionHolder::from_identity(subject, name, admission, authenticated_at);
+                    let holder = SessionHolder::from_identity(subject, name, admission, Some(authenticated_at));
                     let (_, secret) = self.begin_session(holder, source).await?;
                     Ok(CompletedSignIn { secret, next: pending.next, is_confirmation: false })
                 }
@@ -272,11 +272,11 @@ impl Service {
 
     /// Returns the address that a provider sends browsers back to: the redirect URI of its registration.
     fn sign_in_redirect(&self, provider: &str) -> Result<Url, HttpProblem> {
-        let public = self.public_url().ok_or_else(|| {
+        let origin = self.public_origin().ok_or_else(|| {
             HttpProblem::internal("persons sign in with an identity provider, and the service has no `--public-url`")
         })?;
         let path = oidc::callback_path(provider);
-        let address = format!("{}{}{path}", public.origin(), self.base());
+        let address = format!("{origin}{}{path}", self.base());
         Url::parse(&address).map_err(HttpProblem::internal)
     }
 }

@@ -310,9 +310,9 @@ impl Service {
         &self.base
     }
 
-    /// Returns the address by which browsers reach the process.
-    fn public_url(&self) -> Option<&PublicUrl> {
-        self.public_url.as_ref()
+    /// Returns the origin by which browsers reach the process; none if it is not known.
+    pub(crate) fn public_origin(&self) -> Option<&str> {
+        self.public_url.as_ref().map(PublicUrl::origin)
     }
 
     /// Returns the age recipient of the service.

@@ -2,14 +2,14 @@
 //!
 //! Both addresses are read with GET, because the policy of the pages lets no form lead to another site. Neither changes anything
 //! by itself: the first only sets a cookie, and the second needs it, with an answer that fits. An answer that is refused shows the
-//! form for the sign-in with the reason.
+//! form for the sign-in with the reason; in a browser that is signed in, it changes nothing and shows the reason only.
 
 use std::sync::Arc;
 
 use axum::{
     extract::State,
     http::{HeaderMap, header},
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
 use serde::Deserialize;
 
@@ -101,6 +101,8 @@ pub(in crate::console) async fn complete_named(
             }
             response
         }
+        // Who is signed in stays so, and gets a page of its own.
+        Err(problem) if source.replaces.is_some() => problem.into_response(),
         Err(problem) => refuse(&service, page, "/console".to_owned(), problem)?,
     };
     if let Some(cookie) = cookies::remove_sign_in(&service) {

@@ -49,11 +49,13 @@ struct Choice {
     address: String,
 }
 
-/// Returns the identity providers, after which the browser continues at `next`.
+/// Returns the identity providers, after which the browser continues at `next`. A sign-in begins at the address that the provider
+/// sends the browser back to: the cookie of another one would not be there.
 fn choices(service: &Service, base: &str, next: &str) -> Vec<Choice> {
     let next = percent_encode(next.as_bytes(), b"-._~/");
+    let origin = service.public_origin().unwrap_or_default();
     let choice = |provider: IdentityProvider| Choice {
-        address: format!("{base}/console/sign-in/with/{}?next={next}", provider.name),
+        address: format!("{origin}{base}/console/sign-in/with/{}?next={next}", provider.name),
         label: shown(&provider.label),
     };
     service.identity_providers().into_iter().map(choice).collect()

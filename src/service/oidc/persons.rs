@@ -122,8 +122,8 @@ pub(in crate::service) struct Person {
     /// The name for display, with the id that makes it unique.
     pub(in crate::service) name: String,
     pub(in crate::service) admission: Admission,
-    /// The time at which the person entered its password or used its key, if the issuer says so.
-    pub(in crate::service) authenticated_at: Option<Timestamp>,
+    /// The time at which the person entered its password or used its key; long ago if the issuer does not say so.
+    pub(in crate::service) authenticated_at: Timestamp,
 }
 
 impl IssuerSet {
@@ -356,7 +356,8 @@ fn identify(
         subject: SessionSubject::Identity { issuer: issuer.to_owned(), id },
         name: format!("{} ({}:{shown})", display_name(claims), provider.name()),
         admission,
-        authenticated_at: authenticated_at(claims, now),
+        // A person that was identified can be asked to confirm that, even if it is not known when it last did.
+        authenticated_at: authenticated_at(claims, now).unwrap_or(Timestamp::UNIX_EPOCH),
     })
 }
 
@@ -469,7 +470,8 @@ mod tests {
         ] {
             assert_eq!(display_name(&json!({ "name": name })), shown, "{name}");
         }
-        assert!(display_name(&json!({ "name": "x".repeat(500) })).chars().count() <= NAME_LIMIT);
+        // The sign of omission comes on top.
+        assert!(display_name(&json!({ "name": "x".repeat(500) })).chars().count() <= NAME_LIMIT + 1);
     }
 
     #[test]

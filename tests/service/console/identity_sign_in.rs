@@ -10,6 +10,7 @@ use crate::{
         host_process::HostProcess,
         issuer::{AUDIENCE, Issuer, Key, key, now, sign},
         repository::{HttpResponse, TestRepository},
+        sandbox::{Sandbox, SigningCertificate},
     },
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -126,7 +127,9 @@ fn a_person_signs_in_and_gets_the_rights_of_its_role() {
     let setup = Setup::new();
     let mut client = setup.client();
     let form = client.page("/console/sign-in?next=/console/profiles%3Fq%3Da");
-    assert!(form.contains("href=\"/console/sign-in/with/sso?next=/console/profiles%3Fq%3Da\""), "{form}");
+    // At the public address, whatever the address of the form is: the answer comes there.
+    let link = format!("href=\"{PUBLIC}/console/sign-in/with/sso?next=/console/profiles%3Fq%3Da\"");
+    assert!(form.contains(&link), "{form}");
     assert!(form.contains("Sign in with Example &#60;b&#62;Inc&#60;/b&#62;"), "{form}");
 
     let begun = begin(&mut client);
@@ -350,6 +353,40 @@ fn an_issuer_that_names_itself_must_do_so() {
 }
 
 #[test]
+fn errors_of_the_issuer_are_shown_so_that_nothing_is_hidden() {
+    let setup = Setup::new();
+    let mut client = setup.client();
+    let begun = begin(&mut client);
+    let text = "AADSTS65004%3A+User+declined+%3Cscript%3E%E2%80%AE%0D%0Anext";
+    // An error without the state of this browser shows nothing of it.
+    let answer = client.get(&format!("{CALLBACK}?error=access_denied&error_description={text}&state=x"));
+    assert!(answer.status == 401 && !answer.body.contains("65004"), "{}", answer.body);
+    let begun = if client.cookies.is_empty() { begin(&mut client) } else { begun };
+    let answer =
+        client.get(&format!("{CALLBACK}?error=access_denied&error_description={text}&state={}", begun["state"]));
+    assert_refused(&client, &answer, 401, "access_denied: AADSTS65004: User declined &#60;script&#62;");
+    assert!(!answer.body.contains("<script>") && !answer.body.contains('\u{202e}') && !answer.body.contains("next\n"));
+    // An error of the token endpoint, which repeats what it was sent.
+    let begun = begin(&mut client);
+    let echo =
+        json!({ "error": "invalid_client", "error_description": format!("AADSTS7000215: {SECRET} is wrong\u{1b}[2J") });
+    setup.issuer.answers.lock().unwrap().redeemed = Some((401, echo));
+    let answer = come_back(&mut client, &begun);
+    assert_refused(&client, &answer, 401, "AADSTS7000215: … is wrong");
+    assert!(!setup.repo.service_log().contains("C4nary"));
+    // Where the browser continues is a path of the console, whatever the link says.
+    for next in ["https://evil.example/", "//evil.example", "/console/../..//evil", "/console\\@evil", "/v1/state"] {
+        let mut client = setup.client();
+        let answer = client.get(&format!("/console/sign-in/with/sso?next={}", next.replace('\\', "%5C")));
+        let begun = parameters(answer.header("location").unwrap());
+        setup.issue(&sign(&setup.key, &setup.claims(&begun)));
+        let location = come_back(&mut client, &begun).header("location").unwrap().to_owned();
+        assert!(location.starts_with("/console/sign-in?next=/console"), "{next}: {location}");
+        assert!(!client.get(&location).header("location").unwrap().starts_with("//"), "{next}");
+    }
+}
+
+#[test]
 fn an_issuer_that_is_down_or_sends_too_much_gives_no_session() {
     let setup = Setup::new();
     let mut client = setup.client();
@@ -393,6 +430,27 @@ fn an_issuer_that_is_down_or_sends_too_much_gives_no_session() {
     // The token of the service opens the console as before.
     client.sign_in(down.repo.token());
     client.page("/console");
+}
+
+#[test]
+fn a_restart_keeps_sessions_and_ends_the_sign_ins_in_progress() {
+    let mut setup = Setup::new();
+    let (mut client, mut other) = (setup.client(), setup.client());
+    setup.sign_in(&mut client, |_| {});
+    let begun = begin(&mut other);
+    setup.issue(&sign(&setup.key, &setup.claims(&begun)));
+    setup.repo.kill();
+    let path = setup.repo.path("oidc.yaml");
+    setup.repo.serve_with(&["--demo", "--oidc", path.to_str().unwrap(), "--public-url", PUBLIC]);
+    let moved = |client: Client| {
+        let mut moved = setup.client();
+        moved.cookies = client.cookies;
+        moved
+    };
+    let (mut client, mut other) = (moved(client), moved(other));
+    client.page("/console/tokens");
+    let answer = come_back(&mut other, &begun);
+    assert_refused(&other, &answer, 401, "belongs to another sign-in");
 }
 
 #[test]
@@ -524,4 +582,132 @@ fn environments_of_one_process_share_no_sign_in() {
     two.cookies.clone_from(&one.cookies);
     two.cookies.insert("__Host-mw-two".to_owned(), one.cookies["__Host-mw-one"].clone());
     assert_eq!(two.get("/console/profiles").status, 303);
+}
+
+const TENANT: &str = "0c0ffee0-0000-4000-8000-000000000001";
+const REGISTRATION: &str = "0c0ffee0-0000-4000-8000-0000000000cc";
+
+/// A service at which persons of a tenant of the sandbox sign in.
+struct AtEntra {
+    sandbox: Sandbox,
+    scenario: Value,
+    repo: TestRepository,
+}
+
+impl AtEntra {
+    /// `credential` is the line of the settings, `given` are keys of the registration.
+    fn new(credential: &str, contents: &str, platform: &str, given: Value) -> Self {
+        let mut registration = json!({ "client": REGISTRATION, "name": "Console", "groupClaims": true });
+        registration["redirects"][platform] = json!([format!("{PUBLIC}{CALLBACK}")]);
+        registration["roles"] = json!({ "adele@contoso.example": ["Mail.Admin"] });
+        for (key, value) in given.as_object().unwrap() {
+            registration[key] = value.clone();
+        }
+        let many: Vec<String> = (0..201).map(|number| format!("group-{number}")).collect();
+        let scenario = json!({ "tenants": [{
+            "id": TENANT, "domains": ["contoso.example"], "applications": [registration],
+            "users": [{ "name": "adele@contoso.example" }, { "name": "many@contoso.example", "groups": many }],
+        }] });
+        let sandbox = Sandbox::start(scenario.clone());
+        let mut repo = TestRepository::small();
+        let rules = "rules: [{ name: admins, role: admin, claims: { roles: Mail.Admin } }, { name: groups, role: viewer, claims: { groups: group-1 } }]";
+        let console = format!(
+            "    console:\n      label: Contoso\n      clientId: {REGISTRATION}\n      {credential}\n      {rules}\n"
+        );
+        let issuer = format!("{}/{TENANT}/v2.0", sandbox.running.address);
+        repo.write("oidc.yaml", format!("issuers:\n  - issuer: {issuer}\n{console}"));
+        repo.write("credential", contents);
+        repo.write("ca.pem", &sandbox.running.authority);
+        let (path, authority) = (repo.path("oidc.yaml"), repo.path("ca.pem"));
+        let (path, authority) = (path.to_str().unwrap(), authority.to_str().unwrap());
+        repo.serve_with(&["--demo", "--oidc", path, "--outgoing-ca-file", authority, "--public-url", PUBLIC]);
+        Self { sandbox, scenario, repo }
+    }
+
+    /// Begins a sign-in, and returns its state and the answer of Entra: the address that it sends the browser to, or its page.
+    fn choose(&self, client: &mut Client, user: &str) -> (String, Result<String, String>) {
+        let answer = client.get(BEGIN);
+        assert_eq!(answer.status, 303, "{}", answer.body);
+        let location = format!("{}&sandbox_picked=account&login_hint={user}", answer.header("location").unwrap());
+        let state = parameters(&location)["state"].clone();
+        let authority = reqwest::Certificate::from_pem(self.sandbox.running.authority.as_bytes()).unwrap();
+        let http =
+            reqwest::Client::builder().add_root_certificate(authority).redirect(reqwest::redirect::Policy::none());
+        let http = http.build().unwrap();
+        self.sandbox.runtime.block_on(async {
+            let answer = http.get(location).send().await.unwrap();
+            let to = answer.headers().get("location").map(|to| to.to_str().unwrap().replace(PUBLIC, ""));
+            match to {
+                Some(to) => (state, Ok(to)),
+                None => (state, Err(answer.text().await.unwrap())),
+            }
+        })
+    }
+}
+
+#[test]
+fn a_secret_a_certificate_and_a_public_client_redeem_codes_at_entra() {
+    let certificate = SigningCertificate::new();
+    for (credential, contents, platform, given) in [
+        ("clientSecretFile: credential", SECRET.to_owned(), "web", json!({ "secrets": [{ "value": SECRET }] })),
+        (
+            "certificateFile: credential",
+            certificate.pem(),
+            "web",
+            json!({ "certificates": [{ "pem": certificate.certificate }] }),
+        ),
+        ("scopes: [openid, profile]", String::new(), "publicClient", json!({})),
+    ] {
+        let setup = AtEntra::new(credential, &contents, platform, given);
+        let mut client = Client::new(&setup.repo);
+        let (_, answer) = setup.choose(&mut client, "adele@contoso.example");
+        let answer = client.get(&answer.unwrap());
+        assert_eq!(answer.status, 303, "{credential}: {}", answer.body);
+        client.page("/console/tokens");
+    }
+}
+
+#[test]
+fn what_entra_refuses_gives_no_session() {
+    let setup =
+        AtEntra::new("clientSecretFile: credential", SECRET, "web", json!({ "secrets": [{ "value": SECRET }] }));
+    let adele = "adele@contoso.example";
+    // A code that was redeemed before, and the code of another sign-in, which another verifier belongs to.
+    let mut first = Client::new(&setup.repo);
+    let (_, used) = setup.choose(&mut first, adele);
+    let used = used.unwrap();
+    assert_eq!(first.get(&used).status, 303);
+    let mut victim = Client::new(&setup.repo);
+    let (_, stolen) = setup.choose(&mut victim, adele);
+    for (other, words) in [(used, "AADSTS54005"), (stolen.unwrap(), "AADSTS501481")] {
+        let mut client = Client::new(&setup.repo);
+        let (state, _) = setup.choose(&mut client, adele);
+        let code = parameters(&format!("{PUBLIC}{other}"))["code"].clone();
+        let answer = client.get(&format!("{CALLBACK}?code={code}&state={state}"));
+        assert_refused(&client, &answer, 401, words);
+    }
+    // More groups than a token states: the rule for one of them does not match, and the page says why.
+    let mut client = Client::new(&setup.repo);
+    let (_, answer) = setup.choose(&mut client, "many@contoso.example");
+    let answer = client.get(&answer.unwrap());
+    assert_refused(&client, &answer, 401, "in more groups than the identity provider states");
+    // An account that is disabled, and a redirect URI that is not registered: Entra shows these itself.
+    let mut changed = setup.scenario.clone();
+    changed["tenants"][0]["users"][0]["enabled"] = json!(false);
+    setup.sandbox.put(&changed);
+    let (_, answer) = setup.choose(&mut Client::new(&setup.repo), adele);
+    assert!(answer.unwrap_err().contains("AADSTS50057"));
+    first.page("/console");
+    changed["tenants"][0]["applications"][0]["redirects"]["web"] = json!([format!("{PUBLIC}{CALLBACK}/")]);
+    setup.sandbox.put(&changed);
+    let (_, answer) = setup.choose(&mut Client::new(&setup.repo), adele);
+    assert!(answer.unwrap_err().contains("AADSTS50011"));
+    // A wrong secret.
+    let wrong =
+        AtEntra::new("clientSecretFile: credential", "C4nary", "web", json!({ "secrets": [{ "value": SECRET }] }));
+    let mut client = Client::new(&wrong.repo);
+    let (_, answer) = wrong.choose(&mut client, adele);
+    let answer = client.get(&answer.unwrap());
+    assert_refused(&client, &answer, 401, "AADSTS7000215");
+    assert!(!wrong.repo.service_log().contains("C4nary"));
 }
