@@ -112,5 +112,5 @@ pub(super) fn refused(why: &str) -> Finding {
     Finding::unknown(FindingId::VerifyHost, "/provider", "the hosts that the profile names were not contacted")
         .seen(why)
         .expected("a host that a live profile names, or a token that may apply")
-        .remedy(["Verify with a token of the role `deployer`, or from your own machine: `--local`."])
+        .remedy(["Verify with a token that has the right `apply` in `changes` (built-in role `deployer`), or from your own machine: `--local`."])
 }

@@ -209,7 +209,11 @@ fn the_environments_own_reader_reads_for_its_own_tenant() {
     // What the reader saw a moment ago still counts; the report says that it could not be asked now.
     assert!(output.stdout.contains(" 3 reader "), "{}", output.stdout);
     assert!(output.stdout.contains("VERIFY-SECRET: the environment's reader: "), "{}", output.stdout);
-    assert!(output.stdout.contains("only a caller with the role `deployer`"), "{}", output.stdout);
+    assert!(
+        output.stdout.contains("only a caller with the right `apply` in `changes` (built-in role `deployer`)"),
+        "{}",
+        output.stdout
+    );
 
     // Its secret goes to no other host, whatever the files say: the plan reports it, and verify does not send it.
     reader(&repo, &other.running.address, "contoso.onmicrosoft.com");

@@ -44,7 +44,8 @@ pub(super) struct ApplyParameters {
 /// Apply a changeset
 ///
 /// The changeset is applied in one transaction, or not at all. It is refused if the service is not at its base generation. Sending
-/// the same changeset again changes nothing and is answered with 200. A dry run needs the role `planner`, an apply `deployer`.
+/// the same changeset again changes nothing and is answered with 200. A dry run needs the right `plan` in `changes`, which the
+/// built-in role `planner` has, an apply `apply`, which `deployer` has.
 #[utoipa::path(post, path = "/v1/changesets", tag = "changes", params(ApplyParameters), request_body = Changeset,
     responses(
         (status = 201, description = "Applied.", body = ChangesetResult),

@@ -39,7 +39,7 @@ use crate::{
 ///
 /// Checks registrations, permissions, credentials and mail servers. The answer has one JSON document per line, sent as soon as it is
 /// known. The last line has the number of requests; an answer without it is incomplete. Secrets that the service has not accepted yet,
-/// and hosts that no live profile names, need the role `deployer`.
+/// and hosts that no live profile names, need the right `apply` in `changes`, which the built-in role `deployer` has.
 #[utoipa::path(post, path = "/v1/verify", tag = "verify", request_body = VerifyRequest,
     responses((status = 200, description = "One document per line.", body = VerifyLine, content_type = "application/x-ndjson"), AnyProblem))]
 pub(super) async fn run_verification(

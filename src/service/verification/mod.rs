@@ -123,8 +123,11 @@ impl Service {
             return Err(HttpProblem::new(Code::WrongEnvironment, message).remedy("Correct the address of the service."));
         }
         if request.probe && !may_apply {
-            return Err(HttpProblem::new(Code::RoleTooLow, "a probe sends mail, which needs the role `deployer`")
-                .remedy("Verify without `--probe`, or use a token of that role."));
+            return Err(HttpProblem::new(
+                Code::RoleTooLow,
+                "a probe sends mail, which needs the right `apply` in `changes` (built-in role `deployer`)",
+            )
+            .remedy("Verify without `--probe`, or use a token that has this right."));
         }
         Ok(())
     }

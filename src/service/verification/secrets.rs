@@ -42,7 +42,7 @@ impl Service {
         let secret = match &reader.secret {
             None => SubjectSecret::None,
             Some(_) if !may_apply => SubjectSecret::Unavailable(
-                "it reads the directory, and only a caller with the role `deployer` may use it".to_owned(),
+                "it reads the directory, and only a caller with the right `apply` in `changes` (built-in role `deployer`) may use it".to_owned(),
             ),
             Some(digest) => {
                 let records = self.store.secrets(vec![digest.clone()]).await?;
@@ -54,9 +54,9 @@ impl Service {
             (Credential::FederatedTokenFile(_), false) => {
                 return Err(HttpProblem::new(
                     Code::RoleTooLow,
-                    "the environment's reader signs in with a token file of the service, which needs the role `deployer`",
+                    "the environment's reader signs in with a token file of the service, which needs the right `apply` in `changes` (built-in role `deployer`)",
                 )
-                .remedy("Verify with a token of that role, or set MAILWRIGHT_READER_TOKEN to a reader's token."));
+                .remedy("Verify with a token that has this right, or set MAILWRIGHT_READER_TOKEN to a reader's token."));
             }
             _ => secret,
         };
@@ -107,7 +107,7 @@ impl Service {
                 (open(stored.secrets.values().next()).await?, open(next).await?)
             };
             let refused = (!may_contact).then(|| {
-                "the service contacts only hosts of live profiles, unless the caller has the role `deployer`".to_owned()
+                "the service contacts only hosts of live profiles, unless the caller has the right `apply` in `changes` (built-in role `deployer`)".to_owned()
             });
             subjects.push(Subject { name, profile: stored.profile, secret, next, refused });
         }
@@ -128,7 +128,7 @@ impl Service {
             Some(_) => self.store.age_file(digest).await?,
             None if !may_apply => {
                 return unavailable(
-                    "the service has not accepted it yet, and only a caller with the role `deployer` may use it",
+                    "the service has not accepted it yet, and only a caller with the right `apply` in `changes` (built-in role `deployer`) may use it",
                 );
             }
             None => match sent.get(digest) {
