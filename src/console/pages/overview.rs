@@ -6,6 +6,7 @@ use askama::{Template, filters::Safe};
 use axum::{extract::State, response::Response};
 use jiff::Timestamp;
 
+use super::profiles;
 use crate::{
     api::messages::OutboxStatus,
     console::{
@@ -38,7 +39,9 @@ struct OverviewContents {
     page: Page,
     generation: u64,
     profiles: usize,
+    /// Number of profiles that differ from what the last apply left.
     drifted: usize,
+    settings_drifted: bool,
     store_writable: bool,
     /// Why the store counts as restored from a backup.
     restored: Option<String>,
@@ -190,7 +193,9 @@ async fn read(service: &Arc<Service>, caller: &Caller, page: Page) -> Result<Str
     let contents = OverviewContents {
         generation: state.generation,
         profiles: state.live().count(),
-        drifted: crate::changes::drift::drift(&state).len(),
+        // The profiles that the link of the tile lists.
+        drifted: state.profiles.values().filter(|found| profiles::drift(found).is_some()).count(),
+        settings_drifted: state.applied_settings.as_ref().is_some_and(|applied| *applied != state.settings),
         store_writable,
         restored: restored.map(|restored| shown(&restored.why)),
         suspended: Limited::new(suspended.collect()),

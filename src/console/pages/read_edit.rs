@@ -7,7 +7,10 @@ use serde_json::json;
 
 use super::profile_entry::Entry;
 use crate::{
-    console::page::{Page, shown},
+    console::{
+        page::{Page, shown},
+        problem_page::ProblemNotice,
+    },
     model::{
         AppliesTo, Client, Cloud, Code, CompanyId, Encryption, Function, Limits, Mailbox, Profile, ProfileName,
         Provider, SecretReference,
@@ -52,12 +55,8 @@ impl FieldProblem {
 /// Returns the problems of a refused edit, by field; none if the problem is not about the form.
 pub(super) fn field_problems(name: &ProfileName, problem: &HttpProblem) -> Option<Vec<FieldProblem>> {
     let of = |field: &str| {
-        vec![FieldProblem {
-            field: field.to_owned(),
-            code: problem.code().to_string(),
-            message: shown(problem.message()),
-            remedy: shown(problem.remedy_text()),
-        }]
+        let ProblemNotice { code, cause: message, remedy } = ProblemNotice::new(problem);
+        vec![FieldProblem { field: field.to_owned(), code, message, remedy }]
     };
     match problem.code() {
         Code::RulesBroken => {

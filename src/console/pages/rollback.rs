@@ -15,6 +15,7 @@ use crate::{
         answer::{Answer, redirect, render},
         extract::{Form, Segment},
         page::{Page, SignedIn, shown},
+        problem_page::ProblemNotice,
     },
     model::Allowances,
     service::{HttpProblem, RollbackPreview, Service},
@@ -34,14 +35,8 @@ struct RollbackPage {
     guards: Vec<String>,
     approvals: Vec<String>,
     warnings: Vec<String>,
-    refused: Option<Refusal>,
-}
-
-/// Why the rollback is refused.
-struct Refusal {
-    code: String,
-    cause: String,
-    remedy: String,
+    /// Why the rollback is refused.
+    refused: Option<ProblemNotice>,
 }
 
 /// Shows the preview.
@@ -61,11 +56,7 @@ pub(in crate::console) async fn show(
         guards: guards.iter().map(|guard| shown(&guard.message())).collect(),
         approvals: approvals.iter().map(|need| shown(need)).collect(),
         warnings: warnings.iter().take(WARNINGS).map(|warning| shown(warning)).collect(),
-        refused: refused.map(|problem| Refusal {
-            code: problem.code().to_string(),
-            cause: shown(problem.message()),
-            remedy: shown(problem.remedy_text()),
-        }),
+        refused: refused.as_ref().map(ProblemNotice::new),
     })
 }
 

@@ -12,6 +12,7 @@ use crate::{
     console::{
         answer::{Answer, render},
         page::{Page, SignedIn, shown},
+        problem_page::ProblemNotice,
     },
     model::{
         Cloud, Provider,
@@ -35,7 +36,7 @@ struct SetupPage {
 /// The answer of `/readyz`.
 enum Readiness {
     Ready { suspended: usize, unreachable: usize, differences: usize },
-    NotReady { code: String, cause: String, remedy: String },
+    NotReady(ProblemNotice),
 }
 
 /// Details that only viewers see.
@@ -71,11 +72,7 @@ pub(in crate::console) async fn show(
             unreachable: ready.unreachable,
             differences: ready.differences,
         },
-        Err(problem) => Readiness::NotReady {
-            code: problem.code().to_string(),
-            cause: shown(problem.message()),
-            remedy: shown(problem.remedy_text()),
-        },
+        Err(problem) => Readiness::NotReady(ProblemNotice::new(&problem)),
     };
     let viewer = signed_in.filter(|Extension(signed_in)| {
         signed_in.caller.decide(&Question::everywhere(Area::Profiles, Activity::See)).is_allowed()

@@ -21,6 +21,7 @@ use crate::{
         cookies,
         extract::{Form, Parameters},
         page::{Page, SignedIn, shown},
+        problem_page::ProblemNotice,
     },
     model::host,
     net::listener::Peer,
@@ -40,7 +41,8 @@ struct SignInPage {
     notice: Option<&'static str>,
     /// Why the browser cannot keep a session: `cookie`, `clear-text`.
     obstacle: Option<&'static str>,
-    problem: Option<Refused>,
+    /// Why a sign-in was refused.
+    problem: Option<ProblemNotice>,
 }
 
 /// An identity provider to sign in with.
@@ -59,13 +61,6 @@ fn choices(service: &Service, base: &str, next: &str) -> Vec<Choice> {
         label: shown(&provider.label),
     };
     service.identity_providers().into_iter().map(choice).collect()
-}
-
-/// A sign-in that was refused.
-struct Refused {
-    code: String,
-    cause: String,
-    remedy: String,
 }
 
 /// The parameters of the page.
@@ -151,13 +146,9 @@ pub(in crate::console) fn refuse(
     problem: HttpProblem,
 ) -> Result<Response, HttpProblem> {
     let status = StatusCode::from_u16(problem.code().status()).unwrap_or(StatusCode::BAD_REQUEST);
-    let refused = Refused {
-        code: problem.code().to_string(),
-        cause: shown(problem.message()),
-        remedy: shown(problem.remedy_text()),
-    };
+    let problem = Some(ProblemNotice::new(&problem));
     let providers = choices(service, &page.base, &next);
-    let form = SignInPage { page, next, providers, notice: None, obstacle: None, problem: Some(refused) };
+    let form = SignInPage { page, next, providers, notice: None, obstacle: None, problem };
     Ok((status, render(&form)?).into_response())
 }
 
