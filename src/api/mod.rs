@@ -5,6 +5,7 @@
 
 pub mod leases;
 pub mod messages;
+pub mod proposals;
 
 use std::collections::BTreeMap;
 
@@ -258,7 +259,8 @@ pub struct VerifyRequest {
     /// Send a probe mail from each profile's sender to itself.
     #[serde(default)]
     pub probe: bool,
-    /// The environment's application for reading the directory. Its secret is only used for callers with the role `deployer`.
+    /// The environment's application for reading the directory. Its secret is only used for callers with the right
+    /// `apply` in `changes`, which the built-in role `deployer` has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reader: Option<Reader>,
     /// A token of a user who may read the directory. It is used for this request only and is not stored.

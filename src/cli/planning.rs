@@ -2,7 +2,7 @@
 //! if one of the two cannot be read there is an error instead, except for stored verifications, which are optional.
 //!
 //! [`Planning::try_on_service`] has the service check the changeset without committing it (left out if the token may not, or a
-//! guard stops the plan), and [`Planning::save`] writes the plan to a file. The comparison is [`crate::reconcile::plan()`].
+//! guard stops the plan), [`Planning::save`] writes the plan to a file, and [`Planning::propose`] stores it in the service. The comparison is [`crate::reconcile::plan()`].
 //! Rollouts and watch plan by [`crate::operations`], without an operator.
 
 use std::{
@@ -12,6 +12,7 @@ use std::{
 };
 
 use crate::{
+    api::proposals::ProposalEntry,
     cli::{
         CliError, Context, ServiceArgs,
         args::plan::PlanLimits,
@@ -97,6 +98,19 @@ impl Planning {
             Err(error) if error.code == Code::RoleTooLow => Ok(None),
             Err(error) => Ok(Some(CliError::from(error))),
         }
+    }
+
+    /// Stores the plan in the service as a proposal; none if there is nothing to send.
+    pub(crate) fn propose(&mut self, context: &Context, reason: &str) -> Result<Option<ProposalEntry>, CliError> {
+        if self.planned.plan.has_nothing_to_send() {
+            return Ok(None);
+        }
+        blockers::check_proposal(&self.planned.plan, self.environment.source_refusal().as_ref())?;
+        let files = self.files();
+        environment::attach(&mut self.planned.changeset, &files, &self.environment)?;
+        let proposed = context.runtime()?.block_on(self.client.propose(&self.planned.changeset, reason));
+        self.planned.changeset.secrets.clear();
+        Ok(Some(proposed?))
     }
 
     /// Returns the age files that the changeset needs.

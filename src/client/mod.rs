@@ -19,6 +19,7 @@ use crate::{
         ServiceInfo, TokenCreated, TokenList, VerifyLine, VerifyRequest,
         leases::{LeaseList, NewLease},
         messages::{Action, ActionOptions, MessageDetail, MessagePage, NewHold, OutboxStatus, Resolved, Submission},
+        proposals::{NewProposal, ProposalEntry},
     },
     model::{
         Changeset, Code, EnvironmentName, GenerationDetail, Hold, Lease, Message, Problem, State,
@@ -85,6 +86,13 @@ impl Client {
     pub async fn apply_watched(&self, changeset: &Changeset, progress: &Progress) -> Result<ChangesetResult, Problem> {
         let body = encode_changeset(changeset)?;
         self.transport.post_watched("/v1/changesets?dryRun=false", body, progress).await.map_err(unchanged)
+    }
+
+    /// Requests `POST /v1/proposals`.
+    pub async fn propose(&self, changeset: &Changeset, reason: &str) -> Result<ProposalEntry, Problem> {
+        encode_changeset(changeset)?;
+        let proposal = NewProposal { reason: reason.to_owned(), changeset: changeset.clone() };
+        self.post("/v1/proposals", &proposal).await.map_err(unchanged)
     }
 
     /// Requests `GET /v1/generations`: the newest `limit` generations, or those older than `before`.

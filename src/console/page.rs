@@ -12,7 +12,7 @@ use axum::{
 use jiff::Timestamp;
 
 use super::{
-    assets, cookies,
+    assets, cookies, routing,
     texts::{self, Argument, Language},
 };
 use crate::{
@@ -160,14 +160,9 @@ impl Page {
         self.user.as_ref().is_some_and(|user| user.caller.may_at_all(area, activity))
     }
 
-    /// Returns true if the signed-in caller may read the audit log.
-    pub(super) fn may_see_audit(&self) -> bool {
-        self.may(Area::Audit, Activity::See)
-    }
-
-    /// Returns true if the signed-in caller may list tokens.
-    pub(super) fn may_see_tokens(&self) -> bool {
-        self.may(Area::Tokens, Activity::See)
+    /// Returns true if the signed-in caller may open the page at a path.
+    pub(super) fn may_open(&self, path: &str) -> bool {
+        self.user.as_ref().is_some_and(|user| routing::may_open(&user.caller, path))
     }
 
     /// Returns a cause or remedy of the service: names and commands in it are between backticks.

@@ -37,7 +37,7 @@ use crate::{
         Code,
         access::{Activity, Area, Question},
     },
-    service::{HttpProblem, Service},
+    service::{Caller, HttpProblem, Service},
 };
 
 /// The right that a request to an address needs.
@@ -49,23 +49,53 @@ enum Right {
     SignedIn,
     /// A session whose caller has all of these rights, for every company and function.
     May(&'static [(Area, Activity)]),
+    /// A session whose caller has all of the first rights, and at least one of the others, as the function of the service that the
+    /// handler calls checks again.
+    Either(&'static [(Area, Activity)], &'static [(Area, Activity)]),
     /// A session whose caller has this right for at least one company and function. The function of the service that the handler
     /// calls checks for which.
     Some(Area, Activity),
 }
 
 impl Right {
+    /// Returns what is asked of a caller with a session. All answers must be yes.
+    fn questions(self, caller: &Caller) -> Vec<Question<'static>> {
+        let all = |rights: &'static [(Area, Activity)]| {
+            rights.iter().map(|(area, activity)| Question::everywhere(*area, *activity))
+        };
+        match self {
+            Right::Open | Right::SignedIn => Vec::new(),
+            Right::May(rights) => all(rights).collect(),
+            Right::Either(rights, others) => {
+                let mut others = others.iter().map(|(area, activity)| Question::any(*area, *activity));
+                let first = others.clone().next();
+                let chosen = others.find(|question| caller.decide(question).is_allowed()).or(first);
+                all(rights).chain(chosen).collect()
+            }
+            Right::Some(area, activity) => vec![Question::any(area, activity)],
+        }
+    }
+
     /// Returns the right as the list of routes shows it.
     fn id(self) -> String {
         match self {
             Right::Open => "open".to_owned(),
             Right::SignedIn => "signed-in".to_owned(),
             Right::Some(area, activity) => format!("{area}:{activity} of some"),
-            Right::May(rights) => {
-                rights.iter().map(|(area, activity)| format!("{area}:{activity}")).collect::<Vec<_>>().join(" ")
-            }
+            Right::May(rights) => join(rights, " "),
+            Right::Either(rights, others) => format!("{} {}", join(rights, " "), join(others, "|")),
         }
     }
+}
+
+/// Returns true if a caller may open the page at a path. Pages link to what the caller may open.
+pub(super) fn may_open(caller: &Caller, path: &str) -> bool {
+    let right = ROUTES.right(&Method::GET, path);
+    right.is_some_and(|right| right.questions(caller).iter().all(|question| caller.decide(question).is_allowed()))
+}
+
+fn join(rights: &[(Area, Activity)], separator: &str) -> String {
+    rights.iter().map(|(area, activity)| format!("{area}:{activity}")).collect::<Vec<_>>().join(separator)
 }
 
 /// Returns every address of the console.
@@ -80,6 +110,11 @@ fn routes() -> Routes {
     let planning = Right::May(&[(Area::Profiles, Activity::See), (Area::Changes, Activity::Plan)]);
     let proposing = Right::May(&[(Area::Profiles, Activity::See), (Area::Changes, Activity::Propose)]);
     let editing = Right::May(&[(Area::Profiles, Activity::See), (Area::Changes, Activity::Edit)]);
+    // An edit is applied as a change by hand, a plan of files as an apply.
+    let deciding = Right::Either(
+        &[(Area::Profiles, Activity::See)],
+        &[(Area::Changes, Activity::Edit), (Area::Changes, Activity::Apply)],
+    );
     Routes::default()
         .get("/console", overview, overview::show)
         .get("/console/live", overview, overview::follow)
@@ -134,7 +169,7 @@ fn routes() -> Routes {
         .post("/console/proposals/{id}/verify", planning, proposals::verify)
         .post("/console/proposals/{id}/approve", proposing, proposals::approve)
         .post("/console/proposals/{id}/reject", proposing, proposals::reject)
-        .post("/console/proposals/{id}/apply", editing, proposals::apply)
+        .post("/console/proposals/{id}/apply", deciding, proposals::apply)
         .get("/console/assets/{hash}/{name}", Right::Open, assets::send)
 }
 
@@ -273,12 +308,7 @@ async fn admit(service: &Arc<Service>, request: &mut Request) -> Result<Option<U
         role: signed_in.caller.role_name(),
         caller: signed_in.caller.clone(),
     };
-    let questions: Vec<Question<'static>> = match right {
-        Right::Open | Right::SignedIn => Vec::new(),
-        Right::May(rights) => rights.iter().map(|(area, activity)| Question::everywhere(*area, *activity)).collect(),
-        Right::Some(area, activity) => vec![Question::any(area, activity)],
-    };
-    for question in questions {
+    for question in right.questions(&signed_in.caller) {
         let allowed = service.check_right(&signed_in.caller, &question, request.method(), request.uri().path()).await;
         if let Err(problem) = allowed {
             let mut response = problem.into_response();

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::model::{Allowances, ChangeKind, ProfileName, Provenance, Settings, StoredProfile, approvals::Approved};
+use crate::model::{
+    Allowances, ChangeKind, ProfileChange, ProfileName, Provenance, Settings, StoredProfile, approvals::Approved,
+};
 
 /// Number of profiles that a generation changed, by kind of change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -31,6 +33,24 @@ pub struct ChangeSummary {
     pub forgotten: u64,
     /// True if the environment's settings changed.
     pub settings: bool,
+}
+
+impl ChangeSummary {
+    /// Counts changes of profiles by kind.
+    pub fn of(changes: &[ProfileChange]) -> Self {
+        let mut summary = Self::default();
+        for change in changes {
+            match change {
+                ProfileChange::Create { .. } => summary.added += 1,
+                ProfileChange::Update { .. } => summary.changed += 1,
+                ProfileChange::Rename { .. } => summary.renamed += 1,
+                ProfileChange::Adopt { .. } => summary.adopted += 1,
+                ProfileChange::Delete { .. } => summary.destroyed += 1,
+                ProfileChange::Forget { .. } => summary.forgotten += 1,
+            }
+        }
+        summary
+    }
 }
 
 /// One generation, as `GET /v1/generations` lists it.

@@ -1,14 +1,14 @@
-//! [`Proposal`]: a change of a profile that was proposed in the console, for another person to apply or to reject.
+//! [`Proposal`]: a change that was proposed, for another person to apply or to reject.
 //!
-//! The store keeps it; `service::proposals` decides who may do what with it. It carries the profile as it would be, and the age
-//! files that the service does not have; no value of a secret.
+//! It is an edit of one profile in the console, or the plan of files as a changeset. The store keeps it; `service::proposals`
+//! decides who may do what with it. It carries the change, and the age files that the service does not have; no value of a secret.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Approval, Digest, ProfileChange};
+use super::{Approval, ChangeSummary, Changeset, Digest, ProfileChange, Provenance};
 
 /// A proposed change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,19 +22,67 @@ pub struct Proposal {
     pub by: String,
     /// The reason of the proposer; can be empty.
     pub reason: String,
-    /// The generation that the proposal was made from.
-    pub base: u64,
+    /// The number of changes, by kind.
+    #[serde(default)]
+    pub summary: ChangeSummary,
     /// The change.
-    pub change: ProfileChange,
-    /// Age files that the service does not have: base64 by digest.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub age_files: BTreeMap<Digest, String>,
+    #[serde(flatten)]
+    pub contents: ProposedChange,
     /// The approvals that were added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<Approval>,
     /// The end of the proposal; none while it is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
+}
+
+/// The change of a proposal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ProposedChange {
+    /// A change of one profile, made in the console. Applied, it is a change by hand.
+    #[serde(rename_all = "camelCase")]
+    Edit {
+        /// The generation that the proposal was made from.
+        base: u64,
+        /// The change.
+        change: ProfileChange,
+        /// Age files that the service does not have: base64 by digest.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        age_files: BTreeMap<Digest, String>,
+    },
+    /// The plan of files. Applied, it is an apply of them. Without allowances and approvals; after the decision, without changes,
+    /// settings and age files.
+    Files {
+        /// The changeset.
+        changeset: Box<Changeset>,
+    },
+}
+
+impl ProposedChange {
+    /// Returns the generation that the proposal was made from.
+    pub fn base(&self) -> u64 {
+        match self {
+            ProposedChange::Edit { base, .. } => *base,
+            ProposedChange::Files { changeset } => changeset.base,
+        }
+    }
+
+    /// Returns the changes of profiles.
+    pub fn changes(&self) -> &[ProfileChange] {
+        match self {
+            ProposedChange::Edit { change, .. } => std::slice::from_ref(change),
+            ProposedChange::Files { changeset } => &changeset.changes,
+        }
+    }
+
+    /// Returns the source of the files; none for an edit.
+    pub fn provenance(&self) -> Option<&Provenance> {
+        match self {
+            ProposedChange::Edit { .. } => None,
+            ProposedChange::Files { changeset } => Some(&changeset.provenance),
+        }
+    }
 }
 
 /// The end of a proposal.
@@ -50,4 +98,16 @@ pub struct Decision {
     /// The generation that it became; none if it was rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
+}
+
+impl Proposal {
+    /// Ends the proposal. Of a plan of files, the summary and the source stay.
+    pub fn decide(&mut self, decision: Decision) {
+        self.decision = Some(decision);
+        if let ProposedChange::Files { changeset } = &mut self.contents {
+            changeset.changes = Vec::new();
+            changeset.settings = None;
+            changeset.secrets = BTreeMap::new();
+        }
+    }
 }

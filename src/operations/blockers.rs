@@ -23,6 +23,12 @@ pub fn check_plan(plan: &Plan, source_refusal: Option<&Problem>) -> Result<(), P
     check_guards(plan)
 }
 
+/// Checks a plan that is proposed: the person who applies it decides about guards, and signers approve the proposal.
+pub fn check_proposal(plan: &Plan, source_refusal: Option<&Problem>) -> Result<(), Problem> {
+    check_secrets(plan)?;
+    check_source(plan, source_refusal)
+}
+
 /// Checks that no secret would be sent to another destination than the one that it is bound to.
 pub fn check_secrets(plan: &Plan) -> Result<(), Problem> {
     let Some(secret) = plan.redirected.first() else { return Ok(()) };

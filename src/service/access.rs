@@ -56,6 +56,7 @@ rights! {
     VerifyProfiles: Verify in Profiles, part;
     SeeHistory: See in History, whole;
     RollBack: Rollback in Changes, whole;
+    ProposeChanges: Propose in Changes, part;
     EditProfiles: Edit in Changes, whole;
     SeeOutbox: See in Outbox, whole;
     HoldMail: Hold in Outbox, part;

@@ -79,9 +79,8 @@ use token_cache::TokenCache;
 pub use authentication::new_token;
 pub(crate) use caller::Caller;
 pub(crate) use changes::RollbackPreview;
-pub(crate) use changes::edit::{
-    Edit, EditConflict, EditTerms, EditVerification, PlannedEdit, WantedProfile, count_errors,
-};
+pub(crate) use changes::edit::{Edit, EditConflict, EditTerms, WantedProfile};
+pub(crate) use changes::planned::{PlannedChange, PlannedDifference, ProfileVerification, Verifications, action_id};
 pub use hosting::{ConsoleRoutes, HostedEnvironment, Hosting, SharedResources};
 pub(crate) use http::{HttpProblem, middleware::RequestId};
 pub(crate) use identity_sign_in::{BegunSignIn, ProviderAnswer, SIGN_IN_LIMIT};

@@ -1,86 +1,154 @@
-//! Proposals: changes of a profile that are stored for another person, who applies or rejects them.
+//! Proposals: changes that are stored for another person, who applies or rejects them.
 //!
-//! A proposal is planned against the current generation whenever it is shown, and cannot be applied once its profile was changed by
-//! another way: it would undo that change. Approvals (SSH signatures over the digest of the change) are added to it. In an
-//! environment whose console only proposes, the proposer cannot apply it. Everything is in the audit log.
+//! A proposal is an edit of one profile in the console, or the plan of files (`mailwright plan --propose`). An edit is planned
+//! against the current generation whenever it is shown, and cannot be applied once its profile was changed by another way: it would
+//! undo that change. A plan of files is applied only at the generation that it was made from, as an ordinary apply of its commit.
+//! Approvals (SSH signatures over the digest of the change) are added to a proposal. In an environment whose console only proposes,
+//! the proposer cannot apply it. A proposal is decided under the lock for changes, so it is either applied or rejected. Everything
+//! is in the audit log.
 
 use std::sync::Arc;
 
+use axum::http::Method;
 use serde_json::json;
 
 use super::{
     Service,
     caller::Caller,
-    changes::edit::{Edit, EditTerms, PlannedEdit, WantedProfile},
+    changes::{
+        edit::{Edit, EditTerms, WantedProfile},
+        planned::PlannedChange,
+    },
     http::HttpProblem,
 };
 use crate::{
-    approvals::APPROVALS_LIMIT,
+    api::proposals::{NewProposal, ProposalEntry},
+    approvals::{APPROVALS_LIMIT, is_reason},
     model::{
-        Allowances, Approval, AuditOutcome, Code, ProfileChange,
-        access::{Activity, Area},
-        proposal::{Decision, Proposal},
+        Allowances, Approval, AuditOutcome, ChangeSummary, Changeset, Code, ProfileChange,
+        access::{Activity, Area, Question},
+        proposal::{Decision, Proposal, ProposedChange},
         settings::ConsolePolicy,
     },
     store::{AuditEvent, ProposalStored},
 };
 
+/// Maximum number of profiles that an audit entry names.
+const PROFILES_RECORDED: usize = 100;
+
 impl Service {
-    /// Stores the change of a plan as a proposal, and returns its id.
+    /// Stores the change of a plan as a proposal, and returns its id. The plan is that of an edit.
     pub(crate) async fn propose(
         &self,
         caller: &Caller,
-        planned: PlannedEdit,
+        planned: PlannedChange,
         reason: String,
     ) -> Result<String, HttpProblem> {
+        let (base, age_files) = (planned.base, planned.age_files);
+        let change = planned.changes.into_iter().next();
+        let change = change.ok_or_else(|| HttpProblem::internal("the plan of an edit has no change"))?;
+        self.store_proposal(caller, ProposedChange::Edit { base, change, age_files }, reason).await.map(|new| new.id)
+    }
+
+    /// Stores a plan of files as a proposal. One that could not be applied now is refused.
+    pub(super) async fn propose_files(
+        self: &Arc<Self>,
+        caller: &Caller,
+        NewProposal { reason, changeset }: NewProposal,
+    ) -> Result<ProposalEntry, HttpProblem> {
+        self.check_console_policy(ConsolePolicy::Propose)?;
+        if !is_reason(&reason) {
+            return Err(HttpProblem::malformed("the reason is too long, or has control characters")
+                .remedy("Write it on one line, without blanks around it."));
+        }
+        if changeset.changes.is_empty() && changeset.settings.is_none() {
+            return Err(HttpProblem::malformed("the changeset changes nothing").remedy("Change the files first."));
+        }
+        self.plan_changeset(caller, &changeset, &[]).await?;
+        // The person who applies it lifts the guards, and signers approve the proposal.
+        let changeset = Changeset { allowances: Allowances::default(), approvals: Vec::new(), ..changeset };
+        let contents = ProposedChange::Files { changeset: Box::new(changeset) };
+        let proposal = self.store_proposal(caller, contents, reason).await?;
+        Ok(ProposalEntry::new(&proposal))
+    }
+
+    async fn store_proposal(
+        &self,
+        caller: &Caller,
+        contents: ProposedChange,
+        reason: String,
+    ) -> Result<Proposal, HttpProblem> {
         let mut id = [0; 6];
         getrandom::fill(&mut id).map_err(HttpProblem::internal)?;
+        let settings = matches!(&contents, ProposedChange::Files { changeset } if changeset.settings.is_some());
         let proposal = Proposal {
             id: id.iter().map(|byte| format!("{byte:02x}")).collect(),
             at: self.clock.now(),
             by: caller.name.clone(),
             reason,
-            base: planned.base,
-            change: planned.change,
-            age_files: planned.age_files,
+            summary: ChangeSummary { settings, ..ChangeSummary::of(contents.changes()) },
+            contents,
             approvals: Vec::new(),
             decision: None,
         };
         let event = self.proposal_event(caller, "proposal.create", &proposal);
-        let id = proposal.id.clone();
-        match self.store.create_proposal(proposal, event).await? {
-            ProposalStored::Stored => Ok(id),
+        match self.store.create_proposal(proposal.clone(), event).await? {
+            ProposalStored::Stored => Ok(proposal),
             ProposalStored::TooMany | ProposalStored::NotOpen => {
-                Err(HttpProblem::new(Code::Busy, "too many proposals are open")
+                Err(HttpProblem::new(Code::Busy, "too many proposals are open, or they are too large")
                     .remedy("Apply or reject some of them first."))
             }
         }
     }
 
-    /// Returns the proposals: open ones first, newest first.
+    /// Returns the proposals: open ones first, the newest first. Without the changes of plans.
     pub(crate) async fn proposals(&self) -> Result<Vec<Proposal>, HttpProblem> {
         Ok(self.store.proposals().await?)
     }
 
     /// Returns a proposal.
-    pub(crate) async fn proposal(&self, id: &str) -> Result<Proposal, HttpProblem> {
-        self.store.proposal(id).await?.ok_or_else(|| {
-            HttpProblem::not_found("the proposal does not exist").remedy("Choose one from the list of proposals.")
-        })
+    pub(crate) async fn proposal(self: &Arc<Self>, caller: &Caller, id: &str) -> Result<Proposal, HttpProblem> {
+        // A plan can be large, so a caller reads one at a time.
+        let (store, wanted) = (Arc::clone(&self.store), id.to_owned());
+        self.search(caller, async move { store.proposal(&wanted).await }).await?.ok_or_else(not_found)
     }
 
-    /// Returns the edit that a proposal makes.
-    pub(crate) fn proposed_edit(proposal: &Proposal) -> Edit {
-        let name = proposal.change.name().clone();
-        let wanted = match proposal.change.profile() {
+    /// Returns the edit that a proposal makes; none if it is a plan of files.
+    pub(crate) fn proposed_edit(proposal: &Proposal) -> Option<Edit> {
+        let ProposedChange::Edit { change, age_files, .. } = &proposal.contents else { return None };
+        let wanted = match change.profile() {
             None => WantedProfile::Deleted,
             Some(stored) => WantedProfile::Proposed {
                 stored: Box::new(stored.clone()),
-                age_files: proposal.age_files.clone(),
-                is_new: matches!(proposal.change, ProfileChange::Create { .. }),
+                age_files: age_files.clone(),
+                is_new: matches!(change, ProfileChange::Create { .. }),
             },
         };
-        Edit { name, wanted }
+        Some(Edit { name: change.name().clone(), wanted })
+    }
+
+    /// Plans a proposal; none if it changes nothing any more.
+    pub(crate) async fn plan_proposal(
+        self: &Arc<Self>,
+        caller: &Caller,
+        proposal: &Proposal,
+        approvals: &[Approval],
+    ) -> Result<Option<PlannedChange>, HttpProblem> {
+        if let Some(edit) = Self::proposed_edit(proposal) {
+            return self.plan_edit(caller, &edit, approvals).await;
+        }
+        let ProposedChange::Files { changeset } = &proposal.contents else { return Ok(None) };
+        let planned = self.plan_changeset(caller, changeset, approvals).await;
+        planned.map(Some).map_err(|problem| self.explain_stale(problem))
+    }
+
+    /// Names the command that plans the files again, in the problem of a plan that was made from an earlier generation.
+    fn explain_stale(&self, problem: HttpProblem) -> HttpProblem {
+        if problem.code() != Code::StaleGeneration {
+            return problem;
+        }
+        let environment = self.store.environment();
+        problem.remedy(format!("Reject it, and propose the files again: mailwright plan {environment} --propose"))
     }
 
     /// Adds an approval to an open proposal. One that does not count is refused.
@@ -101,7 +169,7 @@ impl Service {
         // The rule about approvals of the applying person is checked on apply; here it is checked for the proposer.
         let proposer = Caller { name: proposal.by.clone(), ..caller.clone() };
         let planned = self
-            .plan_edit(&proposer, &Self::proposed_edit(&proposal), std::slice::from_ref(&approval))
+            .plan_proposal(&proposer, &proposal, std::slice::from_ref(&approval))
             .await?
             .ok_or_else(|| HttpProblem::malformed("the proposal would change nothing any more").remedy("Reject it."))?;
         if let Some(rejected) = planned.evaluation.rejected.first() {
@@ -123,37 +191,63 @@ impl Service {
         self.console_policy() == ConsolePolicy::Propose && proposal.by.to_lowercase() == caller.name.to_lowercase()
     }
 
-    /// Applies a proposal.
+    /// Returns true if a caller may apply a proposal, as far as its kind decides that: an edit is a change by hand, a plan of files
+    /// an apply.
+    pub(crate) fn may_apply(caller: &Caller, proposal: &Proposal) -> bool {
+        caller.may_at_all(Area::Changes, activity(proposal))
+    }
+
+    /// Applies a proposal. `reason` is needed to accept findings of the verifier.
     pub(crate) async fn apply_proposal(
         self: &Arc<Self>,
         caller: &Caller,
         id: &str,
         planned: u64,
         allowances: Allowances,
+        reason: String,
     ) -> Result<(), HttpProblem> {
+        let one_at_a_time = self.changing.lock().await;
         let mut proposal = self.open_proposal(id).await?;
+        let needed = Question::any(Area::Changes, activity(&proposal));
+        self.check_right(caller, &needed, &Method::POST, &format!("/console/proposals/{id}/apply")).await?;
         if self.waits_for_other(caller, &proposal) {
             return Err(HttpProblem::new(Code::ConsoleRestricted, "this is a proposal of yours")
                 .remedy("In this environment another person applies it."));
-        }
-        let name = proposal.change.name();
-        if self.find_conflict(name, proposal.base).await?.is_some() {
-            let message = format!("`{name}` was changed since the proposal was made");
-            return Err(
-                HttpProblem::new(Code::StaleGeneration, message).remedy("Reject it, and propose the change again.")
-            );
         }
         let terms = EditTerms {
             base: planned,
             allowances,
             approvals: proposal.approvals.clone(),
-            reason: format!("proposal {id} of {}: {}", proposal.by, proposal.reason),
+            reason: reason.clone(),
+            recorded: Some(format!("proposal {id} of {}: {}", proposal.by, proposal.reason)),
         };
-        let generation = self.apply_edit(caller, &Self::proposed_edit(&proposal), terms).await?;
-        proposal.decision = Some(Decision {
+        let applied = match &proposal.contents {
+            ProposedChange::Edit { base, change, .. } => {
+                let name = change.name();
+                if self.find_conflict(name, *base).await?.is_some() {
+                    let message = format!("`{name}` was changed since the proposal was made");
+                    return Err(HttpProblem::new(Code::StaleGeneration, message)
+                        .remedy("Reject it, and propose the change again."));
+                }
+                let edit = Self::proposed_edit(&proposal);
+                let edit = edit.ok_or_else(|| HttpProblem::internal("a proposal has no edit"))?;
+                self.apply_edit_locked(caller, &edit, terms, &one_at_a_time).await
+            }
+            ProposedChange::Files { changeset } => {
+                let changeset = (**changeset).clone();
+                let applied = self.apply_proposed_changeset(caller, changeset, terms, &one_at_a_time).await;
+                applied.map_err(|problem| self.explain_stale(problem))
+            }
+        };
+        let generation = applied.map_err(|problem| match problem.code() {
+            Code::ApprovalMissing | Code::ManualChangeNeedsApproval => problem
+                .remedy("Let the signers sign the text that the page of the proposal shows, and add the signatures."),
+            _ => problem,
+        })?;
+        proposal.decide(Decision {
             at: self.clock.now(),
             by: caller.name.clone(),
-            reason: String::new(),
+            reason,
             generation: Some(generation),
         });
         let event = self.proposal_event(caller, "proposal.apply", &proposal);
@@ -162,12 +256,19 @@ impl Service {
 
     /// Returns true if a caller may reject a proposal, or withdraw it.
     pub(crate) fn may_reject(caller: &Caller, proposal: &Proposal) -> bool {
-        caller.may_at_all(Area::Changes, Activity::Edit) || proposal.by == caller.name
+        Self::may_apply(caller, proposal) || proposal.by == caller.name
     }
 
     /// Rejects a proposal, or withdraws one's own.
-    pub(crate) async fn reject_proposal(&self, caller: &Caller, id: &str, reason: String) -> Result<(), HttpProblem> {
-        let mut proposal = self.proposal(id).await?;
+    pub(crate) async fn reject_proposal(
+        self: &Arc<Self>,
+        caller: &Caller,
+        id: &str,
+        reason: String,
+    ) -> Result<(), HttpProblem> {
+        // A proposal that is being applied is not rejected as well.
+        let _one_at_a_time = self.changing.lock().await;
+        let mut proposal = self.store.proposal(id).await?.ok_or_else(not_found)?;
         if !Self::may_reject(caller, &proposal) {
             let message = "a proposal is rejected by its proposer or by an administrator";
             return Err(HttpProblem::new(Code::RoleTooLow, message).remedy("Ask one of them."));
@@ -180,13 +281,13 @@ impl Service {
         if proposal.decision.is_some() {
             return Err(decided());
         }
-        proposal.decision = Some(Decision { at: self.clock.now(), by: caller.name.clone(), reason, generation: None });
+        proposal.decide(Decision { at: self.clock.now(), by: caller.name.clone(), reason, generation: None });
         let event = self.proposal_event(caller, "proposal.reject", &proposal);
         self.update_proposal(proposal, event).await
     }
 
     async fn open_proposal(&self, id: &str) -> Result<Proposal, HttpProblem> {
-        let proposal = self.proposal(id).await?;
+        let proposal = self.store.proposal(id).await?.ok_or_else(not_found)?;
         if proposal.decision.is_none() { Ok(proposal) } else { Err(decided()) }
     }
 
@@ -198,21 +299,37 @@ impl Service {
     }
 
     fn proposal_event(&self, caller: &Caller, action: &'static str, proposal: &Proposal) -> AuditEvent {
-        AuditEvent {
-            at: self.clock.now(),
-            actor: caller.name.clone(),
-            action,
-            outcome: AuditOutcome::Accepted,
-            detail: json!({
-                "id": proposal.id,
-                "by": proposal.by,
-                "profile": proposal.change.name(),
-                "base": proposal.base,
-                "reason": proposal.decision.as_ref().map_or(&proposal.reason, |decision| &decision.reason),
-                "generation": proposal.decision.as_ref().and_then(|decision| decision.generation),
-            }),
+        let mut detail = json!({
+            "id": proposal.id,
+            "by": proposal.by,
+            "base": proposal.contents.base(),
+            "reason": proposal.decision.as_ref().map_or(&proposal.reason, |decision| &decision.reason),
+            "generation": proposal.decision.as_ref().and_then(|decision| decision.generation),
+        });
+        match &proposal.contents {
+            ProposedChange::Edit { change, .. } => detail["profile"] = json!(change.name()),
+            ProposedChange::Files { changeset } => {
+                let names = changeset.changes.iter().map(ProfileChange::name).take(PROFILES_RECORDED);
+                detail["profiles"] = json!(names.collect::<Vec<_>>());
+                detail["changeset"] = json!(changeset.id);
+                detail["commit"] = json!(changeset.provenance.commit);
+                detail["summary"] = json!(proposal.summary);
+            }
         }
+        AuditEvent { at: self.clock.now(), actor: caller.name.clone(), action, outcome: AuditOutcome::Accepted, detail }
     }
+}
+
+/// Returns the activity that applies a proposal.
+fn activity(proposal: &Proposal) -> Activity {
+    match proposal.contents {
+        ProposedChange::Edit { .. } => Activity::Edit,
+        ProposedChange::Files { .. } => Activity::Apply,
+    }
+}
+
+fn not_found() -> HttpProblem {
+    HttpProblem::not_found("the proposal does not exist").remedy("Choose one from the list of proposals.")
 }
 
 fn decided() -> HttpProblem {

@@ -378,7 +378,10 @@ pub trait Sessions: Send + Sync {
 /// Maximum number of open proposals.
 pub const OPEN_PROPOSALS: usize = 200;
 
-/// Number of decided proposals that are kept.
+/// Maximum size of all open proposals, in bytes.
+pub const OPEN_PROPOSALS_SIZE: usize = 256 * 1024 * 1024;
+
+/// Number of decided proposals that are kept, the latest decisions first.
 pub const DECIDED_PROPOSALS: usize = 200;
 
 /// The outcome of storing a proposal.
@@ -386,25 +389,25 @@ pub const DECIDED_PROPOSALS: usize = 200;
 pub enum ProposalStored {
     /// It was stored.
     Stored,
-    /// The maximum number of proposals is open.
+    /// The maximum number of proposals is open, or their maximum size is reached.
     TooMany,
     /// It does not exist, or was decided before.
     NotOpen,
 }
 
-/// Proposals of the console.
+/// Proposals.
 #[async_trait]
 pub trait Proposals: Send + Sync {
     /// Stores an open proposal, unless too many are open.
     async fn create_proposal(&self, proposal: Proposal, event: AuditEvent) -> Result<ProposalStored, StoreError>;
 
-    /// Replaces an open proposal, with its decision if it has one. Keeps the newest decided ones.
+    /// Replaces an open proposal, with its decision if it has one. Keeps those that were decided last.
     async fn update_proposal(&self, proposal: Proposal, event: AuditEvent) -> Result<ProposalStored, StoreError>;
 
     /// Returns a proposal.
     async fn proposal(&self, id: &str) -> Result<Option<Proposal>, StoreError>;
 
-    /// Returns the proposals: open ones first, newest first.
+    /// Returns the proposals: open ones first, then the last decided first. Without the changes, settings and age files of plans.
     async fn proposals(&self) -> Result<Vec<Proposal>, StoreError>;
 }
 

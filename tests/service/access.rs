@@ -18,6 +18,7 @@ fn every_address_asks_for_its_role_and_no_more() {
     let changeset =
         json!({ "id": "018f3a2e-0000-7000-8000-00000000000a", "environment": "dev", "base": 1, "changes": [] })
             .to_string();
+    let proposal = format!(r#"{{"changeset":{changeset}}}"#);
     let rollback = json!({ "to": 1, "base": 1 }).to_string();
     let profile = repo.state()["profiles"]["relay"]["live"]["profile"].to_string();
     let new_token = json!({ "name": "x", "role": "viewer" }).to_string();
@@ -53,6 +54,9 @@ fn every_address_asks_for_its_role_and_no_more() {
             2,
         ),
         ("POST", "/v1/changesets", &changeset, 2),
+        ("GET", "/v1/proposals", "", 0),
+        ("GET", "/v1/proposals/000000000000", "", 0),
+        ("POST", "/v1/proposals", &proposal, 1),
         ("GET", "/v1/leases", "", 0),
         ("POST", "/v1/leases/test", r#"{"holder":"h","seconds":5}"#, 2),
         ("DELETE", "/v1/leases/test?token=9", "", 2),

@@ -6,12 +6,12 @@ use crate::support::generated;
 use jiff::Timestamp;
 use mailwright::{
     model::{
-        Attempt, AuditEntry, AuditOutcome, ChangeKind, ChangeRecord, ChangeSummary, Destination, Digest, Encryption,
-        Generation, Lane, ProfileChange, ProfileName, ProfileState, Provenance, SecretRecord, Settings, State, Status,
-        StoredProfile,
+        Attempt, AuditEntry, AuditOutcome, ChangeKind, ChangeRecord, ChangeSummary, Changeset, Destination, Digest,
+        Encryption, Generation, Lane, ProfileChange, ProfileName, ProfileState, Provenance, SecretRecord, Settings,
+        State, Status, StoredProfile,
         access::Subject,
         message::Class,
-        proposal::{Decision, Proposal},
+        proposal::{Decision, Proposal, ProposedChange},
         rotation::{Rotation, Standing},
         session::{Admission, Session, SessionSubject},
         token::{Role, Scope, Token},
@@ -393,6 +393,14 @@ async fn sessions(open: impl Fn() -> Box<dyn Store>) {
     assert!(store.session(&hash("n1")).await.unwrap().is_some());
 }
 
+/// A changeset that changes nothing.
+fn changeset(base: u64) -> Changeset {
+    serde_json::from_value(json!({
+        "id": "018f3a2e-0000-7000-8000-00000000000a", "environment": generated::environment(), "base": base,
+    }))
+    .unwrap()
+}
+
 /// The contract of proposals.
 async fn proposals(open: impl Fn() -> Box<dyn Store>) {
     let proposal = |id: &str, second: i64| Proposal {
@@ -400,16 +408,20 @@ async fn proposals(open: impl Fn() -> Box<dyn Store>) {
         at: at(second),
         by: "ann".to_owned(),
         reason: "why".to_owned(),
-        base: 3,
-        change: ProfileChange::Delete { name: "relay".parse().unwrap() },
-        age_files: BTreeMap::from([(Digest::of_bytes(b"a"), "YQ==".to_owned())]),
+        summary: ChangeSummary { destroyed: 1, ..ChangeSummary::default() },
+        contents: ProposedChange::Edit {
+            base: 3,
+            change: ProfileChange::Delete { name: "relay".parse().unwrap() },
+            age_files: BTreeMap::from([(Digest::of_bytes(b"a"), "YQ==".to_owned())]),
+        },
         approvals: Vec::new(),
         decision: None,
     };
-    let decided = |id: &str, second: i64| Proposal {
-        decision: Some(Decision { at: at(90), by: "bob".to_owned(), reason: String::new(), generation: Some(4) }),
+    let decided_at = |id: &str, second: i64, decided: i64| Proposal {
+        decision: Some(Decision { at: at(decided), by: "bob".to_owned(), reason: String::new(), generation: Some(4) }),
         ..proposal(id, second)
     };
+    let decided = |id: &str, second: i64| decided_at(id, second, 90);
     let store = open();
     let create = async |proposal| store.create_proposal(proposal, event("proposal.create")).await.unwrap();
     let update = async |proposal| store.update_proposal(proposal, event("proposal.apply")).await.unwrap();
@@ -427,12 +439,33 @@ async fn proposals(open: impl Fn() -> Box<dyn Store>) {
     let changed = Proposal { reason: "better".to_owned(), ..proposal("b", 2) };
     assert_eq!(update(changed.clone()).await, ProposalStored::Stored);
     assert_eq!(store.proposal("b").await.unwrap(), Some(changed));
-    assert_eq!(update(decided("b", 2)).await, ProposalStored::Stored);
+    assert_eq!(update(decided_at("b", 2, 80)).await, ProposalStored::Stored);
     assert_eq!(update(proposal("b", 2)).await, ProposalStored::NotOpen);
     assert_eq!(update(decided("x", 2)).await, ProposalStored::NotOpen);
-    assert_eq!(store.proposal("b").await.unwrap(), Some(decided("b", 2)));
+    assert_eq!(store.proposal("b").await.unwrap(), Some(decided_at("b", 2, 80)));
     assert_eq!(ids().await, ["a", "b"], "open ones come first");
     assert_eq!(lines().await, 4, "what was refused is not in the audit log");
+
+    // A plan of files keeps its contents, and the list is without them.
+    let plan = Proposal {
+        contents: ProposedChange::Files {
+            changeset: Box::new(Changeset {
+                changes: vec![ProfileChange::Delete { name: "relay".parse().unwrap() }],
+                secrets: BTreeMap::from([(Digest::of_bytes(b"a"), "YQ==".to_owned())]),
+                settings: Some(Settings::default()),
+                ..changeset(3)
+            }),
+        },
+        ..proposal("p", 3)
+    };
+    assert_eq!(create(plan.clone()).await, ProposalStored::Stored);
+    assert_eq!(store.proposal("p").await.unwrap(), Some(plan.clone()));
+    let listed = store.proposals().await.unwrap().into_iter().find(|proposal| proposal.id == "p").unwrap();
+    assert_eq!(listed.contents, ProposedChange::Files { changeset: Box::new(changeset(3)) });
+    let mut ended = plan;
+    ended.decide(Decision { at: at(91), by: "bob".to_owned(), reason: "no".to_owned(), generation: None });
+    assert_eq!(update(ended).await, ProposalStored::Stored);
+    assert_eq!(store.proposal("p").await.unwrap().unwrap().contents, listed.contents);
 
     // Both kinds are bounded.
     for number in 1..OPEN_PROPOSALS {
@@ -443,9 +476,10 @@ async fn proposals(open: impl Fn() -> Box<dyn Store>) {
     for number in 1..OPEN_PROPOSALS {
         assert_eq!(update(decided(&format!("n{number:03}"), 100)).await, ProposalStored::Stored);
     }
-    assert_eq!(update(decided("a", 1)).await, ProposalStored::Stored);
+    assert_eq!(update(decided_at("a", 1, 200)).await, ProposalStored::Stored);
     assert_eq!(store.proposals().await.unwrap().len(), DECIDED_PROPOSALS);
-    assert_eq!(store.proposal("a").await.unwrap(), None, "the oldest goes first");
+    assert_eq!(ids().await.first().map(String::as_str), Some("a"), "an old proposal that was decided last");
+    assert_eq!(store.proposal("b").await.unwrap(), None, "the first decision goes first");
 }
 
 #[tokio::test]

@@ -1,10 +1,12 @@
 //! `mailwright plan`: shows the changes that an apply would make, for one or many environments, and can save them to a file.
 //!
 //! Plans are made by `planning`, which also has the service try the change without committing it. If the service refuses the
-//! change, the plan is shown with the refusal and not saved, and the exit code is 1. `--detailed-exitcode` is decided here. Changes
-//! nothing in a service.
+//! change, the plan is shown with the refusal and not saved, and the exit code is 1. `--propose` stores the plan in the service, for
+//! another person to apply or reject in the console. `--detailed-exitcode` is decided here. Changes no configuration of a service.
 
 use std::path::PathBuf;
+
+use serde_json::{Value, json};
 
 use crate::{
     cli::{
@@ -16,7 +18,7 @@ use crate::{
         ui::fleet_report::Summary,
         ui::plan::{PLAN_LABELS, plan_outcome},
     },
-    model::Code,
+    model::{Code, EnvironmentName},
     reconcile::plan::{Cause, Plan},
     sync::Mutex,
     text::shell::quote_path,
@@ -31,10 +33,12 @@ use crate::{
     mailwright plan prod --detailed-exitcode          0 nothing, 1 error, 2 changes\n  \
     mailwright plan prod --detailed-exitcode=causes   0 nothing, 1 error, 2 Git is ahead, 7 drift only, 8 both\n  \
     mailwright plan 'prod-*' -l region=emea           several environments, one summary\n  \
-    mailwright plan 'prod-*' --out plans/             a file each: plans/ENV.plan\n\n\
+    mailwright plan 'prod-*' --out plans/             a file each: plans/ENV.plan\n  \
+    mailwright plan prod --propose --reason 'New relay'\n\n\
     For several environments the exit code is 1 if any failed, and otherwise that of all changes together.\n\
     The plan compares the files, the state of the service and the state after the last apply.\n\
-    It also has the service try the change (a dry run), if the role of the token allows that."
+    It also has the service try the change (a dry run), if the role of the token allows that.\n\
+    With `--propose` another person applies or rejects the plan in the console."
 )]
 pub(crate) struct PlanCommand {
     #[command(flatten)]
@@ -44,6 +48,12 @@ pub(crate) struct PlanCommand {
     /// Save the plan for `mailwright apply FILE`; for several environments, a folder with a file for each
     #[arg(long, value_name = "FILE|DIR", value_hint = clap::ValueHint::FilePath)]
     out: Option<PathBuf>,
+    /// Store the plan in the service, for another person to apply or reject in the console
+    #[arg(long, conflicts_with = "out")]
+    propose: bool,
+    /// Reason of the proposal, on one line
+    #[arg(long, value_name = "TEXT", requires = "propose")]
+    reason: Option<String>,
     /// Exit with 2 if there are changes; with `=causes`: 2 Git, 7 drift, 8 both
     #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "changes")]
     detailed_exitcode: Option<DetailedExitcode>,
@@ -73,10 +83,22 @@ impl Runnable for PlanCommand {
                     .remedy("For several environments, name a folder: `--out plans/`.")
             })?;
         }
-        let saved = Mutex::new(None);
+        let (saved, proposed) = (Mutex::new(None), Mutex::new(Vec::new()));
         let ended = fleet.run(context, self.output.format, &PLAN_LABELS, |context, environment| {
             let mut planning = Planning::start(context, environment, &self.limits, &self.service)?;
-            let refusal = planning.try_on_service(context)?;
+            let mut refusal = planning.try_on_service(context)?;
+            let mut proposal = Value::Null;
+            if self.propose && refusal.is_none() {
+                match planning.propose(context, self.reason.as_deref().unwrap_or_default()) {
+                    Ok(None) => {}
+                    Ok(Some(entry)) => {
+                        let address = format!("{}/console/proposals/{}", planning.client.address(), entry.id);
+                        proposal = json!({ "id": entry.id, "address": address });
+                        proposed.lock().push((environment.name.clone(), entry.id, address));
+                    }
+                    Err(error) => refusal = Some(error),
+                }
+            }
             let plan = &planning.planned.plan;
             if refusal.is_none()
                 && let Some(path) = &self.out
@@ -88,8 +110,15 @@ impl Runnable for PlanCommand {
                 *saved = Some((path, needs_approvals));
             }
             let exit = if refusal.is_some() { Exit::Error } else { self.exit(plan) };
-            Ok(Summary { exit, ..plan_outcome(self.output.format, plan, refusal, several) })
+            let mut outcome = plan_outcome(self.output.format, plan, refusal, several);
+            if self.propose && outcome.document.is_object() {
+                outcome.document["proposal"] = proposal;
+            }
+            Ok(Summary { exit, ..outcome })
         });
+        if self.propose {
+            report_proposals(context, proposed.into_inner(), several);
+        }
         if let Some((path, needs_approvals)) = saved.into_inner() {
             // The shell expands the pattern.
             let what = match path.parent() {
@@ -105,6 +134,15 @@ impl Runnable for PlanCommand {
             context.printer.note(&format!("\nSaved. To carry it out:{approve}\n  mailwright apply {what}"));
         }
         ended
+    }
+}
+
+/// Prints the proposals that were stored, with their pages in the console.
+fn report_proposals(context: &Context, mut proposed: Vec<(EnvironmentName, String, String)>, several: bool) {
+    proposed.sort();
+    for (environment, id, address) in proposed {
+        let of = if several { format!(" for {environment}") } else { String::new() };
+        context.printer.note(&format!("\nProposed{of} as {id}. To decide about it, open:\n  {address}"));
     }
 }
 

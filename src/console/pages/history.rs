@@ -91,7 +91,7 @@ impl Row {
 }
 
 /// Returns the numbers of changed profiles that are not 0, with the ids of their texts.
-fn counts(summary: &ChangeSummary) -> Vec<(&'static str, u64)> {
+pub(super) fn counts(summary: &ChangeSummary) -> Vec<(&'static str, u64)> {
     let all = [
         ("history-added", summary.added),
         ("history-changed", summary.changed),

@@ -14,7 +14,7 @@ use axum::{
 };
 
 use super::{
-    plan_view::{PlanView, Refused, VerificationView, explain_rules},
+    plan_view::PlanView,
     profile_entry::Entry,
     profile_form::{profile_not_found, show_again},
     read_edit::{field_problems, read_edit},
@@ -25,13 +25,14 @@ use crate::{
         answer::{Answer, redirect, render},
         extract::{Form, Segment},
         page::{Page, SignedIn, shown},
+        problem_page::{ProblemNotice, explain_rules},
     },
     model::{
         Allowances, Code, Profile, ProfileName,
         access::{Activity, Area},
         settings::ConsolePolicy,
     },
-    service::{Caller, Edit, EditTerms, HttpProblem, PlannedEdit, Service, WantedProfile},
+    service::{Caller, Edit, EditTerms, HttpProblem, PlannedChange, Service, WantedProfile, action_id},
 };
 
 /// The page.
@@ -40,6 +41,8 @@ use crate::{
 struct PlanPage {
     page: Page,
     name: String,
+    /// The id of the change; none if nothing would change.
+    action: Option<&'static str>,
     generation: u64,
     /// None if nothing would change.
     plan: Option<PlanView>,
@@ -49,8 +52,8 @@ struct PlanPage {
     reason: String,
     may_apply: bool,
     /// The right that the caller does not have.
-    missing_right: Option<Refused>,
-    problem: Option<Refused>,
+    missing_right: Option<ProblemNotice>,
+    problem: Option<ProblemNotice>,
 }
 
 /// Shows the plan.
@@ -85,9 +88,9 @@ pub(in crate::console) async fn apply(
     };
     let terms = EditTerms {
         base: entry.get("planned").parse().unwrap_or_default(),
-        allowances: allowances(&entry, &edit.name),
-        approvals: Vec::new(),
+        allowances: allowances(&entry),
         reason: reason(&entry)?,
+        ..EditTerms::default()
     };
     let problem = match service.apply_edit(&caller, &edit, terms).await {
         Ok(_) if matches!(edit.wanted, WantedProfile::Deleted) => {
@@ -136,7 +139,7 @@ pub(in crate::console) async fn patch(
     let entry = Entry::new(fields)?;
     match prepare(&service, &page, &caller, &entry).await? {
         Prepared::Planned(edit, Some(planned)) => {
-            let patch = service.edit_patch(&caller, &planned, &reason(&entry)?).await?;
+            let patch = service.edit_patch(&caller, &edit, &planned, &reason(&entry)?).await?;
             Ok(send_patch(&edit.name, &patch))
         }
         Prepared::Planned(..) => Err(no_patch()),
@@ -174,7 +177,7 @@ fn send_patch(name: &ProfileName, patch: &GitPatch) -> Response {
 /// An edit with its plan, or the form again.
 enum Prepared {
     /// No plan if nothing would change.
-    Planned(Edit, Option<Box<PlannedEdit>>),
+    Planned(Edit, Option<Box<PlannedChange>>),
     Again(Response),
 }
 
@@ -225,11 +228,12 @@ fn simple_edit(service: &Service, action: &str, entry: &Entry) -> Result<Edit, H
     Ok(Edit { name, wanted: WantedProfile::Saved { profile, age_file: None, is_new: false } })
 }
 
-pub(super) fn allowances(entry: &Entry, name: &ProfileName) -> Allowances {
+pub(super) fn allowances(entry: &Entry) -> Allowances {
     Allowances {
         deletes: entry.get("allow-deletes").parse().ok(),
         names: entry.all("allow-name").filter_map(|name| name.parse().ok()).collect(),
-        findings: entry.has("accept-findings").then(|| name.clone()).into_iter().collect(),
+        rights: entry.has("allow-rights"),
+        findings: entry.all("accept-findings").filter_map(|name| name.parse().ok()).collect(),
         unverified: entry.has("accept-unverified"),
         ..Allowances::default()
     }
@@ -249,26 +253,26 @@ async fn show_plan(
     caller: &Caller,
     entry: &Entry,
     edit: &Edit,
-    planned: Option<&PlannedEdit>,
+    planned: Option<&PlannedChange>,
     problem: Option<HttpProblem>,
 ) -> Answer {
     let status = problem.as_ref().map_or(StatusCode::OK, |problem| {
         StatusCode::from_u16(problem.code().status()).unwrap_or(StatusCode::UNPROCESSABLE_ENTITY)
     });
-    let problem = problem.as_ref().map(Refused::new);
-    let confirmed = allowances(entry, &edit.name);
+    let problem = problem.as_ref().map(ProblemNotice::new);
+    let confirmed = allowances(entry);
     let plan = match planned {
         None => None,
         Some(planned) => {
-            let verification = service.verify_edit(caller, planned).await;
-            Some(PlanView::new(planned, verification, &confirmed))
+            let verifications = service.verify_planned(caller, planned).await;
+            Some(PlanView::new(planned, &verifications, &confirmed))
         }
     };
-    let missing_right =
-        planned.and_then(|planned| service.find_missing_right(caller, std::slice::from_ref(&planned.change)));
+    let missing_right = planned.and_then(|planned| service.find_missing_right(caller, &planned.changes));
     let is_refused = missing_right.as_ref().is_some_and(|problem| problem.code() == Code::RightMissing);
     let shown_page = PlanPage {
         name: edit.name.to_string(),
+        action: planned.and_then(|planned| planned.changes.first()).map(action_id),
         generation: planned.map_or(service.state().generation, |planned| planned.base),
         plan,
         carried: entry.carried(),
@@ -277,7 +281,7 @@ async fn show_plan(
         may_apply: !is_refused
             && service.console_policy() == ConsolePolicy::Apply
             && caller.may_at_all(Area::Changes, Activity::Edit),
-        missing_right: missing_right.as_ref().map(Refused::new),
+        missing_right: missing_right.as_ref().map(ProblemNotice::new),
         problem,
         page,
     };

@@ -55,11 +55,13 @@ const FIELDS: &[&str] = &[
     "reason",
     "allow-name",
     "allow-deletes",
+    "allow-rights",
     "accept-findings",
     "accept-unverified",
 ];
 /// Fields that belong to one plan, and are not carried along.
-const OF_PLAN: &[&str] = &["planned", "reason", "allow-name", "allow-deletes", "accept-findings", "accept-unverified"];
+const OF_PLAN: &[&str] =
+    &["planned", "reason", "allow-name", "allow-deletes", "allow-rights", "accept-findings", "accept-unverified"];
 
 /// The typed fields of a form, in order.
 #[derive(Clone, Debug, Default)]

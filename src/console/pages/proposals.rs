@@ -12,25 +12,28 @@ use serde::Deserialize;
 
 use super::{
     difference::{DifferenceRow, difference_row},
+    history::counts,
     plan::{allowances, reason},
-    plan_view::{PlanView, Refused, VerificationView, action_id},
+    plan_view::PlanView,
     profile_entry::Entry,
 };
 use crate::{
+    api::proposals::ProposalStatus,
     approvals::{ApprovalText, NAMESPACE},
     console::{
         answer::{Answer, redirect, render},
         extract::{Form, Segment},
-        page::{Page, SignedIn, shown},
+        page::{Page, SignedIn, shown, shown_up_to},
+        problem_page::ProblemNotice,
     },
     model::{
         Allowances, Approval, Code,
         access::{Activity, Area},
         approvals::SignedAction,
-        proposal::Proposal,
+        proposal::{Proposal, ProposedChange},
         settings::ConsolePolicy,
     },
-    service::{Caller, EditVerification, HttpProblem, PlannedEdit, Service},
+    service::{Caller, HttpProblem, PlannedChange, Service, Verifications, action_id},
 };
 
 /// Time for which an approval that is made by the page's text counts.
@@ -46,8 +49,15 @@ struct ProposalsPage {
 
 struct Row {
     id: String,
-    profile: String,
-    action: &'static str,
+    /// The change, for an edit of one profile: its name, and the id of the change.
+    edit: Option<(String, &'static str)>,
+    /// The source, for a plan of files.
+    commit: String,
+    branch: String,
+    dirty: bool,
+    /// The numbers of changes, with the ids of their texts, for a plan of files.
+    counts: Vec<(&'static str, u64)>,
+    settings: bool,
     at: Timestamp,
     by: String,
     reason: String,
@@ -74,13 +84,16 @@ struct ProposalPage {
     conflict: Option<Vec<DifferenceRow>>,
     /// None if nothing would change, or if it cannot be planned.
     plan: Option<PlanView>,
-    problem: Option<Refused>,
+    problem: Option<ProblemNotice>,
+    /// True if the caller may not see the settings that the plan changes.
+    hides_settings: bool,
     approved: Vec<String>,
     missing: Vec<String>,
     /// The text that a signer signs, if approvals are missing.
     text: Option<String>,
     /// The command that signs it.
     command: String,
+    may_see_history: bool,
     may_apply: bool,
     may_reject: bool,
     may_plan: bool,
@@ -89,18 +102,24 @@ struct ProposalPage {
 
 impl Row {
     fn new(proposal: &Proposal) -> Self {
+        let source = proposal.contents.provenance();
+        let text = |text: Option<&String>, limit| text.map(|text| shown_up_to(text, limit)).unwrap_or_default();
+        let commit = source.and_then(|source| source.commit.as_ref());
         Self {
             id: proposal.id.clone(),
-            profile: proposal.change.name().to_string(),
-            action: action_id(&proposal.change),
+            edit: match &proposal.contents {
+                ProposedChange::Edit { change, .. } => Some((change.name().to_string(), action_id(change))),
+                ProposedChange::Files { .. } => None,
+            },
+            commit: commit.map(|commit| shown(commit).chars().take(12).collect()).unwrap_or_default(),
+            branch: text(source.and_then(|source| source.branch.as_ref()), 60),
+            dirty: source.is_some_and(|source| source.dirty),
+            counts: if source.is_some() { counts(&proposal.summary) } else { Vec::new() },
+            settings: proposal.summary.settings,
             at: proposal.at,
             by: shown(&proposal.by),
             reason: shown(&proposal.reason),
-            status: match &proposal.decision {
-                None => "open",
-                Some(decision) if decision.generation.is_some() => "applied",
-                Some(_) => "rejected",
-            },
+            status: ProposalStatus::of(proposal).id(),
             decided: proposal.decision.as_ref().map(|decision| DecisionView {
                 at: decision.at,
                 by: shown(&decision.by),
@@ -124,7 +143,7 @@ pub(in crate::console) async fn show(
     SignedIn { caller, .. }: SignedIn,
     Segment(id): Segment<String>,
 ) -> Answer {
-    show_proposal(&service, page, &caller, &id, false, None).await
+    show_proposal(&service, page, &caller, &id, Shown::default()).await
 }
 
 /// Verifies the profile of a proposal, and shows the proposal.
@@ -134,7 +153,7 @@ pub(in crate::console) async fn verify(
     SignedIn { caller, .. }: SignedIn,
     Segment(id): Segment<String>,
 ) -> Answer {
-    show_proposal(&service, page, &caller, &id, true, None).await
+    show_proposal(&service, page, &caller, &id, Shown { with_verification: true, ..Shown::default() }).await
 }
 
 /// Applies a proposal.
@@ -147,11 +166,10 @@ pub(in crate::console) async fn apply(
 ) -> Answer {
     service.check_console_policy(ConsolePolicy::Propose)?;
     let entry = Entry::new(fields)?;
-    let proposal = service.proposal(&id).await?;
-    let confirmed = allowances(&entry, proposal.change.name());
+    let confirmed = allowances(&entry);
     let planned = entry.get("planned").parse().unwrap_or_default();
-    let result = service.apply_proposal(&caller, &id, planned, confirmed).await;
-    show_result(&service, page, &caller, &id, result).await
+    let result = service.apply_proposal(&caller, &id, planned, confirmed.clone(), reason(&entry)?).await;
+    show_result(&service, page, &caller, &id, &confirmed, result).await
 }
 
 /// Rejects a proposal, or withdraws one's own.
@@ -164,7 +182,7 @@ pub(in crate::console) async fn reject(
 ) -> Answer {
     let entry = Entry::new(fields)?;
     let result = service.reject_proposal(&caller, &id, reason(&entry)?).await;
-    show_result(&service, page, &caller, &id, result).await
+    show_result(&service, page, &caller, &id, &allowances(&entry), result).await
 }
 
 /// The fields of an approval.
@@ -187,7 +205,7 @@ pub(in crate::console) async fn approve(
     let lines = |text: &str| format!("{}\n", text.replace("\r\n", "\n").trim_end());
     let approval = Approval { message: lines(&signed.message), signature: lines(&signed.signature) };
     let result = service.approve_proposal(&caller, &id, approval).await;
-    show_result(&service, page, &caller, &id, result).await
+    show_result(&service, page, &caller, &id, &Allowances::default(), result).await
 }
 
 /// Redirects to the proposal, or shows it with the problem.
@@ -196,6 +214,7 @@ async fn show_result(
     page: Page,
     caller: &Caller,
     id: &str,
+    confirmed: &Allowances,
     result: Result<(), HttpProblem>,
 ) -> Answer {
     let Err(problem) = result else {
@@ -205,34 +224,48 @@ async fn show_result(
         return Err(problem);
     }
     let status = StatusCode::from_u16(problem.code().status()).unwrap_or(StatusCode::UNPROCESSABLE_ENTITY);
-    Ok((status, show_proposal(service, page, caller, id, false, Some(problem)).await?).into_response())
+    let again = Shown { with_verification: false, confirmed: confirmed.clone(), problem: Some(problem) };
+    Ok((status, show_proposal(service, page, caller, id, again).await?).into_response())
 }
 
-async fn show_proposal(
-    service: &Arc<Service>,
-    page: Page,
-    caller: &Caller,
-    id: &str,
+/// The part of a request that a page of a proposal depends on.
+#[derive(Default)]
+struct Shown {
+    /// True if the verifier is run.
     with_verification: bool,
+    /// The guards and findings that the form has confirmed so far.
+    confirmed: Allowances,
     problem: Option<HttpProblem>,
-) -> Answer {
-    let proposal = service.proposal(id).await?;
+}
+
+async fn show_proposal(service: &Arc<Service>, page: Page, caller: &Caller, id: &str, request: Shown) -> Answer {
+    let Shown { with_verification, confirmed, problem } = request;
+    let proposal = service.proposal(caller, id).await?;
     let is_open = proposal.decision.is_none();
-    let edit = Service::proposed_edit(&proposal);
-    let (mut problem, mut planned) = (problem.as_ref().map(Refused::new), None);
+    let (mut problem, mut planned) = (problem.as_ref().map(ProblemNotice::new), None);
     let mut conflict = None;
     if is_open {
-        conflict = service.find_conflict(&edit.name, proposal.base).await?;
-        match service.plan_edit(caller, &edit, &proposal.approvals).await {
+        if let ProposedChange::Edit { base, change, .. } = &proposal.contents {
+            conflict = service.find_conflict(change.name(), *base).await?;
+        }
+        match service.plan_proposal(caller, &proposal, &proposal.approvals).await {
             Ok(found) => planned = found,
-            Err(refused) => problem = problem.or_else(|| Some(Refused::new(&refused))),
+            Err(refused) => problem = problem.or_else(|| Some(ProblemNotice::new(&refused))),
         }
     }
-    let verification = match &planned {
-        None => EditVerification::NotNeeded,
-        Some(planned) if with_verification => service.verify_edit(caller, planned).await,
-        Some(planned) => service.last_verification(planned).await?,
+    let verifications = match &planned {
+        None => Verifications::new(),
+        Some(planned) if with_verification => service.verify_planned(caller, planned).await,
+        Some(planned) => service.last_verifications(planned).await?,
     };
+    // The settings have the access policy in them.
+    let sees_settings = page.may(Area::Settings, Activity::See) && page.may(Area::Access, Activity::See);
+    let mut hides_settings = false;
+    if let Some(planned) = planned.as_mut().filter(|_| !sees_settings) {
+        let all = planned.differences.len();
+        planned.differences.retain(|difference| difference.name.is_some());
+        hides_settings = planned.differences.len() < all;
+    }
     let missing: Vec<String> = planned
         .iter()
         .flat_map(|planned| &planned.evaluation.missing)
@@ -240,7 +273,8 @@ async fn show_proposal(
         .collect();
     let is_waiting_for_other = service.waits_for_other(caller, &proposal);
     render(&ProposalPage {
-        base: proposal.base,
+        base: proposal.contents.base(),
+        hides_settings,
         generation: planned.as_ref().map_or(service.state().generation, |planned| planned.base),
         conflict: conflict.map(|conflict| conflict.fields.iter().map(difference_row).collect()),
         approved: planned
@@ -251,15 +285,16 @@ async fn show_proposal(
         text: planned.as_ref().filter(|_| !missing.is_empty()).and_then(|planned| text_to_sign(service, planned, id)),
         missing,
         command: format!("ssh-keygen -Y sign -n {NAMESPACE} -f ~/.ssh/id_ed25519 FILE"),
+        may_see_history: page.may(Area::History, Activity::See),
         may_apply: is_open
             && planned.is_some()
             && !is_waiting_for_other
             && service.console_policy() > ConsolePolicy::ReadOnly
-            && caller.may_at_all(Area::Changes, Activity::Edit),
+            && Service::may_apply(caller, &proposal),
         may_reject: is_open && Service::may_reject(caller, &proposal),
         may_plan: is_open && caller.may_at_all(Area::Changes, Activity::Plan),
         is_waiting_for_other: is_open && is_waiting_for_other,
-        plan: planned.as_ref().map(|planned| PlanView::new(planned, verification, &Allowances::default())),
+        plan: planned.as_ref().map(|planned| PlanView::new(planned, &verifications, &confirmed)),
         row: Row::new(&proposal),
         problem,
         page,
@@ -267,7 +302,7 @@ async fn show_proposal(
 }
 
 /// Returns the text that approves a plan.
-fn text_to_sign(service: &Service, planned: &PlannedEdit, id: &str) -> Option<String> {
+fn text_to_sign(service: &Service, planned: &PlannedChange, id: &str) -> Option<String> {
     let (digest, _) = planned.approvals.as_ref()?;
     let expires = service.now().checked_add(APPROVAL_VALID).ok()?;
     let text = ApprovalText {

@@ -109,6 +109,7 @@ overview-profiles = { $count ->
 overview-suspended = ausgesetzt
 overview-failing = mit Fehlern geprüft
 overview-drift = außerhalb von Git geändert
+overview-settings-drift = Die Einstellungen wurden außerhalb von Git geändert:
 overview-holds = Angehalten
 overview-ending = Zugangsdaten, die bald enden
 overview-attention = Zu tun
@@ -680,6 +681,9 @@ plan-title = Plan für { $name }
 plan-action-create = anlegen
 plan-action-update = ändern
 plan-action-delete = löschen
+plan-action-rename = umbenennen
+plan-action-adopt = übernehmen
+plan-action-forget = vergessen
 plan-lead = Was geschehen würde, berechnet aus Generation { $generation }. Noch wird nichts geändert.
 plan-empty = Nichts würde sich ändern.
 plan-refused = Der Plan wurde nicht angewandt.
@@ -699,14 +703,23 @@ plan-guards = Sperren
 plan-guards-help = Die Änderung wird nur angewandt, wenn Sie jeden dieser Punkte bestätigen.
 plan-verification = Prüfung
 plan-not-verified = Es gibt nichts zu prüfen: Kein eingeschaltetes Profil wird gesetzt.
-plan-accept-unverified = Ohne Prüfung anwenden
-plan-accept-findings = Trotz dieser Fehler anwenden
+plan-accept-unverified = Ohne Prüfung anwenden; der Grund unten ist nötig
+plan-accept-findings = Trotz dieser Fehler anwenden; der Grund unten ist nötig
+plan-accept-findings-of = { $name } trotz seiner Fehler anwenden; der Grund unten ist nötig
+plan-more-failing = { $count ->
+    [one] Ein weiteres Profil hat Fehler und kann hier nicht angenommen werden. Wenden Sie die Dateien auf der Befehlszeile an.
+   *[other] { $count } weitere Profile haben Fehler und können hier nicht angenommen werden. Wenden Sie die Dateien auf der Befehlszeile an.
+}
+plan-verified-others = { $count ->
+    [one] Ein weiteres Profil wurde geprüft.
+   *[other] { $count } weitere Profile wurden geprüft.
+}
 plan-digest = Digest
 plan-approvals-help = Diese Umgebung verlangt Unterschriften für die Änderung. Schlagen Sie sie vor, und lassen Sie den Vorschlag unterschreiben; oder übernehmen Sie die Dateien in Git, und lassen Sie den Plan der Befehlszeile freigeben.
 plan-drift = Abweichung von Git
 plan-drift-help = Eine Änderung in der Konsole ist nicht in Git. Sie gilt als Abweichung, bis Git sie hat.
 plan-decide = Entscheiden
-plan-reason = Grund, für das Auditprotokoll
+plan-reason = Grund, für das Auditprotokoll; nötig, um Befunde anzunehmen
 plan-apply = Anwenden
 plan-patch = Dateien für Git, als Patch
 plan-back = Zurück zum Formular
@@ -767,12 +780,14 @@ proposals-lead = Vorgeschlagene Änderungen, die eine andere Person anwendet ode
 proposals-none = Es gibt keine Vorschläge.
 proposals-by = Vorgeschlagen von
 proposal-title = Vorschlag für { $name }
+proposal-files = Plan der Dateien
+proposal-settings-hidden = Der Plan ändert Einstellungen, die Sie nicht sehen dürfen.
 proposal-status-open = offen
 proposal-status-applied = angewandt
 proposal-status-rejected = abgelehnt
 proposal-conflict = Das Profil wurde seit Generation { $generation } geändert, aus der dies vorgeschlagen wurde. Der Vorschlag lässt sich nicht mehr anwenden.
 proposal-other = Dies ist Ihr Vorschlag. Eine andere Person wendet ihn an.
-proposal-reason = Grund, falls Sie ablehnen
+proposal-reason = Grund, um abzulehnen oder Befunde anzunehmen
 proposal-verify = Jetzt prüfen
 proposal-reject = Ablehnen
 proposal-signatures = Unterschriften

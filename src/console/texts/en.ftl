@@ -109,6 +109,7 @@ overview-profiles = { $count ->
 overview-suspended = suspended
 overview-failing = failing verification
 overview-drift = changed outside Git
+overview-settings-drift = The settings were changed outside Git:
 overview-holds = Holds
 overview-ending = Credentials that end soon
 overview-attention = Needs attention
@@ -680,6 +681,9 @@ plan-title = Plan for { $name }
 plan-action-create = create
 plan-action-update = change
 plan-action-delete = delete
+plan-action-rename = rename
+plan-action-adopt = adopt
+plan-action-forget = forget
 plan-lead = What would happen, computed from generation { $generation }. Nothing is changed yet.
 plan-empty = Nothing would change.
 plan-refused = The plan was not applied.
@@ -699,14 +703,23 @@ plan-guards = Guards
 plan-guards-help = The change is applied only if you confirm each of these.
 plan-verification = Verification
 plan-not-verified = There is nothing to verify: no enabled profile is set.
-plan-accept-unverified = Apply without verification
-plan-accept-findings = Apply in spite of these errors
+plan-accept-unverified = Apply without verification; the reason below is needed
+plan-accept-findings = Apply in spite of these errors; the reason below is needed
+plan-accept-findings-of = Apply { $name } in spite of its errors; the reason below is needed
+plan-more-failing = { $count ->
+    [one] One more profile has errors, and cannot be accepted here. Apply the files on the command line.
+   *[other] { $count } more profiles have errors, and cannot be accepted here. Apply the files on the command line.
+}
+plan-verified-others = { $count ->
+    [one] One more profile was verified.
+   *[other] { $count } more profiles were verified.
+}
 plan-digest = Digest
 plan-approvals-help = This environment requires signatures for the change. Propose it, and let the signers sign the proposal; or commit the files, and let them approve the plan that the command line makes.
 plan-drift = Difference from Git
 plan-drift-help = A change in the console is not in Git. It is reported as drift until Git has it.
 plan-decide = Decide
-plan-reason = Reason, for the audit log
+plan-reason = Reason, for the audit log; needed to accept findings
 plan-apply = Apply
 plan-patch = Files for Git, as a patch
 plan-back = Back to the form
@@ -767,12 +780,14 @@ proposals-lead = Proposed changes, for another person to apply or to reject.
 proposals-none = There are no proposals.
 proposals-by = Proposed by
 proposal-title = Proposal for { $name }
+proposal-files = Plan of files
+proposal-settings-hidden = The plan changes settings that you may not see.
 proposal-status-open = open
 proposal-status-applied = applied
 proposal-status-rejected = rejected
 proposal-conflict = The profile was changed since generation { $generation }, from which this was proposed. It cannot be applied any more.
 proposal-other = This is your proposal. Another person applies it.
-proposal-reason = Reason, if you reject it
+proposal-reason = Reason, to reject it or to accept findings
 proposal-verify = Verify now
 proposal-reject = Reject
 proposal-signatures = Signatures

@@ -69,7 +69,7 @@ fn check_break_glass(allowed: bool, reason: &str, caller: &Caller) -> Result<(),
     }
     if !caller.may_at_all(Area::Changes, Activity::BreakGlass) {
         return refused(
-            format!("`{}` does not have the role `admin`, nor `break-glass` in `changes`", caller.name),
+            format!("`{}` does not have the right `break-glass` in `changes` (built-in role `admin`)", caller.name),
             "Have the plan approved, or ask an administrator.",
         );
     }
@@ -93,7 +93,12 @@ fn approvals_missing(change: &Change, evaluation: &Evaluation, environment: &str
         format!("{command} --out {file}, then each signer: mailwright approve {file}, then: mailwright apply {file}")
     };
     let by_hand = change.kind == ChangeKind::Manual;
-    let (code, remedy) = if by_hand {
+    let (code, remedy) = if change.action == "console.edit" {
+        (
+            Code::ManualChangeNeedsApproval,
+            "Propose the change: the page of the proposal has the text that the signers sign.".to_owned(),
+        )
+    } else if by_hand {
         (
             Code::ManualChangeNeedsApproval,
             format!("Change the files instead: {}", steps(format!("mailwright plan {environment}"))),

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{Change, CheckedChange};
 use crate::{
-    model::{AuditOutcome, ChangeSummary, Generation, ProfileChange},
+    model::{AuditOutcome, ChangeSummary, Generation},
     service::{Service, caller::Caller, http::HttpProblem},
     store::{AuditEvent, Commit, CommitError},
 };
@@ -135,16 +135,5 @@ impl Service {
 
 /// Counts the changes by kind.
 pub(super) fn summarize(change: &Change) -> ChangeSummary {
-    let mut summary = ChangeSummary { settings: change.settings.is_some(), ..ChangeSummary::default() };
-    for change in &change.changes {
-        match change {
-            ProfileChange::Create { .. } => summary.added += 1,
-            ProfileChange::Update { .. } => summary.changed += 1,
-            ProfileChange::Rename { .. } => summary.renamed += 1,
-            ProfileChange::Adopt { .. } => summary.adopted += 1,
-            ProfileChange::Delete { .. } => summary.destroyed += 1,
-            ProfileChange::Forget { .. } => summary.forgotten += 1,
-        }
-    }
-    summary
+    ChangeSummary { settings: change.settings.is_some(), ..ChangeSummary::of(&change.changes) }
 }

@@ -1,7 +1,7 @@
 //! Edits: changes of one profile that a person makes in the console, each planned before it is applied.
 //!
-//! [`Service::plan_edit`] returns what the change would do; [`Service::verify_edit`] runs the verifier on it; [`Service::apply_edit`]
-//! applies it, by the same checks as every other change. An edit is a change by hand, so it is drift until the files have it, but
+//! [`Service::plan_edit`] returns what the change would do, [`Service::apply_edit`] applies it, by the same checks as every other
+//! change. An edit is a change by hand, so it is drift until the files have it, but
 //! unlike one by the API it runs into guards and into the gate of `verify`, because its plan has shown them. An edit is applied
 //! only at the generation that its plan was made from. [`Service::find_conflict`] returns what the first of two editors
 //! changed, for the second one. Values of secrets do not appear: an edit carries an age file.
@@ -9,39 +9,27 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::json;
 
-use super::Change;
+use super::{Change, ChangeLock, planned::PlannedChange};
 use crate::{
-    api::{VerifyLine, VerifyRequest},
-    approvals::Evaluation,
     changes::{
         comparison::{self, FieldDifference},
-        drift::{self, Drift},
         fields,
         git_patch::{self, GitPatch},
-        guards::{self, Guard},
-        routing::{RoutingChange, find_routing_changes},
     },
     model::{
-        Allowances, Approval, ApprovalNeed, ChangeKind, ChangeRecord, Code, Digest, LastVerified, Profile,
-        ProfileChange, ProfileName, ProfileState, SecretReference, Severity, State, StoredProfile,
+        Allowances, Approval, ChangeKind, ChangeRecord, Code, Digest, Profile, ProfileChange, ProfileName,
+        ProfileState, SecretReference, State, StoredProfile,
         access::{Activity, Area},
-        approvals::{self as rules, SignedAction},
-        finding::Verified,
-        rules::Violation,
         settings::ConsolePolicy,
     },
     secrets::{Header, fingerprint},
-    service::{Service, caller::Caller, http::HttpProblem, http::upload::BodyPermit},
+    service::{Service, caller::Caller, http::HttpProblem},
 };
-
-/// Maximum time that a plan waits for the verifier.
-const VERIFY_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// A change, and the age files that come with it: base64 by digest.
 type ChangeWithFiles = (ProfileChange, BTreeMap<Digest, String>);
@@ -64,37 +52,6 @@ pub(crate) enum WantedProfile {
     Deleted,
 }
 
-/// The plan of an edit.
-#[derive(Clone, Debug)]
-pub(crate) struct PlannedEdit {
-    /// The generation that the plan was made from.
-    pub(crate) base: u64,
-    pub(crate) change: ProfileChange,
-    /// The age files that the service does not have: base64 by digest.
-    pub(crate) age_files: BTreeMap<Digest, String>,
-    pub(crate) fields: Vec<FieldDifference>,
-    pub(crate) unchanged: usize,
-    pub(crate) routing: Vec<RoutingChange>,
-    pub(crate) guards: Vec<Guard>,
-    /// The digest that approvals sign, and the approvals that are needed.
-    pub(crate) approvals: Option<(Digest, Vec<ApprovalNeed>)>,
-    /// The approvals that were given with the plan, as the service evaluates them.
-    pub(crate) evaluation: Evaluation,
-    pub(crate) warnings: Vec<Violation>,
-    /// The drift of this profile afterwards.
-    pub(crate) drift: Vec<Drift>,
-}
-
-/// The result of the verifier for an edit.
-#[derive(Clone, Debug)]
-pub(crate) enum EditVerification {
-    /// The profile would not send, so there is nothing to verify.
-    NotNeeded,
-    Done(Box<Verified>),
-    /// The verifier did not finish, or could not begin.
-    Unfinished(String),
-}
-
 /// The changes since an editor began.
 #[derive(Clone, Debug)]
 pub(crate) struct EditConflict {
@@ -105,14 +62,26 @@ pub(crate) struct EditConflict {
     pub(crate) fields: Vec<FieldDifference>,
 }
 
-/// The terms on which an edit is applied.
+/// The terms on which a planned change is applied.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EditTerms {
     /// The generation of the plan.
     pub(crate) base: u64,
     pub(crate) allowances: Allowances,
     pub(crate) approvals: Vec<Approval>,
+    /// The reason of the person who applies it.
     pub(crate) reason: String,
+    /// What the audit log says before that reason.
+    pub(crate) recorded: Option<String>,
+}
+
+impl EditTerms {
+    /// Returns the reason for the audit log, if there is one.
+    pub(super) fn reason_to_record(&self) -> Option<String> {
+        let own = Some(self.reason.clone()).filter(|reason| !reason.is_empty());
+        let parts: Vec<String> = self.recorded.clone().into_iter().chain(own).collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
 }
 
 impl Service {
@@ -150,111 +119,16 @@ impl Service {
         caller: &Caller,
         edit: &Edit,
         approvals: &[Approval],
-    ) -> Result<Option<PlannedEdit>, HttpProblem> {
+    ) -> Result<Option<PlannedChange>, HttpProblem> {
         let state = self.state();
         let Some((change, age_files)) = self.edit_change(&state, edit)? else { return Ok(None) };
-        let checked = Change {
-            changes: vec![change.clone()],
-            age_files: age_files.clone(),
+        let change = Change {
+            changes: vec![change],
+            age_files,
             approvals: approvals.to_vec(),
-            dry_run: true,
             ..Change::new(ChangeKind::Manual, "console.edit", state.generation)
         };
-        let checked = self.check(caller, checked).await?;
-        let (before, after) = (
-            state.profiles.get(&edit.name).and_then(|state| state.live.as_ref()),
-            checked.after.profiles.get(&edit.name).and_then(|state| state.live.as_ref()),
-        );
-        let mut values: BTreeMap<&Digest, Option<&String>> =
-            state.secrets.iter().map(|(digest, record)| (digest, record.value_id.as_ref())).collect();
-        values.extend(checked.new_secrets.iter().map(|new| (&new.record.digest, new.record.value_id.as_ref())));
-        let is_same_value = |one: &Digest, other: &Digest| {
-            Some(values.get(one).copied().flatten()? == values.get(other).copied().flatten()?)
-        };
-        let table = |stored: Option<&StoredProfile>| stored.map(fields::profile_fields).unwrap_or_default();
-        let (fields, unchanged) = comparison::compare(&table(before), &table(after), &is_same_value);
-        let changes = std::slice::from_ref(&change);
-        let needs = rules::find_needs(&state, &checked.after, changes);
-        let digest = || rules::digest(&state.environment, state.generation, SignedAction::Apply, None, changes);
-        let mut drift = drift::drift(&checked.after);
-        drift.retain(|drift| drift.name.as_ref() == Some(&edit.name));
-        let of_profile = |violation: &Violation| violation.profile.as_ref() == Some(&edit.name);
-        Ok(Some(PlannedEdit {
-            base: state.generation,
-            routing: find_routing_changes(&state, &checked.after, changes),
-            guards: guards::check(&state, &checked.after, changes, &Allowances::default()),
-            evaluation: checked.evaluation,
-            approvals: (!needs.is_empty()).then(|| (digest(), needs)),
-            warnings: checked.warnings.into_iter().filter(of_profile).collect(),
-            change,
-            age_files,
-            fields,
-            unchanged,
-            drift,
-        }))
-    }
-
-    /// Verifies the profile of a plan, with its stored or its new secret. The result is stored as that of the profile.
-    pub(crate) async fn verify_edit(self: &Arc<Self>, caller: &Caller, planned: &PlannedEdit) -> EditVerification {
-        let Some(stored) = planned.change.profile().filter(|stored| stored.profile.enabled) else {
-            return EditVerification::NotNeeded;
-        };
-        // The application that reads the directory is for callers who may apply.
-        let reader = self.state().settings.reader.clone().filter(|_| caller.may_at_all(Area::Changes, Activity::Apply));
-        let request = VerifyRequest {
-            environment: self.store.environment().clone(),
-            profiles: BTreeMap::from([(planned.change.name().clone(), stored.clone())]),
-            secrets: planned.age_files.clone(),
-            siblings: Vec::new(),
-            credential_days: 30,
-            probe: false,
-            reader,
-            reader_token: None,
-        };
-        let mut lines = match self.verify(caller, request, BodyPermit::none()).await {
-            Ok(lines) => lines,
-            Err(problem) => return EditVerification::Unfinished(problem.message().to_owned()),
-        };
-        let mut result = None;
-        let read = async {
-            while let Some(line) = lines.recv().await {
-                if let VerifyLine::Verified(verified) = line {
-                    result = Some(verified);
-                }
-            }
-        };
-        let in_time = tokio::time::timeout(VERIFY_TIMEOUT, read).await.is_ok();
-        match result {
-            Some(verified) if in_time => EditVerification::Done(Box::new(verified)),
-            _ => EditVerification::Unfinished(format!(
-                "the verifier did not finish within {} seconds",
-                VERIFY_TIMEOUT.as_secs()
-            )),
-        }
-    }
-
-    /// Returns the last result of the verifier for the profile of a plan, if it is for these settings and secrets.
-    pub(crate) async fn last_verification(&self, planned: &PlannedEdit) -> Result<EditVerification, HttpProblem> {
-        let name = planned.change.name();
-        let Some(stored) = planned.change.profile().filter(|stored| stored.profile.enabled) else {
-            return Ok(EditVerification::NotNeeded);
-        };
-        if self.find_last_verified(name, stored).await?.is_some()
-            && let Some(verified) = self.store.verified(name).await?
-        {
-            return Ok(EditVerification::Done(Box::new(verified)));
-        }
-        Ok(EditVerification::Unfinished(format!("`{name}` was not verified with these settings")))
-    }
-
-    /// Returns the short form of the last result for a profile; none if it is for other settings or secrets.
-    async fn find_last_verified(
-        &self,
-        name: &ProfileName,
-        stored: &StoredProfile,
-    ) -> Result<Option<LastVerified>, HttpProblem> {
-        let last = self.store.last_verified().await?.remove(name);
-        Ok(last.filter(|last| last.of == stored.verified_digest()))
+        self.plan_change(caller, change).await.map(Some)
     }
 
     /// Applies an edit as a change by hand. Returns the generation.
@@ -264,21 +138,33 @@ impl Service {
         edit: &Edit,
         terms: EditTerms,
     ) -> Result<u64, HttpProblem> {
-        let _one_at_a_time = self.changing.lock().await;
+        let one_at_a_time = self.changing.lock().await;
+        self.apply_edit_locked(caller, edit, terms, &one_at_a_time).await
+    }
+
+    /// Applies an edit, for a caller that holds the lock for changes.
+    pub(in crate::service) async fn apply_edit_locked(
+        self: &Arc<Self>,
+        caller: &Caller,
+        edit: &Edit,
+        terms: EditTerms,
+        _: &ChangeLock<'_>,
+    ) -> Result<u64, HttpProblem> {
         let state = self.state();
         let checked = async {
             if terms.base != state.generation {
                 return Err(HttpProblem::stale(state.generation, terms.base));
             }
             let Some((change, age_files)) = self.edit_change(&state, edit)? else { return Ok(None) };
-            self.check_gate(&change, &terms.allowances).await?;
+            self.check_gate(std::slice::from_ref(&change), &terms).await?;
+            let reason = terms.reason_to_record();
             let change = Change {
                 changes: vec![change],
                 age_files,
                 allowances: terms.allowances,
                 approvals: terms.approvals,
                 is_guarded: true,
-                reason: Some(terms.reason).filter(|reason| !reason.is_empty()),
+                reason,
                 ..Change::new(ChangeKind::Manual, "console.edit", state.generation)
             };
             self.check(caller, change).await.map(Some)
@@ -289,23 +175,6 @@ impl Service {
             Err(problem) => {
                 self.refuse_change(caller, "console.edit", json!({ "profile": edit.name }), problem, false).await
             }
-        }
-    }
-
-    /// Refuses a profile that the verifier found errors in, or has not seen, unless that is accepted for this edit.
-    async fn check_gate(&self, change: &ProfileChange, allowances: &Allowances) -> Result<(), HttpProblem> {
-        let Some(stored) = change.profile().filter(|stored| stored.profile.enabled) else { return Ok(()) };
-        let name = change.name();
-        let refuse = |message: String| {
-            Err(HttpProblem::new(Code::VerifyFailed, message)
-                .remedy("Correct the profile, or confirm below that it is applied in spite of this."))
-        };
-        match self.find_last_verified(name, stored).await? {
-            Some(last) if last.errors > 0 && !allowances.findings.contains(name) => {
-                refuse(format!("verify found errors in `{name}`"))
-            }
-            None if !allowances.unverified => refuse(format!("`{name}` was not verified with these settings")),
-            _ => Ok(()),
         }
     }
 
@@ -334,7 +203,8 @@ impl Service {
     pub(crate) async fn edit_patch(
         &self,
         caller: &Caller,
-        planned: &PlannedEdit,
+        edit: &Edit,
+        planned: &PlannedChange,
         reason: &str,
     ) -> Result<GitPatch, HttpProblem> {
         let text = |(digest, file): (&Digest, &String)| {
@@ -342,7 +212,8 @@ impl Service {
             Some((digest.clone(), String::from_utf8(file).ok()?))
         };
         let sent = planned.age_files.iter().filter_map(text).collect();
-        self.patch(caller, planned.change.name(), planned.change.profile(), sent, reason).await
+        let profile = planned.changes.first().and_then(ProfileChange::profile);
+        self.patch(caller, &edit.name, profile, sent, reason).await
     }
 
     /// Returns what is live of a profile as a patch for Git; none if Git has it.
@@ -491,9 +362,4 @@ fn find_digest(state: &State, live: Option<&StoredProfile>, reference: &SecretRe
     let own = live.and_then(|live| live.secrets.get(reference));
     let any = || state.live_stored().find_map(|(_, stored)| stored.secrets.get(reference));
     own.or_else(any).cloned()
-}
-
-/// Returns the number of errors of a result that no waiver accepts.
-pub(crate) fn count_errors(verified: &Verified) -> usize {
-    verified.findings.iter().filter(|finding| finding.is_open() && finding.severity == Severity::Error).count()
 }

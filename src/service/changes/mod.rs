@@ -11,7 +11,8 @@
 //! * `guards` and `approvals`: destructive changes, sources, signatures
 //! * `access`: the rights that the difference needs, and changes of the access policy
 //! * `rollback_preview`: what a rollback would do
-//! * `edit`: changes that a person makes in the console, with their plans
+//! * `edit`: changes that a person makes in the console
+//! * `planned`: the plan of an edit or of a proposal, its verification, and the gate
 //! * `commit`: the transaction, and the record of refusals
 
 mod access;
@@ -20,6 +21,7 @@ mod commit;
 pub(super) mod edit;
 mod federated_tokens;
 mod guards;
+pub(super) mod planned;
 mod rollback_preview;
 mod secrets;
 
@@ -48,6 +50,9 @@ use secrets::SentSecrets;
 
 /// Maximum number of warnings in an answer.
 const WARNINGS: usize = 100;
+
+/// The lock under which a change is checked and committed (`Service::changing`).
+pub(super) type ChangeLock<'a> = tokio::sync::MutexGuard<'a, ()>;
 
 /// A change, independent of its origin.
 struct Change {

@@ -14,6 +14,7 @@ mod leases;
 mod messages;
 mod outbox;
 mod profiles;
+mod proposals;
 mod resolve;
 mod state;
 mod tokens;
@@ -78,6 +79,8 @@ fn documented_routes() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(state::get_service))
         .routes(routes!(state::get_state))
         .routes(routes!(changesets::apply_changeset))
+        .routes(routes!(proposals::list_proposals, proposals::propose))
+        .routes(routes!(proposals::get_proposal))
         .routes(routes!(generations::list_generations))
         .routes(routes!(generations::get_generation))
         .routes(routes!(generations::roll_back))

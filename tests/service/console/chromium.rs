@@ -32,6 +32,13 @@ fn pages_withstand_what_a_browser_can_be() {
     let (waiting, cancelled) = (sent.next().unwrap(), sent.next().unwrap());
     assert_eq!(repo.http("POST", &format!("/v1/messages/{cancelled}/cancel"), &[], b"").status, 200);
     let (waiting, cancelled) = (format!("/console/outbox/{waiting}"), format!("/console/outbox/{cancelled}"));
+    // A plan of files.
+    let relay = repo.read("environments/dev/profiles/relay.yaml");
+    let relay = relay.replace("description: Everything", "description: Nearly everything");
+    repo.write("environments/dev/profiles/relay.yaml", relay);
+    let proposed = ["plan", "dev", "--propose", "--reason", "The relay has another name", "--format", "json"];
+    let proposed = repo.run(&proposed).code(0).json();
+    let proposal = proposed["proposal"]["address"].as_str().unwrap().strip_prefix(repo.address()).unwrap().to_owned();
     let address = repo.address().replace("127.0.0.1", "localhost");
     let pages = [
         ("console-overview", "/console"),
@@ -51,6 +58,8 @@ fn pages_withstand_what_a_browser_can_be() {
         ("console-rollback", "/console/history/1/rollback"),
         ("console-rollback-guarded", "/console/history/0/rollback"),
         ("console-audit", "/console/audit"),
+        ("console-proposals", "/console/proposals"),
+        ("console-proposal", &proposal),
     ];
     let problems = check_pages(&address, Some(repo.token()), &pages);
     assert!(problems.is_empty(), "{}", problems.join("\n"));

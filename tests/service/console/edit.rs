@@ -260,7 +260,10 @@ fn a_guard_wants_to_be_confirmed() {
     repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
     let mut client = Client::signed_in(&repo);
     let page = plan(&mut client, &[("action", "delete"), ("original", "relay"), ("base", "1")]);
-    assert!(page.contains("claims `default`") && page.contains("name=\"allow-name\" value=\"relay\""), "{page}");
+    assert!(
+        page.contains("claims <code>default</code>") && page.contains("name=\"allow-name\" value=\"relay\""),
+        "{page}"
+    );
     let refused = send_on(&mut client, "/console/plan/apply", &page, &[]);
     assert!(refused.status == 422 && refused.body.contains("MW0218"), "{}", refused.body);
     assert!(!repo.state()["profiles"]["relay"]["live"].is_null());
@@ -284,7 +287,11 @@ fn the_gate_of_verify_wants_to_be_confirmed() {
     assert!(page.contains("name=\"accept-findings\"") || page.contains("name=\"accept-unverified\""), "{page}");
     let refused = send_on(&mut client, "/console/plan/apply", &page, &[]);
     assert!(refused.status == 422 && refused.body.contains("MW0234"), "{} {}", refused.status, refused.body);
-    let accepted = [("accept-findings", "yes"), ("accept-unverified", "yes")];
+    let accepted = [("accept-findings", "invoices"), ("accept-unverified", "yes")];
+    let without = send_on(&mut client, "/console/plan/apply", &page, &accepted);
+    assert!(without.status == 422 && without.body.contains("needs a reason"), "{} {}", without.status, without.body);
+    assert!(without.body.contains("<code>invoices</code>"), "names in messages are code: {}", without.body);
+    let accepted = [accepted[0], accepted[1], ("reason", "the relay is being set up")];
     let applied = send_on(&mut client, "/console/plan/apply", &page, &accepted);
     assert_eq!(applied.status, 303, "{}", applied.body);
     // Disabling needs no verification.
@@ -306,7 +313,7 @@ fn a_plan_says_nothing_about_what_is_live() {
     assert!(!profile.contains("state-failing") && profile.contains("of other settings"), "{profile}");
     assert!(!client.page("/console/profiles").contains("state-failing"));
     assert!(!client.page("/console").contains("1 error"), "{}", client.page("/console"));
-    let accepted = [("accept-findings", "yes"), ("accept-unverified", "yes")];
+    let accepted = [("accept-findings", "relay"), ("reason", "it is set up tomorrow")];
     assert_eq!(send_on(&mut client, "/console/plan/apply", &page, &accepted).status, 303);
     let profile = client.page("/console/profiles/relay");
     assert!(profile.contains("state-failing") && !profile.contains("of other settings"), "{profile}");
@@ -500,4 +507,25 @@ fn a_secret_arrives_sealed_or_not_at_all() {
     git(&repo, &["am", "shared.patch"]);
     assert_plan_is_empty(&repo);
     assert!(!repo.service_log().contains(CANARY));
+}
+
+#[test]
+fn the_overview_counts_what_its_link_lists() {
+    let repo = repository();
+    let mut client = Client::signed_in(&repo);
+    let tile = |page: &str| {
+        let text = page.split("profiles?drift=yes\"><strong>").nth(1).unwrap();
+        text.split('<').next().unwrap().parse::<usize>().unwrap()
+    };
+    assert_eq!(tile(&client.page("/console")), 0);
+    let page = plan(&mut client, NEW);
+    assert_eq!(send_on(&mut client, "/console/plan/apply", &page, &[]).status, 303);
+    let authorization = format!("Bearer {}", repo.token());
+    let headers = [("Authorization", authorization.as_str()), ("If-Match", "*")];
+    let by_hand = repo.http_without_token("PATCH", "/v1/profiles/relay", &headers, br#"{"description":"by hand"}"#);
+    assert_eq!(by_hand.status, 200, "{}", by_hand.body);
+    // One is not in Git, the other was changed.
+    let list = client.page("/console/profiles?drift=yes");
+    let rows = list.split("<tbody>").nth(1).unwrap().matches("<tr").count();
+    assert_eq!((rows, tile(&client.page("/console"))), (2, 2), "{list}");
 }

@@ -4,7 +4,8 @@ use super::{
     client::Client,
     edit::{NEW, plan, repository, send_on, with},
 };
-use crate::support::repository::TestRepository;
+use crate::support::repository::{TestRepository, run_command};
+use serde_json::{Value, json};
 
 const PROPOSES: &str = "companies: [EDU1]\npolicy:\n  console: propose\n";
 
@@ -147,4 +148,172 @@ fn a_proposal_that_needs_approvals_is_signed_with_ssh() {
     assert_eq!(applied.status, 303, "{}", applied.body);
     let history = repo.run(&["history", "dev", "--format", "json"]).code(0).stdout;
     assert!(history.contains("carol"), "{history}");
+}
+
+/// Proposes the plan of the files, and returns the path of its page.
+fn propose_files(repo: &TestRepository, token: &str, arguments: &[&str]) -> String {
+    let mut all = vec!["plan", "dev", "--propose", "--format", "json"];
+    all.extend(arguments);
+    let mut command = repo.command(&all);
+    command.env("MAILWRIGHT_TOKEN", token);
+    let document: Value = serde_json::from_str(&run_command(command).code(0).stdout).unwrap();
+    let address = document["proposal"]["address"].as_str().unwrap();
+    assert!(address.ends_with(document["proposal"]["id"].as_str().unwrap()), "{document}");
+    address.strip_prefix(repo.address()).unwrap().to_owned()
+}
+
+fn token(repo: &TestRepository, name: &str, role: &str) -> String {
+    repo.run(&["token", "create", "dev", "--name", name, "--role", role]).code(0).stdout.trim().to_owned()
+}
+
+#[test]
+fn a_plan_of_files_is_proposed_by_a_planner_and_applied_in_the_console() {
+    let repo = repository();
+    apply(&repo);
+    let (ann, bob) = (token(&repo, "ann", "planner"), token(&repo, "bob", "deployer"));
+    let relay = repo.read("environments/dev/profiles/relay.yaml");
+    std::fs::remove_file(repo.path("environments/dev/profiles/relay.yaml")).unwrap();
+    repo.write("environments/dev/profiles/second.yaml", relay);
+    repo.write("environments/dev/environment.yaml", "companies: [EDU1, EDU2]\n");
+    let address = propose_files(&repo, &ann, &["--reason", "a second `relay`"]);
+    assert_eq!(repo.state()["generation"], 1, "nothing is applied yet");
+    let mut client = Client::new(&repo);
+    client.sign_in(&ann);
+    let own = client.page(&address);
+    assert!(own.contains("second") && !own.contains(">Apply</button>"), "a planner may not apply: {own}");
+    assert_eq!(client.post(&format!("{address}/apply"), &[("planned", "1")]).status, 403);
+    let mut client = Client::new(&repo);
+    client.sign_in(&bob);
+    let list = client.page("/console/proposals");
+    assert!(
+        list.contains(&address)
+            && list.contains("Plan of files")
+            && list.contains("1 added")
+            && list.contains("Settings"),
+        "{list}"
+    );
+    let page = client.page(&address);
+    for text in ["second", "companies", "EDU2", "a second `relay`", "would be deleted", "smtp.example.com"] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+    assert!(!page.contains("Difference from Git"), "an apply makes no drift: {page}");
+    // The guard first, then the gate.
+    let unseen = [("accept-unverified", "yes"), ("reason", "tried by hand")];
+    let guarded = send_on(&mut client, &format!("{address}/apply"), &page, &unseen);
+    assert!(guarded.status == 422 && guarded.body.contains("MW0218"), "{} {}", guarded.status, guarded.body);
+    let lifted = [("allow-name", "relay"), unseen[0], unseen[1]];
+    let gated = send_on(&mut client, &format!("{address}/apply"), &page, &lifted[..1]);
+    assert!(gated.status == 422 && gated.body.contains("MW0234"), "{} {}", gated.status, gated.body);
+    assert!(gated.body.contains("value=\"relay\" checked"), "what was confirmed stays: {}", gated.body);
+    let applied = send_on(&mut client, &format!("{address}/apply"), &page, &lifted);
+    assert_eq!(applied.status, 303, "{}", applied.body);
+    let plan = repo.run(&["plan", "dev", "--detailed-exitcode"]);
+    plan.code(0);
+    let history: Value =
+        serde_json::from_str(&repo.run(&["history", "dev", "--format", "json"]).code(0).stdout).unwrap();
+    let newest = &history["generations"][0];
+    assert_eq!((&newest["kind"], &newest["by"]), (&json!("apply"), &json!("bob")), "{history}");
+    assert_eq!(newest["allowances"]["unverified"], true, "{history}");
+    let audit = repo.run(&["audit", "list", "dev", "--format", "json"]).code(0).stdout;
+    for text in ["proposal.create", "proposal.apply", "of ann: a second", "tried by hand"] {
+        assert!(audit.contains(text), "{text}: {audit}");
+    }
+    let decided = client.page(&address);
+    assert!(decided.contains("applied") && decided.contains("tried by hand"), "{decided}");
+}
+
+#[test]
+fn a_plan_of_files_is_not_applied_after_another_change() {
+    let repo = repository();
+    apply(&repo);
+    let relay = repo.read("environments/dev/profiles/relay.yaml");
+    repo.write("environments/dev/profiles/second.yaml", relay.replace("[default]", "[documents-accounts-receivable]"));
+    let address = propose_files(&repo, repo.token(), &[]);
+    let mut client = Client::signed_in(&repo);
+    let before = client.page(&address);
+    let edit = plan(&mut client, NEW);
+    assert_eq!(send_on(&mut client, "/console/plan/apply", &edit, &[]).status, 303);
+    let page = client.page(&address);
+    assert!(page.contains("MW0210") && page.contains("plan dev --propose"), "{page}");
+    let lifted = [("accept-unverified", "yes"), ("reason", "r")];
+    let refused = send_on(&mut client, &format!("{address}/apply"), &before, &lifted);
+    assert!(refused.status == 409 && refused.body.contains("MW0210"), "{} {}", refused.status, refused.body);
+    assert_eq!(client.post(&format!("{address}/reject"), &[("reason", "stale")]).status, 303);
+    assert!(client.page(&address).contains("rejected"));
+}
+
+#[test]
+fn a_plan_of_files_that_cannot_be_proposed_is_refused() {
+    let repo = repository();
+    apply(&repo);
+    let nothing = repo.run(&["plan", "dev", "--propose", "--format", "json"]).code(0).stdout;
+    assert_eq!(serde_json::from_str::<Value>(&nothing).unwrap()["proposal"], Value::Null);
+    let relay = repo.read("environments/dev/profiles/relay.yaml");
+    repo.write("environments/dev/profiles/second.yaml", relay.replace("[default]", "[documents-accounts-receivable]"));
+    let viewer = token(&repo, "eve", "viewer");
+    let mut command = repo.command(&["plan", "dev", "--propose"]);
+    command.env("MAILWRIGHT_TOKEN", &viewer);
+    let refused = run_command(command).code(1).stderr;
+    assert!(refused.contains("MW0202") && refused.contains("planner"), "{refused}");
+    // The service refuses these itself, also from other clients.
+    let ask = |body: Value| {
+        let authorization = format!("Bearer {}", repo.token());
+        let answer = repo.http_without_token(
+            "POST",
+            "/v1/proposals",
+            &[("Authorization", &authorization), ("Content-Type", "application/json")],
+            body.to_string().as_bytes(),
+        );
+        (answer.status, answer.json()["code"].as_str().map(str::to_owned))
+    };
+    let changeset = |base: u64| {
+        json!({
+            "id": "018f3a2e-0000-7000-8000-00000000000a", "environment": "dev", "base": base,
+            "settings": { "companies": ["EDU1", "EDU2"] },
+        })
+    };
+    assert_eq!(ask(json!({ "changeset": changeset(1) })).0, 201);
+    assert_eq!(ask(json!({ "changeset": changeset(7) })), (409, Some("MW0210".to_owned())));
+    assert_eq!(ask(json!({ "changeset": changeset(1), "reason": "two\nlines" })).0, 400);
+    let empty =
+        json!({ "changeset": { "id": "018f3a2e-0000-7000-8000-00000000000b", "environment": "dev", "base": 1 } });
+    assert_eq!(ask(empty).0, 400);
+    repo.write("environments/dev/environment.yaml", "companies: [EDU1]\npolicy:\n  console: read-only\n");
+    apply(&repo);
+    assert_eq!(ask(json!({ "changeset": changeset(2) })), (403, Some("MW0395".to_owned())));
+}
+
+#[test]
+fn a_proposal_is_either_applied_or_rejected() {
+    let repo = repository();
+    apply(&repo);
+    let mut ann = sign_in(&repo, "ann", "admin");
+    for round in 0..4 {
+        let description = format!("round {round}");
+        let state = repo.state();
+        let base = state["generation"].to_string();
+        let mut fields = with(NEW, &[("description", &description)]);
+        if !state["profiles"]["invoices"].is_null() {
+            fields = with(&fields, &[("original", "invoices"), ("base", &base)]);
+        }
+        let address = propose(&mut ann, &fields, "");
+        let (mut one, mut other) =
+            (sign_in(&repo, &format!("b{round}"), "admin"), sign_in(&repo, &format!("c{round}"), "admin"));
+        let page = one.page(&address);
+        let path = address.clone();
+        let (applied, rejected) = std::thread::scope(|scope| {
+            let apply = scope.spawn(|| send_on(&mut one, &format!("{path}/apply"), &page, &[]));
+            let reject = scope.spawn(|| other.post(&format!("{path}/reject"), &[("reason", "no")]));
+            (apply.join().unwrap(), reject.join().unwrap())
+        });
+        let now = repo.state()["generation"].to_string();
+        let shown = ann.page(&address);
+        if applied.status == 303 {
+            assert_eq!(rejected.status, 409, "{}", rejected.body);
+            assert!(now != base && shown.contains(">applied<"), "{shown}");
+        } else {
+            assert_eq!((applied.status, rejected.status), (409, 303), "{}", applied.body);
+            assert!(now == base && shown.contains(">rejected<"), "{shown}");
+        }
+    }
 }

@@ -44,7 +44,7 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("GET", "/console/profiles/{name}/patch", "profiles:see changes:plan"),
     ("GET", "/console/proposals", "profiles:see"),
     ("GET", "/console/proposals/{id}", "profiles:see"),
-    ("POST", "/console/proposals/{id}/apply", "profiles:see changes:edit"),
+    ("POST", "/console/proposals/{id}/apply", "profiles:see changes:edit|changes:apply"),
     ("POST", "/console/proposals/{id}/approve", "profiles:see changes:propose"),
     ("POST", "/console/proposals/{id}/reject", "profiles:see changes:propose"),
     ("POST", "/console/proposals/{id}/verify", "profiles:see changes:plan"),
@@ -146,7 +146,17 @@ bindings:
     assert_eq!(Client::new(&repo).post("/console/sign-in", &[("token", &other)]).status, 403);
     let mut client = Client::new(&repo);
     client.sign_in(&desk);
-    assert!(client.page("/console/profiles").contains("relay"));
+    let profiles = client.page("/console/profiles");
+    assert!(profiles.contains("relay"));
+    // The navigation leads to what may be opened.
+    let navigation = profiles.split("<nav").nth(1).unwrap().split("</nav>").next().unwrap();
+    for link in navigation.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        client.page(link);
+    }
+    assert!(
+        navigation.contains("\"/console/coverage\"") && !navigation.contains("\"/console/outbox\""),
+        "{navigation}"
+    );
     let overview = client.get("/console");
     assert!(
         overview.status == 403 && overview.body.contains("MW0202"),

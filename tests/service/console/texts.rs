@@ -59,7 +59,7 @@ fn groups() -> BTreeMap<&'static str, Vec<String>> {
         ("form-credential", ids("client-secret certificate federated")),
         ("form-preset", ids("usual own exchange-online-smtp microsoft-graph")),
         ("form-value", ids("password client-secret certificate")),
-        ("plan-action", ids("create update delete")),
+        ("plan-action", ids("create update delete rename adopt forget")),
         ("proposal-status", ids("open applied rejected")),
         (
             "secret-change",
