@@ -25,9 +25,10 @@ use super::{
 };
 use crate::{
     model::{
-        Code,
+        AuditOutcome, Code,
         session::{Session, SessionSubject},
     },
+    store::AuditEvent,
     sync::Mutex,
 };
 
@@ -187,20 +188,40 @@ impl Service {
         answer: &ProviderAnswer,
         source: &SignInSource,
     ) -> Result<CompletedSignIn, HttpProblem> {
-        match self.identify_person(provider, cookie, answer).await {
-            Ok((pending, person)) => match &pending.confirms {
-                None => {
-                    let Person { subject, name, admission, authenticated_at } = person;
-                    let holder = SessionHolder::from_identity(subject, name, admission, Some(authenticated_at));
-                    let (_, secret) = self.begin_session(holder, source).await?;
-                    Ok(CompletedSignIn { secret, next: pending.next, is_confirmation: false })
-                }
-                Some(id) => self.confirm_person(id, &pending, &person, source).await,
-            },
-            Err(problem) if problem.code() == Code::IdentitySignInRefused => {
-                Err(self.refuse_sign_in(None, source, problem).await)
-            }
-            Err(problem) => Err(problem),
+        let pending = match self.find_pending(provider, cookie, answer) {
+            Ok(pending) => pending,
+            Err(problem) => return Err(self.refuse_answer(None, source, problem).await),
+        };
+        let person = match self.identify_person(&pending, cookie.unwrap_or_default(), answer).await {
+            Ok(person) => person,
+            Err(problem) => return Err(self.refuse_answer(pending.confirms.as_deref(), source, problem).await),
+        };
+        if let Some(id) = &pending.confirms {
+            return self.confirm_person(id, &pending, &person, source).await;
+        }
+        let Person { subject, name, admission, authenticated_at } = person;
+        let holder = SessionHolder::from_identity(subject, name, admission, Some(authenticated_at));
+        let (_, secret) = self.begin_session(holder, source).await?;
+        Ok(CompletedSignIn { secret, next: pending.next, is_confirmation: false })
+    }
+
+    /// Records an answer that is refused: of a sign-in, or of the confirmation of an identity in a session. Returns its problem.
+    async fn refuse_answer(&self, confirms: Option<&str>, source: &SignInSource, problem: HttpProblem) -> HttpProblem {
+        if problem.code() != Code::IdentitySignInRefused {
+            return problem;
+        }
+        let session = source.replaces.as_ref().filter(|session| confirms == Some(session.id.as_str()));
+        let Some(session) = session else { return self.refuse_sign_in(None, source, problem).await };
+        let event = AuditEvent {
+            at: self.clock.now(),
+            actor: session.name.clone(),
+            action: "session.confirm",
+            outcome: AuditOutcome::Refused,
+            detail: json!({ "id": session.id, "subject": session.subject, "why": problem.message() }),
+        };
+        match self.record_bounded(event).await {
+            Ok(()) => problem,
+            Err(error) => error.into(),
         }
     }
 
@@ -217,20 +238,20 @@ impl Service {
         let Some(session) = session else {
             let problem =
                 oidc::sign_in_refused("the confirmation is of another account, or of another session, than yours");
-            return Err(self.refuse_sign_in(Some(&person.name), source, problem).await);
+            return Err(self.refuse_answer(Some(id), source, problem).await);
         };
         let how = json!({ "identityProvider": pending.provider });
         let (_, secret) = self.confirm_identity(session, how).await?;
         Ok(CompletedSignIn { secret, next: pending.next.clone(), is_confirmation: true })
     }
 
-    /// Checks that an answer belongs to the sign-in of a browser, and returns the person that the provider identifies.
-    async fn identify_person(
+    /// Returns the sign-in of a browser that an answer belongs to. It can be completed once.
+    fn find_pending(
         &self,
         provider: &str,
         cookie: Option<&str>,
         answer: &ProviderAnswer,
-    ) -> Result<(PendingSignIn, Person), HttpProblem> {
+    ) -> Result<PendingSignIn, HttpProblem> {
         let cookie = cookie.filter(|cookie| cookie.len() <= COOKIE_LIMIT).ok_or_else(|| {
             oidc::sign_in_refused(
                 "this browser has begun no sign-in, began it more than 10 minutes ago, or keeps no cookies",
@@ -257,17 +278,27 @@ impl Service {
         if !self.identity_sign_ins.use_once(&pending.id) {
             return Err(oidc::sign_in_refused("the answer was used before"));
         }
+        Ok(pending)
+    }
+
+    /// Returns the person that the provider identifies in its answer.
+    async fn identify_person(
+        &self,
+        pending: &PendingSignIn,
+        cookie: &str,
+        answer: &ProviderAnswer,
+    ) -> Result<Person, HttpProblem> {
+        let secrets = self.identity_sign_ins.secrets(cookie)?;
         let issuers = self.trusted_issuers().ok_or_else(oidc::not_signing_in)?;
-        let redirect = self.sign_in_redirect(provider)?;
+        let redirect = self.sign_in_redirect(&pending.provider)?;
         let answer = AuthorizationAnswer {
             code: &answer.code,
             issuer: &answer.iss,
             error: &answer.error,
             error_description: &answer.error_description,
         };
-        let attempt = attempt(&pending, &redirect, &secrets);
-        let person = issuers.redeem(&attempt, answer, self.environment(), now).await?;
-        Ok((pending, person))
+        let attempt = attempt(pending, &redirect, &secrets);
+        issuers.redeem(&attempt, answer, self.environment(), self.clock.now()).await
     }
 
     /// Returns the address that a provider sends browsers back to: the redirect URI of its registration.
