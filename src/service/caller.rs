@@ -204,6 +204,16 @@ impl Caller {
     }
 }
 
+/// Returns true if two names are of one subject. Names are compared without case; of a person of an identity provider, whose name
+/// ends with `(PROVIDER:ID)`, that alone, because many providers let people change the name that is shown.
+pub(super) fn is_same_subject(one: &str, other: &str) -> bool {
+    let id = |name: &'_ str| {
+        let (_, id) = name.split_once('(')?;
+        id.strip_suffix(')').filter(|id| id.contains(':')).map(str::to_owned)
+    };
+    one.to_lowercase() == other.to_lowercase() || id(one).is_some_and(|own| id(other) == Some(own))
+}
+
 /// Creates the principal of a token. A token cannot confirm an identity.
 pub(super) fn token_principal(name: &str, role: Role, scope: Scope) -> Principal {
     Principal { subjects: vec![Subject::of_token(name)], role: Some(role), scope, authenticated_at: None }
@@ -212,6 +222,15 @@ pub(super) fn token_principal(name: &str, role: Role, scope: Scope) -> Principal
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_person_stays_the_same_under_another_name() {
+        let same = [("ann", "Ann"), ("Ann (sso:1)", "Anna (sso:1)"), ("Ann (sso:a(b))", "A (sso:a(b))")];
+        assert!(same.iter().all(|(one, other)| is_same_subject(one, other)));
+        let different =
+            [("ann", "bob"), ("Ann (sso:1)", "Ann (sso:2)"), ("Ann (sso:1)", "Ann (id:1)"), ("x (y)", "z (y)")];
+        assert!(!different.iter().any(|(one, other)| is_same_subject(one, other)));
+    }
 
     #[test]
     fn a_sender_sees_messages_of_its_own_token_only() {

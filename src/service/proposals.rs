@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{
     Service,
-    caller::Caller,
+    caller::{Caller, is_same_subject},
     changes::{
         edit::{Edit, EditTerms, WantedProfile},
         planned::PlannedChange,
@@ -188,7 +188,7 @@ impl Service {
 
     /// Returns true if the environment does not let a caller apply a proposal, because it is the caller's own.
     pub(crate) fn waits_for_other(&self, caller: &Caller, proposal: &Proposal) -> bool {
-        self.console_policy() == ConsolePolicy::Propose && proposal.by.to_lowercase() == caller.name.to_lowercase()
+        self.console_policy() == ConsolePolicy::Propose && is_same_subject(&proposal.by, &caller.name)
     }
 
     /// Returns true if a caller may apply a proposal, as far as its kind decides that: an edit is a change by hand, a plan of files

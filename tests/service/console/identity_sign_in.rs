@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::client::Client;
+use super::{
+    client::Client,
+    edit::{NEW, plan, send_on},
+};
 use crate::{
     oidc::faketime,
     support::{
@@ -187,6 +190,36 @@ fn a_person_signs_in_and_gets_the_rights_of_its_role() {
 
 fn redeemed_verifier(setup: &Setup) -> String {
     setup.issuer.answers.lock().unwrap().redemptions[0].1["code_verifier"].clone()
+}
+
+#[test]
+fn a_proposer_with_another_name_is_the_same_person() {
+    let setup = Setup::new();
+    setup.repo.write("environments/dev/environment.yaml", "companies: [EDU1]\npolicy: { console: propose }\n");
+    setup.repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    let mut client = setup.client();
+    assert_eq!(setup.sign_in(&mut client, |_| {}).status, 303);
+    let page = plan(&mut client, NEW);
+    let proposed = send_on(&mut client, "/console/plan/propose", &page, &[("reason", "new")]);
+    let path = proposed.header("location").unwrap_or_else(|| panic!("{}", proposed.body)).to_owned();
+    let apply = |client: &mut Client| {
+        let page = client.page(&path);
+        let generation = [("planned", "1")];
+        (page, client.post(&format!("{path}/apply"), &generation))
+    };
+    // Many providers let people change the name that is shown.
+    let mut renamed = setup.client();
+    assert_eq!(setup.sign_in(&mut renamed, |claims| claims["name"] = json!("Anna Sample")).status, 303);
+    let (page, answer) = apply(&mut renamed);
+    assert!(!page.contains(">Apply</button>"), "{page}");
+    assert!(answer.status == 403 && answer.body.contains("a proposal of yours"), "{}", answer.body);
+    assert_eq!(setup.repo.state()["generation"], 1);
+    // Another person of the same name.
+    let mut other = setup.client();
+    assert_eq!(setup.sign_in(&mut other, |claims| claims["sub"] = json!("person-2")).status, 303);
+    let (page, answer) = apply(&mut other);
+    assert!(page.contains(">Apply</button>"), "{page}");
+    assert_eq!(answer.status, 303, "{}", answer.body);
 }
 
 #[test]
