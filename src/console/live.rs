@@ -22,6 +22,10 @@ use crate::{
 
 /// Interval of keep-alive comments in a stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// The rest after an update, as a multiple of the time that it took: a large store is not read for open pages alone.
+const REST: u32 = 4;
+/// Maximum rest.
+const LONGEST_REST: Duration = Duration::from_secs(10);
 /// Time after which an unchanged part is sent again: a browser leaves one out while something in it has the focus.
 const REPEATED: Duration = Duration::from_secs(30);
 /// Maximum time that a browser takes to accept the next part.
@@ -46,15 +50,18 @@ where
 {
     let mut last: Option<(Instant, String)> = None;
     while feed.changed().await && !sender.is_closed() {
+        let began = Instant::now();
+        let part = read().await;
+        let took = began.elapsed();
         // A store that is busy is asked again at the next change.
-        let Ok(html) = read().await else { continue };
+        let Ok(html) = part else { continue };
         let is_same = |(at, sent): &(Instant, String)| at.elapsed() < REPEATED && *sent == html;
-        if last.as_ref().is_some_and(is_same) {
-            continue;
+        if !last.as_ref().is_some_and(is_same) {
+            if sender.send_timeout(Ok(Event::default().data(&html)), SEND_TIMEOUT).await.is_err() {
+                return;
+            }
+            last = Some((Instant::now(), html));
         }
-        if sender.send_timeout(Ok(Event::default().data(&html)), SEND_TIMEOUT).await.is_err() {
-            return;
-        }
-        last = Some((Instant::now(), html));
+        tokio::time::sleep((took * REST).min(LONGEST_REST)).await;
     }
 }

@@ -45,6 +45,7 @@ mod public_url;
 mod routes;
 mod server;
 mod sessions;
+mod shared_read;
 mod status;
 mod submissions;
 mod token_cache;
@@ -56,6 +57,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::{
+    api::LastVerifiedList,
     delivery::{Delivery, OutboundOptions, Setup},
     model::{AccessPolicy, AuditOutcome, EnvironmentName, State, integrity::Restored},
     net::listener::OpenConnections,
@@ -74,6 +76,8 @@ use identity_sign_in::IdentitySignIns;
 use limits::Limits;
 use oidc::IssuerSet;
 use sessions::SignInFailures;
+use shared_read::SharedRead;
+use status::OutboxCounts;
 use token_cache::TokenCache;
 
 pub use authentication::new_token;
@@ -130,6 +134,8 @@ pub(crate) struct Service {
     event_streams: Arc<CallerLimit>,
     /// Slow reads: searches, pages of the audit log, old generations.
     searches: FairQueue,
+    outbox_reads: SharedRead<OutboxCounts>,
+    verified_reads: SharedRead<LastVerifiedList>,
     audit_budget: AuditBudget,
     sign_in_failures: SignInFailures,
     identity_sign_ins: IdentitySignIns,
@@ -204,6 +210,8 @@ impl Service {
             state_tag: StateTag::default(),
             event_streams: CallerLimit::new(STREAMS_PER_CALLER, "event streams"),
             searches: FairQueue::new(SEARCHES, SEARCHES_PER_CALLER, "searches"),
+            outbox_reads: SharedRead::default(),
+            verified_reads: SharedRead::default(),
             audit_budget: AuditBudget::default(),
             sign_in_failures: SignInFailures::default(),
             identity_sign_ins: IdentitySignIns::default(),

@@ -9,7 +9,7 @@ use crate::{
     api::{self, ServiceInfo, messages::OutboxStatus},
     delivery::Trouble,
     model::{
-        Code,
+        Code, Status, Waiting,
         resolution::{Cell, Resolution, Resolver},
     },
     store::StoreError,
@@ -40,7 +40,19 @@ impl fmt::Display for Readiness {
     }
 }
 
+/// Counts over all messages.
+#[derive(Clone)]
+pub(super) struct OutboxCounts {
+    messages: BTreeMap<Status, u64>,
+    waiting: Vec<Waiting>,
+}
+
 impl Service {
+    async fn count_outbox(&self) -> Result<OutboxCounts, StoreError> {
+        let messages = self.store.counts().await?.into_iter().collect();
+        Ok(OutboxCounts { messages, waiting: self.delivery.waiting().await? })
+    }
+
     /// Checks that the store can be written to, and counts the profiles that cannot send.
     pub(crate) async fn readiness(&self) -> Result<Readiness, HttpProblem> {
         self.store.probe().await?;
@@ -99,8 +111,8 @@ impl Service {
             }
             Some(_) => return Err(HttpProblem::malformed("`finishedWithin` must be from 1 to 2592000 seconds")),
         };
-        let messages: BTreeMap<_, _> = self.store.counts().await?.into_iter().collect();
-        let waiting = self.delivery.waiting().await?;
+        let counts = self.outbox_reads.get(self.count_outbox()).await?;
+        let OutboxCounts { messages, waiting } = OutboxCounts::clone(&counts);
         let Trouble { suspended, down, paused, records, rotations } = self.delivery.trouble();
         let (restored, holds) = (self.restored(), self.delivery.holds());
         Ok(OutboxStatus {

@@ -137,7 +137,8 @@ pub(in crate::console) async fn follow(
 /// Renders the contents.
 async fn read(service: &Arc<Service>, caller: &Caller, page: Page) -> Result<String, HttpProblem> {
     let status = service.outbox_status(caller, None).await?;
-    let verified = service.last_verified().await?.profiles;
+    let last = service.last_verified().await?;
+    let verified = &last.profiles;
     let (state, now) = (service.state(), service.now());
     let soon = now.checked_add(SOON).unwrap_or(now);
     let live = |name: &ProfileName| state.profiles.get(name)?.live.as_ref();

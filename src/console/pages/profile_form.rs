@@ -37,6 +37,9 @@ use crate::{
 const PROVIDERS: [&str; 3] = ["smtp", "microsoft-graph-direct", "microsoft-graph-delegate"];
 /// Maximum number of profiles that are named for a function.
 const SERVERS_NAMED: usize = 4;
+/// Maximum number of companies that are offered. Those that the profile has are listed however many they are: what is not listed
+/// would be removed.
+const COMPANIES: usize = 1000;
 
 /// The page.
 #[derive(Template)]
@@ -52,6 +55,8 @@ struct FormPage {
     sections: Vec<Section>,
     functions: Vec<FunctionRow>,
     companies: Vec<Choice>,
+    /// Number of companies that are not offered.
+    more_companies: usize,
     is_system_wide: bool,
     is_enabled: bool,
     secrets: Vec<SecretField>,
@@ -336,6 +341,7 @@ fn form_page(
         },
     ];
     let secrets = secret_fields(entry, &provider);
+    let (companies, more_companies) = company_choices(&state.settings.companies, entry);
     let secret_name = entry.get("secret").to_owned();
     let has_secret = secret_name
         .parse::<SecretReference>()
@@ -352,7 +358,8 @@ fn form_page(
         base: if conflict.is_some() { state.generation } else { entry.base() },
         providers: choices("provider", &PROVIDERS),
         functions: function_rows(&state, entry, &provider),
-        companies: company_choices(&state.settings.companies, entry),
+        companies,
+        more_companies,
         is_system_wide: entry.get("applies-to") != "companies",
         is_enabled: entry.has("enabled"),
         sections,
@@ -454,10 +461,14 @@ fn function_rows(state: &model::State, entry: &Entry, provider: &str) -> Vec<Fun
         .collect()
 }
 
-/// Returns the companies of the environment, and those that the profile has and the environment does not.
-fn company_choices(companies: &BTreeSet<CompanyId>, entry: &Entry) -> Vec<Choice> {
+/// Returns the companies of the environment, and those that the profile has and the environment does not; and the number of those
+/// that are too many to be offered.
+fn company_choices(companies: &BTreeSet<CompanyId>, entry: &Entry) -> (Vec<Choice>, usize) {
     let chosen: BTreeSet<&str> = entry.all("company").filter(|id| id.parse::<CompanyId>().is_ok()).collect();
-    let all: BTreeSet<&str> = companies.iter().map(CompanyId::as_str).chain(chosen.iter().copied()).collect();
+    let others = companies.iter().map(CompanyId::as_str).filter(|id| !chosen.contains(id));
+    let offered = COMPANIES.saturating_sub(chosen.len());
+    let more = others.clone().count().saturating_sub(offered);
+    let listed: BTreeSet<&str> = others.take(offered).chain(chosen.iter().copied()).collect();
     let choice = |id: &str| Choice { value: id.to_owned(), label: id.to_owned(), is_chosen: chosen.contains(id) };
-    all.into_iter().map(choice).collect()
+    (listed.into_iter().map(choice).collect(), more)
 }

@@ -274,7 +274,8 @@ pub(in crate::console) async fn show(
     Parameters(mut filter): Parameters<Filter>,
 ) -> Answer {
     let state = service.state();
-    let verified = service.last_verified().await?.profiles;
+    let last = service.last_verified().await?;
+    let verified = &last.profiles;
     let problems = Problems::new(&service.trouble());
     let mut counts: BTreeMap<ProfileStatus, usize> = BTreeMap::new();
     let mut rows = Vec::new();

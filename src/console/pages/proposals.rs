@@ -22,7 +22,7 @@ use crate::{
     approvals::{ApprovalText, NAMESPACE},
     console::{
         answer::{Answer, redirect, render},
-        extract::{Form, Segment},
+        extract::{Form, Parameters, Segment},
         page::{Page, SignedIn, shown, shown_up_to},
         problem_page::ProblemNotice,
     },
@@ -36,6 +36,8 @@ use crate::{
     service::{Caller, HttpProblem, PlannedChange, Service, Verifications, action_id},
 };
 
+/// Number of rows of a page.
+const ROWS: usize = 100;
 /// Time for which an approval that is made by the page's text counts.
 const APPROVAL_VALID: SignedDuration = SignedDuration::from_hours(7 * 24);
 
@@ -45,6 +47,24 @@ const APPROVAL_VALID: SignedDuration = SignedDuration::from_hours(7 * 24);
 struct ProposalsPage {
     page: Page,
     rows: Vec<Row>,
+    filter: Position,
+    number: usize,
+    pages: usize,
+}
+
+/// The parameters of the list.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::console) struct Position {
+    page: usize,
+}
+
+impl Position {
+    /// Returns the address of a page of the list.
+    #[expect(clippy::unused_self, reason = "the template of numbered pages asks the filter of the list")]
+    fn at(&self, number: usize) -> String {
+        format!("/console/proposals?page={number}")
+    }
 }
 
 struct Row {
@@ -131,9 +151,16 @@ impl Row {
 }
 
 /// Shows the list.
-pub(in crate::console) async fn list(State(service): State<Arc<Service>>, page: Page) -> Answer {
-    let rows = service.proposals().await?.iter().map(Row::new).collect();
-    render(&ProposalsPage { page, rows })
+pub(in crate::console) async fn list(
+    State(service): State<Arc<Service>>,
+    page: Page,
+    Parameters(filter): Parameters<Position>,
+) -> Answer {
+    let found = service.proposals().await?;
+    let pages = found.len().div_ceil(ROWS).max(1);
+    let number = filter.page.clamp(1, pages);
+    let rows = found.iter().skip((number - 1) * ROWS).take(ROWS).map(Row::new).collect();
+    render(&ProposalsPage { page, rows, filter, number, pages })
 }
 
 /// Shows a proposal.

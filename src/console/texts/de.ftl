@@ -1,7 +1,8 @@
 # Texte der Konsole auf Deutsch. Die Schlüssel sind die der englischen Datei.
 layout-skip = Zum Inhalt
 layout-environment = Umgebung
-layout-demo = Demo: Der Schlüssel dieses Dienstes ist öffentlich
+layout-demo = Demo
+layout-demo-why = Der Schlüssel dieses Dienstes ist öffentlich
 layout-navigation = Bereiche
 layout-sign-out = Abmelden
 layout-keys = Tastatur
@@ -669,6 +670,10 @@ form-no-script = Geheimnisse werden im Browser verschlüsselt; das braucht JavaS
 form-enabled-help = Ein ausgeschaltetes Profil wird nie gewählt, als gäbe es das Profil nicht.
 form-only-companies = Nur diese Firmen:
 form-no-companies = Die Umgebung hat keine Firmen.
+form-more-companies = { $count ->
+    [one] 1 weitere Firma ist nicht aufgeführt. Die Dateien in Git können sie nennen.
+   *[other] { $count } weitere Firmen sind nicht aufgeführt. Die Dateien in Git können sie nennen.
+}
 form-delegate-functions = Hier meldet sich ein Mensch an und sendet; daher bedient dieser Anbieter nur User Interface.
 form-served-by = Jetzt beansprucht von { $profiles }
 form-falls-back = Jetzt nicht beansprucht; fällt zurück auf { $function }

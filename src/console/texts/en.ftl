@@ -1,7 +1,8 @@
 # Texts of the console in English. Keys begin with the page that uses them.
 layout-skip = Skip to the content
 layout-environment = Environment
-layout-demo = Demo: the key of this service is public
+layout-demo = Demo
+layout-demo-why = The key of this service is public
 layout-navigation = Areas
 layout-sign-out = Sign out
 layout-keys = Keyboard
@@ -669,6 +670,10 @@ form-no-script = Secrets are encrypted in the browser, which needs JavaScript. W
 form-enabled-help = A disabled profile is never chosen, as if it did not exist.
 form-only-companies = Only these companies:
 form-no-companies = The environment has no companies.
+form-more-companies = { $count ->
+    [one] 1 more company is not listed. The files in Git can name it.
+   *[other] { $count } more companies are not listed. The files in Git can name them.
+}
 form-delegate-functions = A user signs in and sends, so this provider serves User Interface only.
 form-served-by = Claimed now by { $profiles }
 form-falls-back = Not claimed now; falls back to { $function }

@@ -60,7 +60,7 @@ pub(super) async fn list_verified(
     _: Authorized<SeeProfiles>,
     State(service): State<Arc<Service>>,
 ) -> Result<Json<LastVerifiedList>, HttpProblem> {
-    service.last_verified().await.map(Json)
+    Ok(Json(service.last_verified().await?.as_ref().clone()))
 }
 
 /// Get a verification result

@@ -28,7 +28,7 @@ use crate::{
         finding::Verified,
     },
     service::http::upload::BodyPermit,
-    store::AuditEvent,
+    store::{AuditEvent, StoreError},
     telemetry,
     verify::{NeededPermissions, Verifier, VerifyOptions},
 };
@@ -196,8 +196,9 @@ impl Service {
     }
 
     /// Returns the last result of each profile, in short form.
-    pub(crate) async fn last_verified(&self) -> Result<LastVerifiedList, HttpProblem> {
-        Ok(LastVerifiedList { profiles: self.store.last_verified().await? })
+    pub(crate) async fn last_verified(&self) -> Result<Arc<LastVerifiedList>, HttpProblem> {
+        let read = async { Ok::<_, StoreError>(LastVerifiedList { profiles: self.store.last_verified().await? }) };
+        Ok(self.verified_reads.get(read).await?)
     }
 
     /// Returns the last result of a profile in short form. It can be that of a plan, for other settings than the live ones.

@@ -442,9 +442,9 @@ const IN_LANES: &str = "m.lane IN (SELECT l.id FROM lane AS l, json_each(?) AS w
     WHERE l.company = json_extract(wanted.value, '$[0]') AND l.function = json_extract(wanted.value, '$[1]'))";
 
 /// The condition that a message contains a text: in its subject, its `Message-ID`, its document's number or an address.
-/// The whole record is looked through first, which costs a quarter of parsing it.
-const CONTAINS_TEXT: &str =
-    "instr(lower(m.record), ?) > 0 AND (instr(lower(json_extract(m.record, '$.subject')), ?) > 0
+/// The whole record is looked through first, which costs an eighth of parsing it: `LIKE` compares ASCII without regard to case, and
+/// takes half of the time of `instr(lower(...))`, because it copies nothing.
+const CONTAINS_TEXT: &str = "m.record LIKE ? ESCAPE '!' AND (instr(lower(json_extract(m.record, '$.subject')), ?) > 0
     OR instr(lower(m.message_id), ?) > 0
     OR (m.document_number IS NOT NULL AND instr(m.document_number, ?) = 1)
     OR EXISTS (SELECT 1 FROM json_each(m.record, '$.recipients') AS r
@@ -516,8 +516,9 @@ fn conditions(search: &Search) -> Result<(String, Vec<Value>), StoreError> {
         let (lower, number) = (text.to_ascii_lowercase(), text.clone());
         // As JSON has it between the quotes.
         let escaped = self::text(&lower)?;
-        let escaped = escaped.get(1..escaped.len() - 1).unwrap_or_default().to_owned();
-        values.extend([escaped, lower.clone(), lower.clone(), number, lower].map(Value::Text));
+        let escaped = escaped.get(1..escaped.len() - 1).unwrap_or_default();
+        let pattern = format!("%{}%", escaped.replace('!', "!!").replace('%', "!%").replace('_', "!_"));
+        values.extend([pattern, lower.clone(), lower.clone(), number, lower].map(Value::Text));
     }
     Ok((conditions.join(" AND "), values))
 }
