@@ -14,6 +14,7 @@ use axum::{
 };
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::{
@@ -75,9 +76,32 @@ impl Row {
             actor: shown_up_to(&entry.actor, 80),
             action: shown_up_to(&entry.action, 40),
             outcome: entry.outcome.id(),
-            detail: shown_up_to(&entry.detail.to_string(), DETAIL),
+            detail: shown_up_to(&describe(&entry.detail), DETAIL),
         }
     }
+}
+
+/// Returns details on one line, without what is empty. Digests of the store come last: a person rarely reads them.
+fn describe(detail: &Value) -> String {
+    let Some(fields) = detail.as_object() else { return detail.to_string() };
+    let is_empty = |value: &Value| match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    };
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) if items.iter().all(Value::is_string) => {
+            items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+        }
+        other => other.to_string(),
+    };
+    let (store, own): (Vec<_>, Vec<_>) =
+        fields.iter().filter(|(_, value)| !is_empty(value)).partition(|(name, _)| *name == "store");
+    let parts = own.into_iter().chain(store).map(|(name, value)| format!("{name}: {}", text(value)));
+    parts.collect::<Vec<_>>().join(" · ")
 }
 
 /// The parameters of the page, as they were entered.

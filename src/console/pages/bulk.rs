@@ -100,7 +100,7 @@ pub(in crate::console) async fn confirm(
         action,
         count,
         is_counted_to_end: count < u64::from(COUNTED),
-        examples: examples.messages.into_iter().map(Row::new).collect(),
+        examples: examples.messages.into_iter().map(|message| Row::new(message, service.now())).collect(),
         at_once: CHANGED_AT_ONCE,
         is_limited: count > CHANGED_AT_ONCE as u64,
         seen_at,

@@ -205,7 +205,8 @@ pub(in crate::console) async fn show(
         accepted_at: message.accepted_at,
         requeued_at: message.requeued_at,
         finished_at: message.finished_at,
-        next_attempt_at: message.next_attempt_at,
+        // One that is due waits for something else.
+        next_attempt_at: message.next_attempt_at.filter(|at| *at > service.now()),
         profile: message.profile.to_string(),
         generation: message.generation,
         reason: shown_up_to(&message.reason, 1000),

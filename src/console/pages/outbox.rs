@@ -113,7 +113,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn new(message: Message) -> Self {
+    pub(super) fn new(message: Message, now: Timestamp) -> Self {
         let document = message.document.map(|document| format!("{} {}", document.kind, document.number));
         Self {
             id: message.id.to_string(),
@@ -127,7 +127,8 @@ impl Row {
             document: document.map(|document| shown_up_to(&document, 40)).unwrap_or_default(),
             reason: shown_up_to(&message.reason, 90),
             accepted_at: message.accepted_at,
-            next_attempt_at: message.next_attempt_at,
+            // One that is due waits for something else.
+            next_attempt_at: message.next_attempt_at.filter(|at| *at > now),
             attempts: message.attempts,
         }
     }
@@ -297,7 +298,7 @@ async fn read_page(
         store_writable: status.store_writable,
         live: is_live.then(|| address("/console/outbox/live", filter.pairs())),
         bulk: if found.messages.is_empty() { Vec::new() } else { bulk },
-        rows: found.messages.into_iter().map(Row::new).collect(),
+        rows: found.messages.into_iter().map(|message| Row::new(message, service.now())).collect(),
         newest: (!filter.before.is_empty()).then(|| filter.with("before", "")),
         older: found.next_before.map(|number| filter.with("before", number)),
         companies: state.settings.companies.iter().take(SUGGESTIONS).cloned().collect(),
