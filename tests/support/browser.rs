@@ -34,13 +34,21 @@ pub(crate) fn run_script(name: &str, given: &Value) -> Value {
     serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{name}: {error}:\n{stdout}\n{stderr}"))
 }
 
-/// Opens each page, a name and a path, in every way that pages must withstand. Returns the problems, each with its page.
-pub(crate) fn check_pages(address: &str, token: Option<&str>, pages: &[(&str, &str)]) -> Vec<String> {
-    let pages: Vec<_> = pages.iter().map(|(name, path)| json!({ "name": name, "path": path })).collect();
-    let given = json!({ "address": address, "token": token, "pages": pages });
+/// Opens each page, a name and a path, in every way that pages must withstand: `pages` as the owner of a token, `open` without a
+/// session. Returns the problems, each with its page.
+pub(crate) fn check_pages(
+    address: &str,
+    token: &str,
+    pages: &[(&str, String)],
+    open: &[(&str, String)],
+) -> Vec<String> {
+    let list = |pages: &[(&str, String)]| -> Vec<Value> {
+        pages.iter().map(|(name, path)| json!({ "name": name, "path": path })).collect()
+    };
+    let given = json!({ "address": address, "token": token, "pages": list(pages), "open": list(open) });
     let result = run_script("browser_pages.mjs", &given);
     let by_page = result.as_object().unwrap();
-    assert_eq!(by_page.len(), pages.len(), "{result}");
+    assert_eq!(by_page.len(), pages.len() + open.len(), "{result}");
     let lines = by_page.iter().flat_map(|(page, found)| {
         found.as_array().unwrap().iter().map(move |problem| format!("{page}: {}", problem.as_str().unwrap()))
     });

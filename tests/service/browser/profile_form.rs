@@ -1,40 +1,16 @@
-//! Profiles are made in a browser: the form and its pages in every way, and a password that is encrypted before it leaves the page.
+//! A profile is made in a browser: form, plan, apply, and a password that is encrypted before it leaves the page.
 
 use serde_json::json;
 
-use crate::support::{
-    browser::{check_pages, run_script},
-    repository::TestRepository,
-};
+use crate::support::{browser::run_script, repository::TestRepository};
 
 const CANARY: &str = "Canary-Browser-q3Yb70Lk";
 
-fn repository() -> TestRepository {
+#[test]
+fn a_password_leaves_the_form_as_an_age_file() {
     let mut repo = TestRepository::small();
     repo.serve();
     repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
-    repo
-}
-
-#[test]
-fn the_forms_withstand_every_way_in_which_they_are_opened() {
-    let repo = repository();
-    let address = repo.address().replace("127.0.0.1", "localhost");
-    let problems = check_pages(
-        &address,
-        Some(repo.token()),
-        &[
-            ("profile-new-choice", "/console/profiles/new"),
-            ("profile-new-direct", "/console/profiles/new?provider=microsoft-graph-direct"),
-            ("profile-new-delegate", "/console/profiles/new?provider=microsoft-graph-delegate"),
-        ],
-    );
-    assert!(problems.is_empty(), "{problems:#?}");
-}
-
-#[test]
-fn a_password_leaves_the_form_as_an_age_file() {
-    let repo = repository();
     let address = repo.address().replace("127.0.0.1", "localhost");
     let result = run_script("profile_form.mjs", &json!({ "address": address, "token": repo.token(), "value": CANARY }));
     assert_eq!(result["hidden"], json!([false, false, false]), "{result:#}");
