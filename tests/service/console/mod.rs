@@ -1,8 +1,6 @@
 //! The console: its addresses and rights, sessions, pages and texts. `client` is a browser without scripts.
 
 mod audit;
-#[cfg(target_os = "linux")]
-mod chromium;
 mod client;
 mod coverage;
 mod edit;
@@ -13,5 +11,9 @@ mod pages;
 mod proposals;
 mod routes;
 mod sessions;
+#[cfg(target_os = "linux")]
+mod sizes;
 mod texts;
 mod time_limits;
+#[cfg(target_os = "linux")]
+mod transfer;
