@@ -214,6 +214,7 @@ fn check_tarball(tarball: &Path, bill: &str) {
         "share/doc/mailwright/LICENSE-MIT",
         "share/doc/mailwright/licences.txt",
         "share/doc/mailwright/docs/install.md",
+        "share/doc/mailwright/docs/images/overview.png",
     ] {
         assert!(found.contains(wanted), "{wanted}: {found:?}");
     }
@@ -262,6 +263,7 @@ fn check_life_of_the_package(deb: &Path, bill: &str) {
         "usr/share/doc/mailwright/licences.txt",
         "usr/share/doc/mailwright/changelog.Debian.gz",
         "usr/share/doc/mailwright/docs/install.md",
+        "usr/share/doc/mailwright/docs/images/overview.png",
     ] {
         assert!(installation.has(wanted), "{wanted}");
     }
