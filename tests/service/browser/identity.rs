@@ -2,7 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{browser::run_script, host_process::HostProcess, repository::TestRepository, sandbox::Sandbox};
+use crate::support::{
+    browser::{check_pages, run_script},
+    host_process::HostProcess,
+    repository::TestRepository,
+    sandbox::Sandbox,
+};
 
 const TENANT: &str = "0c0ffee0-0000-4000-8000-000000000001";
 const CLIENT: &str = "0c0ffee0-0000-4000-8000-0000000000cc";
@@ -52,6 +57,8 @@ fn a_person_signs_in_with_an_account_of_the_identity_provider() {
         .to_vec();
     host.start();
     let address = format!("{public}/environments/dev");
+    let problems = check_pages(&address, None, &[("sign-in-identity", "/console/sign-in")]);
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
     let result = run_script(
         "browser_identity.mjs",
         &json!({ "address": address, "admin": "Adele Admin", "other": "Alice <Example>" }),

@@ -466,6 +466,54 @@ fn an_issuer_that_is_down_or_sends_too_much_gives_no_session() {
 }
 
 #[test]
+fn an_identity_is_confirmed_at_the_issuer_by_the_same_person_just_now() {
+    let setup = Setup::new();
+    let mut client = setup.client();
+    assert_eq!(client.get("/console/confirm/identity").status, 303, "a sign-in comes first");
+    setup.sign_in(&mut client, |_| {});
+    let secret = client.cookies["__Host-mw"].clone();
+    let confirm = |client: &mut Client, change: &dyn Fn(&mut Value)| {
+        let answer = client.get("/console/confirm/identity?next=/console/tokens");
+        let begun = parameters(answer.header("location").unwrap());
+        assert_eq!((begun["prompt"].as_str(), begun["max_age"].as_str()), ("login", "0"));
+        let mut claims = setup.claims(&begun);
+        claims["auth_time"] = json!(now());
+        change(&mut claims);
+        setup.issue(&sign(&setup.key, &claims));
+        come_back(client, &begun)
+    };
+    let cases: [(&dyn Fn(&mut Value), &str); 4] = [
+        (&|claims: &mut Value| claims["auth_time"] = Value::Null, "does not say when you entered your password"),
+        (&|claims: &mut Value| claims["auth_time"] = json!(now() - 120), "did not ask you for your password again"),
+        (&|claims: &mut Value| claims["auth_time"] = json!(now() + 600), "does not say when"),
+        (&|claims: &mut Value| claims["sub"] = json!("person-2"), "of another account"),
+    ];
+    for (change, words) in cases {
+        let answer = confirm(&mut client, change);
+        assert!(answer.status == 401 && answer.body.contains(words), "{words}: {}", answer.body);
+        // The session is as it was.
+        assert_eq!(client.cookies.iter().collect::<Vec<_>>(), [(&"__Host-mw".to_owned(), &secret)]);
+        client.page("/console/tokens");
+    }
+    let answer = confirm(&mut client, &|_| {});
+    assert_eq!(answer.header("location"), Some("/console/tokens"), "{}", answer.body);
+    let renewed = client.cookies["__Host-mw"].clone();
+    assert_ne!(renewed, secret);
+    client.page("/console/tokens");
+    // The secret from before is nothing any more.
+    client.cookies = [("__Host-mw".to_owned(), secret)].into();
+    assert_eq!(client.get("/console/tokens").status, 303);
+    let entries = setup.audit();
+    let confirmations = |outcome: &str| {
+        entries.iter().filter(|entry| entry["action"] == "session.confirm" && entry["outcome"] == outcome).count()
+    };
+    assert_eq!((confirmations("accepted"), confirmations("refused")), (1, 4));
+    // Another session, that of a token, confirms nothing at an issuer.
+    let mut token = Client::signed_in(&setup.repo);
+    assert_eq!(token.get("/console/confirm/identity").status, 401);
+}
+
+#[test]
 fn a_restart_keeps_sessions_and_ends_the_sign_ins_in_progress() {
     let mut setup = Setup::new();
     let (mut client, mut other) = (setup.client(), setup.client());
