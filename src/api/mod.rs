@@ -5,6 +5,7 @@
 
 pub mod leases;
 pub mod messages;
+pub mod operators;
 pub mod proposals;
 
 use std::collections::BTreeMap;

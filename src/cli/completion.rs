@@ -52,7 +52,7 @@ fn complete_argument(argument: Arg, noun: &str) -> Arg {
         ("rollout", "name") => rollouts,
         ("access", "names") => rights_and_fields,
         ("access", "field") => fields,
-        ("access" | "token", "role") => roles,
+        ("access" | "token" | "operator", "role") => roles,
         // `resolve` takes a company, then a function; companies are in the files, which are not opened.
         (_, "function" | "functions") | ("resolve", "names") => functions,
         ("explain", "code") => codes,

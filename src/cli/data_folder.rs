@@ -105,6 +105,7 @@ pub(super) fn store_error(error: StoreError) -> CliError {
             "Restore the `identity.txt` of this store from its backup, or pass the `--data DIR` that this identity belongs to.",
         ),
         StoreError::TokenNameTaken(_) => (Code::TokenNameTaken, "Revoke the other token first."),
+        StoreError::OperatorNameTaken(_) => (Code::OperatorNameTaken, "Choose another name."),
         StoreError::Corrupt(_) => (
             Code::Internal,
             "Another program changed the database, or it is damaged: restore the store from a backup (`mailwright restore`). Nothing was changed.",

@@ -26,7 +26,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Change the service", &["plan", "apply", "approve", "rollback", "drift", "history", "blame", "show", "comment"]),
     ("Many environments", &["rollout", "watch"]),
     ("Mail", &["verify", "resolve", "send", "outbox", "why", "status"]),
-    ("Secrets and access", &["secrets", "token", "access", "audit"]),
+    ("Secrets and access", &["secrets", "token", "operator", "access", "audit"]),
     ("The service", &["serve", "backup", "restore", "sandbox"]),
     ("Help", &["help", "explain", "completions", "man"]),
 ];

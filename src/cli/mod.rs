@@ -46,8 +46,8 @@ pub(crate) use args::{
 };
 use commands::{
     access, apply, approve, audit, backup, blame, comment, completions, demo, diff, doctor, drift, explain, functions,
-    history, import, init, microsoft, new, outbox, plan, render, resolve, restore, rollback, rollout, sandbox, schema,
-    secrets, send, serve, show, status, token, validate, verify, watch, why,
+    history, import, init, microsoft, new, operator, outbox, plan, render, resolve, restore, rollback, rollout,
+    sandbox, schema, secrets, send, serve, show, status, token, validate, verify, watch, why,
 };
 pub(crate) use context::Context;
 pub(crate) use error::CliError;
@@ -154,6 +154,8 @@ enum Command {
     Microsoft(microsoft::Microsoft),
     /// Create, list and revoke the tokens that the service accepts
     Token(token::TokenArgs),
+    /// Add, list and remove the people who sign in to the console with a passkey
+    Operator(operator::OperatorArgs),
     /// Show roles, bindings, and who may do what
     Access(access::Access),
     /// Read and verify the service's audit log
@@ -213,6 +215,7 @@ impl Command {
             Self::Secrets(command) => command,
             Self::Microsoft(command) => command,
             Self::Token(command) => command,
+            Self::Operator(command) => command,
             Self::Access(command) => command,
             Self::Audit(command) => command,
             Self::Serve(command) => command,

@@ -27,6 +27,8 @@ pub(crate) const SSH_KEY_FILE: &str = "MAILWRIGHT_SSH_KEY_FILE";
 pub(crate) const OIDC_AUDIENCE: &str = "MAILWRIGHT_OIDC_AUDIENCE";
 /// A token of a user or application with read access to the directory, for `verify`.
 pub(crate) const READER_TOKEN: &str = "MAILWRIGHT_READER_TOKEN";
+/// The address of the service as people's browsers see it, for `serve`.
+pub(crate) const PUBLIC_URL: &str = "MAILWRIGHT_PUBLIC_URL";
 /// Filter of the service's log in the syntax of `tracing`: `info`, `mailwright=debug`, ...
 pub(crate) const LOG: &str = "MAILWRIGHT_LOG";
 
@@ -40,6 +42,7 @@ const KNOWN: &[&str] = &[
     READER_TOKEN,
     SSH_KEY_FILE,
     OIDC_AUDIENCE,
+    PUBLIC_URL,
     LOG,
 ];
 
@@ -57,6 +60,7 @@ pub(crate) const LIST: &[(&str, &str)] = &[
     (SSH_KEY_FILE, "SSH key that signs approvals"),
     (OIDC_AUDIENCE, "audience of the identity token that is requested from GitHub Actions"),
     (READER_TOKEN, "token with read access to the directory, for `verify`"),
+    (PUBLIC_URL, "address of the console as browsers see it, for `serve`"),
     (LOG, "filter of the log: `info`, `mailwright=debug`"),
     ("NO_COLOR", "no colours, if it is set"),
     (COLUMNS, "width of text that is not printed to a terminal; otherwise lines are not folded"),

@@ -19,12 +19,14 @@ use crate::{
         ServiceInfo, TokenCreated, TokenList, VerifyLine, VerifyRequest,
         leases::{LeaseList, NewLease},
         messages::{Action, ActionOptions, MessageDetail, MessagePage, NewHold, OutboxStatus, Resolved, Submission},
+        operators::{NewEnrolmentLink, NewOperator, OperatorInvited, OperatorList},
         proposals::{NewProposal, ProposalEntry},
     },
     model::{
         Changeset, Code, EnvironmentName, GenerationDetail, Hold, Lease, Message, Problem, State,
         finding::{Finding, Verified},
         integrity::StoreCheck,
+        operator::Operator,
         resolution::{Cell, Resolution},
         token::Token,
     },
@@ -136,6 +138,32 @@ impl Client {
     pub async fn confirm_token(&self, id: &str) -> Result<Token, Problem> {
         let path = format!("/v1/tokens/{}/confirm", token_id(id));
         self.transport.send(reqwest::Method::POST, &path, None).await
+    }
+
+    /// Requests `GET /v1/operators`.
+    pub async fn operators(&self) -> Result<OperatorList, Problem> {
+        self.get("/v1/operators").await
+    }
+
+    /// Requests `POST /v1/operators`.
+    pub async fn create_operator(&self, operator: &NewOperator) -> Result<OperatorInvited, Problem> {
+        self.post("/v1/operators", operator).await
+    }
+
+    /// Requests `POST /v1/operators/{id}/link`.
+    pub async fn make_enrolment_link(&self, id: &str, link: &NewEnrolmentLink) -> Result<OperatorInvited, Problem> {
+        self.post(&format!("/v1/operators/{}/link", token_id(id)), link).await
+    }
+
+    /// Requests `POST /v1/operators/{id}/confirm`.
+    pub async fn confirm_operator(&self, id: &str) -> Result<Operator, Problem> {
+        let path = format!("/v1/operators/{}/confirm", token_id(id));
+        self.transport.send(reqwest::Method::POST, &path, None).await
+    }
+
+    /// Requests `DELETE /v1/operators/{id}`.
+    pub async fn remove_operator(&self, id: &str) -> Result<Operator, Problem> {
+        self.delete(&format!("/v1/operators/{}", token_id(id))).await
     }
 
     /// Requests `POST /v1/outbox/confirm-restore`.
@@ -314,7 +342,7 @@ fn encode_changeset(changeset: &Changeset) -> Result<Vec<u8>, Problem> {
     )))
 }
 
-/// Removes the characters that cannot be part of a token id.
+/// Removes the characters that cannot be part of the id of a token or an operator.
 fn token_id(id: &str) -> String {
     id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect()
 }

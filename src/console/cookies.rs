@@ -1,4 +1,5 @@
-//! Cookies: the secret of the session, a sign-in with an identity provider in progress, and the chosen language.
+//! Cookies: the secret of the session, a sign-in with an identity provider in progress, the secret that binds the request for a passkey to
+//! a browser, and the chosen language.
 //!
 //! All have the prefix `__Host-`, which binds them to this host and to encrypted connections; browsers accept that on
 //! `localhost` without TLS as well. Such a cookie has the path `/`, so each environment of a process has a name of its own.
@@ -14,6 +15,11 @@ const LANGUAGE: &str = "__Host-mw.language";
 const SESSION: &str = "__Host-mw";
 /// The cookie of a sign-in in progress; followed by `-` and the environment's name if there are several.
 const SIGN_IN: &str = "__Host-mw.sign-in";
+const PASSKEY: &str = "__Host-mw.passkey";
+/// How long a request for a passkey can be answered, in seconds; a little longer than the service waits.
+const PASSKEY_KEPT: u32 = 600;
+/// Maximum size of the secret of the binding.
+const SECRET_LIMIT: usize = 64;
 /// How long the choice of a language is kept, in seconds.
 const LANGUAGE_KEPT: u32 = 365 * 24 * 60 * 60;
 
@@ -45,6 +51,23 @@ pub(super) fn set_sign_in(service: &Service, value: &str) -> Option<HeaderValue>
 /// Returns the cookie that removes a sign-in from the browser.
 pub(super) fn remove_sign_in(service: &Service) -> Option<HeaderValue> {
     cookie(&format!("{}=; Max-Age=0", name_of(SIGN_IN, service)))
+}
+
+/// Returns the secret that binds a request for a passkey to the browser.
+pub(super) fn passkey(headers: &HeaderMap, service: &Service) -> Option<SecretString> {
+    let value = find(headers, &name_of(PASSKEY, service)).filter(|value| value.len() <= SECRET_LIMIT)?;
+    Some(SecretString::from(value.to_owned()))
+}
+
+/// Returns the cookie that binds requests for passkeys to the browser. It is sent with requests of the console's own pages only.
+pub(super) fn set_passkey(service: &Service, secret: &SecretString) -> Option<HeaderValue> {
+    let pair = format!("{}={}", name_of(PASSKEY, service), secret.expose_secret());
+    HeaderValue::from_str(&format!("{pair}; Max-Age={PASSKEY_KEPT}; Path=/; Secure; HttpOnly; SameSite=Strict")).ok()
+}
+
+/// Returns the cookie that removes the binding.
+pub(super) fn remove_passkey(service: &Service) -> Option<HeaderValue> {
+    cookie(&format!("{}=; Max-Age=0", name_of(PASSKEY, service)))
 }
 
 /// Returns the language that was chosen.

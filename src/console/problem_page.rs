@@ -4,9 +4,10 @@
 //! templates show them with `page.prose`.
 
 use askama::Template;
+use axum::http::StatusCode;
 
 use super::page::{Page, shown};
-use crate::{api::ProblemDetails, service::HttpProblem};
+use crate::{api::ProblemDetails, model::Code, service::HttpProblem, text::percent_encode};
 
 /// Maximum number of broken rules that a message names.
 const RULES: usize = 5;
@@ -33,6 +34,11 @@ pub(super) fn explain_rules(problem: HttpProblem) -> HttpProblem {
     HttpProblem::new(problem.code(), message).remedy(first.problem.remedy.clone())
 }
 
+/// Returns the status of a page that shows a problem next to its form.
+pub(super) fn status_of(problem: &HttpProblem) -> StatusCode {
+    StatusCode::from_u16(problem.code().status()).unwrap_or(StatusCode::BAD_REQUEST)
+}
+
 /// A problem as a page.
 #[derive(Template)]
 #[template(path = "error.html")]
@@ -41,12 +47,19 @@ pub(super) struct ProblemPage {
     status: u16,
     title: String,
     problem: ProblemNotice,
+    /// The address where the person confirms its identity, if that is what is missing.
+    confirm: Option<String>,
 }
 
 impl ProblemPage {
-    pub(super) fn new(page: Page, problem: &ProblemDetails) -> Self {
+    /// `next` is the page that follows a confirmation of the identity.
+    pub(super) fn new(page: Page, problem: &ProblemDetails, next: String) -> Self {
+        let can_confirm = page.user.as_ref().is_some_and(|user| user.caller.can_confirm_identity());
+        let confirm = (problem.code == Code::StepUpRequired && can_confirm)
+            .then(|| format!("{}/console/confirm?next={}", page.base, percent_encode(next.as_bytes(), b"-._~/")));
         Self {
             page,
+            confirm,
             status: problem.status,
             title: problem.title.clone(),
             problem: ProblemNotice {

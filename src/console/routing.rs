@@ -28,8 +28,9 @@ use super::{
     extract::FORM_LIMIT,
     page::{Page, SignedIn, User},
     pages::{
-        audit, bulk, coverage, error, history, holds, identity_sign_in, language, message, outbox, overview, plan,
-        profile, profile_form, profiles, proposals, rollback, sessions, setup, sign_in, tokens,
+        account, audit, bulk, confirm, coverage, enroll, error, history, holds, identity_sign_in, language, message,
+        operators, outbox, overview, plan, profile, profile_form, profiles, proposals, rollback, sessions, setup,
+        sign_in, tokens,
     },
 };
 use crate::{
@@ -121,6 +122,15 @@ fn routes() -> Routes {
         .get("/console/setup", Right::Open, setup::show)
         .get("/console/sign-in", Right::Open, sign_in::show)
         .post("/console/sign-in", Right::Open, sign_in::sign_in)
+        .post("/console/sign-in/passkey", Right::Open, sign_in::sign_in_with_passkey)
+        .get("/console/enroll", Right::Open, enroll::show)
+        .post("/console/enroll", Right::Open, enroll::open)
+        .post("/console/enroll/passkey", Right::Open, enroll::finish)
+        .get("/console/account", Right::SignedIn, account::show)
+        .post("/console/account/passkeys", Right::SignedIn, account::add)
+        .post("/console/account/passkeys/{id}/remove", Right::SignedIn, account::remove)
+        .get("/console/confirm", Right::SignedIn, confirm::show)
+        .post("/console/confirm", Right::SignedIn, confirm::confirm)
         .get("/console/sign-in/with/{provider}", Right::Open, identity_sign_in::begin)
         .get("/console/confirm/identity", Right::SignedIn, identity_sign_in::confirm)
         .get("/console/sign-in/callback", Right::Open, identity_sign_in::complete)
@@ -156,6 +166,20 @@ fn routes() -> Routes {
         .get("/console/audit/export", audit, audit::export)
         .get("/console/tokens", Right::May(&[(Area::Tokens, Activity::See)]), tokens::show)
         .post("/console/tokens/{id}/revoke", Right::May(&[(Area::Tokens, Activity::Delete)]), tokens::revoke)
+        .get("/console/operators", Right::May(&[(Area::Operators, Activity::See)]), operators::show)
+        .post("/console/operators", Right::May(&[(Area::Operators, Activity::Create)]), operators::create)
+        .post("/console/operators/{id}/link", Right::May(&[(Area::Operators, Activity::Create)]), operators::link)
+        .post(
+            "/console/operators/{id}/confirm",
+            Right::May(&[(Area::Operators, Activity::Confirm)]),
+            operators::confirm,
+        )
+        .post("/console/operators/{id}/remove", Right::May(&[(Area::Operators, Activity::Delete)]), operators::remove)
+        .post(
+            "/console/operators/{id}/passkeys/{passkey}/remove",
+            Right::May(&[(Area::Operators, Activity::Delete)]),
+            operators::remove_passkey,
+        )
         .get("/console/profiles/new", planning, profile_form::new)
         .get("/console/profiles/{name}/edit", planning, profile_form::edit)
         .get("/console/profiles/{name}/patch", planning, plan::drift_patch)
@@ -192,6 +216,17 @@ pub fn route_list() -> Vec<RouteInfo> {
         right: right.id(),
     };
     ROUTES.rights.iter().map(info).collect()
+}
+
+/// Returns the page to which a person goes back after a request that was refused: the page itself, or the list that its form
+/// belongs to.
+pub(super) fn page_of_request(method: &Method, here: &str) -> String {
+    if *method == Method::GET {
+        return here.to_owned();
+    }
+    let area = here.split(['?', '#']).next().unwrap_or_default().split('/').nth(2).unwrap_or_default();
+    let page = format!("/console/{area}");
+    if ROUTES.right(&Method::GET, &page).is_some() { page } else { "/console".to_owned() }
 }
 
 /// The addresses, without the state of an environment: a process may serve many.

@@ -246,6 +246,13 @@ codes! {
     "0401" Error RightsExceeded(403) "rights beyond those of the caller";
     "0402" Error RightsAdded(422) "added rights not allowed for this plan";
     "0403" Error StepUpRequired(403) "identity not confirmed recently";
+    "0410" Error OperatorNameTaken(409) "operator name taken";
+    "0411" Error OperatorInactive(409) "removed or suspended operator";
+    "0412" Error EnrolmentRefused(401) "enrolment link not valid";
+    "0413" Error OwnEnrolment(403) "enrolment link for oneself";
+    "0414" Error PasskeyRefused(401) "passkey not accepted";
+    "0415" Error PasskeysUnavailable(409) "no passkeys at this address";
+    "0416" Error LastPasskey(409) "last passkey";
 }
 
 impl PartialSchema for Code {

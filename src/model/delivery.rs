@@ -277,6 +277,10 @@ pub enum EventKind {
     NextRefused,
     /// The store was restored from a backup. No mail is accepted until an administrator confirms it.
     Restored,
+    /// An enrolment link was made for an operator who has passkeys: the person who opens it can sign in as that operator.
+    OperatorReset,
+    /// A passkey was refused because its count did not rise: it may have been copied.
+    PasskeyCopied,
 }
 
 impl EventKind {
@@ -292,6 +296,8 @@ impl EventKind {
             EventKind::Rotated => "rotated",
             EventKind::NextRefused => "next-refused",
             EventKind::Restored => "restored",
+            EventKind::OperatorReset => "operator-reset",
+            EventKind::PasskeyCopied => "passkey-copied",
         }
     }
 }

@@ -44,4 +44,7 @@ pub struct Restored {
     pub messages: u64,
     /// Number of tokens that are suspended until an administrator confirms them.
     pub suspended_tokens: u64,
+    /// Number of operators that are suspended until an administrator confirms them.
+    #[serde(default)]
+    pub suspended_operators: u64,
 }

@@ -55,6 +55,7 @@ pub mod last_verified;
 pub mod lease;
 pub mod message;
 pub mod name;
+pub mod operator;
 pub mod place;
 pub mod problem;
 pub mod profile;

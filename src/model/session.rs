@@ -35,6 +35,9 @@ pub struct Session {
     /// The time at which the person last confirmed its identity: at the sign-in or later; none for a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authenticated_at: Option<Timestamp>,
+    /// The passkey of an operator with which it signed in, or last confirmed its identity. The session ends with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passkey: Option<String>,
     /// The rights of a person of an identity provider; none for other subjects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admission: Option<Admission>,

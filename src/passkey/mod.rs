@@ -8,13 +8,11 @@
 //!
 //! Every answer must come from a person whom the device has identified (user verification: fingerprint, face or PIN). Where a
 //! device was made is not asked for and not judged (attestation): any device may be used. Nothing here knows what a person
-//! may do. An answer is input from outside: it is bounded, and an error never quotes it.
+//! may do: that is in `service::passkeys`. An answer is input from outside: it is bounded, and an error never quotes it.
 //!
 //! The caller takes the challenge from [`Challenges`] before each verification, which alone makes it single and limits its age. It
 //! refuses an id that is stored already, and stores the key and each new counter. A counter that does not rise is refused, because
 //! the key may have been copied; a device that does not count always states 0.
-//!
-//! No page of the console and no address of the service uses this module yet.
 
 mod authenticator_data;
 mod cbor;

@@ -66,21 +66,21 @@ struct AttestationPart {
     transports: Vec<String>,
 }
 
-/// The answer to a sign-in or to a request for a signature.
-#[derive(Clone, Debug, Deserialize)]
+/// The answer to a sign-in or to a request for a signature. It is written as evidence of a signature.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AssertionResponse {
     id: String,
     response: AssertionPart,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct AssertionPart {
     #[serde(rename = "clientDataJSON")]
     client_data: String,
     authenticator_data: String,
     signature: String,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     user_handle: Option<String>,
 }
 
@@ -141,6 +141,19 @@ impl RelyingParty {
         let host = url.domain()?;
         let is_secure = url.scheme() == "https" || url.scheme() == "http" && host == "localhost";
         is_secure.then(|| Self { id: host.to_owned(), origins: vec![url.origin().ascii_serialization()] })
+    }
+
+    /// Returns the site of a `Host` header that names this machine as `localhost`; none for any other. Whether the browser uses
+    /// TLS is not known, and makes no difference there.
+    pub fn for_local_host(host: &str) -> Option<Self> {
+        let url = reqwest::Url::parse(&format!("http://{host}")).ok()?;
+        let is_plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        if url.domain() != Some("localhost") || !is_plain || host.contains(['@', '/', '\\']) {
+            return None;
+        }
+        let plain = url.origin().ascii_serialization();
+        let encrypted = reqwest::Url::parse(&format!("https://{host}")).ok()?.origin().ascii_serialization();
+        Some(Self { id: "localhost".to_owned(), origins: vec![plain, encrypted] })
     }
 
     /// Returns the name of the site, which keys are bound to.
@@ -551,6 +564,20 @@ mod tests {
             assert_eq!(RelyingParty::from_origin(origin).as_ref().map(RelyingParty::id), id, "{origin}");
         }
         assert_eq!(site().origins, [ORIGIN]);
+        for (host, origin) in [
+            ("localhost:8470", Some("http://localhost:8470")),
+            ("localhost", Some("http://localhost")),
+            ("127.0.0.1:8470", None),
+            ("localhost.example.com", None),
+            ("evil.example@localhost", None),
+            ("localhost/evil", None),
+            ("localhost\\evil", None),
+            ("localhost?x", None),
+            ("", None),
+        ] {
+            let found = RelyingParty::for_local_host(host).map(|site| site.origins[0].clone());
+            assert_eq!(found.as_deref(), origin, "{host}");
+        }
     }
 
     proptest! {

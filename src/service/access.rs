@@ -70,6 +70,10 @@ rights! {
     CreateTokens: Create in Tokens, whole;
     ConfirmTokens: Confirm in Tokens, whole;
     DeleteTokens: Delete in Tokens, whole;
+    SeeOperators: See in Operators, whole;
+    CreateOperators: Create in Operators, whole;
+    ConfirmOperators: Confirm in Operators, whole;
+    DeleteOperators: Delete in Operators, whole;
     SeeRollouts: See in Rollouts, whole;
     RunRollouts: Run in Rollouts, whole;
 }
@@ -226,9 +230,16 @@ fn describe_refusal(caller: &Caller, question: &Question<'_>, environment: &Envi
         access::decide(&AccessPolicy::default(), &principal, question, caller.at).is_allowed()
     };
     let roles: Vec<String> = Role::ALL.iter().filter(has_right).map(|role| format!("`{}`", role.id())).collect();
+    let advice = if caller.can_confirm_identity() {
+        "Ask an administrator to bind a role in access.yaml".to_owned()
+    } else {
+        format!(
+            "Use a token with the role {}, or ask an administrator to bind a role in access.yaml",
+            roles.join(" or ")
+        )
+    };
     HttpProblem::new(Code::RoleTooLow, message).remedy(format!(
-        "Use a token with the role {}, or ask an administrator to bind a role in access.yaml: mailwright access explain {environment} '{}' {}:{}",
-        roles.join(" or "),
+        "{advice}: mailwright access explain {environment} '{}' {}:{}",
         caller.subject(),
         question.area,
         question.activity

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::Service;
 use crate::{
-    store::{AuditEvent, StoreError},
+    store::{AuditEvent, StoreError, outbox::NewEvent},
     sync::Mutex,
 };
 
@@ -121,6 +121,14 @@ impl Service {
             Some(event) => self.store.record(event).await.map(drop),
             None => Ok(()),
         }
+    }
+
+    /// Does what [`Service::record_bounded`] does, and records and publishes an event with the entry; neither beyond the budget.
+    pub(super) async fn record_bounded_with_event(&self, audit: AuditEvent, event: NewEvent) -> Result<(), StoreError> {
+        let Some(audit) = self.audit_budget.spend(audit, Instant::now()) else { return Ok(()) };
+        let event = self.store.record_event(audit, event).await?;
+        self.delivery.publish(vec![event]);
+        Ok(())
     }
 
     /// Writes the sums of events beyond the budgets.

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::operators::operator_principal;
 use crate::{
     model::{
         AccessPolicy, CompanyId, Digest, Function,
         access::{self, Activity, Area, Decision, Extent, Principal, Question, Subject},
+        operator::Operator,
         session::{Admission, SessionSubject},
         token::{Role, Scope, Token},
     },
@@ -42,6 +44,8 @@ pub(crate) struct SessionHolder {
     pub(crate) principal: Principal,
     /// The end of the credential; none if it has none.
     pub(crate) ends_at: Option<Timestamp>,
+    /// For an operator, the passkey that it used.
+    pub(crate) passkey: Option<String>,
     /// For a person of an identity provider, the digest of the settings that admit it.
     pub(crate) settings: Option<Digest>,
 }
@@ -55,6 +59,25 @@ impl SessionHolder {
             name: token.name,
             ends_at: token.expires_at,
             subject: SessionSubject::Token(token.id),
+            passkey: None,
+            settings: None,
+        }
+    }
+
+    /// Creates the holder for an operator that has proved its identity with a passkey.
+    pub(super) fn from_operator(
+        operator: &Operator,
+        authenticated_at: Option<Timestamp>,
+        passkey: Option<String>,
+    ) -> Self {
+        let subject = SessionSubject::Operator(operator.id.clone());
+        Self {
+            owner: subject.to_string(),
+            name: operator.name.clone(),
+            principal: operator_principal(operator, authenticated_at),
+            ends_at: None,
+            subject,
+            passkey,
             settings: None,
         }
     }
@@ -73,6 +96,7 @@ impl SessionHolder {
             principal: Principal { subjects, role: Some(role), scope, authenticated_at },
             ends_at: None,
             subject,
+            passkey: None,
             settings: Some(settings),
         }
     }
@@ -179,6 +203,17 @@ impl Caller {
             Some(message) => self.may_see(&message.owner, &message.company, message.function),
             None => self.decide(&Question::everywhere(Area::Profiles, Activity::See)).is_allowed(),
         }
+    }
+
+    /// Returns true for a person who can confirm its identity.
+    pub(crate) fn can_confirm_identity(&self) -> bool {
+        self.principal.authenticated_at.is_some()
+    }
+
+    /// Returns true if the caller is the operator of this name.
+    pub(super) fn is_operator(&self, name: &str) -> bool {
+        let operator = Subject::of_operator(name);
+        self.principal.subjects.iter().any(|own| own.is_same(&operator))
     }
 
     /// Returns true if a caller of the same credential, at a later time, is the same subjects with the same role and scope.

@@ -10,6 +10,8 @@
 //! * `verification` runs the verifier for callers without keys, and decides which secrets it may use
 //! * `history` reads generations, `audit` the audit log, `tokens` lists and revokes tokens
 //! * `proposals` keeps changes that another person applies
+//! * `operators` has the persons who sign in to the console, `passkeys` what they do with their keys
+//! * `public_url` is the address at which browsers open the console
 //! * `sessions` has the sign-ins of the console, `identity_sign_in` those with an identity provider, `status` what status pages show
 //! * `entity_tag` has the tags of the state and of profiles for conditional requests
 //! * `caller_limit` bounds concurrent requests per caller, `audit_budget` the audit entries of refused ones
@@ -38,8 +40,10 @@ mod limits;
 mod memory_budget;
 mod message_actions;
 mod oidc;
+mod operators;
 mod outbox;
 mod outbox_feed;
+mod passkeys;
 mod proposals;
 mod public_url;
 mod routes;
@@ -75,6 +79,7 @@ use http::upload::BodyClasses;
 use identity_sign_in::IdentitySignIns;
 use limits::Limits;
 use oidc::IssuerSet;
+use passkeys::PasskeyRequests;
 use sessions::SignInFailures;
 use shared_read::SharedRead;
 use status::OutboxCounts;
@@ -139,6 +144,7 @@ pub(crate) struct Service {
     audit_budget: AuditBudget,
     sign_in_failures: SignInFailures,
     identity_sign_ins: IdentitySignIns,
+    passkey_requests: PasskeyRequests,
     /// The address by which browsers reach the process; none if it is not known.
     public_url: Option<PublicUrl>,
     /// Notified whenever a token is created, revoked or confirmed, and when the access policy changes.
@@ -215,6 +221,7 @@ impl Service {
             audit_budget: AuditBudget::default(),
             sign_in_failures: SignInFailures::default(),
             identity_sign_ins: IdentitySignIns::default(),
+            passkey_requests: PasskeyRequests::default(),
             public_url,
             token_changes: tokio::sync::watch::Sender::new(()),
             changing: tokio::sync::Mutex::new(()),
@@ -320,6 +327,11 @@ impl Service {
     /// Returns the origin by which browsers reach the process; none if it is not known.
     pub(crate) fn public_origin(&self) -> Option<&str> {
         self.public_url.as_ref().map(PublicUrl::origin)
+    }
+
+    /// Returns the address of the console as browsers see it; none if it is not configured.
+    pub(crate) fn console_address(&self) -> Option<String> {
+        self.public_url.as_ref().map(|public| format!("{}{}/console", public.origin(), self.base))
     }
 
     /// Returns the age recipient of the service.

@@ -1,14 +1,17 @@
 //! [`PublicUrl`]: the address of the service as people's browsers see it (`serve --public-url`).
 //!
-//! Behind a reverse proxy the service cannot know it: a `Host` header is what a client chooses. A sign-in that comes back from an
-//! identity provider needs it.
+//! Behind a reverse proxy the service cannot know it: a `Host` header is what a client chooses. Passkeys and enrolment links need
+//! it, and so does a sign-in that comes back from an identity provider.
 
 use reqwest::Url;
+
+use crate::passkey::RelyingParty;
 
 /// An origin: `https://HOST[:PORT]`, or `http://localhost[:PORT]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicUrl {
     origin: String,
+    site: Option<RelyingParty>,
 }
 
 impl PublicUrl {
@@ -25,12 +28,18 @@ impl PublicUrl {
         if !url.username().is_empty() || url.password().is_some() {
             return Err("it must have no user name".to_owned());
         }
-        Ok(Self { origin: url.origin().ascii_serialization() })
+        let origin = url.origin().ascii_serialization();
+        Ok(Self { site: RelyingParty::from_origin(&origin), origin })
     }
 
     /// Returns the origin, without a slash at its end.
     pub fn origin(&self) -> &str {
         &self.origin
+    }
+
+    /// Returns the site of passkeys; none for an IP address, which browsers have no passkeys for.
+    pub(super) fn site(&self) -> Option<&RelyingParty> {
+        self.site.as_ref()
     }
 }
 
@@ -41,13 +50,14 @@ mod tests {
 
     #[test]
     fn an_address_of_the_console_is_an_origin() {
-        for (text, origin) in [
-            ("https://mail.example.com", "https://mail.example.com"),
-            ("https://MAIL.example.com:8443/", "https://mail.example.com:8443"),
-            ("http://localhost:8470", "http://localhost:8470"),
-            ("https://192.0.2.1", "https://192.0.2.1"),
+        for (text, origin, has_passkeys) in [
+            ("https://mail.example.com", "https://mail.example.com", true),
+            ("https://MAIL.example.com:8443/", "https://mail.example.com:8443", true),
+            ("http://localhost:8470", "http://localhost:8470", true),
+            ("https://192.0.2.1", "https://192.0.2.1", false),
         ] {
-            assert_eq!(PublicUrl::parse(text).unwrap().origin(), origin, "{text}");
+            let url = PublicUrl::parse(text).unwrap();
+            assert_eq!((url.origin(), url.site().is_some()), (origin, has_passkeys), "{text}");
         }
         for wrong in [
             "mail.example.com",

@@ -30,7 +30,7 @@ use crate::{
         session::{Session, SessionSubject},
         token::Role,
     },
-    store::{AuditEvent, EndedSessions, token_hash},
+    store::{AuditEvent, EndedSessions, StoredOperator, token_hash},
     sync::Mutex,
     text::{printable, shortened},
 };
@@ -124,6 +124,7 @@ impl Service {
             used_at: now,
             ends_at: holder.ends_at.map_or(latest, |end| end.min(latest)),
             authenticated_at: holder.principal.authenticated_at,
+            passkey: holder.passkey,
             client: client(source),
             address: address(source),
         };
@@ -134,7 +135,7 @@ impl Service {
             &session.name,
             "session.create",
             json!({
-                "id": session.id, "subject": session.subject, "endsAt": session.ends_at,
+                "id": session.id, "subject": session.subject, "passkey": session.passkey, "endsAt": session.ends_at,
                 "address": session.address, "client": session.client,
             }),
         );
@@ -150,10 +151,20 @@ impl Service {
         session: &Session,
         how: serde_json::Value,
     ) -> Result<(Session, SecretString), HttpProblem> {
+        self.renew_session(session, None, how).await
+    }
+
+    /// Does what [`Service::confirm_identity`] does, for an operator with its passkey.
+    pub(super) async fn renew_session(
+        &self,
+        session: &Session,
+        passkey: Option<String>,
+        how: serde_json::Value,
+    ) -> Result<(Session, SecretString), HttpProblem> {
         let secret = new_secret()?;
         let detail = json!({ "id": session.id, "subject": session.subject, "how": how });
         let event = self.session_event(&session.name, "session.confirm", detail);
-        let renewed = self.store.renew_session(&session.id, token_hash(&secret), event.at, event).await?;
+        let renewed = self.store.renew_session(&session.id, token_hash(&secret), event.at, passkey, event).await?;
         let renewed = renewed.ok_or_else(|| session_ended("the session does not exist any more"))?;
         self.sessions_changed();
         Ok((renewed, secret))
@@ -171,7 +182,7 @@ impl Service {
         if !self.sign_in_failures.count(source.address, Instant::now()) {
             tracing::debug!(address, %code, reason, "sign-in failed");
             return HttpProblem::new(Code::TooManySignIns, "too many sign-ins from this address failed")
-                .remedy("Wait for a minute, and check the token.");
+                .remedy("Wait for a minute, and check the token, the passkey or the link.");
         }
         tracing::warn!(address, %code, reason, "sign-in failed");
         let detail = json!({ "why": reason, "code": code, "address": address, "client": client(source) });
@@ -233,7 +244,17 @@ impl Service {
                     Some(Err(_)) | None => Err(session_ended("the token of the session is not valid any more")),
                 }
             }
-            SessionSubject::Operator(_) => Err(session_ended("the operator of the session does not exist any more")),
+            SessionSubject::Operator(id) => {
+                let stored = self.store.operator(id).await?.filter(|stored| stored.operator.is_active());
+                let Some(StoredOperator { operator, .. }) = stored else {
+                    return Err(session_ended("the operator of the session was removed or suspended"));
+                };
+                let passkey = session.passkey.clone();
+                if !operator.passkeys.iter().any(|one| Some(&one.id) == passkey.as_ref()) {
+                    return Err(session_ended("the passkey of the session was removed"));
+                }
+                Ok(SessionHolder::from_operator(&operator, session.authenticated_at, passkey))
+            }
             SessionSubject::Identity { issuer, .. } => {
                 let admission = session.admission.clone().filter(|admission| {
                     let issuers = self.trusted_issuers();
@@ -293,7 +314,7 @@ impl Service {
 }
 
 /// Creates the secret of a session.
-fn new_secret() -> Result<SecretString, HttpProblem> {
+pub(super) fn new_secret() -> Result<SecretString, HttpProblem> {
     let mut secret = zeroize::Zeroizing::new([0; 32]);
     getrandom::fill(secret.as_mut_slice()).map_err(HttpProblem::internal)?;
     Ok(SecretString::from(BASE64_URL_SAFE_NO_PAD.encode(secret.as_slice())))

@@ -31,10 +31,14 @@ use crate::model::{
     ProfileName, SecretRecord, State,
     finding::Verified,
     integrity::{Restored, StoreCheck},
+    operator::{Enrolment, Operator, PasskeyInfo},
     proposal::Proposal,
     session::{Session, SessionSubject},
     token::Token,
 };
+
+use crate::passkey::Passkey;
+use outbox::{Event, NewEvent};
 
 pub use sqlite::{AuditReader, SqliteStore};
 
@@ -115,6 +119,26 @@ pub struct StoredToken {
     pub hash: Digest,
 }
 
+/// A passkey with its public key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredPasskey {
+    /// The record that may be shown.
+    pub info: PasskeyInfo,
+    /// The key, with the count of its last use.
+    pub key: Passkey,
+}
+
+/// An operator with its keys and the hash of its enrolment link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredOperator {
+    /// The record that may be shown, with its passkeys.
+    pub operator: Operator,
+    /// SHA-256 of the secret of the enrolment link; none if none is open. The link may have ended.
+    pub enrolment: Option<Digest>,
+    /// The passkeys, in the same order as in the record.
+    pub keys: Vec<StoredPasskey>,
+}
+
 /// The reason why a commit was refused. The store is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
@@ -164,6 +188,9 @@ pub enum StoreError {
     /// Another token that is in use has the name.
     #[error("another token of the name `{0}` is in use")]
     TokenNameTaken(String),
+    /// An operator has the name, or had it.
+    #[error("an operator has the name `{0}`, or had it before it was removed")]
+    OperatorNameTaken(String),
     /// Another process delivers the environment's mail.
     #[error("another process delivers the mail of this environment since epoch {current}; this one has epoch {own}")]
     NotOwner {
@@ -284,6 +311,92 @@ pub trait Tokens: Send + Sync {
     async fn confirm_token(&self, id: &str, event: AuditEvent) -> Result<Option<Token>, StoreError>;
 }
 
+/// The outcome of storing a passkey.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PasskeyAdded {
+    /// It was stored.
+    Added(Box<Operator>),
+    /// The operator does not exist, is removed or suspended.
+    NotActive,
+    /// The enrolment was used, replaced, or has ended.
+    NoEnrolment,
+    /// The passkey is stored already.
+    Known,
+    /// The operator has the maximum number of passkeys.
+    TooMany,
+}
+
+/// The outcome of removing a passkey.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PasskeyRemoved {
+    /// It was removed.
+    Removed(Box<Operator>),
+    /// The operator or the passkey does not exist.
+    Unknown,
+    /// It is the last one, which was to be kept.
+    Last,
+}
+
+/// Operators and their passkeys.
+#[async_trait]
+pub trait Operators: Send + Sync {
+    /// Stores an operator with an open enrolment. Refuses a name that an operator has or had, regardless of case.
+    async fn create_operator(&self, operator: Operator, enrolment: Digest, event: AuditEvent)
+    -> Result<(), StoreError>;
+
+    /// Returns an operator by its id.
+    async fn operator(&self, id: &str) -> Result<Option<StoredOperator>, StoreError>;
+
+    /// Returns all operators, oldest first.
+    async fn operators(&self) -> Result<Vec<Operator>, StoreError>;
+
+    /// Returns the operator whose enrolment link has a secret with this hash; the link may have ended.
+    async fn operator_of_enrolment(&self, hash: &Digest) -> Result<Option<StoredOperator>, StoreError>;
+
+    /// Returns the operator who has a passkey.
+    async fn operator_of_passkey(&self, passkey: &str) -> Result<Option<StoredOperator>, StoreError>;
+
+    /// Opens an enrolment, which replaces an open one, and records an event. Changes nothing if the operator
+    /// is removed or suspended; none if it does not exist.
+    async fn open_enrolment(
+        &self,
+        id: &str,
+        enrolment: Enrolment,
+        hash: Digest,
+        event: AuditEvent,
+        notice: Option<NewEvent>,
+    ) -> Result<Option<(Operator, Vec<Event>)>, StoreError>;
+
+    /// Stores a passkey. With `consumed`, the hash of an enrolment link, that enrolment must be open, and ends with it.
+    async fn add_passkey(
+        &self,
+        id: &str,
+        passkey: StoredPasskey,
+        consumed: Option<Digest>,
+        event: AuditEvent,
+    ) -> Result<PasskeyAdded, StoreError>;
+
+    /// Records the use of a passkey with the count of its device; false if the passkey was removed, or the count does not rise
+    /// any more. Not audited.
+    async fn use_passkey(&self, passkey: &str, counter: u32, at: Timestamp) -> Result<bool, StoreError>;
+
+    /// Removes a passkey; with `keep_last` not the last one.
+    async fn remove_passkey(
+        &self,
+        id: &str,
+        passkey: &str,
+        keep_last: bool,
+        event: AuditEvent,
+    ) -> Result<PasskeyRemoved, StoreError>;
+
+    /// Removes an operator; none if it does not exist. One that was removed before keeps the earlier time.
+    async fn remove_operator(&self, id: &str, at: Timestamp, event: AuditEvent)
+    -> Result<Option<Operator>, StoreError>;
+
+    /// Confirms an operator that is suspended; none if it does not exist.
+    async fn confirm_operator(&self, id: &str, event: AuditEvent) -> Result<Option<Operator>, StoreError>;
+}
+
 /// Comparison with the audit log, and the consequences of a restore from a backup.
 #[async_trait]
 pub trait Integrity: Send + Sync {
@@ -294,7 +407,7 @@ pub trait Integrity: Send + Sync {
     async fn state_contents(&self, at: Timestamp) -> Result<(), StoreError>;
 
     /// Applies the consequences of a restore, if the store was restored since it was last used: the owner of delivery loses it,
-    /// messages that waited become `unknown`, tokens that may have been revoked are suspended. To be called before anything is sent. Returns the restore
+    /// messages that waited become `unknown`, tokens that may have been revoked and all operators are suspended. To be called before anything is sent. Returns the restore
     /// that no administrator has confirmed.
     async fn settle_restore(&self, now: Timestamp) -> Result<Option<Restored>, StoreError>;
 
@@ -358,13 +471,14 @@ pub trait Sessions: Send + Sync {
     /// Records that a session was used. Not audited.
     async fn use_session(&self, id: &str, at: Timestamp) -> Result<(), StoreError>;
 
-    /// Replaces the hash of a session's secret, and records when its person confirmed its identity; none if the session does
-    /// not exist.
+    /// Replaces the hash of a session's secret, and records when its person confirmed its identity, and with which passkey; none
+    /// if the session does not exist.
     async fn renew_session(
         &self,
         id: &str,
         hash: Digest,
         authenticated_at: Timestamp,
+        passkey: Option<String>,
         event: AuditEvent,
     ) -> Result<Option<Session>, StoreError>;
 
@@ -414,7 +528,17 @@ pub trait Proposals: Send + Sync {
 /// The store of a service.
 #[async_trait]
 pub trait Store:
-    outbox::Outbox + Generations + Secrets + AuditLog + Tokens + Sessions + Proposals + Integrity + Verifications + Leases
+    outbox::Outbox
+    + Generations
+    + Secrets
+    + AuditLog
+    + Tokens
+    + Operators
+    + Sessions
+    + Proposals
+    + Integrity
+    + Verifications
+    + Leases
 {
     /// Returns the environment that the store belongs to.
     fn environment(&self) -> &EnvironmentName;

@@ -452,6 +452,9 @@ pub trait Events: Send + Sync {
     /// Returns the oldest events after a number.
     async fn events(&self, after: u64, limit: u32) -> Result<Vec<Event>, StoreError>;
 
+    /// Records an event together with an audit entry.
+    async fn record_event(&self, audit: super::AuditEvent, event: NewEvent) -> Result<Event, StoreError>;
+
     /// Returns the number of the newest event.
     async fn newest_event(&self) -> Result<u64, StoreError>;
 

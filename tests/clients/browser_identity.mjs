@@ -26,7 +26,7 @@ await withBrowser(async (browser) => {
   result.arrived = page.url().slice(given.address.length);
   result.user = (await page.locator(".account bdi").textContent()).trim();
   const session = async () => {
-    const cookies = (await visitor.context.cookies(given.address)).filter((cookie) => cookie.name.startsWith("__Host-"));
+    const cookies = (await visitor.context.cookies(given.address)).filter((cookie) => cookie.name.startsWith("__Host-") && !cookie.name.includes("passkey"));
     return cookies.map(({ name, path, httpOnly, secure, sameSite, value }) => ({ name, path, httpOnly, secure, sameSite, value }));
   };
   const before = await session();
@@ -56,7 +56,7 @@ await withBrowser(async (browser) => {
     await other.waitForURL((url) => url.pathname.endsWith("/console/sign-in/callback"));
     result.refused.push(await other.locator(".notice.error").textContent());
   }
-  result.cookiesOfRefused = (await second.context.cookies(given.address)).map(({ name }) => name);
+  result.cookiesOfRefused = (await second.context.cookies(given.address)).map(({ name }) => name).filter((name) => !name.includes("passkey"));
   result.violations = [...visitor.violations, ...second.violations];
   await second.close();
   await visitor.close();

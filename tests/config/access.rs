@@ -67,6 +67,10 @@ const RIGHTS: &[(&str, &str, &[&str])] = &[
     ("tokens", "create", &["admin"]),
     ("tokens", "confirm", &["admin"]),
     ("tokens", "delete", &["admin"]),
+    ("operators", "see", &["admin"]),
+    ("operators", "create", &["admin"]),
+    ("operators", "confirm", &["admin"]),
+    ("operators", "delete", &["admin"]),
     ("rollouts", "see", &["viewer", "planner", "deployer", "admin"]),
     ("rollouts", "run", &["deployer", "admin"]),
 ];

@@ -15,6 +15,7 @@ mod hosting;
 mod large_changeset;
 mod limits;
 mod oidc;
+mod operators;
 mod query_plans;
 mod renamed;
 mod rights;

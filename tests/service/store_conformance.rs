@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::support::generated;
 use jiff::Timestamp;
+use mailwright::passkey::Passkey;
 use mailwright::{
     model::{
         Attempt, AuditEntry, AuditOutcome, ChangeKind, ChangeRecord, ChangeSummary, Changeset, Destination, Digest,
@@ -11,6 +12,7 @@ use mailwright::{
         State, Status, StoredProfile,
         access::Subject,
         message::Class,
+        operator::{Enrolment, Operator, PasskeyInfo},
         proposal::{Decision, Proposal, ProposedChange},
         rotation::{Rotation, Standing},
         session::{Admission, Session, SessionSubject},
@@ -18,8 +20,8 @@ use mailwright::{
     },
     store::{
         AuditEvent, AuditLog as _, AuditSearch, Commit, CommitError, DECIDED_PROPOSALS, EndedSessions, Integrity as _,
-        LeaseTaken, NewSecret, OPEN_PROPOSALS, ProposalStored, SESSIONS_PER_SUBJECT, SqliteStore, Store, StoreError,
-        StoredToken, WantedLease,
+        LeaseTaken, NewSecret, OPEN_PROPOSALS, Operators as _, PasskeyAdded, PasskeyRemoved, ProposalStored,
+        SESSIONS_PER_SUBJECT, SqliteStore, Store, StoreError, StoredPasskey, StoredToken, WantedLease,
         outbox::{
             Begun, DeliveryOwner, IdempotencyKey, Lanes as _, NewEvent, NewMessage, PurgeCutoffs, Purged, Search,
             Settled, SubmissionOutcome,
@@ -312,6 +314,7 @@ async fn sessions(open: impl Fn() -> Box<dyn Store>) {
         used_at: at(begun),
         ends_at: at(ends),
         authenticated_at: None,
+        passkey: None,
         admission: None,
         client: "browser".to_owned(),
         address: "127.0.0.1".to_owned(),
@@ -343,9 +346,12 @@ async fn sessions(open: impl Fn() -> Box<dyn Store>) {
     assert_eq!(lines().await, 3);
 
     // A confirmed identity gives the session another secret, and the old one is nothing any more.
-    let renew = async |id: &str, hash: Digest| store.renew_session(id, hash, at(31), event("session.confirm")).await;
+    let renew = async |id: &str, hash: Digest| {
+        store.renew_session(id, hash, at(31), Some("p".to_owned()), event("session.confirm")).await
+    };
     let renewed = renew("c", hash("c2")).await.unwrap().unwrap();
     assert_eq!((renewed.authenticated_at, renewed.used_at), (Some(at(31)), at(31)));
+    assert_eq!(renewed.passkey.as_deref(), Some("p"));
     assert_eq!(store.session(&hash("c")).await.unwrap(), None);
     assert_eq!(open().session(&hash("c2")).await.unwrap(), Some(renewed));
     assert_eq!(renew("x", hash("x2")).await.unwrap(), None);
@@ -391,6 +397,109 @@ async fn sessions(open: impl Fn() -> Box<dyn Store>) {
     assert_eq!(store.sessions(at(70)).await.unwrap().len(), SESSIONS_PER_SUBJECT);
     assert_eq!(store.session(&hash("n0")).await.unwrap(), None);
     assert!(store.session(&hash("n1")).await.unwrap().is_some());
+}
+
+/// The contract of operators.
+async fn operators(open: impl Fn() -> Box<dyn Store>) {
+    let hash = |text: &str| Digest::of_bytes(text.as_bytes());
+    let enrolment = |ends: i64| Enrolment { by: "root".to_owned(), created_at: at(0), ends_at: at(ends) };
+    let operator = |id: &str, name: &str| Operator {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        role: Role::Bound,
+        scope: Scope::default(),
+        created_at: at(0),
+        removed_at: None,
+        suspended_at: None,
+        enrolment: Some(enrolment(100)),
+        passkeys: Vec::new(),
+    };
+    let passkey = |id: &str| StoredPasskey {
+        info: PasskeyInfo {
+            id: id.to_owned(),
+            label: id.to_owned(),
+            added_at: at(1),
+            used_at: None,
+            is_synced: false,
+            enrolled_by: None,
+        },
+        key: Passkey {
+            id: format!("credential {id}"),
+            handle: "handle".to_owned(),
+            public_key: "key".to_owned(),
+            counter: 1,
+            is_synced: false,
+            transports: vec!["internal".to_owned()],
+        },
+    };
+    let at_time = |action: &'static str, second: i64| AuditEvent { at: at(second), ..event(action) };
+    let store = open();
+    let lines = async || store.audit(0, 1000).await.unwrap().len();
+    let create = async |id: &str, name: &str| {
+        store.create_operator(operator(id, name), hash(id), event("operator.create")).await
+    };
+    create("a", "Ann").await.unwrap();
+    create("b", "bob").await.unwrap();
+    assert!(matches!(create("c", "ANN").await, Err(StoreError::OperatorNameTaken(name)) if name == "Ann"));
+    assert_eq!(lines().await, 2);
+    assert_eq!(store.operators().await.unwrap(), [operator("a", "Ann"), operator("b", "bob")]);
+    assert_eq!(store.operator_of_enrolment(&hash("a")).await.unwrap().unwrap().operator.id, "a");
+    assert_eq!(store.operator_of_enrolment(&hash("x")).await.unwrap(), None);
+
+    // A link registers one passkey, in its time, and while no other one was made.
+    let add = async |id: &str, key: &str, consumed: Option<Digest>, second: i64| {
+        store.add_passkey(id, passkey(key), consumed, at_time("operator.enrol", second)).await.unwrap()
+    };
+    assert_eq!(add("a", "k1", Some(hash("a")), 100).await, PasskeyAdded::NoEnrolment, "it has ended");
+    assert_eq!(add("a", "k1", Some(hash("b")), 5).await, PasskeyAdded::NoEnrolment, "the link of another one");
+    assert_eq!(add("x", "k1", None, 5).await, PasskeyAdded::NotActive);
+    assert!(matches!(add("a", "k1", Some(hash("a")), 5).await, PasskeyAdded::Added(_)));
+    assert_eq!(add("a", "k2", Some(hash("a")), 6).await, PasskeyAdded::NoEnrolment, "it was used");
+    assert_eq!(add("b", "k1", Some(hash("b")), 6).await, PasskeyAdded::Known, "the key of another one");
+    assert_eq!(lines().await, 3);
+    let opened = store.open_enrolment("a", enrolment(50), hash("a2"), event("operator.link"), None).await.unwrap();
+    assert!(opened.unwrap().1.is_empty());
+    let reset = NewEvent {
+        kind: mailwright::model::delivery::EventKind::OperatorReset,
+        at: at(2),
+        message: None,
+        profile: None,
+        reason: "a link".to_owned(),
+    };
+    let again =
+        store.open_enrolment("a", enrolment(60), hash("a3"), event("operator.link"), Some(reset)).await.unwrap();
+    assert_eq!(again.unwrap().1.len(), 1);
+    assert_eq!(add("a", "k2", Some(hash("a2")), 6).await, PasskeyAdded::NoEnrolment, "it was replaced");
+    assert!(matches!(add("a", "k2", Some(hash("a3")), 6).await, PasskeyAdded::Added(_)));
+
+    // The count rises with each use; of two answers with one count, one is accepted.
+    let used = async |key: &str, counter: u32, second: i64| store.use_passkey(key, counter, at(second)).await.unwrap();
+    assert!(used("k1", 2, 7).await && !used("k1", 2, 8).await && !used("k1", 0, 8).await && !used("x", 9, 8).await);
+    let stored = open().operator_of_passkey("k1").await.unwrap().unwrap();
+    assert_eq!((stored.keys[0].key.counter, stored.operator.passkeys[0].used_at), (2, Some(at(7))));
+    assert!(open().check().await.unwrap().problems.is_empty(), "a use does not change the statement");
+
+    let remove = async |key: &str, keep_last: bool| {
+        store.remove_passkey("a", key, keep_last, event("operator.remove-passkey")).await.unwrap()
+    };
+    assert!(matches!(remove("k1", true).await, PasskeyRemoved::Removed(_)));
+    assert_eq!((remove("k1", true).await, remove("k2", true).await), (PasskeyRemoved::Unknown, PasskeyRemoved::Last));
+    assert!(matches!(remove("k2", false).await, PasskeyRemoved::Removed(_)));
+    assert_eq!(store.operator_of_passkey("k1").await.unwrap(), None);
+
+    // A removal is for ever, and so is the name.
+    let removed = store.remove_operator("b", at(9), event("operator.remove")).await.unwrap().unwrap();
+    assert_eq!((removed.removed_at, removed.enrolment), (Some(at(9)), None));
+    let again = store.remove_operator("b", at(10), event("operator.remove")).await.unwrap().unwrap();
+    assert_eq!(again.removed_at, Some(at(9)));
+    assert_eq!(store.remove_operator("x", at(9), event("operator.remove")).await.unwrap(), None);
+    assert!(create("d", "BOB").await.is_err());
+    assert_eq!(store.operator_of_enrolment(&hash("b")).await.unwrap(), None);
+    assert_eq!(add("b", "k9", None, 11).await, PasskeyAdded::NotActive);
+    let opened = store.open_enrolment("b", enrolment(50), hash("b2"), event("operator.link"), None).await.unwrap();
+    assert_eq!(opened.unwrap().0.enrolment, None);
+    assert_eq!(store.confirm_operator("a", event("operator.confirm")).await.unwrap().unwrap().suspended_at, None);
+    assert!(open().check().await.unwrap().problems.is_empty());
 }
 
 /// A changeset that changes nothing.
@@ -494,6 +603,13 @@ async fn sqlite_keeps_sessions() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.sqlite");
     sessions(|| Box::new(SqliteStore::open(&path, &generated::environment()).unwrap())).await;
+}
+
+#[tokio::test]
+async fn sqlite_keeps_operators() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    operators(|| Box::new(SqliteStore::open(&path, &generated::environment()).unwrap())).await;
 }
 
 #[tokio::test]
@@ -914,7 +1030,7 @@ async fn sqlite_is_migrated_from_an_older_version_and_refuses_a_newer_or_foreign
     assert!(matches!(other, Err(StoreError::OtherEnvironment { .. })), "{other:?}");
     raw(&path, "INSERT INTO schema_version VALUES (99, 'sha256:x')");
     let newer = SqliteStore::open(&path, &generated::environment()).map(drop);
-    assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 15 })), "{newer:?}");
+    assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 16 })), "{newer:?}");
     raw(
         &path,
         "DELETE FROM schema_version WHERE version = 99; UPDATE schema_version SET digest = 'sha256:y' WHERE version = 2",

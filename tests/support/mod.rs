@@ -9,6 +9,7 @@ pub(crate) mod generated;
 pub(crate) mod host_process;
 pub(crate) mod issuer;
 pub(crate) mod own;
+pub(crate) mod passkey_device;
 pub(crate) mod pasted;
 #[cfg(target_os = "linux")]
 pub(crate) mod postfix;

@@ -23,6 +23,7 @@ pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod microsoft;
 pub(crate) mod new;
+pub(crate) mod operator;
 pub(crate) mod outbox;
 pub(crate) mod plan;
 pub(crate) mod render;

@@ -116,6 +116,12 @@ pub(crate) fn restored_lines(restored: &Restored, environment: &str) -> Vec<Stri
             restored.suspended_tokens
         ));
     }
+    if restored.suspended_operators > 0 {
+        lines.push(format!(
+            "             {} operators are suspended: `mailwright operator list {environment}`",
+            restored.suspended_operators
+        ));
+    }
     lines.push(format!("             > mailwright outbox confirm-restore {environment}"));
     lines
 }

@@ -78,3 +78,11 @@ function offer(form) {
 
 for (const form of document.querySelectorAll("form[data-passkey]")) offer(form);
 document.addEventListener("submit", submit, { capture: true });
+
+// The code of an enrolment link is behind the `#`, which browsers send to no server. It leaves the address, and so the history.
+for (const field of document.querySelectorAll("input[data-passkey-code]")) {
+  const code = location.hash.slice(1);
+  if (code === "") continue;
+  field.value = code;
+  history.replaceState(null, "", location.pathname + location.search);
+}

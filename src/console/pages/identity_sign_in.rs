@@ -19,9 +19,8 @@ use crate::{
         cookies,
         extract::{Parameters, Segment},
         page::{Page, SignedIn},
-        pages::sign_in::{address, local_path, refuse, source},
+        pages::sign_in::{Source, address, local_path, refuse},
     },
-    net::listener::Peer,
     service::{BegunSignIn, DEFAULT_PROVIDER, HttpProblem, ProviderAnswer, Service},
 };
 
@@ -36,13 +35,14 @@ pub(in crate::console) struct Start {
 pub(in crate::console) async fn begin(
     State(service): State<Arc<Service>>,
     page: Page,
+    headers: HeaderMap,
     Segment(provider): Segment<String>,
     Parameters(start): Parameters<Start>,
 ) -> Result<Response, HttpProblem> {
     let next = local_path(&start.next).to_owned();
     match service.begin_identity_sign_in(&provider, &next, None).await {
         Ok(begun) => Ok(to_provider(&service, &begun)),
-        Err(problem) => refuse(&service, page, next, problem),
+        Err(problem) => refuse(&service, &headers, page, next, &problem),
     }
 }
 
@@ -68,25 +68,22 @@ fn to_provider(service: &Service, begun: &BegunSignIn) -> Response {
 pub(in crate::console) async fn complete(
     state: State<Arc<Service>>,
     page: Page,
-    before: Option<axum::Extension<SignedIn>>,
-    peer: Option<axum::Extension<Peer>>,
+    source: Source,
     headers: HeaderMap,
     answer: Parameters<ProviderAnswer>,
 ) -> Result<Response, HttpProblem> {
-    complete_named(state, page, before, peer, headers, Segment(DEFAULT_PROVIDER.to_owned()), answer).await
+    complete_named(state, page, source, headers, Segment(DEFAULT_PROVIDER.to_owned()), answer).await
 }
 
 /// Takes the answer of an identity provider.
 pub(in crate::console) async fn complete_named(
     State(service): State<Arc<Service>>,
     page: Page,
-    before: Option<axum::Extension<SignedIn>>,
-    peer: Option<axum::Extension<Peer>>,
+    Source(source): Source,
     headers: HeaderMap,
     Segment(provider): Segment<String>,
     Parameters(answer): Parameters<ProviderAnswer>,
 ) -> Result<Response, HttpProblem> {
-    let source = source(&headers, peer, before);
     let cookie = cookies::sign_in(&headers, &service);
     let mut response = match service.complete_identity_sign_in(&provider, cookie, &answer, &source).await {
         Ok(completed) => {
@@ -103,7 +100,7 @@ pub(in crate::console) async fn complete_named(
         }
         // Who is signed in stays so, and gets a page of its own.
         Err(problem) if source.replaces.is_some() => problem.into_response(),
-        Err(problem) => refuse(&service, page, "/console".to_owned(), problem)?,
+        Err(problem) => refuse(&service, &headers, page, "/console".to_owned(), &problem)?,
     };
     if let Some(cookie) = cookies::remove_sign_in(&service) {
         response.headers_mut().append(header::SET_COOKIE, cookie);

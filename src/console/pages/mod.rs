@@ -2,16 +2,20 @@
 //!
 //! Private modules are parts of a large page, and parts that pages share.
 
+pub(super) mod account;
 pub(super) mod audit;
 pub(super) mod bulk;
+pub(super) mod confirm;
 pub(super) mod coverage;
 mod difference;
+pub(super) mod enroll;
 pub(super) mod error;
 pub(super) mod history;
 pub(super) mod holds;
 pub(super) mod identity_sign_in;
 pub(super) mod language;
 pub(super) mod message;
+pub(super) mod operators;
 pub(super) mod outbox;
 pub(super) mod overview;
 pub(super) mod plan;

@@ -1,5 +1,8 @@
-//! Sign-in with a token, and sign-out. The token is in the body of the request only; the browser is given a new session.
-//! `identity_sign_in` has the sign-in with an identity provider, which the form links to.
+//! Sign-in with a token or a passkey, and sign-out. The token is in the body of the request only; the browser is given a new
+//! session. `identity_sign_in` has the sign-in with an identity provider, which the form links to.
+//!
+//! The page has the request for a passkey in it, bound to the browser by a cookie: an answer that an attacker made for its own
+//! browser signs no other browser in.
 //!
 //! After a sign-in the browser is sent back here once: if its cookie is missing then, it did not keep it, and the page says why.
 
@@ -7,9 +10,9 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::{
-    extract::State,
-    http::{HeaderMap, StatusCode, header, uri::Authority},
-    response::{IntoResponse as _, Response},
+    extract::{FromRequestParts, State},
+    http::{HeaderMap, header, request::Parts, uri::Authority},
+    response::Response,
 };
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -21,7 +24,8 @@ use crate::{
         cookies,
         extract::{Form, Parameters},
         page::{Page, SignedIn, shown},
-        problem_page::ProblemNotice,
+        passkey_form::{PasskeyForm, local_address, site},
+        problem_page::{ProblemNotice, status_of},
     },
     model::host,
     net::listener::Peer,
@@ -43,6 +47,10 @@ struct SignInPage {
     obstacle: Option<&'static str>,
     /// Why a sign-in was refused.
     problem: Option<ProblemNotice>,
+    /// The form for a passkey, if passkeys can be used at this address.
+    passkey: Option<PasskeyForm>,
+    /// The address at which they can, on this machine.
+    local: Option<String>,
 }
 
 /// An identity provider to sign in with.
@@ -61,6 +69,23 @@ fn choices(service: &Service, base: &str, next: &str) -> Vec<Choice> {
         label: shown(&provider.label),
     };
     service.identity_providers().into_iter().map(choice).collect()
+}
+
+/// Where a sign-in comes from, as an extractor.
+pub(in crate::console) struct Source(pub(in crate::console) SignInSource);
+
+impl FromRequestParts<Arc<Service>> for Source {
+    type Rejection = HttpProblem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Service>) -> Result<Self, HttpProblem> {
+        let client = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        Ok(Self(SignInSource {
+            // An IPv4 address that arrives as IPv6 is the same address.
+            address: parts.extensions.get::<Peer>().map(|Peer(address)| address.ip().to_canonical()),
+            client: client.to_owned(),
+            replaces: parts.extensions.get::<SignedIn>().map(|signed_in| signed_in.session.clone()),
+        }))
+    }
 }
 
 /// The parameters of the page.
@@ -86,7 +111,64 @@ pub(in crate::console) async fn show(
     let obstacle =
         if is_clear_text(&headers) { Some("clear-text") } else { (arrival.why == "done").then_some("cookie") };
     let providers = choices(&service, &page.base, &next);
-    render(&SignInPage { page, next, providers, notice, obstacle, problem: None })
+    let form = SignInPage { page, next, providers, notice, obstacle, problem: None, passkey: None, local: None };
+    ask(&service, &headers, form)
+}
+
+/// Renders the form, with a request for a passkey if the address has them.
+fn ask(service: &Service, headers: &HeaderMap, mut form: SignInPage) -> Answer {
+    form.local = local_address(service, headers).map(|console| format!("{console}/sign-in"));
+    let Ok(site) = site(service, headers) else { return render(&form) };
+    // Tabs of one browser share the secret, so that a second one does not spoil the first.
+    let browser = match cookies::passkey(headers, service) {
+        Some(browser) => browser,
+        None => Service::new_browser_secret()?,
+    };
+    form.passkey = Some(PasskeyForm::get(&service.begin_passkey_sign_in(&site, &browser)?));
+    let mut response = render(&form)?;
+    if let Some(cookie) = cookies::set_passkey(service, &browser) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    Ok(response)
+}
+
+/// The answer of a device.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::console) struct PasskeyEntry {
+    answer: String,
+    #[serde(default)]
+    next: String,
+}
+
+/// Creates a session for the person of a passkey, with a new secret, whatever the browser had before.
+pub(in crate::console) async fn sign_in_with_passkey(
+    State(service): State<Arc<Service>>,
+    page: Page,
+    headers: HeaderMap,
+    Source(source): Source,
+    Form(entry): Form<PasskeyEntry>,
+) -> Result<Response, HttpProblem> {
+    let next = local_path(&entry.next).to_owned();
+    let browser = cookies::passkey(&headers, &service);
+    let begun = async {
+        let site = site(&service, &headers)?;
+        service.sign_in_with_passkey(&site, &entry.answer, browser.as_ref(), &source).await
+    };
+    match begun.await {
+        Ok((_, secret)) => Ok(signed_in(&service, &page, &next, &secret)),
+        Err(problem) => refuse(&service, &headers, page, next, &problem),
+    }
+}
+
+/// Gives the browser its session, and sends it to where it wanted to go.
+pub(in crate::console) fn signed_in(service: &Service, page: &Page, next: &str, secret: &SecretString) -> Response {
+    let mut response = redirect(&address(&page.base, next, Some("done")));
+    let headers = response.headers_mut();
+    for cookie in [cookies::set_session(service, secret), cookies::remove_passkey(service)].into_iter().flatten() {
+        headers.append(header::SET_COOKIE, cookie);
+    }
+    response
 }
 
 /// The fields of the form.
@@ -102,54 +184,42 @@ pub(in crate::console) struct Entry {
 pub(in crate::console) async fn sign_in(
     State(service): State<Arc<Service>>,
     page: Page,
-    before: Option<axum::Extension<SignedIn>>,
-    peer: Option<axum::Extension<Peer>>,
     headers: HeaderMap,
+    Source(source): Source,
     Form(mut entry): Form<Entry>,
 ) -> Result<Response, HttpProblem> {
     let next = local_path(&entry.next).to_owned();
     let token = SecretString::from(entry.token.trim().to_owned());
     entry.token.zeroize();
-    let source = source(&headers, peer, before);
     match service.sign_in(&token, &source).await {
-        Ok((_, secret)) => {
-            let mut response = redirect(&address(&page.base, &next, Some("done")));
-            if let Some(cookie) = cookies::set_session(&service, &secret) {
-                response.headers_mut().append(header::SET_COOKIE, cookie);
-            }
-            Ok(response)
-        }
-        Err(problem) => refuse(&service, page, next, problem),
-    }
-}
-
-/// Returns where a sign-in comes from.
-pub(in crate::console) fn source(
-    headers: &HeaderMap,
-    peer: Option<axum::Extension<Peer>>,
-    before: Option<axum::Extension<SignedIn>>,
-) -> SignInSource {
-    let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-    SignInSource {
-        // An IPv4 address that arrives as IPv6 is the same address.
-        address: peer.map(|axum::Extension(Peer(address))| address.ip().to_canonical()),
-        client: agent.unwrap_or_default().to_owned(),
-        replaces: before.map(|axum::Extension(signed_in)| signed_in.session),
+        Ok((_, secret)) => Ok(signed_in(&service, &page, &next, &secret)),
+        Err(problem) => refuse(&service, &headers, page, next, &problem),
     }
 }
 
 /// Shows the form again, with the problem.
 pub(in crate::console) fn refuse(
     service: &Service,
+    headers: &HeaderMap,
     page: Page,
     next: String,
-    problem: HttpProblem,
+    problem: &HttpProblem,
 ) -> Result<Response, HttpProblem> {
-    let status = StatusCode::from_u16(problem.code().status()).unwrap_or(StatusCode::BAD_REQUEST);
-    let problem = Some(ProblemNotice::new(&problem));
+    let refused = Some(ProblemNotice::new(problem));
     let providers = choices(service, &page.base, &next);
-    let form = SignInPage { page, next, providers, notice: None, obstacle: None, problem };
-    Ok((status, render(&form)?).into_response())
+    let form = SignInPage {
+        page,
+        next,
+        providers,
+        notice: None,
+        obstacle: None,
+        problem: refused,
+        passkey: None,
+        local: None,
+    };
+    let mut response = ask(service, headers, form)?;
+    *response.status_mut() = status_of(problem);
+    Ok(response)
 }
 
 /// Ends the session.
@@ -162,7 +232,7 @@ pub(in crate::console) async fn sign_out(
     Ok(signed_out(&service, &page))
 }
 
-/// Ends all sessions of the token.
+/// Ends all sessions of the token or the person.
 pub(in crate::console) async fn sign_out_everywhere(
     State(service): State<Arc<Service>>,
     page: Page,

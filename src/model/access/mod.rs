@@ -108,7 +108,7 @@ pub struct Subject {
     /// The name of an API token. Names are compared without case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// The name of a person who signs in. Reserved: the console signs in tokens, and no persons yet.
+    /// The name of an operator: a person who signs in to the console with a passkey.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operator: Option<String>,
     /// The name of a rule of the service's issuers file (`serve --oidc`): the pipelines that it admits.

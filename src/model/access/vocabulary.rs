@@ -68,6 +68,8 @@ words! {
     Audit "audit",
     /// API tokens.
     Tokens "tokens",
+    /// Operators: persons who sign in to the console with a passkey.
+    Operators "operators",
     /// Rollouts, and the leases that coordinate them.
     Rollouts "rollouts",
 }
@@ -77,11 +79,11 @@ words! {
     Activity, "an activity";
     /// Reads.
     See "see",
-    /// Creates a profile, or a token.
+    /// Creates a profile, a token, or an operator with its enrolment links.
     Create "create",
     /// Changes fields.
     Change "change",
-    /// Deletes a profile, or revokes a token.
+    /// Deletes a profile, revokes a token, or removes an operator or a passkey of one.
     Delete "delete",
     /// Enables or disables a profile.
     Enable "enable",
@@ -117,7 +119,7 @@ words! {
     Resolve "resolve",
     /// Reads the contents of a message. In `audit` it is reserved: the export of the audit log needs `see`.
     Export "export",
-    /// Confirms a token or a store after a restore.
+    /// Confirms a token, an operator or a store after a restore.
     Confirm "confirm",
     /// Takes and releases a lease, and carries out a rollout.
     Run "run",
@@ -139,7 +141,7 @@ impl Area {
             Area::OwnMail => &[See, Cancel],
             Area::Mail => &[Submit],
             Area::Audit => &[See, Verify, Export],
-            Area::Tokens => &[See, Create, Confirm, Delete],
+            Area::Tokens | Area::Operators => &[See, Create, Confirm, Delete],
             Area::Rollouts => &[See, Run],
         }
     }

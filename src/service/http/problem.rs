@@ -159,6 +159,9 @@ impl From<StoreError> for HttpProblem {
                 "Give another name, or the id of the token that it replaces: `mailwright token create ENV ... --replaces ID`.",
             );
         }
+        if let StoreError::OperatorNameTaken(_) = &error {
+            return Self::new(Code::OperatorNameTaken, error.to_string()).remedy("Choose another name.");
+        }
         tracing::error!(reason = %error, "the store failed");
         Self::new(Code::Busy, "the store is not available")
             .remedy("Try again. If the problem lasts, the service's log says why.")

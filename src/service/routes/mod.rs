@@ -12,6 +12,7 @@ mod health;
 mod holds;
 mod leases;
 mod messages;
+mod operators;
 mod outbox;
 mod profiles;
 mod proposals;
@@ -94,6 +95,11 @@ fn documented_routes() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(tokens::list_tokens, tokens::create_token))
         .routes(routes!(tokens::revoke_token))
         .routes(routes!(tokens::confirm_token))
+        .routes(routes!(operators::list_operators, operators::create_operator))
+        .routes(routes!(operators::remove_operator))
+        .routes(routes!(operators::make_enrolment_link))
+        .routes(routes!(operators::confirm_operator))
+        .routes(routes!(operators::remove_operator_passkey))
         .routes(routes!(audit::list_audit_entries))
         .routes(routes!(audit::check_store))
         .routes(routes!(leases::list_leases))

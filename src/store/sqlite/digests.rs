@@ -1,6 +1,7 @@
 //! Digests of the contents of the store, stated in its audit log, so that a change made without the service can be detected.
 //!
-//! Every entry that changes the state or a token states the digest of the whole state and of all tokens after it; the entry of
+//! Every entry that changes the state, a token or an operator states the digests of the whole state, of all tokens and of all
+//! operators with their passkeys after it; the entry of
 //! a commit also states the digest of the history. [`append_with_statement`] writes them, and
 //! [`check`](super::store_check::check) compares them. To state a digest, only the digests stored with each profile are read;
 //! to check one, everything is read and no stored digest is trusted.
@@ -29,6 +30,9 @@ pub(super) struct Statement {
     pub(super) generation: u64,
     state: Digest,
     tokens: Digest,
+    /// The digest of operators and passkeys; none if there were none, and in statements of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    operators: Option<Digest>,
     /// The digest of the generation's rows in the history, in the entry of its commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) history: Option<Digest>,
@@ -137,7 +141,7 @@ pub(super) fn append_with_statement(
         None => state_digest(transaction, Trust::Columns)?,
     };
     let (generation, tokens) = (newest_generation(transaction)?, tokens_digest(transaction)?);
-    let statement = Statement { generation, state, tokens, history };
+    let statement = Statement { generation, state, tokens, operators: operators_digest(transaction)?, history };
     event.detail[KEY] = serde_json::to_value(&statement).map_err(|error| StoreError::Corrupt(error.to_string()))?;
     let entry = append(transaction, &event)?;
     set_value(transaction, NEWEST, &entry.sequence)?;
@@ -187,6 +191,9 @@ pub(super) fn differences(stated: &Statement, found: &Statement) -> Vec<String> 
     if stated.tokens != found.tokens {
         what.push("the tokens are not those that are stated".to_owned());
     }
+    if stated.operators != found.operators {
+        what.push("the operators and their passkeys are not those that are stated".to_owned());
+    }
     what
 }
 
@@ -202,6 +209,7 @@ pub(super) fn state_now(connection: &Connection, trust: Trust) -> Result<Stateme
         generation: newest_generation(connection)?,
         state: state_digest(connection, trust)?,
         tokens: tokens_digest(connection)?,
+        operators: operators_digest(connection)?,
         history: None,
     })
 }
@@ -257,6 +265,31 @@ fn tokens_digest(connection: &Connection) -> Result<Digest, StoreError> {
         .map_err(failed)?;
     let tokens: Vec<(String, String, String, i64)> = rows.collect::<Result<_, _>>().map_err(failed)?;
     Ok(Digest::of_document(&tokens))
+}
+
+/// Returns the digest of operators and passkeys, without what each use changes; none if there are none.
+fn operators_digest(connection: &Connection) -> Result<Option<Digest>, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT id, name, document, enrolment, created_at FROM operator ORDER BY id")
+        .map_err(failed)?;
+    let rows = statement
+        .query_map([], |row| {
+            let (id, name, document): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok((id, name, document, row.get::<_, Option<String>>(3)?, row.get::<_, i64>(4)?))
+        })
+        .map_err(failed)?;
+    let operators: Vec<_> = rows.collect::<Result<_, _>>().map_err(failed)?;
+    let mut statement = connection
+        .prepare_cached("SELECT id, operator, added_at, document FROM passkey ORDER BY id")
+        .map_err(failed)?;
+    let rows = statement
+        .query_map([], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?, row.get::<_, String>(3)?))
+        })
+        .map_err(failed)?;
+    let passkeys: Vec<_> = rows.collect::<Result<_, _>>().map_err(failed)?;
+    let is_empty = operators.is_empty() && passkeys.is_empty();
+    Ok((!is_empty).then(|| Digest::of_document(&(operators, passkeys))))
 }
 
 /// Returns the digest of a generation's rows in the history, read again.

@@ -7,7 +7,7 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::{SqliteStore, document, failed, number, text};
+use super::{AuditEvent, SqliteStore, append, document, failed, number, text};
 use crate::store::{
     StoreError,
     outbox::{Event, Events, NewEvent},
@@ -28,6 +28,14 @@ impl Events for SqliteStore {
                 Ok(Event { number: number.unsigned_abs(), event: document(&record)? })
             })
             .collect()
+        })
+        .await
+    }
+
+    async fn record_event(&self, audit: AuditEvent, event: NewEvent) -> Result<Event, StoreError> {
+        self.write_plainly(move |connection| {
+            append(connection, &audit)?;
+            insert_event(connection, &event)
         })
         .await
     }

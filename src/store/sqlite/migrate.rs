@@ -25,6 +25,7 @@ pub(super) const VERSIONS: &[&str] = &[
     include_str!("0013_delivery_epoch.sql"),
     include_str!("0014_session.sql"),
     include_str!("0015_proposal.sql"),
+    include_str!("0016_operator.sql"),
 ];
 
 /// The version whose migration `decoded.rs` completes.

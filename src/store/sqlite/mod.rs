@@ -18,6 +18,7 @@ mod leases;
 mod mailbox_usage;
 mod messages;
 mod migrate;
+mod operators;
 mod position;
 mod proposals;
 mod restore;

@@ -7,7 +7,8 @@
 //! nothing, cannot be distinguished from the database itself.
 //!
 //! The file has two places that are written in turn, each with its own digest, so that a torn write damages only the newer
-//! one. `store.revoked` lists the tokens that were ever revoked: a restored database does not reactivate one.
+//! one. `store.revoked` lists the tokens that were ever revoked, and the operators and passkeys that were ever removed: a restored
+//! database does not reactivate one.
 //!
 //! A file that is missing or damaged counts as a restore; a write that fails is logged, and can only hide one. This module knows
 //! files and counts. What follows from a restore is decided in `restore`.

@@ -2,8 +2,8 @@
 //! messages were sent, which submissions were answered, which tokens were revoked.
 //!
 //! `note` records the restore as soon as it is noticed. [`settle_messages`] makes queued messages `unknown` and [`finish`] suspends
-//! tokens, unless the list of revoked ones is known to be complete, both before anything is sent; [`confirm`] ends the state when
-//! an administrator says so. Each may be repeated after an interrupted start.
+//! operators, and tokens unless the list of revoked ones is known to be complete, both before anything is sent; [`confirm`] ends
+//! the state when an administrator says so. Each may be repeated after an interrupted start.
 //!
 //! The messages are settled before this process owns delivery, so no owner is checked. Instead the ownership of the process
 //! that the backup or the database names is ended in the same transaction, so that it can neither begin nor settle an attempt.
@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    AuditEvent, StoreError, digests, events, failed, lanes, leases, messages, position::Restore, record, records,
-    sessions, set_value, text, value,
+    AuditEvent, StoreError, digests, events, failed, lanes, leases, messages, operators, position::Restore, record,
+    records, sessions, set_value, text, value,
 };
 use crate::{
     model::{
@@ -41,6 +41,8 @@ struct Noted {
     noticed_at: Option<Timestamp>,
     messages: u64,
     suspended_tokens: u64,
+    #[serde(default)]
+    suspended_operators: u64,
     is_settled: bool,
 }
 
@@ -63,6 +65,7 @@ pub(super) fn note(transaction: &Connection, found: Option<&Restore>) -> Result<
         noticed_at: None,
         messages: before.as_ref().map_or(0, |before| before.messages),
         suspended_tokens: before.as_ref().map_or(0, |before| before.suspended_tokens),
+        suspended_operators: before.as_ref().map_or(0, |before| before.suspended_operators),
         is_settled: false,
     };
     set_value(transaction, KEY, &noted)
@@ -108,6 +111,8 @@ pub(super) fn finish(transaction: &Connection, now: Timestamp) -> Result<Option<
         if !noted.knows_revoked {
             noted.suspended_tokens += suspend_tokens(transaction, now)?;
         }
+        // Removed ones are known, used enrolment links and the keys that were added since are not.
+        noted.suspended_operators += operators::suspend_all(transaction, now)?;
         leases::skip(transaction, GAP)?;
         sessions::end_all(transaction)?;
         let event =
@@ -120,13 +125,14 @@ pub(super) fn finish(transaction: &Connection, now: Timestamp) -> Result<Option<
             actor: "(service)".to_owned(),
             action: "store.restored",
             outcome: AuditOutcome::Accepted,
-            detail: json!({ "why": noted.why, "messages": noted.messages, "suspendedTokens": noted.suspended_tokens }),
+            detail: json!({ "why": noted.why, "messages": noted.messages, "suspendedTokens": noted.suspended_tokens, "suspendedOperators": noted.suspended_operators }),
         };
         digests::append_with_statement(transaction, &event, None)?;
         tracing::error!(
             why = noted.why,
             messages = noted.messages,
             suspended_tokens = noted.suspended_tokens,
+            suspended_operators = noted.suspended_operators,
             "the store was restored from a backup; no mail is accepted until an administrator confirms it"
         );
     }
@@ -136,6 +142,7 @@ pub(super) fn finish(transaction: &Connection, now: Timestamp) -> Result<Option<
         why: noted.why,
         messages: noted.messages,
         suspended_tokens: noted.suspended_tokens,
+        suspended_operators: noted.suspended_operators,
     }))
 }
 
@@ -150,12 +157,27 @@ fn suspend_tokens(transaction: &Connection, now: Timestamp) -> Result<u64, Store
     .map(|changed| changed.len() as u64)
 }
 
-/// Revokes tokens that were ever revoked, even if the database has them as valid.
+/// Revokes tokens that were ever revoked, and removes operators and passkeys that were ever removed, even if the database has them
+/// as valid.
 pub(super) fn revoke_again(
     transaction: &Connection,
     revoked: &std::collections::BTreeSet<String>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    for word in operators::remove_again(transaction, revoked, now)? {
+        let (action, id) = match word.split_once(':') {
+            Some(("operator", id)) => ("operator.remove", id),
+            _ => ("operator.remove-passkey", word.trim_start_matches("passkey:")),
+        };
+        let event = AuditEvent {
+            at: now,
+            actor: "(service)".to_owned(),
+            action,
+            outcome: AuditOutcome::Accepted,
+            detail: json!({ "id": id, "why": "it had been removed before the store was put back" }),
+        };
+        digests::append_with_statement(transaction, &event, None)?;
+    }
     let is_live = |id: &str| -> Result<bool, StoreError> {
         let token: Option<Token> = record(transaction, "SELECT document FROM token WHERE id = ?1", [id])?;
         Ok(token.is_some_and(|token| token.revoked_at.is_none()))

@@ -62,13 +62,14 @@ impl Sessions for SqliteStore {
         id: &str,
         hash: Digest,
         authenticated_at: Timestamp,
+        passkey: Option<String>,
         event: AuditEvent,
     ) -> Result<Option<Session>, StoreError> {
         let id = id.to_owned();
         self.write_plainly(move |transaction| {
             let found: Option<Session> = record(transaction, "SELECT record FROM session WHERE id = ?1", [&id])?;
             let Some(mut session) = found else { return Ok(None) };
-            session.authenticated_at = Some(authenticated_at);
+            (session.authenticated_at, session.passkey) = (Some(authenticated_at), passkey);
             session.used_at = session.used_at.max(authenticated_at);
             transaction
                 .execute(

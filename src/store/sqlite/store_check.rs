@@ -19,6 +19,7 @@ use super::{
 use crate::model::{
     AuditEntry, AuditOutcome,
     integrity::{PROBLEM_LIMIT, StoreCheck},
+    operator::Operator,
     token::Token,
 };
 
@@ -32,6 +33,9 @@ struct Log {
     /// Tokens that were created, and those that were revoked, by id, with the entry.
     created: BTreeSet<String>,
     revoked: BTreeMap<String, u64>,
+    /// Operators that were created, and those that were removed, by id, with the entry.
+    operators: BTreeSet<String>,
+    removed: BTreeMap<String, u64>,
     /// Generations that an entry records.
     generations: BTreeSet<u64>,
 }
@@ -45,7 +49,15 @@ impl Log {
             problems: Vec::new(),
             altered_before: Vec::new(),
         };
-        Self { check, newest: None, created: BTreeSet::new(), revoked: BTreeMap::new(), generations: BTreeSet::new() }
+        Self {
+            check,
+            newest: None,
+            created: BTreeSet::new(),
+            revoked: BTreeMap::new(),
+            operators: BTreeSet::new(),
+            removed: BTreeMap::new(),
+            generations: BTreeSet::new(),
+        }
     }
 
     /// Reads all entries. Where the chain is broken, that is a problem, and the rest is read as it is.
@@ -80,6 +92,8 @@ impl Log {
             let id = || entry.detail["id"].as_str().map(str::to_owned);
             match entry.action.as_str() {
                 "token.create" => self.created.extend(id()),
+                "operator.create" => self.operators.extend(id()),
+                "operator.remove" => self.removed.extend(id().map(|id| (id, entry.sequence))),
                 "token.revoke" => self.revoked.extend(id().map(|id| (id, entry.sequence))),
                 _ => self.generations.extend(entry.detail["generation"].as_u64()),
             }
@@ -114,7 +128,7 @@ impl Log {
     }
 }
 
-/// Compares the whole store with its audit log: the chain and its head, the state, the tokens, each generation. `noted` is
+/// Compares the whole store with its audit log: the chain and its head, the state, the tokens, the operators, each generation. `noted` is
 /// the position in the file next to the database, read before the snapshot that `connection` sees.
 pub(super) fn check(
     connection: &Connection,
@@ -148,6 +162,7 @@ pub(super) fn check(
     }
     problems.extend(unrecorded(connection, &log)?);
     problems.extend(live_although_revoked(connection, &log.revoked)?);
+    problems.extend(active_although_removed(connection, &log.removed)?);
     problems.extend(unlike_the_history(connection)?);
     let mut check = log.check;
     check.problems.extend(problems);
@@ -167,7 +182,7 @@ fn is_of_this_database(connection: &Connection, noted: &Position) -> Result<bool
     }))
 }
 
-/// Generations and tokens that no entry records: each has one from the transaction that made it.
+/// Generations, tokens and operators that no entry records: each has one from the transaction that made it.
 fn unrecorded(connection: &Connection, log: &Log) -> Result<Vec<String>, StoreError> {
     let mut statement = connection.prepare("SELECT number FROM generation ORDER BY number").map_err(failed)?;
     let rows = statement.query_map([], |row| row.get::<_, i64>(0)).map_err(failed)?;
@@ -178,21 +193,26 @@ fn unrecorded(connection: &Connection, log: &Log) -> Result<Vec<String>, StoreEr
             generations.push(number.to_string());
         }
     }
-    let mut statement = connection.prepare("SELECT id FROM token ORDER BY created_at, id").map_err(failed)?;
-    let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
-    let mut tokens = Vec::new();
-    for row in rows {
-        let id = row.map_err(failed)?;
-        if !log.created.contains(&id) {
-            tokens.push(id);
-        }
-    }
+    let without = |query: &str, recorded: &BTreeSet<String>| -> Result<Vec<String>, StoreError> {
+        let mut statement = connection.prepare(query).map_err(failed)?;
+        let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
+        let mut ids: Vec<String> = rows.collect::<Result<_, _>>().map_err(failed)?;
+        ids.retain(|id| !recorded.contains(id));
+        Ok(ids)
+    };
+    let tokens = without("SELECT id FROM token ORDER BY created_at, id", &log.created)?;
+    let operators = if has_operators(connection)? {
+        without("SELECT id FROM operator ORDER BY created_at, id", &log.operators)?
+    } else {
+        Vec::new()
+    };
     let problem = |kind: &str, found: &[String]| {
         let shown = found.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
         let more = if found.len() > SHOWN { format!(" and {} more", found.len() - SHOWN) } else { String::new() };
         (!found.is_empty()).then(|| format!("no entry of the audit log records {kind} {shown}{more}"))
     };
-    Ok([problem("generation", &generations), problem("token", &tokens)].into_iter().flatten().collect())
+    let problems = [problem("generation", &generations), problem("token", &tokens), problem("operator", &operators)];
+    Ok(problems.into_iter().flatten().collect())
 }
 
 /// Profiles whose contents do not match the stored digest. They are only named: the statement has decided.
@@ -218,6 +238,28 @@ fn live_although_revoked(connection: &Connection, revoked: &BTreeMap<String, u64
     for token in records::<Token>(connection, "SELECT document FROM token ORDER BY id", [])? {
         if let Some(entry) = revoked.get(&token.id).filter(|_| token.revoked_at.is_none()) {
             found.push(format!("token {} was revoked by entry {entry}, and is not any more", token.id));
+        }
+    }
+    Ok(found)
+}
+
+/// Returns false for a store of an older version, before it is migrated.
+fn has_operators(connection: &Connection) -> Result<bool, StoreError> {
+    connection.table_exists(None, "operator").map_err(failed)
+}
+
+/// Operators that the log says were removed, and that may sign in.
+fn active_although_removed(
+    connection: &Connection,
+    removed: &BTreeMap<String, u64>,
+) -> Result<Vec<String>, StoreError> {
+    let mut found = Vec::new();
+    if !has_operators(connection)? {
+        return Ok(found);
+    }
+    for operator in records::<Operator>(connection, "SELECT document FROM operator ORDER BY id", [])? {
+        if let Some(entry) = removed.get(&operator.id).filter(|_| operator.removed_at.is_none()) {
+            found.push(format!("operator {} was removed by entry {entry}, and is not any more", operator.id));
         }
     }
     Ok(found)

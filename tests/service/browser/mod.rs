@@ -2,6 +2,7 @@
 
 mod harness;
 mod identity;
+mod operators;
 mod pages;
 mod passkeys;
 mod profile_form;

@@ -37,13 +37,19 @@ const PAGES: &[(&str, &str, &str)] = &[
     ("rollback-guarded", "/console/history/0/rollback", "/console/history/{number}/rollback"),
     ("audit", "/console/audit", ""),
     ("tokens", "/console/tokens", ""),
+    ("operators", "/console/operators", ""),
+    ("account", "/console/account", ""),
+    ("confirm", "/console/confirm", ""),
     ("setup", "/console/setup", ""),
     ("sessions", "/console/sessions", ""),
 ];
 
 /// The pages for everyone.
-const OPEN_PAGES: &[(&str, &str, &str)] =
-    &[("sign-in", "/console/sign-in", ""), ("setup-signed-out", "/console/setup", "")];
+const OPEN_PAGES: &[(&str, &str, &str)] = &[
+    ("sign-in", "/console/sign-in", ""),
+    ("enroll", "/console/enroll", ""),
+    ("setup-signed-out", "/console/setup", ""),
+];
 
 /// Addresses that are not pages (files and streams), and pages that need what the tests of their own make.
 const OTHERS: &[&str] = &[

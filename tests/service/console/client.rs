@@ -10,6 +10,8 @@ pub(super) struct Client {
     /// The path prefix of the environment.
     base: String,
     pub(super) cookies: BTreeMap<String, String>,
+    /// The cookies that bind requests for passkeys to the browser: every page with the form for the sign-in sets one.
+    pub(super) bindings: BTreeMap<String, String>,
 }
 
 impl Client {
@@ -24,6 +26,7 @@ impl Client {
             address: address.trim_start_matches("http://").to_owned(),
             base: base.to_owned(),
             cookies: BTreeMap::new(),
+            bindings: BTreeMap::new(),
         }
     }
 
@@ -63,9 +66,14 @@ impl Client {
     }
 
     pub(super) fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> HttpResponse {
-        let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let cookies: Vec<String> =
+            self.cookies.iter().chain(&self.bindings).map(|(name, value)| format!("{name}={value}")).collect();
         let cookies = cookies.join("; ");
         let mut all = headers.to_vec();
+        // The name under which a browser has passkeys without TLS.
+        if self.address.starts_with("localhost") && !headers.iter().any(|(name, _)| *name == "Host") {
+            all.push(("Host", &self.address));
+        }
         if !cookies.is_empty() {
             all.push(("Cookie", &cookies));
         }
@@ -78,13 +86,15 @@ impl Client {
             let (name, rest) = value.split_once('=').unwrap();
             let value = rest.split(';').next().unwrap();
             // What a browser needs for the prefix `__Host-`.
-            for wanted in ["; Path=/", "; Secure", "; HttpOnly", "; SameSite=Lax"] {
+            for wanted in ["; Path=/", "; Secure", "; HttpOnly"] {
                 assert!(rest.contains(wanted) && name.starts_with("__Host-"), "{line}");
             }
+            assert!(["Lax", "Strict"].iter().any(|site| rest.contains(&format!("; SameSite={site}"))), "{line}");
+            let kept = if name.contains(".passkey") { &mut self.bindings } else { &mut self.cookies };
             if rest.contains("Max-Age=0") {
-                self.cookies.remove(name);
+                kept.remove(name);
             } else {
-                self.cookies.insert(name.to_owned(), value.to_owned());
+                kept.insert(name.to_owned(), value.to_owned());
             }
         }
         answer

@@ -8,6 +8,7 @@ mod history;
 mod identity_sign_in;
 mod outbox;
 mod pages;
+mod passkeys;
 mod proposals;
 mod routes;
 mod sessions;

@@ -21,6 +21,8 @@ fn groups() -> BTreeMap<&'static str, Vec<String>> {
         ("difference", ids("added changed removed")),
         ("outcome", ids("accepted refused")),
         ("token", ids("active suspended expired revoked")),
+        ("operator", ids("active invited without suspended removed")),
+        ("account-kind", ids("token operator identity")),
         ("message-done", ids("retry cancel replay resolve")),
         ("step", ids("disabled other-client name-comes-later none")),
         ("recipient", ids("waiting delivered failed unknown")),

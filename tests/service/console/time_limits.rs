@@ -9,14 +9,19 @@ use std::{
 };
 
 use super::client::Client;
+use crate::support::passkey_device::{PasskeyDevice, options};
 use jiff::Timestamp;
 use mailwright::{
     api::NewToken,
-    model::{AuditOutcome, token::Role},
+    model::{
+        AuditOutcome,
+        operator::{Enrolment, Operator},
+        token::Role,
+    },
     net::listener::{ConnectionLimits, OpenConnections},
     secrets::ServiceIdentity,
     service::{HostedEnvironment, Hosting, Server, SharedResources, new_token},
-    store::{AuditEvent, SqliteStore, Tokens as _},
+    store::{AuditEvent, Operators as _, SqliteStore, Tokens as _, token_hash},
     telemetry::EnvironmentContext,
     time::Clock,
 };
@@ -147,4 +152,98 @@ fn a_session_never_outlives_its_token() {
     service.at(10 * MINUTE);
     assert_eq!((short.get("/console").status, long.get("/console").status), (303, 200));
     assert!(!long.page("/console/sessions").contains("short"));
+}
+
+impl Service {
+    /// Adds an operator who may see everything, with a link that ends after some seconds. Returns the code of the link.
+    fn operator(&self, name: &str, seconds: i64) -> String {
+        let now = Timestamp::from_second(START).unwrap();
+        let code = format!("mwe_{}", "A".repeat(43));
+        let enrolment = Enrolment {
+            by: "test".to_owned(),
+            created_at: now,
+            ends_at: Timestamp::from_second(START + seconds).unwrap(),
+        };
+        let operator = Operator {
+            id: "00112233aabb".to_owned(),
+            name: name.to_owned(),
+            role: Role::Viewer,
+            scope: mailwright::model::token::Scope::default(),
+            created_at: now,
+            removed_at: None,
+            suspended_at: None,
+            enrolment: Some(enrolment),
+            passkeys: Vec::new(),
+        };
+        let event = AuditEvent {
+            at: now,
+            actor: "test".to_owned(),
+            action: "operator.create",
+            outcome: AuditOutcome::Accepted,
+            detail: serde_json::json!({}),
+        };
+        let hash = token_hash(&code.clone().into());
+        self.runtime.block_on(self.store.create_operator(operator, hash, event)).unwrap();
+        code
+    }
+
+    /// The address under the name that has passkeys.
+    fn local_address(&self) -> String {
+        self.address.replace("127.0.0.1", "localhost")
+    }
+}
+
+#[test]
+fn a_link_and_each_request_for_a_passkey_end_in_time() {
+    let service = Service::start();
+    let code = service.operator("ann", HOUR);
+    let address = service.local_address();
+    let (mut client, mut device) = (Client::at(&address, ""), PasskeyDevice::new(&address));
+    let page = client.post("/console/enroll", &[("code", &code)]);
+    assert_eq!(page.status, 200, "{}", page.body);
+    let finish = |client: &mut Client, answer: &str| {
+        client.post("/console/enroll/passkey", &[("answer", answer), ("label", "x")]).status
+    };
+    let answer = device.create(&options(&page.body));
+    service.at(5 * MINUTE + 1);
+    assert_eq!(finish(&mut client, &answer), 401, "the request is older than five minutes");
+    // The link ends between the two requests.
+    service.at(HOUR - 1);
+    let page = client.post("/console/enroll", &[("code", &code)]);
+    let answer = device.create(&options(&page.body));
+    service.at(HOUR);
+    assert_eq!(finish(&mut client, &answer), 401);
+    assert_eq!(client.post("/console/enroll", &[("code", &code)]).status, 401);
+}
+
+#[test]
+fn passkeys_are_changed_within_ten_minutes_of_a_confirmation() {
+    let service = Service::start();
+    let code = service.operator("ann", HOUR);
+    let address = service.local_address();
+    let (mut client, mut device) = (Client::at(&address, ""), PasskeyDevice::new(&address));
+    let page = client.post("/console/enroll", &[("code", &code)]).body;
+    let answer = device.create(&options(&page));
+    assert_eq!(client.post("/console/enroll/passkey", &[("answer", &answer), ("label", "x")]).status, 303);
+    service.at(10 * MINUTE);
+    let page = client.page("/console/account");
+    let answer = PasskeyDevice::new(&address).create(&options(&page));
+    let add = |client: &mut Client| client.post("/console/account/passkeys", &[("answer", &answer), ("label", "y")]);
+    service.at(10 * MINUTE + 1);
+    let late = add(&mut client);
+    assert_eq!(late.status, 403);
+    assert!(
+        late.body.contains("MW0403") && late.body.contains("/console/confirm?next=/console/account"),
+        "{}",
+        late.body
+    );
+    assert!(!client.page("/console/account").contains("data-passkey-options"));
+    let page = client.page("/console/confirm?next=/console/account");
+    let confirmed = device.get(&options(&page));
+    let done = client.post("/console/confirm", &[("answer", &confirmed), ("next", "/console/account")]);
+    assert_eq!((done.status, done.header("location")), (303, Some("/console/account")), "{}", done.body);
+    assert_eq!(add(&mut client).status, 303);
+    // Idle and total end are those of every session.
+    service.at(41 * MINUTE);
+    assert_eq!(client.get("/console/account").status, 303);
 }

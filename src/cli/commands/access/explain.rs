@@ -127,8 +127,15 @@ impl Explain {
         Ok(if is_refused { Exit::Attention } else { Exit::Done })
     }
 
-    /// Returns the role of a token as the service knows it; none without `--live`, or if the caller may not list tokens.
+    /// Returns the role of a token or an operator as the service knows it; none without `--live`, or if the caller may not list
+    /// them.
     fn live_role(&self, context: &Context, environment: &Environment, subject: &Subject) -> Option<Role> {
+        if let Some(name) = subject.operator.as_ref().filter(|_| self.source.live).map(|name| name.to_lowercase()) {
+            let client = environment.client(context, &self.source.service).ok()?;
+            let list = context.runtime().ok()?.block_on(client.operators()).ok()?;
+            let found = list.operators.iter().find(|operator| operator.name.to_lowercase() == name);
+            return found.filter(|operator| operator.removed_at.is_none()).map(|operator| operator.role);
+        }
         let name = subject.token.as_ref().filter(|_| self.source.live)?.to_lowercase();
         let client = environment.client(context, &self.source.service).ok()?;
         let list = context.runtime().ok()?.block_on(client.tokens()).ok()?;
@@ -172,11 +179,12 @@ impl Explain {
         }
         let mut lines = Vec::new();
         let bound = bindings.iter().map(|binding| format!("`{binding}`")).collect::<Vec<_>>().join(", ");
+        let holder = if subject.operator.is_some() { "operator" } else { "token" };
         lines.push(match (bindings.is_empty(), role) {
             (true, None) => format!("{name}: no binding names this subject."),
-            (true, Some(role)) => format!("{name}: role `{}` of the token; no binding names it.", role.id()),
+            (true, Some(role)) => format!("{name}: role `{}` of the {holder}; no binding names it.", role.id()),
             (false, None) => format!("{name}: bindings {bound}."),
-            (false, Some(role)) => format!("{name}: role `{}` of the token; bindings {bound}.", role.id()),
+            (false, Some(role)) => format!("{name}: role `{}` of the {holder}; bindings {bound}.", role.id()),
         });
         if subject.token.is_some() && role.is_none() {
             lines.push("A token also has the built-in role that it was created with: pass --role ROLE.".to_owned());

@@ -23,11 +23,13 @@ use crate::{
         log::{LogFormat, start_log},
         signals::wait_for_stop,
         ui::wording::count_of,
+        variables,
     },
     model::{Code, EnvironmentName},
     net::listener::{self, ConnectionLimits, ListenError, OpenConnections, Tls},
     service::{HostedEnvironment, Hosting, PublicUrl, Server, SharedResources},
     store::Integrity as _,
+    text::printable,
 };
 
 /// Run the e-mail service
@@ -66,7 +68,7 @@ pub(crate) struct Serve {
     /// Listen without TLS on an address that others can reach, because a proxy in front terminates TLS
     #[arg(long)]
     allow_clear_text: bool,
-    /// The data folder was restored from a backup: waiting mail becomes `unknown`, tokens are suspended until confirmed
+    /// The data folder was restored from a backup: waiting mail becomes `unknown`, tokens and operators are suspended until confirmed
     #[arg(long)]
     restored: bool,
     /// Use the public identity of the examples, which protects nothing
@@ -79,8 +81,8 @@ pub(crate) struct Serve {
     /// Create another administrator's token at start, to replace one that was lost
     #[arg(long)]
     new_admin_token: bool,
-    /// Address of the service as people's browsers see it, without a path; http is possible for localhost only. Sign-ins
-    /// with an identity provider come back to it
+    /// Address of the service as people's browsers see it, without a path; http is possible for localhost only. Passkeys,
+    /// enrolment links and sign-ins with an identity provider need it [environment variable: `MAILWRIGHT_PUBLIC_URL`]
     #[arg(long, value_name = "URL", value_parser = PublicUrl::parse)]
     public_url: Option<PublicUrl>,
     /// File that lists the issuers of identity tokens (OIDC): the pipelines that are accepted, and the persons who sign in
@@ -148,7 +150,11 @@ impl Serve {
     ) -> Result<Exit, CliError> {
         // Steps that may fail come before anything is created, and before the first token, which is shown once.
         let outgoing = self.outgoing.outgoing()?;
-        let public_url = self.public_url.clone();
+        let public_url = match (&self.public_url, variables::read(variables::PUBLIC_URL)) {
+            (Some(given), _) => Some(given.clone()),
+            (None, Some(text)) => Some(parse_public_url(&text)?),
+            (None, None) => None,
+        };
         let load = |path: &PathBuf| {
             issuers::load(context, path, outgoing.authorities.clone(), public_url.is_some()).map(Arc::new)
         };
@@ -175,7 +181,9 @@ impl Serve {
         let (residents, _locks): (Vec<HostedEnvironment>, Vec<_>) =
             opened.into_iter().map(OpenedData::into_hosted).unzip();
         let hosting = start_hosting(&shared, &data, residents).await?;
-        self.print_introduction(context, &data, &first, &server.address())?;
+        let address = server.address();
+        let console = shared.public_url.as_ref().map_or(address.as_str(), PublicUrl::origin);
+        self.print_introduction(context, &data, &first, (&address, console))?;
         for first in first {
             first.store().await?;
         }
@@ -207,18 +215,18 @@ impl Serve {
         ConnectionLimits { connections, idle }
     }
 
-    /// Prints what is served at which address, and the tokens of new environments. Fails if a token cannot be shown.
+    /// Prints what is served at which address, for clients and for browsers, and the tokens of new environments. Fails if a token cannot be shown.
     fn print_introduction(
         &self,
         context: &Context,
         data: &ServedData,
         first: &[FirstToken],
-        address: &str,
+        (address, browser): (&str, &str),
     ) -> Result<(), CliError> {
         match data {
             ServedData::Single(name, _) => {
                 context.printer.out(&format!("mailwright serves {name} at {address}"));
-                context.printer.out(&format!("  The console is at {address}/console"));
+                context.printer.out(&format!("  The console is at {browser}/console"));
                 if let Some(first) = first.first() {
                     first_token::print_token(context, first)?;
                 }
@@ -228,7 +236,7 @@ impl Serve {
                 context
                     .printer
                     .out(&format!("mailwright serves {environments} at {address}/environments/{PLACEHOLDER}"));
-                context.printer.out(&format!("  Their consoles are at {address}/environments/{PLACEHOLDER}/console"));
+                context.printer.out(&format!("  Their consoles are at {browser}/environments/{PLACEHOLDER}/console"));
                 if !first.is_empty() {
                     first_token::print_tokens(context, first, self.token_file.as_deref())?;
                 }
@@ -236,6 +244,14 @@ impl Serve {
         }
         Ok(())
     }
+}
+
+/// Parses the address of the console.
+fn parse_public_url(text: &str) -> Result<PublicUrl, CliError> {
+    PublicUrl::parse(text).map_err(|reason| {
+        CliError::coded(Code::Usage, format!("`{}` is not an address of the console: {reason}", printable(text)))
+            .remedy("Pass an address such as `--public-url https://mail.example.com`.")
+    })
 }
 
 /// Starts the services of the environments.
