@@ -39,6 +39,7 @@ pub struct Proposal {
 /// The change of a proposal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
+#[allow(clippy::large_enum_variant, reason = "few exist at a time, and most are of the large kind")]
 pub enum ProposedChange {
     /// A change of one profile, made in the console. Applied, it is a change by hand.
     #[serde(rename_all = "camelCase")]

@@ -222,7 +222,9 @@ impl VerificationView {
         }
         let is_failing = |result: &ProfileVerification| result.errors().is_some_and(|errors| errors > 0);
         let has_findings = |result: &ProfileVerification| match result {
-            ProfileVerification::Done(verified) => verified.findings.iter().any(|finding| finding.is_open()),
+            ProfileVerification::Done(verified) => {
+                verified.findings.iter().any(crate::model::finding::Finding::is_open)
+            }
             ProfileVerification::Known(last) => last.errors > 0,
             ProfileVerification::Unfinished(_) => false,
         };
