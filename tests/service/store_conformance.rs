@@ -20,8 +20,8 @@ use mailwright::{
     },
     store::{
         AuditEvent, AuditLog as _, AuditSearch, Commit, CommitError, DECIDED_PROPOSALS, EndedSessions, Integrity as _,
-        LeaseTaken, NewSecret, OPEN_PROPOSALS, Operators as _, PasskeyAdded, PasskeyRemoved, ProposalStored,
-        SESSIONS_PER_SUBJECT, SqliteStore, Store, StoreError, StoredPasskey, StoredToken, WantedLease,
+        LeaseTaken, NewSecret, OPEN_PROPOSALS, PasskeyAdded, PasskeyRemoved, ProposalStored, SESSIONS_PER_SUBJECT,
+        SqliteStore, Store, StoreError, StoredPasskey, StoredToken, WantedLease,
         outbox::{
             Begun, DeliveryOwner, IdempotencyKey, Lanes as _, NewEvent, NewMessage, PurgeCutoffs, Purged, Search,
             Settled, SubmissionOutcome,

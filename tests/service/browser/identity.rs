@@ -57,7 +57,7 @@ fn a_person_signs_in_with_an_account_of_the_identity_provider() {
         .to_vec();
     host.start();
     let address = format!("{public}/environments/dev");
-    let problems = check_pages(&address, None, &[("sign-in-identity", "/console/sign-in")]);
+    let problems = check_pages(&address, "", &[], &[("sign-in-identity", "/console/sign-in".to_owned())]);
     assert!(problems.is_empty(), "{}", problems.join("\n"));
     let result = run_script(
         "browser_identity.mjs",

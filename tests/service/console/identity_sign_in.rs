@@ -482,14 +482,14 @@ fn an_identity_is_confirmed_at_the_issuer_by_the_same_person_just_now() {
         setup.issue(&sign(&setup.key, &claims));
         come_back(client, &begun)
     };
-    let cases: [(&dyn Fn(&mut Value), &str); 4] = [
-        (&|claims: &mut Value| claims["auth_time"] = Value::Null, "does not say when you entered your password"),
-        (&|claims: &mut Value| claims["auth_time"] = json!(now() - 120), "did not ask you for your password again"),
-        (&|claims: &mut Value| claims["auth_time"] = json!(now() + 600), "does not say when"),
-        (&|claims: &mut Value| claims["sub"] = json!("person-2"), "of another account"),
+    let cases: [(fn(&mut Value), &str); 4] = [
+        (|claims: &mut Value| claims["auth_time"] = Value::Null, "does not say when you entered your password"),
+        (|claims: &mut Value| claims["auth_time"] = json!(now() - 120), "did not ask you for your password again"),
+        (|claims: &mut Value| claims["auth_time"] = json!(now() + 600), "does not say when"),
+        (|claims: &mut Value| claims["sub"] = json!("person-2"), "of another account"),
     ];
     for (change, words) in cases {
-        let answer = confirm(&mut client, change);
+        let answer = confirm(&mut client, &change);
         assert!(answer.status == 401 && answer.body.contains(words), "{words}: {}", answer.body);
         // The session is as it was.
         assert_eq!(client.cookies.iter().collect::<Vec<_>>(), [(&"__Host-mw".to_owned(), &secret)]);

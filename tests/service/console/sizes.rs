@@ -24,7 +24,7 @@ fn post(repo: &TestRepository, path: &str, document: &Value) -> Value {
 
 /// Writes the files of an environment with one profile, for all of its companies and functions.
 fn write_files(repo: &TestRepository, companies: &[String]) {
-    let functions: Vec<&str> = mailwright::model::Function::all().map(|function| function.id()).collect();
+    let functions: Vec<&str> = mailwright::model::Function::all().map(mailwright::model::Function::id).collect();
     let (companies, functions) = (companies.join(", "), functions.join(", "));
     repo.write(
         "environments/dev/environment.yaml",
