@@ -14,6 +14,7 @@
 //! Nothing here reads files, uses the network or knows of plans.
 
 pub mod access;
+pub mod access_report;
 pub mod comparison;
 pub mod drift;
 pub(crate) mod fields;

@@ -28,9 +28,9 @@ use super::{
     extract::FORM_LIMIT,
     page::{Page, SignedIn, User},
     pages::{
-        account, audit, bulk, confirm, coverage, enroll, error, history, holds, identity_sign_in, language, message,
-        operators, outbox, overview, plan, profile, profile_form, profiles, proposals, rollback, sessions, setup,
-        sign_in, tokens,
+        access, account, audit, bulk, confirm, coverage, enroll, error, history, holds, identity_sign_in, language,
+        message, operators, outbox, overview, plan, profile, profile_form, profiles, proposals, rollback, rollouts,
+        sessions, setup, sign_in, tokens, verify,
     },
 };
 use crate::{
@@ -111,6 +111,9 @@ fn routes() -> Routes {
     let planning = Right::May(&[(Area::Profiles, Activity::See), (Area::Changes, Activity::Plan)]);
     let proposing = Right::May(&[(Area::Profiles, Activity::See), (Area::Changes, Activity::Propose)]);
     let editing = Right::May(&[(Area::Profiles, Activity::See), (Area::Changes, Activity::Edit)]);
+    let verifying = Right::Either(&[(Area::Profiles, Activity::See)], &[(Area::Profiles, Activity::Verify)]);
+    let rollouts = Right::May(&[(Area::Rollouts, Activity::See), (Area::History, Activity::See)]);
+    let access = Right::May(&[(Area::Profiles, Activity::See), (Area::Access, Activity::See)]);
     // An edit is applied as a change by hand, a plan of files as an apply.
     let deciding = Right::Either(
         &[(Area::Profiles, Activity::See)],
@@ -194,6 +197,11 @@ fn routes() -> Routes {
         .post("/console/proposals/{id}/approve", proposing, proposals::approve)
         .post("/console/proposals/{id}/reject", proposing, proposals::reject)
         .post("/console/proposals/{id}/apply", deciding, proposals::apply)
+        .get("/console/verify", profiles, verify::list)
+        .post("/console/verify", verifying, verify::start)
+        .get("/console/verify/{id}", profiles, verify::show)
+        .get("/console/rollouts", rollouts, rollouts::show)
+        .get("/console/access", access, access::show)
         .get("/console/assets/{hash}/{name}", Right::Open, assets::send)
 }
 

@@ -84,6 +84,7 @@ use sessions::SignInFailures;
 use shared_read::SharedRead;
 use status::OutboxCounts;
 use token_cache::TokenCache;
+use verification::runs::VerificationRuns;
 
 pub use authentication::new_token;
 pub(crate) use caller::Caller;
@@ -101,6 +102,7 @@ pub use public_url::PublicUrl;
 pub use routes::openapi;
 pub use server::Server;
 pub(crate) use sessions::SignInSource;
+pub(crate) use verification::runs::{RunStanding, VerificationRun};
 
 /// Maximum number of concurrent verifier runs of one caller.
 const RUNS_PER_CALLER: usize = 4;
@@ -147,6 +149,8 @@ pub(crate) struct Service {
     passkey_requests: PasskeyRequests,
     /// The address by which browsers reach the process; none if it is not known.
     public_url: Option<PublicUrl>,
+    /// Verifier runs of the console.
+    verification_runs: VerificationRuns,
     /// Notified whenever a token is created, revoked or confirmed, and when the access policy changes.
     token_changes: tokio::sync::watch::Sender<()>,
     /// Held while a change is checked and committed, so that two changes are not checked against the same state.
@@ -223,6 +227,7 @@ impl Service {
             identity_sign_ins: IdentitySignIns::default(),
             passkey_requests: PasskeyRequests::default(),
             public_url,
+            verification_runs: VerificationRuns::default(),
             token_changes: tokio::sync::watch::Sender::new(()),
             changing: tokio::sync::Mutex::new(()),
             restored: Mutex::new(restored),

@@ -9,7 +9,7 @@ use crate::{
     api::{self, ServiceInfo, messages::OutboxStatus},
     delivery::Trouble,
     model::{
-        Code, Status, Waiting,
+        Code, Lease, Status, Waiting,
         resolution::{Cell, Resolution, Resolver},
     },
     store::StoreError,
@@ -128,6 +128,11 @@ impl Service {
             store_writable: records,
             rotations,
         })
+    }
+
+    /// Returns the active leases, by name.
+    pub(crate) async fn leases(&self) -> Result<Vec<Lease>, HttpProblem> {
+        Ok(self.store.leases(self.clock.now()).await?)
     }
 
     /// Returns the profiles with problems, and the rotations of secrets.

@@ -2,6 +2,7 @@
 //!
 //! Private modules are parts of a large page, and parts that pages share.
 
+pub(super) mod access;
 pub(super) mod account;
 pub(super) mod audit;
 pub(super) mod bulk;
@@ -27,7 +28,9 @@ pub(super) mod profiles;
 pub(super) mod proposals;
 mod read_edit;
 pub(super) mod rollback;
+pub(super) mod rollouts;
 pub(super) mod sessions;
 pub(super) mod setup;
 pub(super) mod sign_in;
 pub(super) mod tokens;
+pub(super) mod verify;

@@ -43,6 +43,7 @@ struct ProfilePage {
     is_live: bool,
     is_enabled: bool,
     /// True if the caller may plan changes here.
+    may_verify: bool,
     may_edit: bool,
     /// The generation that the page shows.
     base: u64,
@@ -199,6 +200,7 @@ pub(in crate::console) async fn show(
         differences: if drift(found).is_some() { differences(&state, &name) } else { Vec::new() },
         is_live: found.live.is_some(),
         is_enabled: profile.enabled,
+        may_verify: page.may(Area::Profiles, Activity::Verify),
         may_edit: service.may_change_profiles(&caller),
         base: state.generation,
         description: shown(&profile.description),

@@ -882,3 +882,90 @@ operator-invited = eingeladen
 operator-without = ohne Passkey
 operator-suspended = ausgesetzt
 operator-removed = entfernt
+
+# Verify
+verify-title = Prüfen
+verify-lead = Prüft Registrierungen, Berechtigungen, Zugangsdaten und Mailserver der eingeschalteten Profile, so wie sie in Betrieb sind.
+verify-all = { $count ->
+    [one] Das eingeschaltete Profil prüfen
+   *[other] { $count } eingeschaltete Profile prüfen
+}
+verify-now = Jetzt prüfen
+verify-runs = Läufe
+verify-none = Kein Lauf seit dem Start des Dienstes.
+verify-started = Begonnen
+verify-by = Von
+verify-what = Profile
+verify-profiles = { $count ->
+    [one] 1 Profil
+   *[other] { $count } Profile
+}
+verify-failures = { $count ->
+    [one] 1 Profil mit Fehlern
+   *[other] { $count } Profile mit Fehlern
+}
+verify-standing-running = läuft
+verify-standing-complete = vollständig
+verify-standing-incomplete = vorzeitig beendet
+verify-run-title = Prüfung
+verify-progress = { $done } von { $total } geprüft
+verify-reload = Fortschritt erneut zeigen
+verify-incomplete = Der Lauf endete, bevor alle Profile geprüft waren: Die Sitzung endete, oder die Ergebnisse ließen sich nicht speichern. Starten Sie einen neuen.
+verify-good = Keine Fehler. Warnungen stehen auf den Seiten der Profile.
+verify-results = Befunde mit Abhilfe
+
+# Rollouts
+rollouts-title = Rollouts
+rollouts-lead = Was dieser Dienst von Rollouts und von watch weiß: wer jetzt eine Lease hält, und was angewandt wurde.
+rollouts-state = Stand
+rollouts-applied = Zuletzt angewandt
+rollouts-commit = Commit
+rollouts-since = Seitdem
+rollouts-no-drift = nichts außerhalb von Git geändert
+rollouts-drift = { $count ->
+    [0] kein Profil außerhalb von Git geändert
+    [one] 1 Profil außerhalb von Git geändert
+   *[other] { $count } Profile außerhalb von Git geändert
+}
+rollouts-never = Die Dateien wurden nie angewandt.
+rollouts-watch = Watch
+rollouts-no-watch = Kein watch hält die Lease dieser Umgebung: Keiner wendet jetzt ihre Änderungen an.
+rollouts-watch-help = Ein watch, der nur berichtet, hält keine Lease. Worauf er wartet, steht auf seiner Statusseite, und in:
+rollouts-running = Laufende Rollouts
+rollouts-none = Kein Rollout hält hier eine Lease. Ein Rollout hat seine Lease nur beim Dienst seines Koordinators.
+rollouts-help = Wellen, Umgebungen und Pausen stehen im Journal des Rollouts, auf der Maschine, die es ausführt.
+rollouts-applies = Angewandtes
+
+# Access
+access-title = Zugriff
+access-lead = Rollen und Bindungen, die in Kraft sind. Geändert werden sie in environments/{ $environment }/access.yaml.
+access-explain = Was darf ein Subjekt?
+access-subject = Subjekt
+access-token-role = Rolle des Tokens
+access-ask = Zeigen
+access-role = Rolle
+access-unbound = Keine Bindung nennt es.
+access-bound = Bindungen:
+access-role-unknown = Ein Token hat auch die eingebaute Rolle, mit der es erzeugt wurde: Wählen Sie sie oben.
+access-nothing = Es darf nichts.
+access-area = Bereich
+access-areas = Bereiche
+access-activity = Tätigkeit
+access-activities = Tätigkeiten
+access-by = Rolle (Grant)
+access-limits = Grenzen
+access-no-limits = keine
+access-who = Wer darf ein Feld ändern?
+access-field = Feld
+access-profile = Profil
+access-no-profile = Dieses Profil gibt es nicht.
+access-no-holder = Niemand.
+access-who-help = Eine Änderung braucht auch einen Weg: edit in changes von Hand, apply für die Dateien aus Git.
+access-bindings = Bindungen
+access-no-bindings = Es gibt keine Bindungen: Ein Token hat die eingebaute Rolle, mit der es erzeugt wurde.
+access-binding = Bindung
+access-subjects = Subjekte
+access-roles = Rollen
+access-built-in = Eingebaute Rollen
+access-own-roles = Rollen der Richtlinie
+access-further = dieselbe Rolle

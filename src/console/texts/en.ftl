@@ -882,3 +882,90 @@ operator-invited = invited
 operator-without = without a passkey
 operator-suspended = suspended
 operator-removed = removed
+
+# Verify
+verify-title = Verify
+verify-lead = Checks registrations, permissions, credentials and mail servers of the enabled profiles, as they are live.
+verify-all = { $count ->
+    [one] Verify the enabled profile
+   *[other] Verify { $count } enabled profiles
+}
+verify-now = Verify now
+verify-runs = Runs
+verify-none = No run since the service was started.
+verify-started = Started
+verify-by = By
+verify-what = Profiles
+verify-profiles = { $count ->
+    [one] 1 profile
+   *[other] { $count } profiles
+}
+verify-failures = { $count ->
+    [one] 1 profile with errors
+   *[other] { $count } profiles with errors
+}
+verify-standing-running = running
+verify-standing-complete = complete
+verify-standing-incomplete = ended early
+verify-run-title = Verification
+verify-progress = { $done } of { $total } verified
+verify-reload = Show the progress again
+verify-incomplete = The run ended before all profiles were verified: the session ended, or the results could not be stored. Start another one.
+verify-good = No errors. Warnings are on the pages of the profiles.
+verify-results = Findings with their remedies
+
+# Rollouts
+rollouts-title = Rollouts
+rollouts-lead = What this service knows of rollouts and of watch: who holds a lease now, and what was applied.
+rollouts-state = State
+rollouts-applied = Last applied
+rollouts-commit = Commit
+rollouts-since = Since then
+rollouts-no-drift = nothing was changed outside Git
+rollouts-drift = { $count ->
+    [0] no profile changed outside Git
+    [one] 1 profile changed outside Git
+   *[other] { $count } profiles changed outside Git
+}
+rollouts-never = The files were never applied.
+rollouts-watch = Watch
+rollouts-no-watch = No watch holds the lease of this environment: none applies its changes now.
+rollouts-watch-help = A watch that only reports holds no lease. What it waits for is on its status page, and in:
+rollouts-running = Rollouts in progress
+rollouts-none = No rollout holds a lease here. A rollout has its lease at the service of its coordinator only.
+rollouts-help = Waves, environments and pauses are in the journal of a rollout, on the machine that runs it.
+rollouts-applies = Applies
+
+# Access
+access-title = Access
+access-lead = Roles and bindings that are live. They are changed in environments/{ $environment }/access.yaml.
+access-explain = What may a subject do?
+access-subject = Subject
+access-token-role = Role of the token
+access-ask = Show
+access-role = Role
+access-unbound = No binding names it.
+access-bound = Bindings:
+access-role-unknown = A token also has the built-in role that it was created with: choose it above.
+access-nothing = It may do nothing.
+access-area = Area
+access-areas = Areas
+access-activity = Activity
+access-activities = Activities
+access-by = Role (grant)
+access-limits = Limits
+access-no-limits = none
+access-who = Who may change a field?
+access-field = Field
+access-profile = Profile
+access-no-profile = This profile does not exist.
+access-no-holder = No one may.
+access-who-help = A change also needs a way to make it: edit in changes by hand, apply for the files of Git.
+access-bindings = Bindings
+access-no-bindings = There are no bindings: a token has the built-in role that it was created with.
+access-binding = Binding
+access-subjects = Subjects
+access-roles = Roles
+access-built-in = Built-in roles
+access-own-roles = Roles of the policy
+access-further = the same role

@@ -34,7 +34,7 @@ pub(super) async fn list_leases(
     _: Authorized<SeeRollouts>,
     State(service): State<Arc<Service>>,
 ) -> Result<Json<LeaseList>, HttpProblem> {
-    Ok(Json(LeaseList { leases: service.store.leases(service.clock.now()).await? }))
+    Ok(Json(LeaseList { leases: service.leases().await? }))
 }
 
 /// Acquire or renew a lease

@@ -11,6 +11,7 @@
 //! results cannot be stored. Results are kept for live profiles, and for others if the caller may apply. Too many runs of a caller
 //! are refused with 429, of all callers with 503.
 
+pub(super) mod runs;
 mod secrets;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

@@ -40,6 +40,11 @@ const PAGES: &[(&str, &str, &str)] = &[
     ("operators", "/console/operators", ""),
     ("account", "/console/account", ""),
     ("confirm", "/console/confirm", ""),
+    ("verify", "/console/verify", ""),
+    ("rollouts", "/console/rollouts", ""),
+    ("access", "/console/access", ""),
+    ("access-answers", "/console/access?subject=token:ann&role=planner", "/console/access"),
+    ("access-field", "/console/access?field=provider.smtp.host&profile=relay", "/console/access"),
     ("setup", "/console/setup", ""),
     ("sessions", "/console/sessions", ""),
 ];
@@ -63,6 +68,7 @@ const OTHERS: &[&str] = &[
     "/console/sign-in/callback",
     "/console/sign-in/callback/{provider}",
     "/console/sign-in/with/{provider}",
+    "/console/verify/{id}",
 ];
 
 /// Something of everything: a profile that was changed by hand and verified, a hold, mail that waits for it and mail that was

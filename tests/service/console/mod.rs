@@ -1,5 +1,6 @@
 //! The console: its addresses and rights, sessions, pages and texts. `client` is a browser without scripts.
 
+mod access;
 mod audit;
 mod client;
 mod coverage;

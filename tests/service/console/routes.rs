@@ -6,6 +6,7 @@ use crate::support::repository::TestRepository;
 /// Every address, its method and its right. A new address is a new line here.
 const ROUTES: &[(&str, &str, &str)] = &[
     ("GET", "/console", "profiles:see outbox:see"),
+    ("GET", "/console/access", "profiles:see access:see"),
     ("GET", "/console/account", "signed-in"),
     ("POST", "/console/account/passkeys", "signed-in"),
     ("POST", "/console/account/passkeys/{id}/remove", "signed-in"),
@@ -62,6 +63,7 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("POST", "/console/proposals/{id}/approve", "profiles:see changes:propose"),
     ("POST", "/console/proposals/{id}/reject", "profiles:see changes:propose"),
     ("POST", "/console/proposals/{id}/verify", "profiles:see changes:plan"),
+    ("GET", "/console/rollouts", "rollouts:see history:see"),
     ("GET", "/console/sessions", "signed-in"),
     ("POST", "/console/sessions/{id}/end", "signed-in"),
     ("GET", "/console/setup", "open"),
@@ -75,6 +77,9 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("POST", "/console/sign-out-everywhere", "signed-in"),
     ("GET", "/console/tokens", "tokens:see"),
     ("POST", "/console/tokens/{id}/revoke", "tokens:delete"),
+    ("GET", "/console/verify", "profiles:see"),
+    ("POST", "/console/verify", "profiles:see profiles:verify"),
+    ("GET", "/console/verify/{id}", "profiles:see"),
 ];
 
 /// A real address for a route.

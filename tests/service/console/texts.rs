@@ -39,6 +39,7 @@ fn groups() -> BTreeMap<&'static str, Vec<String>> {
         ("encryption", ids("starttls tls none")),
         ("platform", ids("native spa")),
         ("rotation", ids("staged refused promoted")),
+        ("verify-standing", ids("running complete incomplete")),
         ("level", ids("offline anonymous credential reader probe")),
         ("verdict", ids("fail unknown pass")),
         ("severity", ids("error warning info")),

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::SourceArgs;
 use crate::{
-    changes::access::is_person,
+    changes::access_report::{self, RightAnswer, bindings_of},
     cli::{
         CliError, Context, Exit, Format,
         args::environment::EnvironmentArg,
@@ -14,9 +14,7 @@ use crate::{
     config::suggest,
     model::{
         Code, CompanyId, Function,
-        access::{
-            self, AccessPolicy, Activity, Area, Decision, Extent, Principal, Question, Subject, decide, grants_of,
-        },
+        access::{self, AccessPolicy, Activity, Area, Decision, Extent, Question, Subject},
         token::Role,
     },
     text::printable,
@@ -55,15 +53,6 @@ pub(super) struct Explain {
     pub(super) source: SourceArgs,
 }
 
-/// An answer about one activity in one area.
-struct Answer {
-    area: Area,
-    activity: Activity,
-    decision: Decision,
-    /// The limits of the grants that have the activity, each once.
-    limits: Vec<String>,
-}
-
 impl Explain {
     pub(super) fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let (environment, names) = self.environment.find_before(context, &self.names, |_| true)?;
@@ -78,47 +67,25 @@ impl Explain {
         let function = self.function.as_deref().map(environment::function).transpose()?;
         let now = context.clock.now();
         let role = self.role.or_else(|| self.live_role(context, &environment, &subject));
-        let principal = Principal {
-            // A person can confirm its identity at any time; what needs it is shown as a limit.
-            authenticated_at: is_person(&subject).then_some(now),
-            subjects: vec![subject.clone()],
-            role,
-            ..Principal::default()
-        };
+        let principal = access_report::principal(&subject, role, now);
         let pairs: Vec<(Area, Activity)> = if asked.is_empty() { Area::pairs().collect() } else { asked.clone() };
-        let answers: Vec<Answer> = pairs
+        let answers: Vec<RightAnswer> = pairs
             .into_iter()
             .map(|(area, activity)| {
                 let question = self.question(area, activity, function);
-                // In a list, a grant without limits is preferred to the first one.
-                let whole = Question::everywhere(area, activity).of_field(Extent::All);
-                let whole = decide(policy, &principal, &whole, now);
-                let is_unlimited = asked.is_empty() && whole.is_allowed();
-                let decision = if is_unlimited { whole } else { decide(policy, &principal, &question, now) };
-                let mut limits: Vec<String> = grants_of(policy, &principal)
-                    .into_iter()
-                    .filter(|(_, grant)| grant.areas.contains(&area) && grant.activities.contains(&activity))
-                    .map(|(_, grant)| grant.describe_limits())
-                    .collect();
-                limits.sort();
-                limits.dedup();
-                if limits.iter().any(String::is_empty) {
-                    limits.clear();
+                if asked.is_empty() {
+                    RightAnswer::of_list(policy, &principal, &question, now)
+                } else {
+                    RightAnswer::new(policy, &principal, &question, now)
                 }
-                Answer { area, activity, decision, limits }
             })
             .collect();
-        let bindings: Vec<&String> = policy
-            .bindings
-            .iter()
-            .filter(|(_, binding)| binding.subjects.iter().any(|own| own.is_same(&subject)))
-            .map(|(name, _)| name)
-            .collect();
+        let bindings = bindings_of(policy, &subject);
         if self.source.output.format == Format::Json {
             context.printer.json(&json!({
                 "environment": environment.name, "generation": source.generation,
                 "subject": subject.to_string(), "role": role, "bindings": bindings,
-                "answers": answers.iter().map(Answer::to_json).collect::<Vec<_>>(),
+                "answers": answers.iter().map(to_json).collect::<Vec<_>>(),
             }));
         } else {
             context.printer.out(&self.text((&subject, role), &bindings, &answers, !asked.is_empty(), function));
@@ -159,13 +126,13 @@ impl Explain {
         &self,
         (subject, role): (&Subject, Option<Role>),
         bindings: &[&String],
-        answers: &[Answer],
+        answers: &[RightAnswer],
         are_asked: bool,
         function: Option<Function>,
     ) -> String {
         let name = printable(&subject.to_string()).into_owned();
         if are_asked {
-            let line = |answer: &Answer| {
+            let line = |answer: &RightAnswer| {
                 let question = self.question(answer.area, answer.activity, function);
                 let request = access::describe_question(&question);
                 let verb = if answer.decision.is_allowed() { "may" } else { "may not" };
@@ -208,20 +175,13 @@ impl Explain {
     }
 }
 
-impl Answer {
-    /// Returns true if the subject may do it, at least after it has confirmed its identity.
-    fn is_possible(&self) -> bool {
-        !matches!(self.decision, Decision::Refused { .. })
-    }
-
-    fn to_json(&self) -> Value {
-        let mut document = serde_json::to_value(&self.decision).unwrap_or_default();
-        document["area"] = json!(self.area);
-        document["activity"] = json!(self.activity);
-        document["limits"] = json!(self.limits);
-        document["reason"] = json!(self.decision.describe());
-        document
-    }
+fn to_json(answer: &RightAnswer) -> Value {
+    let mut document = serde_json::to_value(&answer.decision).unwrap_or_default();
+    document["area"] = json!(answer.area);
+    document["activity"] = json!(answer.activity);
+    document["limits"] = json!(answer.limits);
+    document["reason"] = json!(answer.decision.describe());
+    document
 }
 
 /// Finds a subject by its text, or by its name alone among the subjects of the bindings.

@@ -4,12 +4,12 @@ use serde_json::json;
 
 use super::SourceArgs;
 use crate::{
-    changes::access::NeededRight,
+    changes::{access::NeededRight, access_report::activities_of},
     cli::{CliError, Context, Exit, Format, args::environment::EnvironmentArg, environment},
     config::suggest,
     model::{
         Code, ProfileName,
-        access::{Activity, Area, NAME_FIELD},
+        access::{Activity, Area},
     },
     text::printable,
 };
@@ -71,17 +71,6 @@ impl Who {
             }
         }
         Ok(Exit::Done)
-    }
-}
-
-/// Returns the activities that change a field.
-fn activities_of(field: &str) -> &'static [Activity] {
-    let is_secret = ["password", "clientSecret", "certificate"].iter().any(|key| field.rsplit('.').next() == Some(key));
-    match field {
-        "enabled" => &[Activity::Enable],
-        NAME_FIELD => &[Activity::Change],
-        _ if is_secret => &[Activity::Change, Activity::Rotate],
-        _ => &[Activity::Change],
     }
 }
 
