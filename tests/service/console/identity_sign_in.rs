@@ -482,7 +482,8 @@ fn an_identity_is_confirmed_at_the_issuer_by_the_same_person_just_now() {
         setup.issue(&sign(&setup.key, &claims));
         come_back(client, &begun)
     };
-    let cases: [(fn(&mut Value), &str); 4] = [
+    type Change = fn(&mut Value);
+    let cases: [(Change, &str); 4] = [
         (|claims: &mut Value| claims["auth_time"] = Value::Null, "does not say when you entered your password"),
         (|claims: &mut Value| claims["auth_time"] = json!(now() - 120), "did not ask you for your password again"),
         (|claims: &mut Value| claims["auth_time"] = json!(now() + 600), "does not say when"),
