@@ -1,20 +1,28 @@
 //! Approvals: the text that a signer signs, the signature, and the evaluation of signatures.
 //!
-//! * [`ApprovalText`] is the signed text; [`sign`] signs it
-//! * [`ApprovalRequest::evaluate`] decides which of a change's approvals count, and which are missing
+//! * [`ApprovalText`] is the text that an SSH key signs; [`sign`] signs it
+//! * [`Signature`] is the signature of an operator of the console, by a passkey
+//! * [`ApprovalRequest::evaluate`] decides which signatures of a change count, and which are missing
 //!
 //! A signature is an SSH signature in the namespace [`NAMESPACE`], compatible with `ssh-keygen -Y sign` and `-Y verify`. The text
 //! is short and canonical: a signer can read it, and the service computes it from the change. Which approvals a change needs is
 //! decided in [`crate::model::approvals`]. An approval that does not count (unknown signer, invalid signature, other plan, expired)
 //! is rejected by itself; one that cannot be read, or more than 20, makes the whole request [`Malformed`].
+//!
+//! The answer of a passkey is verified again each time, and its operator must still be one: a person who was removed or suspended
+//! after the signature has not approved. A signer counts once, whatever the number of keys.
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use serde::Serialize;
 use ssh_key::{HashAlg, LineEnding, PrivateKey, PublicKey, SshSig, public::KeyData};
 
-use crate::model::{
-    Approval, ApprovalNeed, Approvals, Code, Digest, EnvironmentName,
-    approvals::{Approved, SignedAction, Signer},
+use crate::{
+    model::{
+        Approval, ApprovalNeed, Approvals, Code, Digest, EnvironmentName, Meaning, Signature,
+        approvals::{Approved, SignedAction, Signer},
+        signature::SignatureMethod,
+    },
+    passkey::{Passkey, PasskeyError, RelyingParty},
 };
 
 /// The namespace of the signatures (`ssh-keygen -Y sign -n`).
@@ -31,6 +39,8 @@ pub const REASON_LIMIT: usize = 400;
 pub const VALIDITY_LIMIT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 const HEADING: &str = "mailwright-approval-v1";
+/// The heading of a text that states another meaning than `approved`.
+const HEADING_WITH_MEANING: &str = "mailwright-approval-v2";
 
 /// The text that a signer signs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +53,8 @@ pub struct ApprovalText {
     pub base: u64,
     /// The digest of the change; see [`crate::model::approvals::digest`].
     pub digest: Digest,
+    /// The meaning.
+    pub meaning: Meaning,
     /// The expiry of the approval.
     pub expires: Timestamp,
     /// The reason; can be empty.
@@ -52,22 +64,31 @@ pub struct ApprovalText {
 impl ApprovalText {
     /// Returns the text, with a line end after each line.
     pub fn to_text(&self) -> String {
-        let Self { environment, action, base, digest, expires, reason } = self;
+        let Self { environment, action, base, digest, meaning, expires, reason } = self;
+        let (heading, meaning) = match meaning {
+            Meaning::Approved => (HEADING, String::new()),
+            other => (HEADING_WITH_MEANING, format!("meaning: {other}\n")),
+        };
         format!(
-            "{HEADING}\nenvironment: {environment}\naction: {action}\nbase generation: {base}\ndigest: {digest}\nexpires: {expires}\nreason: {reason}\n"
+            "{heading}\nenvironment: {environment}\naction: {action}\nbase generation: {base}\ndigest: {digest}\n{meaning}expires: {expires}\nreason: {reason}\n"
         )
     }
 
     /// Parses a text. Only the canonical form is accepted.
     pub fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines();
-        (lines.next() == Some(HEADING)).then_some(())?;
+        let has_meaning = match lines.next()? {
+            HEADING => false,
+            HEADING_WITH_MEANING => true,
+            _ => return None,
+        };
         let mut field = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(": ");
         let parsed = Self {
             environment: field("environment")?.parse().ok()?,
             action: field("action")?.to_owned(),
             base: field("base generation")?.parse().ok()?,
             digest: field("digest")?.parse().ok()?,
+            meaning: if has_meaning { field("meaning")?.parse().ok()? } else { Meaning::Approved },
             expires: field("expires")?.parse().ok()?,
             reason: field("reason")?.to_owned(),
         };
@@ -101,6 +122,26 @@ pub struct RejectedApproval {
     pub reason: String,
 }
 
+/// An operator of the console, as far as signatures are concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SigningOperator {
+    /// The id, which no other operator ever has.
+    pub id: String,
+    /// The name, by which a signer of the policy names the operator.
+    pub name: String,
+    /// The passkeys; empty for an operator who was removed or suspended.
+    pub passkeys: Vec<Passkey>,
+}
+
+/// The signatures that were made for a change.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SignaturesGiven<'a> {
+    /// Texts that were signed with SSH keys.
+    pub approvals: &'a [Approval],
+    /// Signatures of operators.
+    pub signatures: &'a [Signature],
+}
+
 /// A change that needs approvals.
 #[derive(Clone, Debug)]
 pub struct ApprovalRequest<'a> {
@@ -120,6 +161,12 @@ pub struct ApprovalRequest<'a> {
     pub now: Timestamp,
     /// The name of the caller who applies the change.
     pub caller: &'a str,
+    /// The name of the author of a proposal.
+    pub author: Option<&'a str>,
+    /// The operators who may sign now.
+    pub operators: &'a [SigningOperator],
+    /// The site that passkeys belong to; without one, no signature by a passkey counts.
+    pub site: Option<&'a RelyingParty>,
 }
 
 /// The result of an evaluation.
@@ -139,33 +186,26 @@ pub struct Evaluation {
 pub struct Malformed(pub String);
 
 impl ApprovalRequest<'_> {
-    /// Evaluates the approvals of the change.
-    pub fn evaluate(&self, approvals: &[Approval]) -> Result<Evaluation, Malformed> {
-        if approvals.len() > APPROVALS_LIMIT {
-            return Err(Malformed(format!(
-                "the change has {} approvals, and the maximum is {APPROVALS_LIMIT}",
-                approvals.len()
-            )));
+    /// Evaluates the signatures of the change.
+    pub fn evaluate(&self, given: SignaturesGiven<'_>) -> Result<Evaluation, Malformed> {
+        let SignaturesGiven { approvals, signatures } = given;
+        let count = approvals.len() + signatures.len();
+        if count > APPROVALS_LIMIT {
+            return Err(Malformed(format!("the change has {count} approvals, and the maximum is {APPROVALS_LIMIT}")));
         }
         let mut evaluation = Evaluation::default();
         for (index, approval) in approvals.iter().enumerate() {
             let (text, signature) = parse(approval)
                 .map_err(|reason| Malformed(format!("approval {} of {}: {reason}", index + 1, approvals.len())))?;
-            match self.verify(&text, &signature, approval) {
-                Ok(approved) => {
-                    let same = evaluation.approved.iter_mut().find(|other| other.signer == approved.signer);
-                    match same {
-                        None => evaluation.approved.push(approved),
-                        // If a signer has several approvals, one with a reason is preferred.
-                        Some(other) if other.reason.is_empty() => *other = approved,
-                        Some(_) => {}
-                    }
-                }
-                Err(rejected) => evaluation.rejected.push(rejected),
-            }
+            evaluation.add(self.verify_approval(&text, &signature, approval));
+        }
+        for signature in signatures {
+            evaluation.add(self.verify_signature(signature));
         }
         for need in self.needs {
-            let of_need = |approved: &&Approved| need.signers.iter().any(|signer| signer.name == approved.signer);
+            let of_need = |approved: &&Approved| {
+                approved.meaning == need.meaning && need.signers.iter().any(|signer| signer.name == approved.signer)
+            };
             let (with, without): (Vec<&Approved>, Vec<&Approved>) = evaluation
                 .approved
                 .iter()
@@ -184,8 +224,8 @@ impl ApprovalRequest<'_> {
         Ok(evaluation)
     }
 
-    /// Verifies an approval. The signature is checked before the text is used.
-    fn verify(
+    /// Verifies an approval by an SSH key. The signature is checked before the text is used.
+    fn verify_approval(
         &self,
         text: &ApprovalText,
         signature: &SshSig,
@@ -193,55 +233,154 @@ impl ApprovalRequest<'_> {
     ) -> Result<Approved, RejectedApproval> {
         let key = signature.public_key();
         let fingerprint_of_key = fingerprint(key);
-        let signer = self.rules.signers.iter().find(|signer| signer.public_key().is_ok_and(|own| is_same(&own, key)));
-        let name = signer.map_or(fingerprint_of_key.as_str(), |signer| signer.name.as_str());
-        let reject = |code: Code, reason: String| Err(RejectedApproval { signer: name.to_owned(), code, reason });
-        let Some(signer) = signer else {
-            return reject(Code::ApprovalByUnknownSigner, "is not the key of an allowed signer".to_owned());
+        let is_own = |signer: &&Signer| signer.public_key().is_some_and(|own| own.is_ok_and(|own| is_same(&own, key)));
+        let Some(signer) = self.rules.signers.iter().find(is_own) else {
+            return reject(&fingerprint_of_key, Code::ApprovalByUnknownSigner, "is not the key of an allowed signer");
         };
         if signature.namespace() != NAMESPACE {
-            return reject(Code::ApprovalForged, format!("signed in another namespace than `{NAMESPACE}`"));
+            let reason = format!("signed in another namespace than `{NAMESPACE}`");
+            return reject(&signer.name, Code::ApprovalForged, reason);
         }
         if !is_valid_signature(signature, &approval.message) {
-            return reject(Code::ApprovalForged, "has an invalid signature".to_owned());
+            return reject(&signer.name, Code::ApprovalForged, "has an invalid signature");
         }
-        if let Some(until) = expired_on(signer, self.now) {
-            return reject(Code::ApprovalByUnknownSigner, format!("was an allowed signer until {until}"));
-        }
-        let is_same_change = text.environment == *self.environment
-            && text.base == self.base
-            && text.action == self.action.to_string()
-            && text.digest == self.digest;
-        if !is_same_change {
-            return reject(
-                Code::ApprovalForAnotherPlan,
-                format!(
-                    "approved another plan ({} of `{}`, from generation {}, {})",
-                    text.action,
-                    text.environment,
-                    text.base,
-                    text.digest.short()
-                ),
-            );
-        }
-        if text.expires <= self.now {
-            return reject(Code::ApprovalExpired, format!("approved until {}", text.expires));
-        }
-        if text.expires > self.now + VALIDITY_LIMIT {
-            return reject(Code::ApprovalMalformed, "approved for more than 30 days".to_owned());
-        }
-        // Names are compared without case: `Alice` is the signer `alice`.
-        if signer.name.to_lowercase() == self.caller.to_lowercase() && !self.rules.self_approval {
-            return reject(Code::SelfApproval, "applies the change, and another signer must approve it".to_owned());
-        }
+        let ApprovalText { environment, action, base, digest, meaning, expires, reason } = text;
+        self.verify_terms(
+            signer,
+            &SignedTerms { environment, action, base: *base, digest, meaning: *meaning, expires: *expires },
+        )?;
         Ok(Approved {
             signer: signer.name.clone(),
+            printed_name: signer.name.clone(),
+            meaning: *meaning,
+            method: SignatureMethod::Ssh,
+            at: Some(self.now),
+            offset_minutes: None,
+            digest: Some(digest.clone()),
             key: fingerprint_of_key,
-            reason: text.reason.clone(),
-            expires: text.expires,
-            approval: approval.clone(),
+            reason: reason.clone(),
+            expires: *expires,
+            approval: Some(approval.clone()),
+            signature: None,
         })
     }
+
+    /// Verifies a signature of an operator: the operator first, then the answer of the passkey, then what was signed.
+    fn verify_signature(&self, signature: &Signature) -> Result<Approved, RejectedApproval> {
+        let Signature { environment, action, base, digest, meaning, expires, evidence, .. } = signature;
+        let name = &signature.signer;
+        let Some(operator) = self.operators.iter().find(|operator| operator.id == signature.operator) else {
+            return reject(name, Code::ApprovalByUnknownSigner, "signed as an operator who was removed or suspended");
+        };
+        let is_signer = |signer: &&Signer| {
+            let of_operator = signer.operator.as_ref().map(|own| own.to_lowercase());
+            signer.name == *name && of_operator == Some(operator.name.to_lowercase())
+        };
+        let Some(signer) = self.rules.signers.iter().find(is_signer) else {
+            return reject(name, Code::ApprovalByUnknownSigner, "is not an allowed signer");
+        };
+        let is_own = |passkey: &&Passkey| passkey.id == evidence.passkey && passkey.public_key == evidence.public_key;
+        let Some(passkey) = operator.passkeys.iter().find(is_own) else {
+            return reject(name, Code::ApprovalByUnknownSigner, "signed with a passkey that was removed");
+        };
+        let Some(site) = self.site else {
+            return reject(name, Code::ApprovalForged, "signed with a passkey, and the service has no public address");
+        };
+        match site.verify_evidence(evidence, &signature.text_digest(), passkey) {
+            Ok(()) => {}
+            Err(PasskeyError::OtherSite) => {
+                return reject(name, Code::ApprovalForged, "signed at another address of the console");
+            }
+            Err(_) => return reject(name, Code::ApprovalForged, "has an invalid signature"),
+        }
+        self.verify_terms(
+            signer,
+            &SignedTerms { environment, action, base: *base, digest, meaning: *meaning, expires: *expires },
+        )?;
+        Ok(Approved {
+            signer: signer.name.clone(),
+            printed_name: signature.printed_name.clone(),
+            meaning: *meaning,
+            method: signature.method,
+            at: Some(signature.at),
+            offset_minutes: Some(signature.offset_minutes),
+            digest: Some(digest.clone()),
+            key: evidence.passkey.clone(),
+            reason: signature.reason.clone(),
+            expires: *expires,
+            approval: None,
+            signature: Some(signature.clone()),
+        })
+    }
+
+    /// Verifies what was signed, and that the signer may sign it.
+    fn verify_terms(&self, signer: &Signer, terms: &SignedTerms<'_>) -> Result<(), RejectedApproval> {
+        let SignedTerms { environment, action, base, digest, meaning, expires } = *terms;
+        if let Some(until) = expired_on(signer, self.now) {
+            return reject(&signer.name, Code::ApprovalByUnknownSigner, format!("was an allowed signer until {until}"));
+        }
+        let is_same_change = environment == self.environment
+            && base == self.base
+            && *action == self.action.to_string()
+            && *digest == self.digest;
+        if !is_same_change {
+            let short = digest.short();
+            return reject(
+                &signer.name,
+                Code::ApprovalForAnotherPlan,
+                format!("approved another plan ({action} of `{environment}`, from generation {base}, {short})"),
+            );
+        }
+        if expires <= self.now {
+            return reject(&signer.name, Code::ApprovalExpired, format!("approved until {expires}"));
+        }
+        if expires > self.now + VALIDITY_LIMIT {
+            return reject(&signer.name, Code::ApprovalMalformed, "approved for more than 30 days");
+        }
+        // An author states authorship of what is the author's own.
+        if meaning == Meaning::Authored || self.rules.self_approval {
+            return Ok(());
+        }
+        let reason = if self.author.is_some_and(|author| signer.is_named(author)) {
+            "proposed the change, and another signer must approve it"
+        } else if signer.is_named(self.caller) {
+            "applies the change, and another signer must approve it"
+        } else {
+            return Ok(());
+        };
+        reject(&signer.name, Code::SelfApproval, reason)
+    }
+}
+
+impl Evaluation {
+    /// Adds the result for one signature. A signer counts once for each meaning.
+    fn add(&mut self, result: Result<Approved, RejectedApproval>) {
+        let approved = match result {
+            Ok(approved) => approved,
+            Err(rejected) => return self.rejected.push(rejected),
+        };
+        let is_same = |other: &&mut Approved| other.signer == approved.signer && other.meaning == approved.meaning;
+        match self.approved.iter_mut().find(is_same) {
+            None => self.approved.push(approved),
+            // If a signer has several approvals, one with a reason is preferred.
+            Some(other) if other.reason.is_empty() => *other = approved,
+            Some(_) => {}
+        }
+    }
+}
+
+/// The terms that a signer signed.
+struct SignedTerms<'a> {
+    environment: &'a EnvironmentName,
+    action: &'a String,
+    base: u64,
+    digest: &'a Digest,
+    meaning: Meaning,
+    expires: Timestamp,
+}
+
+fn reject<T>(signer: &str, code: Code, reason: impl Into<String>) -> Result<T, RejectedApproval> {
+    Err(RejectedApproval { signer: signer.to_owned(), code, reason: reason.into() })
 }
 
 fn parse(approval: &Approval) -> Result<(ApprovalText, SshSig), &'static str> {
@@ -279,40 +418,4 @@ fn expired_on(signer: &Signer, now: Timestamp) -> Option<jiff::civil::Date> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn text() -> ApprovalText {
-        ApprovalText {
-            environment: "prod".parse().unwrap(),
-            action: SignedAction::Rollback(41).to_string(),
-            base: 42,
-            digest: Digest::of_bytes(b"change"),
-            expires: Timestamp::from_second(1_800_000_000).unwrap(),
-            reason: "The relay is down".to_owned(),
-        }
-    }
-
-    #[test]
-    fn only_the_canonical_form_of_a_text_is_accepted() {
-        let canonical = text().to_text();
-        assert_eq!(ApprovalText::parse(&canonical), Some(text()));
-        for other in [
-            canonical.trim_end().to_owned(),
-            canonical.replace('\n', "\r\n"),
-            format!("{canonical}more\n"),
-            canonical.replace("base generation: 42", "base generation: 042"),
-            canonical.replace("reason: ", "reason:  "),
-        ] {
-            assert_eq!(ApprovalText::parse(&other), None, "{other:?}");
-        }
-    }
-
-    #[test]
-    fn a_reason_is_one_bounded_line() {
-        assert!(is_reason("") && is_reason(&"x".repeat(REASON_LIMIT)));
-        for other in ["two\nlines", " space", "space ", &"x".repeat(REASON_LIMIT + 1)] {
-            assert!(!is_reason(other), "{other:?}");
-        }
-    }
-}
+mod tests;

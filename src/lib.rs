@@ -23,7 +23,7 @@
 //! | 2 | [`passkey`] | passkeys: options for a browser, registration, verification of what they sign |
 //! | 2 | [`mime`] | header fields, address lists, transfer encodings, DKIM coverage |
 //! | 2 | [`changes`] | drift, guards and reverts: pure rules about changes that the plan and the service share |
-//! | 2 | [`approvals`] | the text that an approver signs, and evaluation of signatures |
+//! | 3 | [`approvals`] | the text that an approver signs, and evaluation of signatures |
 //! | 3 | [`entra`] | Microsoft sign-in and Graph: clouds, tokens, permission names, directory reads |
 //! | 3 | [`smtp`] | SMTP client, tolerant of real servers; used by delivery and verify |
 //! | 3 | [`api`] | documents of the HTTP API: problem details, service information, tokens |

@@ -11,8 +11,8 @@ use std::{collections::BTreeMap, fs, path::Path};
 const LAYERS: &[&[&str]] = &[
     &["fs", "sync", "text", "time", "vfs"],
     &["model"],
-    &["approvals", "changes", "credential", "mime", "net", "passkey", "secrets", "telemetry"],
-    &["api", "entra", "smtp"],
+    &["changes", "credential", "mime", "net", "passkey", "secrets", "telemetry"],
+    &["api", "approvals", "entra", "smtp"],
     &["config", "git", "replies"],
     &["client", "reconcile", "store", "verify"],
     &["delivery", "operations"],

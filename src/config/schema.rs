@@ -241,6 +241,7 @@ fn describe_name(pointer: &str) -> Description {
         "labels" => ("label", LABEL_RULE),
         "roles" => ("role", ACCESS_NAME_RULE),
         "bindings" => ("binding", ACCESS_NAME_RULE),
+        "groups" => ("group", "Write up to 64 letters, digits, `.`, `_`, `@` and `-`."),
         _ => ("variable", "Names begin with a letter and have letters, digits, dashes and underscores, 64 at most."),
     };
     (Code::InvalidName, format!("the name of a {noun} is not allowed"), rule.to_owned())

@@ -3,10 +3,11 @@
 //! The plan shows the needs and the service enforces them, both by [`find_needs`]. The rules are those of the live settings, not
 //! those of the changeset: a change cannot weaken the rules that apply to it. Signatures are the topic of [`crate::approvals`]. A
 //! change of the rules about approvals, or of the access policy, matches every rule. A signer without a valid key has no
-//! fingerprint, so that no signature is found to be of that signer.
+//! fingerprint, so that no signature is found to be of that signer. A signer is one person: an SSH key and a passkey of the same
+//! signer count once.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
 };
 
@@ -19,9 +20,10 @@ use ssh_key::{
 use utoipa::ToSchema;
 
 use super::{
-    AppliesTo, Approval, CompanyId, Digest, EnvironmentName, Function, Profile, ProfileChange, ProfileName, Settings,
-    State, StoredProfile,
+    AppliesTo, Approval, CompanyId, Digest, EnvironmentName, Function, HumanDuration, Profile, ProfileChange,
+    ProfileName, Settings, State, StoredProfile,
     resolution::{Cell, Resolver},
+    signature::{Meaning, Signature, SignatureMethod, with_offset},
 };
 
 /// The maximum number of reasons that a need lists.
@@ -34,6 +36,10 @@ pub struct Approvals {
     /// The signers who may approve.
     #[schema(max_items = 100)]
     pub signers: Vec<Signer>,
+    /// Named groups of signers, which rules can name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = std::collections::HashMap<String, Vec<String>>)]
+    pub groups: BTreeMap<String, BTreeSet<String>>,
     /// Rules for approvals. A change must satisfy every rule that it matches.
     #[schema(max_items = 50)]
     pub rules: Vec<ApprovalRule>,
@@ -43,9 +49,12 @@ pub struct Approvals {
     /// True if an administrator may apply without approvals in an emergency. The audit log records it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub break_glass: bool,
+    /// The time after which a proposal that needs signatures cannot be applied; without it, there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<HumanDuration>,
 }
 
-/// A person who may approve.
+/// A person who may approve: with an SSH key, as an operator of the console with a passkey, or with both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Signer {
@@ -53,8 +62,17 @@ pub struct Signer {
     #[schema(min_length = 1, max_length = 64)]
     pub name: String,
     /// The public key, as in a `.pub` file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 2000)]
-    pub key: String,
+    pub key: Option<String>,
+    /// The name of the operator who signs in the console.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 64)]
+    pub operator: Option<String>,
+    /// The address for requests for signature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 254)]
+    pub email: Option<String>,
     /// The last day (UTC) on which the approvals count; without it, they always do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = Date)]
@@ -68,9 +86,15 @@ pub struct ApprovalRule {
     /// The number of different signers.
     #[schema(minimum = 1, maximum = 20)]
     pub count: u8,
-    /// The signers that count; empty means all.
+    /// The signers that count, with those of `groups`; if both are empty, all count.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub signers: BTreeSet<String>,
+    /// The groups whose signers count.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub groups: BTreeSet<String>,
+    /// The meaning that a signature must have.
+    #[serde(default, skip_serializing_if = "Meaning::is_default")]
+    pub meaning: Meaning,
     /// The functions; empty means all.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub functions: BTreeSet<Function>,
@@ -124,6 +148,9 @@ pub struct ApprovalNeed {
     pub count: u8,
     /// The signers whose approvals count.
     pub signers: Vec<KnownSigner>,
+    /// The meaning that the signatures must have.
+    #[serde(default)]
+    pub meaning: Meaning,
     /// True if each must say why.
     #[serde(default)]
     pub reason_required: bool,
@@ -131,14 +158,18 @@ pub struct ApprovalNeed {
     pub because: Vec<String>,
 }
 
-/// A signer, by name and by the fingerprint of the key.
+/// A signer, by name, by the fingerprint of the key and by the operator.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct KnownSigner {
     /// The name.
     pub name: String,
-    /// The key's fingerprint, `SHA256:...`, as `ssh-keygen -l` prints it.
+    /// The key's fingerprint, `SHA256:...`, as `ssh-keygen -l` prints it; empty without a key.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub key: String,
+    /// The operator who signs in the console.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<String>,
 }
 
 impl ApprovalNeed {
@@ -154,38 +185,54 @@ impl ApprovalNeed {
                 if front.len() < usize::from(self.count) { "and" } else { "or" }
             ),
         };
-        let noun = if self.count == 1 { "approval" } else { "approvals" };
+        let noun = self.meaning.noun(self.count);
         let why = if self.reason_required { ", each with a reason" } else { "" };
         format!("{} {noun} of {signers}{why}", self.count)
     }
 }
 
 impl Signer {
-    /// Returns the key, or the reason why it cannot approve.
-    pub fn public_key(&self) -> Result<KeyData, &'static str> {
-        const UNFIT: &str = "this is not a public SSH key of a kind that can approve";
-        let key = PublicKey::from_openssh(self.key.trim()).map_err(|_| UNFIT)?;
-        match key.key_data() {
-            KeyData::Ed25519(_)
-            | KeyData::SkEd25519(_)
-            | KeyData::SkEcdsaSha2NistP256(_)
-            | KeyData::Ecdsa(EcdsaPublicKey::NistP256(_)) => {}
-            KeyData::Rsa(rsa) => {
-                let bits = rsa.n.as_positive_bytes().map_or(0, <[u8]>::len) * 8;
-                if !(2048..=4096).contains(&bits) {
-                    return Err("an RSA key that approves has 2048 to 4096 bits");
-                }
-            }
-            _ => return Err(UNFIT),
-        }
-        Ok(key.key_data().clone())
+    /// Returns the key, or the reason why it cannot approve; none if the signer has no key.
+    pub fn public_key(&self) -> Option<Result<KeyData, &'static str>> {
+        self.key.as_deref().map(parse_key)
     }
 
-    /// Returns name and fingerprint. An invalid key has no fingerprint.
+    /// Returns name, fingerprint and operator. An invalid key has no fingerprint.
     pub fn identify(&self) -> KnownSigner {
-        let key = self.public_key().map(|key| key.fingerprint(HashAlg::Sha256).to_string()).unwrap_or_default();
-        KnownSigner { name: self.name.clone(), key }
+        let key = self.public_key().and_then(Result::ok);
+        KnownSigner {
+            name: self.name.clone(),
+            key: key.map(|key| key.fingerprint(HashAlg::Sha256).to_string()).unwrap_or_default(),
+            operator: self.operator.clone(),
+        }
     }
+
+    /// Returns true if a name of a token or of an operator is that of the signer. Names are compared without case: `Alice` is
+    /// the signer `alice`.
+    pub fn is_named(&self, name: &str) -> bool {
+        let name = name.to_lowercase();
+        self.name.to_lowercase() == name
+            || self.operator.as_ref().is_some_and(|operator| operator.to_lowercase() == name)
+    }
+}
+
+fn parse_key(text: &str) -> Result<KeyData, &'static str> {
+    const UNFIT: &str = "this is not a public SSH key of a kind that can approve";
+    let key = PublicKey::from_openssh(text.trim()).map_err(|_| UNFIT)?;
+    match key.key_data() {
+        KeyData::Ed25519(_)
+        | KeyData::SkEd25519(_)
+        | KeyData::SkEcdsaSha2NistP256(_)
+        | KeyData::Ecdsa(EcdsaPublicKey::NistP256(_)) => {}
+        KeyData::Rsa(rsa) => {
+            let bits = rsa.n.as_positive_bytes().map_or(0, <[u8]>::len) * 8;
+            if !(2048..=4096).contains(&bits) {
+                return Err("an RSA key that approves has 2048 to 4096 bits");
+            }
+        }
+        _ => return Err(UNFIT),
+    }
+    Ok(key.key_data().clone())
 }
 
 impl Approvals {
@@ -194,11 +241,22 @@ impl Approvals {
         *self == Self::default()
     }
 
+    /// Returns the signers whose signatures count for a rule.
+    pub fn signers_of<'a>(&'a self, rule: &'a ApprovalRule) -> impl Iterator<Item = &'a Signer> {
+        let is_open = rule.signers.is_empty() && rule.groups.is_empty();
+        let is_member = |name: &String| {
+            rule.groups.iter().filter_map(|group| self.groups.get(group)).any(|members| members.contains(name))
+        };
+        self.signers
+            .iter()
+            .filter(move |signer| is_open || rule.signers.contains(&signer.name) || is_member(&signer.name))
+    }
+
     fn describe_need(&self, rule: &ApprovalRule, because: Vec<String>) -> ApprovalNeed {
-        let counts = |signer: &&Signer| rule.signers.is_empty() || rule.signers.contains(&signer.name);
         ApprovalNeed {
             count: rule.count,
-            signers: self.signers.iter().filter(counts).map(Signer::identify).collect(),
+            signers: self.signers_of(rule).map(Signer::identify).collect(),
+            meaning: rule.meaning,
             reason_required: rule.reason_required,
             because,
         }
@@ -381,19 +439,63 @@ pub fn is_signer_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(fit)
 }
 
-/// An approval that counted, as the history keeps it.
+/// An approval that counted, as the history keeps it. It shows the signer as at the time of the signature; later changes of names
+/// do not change it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Approved {
     /// The signer's name.
     pub signer: String,
-    /// The fingerprint of the key.
+    /// The name of the person at the time of the signature; empty in entries of earlier versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub printed_name: String,
+    /// The meaning.
+    #[serde(default)]
+    pub meaning: Meaning,
+    /// The method.
+    #[serde(default)]
+    pub method: SignatureMethod,
+    /// The time of the signature. An SSH signature states none: then it is the time at which the service accepted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub at: Option<Timestamp>,
+    /// The offset of the person's browser from UTC at the signature, in minutes; east is positive. Absent for an SSH signature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset_minutes: Option<i16>,
+    /// The digest of the change that was signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// The fingerprint of the SSH key, or the id of the passkey.
     pub key: String,
     /// The reason of the approval.
     pub reason: String,
     /// The time at which the approval would have expired.
     #[schema(value_type = String, format = DateTime)]
     pub expires: Timestamp,
-    /// The signed text and the signature, for `ssh-keygen -Y verify`.
-    pub approval: Approval,
+    /// The signed text and the SSH signature, for `ssh-keygen -Y verify`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+    /// The signature of a person of the console, with its evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
+}
+
+impl Approved {
+    /// Returns the time of the signature as the person's clock showed it, or in UTC; none in entries of earlier versions.
+    pub fn time(&self) -> Option<String> {
+        Some(with_offset(self.at?, self.offset_minutes.unwrap_or_default()))
+    }
+
+    /// Returns the name of the person at the time of the signature.
+    pub fn person(&self) -> &str {
+        if self.printed_name.is_empty() { &self.signer } else { &self.printed_name }
+    }
+
+    /// Describes the signature in one line: `Alice Example (alice) approved 2026-11-27T18:10:00+01:00 by passkey: Ticket 4711`.
+    pub fn describe(&self) -> String {
+        let alias = if self.person() == self.signer { String::new() } else { format!(" ({})", self.signer) };
+        let time = self.time().map_or_else(String::new, |time| format!(" {time}"));
+        let reason = if self.reason.is_empty() { String::new() } else { format!(": {}", self.reason) };
+        format!("{}{alias} {}{time} by {}{reason}", self.person(), self.meaning, self.method.id())
+    }
 }

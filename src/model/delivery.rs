@@ -281,6 +281,12 @@ pub enum EventKind {
     OperatorReset,
     /// A passkey was refused because its count did not rise: it may have been copied.
     PasskeyCopied,
+    /// A proposed change needs signatures.
+    SignatureRequested,
+    /// A proposed change was signed.
+    Signed,
+    /// A signature of a proposed change was refused.
+    SignatureRefused,
 }
 
 impl EventKind {
@@ -298,6 +304,9 @@ impl EventKind {
             EventKind::Restored => "restored",
             EventKind::OperatorReset => "operator-reset",
             EventKind::PasskeyCopied => "passkey-copied",
+            EventKind::SignatureRequested => "signature-requested",
+            EventKind::Signed => "signed",
+            EventKind::SignatureRefused => "signature-refused",
         }
     }
 }

@@ -63,6 +63,11 @@ impl Function {
         Function::all().find(|f| f.id() == "user-interface").unwrap_or(Function(0))
     }
 
+    /// Returns the function of mail that a signature triggers or asks for.
+    pub fn electronic_signatures() -> Function {
+        Function::all().find(|f| f.id() == "electronic-signatures").unwrap_or(Function(0))
+    }
+
     /// Returns the function's row of the catalogue.
     pub fn entry(self) -> &'static Entry {
         &CATALOGUE[usize::from(self.0)].0

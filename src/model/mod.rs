@@ -29,6 +29,7 @@
 //! * [`proposal`]: changes that wait for another person
 //! * [`provenance`]: the source of a change, and the sources that an environment allows
 //! * [`approvals`]: the approvals that a change needs
+//! * [`signature`]: signatures of persons of the console, and their meaning
 //! * [`renamed`]: names that were replaced by others
 //! * [`problem`] and [`code`]: failures, and the catalogue of problem codes that `explain` prints from
 //! * [`canonical`]: the one way to write a value so that equal values have equal digests
@@ -72,6 +73,7 @@ pub mod secret_detection;
 pub mod session;
 pub mod settings;
 pub mod severity;
+pub mod signature;
 pub mod state;
 pub mod strings;
 pub mod suspension;
@@ -108,6 +110,7 @@ pub use rollout::Rollout;
 pub use secret::{CredentialKind, Destination, SecretRecord};
 pub use settings::{Reader, Settings};
 pub use severity::Severity;
+pub use signature::{Meaning, Signature};
 pub use state::{Applied, ChangeKind, ChangeRecord, ProfileState, State};
 pub use verify_settings::{VerifySettings, Waiver};
 pub use waiting::{WaitReason, Waiting};

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Approval, ChangeSummary, Changeset, Digest, ProfileChange, Provenance};
+use super::{Approval, ChangeSummary, Changeset, Digest, ProfileChange, ProfileName, Provenance, Signature};
 
 /// A proposed change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,9 +28,15 @@ pub struct Proposal {
     /// The change.
     #[serde(flatten)]
     pub contents: ProposedChange,
-    /// The approvals that were added.
+    /// The approvals by SSH keys that were added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<Approval>,
+    /// The signatures of operators of the console.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<Signature>,
+    /// The time of the last reminder of the signers; none before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reminded_at: Option<Timestamp>,
     /// The end of the proposal; none while it is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
@@ -102,6 +108,15 @@ pub struct Decision {
 }
 
 impl Proposal {
+    /// Returns the name of the profile that it changes; none if it changes several, or the settings.
+    pub fn profile(&self) -> Option<&ProfileName> {
+        match (&self.contents, self.contents.changes()) {
+            (ProposedChange::Files { changeset }, _) if changeset.settings.is_some() => None,
+            (_, [one]) => Some(one.name()),
+            _ => None,
+        }
+    }
+
     /// Ends the proposal. Of a plan of files, the summary and the source stay.
     pub fn decide(&mut self, decision: Decision) {
         self.decision = Some(decision);

@@ -13,6 +13,7 @@ use super::{
     error::PasskeyError,
     public_key::{Algorithm, PublicKey},
 };
+use crate::model::{Digest, signature::PasskeyEvidence};
 
 /// Maximum length of a part of an answer, in bytes. An attestation, which is not asked for, has some kilobytes.
 const PART_LIMIT: usize = 64 * 1024;
@@ -124,6 +125,17 @@ impl AssertionResponse {
     pub fn id(&self) -> &str {
         &self.id
     }
+
+    /// Returns what is kept of a verified answer, so that it can be verified again.
+    pub fn evidence(&self, passkey: &Passkey) -> PasskeyEvidence {
+        PasskeyEvidence {
+            passkey: passkey.id.clone(),
+            public_key: passkey.public_key.clone(),
+            client_data: self.response.client_data.clone(),
+            authenticator_data: self.response.authenticator_data.clone(),
+            signature: self.response.signature.clone(),
+        }
+    }
 }
 
 /// The site that keys belong to.
@@ -232,21 +244,54 @@ impl RelyingParty {
         {
             return Err(PasskeyError::OtherKey);
         }
-        let client_data = decode(&answer.response.client_data)?;
+        let AssertionPart { client_data, authenticator_data, signature, .. } = &answer.response;
+        let counter = self.check_signed(client_data, authenticator_data, signature, challenge, passkey)?;
+        if (counter != 0 || passkey.counter != 0) && counter <= passkey.counter {
+            return Err(PasskeyError::Counter);
+        }
+        Ok(Assertion { counter })
+    }
+
+    /// Verifies the kept answer to a request for a signature of a document again. The challenge is the one that the answer
+    /// contains: it names the document. The counter is not compared, because the key has been used since.
+    pub fn verify_evidence(
+        &self,
+        evidence: &PasskeyEvidence,
+        document: &Digest,
+        passkey: &Passkey,
+    ) -> Result<(), PasskeyError> {
+        let PasskeyEvidence { client_data, authenticator_data, signature, .. } = evidence;
+        let challenge = client_data::challenge(&decode(client_data)?).ok_or(PasskeyError::Malformed)?;
+        if evidence.passkey != passkey.id || evidence.public_key != passkey.public_key {
+            return Err(PasskeyError::OtherKey);
+        }
+        if !challenge.is_for(document) {
+            return Err(PasskeyError::Challenge);
+        }
+        self.check_signed(client_data, authenticator_data, signature, &challenge, passkey).map(drop)
+    }
+
+    /// Checks the parts of an answer and its signature, and returns the counter.
+    fn check_signed(
+        &self,
+        client_data: &str,
+        authenticator_data: &str,
+        signature: &str,
+        challenge: &Challenge,
+        passkey: &Passkey,
+    ) -> Result<u32, PasskeyError> {
+        let client_data = decode(client_data)?;
         client_data::check(&client_data, Purpose::Get, challenge, &self.origins)?;
-        let signed = decode(&answer.response.authenticator_data)?;
+        let signed = decode(authenticator_data)?;
         let data = AuthenticatorData::parse(&signed, &self.id)?;
         let (key, _) = PublicKey::parse(&decode(&passkey.public_key)?)?;
         let message = [signed.as_slice(), &Sha256::digest(&client_data)].concat();
-        key.verify(&message, &decode(&answer.response.signature)?)?;
+        key.verify(&message, &decode(signature)?)?;
         // After the signature: what is not signed must not look like a copied key. Whether a key is synced never changes.
         if data.is_synced != passkey.is_synced {
             return Err(PasskeyError::Malformed);
         }
-        if (data.counter != 0 || passkey.counter != 0) && data.counter <= passkey.counter {
-            return Err(PasskeyError::Counter);
-        }
-        Ok(Assertion { counter: data.counter })
+        Ok(data.counter)
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) enum Due {
 
 impl AuditBudget {
     /// Returns the event if it must be written now. An event beyond the budget is counted.
-    fn spend(&self, event: AuditEvent, now: Instant) -> Option<AuditEvent> {
+    pub(super) fn spend(&self, event: AuditEvent, now: Instant) -> Option<AuditEvent> {
         let mut callers = self.callers.lock();
         let has_room = callers.len() < CALLERS || callers.contains_key(&event.actor);
         let event = if has_room { event } else { AuditEvent { actor: OTHERS.to_owned(), ..event } };

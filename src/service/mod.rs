@@ -9,9 +9,10 @@
 //!   when to look again
 //! * `verification` runs the verifier for callers without keys, and decides which secrets it may use
 //! * `history` reads generations, `audit` the audit log, `tokens` lists and revokes tokens
-//! * `proposals` keeps changes that another person applies
 //! * `operators` has the persons who sign in to the console, `passkeys` what they do with their keys
 //! * `public_url` is the address at which browsers open the console
+//! * `proposals` keeps changes that another person applies, `signatures` adds signatures of operators to them,
+//!   `signature_requests` asks for them by mail
 //! * `sessions` has the sign-ins of the console, `identity_sign_in` those with an identity provider, `status` what status pages show
 //! * `entity_tag` has the tags of the state and of profiles for conditional requests
 //! * `caller_limit` bounds concurrent requests per caller, `audit_budget` the audit entries of refused ones
@@ -50,6 +51,9 @@ mod routes;
 mod server;
 mod sessions;
 mod shared_read;
+mod signature_requests;
+#[expect(dead_code, reason = "the page that signs comes with the sign-in by passkey")]
+mod signatures;
 mod status;
 mod submissions;
 mod token_cache;
@@ -88,9 +92,9 @@ use verification::runs::VerificationRuns;
 
 pub use authentication::new_token;
 pub(crate) use caller::Caller;
-pub(crate) use changes::RollbackPreview;
 pub(crate) use changes::edit::{Edit, EditConflict, EditTerms, WantedProfile};
 pub(crate) use changes::planned::{PlannedChange, PlannedDifference, ProfileVerification, Verifications, action_id};
+pub(crate) use changes::{ChangeSignatures, RollbackPreview};
 pub use hosting::{ConsoleRoutes, HostedEnvironment, Hosting, SharedResources};
 pub(crate) use http::{HttpProblem, middleware::RequestId};
 pub(crate) use identity_sign_in::{BegunSignIn, ProviderAnswer, SIGN_IN_LIMIT};
@@ -144,6 +148,8 @@ pub(crate) struct Service {
     outbox_reads: SharedRead<OutboxCounts>,
     verified_reads: SharedRead<LastVerifiedList>,
     audit_budget: AuditBudget,
+    /// The time at which proposals were last looked through for reminders.
+    reminders_at: Mutex<Timestamp>,
     sign_in_failures: SignInFailures,
     identity_sign_ins: IdentitySignIns,
     passkey_requests: PasskeyRequests,
@@ -223,6 +229,7 @@ impl Service {
             outbox_reads: SharedRead::default(),
             verified_reads: SharedRead::default(),
             audit_budget: AuditBudget::default(),
+            reminders_at: Mutex::default(),
             sign_in_failures: SignInFailures::default(),
             identity_sign_ins: IdentitySignIns::default(),
             passkey_requests: PasskeyRequests::default(),

@@ -3,7 +3,7 @@
 //! A proposal is an edit of one profile in the console, or the plan of files (`mailwright plan --propose`). An edit is planned
 //! against the current generation whenever it is shown, and cannot be applied once its profile was changed by another way: it would
 //! undo that change. A plan of files is applied only at the generation that it was made from, as an ordinary apply of its commit.
-//! Approvals (SSH signatures over the digest of the change) are added to a proposal. In an environment whose console only proposes,
+//! Approvals (SSH signatures over the digest of the change) and signatures of operators are added to a proposal. In an environment whose console only proposes,
 //! the proposer cannot apply it. A proposal is decided under the lock for changes, so it is either applied or rejected. Everything
 //! is in the audit log.
 
@@ -16,21 +16,25 @@ use super::{
     Service,
     caller::{Caller, is_same_subject},
     changes::{
+        ChangeSignatures,
         edit::{Edit, EditTerms, WantedProfile},
         planned::PlannedChange,
     },
     http::HttpProblem,
+    signature_requests::Occasion,
+    signatures::check_room,
 };
 use crate::{
     api::proposals::{NewProposal, ProposalEntry},
-    approvals::{APPROVALS_LIMIT, is_reason},
+    approvals::is_reason,
     model::{
-        Allowances, Approval, AuditOutcome, ChangeSummary, Changeset, Code, ProfileChange,
+        Allowances, Approval, ApprovalNeed, AuditOutcome, ChangeSummary, Changeset, Code, Digest, ProfileChange,
         access::{Activity, Area, Question},
+        delivery::EventKind,
         proposal::{Decision, Proposal, ProposedChange},
         settings::ConsolePolicy,
     },
-    store::{AuditEvent, ProposalStored},
+    store::{AuditEvent, ProposalStored, outbox::NewEvent},
 };
 
 /// Maximum number of profiles that an audit entry names.
@@ -39,7 +43,7 @@ const PROFILES_RECORDED: usize = 100;
 impl Service {
     /// Stores the change of a plan as a proposal, and returns its id. The plan is that of an edit.
     pub(crate) async fn propose(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         planned: PlannedChange,
         reason: String,
@@ -47,7 +51,8 @@ impl Service {
         let (base, age_files) = (planned.base, planned.age_files);
         let change = planned.changes.into_iter().next();
         let change = change.ok_or_else(|| HttpProblem::internal("the plan of an edit has no change"))?;
-        self.store_proposal(caller, ProposedChange::Edit { base, change, age_files }, reason).await.map(|new| new.id)
+        let contents = ProposedChange::Edit { base, change, age_files };
+        self.store_proposal(caller, contents, reason, planned.approvals.as_ref()).await.map(|new| new.id)
     }
 
     /// Stores a plan of files as a proposal. One that could not be applied now is refused.
@@ -64,19 +69,20 @@ impl Service {
         if changeset.changes.is_empty() && changeset.settings.is_none() {
             return Err(HttpProblem::malformed("the changeset changes nothing").remedy("Change the files first."));
         }
-        self.plan_changeset(caller, &changeset, &[]).await?;
+        let planned = self.plan_changeset(caller, &changeset, ChangeSignatures::default()).await?;
         // The person who applies it lifts the guards, and signers approve the proposal.
         let changeset = Changeset { allowances: Allowances::default(), approvals: Vec::new(), ..changeset };
         let contents = ProposedChange::Files { changeset: Box::new(changeset) };
-        let proposal = self.store_proposal(caller, contents, reason).await?;
+        let proposal = self.store_proposal(caller, contents, reason, planned.approvals.as_ref()).await?;
         Ok(ProposalEntry::new(&proposal))
     }
 
     async fn store_proposal(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         contents: ProposedChange,
         reason: String,
+        needs: Option<&(Digest, Vec<ApprovalNeed>)>,
     ) -> Result<Proposal, HttpProblem> {
         let mut id = [0; 6];
         getrandom::fill(&mut id).map_err(HttpProblem::internal)?;
@@ -89,11 +95,26 @@ impl Service {
             summary: ChangeSummary { settings, ..ChangeSummary::of(contents.changes()) },
             contents,
             approvals: Vec::new(),
+            signatures: Vec::new(),
+            reminded_at: None,
             decision: None,
         };
         let event = self.proposal_event(caller, "proposal.create", &proposal);
-        match self.store.create_proposal(proposal.clone(), event).await? {
-            ProposalStored::Stored => Ok(proposal),
+        let request = |(_, needs): &(Digest, Vec<ApprovalNeed>)| {
+            let needs: Vec<String> = needs.iter().map(ApprovalNeed::describe).collect();
+            let reason = format!("proposal {} of {} needs {}", proposal.id, proposal.by, needs.join(", and "));
+            self.proposal_news(EventKind::SignatureRequested, &proposal, reason)
+        };
+        let news: Vec<NewEvent> = needs.map(request).into_iter().collect();
+        let is_requested = !news.is_empty();
+        match self.store.create_proposal(proposal.clone(), event, news).await? {
+            ProposalStored::Stored(events) => {
+                self.delivery.publish(events);
+                if is_requested {
+                    self.request_signatures(proposal.clone(), Occasion::News);
+                }
+                Ok(proposal)
+            }
             ProposalStored::TooMany | ProposalStored::NotOpen => {
                 Err(HttpProblem::new(Code::Busy, "too many proposals are open, or they are too large")
                     .remedy("Apply or reject some of them first."))
@@ -127,18 +148,17 @@ impl Service {
         Some(Edit { name: change.name().clone(), wanted })
     }
 
-    /// Plans a proposal; none if it changes nothing any more.
+    /// Plans a proposal with its signatures; none if it changes nothing any more.
     pub(crate) async fn plan_proposal(
         self: &Arc<Self>,
         caller: &Caller,
         proposal: &Proposal,
-        approvals: &[Approval],
     ) -> Result<Option<PlannedChange>, HttpProblem> {
         if let Some(edit) = Self::proposed_edit(proposal) {
-            return self.plan_edit(caller, &edit, approvals).await;
+            return self.plan_edit(caller, &edit, proposal.into()).await;
         }
         let ProposedChange::Files { changeset } = &proposal.contents else { return Ok(None) };
-        let planned = self.plan_changeset(caller, changeset, approvals).await;
+        let planned = self.plan_changeset(caller, changeset, proposal.into()).await;
         planned.map(Some).map_err(|problem| self.explain_stale(problem))
     }
 
@@ -151,7 +171,7 @@ impl Service {
         problem.remedy(format!("Reject it, and propose the files again: mailwright plan {environment} --propose"))
     }
 
-    /// Adds an approval to an open proposal. One that does not count is refused.
+    /// Adds an approval by an SSH key to an open proposal. One that does not count is refused.
     pub(crate) async fn approve_proposal(
         self: &Arc<Self>,
         caller: &Caller,
@@ -159,31 +179,31 @@ impl Service {
         approval: Approval,
     ) -> Result<(), HttpProblem> {
         // The record is replaced as a whole, so two approvals at the same time would lose one.
-        let _one_at_a_time = self.changing.lock().await;
+        let one_at_a_time = self.changing.lock().await;
+        let added = self.add_approval(caller, id, approval).await;
+        drop(one_at_a_time);
+        match added {
+            Ok(()) => Ok(()),
+            Err(problem) => Err(self.refuse_signature(caller, id, problem).await),
+        }
+    }
+
+    async fn add_approval(self: &Arc<Self>, caller: &Caller, id: &str, approval: Approval) -> Result<(), HttpProblem> {
         let mut proposal = self.open_proposal(id).await?;
-        if proposal.approvals.len() >= APPROVALS_LIMIT {
-            return Err(
-                HttpProblem::malformed("the proposal has too many approvals").remedy("Reject it, and propose again.")
-            );
-        }
-        // The rule about approvals of the applying person is checked on apply; here it is checked for the proposer.
-        let proposer = Caller { name: proposal.by.clone(), ..caller.clone() };
-        let planned = self
-            .plan_proposal(&proposer, &proposal, std::slice::from_ref(&approval))
-            .await?
-            .ok_or_else(|| HttpProblem::malformed("the proposal would change nothing any more").remedy("Reject it."))?;
-        if let Some(rejected) = planned.evaluation.rejected.first() {
-            return Err(HttpProblem::new(rejected.code, format!("{} {}", rejected.signer, rejected.reason))
-                .remedy("Sign the text that the page shows, and paste the signature."));
-        }
-        let Some(approved) = planned.evaluation.approved.first() else {
-            return Err(HttpProblem::malformed("the change needs no approval").remedy("Apply it."));
-        };
+        check_room(&proposal)?;
+        let added = Proposal { approvals: vec![approval.clone()], signatures: Vec::new(), ..proposal.clone() };
+        let approved = self.check_addition(caller, &added).await?;
         let mut event = self.proposal_event(caller, "proposal.approve", &proposal);
         event.detail["signer"] = json!(approved.signer);
         event.detail["key"] = json!(approved.key);
+        event.detail["meaning"] = json!(approved.meaning);
+        event.detail["signed"] = json!(Digest::of_document(&approval));
+        let reason = format!("{} {} proposal {}", approved.signer, approved.meaning, proposal.id);
+        let news = self.proposal_news(EventKind::Signed, &proposal, reason);
         proposal.approvals.push(approval);
-        self.update_proposal(proposal, event).await
+        self.update_proposal(proposal.clone(), event, vec![news]).await?;
+        self.request_signatures(proposal, Occasion::News);
+        Ok(())
     }
 
     /// Returns true if the environment does not let a caller apply a proposal, because it is the caller's own.
@@ -217,7 +237,7 @@ impl Service {
         let terms = EditTerms {
             base: planned,
             allowances,
-            approvals: proposal.approvals.clone(),
+            signatures: ChangeSignatures::from(&proposal).ending(self.proposal_end(&proposal)),
             reason: reason.clone(),
             recorded: Some(format!("proposal {id} of {}: {}", proposal.by, proposal.reason)),
         };
@@ -239,11 +259,7 @@ impl Service {
                 applied.map_err(|problem| self.explain_stale(problem))
             }
         };
-        let generation = applied.map_err(|problem| match problem.code() {
-            Code::ApprovalMissing | Code::ManualChangeNeedsApproval => problem
-                .remedy("Let the signers sign the text that the page of the proposal shows, and add the signatures."),
-            _ => problem,
-        })?;
+        let generation = applied?;
         proposal.decide(Decision {
             at: self.clock.now(),
             by: caller.name.clone(),
@@ -251,7 +267,7 @@ impl Service {
             generation: Some(generation),
         });
         let event = self.proposal_event(caller, "proposal.apply", &proposal);
-        self.update_proposal(proposal, event).await
+        self.update_proposal(proposal, event, Vec::new()).await
     }
 
     /// Returns true if a caller may reject a proposal, or withdraw it.
@@ -283,22 +299,30 @@ impl Service {
         }
         proposal.decide(Decision { at: self.clock.now(), by: caller.name.clone(), reason, generation: None });
         let event = self.proposal_event(caller, "proposal.reject", &proposal);
-        self.update_proposal(proposal, event).await
+        self.update_proposal(proposal, event, Vec::new()).await
     }
 
-    async fn open_proposal(&self, id: &str) -> Result<Proposal, HttpProblem> {
+    pub(super) async fn open_proposal(&self, id: &str) -> Result<Proposal, HttpProblem> {
         let proposal = self.store.proposal(id).await?.ok_or_else(not_found)?;
         if proposal.decision.is_none() { Ok(proposal) } else { Err(decided()) }
     }
 
-    async fn update_proposal(&self, proposal: Proposal, event: AuditEvent) -> Result<(), HttpProblem> {
-        match self.store.update_proposal(proposal, event).await? {
-            ProposalStored::Stored => Ok(()),
+    pub(super) async fn update_proposal(
+        &self,
+        proposal: Proposal,
+        event: AuditEvent,
+        news: Vec<NewEvent>,
+    ) -> Result<(), HttpProblem> {
+        match self.store.update_proposal(proposal, event, news).await? {
+            ProposalStored::Stored(events) => {
+                self.delivery.publish(events);
+                Ok(())
+            }
             ProposalStored::NotOpen | ProposalStored::TooMany => Err(decided()),
         }
     }
 
-    fn proposal_event(&self, caller: &Caller, action: &'static str, proposal: &Proposal) -> AuditEvent {
+    pub(super) fn proposal_event(&self, caller: &Caller, action: &'static str, proposal: &Proposal) -> AuditEvent {
         let mut detail = json!({
             "id": proposal.id,
             "by": proposal.by,

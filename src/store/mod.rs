@@ -284,6 +284,9 @@ pub trait AuditLog: Send + Sync {
     /// Adds an entry to the audit log.
     async fn record(&self, event: AuditEvent) -> Result<AuditEntry, StoreError>;
 
+    /// Adds an entry to the audit log, and stores an event, in one transaction. Returns the event with its number.
+    async fn record_with_event(&self, event: AuditEvent, news: NewEvent) -> Result<Event, StoreError>;
+
     /// Returns the oldest entries of the audit log after `after`.
     async fn audit(&self, after: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
 
@@ -499,10 +502,10 @@ pub const OPEN_PROPOSALS_SIZE: usize = 256 * 1024 * 1024;
 pub const DECIDED_PROPOSALS: usize = 200;
 
 /// The outcome of storing a proposal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProposalStored {
-    /// It was stored.
-    Stored,
+    /// It was stored, with these events.
+    Stored(Vec<Event>),
     /// The maximum number of proposals is open, or their maximum size is reached.
     TooMany,
     /// It does not exist, or was decided before.
@@ -512,11 +515,21 @@ pub enum ProposalStored {
 /// Proposals.
 #[async_trait]
 pub trait Proposals: Send + Sync {
-    /// Stores an open proposal, unless too many are open.
-    async fn create_proposal(&self, proposal: Proposal, event: AuditEvent) -> Result<ProposalStored, StoreError>;
+    /// Stores an open proposal and its events, unless too many are open.
+    async fn create_proposal(
+        &self,
+        proposal: Proposal,
+        event: AuditEvent,
+        news: Vec<NewEvent>,
+    ) -> Result<ProposalStored, StoreError>;
 
-    /// Replaces an open proposal, with its decision if it has one. Keeps those that were decided last.
-    async fn update_proposal(&self, proposal: Proposal, event: AuditEvent) -> Result<ProposalStored, StoreError>;
+    /// Replaces an open proposal, with its decision if it has one, and stores its events. Keeps those that were decided last.
+    async fn update_proposal(
+        &self,
+        proposal: Proposal,
+        event: AuditEvent,
+        news: Vec<NewEvent>,
+    ) -> Result<ProposalStored, StoreError>;
 
     /// Returns a proposal.
     async fn proposal(&self, id: &str) -> Result<Option<Proposal>, StoreError>;

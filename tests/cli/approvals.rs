@@ -651,6 +651,52 @@ fn approving_needs_a_yes_a_key_and_a_plan() {
     assert_eq!(json["signer"]["name"], "bob");
 }
 
+/// An environment with these signers, written as YAML.
+fn policy(signers: &str, more: &str) -> String {
+    format!("companies: [EDU1]\npolicy:\n  approvals:\n    signers: {signers}\n{more}")
+}
+
+#[test]
+fn a_rule_asks_for_a_meaning_and_a_group() {
+    let mut repo = TestRepository::small();
+    new_key(&repo, "alice", "ed25519");
+    new_key(&repo, "bob", "ed25519");
+    let rules = "    groups: { quality: [bob] }\n    rules:\n      - { count: 1, signers: [alice] }\n      - { count: 1, groups: [quality], meaning: reviewed, reasonRequired: true }\n";
+    repo.write(
+        "environments/dev/environment.yaml",
+        environment(&repo, &[("alice", ""), ("bob", ", operator: bob")], rules),
+    );
+    repo.serve();
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    change(&repo, "mx1.example.com");
+    let planned = repo.run(&["plan", "dev", "--format", "json"]).code(0).json();
+    let need = &planned["approvals"]["needs"][1];
+    assert_eq!((&need["meaning"], &need["signers"][0]["operator"]), (&json!("reviewed"), &json!("bob")));
+    approve(&repo, "alice").code(0);
+    let output = approve(&repo, "bob").code(1);
+    assert!(output.stderr.contains("error[MW0314]") && output.stderr.contains("--meaning"), "{}", output.stderr);
+    // An approval by hand is not a review.
+    sign_by_hand(&repo, "bob", &text(&repo, &[]), NAMESPACE);
+    refused(&repo, "MW0310", "1 review of bob, each with a reason");
+    fs::remove_file(repo.path("dev.plan.approvals/bob.txt")).unwrap();
+    let review = ["approve", "dev.plan", "--key", "bob", "--yes", "--reason", "checked", "--meaning", "reviewed"];
+    with_keygen(&repo, &review).code(0);
+    let file = "dev.plan.approvals/bob.reviewed.txt";
+    let signed = repo.read(file);
+    assert!(signed.starts_with("mailwright-approval-v2\n") && signed.contains("\nmeaning: reviewed\n"), "{signed}");
+    // The meaning is signed.
+    repo.write(file, signed.replace("meaning: reviewed", "meaning: authored"));
+    refused(&repo, "MW0311", "bob has an invalid signature");
+    repo.write(file, signed);
+    apply(&repo).code(0);
+    let history = repo.run(&["history", "dev"]).code(0).stdout;
+    assert!(history.contains("reviewed by bob, approved by alice"), "{history}");
+    assert!(history.contains("bob reviewed 20") && history.contains("by ssh: checked (sha256:"), "{history}");
+    let audit = repo.run(&["audit", "list", "dev", "--action", "changeset", "--outcome", "accepted"]).code(0).stdout;
+    assert!(audit.contains("reviewed by bob (checked), approved by alice (seen)"), "{audit}");
+    assert!(!audit.contains("MW0310"), "{audit}");
+}
+
 #[test]
 fn rules_that_make_no_sense_are_refused_at_their_place() {
     let repo = TestRepository::small();
@@ -677,6 +723,23 @@ fn rules_that_make_no_sense_are_refused_at_their_place() {
             "companies: [EDU1]\npolicy:\n  approvals:\n    signers: [{ name: alice, key: ssh-ed25519 }]\n".to_owned(),
             "not a public SSH key",
         ),
+        (policy("[{ name: alice }]", ""), "neither `key` nor `operator`"),
+        (policy("[{ name: a, operator: ann }, { name: b, operator: Ann }]", ""), "`a` is this operator already"),
+        (policy("[{ name: a, operator: ann, email: nowhere }]", ""), "not an e-mail address"),
+        (policy("[{ name: a, operator: ann }]", "    groups: { quality: [eve] }\n"), "unknown signer `eve`"),
+        (policy("[{ name: a, operator: ann }]", "    groups: { quality: [] }\n"), "has no signers"),
+        (
+            policy("[{ name: a, operator: ann }]", "    rules: [{ count: 1, groups: [quality] }]\n"),
+            "unknown group `quality`",
+        ),
+        (
+            policy(
+                "[{ name: a, operator: ann }, { name: b, operator: bob }]",
+                "    groups: { quality: [a] }\n    rules: [{ count: 2, groups: [quality] }]\n",
+            ),
+            "requires 2 of 1 signers",
+        ),
+        (policy("[{ name: a, operator: ann }]", "    expiresIn: 5m\n"), "expires after 1h to 365d"),
     ];
     for (text, words) in cases {
         repo.write("environments/dev/environment.yaml", text);

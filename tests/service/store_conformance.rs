@@ -524,6 +524,8 @@ async fn proposals(open: impl Fn() -> Box<dyn Store>) {
             age_files: BTreeMap::from([(Digest::of_bytes(b"a"), "YQ==".to_owned())]),
         },
         approvals: Vec::new(),
+        signatures: Vec::new(),
+        reminded_at: None,
         decision: None,
     };
     let decided_at = |id: &str, second: i64, decided: i64| Proposal {
@@ -532,13 +534,13 @@ async fn proposals(open: impl Fn() -> Box<dyn Store>) {
     };
     let decided = |id: &str, second: i64| decided_at(id, second, 90);
     let store = open();
-    let create = async |proposal| store.create_proposal(proposal, event("proposal.create")).await.unwrap();
-    let update = async |proposal| store.update_proposal(proposal, event("proposal.apply")).await.unwrap();
+    let create = async |proposal| store.create_proposal(proposal, event("proposal.create"), Vec::new()).await.unwrap();
+    let update = async |proposal| store.update_proposal(proposal, event("proposal.apply"), Vec::new()).await.unwrap();
     let ids =
         async || -> Vec<String> { store.proposals().await.unwrap().into_iter().map(|proposal| proposal.id).collect() };
     let lines = async || store.audit(0, 5000).await.unwrap().len();
-    assert_eq!(create(proposal("a", 1)).await, ProposalStored::Stored);
-    assert_eq!(create(proposal("b", 2)).await, ProposalStored::Stored);
+    assert_eq!(create(proposal("a", 1)).await, ProposalStored::Stored(Vec::new()));
+    assert_eq!(create(proposal("b", 2)).await, ProposalStored::Stored(Vec::new()));
     assert_eq!(open().proposal("a").await.unwrap(), Some(proposal("a", 1)), "it outlives the process");
     assert_eq!(store.proposal("x").await.unwrap(), None);
     assert_eq!(ids().await, ["b", "a"]);
@@ -546,9 +548,9 @@ async fn proposals(open: impl Fn() -> Box<dyn Store>) {
 
     // One that is open can be replaced, and is decided once.
     let changed = Proposal { reason: "better".to_owned(), ..proposal("b", 2) };
-    assert_eq!(update(changed.clone()).await, ProposalStored::Stored);
+    assert_eq!(update(changed.clone()).await, ProposalStored::Stored(Vec::new()));
     assert_eq!(store.proposal("b").await.unwrap(), Some(changed));
-    assert_eq!(update(decided_at("b", 2, 80)).await, ProposalStored::Stored);
+    assert_eq!(update(decided_at("b", 2, 80)).await, ProposalStored::Stored(Vec::new()));
     assert_eq!(update(proposal("b", 2)).await, ProposalStored::NotOpen);
     assert_eq!(update(decided("x", 2)).await, ProposalStored::NotOpen);
     assert_eq!(store.proposal("b").await.unwrap(), Some(decided_at("b", 2, 80)));
@@ -567,25 +569,25 @@ async fn proposals(open: impl Fn() -> Box<dyn Store>) {
         },
         ..proposal("p", 3)
     };
-    assert_eq!(create(plan.clone()).await, ProposalStored::Stored);
+    assert_eq!(create(plan.clone()).await, ProposalStored::Stored(Vec::new()));
     assert_eq!(store.proposal("p").await.unwrap(), Some(plan.clone()));
     let listed = store.proposals().await.unwrap().into_iter().find(|proposal| proposal.id == "p").unwrap();
     assert_eq!(listed.contents, ProposedChange::Files { changeset: Box::new(changeset(3)) });
     let mut ended = plan;
     ended.decide(Decision { at: at(91), by: "bob".to_owned(), reason: "no".to_owned(), generation: None });
-    assert_eq!(update(ended).await, ProposalStored::Stored);
+    assert_eq!(update(ended).await, ProposalStored::Stored(Vec::new()));
     assert_eq!(store.proposal("p").await.unwrap().unwrap().contents, listed.contents);
 
     // Both kinds are bounded.
     for number in 1..OPEN_PROPOSALS {
-        assert_eq!(create(proposal(&format!("n{number:03}"), 100)).await, ProposalStored::Stored);
+        assert_eq!(create(proposal(&format!("n{number:03}"), 100)).await, ProposalStored::Stored(Vec::new()));
     }
     assert_eq!(create(proposal("more", 100)).await, ProposalStored::TooMany);
     assert_eq!(store.proposal("more").await.unwrap(), None);
     for number in 1..OPEN_PROPOSALS {
-        assert_eq!(update(decided(&format!("n{number:03}"), 100)).await, ProposalStored::Stored);
+        assert_eq!(update(decided(&format!("n{number:03}"), 100)).await, ProposalStored::Stored(Vec::new()));
     }
-    assert_eq!(update(decided_at("a", 1, 200)).await, ProposalStored::Stored);
+    assert_eq!(update(decided_at("a", 1, 200)).await, ProposalStored::Stored(Vec::new()));
     assert_eq!(store.proposals().await.unwrap().len(), DECIDED_PROPOSALS);
     assert_eq!(ids().await.first().map(String::as_str), Some("a"), "an old proposal that was decided last");
     assert_eq!(store.proposal("b").await.unwrap(), None, "the first decision goes first");

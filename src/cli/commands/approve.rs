@@ -20,7 +20,7 @@ use crate::{
         ui::confirm::confirm,
     },
     model::{
-        Approval, Code,
+        Approval, ApprovalNeed, Code, Meaning,
         approvals::{KnownSigner, is_signer_name},
     },
     reconcile::{recompute, render, saved::SavedPlan},
@@ -31,6 +31,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailwright plan prod --out prod.plan       lists the signers\n  \
     mailwright approve prod.plan --reason 'Ticket 4711'\n  \
+    mailwright approve prod.plan --meaning reviewed             where a rule asks for reviews\n  \
     mailwright approve prod.plan --key ~/.ssh/id_ed25519.pub    a key in an agent, or on hardware\n  \
     mailwright approve prod.plan --key alice.pub --unsigned     to be signed with `ssh-keygen -Y sign`\n  \
     mailwright apply prod.plan                 sends the approvals too\n\n\
@@ -49,6 +50,9 @@ pub(crate) struct Approve {
     /// The reason; it is signed, and kept in the history and the audit log
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// The meaning of the signature: `reviewed`, `approved` or `authored`
+    #[arg(long, value_name = "MEANING", default_value_t = Meaning::Approved)]
+    meaning: Meaning,
     /// Validity of the approval: 4h, 3d; at most 30 days
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_duration)]
     expires_in: Duration,
@@ -99,21 +103,28 @@ impl Runnable for Approve {
                 CliError::coded(Code::PlanDamaged, "the plan has an invalid name of a signer").remedy("Plan again.")
             );
         }
-        let reason_wanted = wanted
-            .needs
-            .iter()
-            .any(|need| need.reason_required && need.signers.iter().any(|other| other.name == signer.name));
+        let asks = |need: &&ApprovalNeed| {
+            need.meaning == self.meaning && need.signers.iter().any(|other| other.name == signer.name)
+        };
+        let mut asking = wanted.needs.iter().filter(asks).peekable();
+        if asking.peek().is_none() {
+            return Err(other_meaning(self.meaning, &signer.name, &saved));
+        }
+        let reason_wanted = asking.any(|need| need.reason_required);
         let message = ApprovalText {
             environment: saved.plan.environment.clone(),
             action: saved.signed_action().to_string(),
             base: saved.changeset.base,
             digest: saved.approval_digest(),
+            meaning: self.meaning,
             expires: self.expires(context)?,
             reason: self.reason(context, reason_wanted)?,
         };
         let text = message.to_text();
         context.printer.note(&format!("\nThis is what `{}` signs:\n\n{text}", signer.name));
-        let files = ApprovalFiles::new(&self.plan_file, &signer.name);
+        let file =
+            if self.meaning.is_default() { signer.name.clone() } else { format!("{}.{}", signer.name, self.meaning) };
+        let files = ApprovalFiles::new(&self.plan_file, &file);
         if self.unsigned {
             files.write_text(&text)?;
             context.printer.out(&format!(
@@ -197,19 +208,29 @@ impl Approve {
     ) {
         if self.format == Format::Json {
             let document = json!({
-                "environment": saved.plan.environment, "generation": saved.changeset.base, "signer": signer, "message": approval.message, "signature": approval.signature,
+                "environment": saved.plan.environment, "generation": saved.changeset.base, "signer": signer, "meaning": self.meaning, "message": approval.message, "signature": approval.signature,
                 "files": [files.text, files.signature],
             });
             context.printer.json(&document);
             return;
         }
         context.printer.out(&format!(
-            "Approved as `{}`: {}\nTo apply it with its approvals:\n  mailwright apply {}",
+            "Signed as `{}` ({}): {}\nTo apply it with its approvals:\n  mailwright apply {}",
             signer.name,
+            self.meaning,
             files.signature.display(),
             quote_path(&self.plan_file)
         ));
     }
+}
+
+fn other_meaning(meaning: Meaning, signer: &str, saved: &SavedPlan) -> CliError {
+    let needs = saved.plan.approvals.iter().flat_map(|wanted| &wanted.needs);
+    let message = format!("the plan needs no signature of `{signer}` with the meaning `{meaning}`");
+    let error = CliError::coded(Code::ApprovalByUnknownSigner, message);
+    needs
+        .fold(error, |error, need| error.detail(format!("it needs {}", need.describe())))
+        .remedy("Pass `--meaning` with the meaning that the plan asks for: reviewed, approved or authored.")
 }
 
 fn unknown_signer(key: &SigningKey, saved: &SavedPlan) -> CliError {

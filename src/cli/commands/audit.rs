@@ -10,6 +10,7 @@
 
 use std::path::PathBuf;
 
+use serde::Deserialize as _;
 use serde_json::json;
 
 use crate::{
@@ -24,7 +25,10 @@ use crate::{
             wording::count_of,
         },
     },
-    model::{AuditEntry, AuditOutcome, Code, Digest, EnvironmentName, integrity::StoreCheck},
+    model::{
+        AuditEntry, AuditOutcome, Code, Digest, EnvironmentName, Meaning, Signature, integrity::StoreCheck,
+        signature::with_offset,
+    },
     store::AuditReader,
     text::printable,
     time::local::format_time,
@@ -35,6 +39,7 @@ use crate::{
 #[command(after_help = "Examples:\n  \
     mailwright audit list prod\n  \
     mailwright audit list 'cust-*' --after 1200\n  \
+    mailwright audit list prod --action proposal.sign --format json   signatures, with their evidence\n  \
     mailwright audit verify prod\n  \
     mailwright audit verify 'cust-*'                        many; those that differ are last\n  \
     mailwright audit verify prod --expect-head sha256:...   the head that an earlier run printed\n  \
@@ -59,6 +64,15 @@ enum AuditCommand {
         /// Only entries after this number
         #[arg(long, default_value_t = 0, value_name = "NUMBER")]
         after: u64,
+        /// Only actions that begin with this: `proposal.sign`, `message.`
+        #[arg(long, value_name = "ACTION")]
+        action: Option<String>,
+        /// Only entries of this caller
+        #[arg(long, value_name = "NAME")]
+        actor: Option<String>,
+        /// Only accepted or refused actions
+        #[arg(long, value_name = "OUTCOME")]
+        outcome: Option<AuditOutcome>,
         #[command(flatten)]
         output: OutputArgs,
         #[command(flatten)]
@@ -90,11 +104,16 @@ impl Runnable for Audit {
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         match &self.command {
-            AuditCommand::List { environments, after, output, service } => {
+            AuditCommand::List { environments, after, action, actor, outcome, output, service } => {
+                let is_wanted = |entry: &AuditEntry| {
+                    action.as_ref().is_none_or(|action| entry.action.starts_with(action))
+                        && actor.as_ref().is_none_or(|actor| entry.actor == *actor)
+                        && outcome.is_none_or(|outcome| entry.outcome == outcome)
+                };
                 let labels = SummaryLabels { notable: ("listed", "with entries"), quiet: ("empty", "without entries") };
                 let fleet = Fleet::from_args(context, environments, service)?;
                 fleet.run(context, output.format, &labels, |context, environment| {
-                    list(context, environment, *after, service)
+                    list(context, environment, *after, &is_wanted, service)
                 })
             }
             AuditCommand::Verify { environments, expect_head, data, output, service } => match data {
@@ -179,7 +198,13 @@ fn unreadable(error: crate::store::StoreError) -> CliError {
     CliError::coded(Code::AuditBroken, format!("cannot read the audit log: {error}"))
 }
 
-fn list(context: &Context, environment: &Environment, after: u64, service: &ServiceArgs) -> Result<Summary, CliError> {
+fn list(
+    context: &Context,
+    environment: &Environment,
+    after: u64,
+    is_wanted: &dyn Fn(&AuditEntry) -> bool,
+    service: &ServiceArgs,
+) -> Result<Summary, CliError> {
     let client = environment.client(context, service)?;
     let source = AuditSource::Service(Box::new(client));
     let runtime = context.runtime()?;
@@ -194,7 +219,7 @@ fn list(context: &Context, environment: &Environment, after: u64, service: &Serv
                 .remedy("Check the version and the address of the service."));
         }
         after = last.sequence;
-        all.extend(page);
+        all.extend(page.into_iter().filter(|entry| is_wanted(entry)));
     }
     let rows = all.iter().map(|entry| {
         let outcome = match entry.outcome {
@@ -234,6 +259,7 @@ fn describe_entry(entry: &AuditEntry) -> String {
         part("back to", "rolledBackTo"),
         part("profile", "profile"),
         describe_approvals(entry),
+        describe_signature(entry),
         entry.detail["allowances"]["breakGlass"].as_str().map(|reason| format!("without approvals: {reason}")),
         part(if entry.action.starts_with("operator.") { "operator" } else { "token" }, "name"),
         part("passkey", "label"),
@@ -257,9 +283,24 @@ fn describe_approvals(entry: &AuditEntry) -> Option<String> {
     let signers = approvals.iter().map(|approval| {
         let (signer, reason) = (approval["signer"].as_str(), approval["reason"].as_str());
         let reason = reason.filter(|reason| !reason.is_empty()).map(|reason| format!(" ({reason})"));
-        format!("{}{}", signer.unwrap_or_default(), reason.unwrap_or_default())
+        let meaning = approval["meaning"].as_str().unwrap_or("approved");
+        (meaning, format!("{}{}", signer.unwrap_or_default(), reason.unwrap_or_default()))
     });
-    Some(format!("approved by {}", signers.collect::<Vec<_>>().join(", ")))
+    let signers: Vec<(&str, String)> = signers.collect();
+    let by_meaning = Meaning::ALL.iter().filter_map(|meaning| {
+        let of_meaning = signers.iter().filter(|(own, _)| *own == meaning.id()).map(|(_, signer)| signer.as_str());
+        let of_meaning = of_meaning.collect::<Vec<_>>().join(", ");
+        (!of_meaning.is_empty()).then(|| format!("{meaning} by {of_meaning}"))
+    });
+    Some(by_meaning.collect::<Vec<_>>().join(", "))
+}
+
+/// Describes the signature of an operator that an entry records.
+fn describe_signature(entry: &AuditEntry) -> Option<String> {
+    let signature = Signature::deserialize(&entry.detail["signature"]).ok()?;
+    let Signature { signer, printed_name, meaning, at, offset_minutes, method, .. } = &signature;
+    let time = with_offset(*at, *offset_minutes);
+    Some(format!("{printed_name} ({signer}) {meaning} {time} by {}", method.id()))
 }
 
 /// Verifies one log, and compares the store with it.

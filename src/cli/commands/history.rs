@@ -3,6 +3,8 @@
 //! The service returns them in pages (`--before`). With several environments, the table has the last change of each. Nothing is
 //! read from Git. A service without generations is not an error.
 
+use std::fmt::Write as _;
+
 use serde_json::json;
 
 use crate::{
@@ -18,7 +20,7 @@ use crate::{
             wording::{describe_changes, short_author, short_commit},
         },
     },
-    model::{Generation, provenance::Signature},
+    model::{Generation, Meaning, provenance::Signature},
     text::printable,
     time::local::format_time,
 };
@@ -82,7 +84,8 @@ impl History {
             return Ok(Summary::new(Significance::Quiet, line, text, document));
         };
         let head = ["generation", "at", "by", "how", "commit", "branch", "author", "signature", "what"];
-        let text = table(&head, page.generations.iter().map(row));
+        let mut text = table(&head, page.generations.iter().map(row));
+        text.push_str(&list_signatures(&page.generations));
         if let (Some(next), Format::Human) = (page.next_before, self.output.format) {
             context.printer.note(&format!("Older ones: mailwright history {} --before {next}", environment.name));
         }
@@ -120,8 +123,25 @@ fn row(generation: &Generation) -> Vec<String> {
 
 /// Describes the author of a generation: `pipeline, approved by alice, bob`.
 fn describe_actor(generation: &Generation) -> String {
-    let signers: Vec<&str> = generation.approvals.iter().map(|approved| approved.signer.as_str()).collect();
-    let approved = if signers.is_empty() { String::new() } else { format!(", approved by {}", signers.join(", ")) };
+    let signed = Meaning::ALL.iter().filter_map(|meaning| {
+        let of_meaning = generation.approvals.iter().filter(|approved| approved.meaning == *meaning);
+        let signers: Vec<&str> = of_meaning.map(|approved| approved.signer.as_str()).collect();
+        (!signers.is_empty()).then(|| format!(", {meaning} by {}", signers.join(", ")))
+    });
+    let signed: String = signed.collect();
     let break_glass = generation.allowances.break_glass.as_ref().map_or("", |_| ", without approvals");
-    format!("{}{approved}{break_glass}", generation.by)
+    format!("{}{signed}{break_glass}", generation.by)
+}
+
+/// Lists the signatures of generations, one in a line: who signed, with which meaning, when, how, why, and what.
+fn list_signatures(generations: &[Generation]) -> String {
+    let mut text = String::new();
+    for generation in generations.iter().filter(|generation| !generation.approvals.is_empty()) {
+        let _ = write!(text, "\n\nSignatures of generation {}:", generation.number);
+        for approved in &generation.approvals {
+            let digest = approved.digest.as_ref().map_or_else(String::new, |digest| format!(" ({digest})"));
+            let _ = write!(text, "\n  {}{digest}", printable(&approved.describe()));
+        }
+    }
+    text
 }

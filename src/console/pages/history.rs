@@ -19,7 +19,9 @@ use crate::{
     model::{
         ChangeSummary, Generation,
         access::{Activity, Area},
+        approvals::Approved,
         provenance::Signature,
+        signature::with_offset,
     },
     service::{HttpProblem, Service},
 };
@@ -53,7 +55,9 @@ pub(super) struct Row {
     pub(super) previous: u64,
     pub(super) at: Timestamp,
     pub(super) by: String,
+    /// The names of the signers.
     pub(super) approvals: String,
+    pub(super) signatures: Vec<Manifestation>,
     pub(super) break_glass: Option<String>,
     pub(super) kind: &'static str,
     pub(super) rolled_back_to: Option<u64>,
@@ -66,6 +70,46 @@ pub(super) struct Row {
     pub(super) settings: bool,
 }
 
+/// A signature, as every record of it shows it.
+pub(super) struct Manifestation {
+    pub(super) name: String,
+    pub(super) signer: String,
+    pub(super) meaning: &'static str,
+    /// The time on the clock of the person; empty in entries of earlier versions.
+    pub(super) time: String,
+    pub(super) method: &'static str,
+    pub(super) reason: String,
+    pub(super) digest: String,
+}
+
+impl Manifestation {
+    pub(super) fn new(approved: &Approved) -> Self {
+        Self {
+            name: shown_up_to(approved.person(), 200),
+            signer: shown_up_to(&approved.signer, 64),
+            meaning: approved.meaning.id(),
+            time: approved.time().unwrap_or_default(),
+            method: approved.method.id(),
+            reason: shown_up_to(&approved.reason, 400),
+            digest: approved.digest.as_ref().map(ToString::to_string).unwrap_or_default(),
+        }
+    }
+}
+
+impl From<&crate::model::Signature> for Manifestation {
+    fn from(signature: &crate::model::Signature) -> Self {
+        Self {
+            name: shown_up_to(&signature.printed_name, 200),
+            signer: shown_up_to(&signature.signer, 64),
+            meaning: signature.meaning.id(),
+            time: with_offset(signature.at, signature.offset_minutes),
+            method: signature.method.id(),
+            reason: shown_up_to(&signature.reason, 400),
+            digest: signature.digest.to_string(),
+        }
+    }
+}
+
 impl Row {
     pub(super) fn new(generation: Generation) -> Self {
         let signers: Vec<&str> = generation.approvals.iter().map(|approved| approved.signer.as_str()).collect();
@@ -76,6 +120,7 @@ impl Row {
             at: generation.at,
             by: shown_up_to(&generation.by, 80),
             approvals: shown_up_to(&signers.join(", "), 120),
+            signatures: generation.approvals.iter().map(Manifestation::new).collect(),
             break_glass: generation.allowances.break_glass.map(|reason| shown_up_to(&reason, 200)),
             kind: generation.kind.id(),
             rolled_back_to: generation.rolled_back_to,

@@ -32,7 +32,9 @@ use crate::{
         access::{Activity, Area},
         settings::ConsolePolicy,
     },
-    service::{Caller, Edit, EditTerms, HttpProblem, PlannedChange, Service, WantedProfile, action_id},
+    service::{
+        Caller, ChangeSignatures, Edit, EditTerms, HttpProblem, PlannedChange, Service, WantedProfile, action_id,
+    },
 };
 
 /// The page.
@@ -200,7 +202,7 @@ async fn prepare(service: &Arc<Service>, page: &Page, caller: &Caller, entry: &E
     {
         return again(Vec::new(), Some(conflict));
     }
-    match service.plan_edit(caller, &edit, &[]).await {
+    match service.plan_edit(caller, &edit, ChangeSignatures::default()).await {
         Ok(planned) => Ok(Prepared::Planned(edit, planned.map(Box::new))),
         Err(problem) => match field_problems(&edit.name, &problem) {
             Some(problems) if action == "save" => again(problems, None),

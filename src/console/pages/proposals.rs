@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::{
     difference::{DifferenceRow, difference_row},
-    history::counts,
+    history::{Manifestation, counts},
     plan::{allowances, reason},
     plan_view::PlanView,
     profile_entry::Entry,
@@ -107,7 +107,9 @@ struct ProposalPage {
     problem: Option<ProblemNotice>,
     /// True if the caller may not see the settings that the plan changes.
     hides_settings: bool,
-    approved: Vec<String>,
+    signatures: Vec<Manifestation>,
+    /// Signatures that do not count: signer and reason.
+    rejected: Vec<(String, String)>,
     missing: Vec<String>,
     /// The text that a signer signs, if approvals are missing.
     text: Option<String>,
@@ -275,7 +277,7 @@ async fn show_proposal(service: &Arc<Service>, page: Page, caller: &Caller, id: 
         if let ProposedChange::Edit { base, change, .. } = &proposal.contents {
             conflict = service.find_conflict(change.name(), *base).await?;
         }
-        match service.plan_proposal(caller, &proposal, &proposal.approvals).await {
+        match service.plan_proposal(caller, &proposal).await {
             Ok(found) => planned = found,
             Err(refused) => problem = problem.or_else(|| Some(ProblemNotice::new(&refused))),
         }
@@ -299,15 +301,28 @@ async fn show_proposal(service: &Arc<Service>, page: Page, caller: &Caller, id: 
         .map(|(need, _)| shown(&need.describe()))
         .collect();
     let is_waiting_for_other = service.waits_for_other(caller, &proposal);
+    // Those of an applied proposal are in the history; of a rejected one, nothing was evaluated.
+    let signatures = match proposal.decision.as_ref().map(|decision| decision.generation) {
+        None => {
+            let approved = planned.iter().flat_map(|planned| &planned.evaluation.approved);
+            approved.map(Manifestation::new).collect()
+        }
+        Some(Some(generation)) => {
+            let entry = service.generation_entry(generation).await?;
+            entry.iter().flat_map(|entry| &entry.approvals).map(Manifestation::new).collect()
+        }
+        Some(None) => proposal.signatures.iter().map(Manifestation::from).collect(),
+    };
     render(&ProposalPage {
         base: proposal.contents.base(),
         hides_settings,
         generation: planned.as_ref().map_or(service.state().generation, |planned| planned.base),
         conflict: conflict.map(|conflict| conflict.fields.iter().map(difference_row).collect()),
-        approved: planned
+        signatures,
+        rejected: planned
             .iter()
-            .flat_map(|planned| &planned.evaluation.approved)
-            .map(|approved| shown(&approved.signer))
+            .flat_map(|planned| &planned.evaluation.rejected)
+            .map(|rejected| (shown(&rejected.signer), shown(&rejected.reason)))
             .collect(),
         text: planned.as_ref().filter(|_| !missing.is_empty()).and_then(|planned| text_to_sign(service, planned, id)),
         missing,
@@ -337,6 +352,7 @@ fn text_to_sign(service: &Service, planned: &PlannedChange, id: &str) -> Option<
         action: SignedAction::Apply.to_string(),
         base: planned.base,
         digest: digest.clone(),
+        meaning: planned.evaluation.missing.first().map(|(need, _)| need.meaning).unwrap_or_default(),
         expires: Timestamp::from_second(expires.as_second()).ok()?,
         // Not empty: an empty one would end the text with a blank, which does not survive copying.
         reason: format!("proposal {id}"),

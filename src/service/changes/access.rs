@@ -8,7 +8,7 @@ use crate::{
     approvals::Evaluation,
     changes::access::{self as rights, AccessChangeDenied, ValueIds},
     model::{
-        Code, ProfileChange, State,
+        Code, Meaning, ProfileChange, State,
         access::{Decision, describe_gains},
         token::Token,
     },
@@ -68,10 +68,11 @@ pub(super) fn check_policy(
     if change.dry_run {
         return Ok(());
     }
-    let is_other = |signer: &str| signer.to_lowercase() != caller.name.to_lowercase();
+    let signers = &state.settings.policy.approvals.signers;
+    let is_other = |name: &str| signers.iter().any(|signer| signer.name == name && !signer.is_named(&caller.name));
+    let mut approvals = evaluation.approved.iter().filter(|approved| approved.meaning == Meaning::Approved);
     // A change without the required approvals (break-glass) is not approved by some of them.
-    let is_approved =
-        evaluation.missing.is_empty() && evaluation.approved.iter().any(|approved| is_other(&approved.signer));
+    let is_approved = evaluation.missing.is_empty() && approvals.any(|approved| is_other(&approved.signer));
     let checked =
         rights::check_access_change(&state.settings, &after.settings, &caller.principal, is_approved, caller.at);
     let environment = &state.environment;

@@ -5,9 +5,9 @@
 //! run reports missing approvals and is not refused for them. Malformed approvals, and a break-glass change that the environment,
 //! the role or the reason does not allow, are refused in both cases.
 
-use super::Change;
+use super::{Change, Signers};
 use crate::{
-    approvals::{ApprovalRequest, Evaluation, REASON_LIMIT, is_reason},
+    approvals::{ApprovalRequest, Evaluation, REASON_LIMIT, SignaturesGiven, is_reason},
     model::{
         ChangeKind, ChangeRecord, Code, State,
         access::{Activity, Area},
@@ -22,12 +22,15 @@ pub(super) fn check(
     after: &State,
     change: &Change,
     record: &ChangeRecord,
+    signers: &Signers,
     caller: &Caller,
 ) -> Result<Evaluation, HttpProblem> {
     let policy = &state.settings.policy.approvals;
     let needs = rules::find_needs(state, after, &change.changes);
     // The usual case: no rule matches, and the change has no approvals.
-    if needs.is_empty() && change.approvals.is_empty() && change.allowances.break_glass.is_none() {
+    let signatures = &change.signatures;
+    let is_signed = !signatures.approvals.is_empty() || !signatures.signatures.is_empty();
+    if needs.is_empty() && !is_signed && change.allowances.break_glass.is_none() {
         return Ok(Evaluation::default());
     }
     let action = change.rolled_back_to.map_or(SignedAction::Apply, SignedAction::Rollback);
@@ -40,8 +43,12 @@ pub(super) fn check(
         digest: rules::digest(&state.environment, change.base, action, change.settings.as_ref(), &change.changes),
         now: record.at,
         caller: &caller.name,
+        author: signatures.author.as_deref(),
+        operators: &signers.operators,
+        site: signers.site.as_ref(),
     };
-    let evaluation = request.evaluate(&change.approvals).map_err(|error| {
+    let given = SignaturesGiven { approvals: &signatures.approvals, signatures: &signatures.signatures };
+    let evaluation = request.evaluate(given).map_err(|error| {
         HttpProblem::new(Code::ApprovalMalformed, error.to_string())
             .remedy("Sign again with `mailwright approve PLANFILE`, and do not edit the files.")
     })?;
@@ -49,7 +56,15 @@ pub(super) fn check(
         check_break_glass(policy.break_glass, reason, caller)?;
         return Ok(evaluation);
     }
-    if evaluation.missing.is_empty() || change.dry_run {
+    if change.dry_run {
+        return Ok(evaluation);
+    }
+    if !needs.is_empty() && signatures.ends.is_some_and(|ends| ends <= record.at) {
+        return Err(HttpProblem::new(Code::ApprovalExpired, "the proposal has expired").remedy(
+            "Reject it, and propose the change again. `policy.approvals.expiresIn` is the time for which a proposal is open.",
+        ));
+    }
+    if evaluation.missing.is_empty() {
         return Ok(evaluation);
     }
     Err(approvals_missing(change, &evaluation, state.environment.as_str()))
@@ -92,8 +107,11 @@ fn approvals_missing(change: &Change, evaluation: &Evaluation, environment: &str
         let file = format!("{environment}.plan");
         format!("{command} --out {file}, then each signer: mailwright approve {file}, then: mailwright apply {file}")
     };
+    let rejected = evaluation.rejected.first().map_or(Code::ApprovalMissing, |rejected| rejected.code);
     let by_hand = change.kind == ChangeKind::Manual;
-    let (code, remedy) = if change.action == "console.edit" {
+    let (code, remedy) = if change.signatures.author.is_some() {
+        (rejected, "Have the proposal signed on its page by the signers that the page names.".to_owned())
+    } else if change.action == "console.edit" {
         (
             Code::ManualChangeNeedsApproval,
             "Propose the change: the page of the proposal has the text that the signers sign.".to_owned(),
@@ -105,14 +123,11 @@ fn approvals_missing(change: &Change, evaluation: &Evaluation, environment: &str
         )
     } else if change.kind == ChangeKind::Rollback {
         (
-            evaluation.rejected.first().map_or(Code::ApprovalMissing, |rejected| rejected.code),
+            rejected,
             steps(format!("mailwright rollback {environment} --to {}", change.rolled_back_to.unwrap_or_default())),
         )
     } else {
-        (
-            evaluation.rejected.first().map_or(Code::ApprovalMissing, |rejected| rejected.code),
-            steps(format!("mailwright plan {environment}")),
-        )
+        (rejected, steps(format!("mailwright plan {environment}")))
     };
     HttpProblem::new(code, parts.join("; ")).remedy(remedy)
 }

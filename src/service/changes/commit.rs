@@ -60,9 +60,15 @@ impl Service {
             "guardsLifted": lifted,
             "approvals": generation.approvals.iter().map(|approved| json!({
                 "signer": approved.signer,
+                "name": approved.person(),
+                "meaning": approved.meaning,
+                "method": approved.method,
+                "time": approved.time(),
+                "digest": approved.digest,
                 "key": approved.key,
                 "reason": approved.reason,
                 "expires": approved.expires,
+                "signature": approved.signature.as_ref().map(|signature| &signature.id),
             })).collect::<Vec<_>>(),
             "approvalsRejected": evaluation.rejected,
         });

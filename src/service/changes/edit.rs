@@ -14,7 +14,7 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::json;
 
-use super::{Change, ChangeLock, planned::PlannedChange};
+use super::{Change, ChangeLock, ChangeSignatures, planned::PlannedChange};
 use crate::{
     changes::{
         comparison::{self, FieldDifference},
@@ -22,8 +22,8 @@ use crate::{
         git_patch::{self, GitPatch},
     },
     model::{
-        Allowances, Approval, ChangeKind, ChangeRecord, Code, Digest, Profile, ProfileChange, ProfileName,
-        ProfileState, SecretReference, State, StoredProfile,
+        Allowances, ChangeKind, ChangeRecord, Code, Digest, Profile, ProfileChange, ProfileName, ProfileState,
+        SecretReference, State, StoredProfile,
         access::{Activity, Area},
         settings::ConsolePolicy,
     },
@@ -68,7 +68,7 @@ pub(crate) struct EditTerms {
     /// The generation of the plan.
     pub(crate) base: u64,
     pub(crate) allowances: Allowances,
-    pub(crate) approvals: Vec<Approval>,
+    pub(crate) signatures: ChangeSignatures,
     /// The reason of the person who applies it.
     pub(crate) reason: String,
     /// What the audit log says before that reason.
@@ -118,14 +118,14 @@ impl Service {
         self: &Arc<Self>,
         caller: &Caller,
         edit: &Edit,
-        approvals: &[Approval],
+        signatures: ChangeSignatures,
     ) -> Result<Option<PlannedChange>, HttpProblem> {
         let state = self.state();
         let Some((change, age_files)) = self.edit_change(&state, edit)? else { return Ok(None) };
         let change = Change {
             changes: vec![change],
             age_files,
-            approvals: approvals.to_vec(),
+            signatures,
             ..Change::new(ChangeKind::Manual, "console.edit", state.generation)
         };
         self.plan_change(caller, change).await.map(Some)
@@ -162,7 +162,7 @@ impl Service {
                 changes: vec![change],
                 age_files,
                 allowances: terms.allowances,
-                approvals: terms.approvals,
+                signatures: terms.signatures,
                 is_guarded: true,
                 reason,
                 ..Change::new(ChangeKind::Manual, "console.edit", state.generation)

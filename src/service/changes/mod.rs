@@ -30,18 +30,20 @@ use std::{
     sync::Arc,
 };
 
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::{Service, caller::Caller, http::HttpProblem};
 use crate::{
     api::{ChangesetOutcome, ChangesetResult, Rollback},
-    approvals::Evaluation,
+    approvals::{Evaluation, SigningOperator},
     changes::{guards::Guard, revert_changes},
     entra::FederatedFiles,
     model::{
         Allowances, Approval, ChangeKind, ChangeRecord, ChangeSummary, Changeset, Code, Digest, ProfileChange,
-        ProfileName, Provenance, Settings, State, rules,
+        ProfileName, Provenance, Settings, Signature, State, proposal::Proposal, rules,
     },
+    passkey::RelyingParty,
     secrets::ServiceIdentity,
     store::NewSecret,
 };
@@ -63,7 +65,7 @@ struct Change {
     /// Age files that were sent with the change: base64 by digest.
     age_files: BTreeMap<Digest, String>,
     allowances: Allowances,
-    approvals: Vec<Approval>,
+    signatures: ChangeSignatures,
     provenance: Provenance,
     changeset: Option<(uuid::Uuid, Digest)>,
     rolled_back_to: Option<u64>,
@@ -79,6 +81,49 @@ struct Change {
     reason: Option<String>,
 }
 
+/// The signatures of a change, and what its proposal states about itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ChangeSignatures {
+    /// Approvals by SSH keys.
+    approvals: Vec<Approval>,
+    /// Signatures of operators.
+    signatures: Vec<Signature>,
+    /// The name of the proposer; none if the change is not a proposal.
+    author: Option<String>,
+    /// The time at which the proposal can no longer be applied if it needs signatures.
+    ends: Option<Timestamp>,
+}
+
+impl From<Vec<Approval>> for ChangeSignatures {
+    fn from(approvals: Vec<Approval>) -> Self {
+        Self { approvals, ..Self::default() }
+    }
+}
+
+impl From<&Proposal> for ChangeSignatures {
+    fn from(proposal: &Proposal) -> Self {
+        Self {
+            approvals: proposal.approvals.clone(),
+            signatures: proposal.signatures.clone(),
+            author: Some(proposal.by.clone()),
+            ends: None,
+        }
+    }
+}
+
+impl ChangeSignatures {
+    /// Sets the time at which the proposal can no longer be applied if it needs signatures.
+    pub(crate) fn ending(self, ends: Option<Timestamp>) -> Self {
+        Self { ends, ..self }
+    }
+}
+
+/// The persons who may sign, and the site of their passkeys.
+struct Signers {
+    operators: Vec<SigningOperator>,
+    site: Option<RelyingParty>,
+}
+
 impl Change {
     fn new(kind: ChangeKind, action: &'static str, base: u64) -> Self {
         Self {
@@ -88,7 +133,7 @@ impl Change {
             changes: Vec::new(),
             age_files: BTreeMap::new(),
             allowances: Allowances::default(),
-            approvals: Vec::new(),
+            signatures: ChangeSignatures::default(),
             provenance: Provenance::default(),
             changeset: None,
             rolled_back_to: None,
@@ -107,7 +152,7 @@ impl Change {
             changes: changeset.changes,
             age_files: changeset.secrets,
             allowances: changeset.allowances,
-            approvals: changeset.approvals,
+            signatures: changeset.approvals.into(),
             provenance: changeset.provenance,
             changeset: Some((changeset.id, digest)),
             dry_run,
@@ -289,7 +334,7 @@ impl Service {
             settings,
             changes,
             allowances: request.allowances,
-            approvals: request.approvals,
+            signatures: request.approvals.into(),
             rolled_back_to: Some(request.to),
             unmanaged,
             ..Change::new(ChangeKind::Rollback, "rollback", state.generation)
@@ -323,9 +368,14 @@ impl Service {
         let (change, sent) = tokio::task::spawn_blocking(decode).await.map_err(HttpProblem::internal)?;
         let accepted = self.store.destinations(secrets::value_ids(&sent)).await?;
         let secrets = SentSecrets { records, sent, accepted };
+        let signers = if change.signatures.signatures.is_empty() {
+            Signers { operators: Vec::new(), site: None }
+        } else {
+            Signers { operators: self.signing_operators().await?, site: self.passkey_site() }
+        };
         let (identity, caller) = (Arc::clone(&self.identity), caller.clone());
         let federated = self.outgoing.federated.clone();
-        let work = move || check_all(&state, change, secrets, &record, (&identity, &federated), &caller);
+        let work = move || check_all(&state, change, secrets, &record, (&identity, &federated), &signers, &caller);
         tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(HttpProblem::internal(error)))
     }
 }
@@ -343,6 +393,7 @@ fn check_all(
     secrets: SentSecrets,
     record: &ChangeRecord,
     (identity, federated): (&ServiceIdentity, &FederatedFiles),
+    signers: &Signers,
     caller: &Caller,
 ) -> Result<CheckedChange, HttpProblem> {
     let mut after = state.clone();
@@ -369,7 +420,7 @@ fn check_all(
     }
     let lifted = if change.is_guarded { guards::check(state, &after, &change)? } else { Vec::new() };
     let source = guards::check_source(state, &change)?;
-    let evaluation = approvals::check(state, &after, &change, record, caller)?;
+    let evaluation = approvals::check(state, &after, &change, record, signers, caller)?;
     access::check_policy(state, &after, &change, &evaluation, caller)?;
     after.secrets = after
         .used_digests()

@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{Change, ChangeLock, CheckedChange, changes_digest, edit::EditTerms};
+use super::{Change, ChangeLock, ChangeSignatures, CheckedChange, changes_digest, edit::EditTerms};
 use crate::{
     api::{VerifyLine, VerifyRequest},
     approvals::Evaluation,
@@ -25,8 +25,8 @@ use crate::{
         routing::{RoutingChange, find_routing_changes},
     },
     model::{
-        Allowances, Approval, ApprovalNeed, ChangeKind, Changeset, Code, Digest, LastVerified, ProfileChange,
-        ProfileName, Severity, State, StoredProfile,
+        Allowances, ApprovalNeed, ChangeKind, Changeset, Code, Digest, LastVerified, ProfileChange, ProfileName,
+        Severity, State, StoredProfile,
         access::{Activity, Area},
         approvals::{self as rules, SignedAction},
         finding::Verified,
@@ -125,12 +125,12 @@ impl Service {
         self: &Arc<Self>,
         caller: &Caller,
         changeset: &Changeset,
-        approvals: &[Approval],
+        signatures: ChangeSignatures,
     ) -> Result<PlannedChange, HttpProblem> {
         self.check_addressee(changeset)?;
-        let changeset = Changeset { approvals: approvals.to_vec(), ..changeset.clone() };
-        let digest = changes_digest(&changeset);
-        self.plan_change(caller, Change::from_changeset(changeset, digest, true)).await
+        let digest = changes_digest(changeset);
+        let change = Change::from_changeset(changeset.clone(), digest, true);
+        self.plan_change(caller, Change { signatures, ..change }).await
     }
 
     /// Applies the changeset of a proposal, as an apply of the files does, for a caller that holds the lock for changes. Returns the
@@ -156,8 +156,9 @@ impl Service {
             }
             self.check_gate(&changeset.changes, &terms).await?;
             let reason = terms.reason_to_record();
-            let changeset = Changeset { allowances: terms.allowances, approvals: terms.approvals, ..changeset };
-            let change = Change { reason, ..Change::from_changeset(changeset, digest, false) };
+            let (allowances, signatures) = (terms.allowances, terms.signatures);
+            let changeset = Changeset { allowances, ..changeset };
+            let change = Change { signatures, reason, ..Change::from_changeset(changeset, digest, false) };
             self.check(caller, change).await
         };
         match checked.await {

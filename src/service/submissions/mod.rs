@@ -64,6 +64,12 @@ impl SubmissionReceipt {
 }
 
 impl Service {
+    /// Returns true if a profile sends for a company and a function, and the service can send by it.
+    pub(super) fn can_send(&self, cell: &Cell) -> bool {
+        let (routes, resolution) = self.delivery.resolve(cell);
+        admission::find_sender(&routes, &resolution, cell, self.store.environment()).is_ok()
+    }
+
     /// Returns the receipt of an earlier submission with the same key, so that a repetition is cheap.
     pub(super) async fn find_receipt(
         &self,

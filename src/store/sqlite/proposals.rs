@@ -3,10 +3,12 @@
 use async_trait::async_trait;
 use rusqlite::params;
 
-use super::{AuditEvent, Proposals, SqliteStore, StoreError, append, failed, record, records, text};
+use super::{
+    AuditEvent, Proposals, SqliteStore, StoreError, append, events::insert_event, failed, record, records, text,
+};
 use crate::{
     model::proposal::Proposal,
-    store::{DECIDED_PROPOSALS, OPEN_PROPOSALS, OPEN_PROPOSALS_SIZE, ProposalStored},
+    store::{DECIDED_PROPOSALS, OPEN_PROPOSALS, OPEN_PROPOSALS_SIZE, ProposalStored, outbox::NewEvent},
 };
 
 /// A record without what is large in it: the changes, settings and age files of a plan, the age files of an edit.
@@ -15,7 +17,12 @@ const SHORT: &str =
 
 #[async_trait]
 impl Proposals for SqliteStore {
-    async fn create_proposal(&self, proposal: Proposal, event: AuditEvent) -> Result<ProposalStored, StoreError> {
+    async fn create_proposal(
+        &self,
+        proposal: Proposal,
+        event: AuditEvent,
+        news: Vec<NewEvent>,
+    ) -> Result<ProposalStored, StoreError> {
         self.write_plainly(move |transaction| {
             let query = "SELECT count(*), coalesce(sum(octet_length(record)), 0) FROM proposal WHERE is_open = 1";
             let (open, size): (u32, i64) =
@@ -32,12 +39,18 @@ impl Proposals for SqliteStore {
                 )
                 .map_err(failed)?;
             append(transaction, &event)?;
-            Ok(ProposalStored::Stored)
+            let events = news.iter().map(|news| insert_event(transaction, news)).collect::<Result<_, _>>()?;
+            Ok(ProposalStored::Stored(events))
         })
         .await
     }
 
-    async fn update_proposal(&self, proposal: Proposal, event: AuditEvent) -> Result<ProposalStored, StoreError> {
+    async fn update_proposal(
+        &self,
+        proposal: Proposal,
+        event: AuditEvent,
+        news: Vec<NewEvent>,
+    ) -> Result<ProposalStored, StoreError> {
         self.write_plainly(move |transaction| {
             // The time of a decided one is that of its decision: the list and the limit go by it.
             let at = proposal.decision.as_ref().map_or(proposal.at, |decision| decision.at);
@@ -59,7 +72,8 @@ impl Proposals for SqliteStore {
                 )
                 .map_err(failed)?;
             append(transaction, &event)?;
-            Ok(ProposalStored::Stored)
+            let events = news.iter().map(|news| insert_event(transaction, news)).collect::<Result<_, _>>()?;
+            Ok(ProposalStored::Stored(events))
         })
         .await
     }

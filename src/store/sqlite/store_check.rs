@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension as _};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
     records, schema,
 };
 use crate::model::{
-    AuditEntry, AuditOutcome,
+    Approval, AuditEntry, AuditOutcome, Digest, Signature,
     integrity::{PROBLEM_LIMIT, StoreCheck},
     operator::Operator,
     token::Token,
@@ -38,6 +39,26 @@ struct Log {
     removed: BTreeMap<String, u64>,
     /// Generations that an entry records.
     generations: BTreeSet<u64>,
+    /// Proposals, by id.
+    proposals: BTreeMap<String, LoggedProposal>,
+}
+
+/// The signatures of a proposal.
+#[derive(Deserialize)]
+struct SignedProposal {
+    id: String,
+    approvals: Vec<Approval>,
+    signatures: Vec<Signature>,
+}
+
+/// A proposal, as the audit log records it.
+#[derive(Default)]
+struct LoggedProposal {
+    /// The digests of the signatures, each with its entry.
+    signed: BTreeMap<String, u64>,
+    /// Number of signatures of which an entry of an earlier version records no digest.
+    unstated: usize,
+    is_decided: bool,
 }
 
 impl Log {
@@ -57,6 +78,7 @@ impl Log {
             operators: BTreeSet::new(),
             removed: BTreeMap::new(),
             generations: BTreeSet::new(),
+            proposals: BTreeMap::new(),
         }
     }
 
@@ -90,6 +112,17 @@ impl Log {
         }
         if entry.outcome == AuditOutcome::Accepted {
             let id = || entry.detail["id"].as_str().map(str::to_owned);
+            if let Some((id, action)) = id().zip(entry.action.strip_prefix("proposal.")) {
+                let proposal = self.proposals.entry(id).or_default();
+                match (action, entry.detail["signed"].as_str()) {
+                    ("sign" | "approve", Some(digest)) => {
+                        proposal.signed.insert(digest.to_owned(), entry.sequence);
+                    }
+                    ("sign" | "approve", None) => proposal.unstated += 1,
+                    ("apply" | "reject", _) => proposal.is_decided = true,
+                    _ => {}
+                }
+            }
             match entry.action.as_str() {
                 "token.create" => self.created.extend(id()),
                 "operator.create" => self.operators.extend(id()),
@@ -163,6 +196,7 @@ pub(super) fn check(
     problems.extend(unrecorded(connection, &log)?);
     problems.extend(live_although_revoked(connection, &log.revoked)?);
     problems.extend(active_although_removed(connection, &log.removed)?);
+    problems.extend(unlike_their_signatures(connection, &log.proposals)?);
     problems.extend(unlike_the_history(connection)?);
     let mut check = log.check;
     check.problems.extend(problems);
@@ -262,6 +296,42 @@ fn active_although_removed(
             found.push(format!("operator {} was removed by entry {entry}, and is not any more", operator.id));
         }
     }
+    Ok(found)
+}
+
+/// Proposals whose signatures are not those that the log records, and open ones that are gone. Old decided ones are removed by
+/// the service.
+fn unlike_their_signatures(
+    connection: &Connection,
+    logged: &BTreeMap<String, LoggedProposal>,
+) -> Result<Vec<String>, StoreError> {
+    // Without the change and the age files, which can be large.
+    let query = "SELECT json_object('id', id, 'approvals', json(coalesce(json_extract(record, '$.approvals'), '[]')),
+        'signatures', json(coalesce(json_extract(record, '$.signatures'), '[]'))) FROM proposal ORDER BY id";
+    let stored = records::<SignedProposal>(connection, query, [])?;
+    let stored: BTreeMap<&str, &SignedProposal> =
+        stored.iter().map(|proposal| (proposal.id.as_str(), proposal)).collect();
+    let mut found = Vec::new();
+    for (id, log) in logged {
+        let Some(proposal) = stored.get(id.as_str()) else {
+            if !log.is_decided && !log.signed.is_empty() {
+                found.push(format!("proposal {id}, which was signed, is missing"));
+            }
+            continue;
+        };
+        let digests = proposal.approvals.iter().map(Digest::of_document);
+        let digests =
+            digests.chain(proposal.signatures.iter().map(Digest::of_document)).map(|digest| digest.to_string());
+        let present: Vec<String> = digests.collect();
+        for (_, entry) in log.signed.iter().filter(|(digest, _)| !present.contains(digest)) {
+            found.push(format!("the signature of proposal {id} that entry {entry} records is missing, or was changed"));
+        }
+        let unrecorded = present.iter().filter(|digest| !log.signed.contains_key(*digest)).count();
+        if unrecorded > log.unstated {
+            found.push(format!("proposal {id} has a signature that no entry records"));
+        }
+    }
+    found.truncate(PROBLEM_LIMIT);
     Ok(found)
 }
 

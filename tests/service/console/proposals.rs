@@ -112,7 +112,7 @@ fn a_proposal_that_needs_approvals_is_signed_with_ssh() {
     repo.write(
         "environments/dev/environment.yaml",
         format!(
-            "companies: [EDU1]\npolicy:\n  approvals:\n    signers:\n      - {{ name: carol, key: \"{}\" }}\n    rules:\n      - count: 1\n",
+            "companies: [EDU1]\npolicy:\n  approvals:\n    signers:\n      - {{ name: carol, key: \"{}\", email: carol@example.com }}\n    rules:\n      - count: 1\n",
             public.trim()
         ),
     );
@@ -130,6 +130,15 @@ fn a_proposal_that_needs_approvals_is_signed_with_ssh() {
     assert_eq!(refused.status, 403, "{}", refused.body);
     let forged = client.post(&format!("{address}/approve"), &[("message", &text), ("signature", "nothing")]);
     assert!(forged.status >= 400 && forged.status < 500, "{}", forged.body);
+    // The refusal is in the audit log and an event; the signer was asked by mail.
+    let refused = repo.run(&["audit", "list", "dev", "--action", "proposal.sign", "--outcome", "refused"]).code(0);
+    assert!(refused.stdout.contains("MW0315"), "{}", refused.stdout);
+    let kinds = event_kinds(&repo);
+    assert_eq!(kinds, ["signature-requested", "signature-refused"]);
+    let request = wait_for_audit(&repo, "proposal.request");
+    assert!(request["detail"]["messages"]["carol"].is_string(), "{request}");
+    let outbox = repo.run(&["outbox", "list", "dev", "--format", "json"]).code(0).stdout;
+    assert!(outbox.contains("electronic-signatures") && outbox.contains("carol@example.com"), "{outbox}");
     repo.write("text", &text);
     let signed = std::process::Command::new("ssh-keygen")
         .args(["-q", "-Y", "sign", "-n", "approval@mailwright.dev", "-f"])
@@ -144,10 +153,57 @@ fn a_proposal_that_needs_approvals_is_signed_with_ssh() {
     assert_eq!(added.status, 303, "{}", added.body);
     let page = client.page(&address);
     assert!(page.contains("carol") && page.contains("has approved"), "{page}");
+    assert!(event_kinds(&repo).contains(&"signed".to_owned()));
+    // A signature that is removed from the store, and one that is added to it, are found.
+    repo.run(&["audit", "verify", "dev"]).code(0);
+    let store = rusqlite::Connection::open(repo.path(".data/store.sqlite")).unwrap();
+    let record: String = store.query_row("SELECT record FROM proposal", [], |row| row.get(0)).unwrap();
+    store.execute("UPDATE proposal SET record = json_remove(record, '$.approvals')", []).unwrap();
+    let found = repo.run(&["audit", "verify", "dev"]).code(1);
+    assert!(found.stderr.contains("is missing, or was changed"), "{found:?}");
+    store
+        .execute(
+            "UPDATE proposal SET record = json_insert(?1, '$.approvals[#]', json_extract(?1, '$.approvals[0]'))",
+            [&record],
+        )
+        .unwrap();
+    let found = repo.run(&["audit", "verify", "dev"]).code(1);
+    assert!(found.stderr.contains("has a signature that no entry records"), "{found:?}");
+    store.execute("UPDATE proposal SET record = ?1", [&record]).unwrap();
+    drop(store);
+    repo.run(&["audit", "verify", "dev"]).code(0);
     let applied = send_on(&mut client, &format!("{address}/apply"), &page, &[]);
     assert_eq!(applied.status, 303, "{}", applied.body);
     let history = repo.run(&["history", "dev", "--format", "json"]).code(0).stdout;
     assert!(history.contains("carol"), "{history}");
+    let history = repo.run(&["history", "dev"]).code(0).stdout;
+    assert!(history.contains("Signatures of generation 3:") && history.contains("carol approved 20"), "{history}");
+    // The page of the applied proposal and the difference of the generation keep the signature.
+    for address in [address.as_str(), "/console/history/diff?to=3"] {
+        let page = client.page(address);
+        assert!(page.contains("carol") && page.contains("with an SSH key"), "{page}");
+    }
+}
+
+/// Returns the kinds of the events about signatures, oldest first.
+fn event_kinds(repo: &TestRepository) -> Vec<String> {
+    let store = rusqlite::Connection::open(repo.path(".data/store.sqlite")).unwrap();
+    let query = "SELECT json_extract(record, '$.type') FROM event WHERE record LIKE '%proposal%' ORDER BY number";
+    let mut statement = store.prepare(query).unwrap();
+    let rows = statement.query_map([], |row| row.get(0)).unwrap();
+    rows.collect::<Result<_, _>>().unwrap()
+}
+
+/// Waits for the first entry of an action: mail is submitted in the background.
+fn wait_for_audit(repo: &TestRepository, action: &str) -> Value {
+    for _ in 0..2400 {
+        let entries = repo.http("GET", "/v1/audit?limit=1000", &[], b"").json()["entries"].as_array().unwrap().clone();
+        if let Some(found) = entries.into_iter().find(|entry| entry["action"] == action) {
+            return found;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("no entry {action}");
 }
 
 /// Proposes the plan of the files, and returns the path of its page.

@@ -64,6 +64,8 @@ fn groups() -> BTreeMap<&'static str, Vec<String>> {
         ("form-value", ids("password client-secret certificate")),
         ("plan-action", ids("create update delete rename adopt forget")),
         ("proposal-status", ids("open applied rejected")),
+        ("signing-meaning", ids("reviewed approved authored")),
+        ("signing-method", ids("passkey ssh")),
         (
             "secret-change",
             ids(

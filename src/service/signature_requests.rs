@@ -1,0 +1,279 @@
+//! Requests for signature: mail to the signers who can still sign a proposal, when it is made, when another person has signed it,
+//! and once more after a day.
+//!
+//! The mail goes through the service's own outbox, by the profile that sends the function `electronic-signatures` for a company that
+//! the change concerns. It names the proposal and the page; it has no details of the change, which the page shows to those who may
+//! see them. A signer without an address, and an environment without such a profile, get no mail: the audit log says so, and
+//! nothing fails.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{
+    Service,
+    caller::{Caller, Credential},
+    changes::planned::PlannedChange,
+    http::HttpProblem,
+    submissions::{Addressing, SubmissionBody},
+};
+use crate::{
+    api::messages::Submission,
+    model::{
+        AppliesTo, AuditOutcome, CompanyId, Function, ProfileChange,
+        access::Principal,
+        proposal::Proposal,
+        resolution::Cell,
+        token::{Role, Scope},
+    },
+    store::AuditEvent,
+    telemetry,
+};
+
+/// The text of a request; `{name}` is replaced by a value.
+const TEXT: &str = include_str!("signature_request.txt");
+/// The text of a reminder.
+const REMINDER: &str = include_str!("signature_reminder.txt");
+/// Time after which the signers of an open proposal are reminded, once.
+const REMIND_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Interval at which proposals are looked through.
+const REMINDERS_EVERY: Duration = Duration::from_secs(60);
+
+/// The occasion of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// The proposal was made, or signed by another person.
+    News,
+    /// A day has passed.
+    Reminder,
+}
+
+impl Service {
+    /// Asks the signers who can still sign a proposal, in the background.
+    pub(super) fn request_signatures(self: &Arc<Self>, proposal: Proposal, occasion: Occasion) {
+        let service = Arc::clone(self);
+        telemetry::spawn(async move {
+            if let Err(problem) = service.send_requests(&proposal, occasion).await {
+                tracing::warn!(proposal = proposal.id, reason = problem.message(), "cannot request signatures");
+            }
+        });
+    }
+
+    /// Reminds the signers of proposals that wait for a day, once.
+    pub(super) async fn remind_signers(self: &Arc<Self>) {
+        let now = self.clock.now();
+        if self.state().settings.policy.approvals.rules.is_empty() || !self.is_reminder_due(now) {
+            return;
+        }
+        let Ok(proposals) = self.store.proposals().await else { return };
+        let is_due = |proposal: &Proposal| {
+            proposal.decision.is_none()
+                && proposal.reminded_at.is_none()
+                && proposal.at + REMIND_AFTER <= now
+                && self.proposal_end(proposal).is_none_or(|end| end > now)
+        };
+        for proposal in proposals.into_iter().filter(is_due) {
+            let _one_at_a_time = self.changing.lock().await;
+            let Ok(mut proposal) = self.open_proposal(&proposal.id).await else { continue };
+            proposal.reminded_at = Some(now);
+            let event = self.proposal_event(&self.own_caller(), "proposal.remind", &proposal);
+            // Before the mail: a reminder that is lost is better than one every hour.
+            if self.update_proposal(proposal.clone(), event, Vec::new()).await.is_ok() {
+                self.request_signatures(proposal, Occasion::Reminder);
+            }
+        }
+    }
+
+    /// Returns true if the proposals were not looked through for a while.
+    fn is_reminder_due(&self, now: Timestamp) -> bool {
+        let mut last = self.reminders_at.lock();
+        let is_due = now < *last || now.duration_since(*last).unsigned_abs() >= REMINDERS_EVERY;
+        if is_due {
+            *last = now;
+        }
+        is_due
+    }
+
+    async fn send_requests(self: &Arc<Self>, proposal: &Proposal, occasion: Occasion) -> Result<(), HttpProblem> {
+        let caller = self.own_caller();
+        let proposer = Caller { name: proposal.by.clone(), ..caller.clone() };
+        let planned = self.plan_proposal(&proposer, proposal).await?;
+        let Some(planned) = planned.filter(|planned| !planned.evaluation.missing.is_empty()) else { return Ok(()) };
+        let (addresses, without) = self.find_signers(proposal, &planned);
+        let mut failures: BTreeSet<String> = BTreeSet::new();
+        let mut sent: BTreeMap<String, String> = BTreeMap::new();
+        match self.find_request_company(&planned) {
+            None => {
+                failures.insert("no profile sends `electronic-signatures` for a company of the change".to_owned());
+            }
+            Some(company) => {
+                for (signer, address) in addresses {
+                    let submission = self.compose_request(proposal, &planned, occasion, &signer, address, &company);
+                    match self.submit_request(&caller, submission).await {
+                        Ok(id) => drop(sent.insert(signer, id)),
+                        Err(problem) => drop(failures.insert(format!("{signer}: {}", problem.message()))),
+                    }
+                }
+            }
+        }
+        let outcome = if failures.is_empty() { AuditOutcome::Accepted } else { AuditOutcome::Refused };
+        let event = AuditEvent {
+            at: self.clock.now(),
+            actor: caller.name,
+            action: "proposal.request",
+            outcome,
+            detail: json!({
+                "id": proposal.id,
+                "profile": proposal.profile(),
+                "messages": sent,
+                "withoutAddress": without,
+                "why": (!failures.is_empty()).then(|| failures.into_iter().collect::<Vec<_>>().join("; ")),
+            }),
+        };
+        self.store.record(event).await?;
+        Ok(())
+    }
+
+    /// Returns the signers who can still sign, with their addresses, and the names of those without one.
+    fn find_signers(
+        &self,
+        proposal: &Proposal,
+        planned: &PlannedChange,
+    ) -> (BTreeMap<String, String>, BTreeSet<String>) {
+        let state = self.state();
+        let approvals = &state.settings.policy.approvals;
+        let (mut addresses, mut without) = (BTreeMap::new(), BTreeSet::new());
+        for (need, have) in &planned.evaluation.missing {
+            for known in need.signers.iter().filter(|known| !have.contains(&known.name)) {
+                let Some(signer) = approvals.signers.iter().find(|signer| signer.name == known.name) else { continue };
+                let is_own = signer.is_named(&proposal.by) && need.meaning != crate::model::Meaning::Authored;
+                if is_own && !approvals.self_approval {
+                    continue;
+                }
+                match &signer.email {
+                    Some(email) => drop(addresses.insert(signer.name.clone(), email.clone())),
+                    None => drop(without.insert(signer.name.clone())),
+                }
+            }
+        }
+        (addresses, without)
+    }
+
+    /// Returns the first company of the change, or else of the environment, whose mail of this function the service sends.
+    fn find_request_company(&self, planned: &PlannedChange) -> Option<CompanyId> {
+        let state = self.state();
+        let profiles = planned.changes.iter().filter_map(ProfileChange::profile);
+        let own = profiles.filter_map(|stored| match &stored.profile.applies_to {
+            AppliesTo::SystemWide => None,
+            AppliesTo::Companies(companies) => Some(companies.iter().cloned()),
+        });
+        let mut companies = own.flatten().chain(state.settings.companies.iter().cloned());
+        let function = Function::electronic_signatures();
+        companies.find(|company| {
+            let cell = Cell { company: company.clone(), function, client: None };
+            self.can_send(&cell)
+        })
+    }
+
+    fn compose_request(
+        &self,
+        proposal: &Proposal,
+        planned: &PlannedChange,
+        occasion: Occasion,
+        signer: &str,
+        address: String,
+        company: &CompanyId,
+    ) -> Submission {
+        let needs =
+            planned.evaluation.missing.iter().filter(|(need, _)| need.signers.iter().any(|one| one.name == signer));
+        let needs = needs.map(|(need, _)| need.describe()).collect::<Vec<_>>().join("; ");
+        let page = self.proposal_address(&proposal.id).unwrap_or_else(|| format!("proposal {}", proposal.id));
+        let end = self.proposal_end(proposal).map_or_else(|| "-".to_owned(), |end| end.to_string());
+        let template = if occasion == Occasion::Reminder { REMINDER } else { TEXT };
+        let profile = proposal.profile().map_or_else(|| "several profiles".to_owned(), ToString::to_string);
+        let values = [
+            ("{environment}", self.environment().as_str()),
+            ("{profile}", profile.as_str()),
+            ("{by}", proposal.by.as_str()),
+            ("{needs}", needs.as_str()),
+            ("{page}", page.as_str()),
+            ("{expires}", end.as_str()),
+        ];
+        // In one pass: a value that contains `{page}` stays what it is.
+        let mut filled = String::new();
+        let mut rest = template;
+        while let Some(at) = rest.find('{') {
+            let (before, from) = rest.split_at(at);
+            filled.push_str(before);
+            if let Some((name, value)) = values.iter().find(|(name, _)| from.starts_with(name)) {
+                filled.push_str(&crate::text::printable(value));
+                rest = &from[name.len()..];
+            } else {
+                filled.push('{');
+                rest = &from[1..];
+            }
+        }
+        filled.push_str(rest);
+        let (subject, text) = filled.split_once('\n').unwrap_or((&filled, ""));
+        Submission {
+            company: company.clone(),
+            function: Function::electronic_signatures(),
+            client: None,
+            document: None,
+            allow_duplicate: true,
+            to: vec![address],
+            cc: Vec::new(),
+            bcc: Vec::new(),
+            reply_to: Vec::new(),
+            sender_name: None,
+            subject: subject.to_owned(),
+            text: Some(text.trim_start().to_owned()),
+            html: None,
+            calendar: None,
+            attachments: Vec::new(),
+            headers: BTreeMap::new(),
+            notify: None,
+        }
+    }
+
+    async fn submit_request(&self, caller: &Caller, submission: Submission) -> Result<String, HttpProblem> {
+        let addressing = Addressing {
+            company: submission.company.clone(),
+            function: submission.function,
+            client: None,
+            document: None,
+            allow_duplicate: true,
+        };
+        let size = submission.text.as_ref().map_or(0, String::len);
+        let receipt = self.submit(caller, addressing, SubmissionBody::Parts(Box::new(submission)), size, None).await?;
+        Ok(receipt.id.to_string())
+    }
+
+    /// Returns the address of the page of a proposal, if the service knows its public address.
+    fn proposal_address(&self, id: &str) -> Option<String> {
+        self.public_address().map(|base| format!("{base}/console/proposals/{id}"))
+    }
+
+    /// Returns the service itself as a caller: it submits mail, and has no other right.
+    fn own_caller(&self) -> Caller {
+        Caller {
+            name: "(service)".to_owned(),
+            owner: "service:signatures".to_owned(),
+            principal: Principal {
+                subjects: Vec::new(),
+                role: Some(Role::Sender),
+                scope: Scope::default(),
+                authenticated_at: None,
+            },
+            policy: Arc::default(),
+            at: self.clock.now(),
+            credential: Credential::Token(String::new()),
+        }
+    }
+}
