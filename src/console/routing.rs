@@ -195,6 +195,8 @@ fn routes() -> Routes {
         .get("/console/proposals/{id}", profiles, proposals::show)
         .post("/console/proposals/{id}/verify", planning, proposals::verify)
         .post("/console/proposals/{id}/approve", proposing, proposals::approve)
+        .post("/console/proposals/{id}/sign", proposing, proposals::sign)
+        .post("/console/proposals/{id}/signature", proposing, proposals::add_signature)
         .post("/console/proposals/{id}/reject", proposing, proposals::reject)
         .post("/console/proposals/{id}/apply", deciding, proposals::apply)
         .get("/console/verify", profiles, verify::list)

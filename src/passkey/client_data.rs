@@ -29,6 +29,11 @@ pub(super) fn challenge(bytes: &[u8]) -> Option<Challenge> {
     Challenge::parse(&serde_json::from_slice::<ClientData<'_>>(bytes).ok()?.challenge)
 }
 
+/// Returns the origin of the page that asked, without any check.
+pub(super) fn origin(bytes: &[u8]) -> Option<String> {
+    Some(serde_json::from_slice::<ClientData<'_>>(bytes).ok()?.origin)
+}
+
 /// Refuses an answer to another request, for another purpose, or that another site asked for.
 pub(super) fn check(
     bytes: &[u8],

@@ -168,6 +168,13 @@ impl RelyingParty {
         Some(Self { id: "localhost".to_owned(), origins: vec![plain, encrypted] })
     }
 
+    /// Returns the site of kept evidence if it is `localhost`; none for another site.
+    pub fn of_local_evidence(evidence: &PasskeyEvidence) -> Option<Self> {
+        let origin = client_data::origin(&decode(&evidence.client_data).ok()?)?;
+        let (_, authority) = origin.split_once("://")?;
+        Self::for_local_host(authority)
+    }
+
     /// Returns the name of the site, which keys are bound to.
     pub fn id(&self) -> &str {
         &self.id

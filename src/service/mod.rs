@@ -52,7 +52,6 @@ mod server;
 mod sessions;
 mod shared_read;
 mod signature_requests;
-#[expect(dead_code, reason = "the page that signs comes with the sign-in by passkey")]
 mod signatures;
 mod status;
 mod submissions;
@@ -106,6 +105,7 @@ pub use public_url::PublicUrl;
 pub use routes::openapi;
 pub use server::Server;
 pub(crate) use sessions::SignInSource;
+pub(crate) use signatures::{SignatureDraft, WantedSignature};
 pub(crate) use verification::runs::{RunStanding, VerificationRun};
 
 /// Maximum number of concurrent verifier runs of one caller.

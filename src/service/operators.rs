@@ -19,9 +19,10 @@ use crate::{
     model::{
         AuditOutcome, Code,
         access::{Principal, Subject, describe_gains, excess},
+        approvals::Signer,
         delivery::EventKind,
         operator::{ENROLMENT_LIMIT, Enrolment, Operator},
-        token::Role,
+        token::{Role, Scope},
     },
     store::{AuditEvent, PasskeyRemoved, outbox::NewEvent, token_hash},
 };
@@ -104,7 +105,11 @@ impl Service {
             enrolment: Some(new_enrolment(caller, wanted.link_ends_at, now)?),
             passkeys: Vec::new(),
         };
-        refuse_widening(caller, &operator, "would create an operator with rights that it does not have")?;
+        refuse_widening(
+            caller,
+            &self.with_rights_of_signer(&operator),
+            "would create an operator with rights that it does not have",
+        )?;
         let secret = new_link_secret()?;
         let detail = json!({
             "name": operator.name, "role": operator.role, "scope": operator.scope,
@@ -131,7 +136,7 @@ impl Service {
         }
         refuse_widening(
             caller,
-            &operator,
+            &self.with_rights_of_signer(&operator),
             "would make an enrolment link for an operator with rights that it does not have",
         )?;
         let now = self.clock.now();
@@ -154,6 +159,17 @@ impl Service {
         refuse_inactive(&operator)?;
         self.delivery.publish(events);
         Ok((operator, secret))
+    }
+
+    /// Returns the operator with the role that its rights amount to: a signer can approve every right of others.
+    fn with_rights_of_signer(&self, operator: &Operator) -> Operator {
+        let state = self.state();
+        let name = operator.name.to_lowercase();
+        let is_own = |signer: &Signer| signer.operator.as_ref().is_some_and(|own| own.to_lowercase() == name);
+        if !state.settings.policy.approvals.signers.iter().any(is_own) {
+            return operator.clone();
+        }
+        Operator { role: Role::Admin, scope: Scope::default(), ..operator.clone() }
     }
 
     /// Confirms an operator that is suspended after a restore.

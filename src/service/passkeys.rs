@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
@@ -28,6 +28,7 @@ use crate::{
         delivery::EventKind,
         operator::{LABEL_LIMIT, Operator, PasskeyInfo},
         session::{Session, SessionSubject},
+        signature::PasskeyEvidence,
     },
     passkey::{
         AssertionResponse, Challenge, Challenges, Passkey, PasskeyError, Person, RegistrationResponse, RelyingParty,
@@ -72,27 +73,13 @@ struct Registering {
 
 /// A signature by a passkey: who signed, with which key, and what proves it.
 #[derive(Clone, Debug)]
-#[expect(dead_code, reason = "the pages for signatures are not there yet")]
 pub(crate) struct PasskeySignature {
-    /// The operator, with its passkeys: their `added_at` and `enrolled_by` say if one was registered by a link of another person.
+    /// The operator.
     pub(crate) operator: Operator,
-    /// The id of the passkey.
-    pub(crate) passkey: String,
     /// The time of the signature.
     pub(crate) at: Timestamp,
-    pub(crate) evidence: PasskeyEvidence,
-}
-
-/// The proof of a signature: with it, the signature can be verified without the service.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct PasskeyEvidence {
-    /// The site that the key belongs to.
-    pub(crate) site: String,
-    /// The public key (COSE), as base64url.
-    pub(crate) public_key: String,
     /// The answer of the device. Its challenge has the SHA-256 of the digest that was signed.
-    pub(crate) answer: AssertionResponse,
+    pub(crate) evidence: PasskeyEvidence,
 }
 
 impl Service {
@@ -368,7 +355,6 @@ impl Service {
 
     /// Returns the options for a signature of a document by one of the passkeys of the person of a session. The digest is that of
     /// exactly what is shown.
-    #[expect(dead_code, reason = "the pages for signatures are not there yet")]
     pub(crate) async fn begin_signature(
         &self,
         site: &RelyingParty,
@@ -380,8 +366,7 @@ impl Service {
     }
 
     /// Verifies a signature of a document: the answer to [`Service::begin_signature`] in the same session, for the same digest. The
-    /// caller stores the result with what it allows. A refused answer is in the audit log.
-    #[expect(dead_code, reason = "the pages for signatures are not there yet")]
+    /// caller stores the result with what it allows, and records a refusal.
     pub(crate) async fn finish_signature(
         &self,
         site: &RelyingParty,
@@ -391,17 +376,10 @@ impl Service {
     ) -> Result<PasskeySignature, HttpProblem> {
         let request = PasskeyRequest::Sign(session.id.clone(), document.clone());
         let (stored, passkey, answer) = self.accept_in_session(site, session, answer, &request).await?;
-        let public_key = stored.keys.iter().find(|one| one.info.id == passkey).map(|one| one.key.public_key.clone());
-        Ok(PasskeySignature {
-            operator: stored.operator,
-            passkey,
-            at: self.clock.now(),
-            evidence: PasskeyEvidence {
-                site: site.id().to_owned(),
-                public_key: public_key.unwrap_or_default(),
-                answer,
-            },
-        })
+        let own = stored.keys.iter().find(|one| one.info.id == passkey);
+        let key = own.ok_or_else(|| refused(PasskeyError::OtherKey))?;
+        let evidence = answer.evidence(&key.key);
+        Ok(PasskeySignature { operator: stored.operator, at: self.clock.now(), evidence })
     }
 
     /// Verifies an answer of the person of a session to a request that was made in that session. Records a refusal.
@@ -427,14 +405,15 @@ impl Service {
             Ok((passkey, answer)) => Ok((stored, passkey, answer)),
             Err(problem) => {
                 metrics::counter!("mailwright_authentication_failures_total").increment(1);
-                let (action, document) = match request {
-                    PasskeyRequest::Sign(_, document) => ("signature", Some(document)),
-                    _ => ("session.confirm", None),
-                };
+                // A refused signature is recorded with what it was for.
+                if matches!(request, PasskeyRequest::Sign(..)) {
+                    return Err(problem);
+                }
                 let detail = json!({
-                    "id": session.id, "subject": session.subject, "why": problem.message(), "code": problem.code(), "document": document,
+                    "id": session.id, "subject": session.subject, "why": problem.message(), "code": problem.code(),
                 });
                 let (at, actor) = (self.clock.now(), session.name.clone());
+                let action = "session.confirm";
                 let event = AuditEvent { at, actor, action, outcome: AuditOutcome::Refused, detail };
                 self.record_bounded(event).await?;
                 Err(problem)

@@ -5,19 +5,25 @@
 //! the audit log and an event, in one transaction, within the budget of its caller. Which signatures count is decided in
 //! [`crate::approvals`]; sessions and requests of passkeys are not the concern of this module.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::{Service, caller::Caller, http::HttpProblem, signature_requests::Occasion};
+use super::{
+    Service, caller::Caller, changes::planned::PlannedChange, http::HttpProblem, signature_requests::Occasion,
+};
 use crate::{
     approvals::{APPROVALS_LIMIT, SigningOperator, is_reason},
     model::{
         AuditOutcome, Code, Digest, Meaning, Signature,
-        approvals::SignedAction,
+        approvals::{SignedAction, Signer},
         delivery::EventKind,
         proposal::Proposal,
+        session::Session,
         signature::{PasskeyEvidence, SignatureMethod, is_offset},
     },
     passkey::RelyingParty,
@@ -26,8 +32,6 @@ use crate::{
 
 /// Time for which a signature counts for a change that was not applied.
 const VALID: SignedDuration = SignedDuration::from_hours(7 * 24);
-/// Maximum length of a printed name, in characters.
-const NAME_LIMIT: usize = 200;
 
 /// A request for a signature, as the person filled it in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +51,22 @@ pub(crate) struct SignatureDraft {
 }
 
 impl SignatureDraft {
+    /// Returns the record as the form of the page carries it. It is not secret, and the signed digest covers it.
+    pub(crate) fn to_field(&self) -> String {
+        serde_json::to_string(&self.record).unwrap_or_default()
+    }
+
+    /// Parses the field of a form. A field that was changed has another digest, for which no request waits.
+    pub(crate) fn from_field(proposal: String, field: &str) -> Option<Self> {
+        let record = serde_json::from_str(field).ok()?;
+        Some(Self { proposal, record })
+    }
+
+    /// Returns the record, for the page that shows it.
+    pub(crate) fn record(&self) -> &Signature {
+        &self.record
+    }
+
     /// Returns the text that the person signs.
     pub(crate) fn text(&self) -> String {
         self.record.text()
@@ -57,27 +77,55 @@ impl SignatureDraft {
         self.record.text_digest()
     }
 
-    /// Returns the id of the operator who signs.
-    pub(crate) fn operator(&self) -> &str {
-        &self.record.operator
-    }
-
     /// Returns the signature with the answer of the passkey.
     fn complete(self, at: Timestamp, evidence: PasskeyEvidence) -> Signature {
-        Signature { at, evidence, ..self.record }
+        Signature { at, evidence, method: SignatureMethod::Passkey, ..self.record }
     }
 }
 
 impl Service {
-    /// Returns the operators who may sign now.
-    #[expect(clippy::unused_async, reason = "operators are read from the store once there are any")]
-    pub(super) async fn signing_operators(&self) -> Result<Vec<SigningOperator>, HttpProblem> {
-        Ok(Vec::new())
+    /// Returns those of the operators who signed that may sign now, with their passkeys.
+    pub(super) async fn signing_operators(
+        &self,
+        signatures: &[Signature],
+    ) -> Result<Vec<SigningOperator>, HttpProblem> {
+        let ids: BTreeSet<&str> = signatures.iter().map(|signature| signature.operator.as_str()).collect();
+        let mut operators = Vec::new();
+        for id in ids {
+            let Some(stored) = self.store.operator(id).await?.filter(|stored| stored.operator.is_active()) else {
+                continue;
+            };
+            operators.push(SigningOperator {
+                id: stored.operator.id,
+                name: stored.operator.name,
+                passkeys: stored.keys.into_iter().map(|passkey| passkey.key).collect(),
+            });
+        }
+        Ok(operators)
     }
 
-    /// Returns the site that passkeys belong to.
-    pub(super) fn passkey_site(&self) -> Option<RelyingParty> {
-        RelyingParty::from_origin(self.public_url.as_ref()?.origin())
+    /// Returns the site that the passkeys of signatures belong to: that of the public address, or else `localhost` on this machine.
+    pub(super) fn signing_site(&self, signatures: &[Signature]) -> Option<RelyingParty> {
+        match &self.public_url {
+            Some(public) => public.site().cloned(),
+            None => signatures.iter().find_map(|signature| RelyingParty::of_local_evidence(&signature.evidence)),
+        }
+    }
+
+    /// Returns the meanings with which a caller is asked to sign a plan, each with true if a reason is required.
+    pub(crate) fn own_meanings(&self, caller: &Caller, planned: &PlannedChange) -> BTreeMap<Meaning, bool> {
+        let state = self.state();
+        let signers = &state.settings.policy.approvals.signers;
+        let is_own = |signer: &&Signer| signer.operator.as_ref().is_some_and(|own| caller.is_operator(own));
+        let Some(own) = signers.iter().find(is_own) else { return BTreeMap::new() };
+        let mut meanings = BTreeMap::new();
+        for (need, have) in &planned.evaluation.missing {
+            let is_asked = need.signers.iter().any(|known| known.name == own.name) && !have.contains(&own.name);
+            if is_asked {
+                *meanings.entry(need.meaning).or_default() |= need.reason_required;
+            }
+        }
+        meanings
     }
 
     /// Returns the address of the service as browsers reach it, with the path of the environment.
@@ -95,11 +143,11 @@ impl Service {
     pub(crate) async fn draft_signature(
         self: &Arc<Self>,
         caller: &Caller,
-        operator: (&str, &str),
+        session: &Session,
         id: &str,
         wanted: WantedSignature,
     ) -> Result<SignatureDraft, HttpProblem> {
-        let drafted = self.find_draft(caller, operator, id, wanted).await;
+        let drafted = self.find_draft(caller, session, id, wanted).await;
         match drafted {
             Ok(draft) => Ok(draft),
             Err(problem) => Err(self.refuse_signature(caller, id, problem).await),
@@ -109,7 +157,7 @@ impl Service {
     async fn find_draft(
         self: &Arc<Self>,
         caller: &Caller,
-        (operator, printed_name): (&str, &str),
+        session: &Session,
         id: &str,
         wanted: WantedSignature,
     ) -> Result<SignatureDraft, HttpProblem> {
@@ -118,16 +166,15 @@ impl Service {
             return Err(HttpProblem::malformed("the reason must be one line of at most 400 characters")
                 .remedy("Write it shorter, on one line."));
         }
-        if !is_offset(wanted.offset_minutes) || printed_name.chars().any(char::is_control) {
+        let operator = self.own_operator(session).await?;
+        if !is_offset(wanted.offset_minutes) || operator.name.chars().any(char::is_control) {
             return Err(
                 HttpProblem::malformed("the request for a signature is malformed").remedy("Load the page again.")
             );
         }
         let state = self.state();
         let approvals = &state.settings.policy.approvals;
-        let operators = self.signing_operators().await?;
-        let name = operators.iter().find(|known| known.id == operator).map(|known| known.name.as_str());
-        let of_operator = |own: &String| name.is_some_and(|name| name.to_lowercase() == own.to_lowercase());
+        let of_operator = |own: &String| operator.name.to_lowercase() == own.to_lowercase();
         let Some(signer) = approvals.signers.iter().find(|signer| signer.operator.as_ref().is_some_and(of_operator))
         else {
             return Err(HttpProblem::new(Code::ApprovalByUnknownSigner, "you are not a signer of this environment")
@@ -166,8 +213,8 @@ impl Service {
         let record = Signature {
             id: random.iter().map(|byte| format!("{byte:02x}")).collect(),
             signer: signer.name.clone(),
-            operator: operator.to_owned(),
-            printed_name: printed_name.chars().take(NAME_LIMIT).collect(),
+            operator: operator.id,
+            printed_name: operator.name,
             meaning: wanted.meaning,
             environment: self.environment().clone(),
             action: SignedAction::Apply.to_string(),
@@ -184,17 +231,28 @@ impl Service {
         Ok(SignatureDraft { proposal: proposal.id, record })
     }
 
-    /// Adds a signature to its proposal. The caller has verified the answer of the passkey, with its counter.
+    /// Verifies the answer of a passkey to a request for a signature, and adds the signature to its proposal.
     pub(crate) async fn sign_proposal(
         self: &Arc<Self>,
         caller: &Caller,
+        session: &Session,
+        site: &RelyingParty,
         draft: SignatureDraft,
-        evidence: PasskeyEvidence,
+        answer: &str,
     ) -> Result<(), HttpProblem> {
         let id = draft.proposal.clone();
+        let signed = match self.finish_signature(site, session, &draft.digest(), answer).await {
+            Ok(signed) if signed.operator.id == draft.record.operator => signed,
+            Ok(_) => {
+                let problem = HttpProblem::new(Code::ApprovalForged, "the signature is that of another operator")
+                    .remedy("Load the page again, and sign what it shows.");
+                return Err(self.refuse_signature(caller, &id, problem).await);
+            }
+            Err(problem) => return Err(self.refuse_signature(caller, &id, problem).await),
+        };
         // The record is replaced as a whole, so two signatures at the same time would lose one.
         let one_at_a_time = self.changing.lock().await;
-        let added = self.add_signature(caller, draft, evidence).await;
+        let added = self.add_signature(caller, draft.complete(signed.at, signed.evidence), &id).await;
         drop(one_at_a_time);
         match added {
             Ok(()) => Ok(()),
@@ -205,12 +263,11 @@ impl Service {
     async fn add_signature(
         self: &Arc<Self>,
         caller: &Caller,
-        draft: SignatureDraft,
-        evidence: PasskeyEvidence,
+        signature: Signature,
+        id: &str,
     ) -> Result<(), HttpProblem> {
-        let mut proposal = self.open_proposal(&draft.proposal).await?;
+        let mut proposal = self.open_proposal(id).await?;
         check_room(&proposal)?;
-        let signature = draft.complete(self.clock.now(), evidence);
         let added = Proposal { approvals: Vec::new(), signatures: vec![signature.clone()], ..proposal.clone() };
         self.check_addition(caller, &added).await?;
         let mut event = self.proposal_event(caller, "proposal.sign", &proposal);
@@ -280,12 +337,8 @@ impl Service {
             profile: proposal.as_ref().and_then(Proposal::profile).cloned(),
             reason,
         };
-        let Some(event) = self.audit_budget.spend(event, Instant::now()) else { return problem };
-        match self.store.record_with_event(event, news).await {
-            Ok(event) => {
-                self.delivery.publish(vec![event]);
-                problem
-            }
+        match self.record_bounded_with_event(event, news).await {
+            Ok(()) => problem,
             Err(error) => error.into(),
         }
     }

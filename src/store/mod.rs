@@ -284,9 +284,6 @@ pub trait AuditLog: Send + Sync {
     /// Adds an entry to the audit log.
     async fn record(&self, event: AuditEvent) -> Result<AuditEntry, StoreError>;
 
-    /// Adds an entry to the audit log, and stores an event, in one transaction. Returns the event with its number.
-    async fn record_with_event(&self, event: AuditEvent, news: NewEvent) -> Result<Event, StoreError>;
-
     /// Returns the oldest entries of the audit log after `after`.
     async fn audit(&self, after: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
 

@@ -58,3 +58,8 @@ document.addEventListener('keydown', (event) => {
 document.addEventListener('htmx:sse:before:message', (event) => {
   if (document.getElementById('fresh')?.contains(document.activeElement)) event.preventDefault();
 });
+
+// A signature states the offset of the person's clock from UTC, in minutes.
+document.addEventListener('submit', (event) => {
+  for (const field of event.target.querySelectorAll('input[data-offset]')) field.value = String(-new Date().getTimezoneOffset());
+}, { capture: true });

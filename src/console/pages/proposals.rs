@@ -1,12 +1,17 @@
 //! Proposals: the list, and one with its plan, which is computed against the current generation whenever it is shown.
 //!
-//! A proposal is verified, approved, applied or rejected by buttons. An approval is an SSH signature over the text that the page
-//! shows; it is made on the signer's machine and pasted.
+//! A proposal is verified, signed, applied or rejected by buttons. An operator signs with a passkey, on a page that shows what is
+//! signed. An approval by an SSH key is a signature over the text that the page shows; it is made on the signer's machine and
+//! pasted.
 
 use std::sync::Arc;
 
 use askama::Template;
-use axum::{extract::State, http::StatusCode, response::IntoResponse as _};
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::IntoResponse as _,
+};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
@@ -24,16 +29,17 @@ use crate::{
         answer::{Answer, redirect, render},
         extract::{Form, Parameters, Segment},
         page::{Page, SignedIn, shown, shown_up_to},
+        passkey_form::{PasskeyForm, site},
         problem_page::ProblemNotice,
     },
     model::{
-        Allowances, Approval, Code,
+        Allowances, Approval, Code, Signature,
         access::{Activity, Area},
         approvals::SignedAction,
         proposal::{Proposal, ProposedChange},
         settings::ConsolePolicy,
     },
-    service::{Caller, HttpProblem, PlannedChange, Service, Verifications, action_id},
+    service::{Caller, HttpProblem, PlannedChange, Service, SignatureDraft, Verifications, WantedSignature, action_id},
 };
 
 /// Number of rows of a page.
@@ -111,6 +117,8 @@ struct ProposalPage {
     /// Signatures that do not count: signer and reason.
     rejected: Vec<(String, String)>,
     missing: Vec<String>,
+    /// The meanings with which the person is asked to sign; with true if a reason is required.
+    meanings: Vec<(&'static str, bool)>,
     /// The text that a signer signs, if approvals are missing.
     text: Option<String>,
     /// The command that signs it.
@@ -237,6 +245,92 @@ pub(in crate::console) async fn approve(
     show_result(&service, page, &caller, &id, &Allowances::default(), result).await
 }
 
+/// The page that shows what is signed, with the request for a passkey.
+#[derive(Template)]
+#[template(path = "sign.html")]
+struct SignPage {
+    page: Page,
+    id: String,
+    record: Signature,
+    signer: String,
+    name: String,
+    reason: String,
+    text: String,
+    draft: String,
+    form: PasskeyForm,
+}
+
+/// The fields of a request for a signature.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::console) struct SignEntry {
+    meaning: String,
+    reason: String,
+    offset: String,
+}
+
+/// Shows what is signed, and asks for a passkey.
+pub(in crate::console) async fn sign(
+    State(service): State<Arc<Service>>,
+    page: Page,
+    SignedIn { session, caller }: SignedIn,
+    Segment(id): Segment<String>,
+    headers: HeaderMap,
+    Form(entry): Form<SignEntry>,
+) -> Answer {
+    let begun = async {
+        let wanted = WantedSignature {
+            meaning: entry.meaning.parse().map_err(HttpProblem::malformed)?,
+            reason: entry.reason.trim().to_owned(),
+            offset_minutes: entry.offset.parse().map_err(|_| HttpProblem::malformed("`offset` is not a number"))?,
+        };
+        let site = site(&service, &headers)?;
+        let draft = service.draft_signature(&caller, &session, &id, wanted).await?;
+        let options = service.begin_signature(&site, &session, &draft.digest()).await?;
+        Ok((draft, options))
+    };
+    match begun.await {
+        Ok((draft, options)) => render(&SignPage {
+            signer: shown(&draft.record().signer),
+            name: shown(&draft.record().printed_name),
+            reason: shown(&draft.record().reason),
+            text: draft.text(),
+            draft: draft.to_field(),
+            form: PasskeyForm::get(&options),
+            record: draft.record().clone(),
+            id,
+            page,
+        }),
+        Err(problem) => show_result(&service, page, &caller, &id, &Allowances::default(), Err(problem)).await,
+    }
+}
+
+/// The answer of a passkey, and what it signs.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::console) struct SignatureEntry {
+    draft: String,
+    answer: String,
+}
+
+/// Adds a signature.
+pub(in crate::console) async fn add_signature(
+    State(service): State<Arc<Service>>,
+    page: Page,
+    SignedIn { session, caller }: SignedIn,
+    Segment(id): Segment<String>,
+    headers: HeaderMap,
+    Form(entry): Form<SignatureEntry>,
+) -> Answer {
+    let signed = async {
+        let draft = SignatureDraft::from_field(id.clone(), &entry.draft)
+            .ok_or_else(|| HttpProblem::malformed("the form is damaged").remedy("Load the page again."))?;
+        service.sign_proposal(&caller, &session, &site(&service, &headers)?, draft, &entry.answer).await
+    };
+    let result = signed.await;
+    show_result(&service, page, &caller, &id, &Allowances::default(), result).await
+}
+
 /// Redirects to the proposal, or shows it with the problem.
 async fn show_result(
     service: &Arc<Service>,
@@ -325,6 +419,11 @@ async fn show_proposal(service: &Arc<Service>, page: Page, caller: &Caller, id: 
             .map(|rejected| (shown(&rejected.signer), shown(&rejected.reason)))
             .collect(),
         text: planned.as_ref().filter(|_| !missing.is_empty()).and_then(|planned| text_to_sign(service, planned, id)),
+        meanings: planned
+            .iter()
+            .flat_map(|planned| service.own_meanings(caller, planned))
+            .map(|(meaning, is_reason_required)| (meaning.id(), is_reason_required))
+            .collect(),
         missing,
         command: format!("ssh-keygen -Y sign -n {NAMESPACE} -f ~/.ssh/id_ed25519 FILE"),
         may_see_history: page.may(Area::History, Activity::See),

@@ -368,10 +368,11 @@ impl Service {
         let (change, sent) = tokio::task::spawn_blocking(decode).await.map_err(HttpProblem::internal)?;
         let accepted = self.store.destinations(secrets::value_ids(&sent)).await?;
         let secrets = SentSecrets { records, sent, accepted };
-        let signers = if change.signatures.signatures.is_empty() {
+        let signed = &change.signatures.signatures;
+        let signers = if signed.is_empty() {
             Signers { operators: Vec::new(), site: None }
         } else {
-            Signers { operators: self.signing_operators().await?, site: self.passkey_site() }
+            Signers { operators: self.signing_operators(signed).await?, site: self.signing_site(signed) }
         };
         let (identity, caller) = (Arc::clone(&self.identity), caller.clone());
         let federated = self.outgoing.federated.clone();

@@ -12,13 +12,9 @@ use rusqlite::{Connection, params, types::Value};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AuditEvent, AuditLog, AuditSearch, SqliteStore, StoreError, events::insert_event, failed, number, record, records,
-    set_value, text, value,
+    AuditEvent, AuditLog, AuditSearch, SqliteStore, StoreError, failed, number, record, records, set_value, text, value,
 };
-use crate::{
-    model::{AuditEntry, AuditOutcome, Digest},
-    store::outbox::{Event, NewEvent},
-};
+use crate::model::{AuditEntry, AuditOutcome, Digest};
 
 /// The key in the table `store` under which the head is kept.
 pub(super) const HEAD: &str = "auditHead";
@@ -47,14 +43,6 @@ impl Head {
 impl AuditLog for SqliteStore {
     async fn record(&self, event: AuditEvent) -> Result<AuditEntry, StoreError> {
         self.write_plainly(move |transaction| append(transaction, &event)).await
-    }
-
-    async fn record_with_event(&self, event: AuditEvent, news: NewEvent) -> Result<Event, StoreError> {
-        self.write_plainly(move |transaction| {
-            append(transaction, &event)?;
-            insert_event(transaction, &news)
-        })
-        .await
     }
 
     async fn audit(&self, after: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {

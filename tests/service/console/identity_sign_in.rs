@@ -465,6 +465,9 @@ fn an_issuer_that_is_down_or_sends_too_much_gives_no_session() {
     client.page("/console");
 }
 
+/// Changes the claims of an identity token.
+type Change = fn(&mut Value);
+
 #[test]
 fn an_identity_is_confirmed_at_the_issuer_by_the_same_person_just_now() {
     let setup = Setup::new();
@@ -482,7 +485,6 @@ fn an_identity_is_confirmed_at_the_issuer_by_the_same_person_just_now() {
         setup.issue(&sign(&setup.key, &claims));
         come_back(client, &begun)
     };
-    type Change = fn(&mut Value);
     let cases: [(Change, &str); 4] = [
         (|claims: &mut Value| claims["auth_time"] = Value::Null, "does not say when you entered your password"),
         (|claims: &mut Value| claims["auth_time"] = json!(now() - 120), "did not ask you for your password again"),

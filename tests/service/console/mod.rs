@@ -13,6 +13,7 @@ mod passkeys;
 mod proposals;
 mod routes;
 mod sessions;
+mod signatures;
 #[cfg(target_os = "linux")]
 mod sizes;
 mod texts;

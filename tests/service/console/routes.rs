@@ -62,6 +62,8 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("POST", "/console/proposals/{id}/apply", "profiles:see changes:edit|changes:apply"),
     ("POST", "/console/proposals/{id}/approve", "profiles:see changes:propose"),
     ("POST", "/console/proposals/{id}/reject", "profiles:see changes:propose"),
+    ("POST", "/console/proposals/{id}/sign", "profiles:see changes:propose"),
+    ("POST", "/console/proposals/{id}/signature", "profiles:see changes:propose"),
     ("POST", "/console/proposals/{id}/verify", "profiles:see changes:plan"),
     ("GET", "/console/rollouts", "rollouts:see history:see"),
     ("GET", "/console/sessions", "signed-in"),

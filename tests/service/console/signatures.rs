@@ -1,0 +1,174 @@
+//! Signatures of operators on proposals: what is signed, by whom, once, and everything that must not count. The devices are
+//! software.
+
+use super::{
+    client::Client,
+    edit::{NEW, plan, send_on, with},
+};
+use crate::support::{
+    passkey_device::{PasskeyDevice, options},
+    repository::{HttpResponse, TestRepository},
+};
+
+/// A person with a passkey, signed in.
+struct Person {
+    client: Client,
+    device: PasskeyDevice,
+}
+
+/// A service at which two of three operators must sign, and its address under the name that has passkeys.
+fn serve() -> (TestRepository, String) {
+    let mut repo = TestRepository::small();
+    repo.serve();
+    repo.write(
+        "environments/dev/environment.yaml",
+        "\
+companies: [EDU1]
+policy:
+  approvals:
+    signers:
+      - { name: dora, operator: dora }
+      - { name: emil, operator: Emil, email: emil@example.com }
+      - { name: frank, operator: frank }
+    groups: { finance: [dora, emil, frank] }
+    rules:
+      - { count: 2, groups: [finance], reasonRequired: true }
+",
+    );
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    let address = repo.address().replace("127.0.0.1", "localhost");
+    (repo, address)
+}
+
+fn enrol(repo: &TestRepository, address: &str, name: &str) -> Person {
+    let link = repo.run(&["operator", "add", "dev", "--name", name, "--role", "planner"]).code(0).stdout;
+    let code = link.trim().split_once('#').unwrap().1;
+    let (mut client, mut device) = (Client::at(address, ""), PasskeyDevice::new(address));
+    let page = client.post("/console/enroll", &[("code", code)]);
+    assert_eq!(page.status, 200, "{}", page.body);
+    let answer = device.create(&options(&page.body));
+    assert_eq!(client.post("/console/enroll/passkey", &[("answer", &answer), ("label", "Laptop")]).status, 303);
+    Person { client, device }
+}
+
+/// Proposes a profile of this name, and returns the address of the proposal.
+fn propose(client: &mut Client, name: &str) -> String {
+    let page = plan(client, &with(NEW, &[("name", name)]));
+    let answer = send_on(client, "/console/plan/propose", &page, &[("reason", "")]);
+    assert_eq!(answer.status, 303, "{}", answer.body);
+    answer.header("location").unwrap().to_owned()
+}
+
+/// Returns the record that a page carries.
+fn draft(page: &str) -> String {
+    let text =
+        page.split("name=\"draft\" value=\"").nth(1).unwrap_or_else(|| panic!("{page}")).split('"').next().unwrap();
+    text.replace("&#34;", "\"").replace("&quot;", "\"").replace("&#38;", "&").replace("&amp;", "&")
+}
+
+impl Person {
+    /// Asks for the page that shows what is signed.
+    fn review(&mut self, proposal: &str, meaning: &str) -> HttpResponse {
+        let fields = [("meaning", meaning), ("reason", "Ticket 4711"), ("offset", "60")];
+        self.client.post(&format!("{proposal}/sign"), &fields)
+    }
+
+    fn sign(&mut self, proposal: &str) -> HttpResponse {
+        let page = self.review(proposal, "approved");
+        assert_eq!(page.status, 200, "{}", page.body);
+        let answer = self.device.get(&options(&page.body));
+        self.client.post(&format!("{proposal}/signature"), &[("draft", &draft(&page.body)), ("answer", &answer)])
+    }
+}
+
+fn refusals(repo: &TestRepository) -> i64 {
+    let store = rusqlite::Connection::open(repo.path(".data/store.sqlite")).unwrap();
+    let query = "SELECT count(*) FROM event WHERE json_extract(record, '$.type') = 'signature-refused'";
+    store.query_row(query, [], |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn two_persons_sign_what_they_see_and_the_history_keeps_it() {
+    let (repo, address) = serve();
+    let (mut dora, mut emil) = (enrol(&repo, &address, "dora"), enrol(&repo, &address, "emil"));
+    let mut ann = Client::signed_in(&repo);
+    let (proposal, other) = (propose(&mut ann, "invoices"), propose(&mut ann, "orders"));
+    assert!(dora.client.page(&proposal).contains("I approve it"));
+    assert!(!ann.page(&proposal).contains("I approve it"), "a token does not sign");
+    let without = [("meaning", "approved"), ("reason", ""), ("offset", "0")];
+    assert!(dora.client.post(&format!("{proposal}/sign"), &without).body.contains("MW0316"));
+    assert!(dora.review(&proposal, "reviewed").body.contains("MW0314"), "no rule asks for a review");
+    let page = dora.review(&proposal, "approved").body;
+    for shown in ["dora", "Ticket 4711", "sha256:", "has approved", "mailwright-signature-v1", "+01:00"] {
+        assert!(page.contains(shown), "{shown}: {page}");
+    }
+    // A record that was changed is not the one that was shown.
+    let answer = dora.device.get(&options(&page));
+    let changed = draft(&page).replace("Ticket 4711", "Ticket 4712");
+    let before = refusals(&repo);
+    let send = |person: &mut Person, proposal: &str, draft: &str, answer: &str| {
+        person.client.post(&format!("{proposal}/signature"), &[("draft", draft), ("answer", answer)])
+    };
+    assert!(send(&mut dora, &proposal, &changed, &answer).status >= 400);
+    // The request is used up, for the true record too.
+    assert!(send(&mut dora, &proposal, &draft(&page), &answer).status >= 400);
+    // Another person's answer, and an answer for another proposal.
+    let page = dora.review(&proposal, "approved").body;
+    let answer = emil.device.get(&options(&page));
+    assert!(send(&mut emil, &proposal, &draft(&page), &answer).status >= 400);
+    let page = emil.review(&proposal, "approved").body;
+    let answer = emil.device.get(&options(&page));
+    let refused = send(&mut emil, &other, &draft(&page), &answer);
+    assert!(refused.body.contains("MW0312"), "{}", refused.body);
+    assert_eq!(refusals(&repo), before + 4, "each is an event");
+
+    let page = dora.review(&proposal, "approved").body;
+    let answer = dora.device.get(&options(&page));
+    assert_eq!(send(&mut dora, &proposal, &draft(&page), &answer).status, 303);
+    assert!(send(&mut dora, &proposal, &draft(&page), &answer).status >= 400, "an answer counts once");
+    assert_eq!(dora.sign(&proposal).status, 303);
+    let page = ann.page(&proposal);
+    let refused = send_on(&mut ann, &format!("{proposal}/apply"), &page, &[]);
+    assert_eq!(refused.status, 403, "the same person twice: {}", refused.body);
+    assert_eq!(emil.sign(&proposal).status, 303);
+    repo.run(&["audit", "verify", "dev"]).code(0);
+    let page = ann.page(&proposal);
+    let applied = send_on(&mut ann, &format!("{proposal}/apply"), &page, &[]);
+    assert_eq!(applied.status, 303, "{}", applied.body);
+    let history = repo.run(&["history", "dev"]).code(0).stdout;
+    for shown in ["dora approved 20", "emil approved 20", "+01:00 by passkey: Ticket 4711 (sha256:"] {
+        assert!(history.contains(shown), "{shown}: {history}");
+    }
+    let audit =
+        repo.run(&["audit", "list", "dev", "--action", "proposal.sign", "--outcome", "accepted"]).code(0).stdout;
+    assert_eq!(audit.matches("by passkey").count(), 3, "{audit}");
+    repo.run(&["audit", "verify", "dev"]).code(0);
+    // Another generation: the other proposal has another digest.
+    assert!(ann.page(&other).contains("Missing:"));
+}
+
+#[test]
+fn the_signature_of_a_removed_person_does_not_count_at_the_apply() {
+    let (repo, address) = serve();
+    let (mut dora, mut emil) = (enrol(&repo, &address, "dora"), enrol(&repo, &address, "emil"));
+    let mut ann = Client::signed_in(&repo);
+    let proposal = propose(&mut ann, "invoices");
+    assert_eq!((dora.sign(&proposal).status, emil.sign(&proposal).status), (303, 303));
+    let page = ann.page(&proposal);
+    repo.run(&["operator", "remove", "dev", "dora", "--yes"]).code(0);
+    let refused = send_on(&mut ann, &format!("{proposal}/apply"), &page, &[]);
+    assert!(refused.status == 403 && refused.body.contains("MW0314"), "{}", refused.body);
+    let mut frank = enrol(&repo, &address, "frank");
+    assert_eq!(frank.sign(&proposal).status, 303);
+    assert_eq!(send_on(&mut ann, &format!("{proposal}/apply"), &page, &[]).status, 303);
+}
+
+#[test]
+fn an_author_does_not_approve() {
+    let (repo, address) = serve();
+    let mut dora = enrol(&repo, &address, "dora");
+    let proposal = propose(&mut dora.client, "invoices");
+    let refused = dora.sign(&proposal);
+    assert!(refused.body.contains("MW0317"), "{}", refused.body);
+    assert_eq!(refusals(&repo), 1);
+}
