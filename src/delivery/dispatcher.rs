@@ -240,6 +240,14 @@ impl Dispatcher {
         self.is_stopping.load(Ordering::Acquire)
     }
 
+    /// Returns the routes of the newest state. Right after a change, the scheduler does not have them yet; then they are built for
+    /// this caller, which takes milliseconds for thousands of profiles.
+    pub(super) fn newest_routes(&self) -> Arc<RouteIndex> {
+        let routes = Arc::clone(self.recorder.scheduler().routes());
+        let newest = Arc::clone(&self.state.borrow());
+        if routes.state().generation == newest.generation { routes } else { Arc::new(RouteIndex::new(newest)) }
+    }
+
     /// Returns true if the state has changed since the scheduler got its routes: then nothing is started until it has the new
     /// ones.
     fn is_outdated(&self) -> bool {

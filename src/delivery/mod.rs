@@ -174,9 +174,9 @@ impl Delivery {
         Moment { now: self.now(), _accepting: accepting }
     }
 
-    /// Resolves a cell to the profile that sends for it. Returns the routes as well, which know the profile.
+    /// Resolves a cell to the profile that sends for it in the newest state. Returns the routes as well, which know the profile.
     pub fn resolve(&self, cell: &Cell) -> (Arc<RouteIndex>, Resolution) {
-        let routes = Arc::clone(self.dispatcher.recorder().scheduler().routes());
+        let routes = self.dispatcher.newest_routes();
         let resolution = routes.resolve_cell(cell);
         (routes, resolution)
     }

@@ -10,6 +10,17 @@ use crate::{
 };
 
 #[test]
+fn a_change_counts_for_the_next_message() {
+    let sink = Sink::start();
+    let service = MailService::new(sink.port, QUICK, "");
+    for enabled in [false, true].into_iter().cycle().take(20) {
+        assert_eq!(service.repo.patch("relay", &json!({ "enabled": enabled })).status, 200);
+        let answer = service.submit(json!({ "to": ["a@example.org"] }));
+        assert_eq!(answer.status, if enabled { 202 } else { 422 }, "{}", answer.body);
+    }
+}
+
+#[test]
 fn unsendable_messages_are_refused_at_once() {
     let sink = Sink::start();
     let delivery = format!("{QUICK}  attachments: {{ forbidden: [exe, application/x-msdownload] }}\n");
