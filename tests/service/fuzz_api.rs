@@ -14,7 +14,7 @@ fn fuzz(repo: &TestRepository, phases: &str, choice: [&str; 2]) {
             "run",
             &document,
             "--max-examples",
-            "60",
+            "25",
             "--seed",
             "7",
             // Two of them get into each other's way inside the fuzzer, now and then.

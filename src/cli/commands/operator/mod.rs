@@ -51,6 +51,9 @@ pub(crate) struct OperatorArgs {
 #[derive(Debug, clap::Subcommand)]
 enum OperatorCommand {
     /// Add an operator; the enrolment link is printed once, alone, on standard output
+    #[command(after_help = "Examples:\n  \
+        mailwright operator add prod --name ann\n  \
+        mailwright operator add prod --name ann --role viewer --expires-in 72h")]
     Add {
         #[command(flatten)]
         environment: EnvironmentArg,
@@ -74,8 +77,13 @@ enum OperatorCommand {
         service: ServiceArgs,
     },
     /// List the operators with their passkeys and open links
+    #[command(after_help = "Examples:\n  \
+        mailwright operator list prod\n  \
+        mailwright operator list prod --format json")]
     List(FleetArgs),
     /// Make another enrolment link; the person who opens it can sign in as the operator
+    #[command(after_help = "Examples:\n  \
+        mailwright operator link prod ann")]
     Link {
         #[command(flatten)]
         environment: EnvironmentArg,
@@ -90,6 +98,8 @@ enum OperatorCommand {
         service: ServiceArgs,
     },
     /// Confirm an operator that is suspended after a restore from a backup
+    #[command(after_help = "Examples:\n  \
+        mailwright operator confirm prod ann")]
     Confirm {
         #[command(flatten)]
         environment: EnvironmentArg,
@@ -102,6 +112,8 @@ enum OperatorCommand {
         service: ServiceArgs,
     },
     /// Remove an operator for ever; its sessions end
+    #[command(after_help = "Examples:\n  \
+        mailwright operator remove prod ann")]
     Remove {
         #[command(flatten)]
         environment: EnvironmentArg,
