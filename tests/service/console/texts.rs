@@ -66,6 +66,7 @@ fn groups() -> BTreeMap<&'static str, Vec<String>> {
         ("proposal-status", ids("open applied rejected")),
         ("signing-meaning", ids("reviewed approved authored")),
         ("signing-method", ids("passkey ssh")),
+        ("signing-wanted", ids("reviewed approved authored")),
         (
             "secret-change",
             ids(
