@@ -162,6 +162,20 @@ impl Service {
         planned.map(Some).map_err(|problem| self.explain_stale(problem))
     }
 
+    /// Plans a proposal for a person who looks at it. For one who cannot apply it, the signatures are judged as for the proposer: the
+    /// person's own one counts.
+    pub(crate) async fn plan_for_viewer(
+        self: &Arc<Self>,
+        caller: &Caller,
+        proposal: &Proposal,
+    ) -> Result<Option<PlannedChange>, HttpProblem> {
+        if Self::may_apply(caller, proposal) {
+            return self.plan_proposal(caller, proposal).await;
+        }
+        let proposer = Caller { name: proposal.by.clone(), ..caller.clone() };
+        self.plan_proposal(&proposer, proposal).await
+    }
+
     /// Names the command that plans the files again, in the problem of a plan that was made from an earlier generation.
     fn explain_stale(&self, problem: HttpProblem) -> HttpProblem {
         if problem.code() != Code::StaleGeneration {

@@ -1,6 +1,7 @@
-// Enrols a person with Chromium's virtual device, signs in, confirms the identity, and checks the pages that ask for a passkey.
+// Enrols a person with Chromium's virtual device, signs in, confirms the identity, signs a proposal, and checks the pages that ask
+// for a passkey.
 //
-// `given.address`: the service at `localhost`. `given.link`: an enrolment link. Returns what was seen; nothing here judges.
+// `given.address`: the service at `localhost`. `given.link`: an enrolment link. `given.proposal`: the path of a proposal. Returns what was seen; nothing here judges.
 
 import { join } from "node:path";
 import { mkdirSync } from "node:fs";
@@ -56,6 +57,16 @@ await withBrowser(async (browser) => {
   await look("sign-in-passkey");
   await press("main form[data-passkey] button");
   result.signedIn = at();
+
+  // What is signed is shown, and then signed.
+  await tab.goto(given.address + given.proposal);
+  await look("proposal-to-sign");
+  await tab.locator("#sign-reason").fill("Ticket 4711");
+  await press("form[action$='/sign'] button");
+  await look("sign");
+  await press("main form[data-passkey] button");
+  result.signed = at();
+  result.signature = await tab.locator("section[aria-labelledby=signatures] li").allTextContents();
   result.sentCode = requests.filter((request) => request.includes(result.code)).length;
   result.violations = visitor.violations;
   result.errors = visitor.errors;

@@ -7,16 +7,23 @@ use serde_json::{Value, json};
 use crate::{
     mail_service::{MailService, QUICK, count},
     sink::Sink,
+    support::repository::TestRepository,
 };
 
 #[test]
-fn a_change_counts_for_the_next_message() {
-    let sink = Sink::start();
-    let service = MailService::new(sink.port, QUICK, "");
-    for enabled in [false, true].into_iter().cycle().take(20) {
-        assert_eq!(service.repo.patch("relay", &json!({ "enabled": enabled })).status, 200);
-        let answer = service.submit(json!({ "to": ["a@example.org"] }));
-        assert_eq!(answer.status, if enabled { 202 } else { 422 }, "{}", answer.body);
+fn a_company_can_send_as_soon_as_it_is_applied() {
+    let mut repo = TestRepository::small();
+    repo.serve();
+    let mut companies = "EDU1".to_owned();
+    for number in 0..8 {
+        companies += &format!(", C{number}");
+        repo.write("environments/dev/environment.yaml", format!("companies: [{companies}]\n"));
+        repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+        let message = json!({
+            "company": format!("C{number}"), "function": "default", "to": ["a@example.org"], "subject": "s", "text": "t",
+        });
+        let answer = repo.http("POST", "/v1/messages", &[], message.to_string().as_bytes());
+        assert_eq!(answer.status, 202, "{}", answer.body);
     }
 }
 

@@ -371,7 +371,7 @@ async fn show_proposal(service: &Arc<Service>, page: Page, caller: &Caller, id: 
         if let ProposedChange::Edit { base, change, .. } = &proposal.contents {
             conflict = service.find_conflict(change.name(), *base).await?;
         }
-        match service.plan_proposal(caller, &proposal).await {
+        match service.plan_for_viewer(caller, &proposal).await {
             Ok(found) => planned = found,
             Err(refused) => problem = problem.or_else(|| Some(ProblemNotice::new(&refused))),
         }

@@ -156,6 +156,11 @@ impl Explain {
         if subject.token.is_some() && role.is_none() {
             lines.push("A token also has the built-in role that it was created with: pass --role ROLE.".to_owned());
         }
+        if subject.operator.is_some() && role.is_none() {
+            lines.push(
+                "An operator also has the built-in role that it was added with: pass --live or --role ROLE.".to_owned(),
+            );
+        }
         let rows = answers.iter().filter(|answer| answer.is_possible()).map(|answer| {
             let by = match &answer.decision {
                 Decision::Allowed { by } | Decision::StepUp { by, .. } => format!("{} ({})", by.role, by.grant),
