@@ -10,9 +10,9 @@ fn a_person_enrols_signs_in_confirms_its_identity_and_signs() {
     let mut repo = TestRepository::small();
     repo.serve();
     let policy = "policy:\n  approvals:\n    signers: [{ name: ann, operator: ann }]\n    rules: [{ count: 1, reasonRequired: true }]\n";
-    repo.write("environments/dev/environment.yaml", &format!("companies: [EDU1]\n{policy}"));
+    repo.write("environments/dev/environment.yaml", format!("companies: [EDU1]\n{policy}"));
     repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
-    repo.write("environments/dev/environment.yaml", &format!("companies: [EDU1, EDU2]\n{policy}"));
+    repo.write("environments/dev/environment.yaml", format!("companies: [EDU1, EDU2]\n{policy}"));
     let proposed = repo.run(&["plan", "dev", "--propose"]).code(0);
     let proposal = proposed.stderr.trim().rsplit_once("/console/").unwrap().1;
     let link = repo.run(&["operator", "add", "dev", "--name", "ann", "--role", "planner"]).code(0).stdout;
