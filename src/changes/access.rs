@@ -87,6 +87,28 @@ pub fn needed_rights(before: &State, after: &State, changes: &[ProfileChange], s
     rights
 }
 
+/// Returns the rights to verify profiles: each as it is live and as it would be, and for every profile that uses a credential which
+/// it does not have so far, because a verification signs in with it. `sent` has the ids of values in files that are not in use.
+pub fn verify_rights(
+    state: &State,
+    profiles: &BTreeMap<ProfileName, StoredProfile>,
+    sent: &ValueIds,
+) -> Vec<NeededRight> {
+    let credentials = Credentials { state, sent, uses: OnceCell::new() };
+    let mut rights = Vec::new();
+    for (name, stored) in profiles {
+        let live = state.profiles.get(name).and_then(|found| found.live.as_ref());
+        let both = live.into_iter().chain([stored]);
+        rights.extend(both.map(|stored| NeededRight::of_profile(name, &stored.profile, Activity::Verify)));
+        let of_credential = |path: String| NeededRight::of_field(name, &stored.profile, Activity::Verify, &path);
+        let mut borrowed: Vec<NeededRight> = credentials.keys(stored).into_keys().map(of_credential).collect();
+        credentials.extend(&mut borrowed, live, stored);
+        let borrowed = borrowed.into_iter().filter(|right| right.takes_credential);
+        rights.extend(borrowed.map(|right| NeededRight { field: Field::None, ..right }));
+    }
+    rights
+}
+
 fn settings_rights(before: &Settings, after: &Settings) -> Vec<NeededRight> {
     if before == after {
         return Vec::new();

@@ -463,7 +463,7 @@ roles:
   desk:
     grants:
       - { areas: [profiles], activities: [see] }
-      - { areas: [profiles], activities: [create, change, rotate], companies: [EDU1] }
+      - { areas: [profiles], activities: [create, change, rotate, verify], companies: [EDU1] }
       - { areas: [changes], activities: [edit, apply] }
 bindings:
   desk: { subjects: [{ token: desk }], roles: [desk] }
@@ -510,7 +510,7 @@ bindings:
     stored["secrets"]["edu1/password"] = state["profiles"]["edu2"]["live"]["secrets"]["edu2/password"].clone();
     let changeset = json!({
         "id": UNKNOWN, "environment": "dev", "base": state["generation"],
-        "changes": [{ "action": "update", "name": "edu1", "profile": stored }],
+        "changes": [{ "action": "update", "name": "edu1", "profile": stored.clone() }],
     });
     refused(ask(&repo, &desk, "POST", "/v1/changesets", &changeset.to_string()), "`rotate`");
     // In another file of the same value, as Git has one from before the recipients changed.
@@ -520,6 +520,14 @@ bindings:
     changeset["changes"][0]["profile"]["secrets"]["edu1/password"] = json!(digest);
     changeset["secrets"] = json!({ digest.as_str(): BASE64_STANDARD.encode(&other) });
     refused(ask(&repo, &desk, "POST", "/v1/changesets", &changeset.to_string()), "`rotate`");
+    // A verification signs in, too.
+    let verify = |profile: &Value, secrets: Value| {
+        let request = json!({ "environment": "dev", "profiles": { "edu1": profile }, "secrets": secrets });
+        let answer = ask(&repo, &desk, "POST", "/v1/verify", &request.to_string());
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (403, Some("MW0202")), "{}", answer.body);
+    };
+    verify(&stored, json!({}));
+    verify(&changeset["changes"][0]["profile"], changeset["secrets"].clone());
     assert!(repo.state()["profiles"]["other"].is_null());
     // A login of its own company is shared freely, and kept by a profile that has it.
     let created = create(&with_secret("edu1/password"));

@@ -22,9 +22,9 @@ use tokio::sync::mpsc;
 use super::{Service, access, caller::Caller, http::HttpProblem};
 use crate::{
     api::{LastVerifiedList, VerifyLine, VerifyRequest},
-    changes::access::NeededRight,
+    changes::access::{NeededRight, verify_rights},
     model::{
-        AuditOutcome, Code, Digest, LastVerified, ProfileName,
+        AuditOutcome, Code, Digest, LastVerified, ProfileName, StoredProfile,
         access::{Activity, Area, Question},
         finding::Verified,
     },
@@ -42,6 +42,12 @@ const LINES_WAITING: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(40);
 /// Maximum number of profiles that the audit entry of a run names.
 const PROFILES_RECORDED: usize = 100;
+
+/// Returns true if the caller may verify a profile of these companies and functions.
+fn may_verify(caller: &Caller, name: &ProfileName, stored: &StoredProfile) -> bool {
+    let right = NeededRight::of_profile(name, &stored.profile, Activity::Verify);
+    right.decide(&caller.policy, &caller.principal, caller.at).0.is_allowed()
+}
 
 impl Service {
     /// Starts a verifier run and returns its lines as they become known. The results are stored as the profiles' last ones.
@@ -133,21 +139,23 @@ impl Service {
         Ok(())
     }
 
-    /// Refuses a run for profiles of companies and functions for which the caller may not verify, as they are and as they would be.
+    /// Refuses a run for companies and functions for which the caller may not verify: those of the profiles, as they are and as they
+    /// would be, and those of other profiles whose credentials they name. Another reader than that of the environment concerns all.
     async fn check_verify_right(&self, caller: &Caller, request: &VerifyRequest) -> Result<(), HttpProblem> {
-        let state = self.state();
-        for (name, stored) in &request.profiles {
-            let live = state.profiles.get(name).and_then(|found| found.live.as_ref());
-            for stored in live.into_iter().chain([stored]) {
-                let right = NeededRight::of_profile(name, &stored.profile, Activity::Verify);
-                let (decision, _) = right.decide(&caller.policy, &caller.principal, caller.at);
-                if !decision.is_allowed() {
-                    let question = Question::everywhere(Area::Profiles, Activity::Verify);
-                    return Err(access::refuse(self, caller, &question, &Method::POST, "/v1/verify").await);
-                }
-            }
+        let question = Question::everywhere(Area::Profiles, Activity::Verify);
+        if caller.decide(&question).is_allowed() {
+            return Ok(());
         }
-        Ok(())
+        let state = self.state();
+        let sent = self.value_ids(request).await?;
+        let needed = verify_rights(&state, &request.profiles, &sent);
+        let is_allowed =
+            |right: &NeededRight| right.decide(&caller.policy, &caller.principal, caller.at).0.is_allowed();
+        let is_own_reader = request.reader.is_none() || request.reader == state.settings.reader;
+        if is_own_reader && needed.iter().all(is_allowed) {
+            return Ok(());
+        }
+        Err(access::refuse(self, caller, &question, &Method::POST, "/v1/verify").await)
     }
 
     async fn record_run(&self, caller: &Caller, request: &VerifyRequest) -> Result<(), HttpProblem> {
@@ -204,7 +212,7 @@ impl Service {
 
     /// Returns the last result of a profile in short form. It can be that of a plan, for other settings than the live ones.
     pub(crate) async fn last_verified_of(&self, name: &ProfileName) -> Result<Option<LastVerified>, HttpProblem> {
-        Ok(self.store.last_verified().await?.remove(name))
+        Ok(self.last_verified().await?.profiles.get(name).cloned())
     }
 
     /// Returns the last result of a profile.

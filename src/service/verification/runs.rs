@@ -1,7 +1,7 @@
 //! Verifier runs that a person starts in the console, with their progress.
 //!
-//! A run verifies enabled live profiles with the secrets that the service has, and reads its results in the background; the results
-//! are stored as the profiles' last ones. The service keeps the last [`KEPT`] runs in memory, which a restart forgets. The limits of
+//! A run verifies one live profile, or all enabled ones that its caller may verify, with the secrets that the service has. It reads
+//! its results in the background; they are stored as the profiles' last ones. The service keeps the last [`KEPT`] runs in memory, which a restart forgets. The limits of
 //! concurrent runs, and the end of a run with the credential of its caller, are those of every run.
 
 use std::{
@@ -11,9 +11,9 @@ use std::{
 
 use jiff::Timestamp;
 
+use super::may_verify;
 use crate::{
     api::{VerifyLine, VerifyRequest},
-    changes::access::NeededRight,
     model::{
         ProfileName, StoredProfile,
         access::{Activity, Area},
@@ -77,11 +77,6 @@ impl VerificationRuns {
     }
 }
 
-fn may_verify(caller: &Caller, name: &ProfileName, stored: &StoredProfile) -> bool {
-    let right = NeededRight::of_profile(name, &stored.profile, Activity::Verify);
-    right.decide(&caller.policy, &caller.principal, caller.at).0.is_allowed()
-}
-
 impl Service {
     /// Starts a run for one live profile, or for all that are enabled and that the caller may verify. Returns its id.
     pub(crate) async fn start_verification(
@@ -90,18 +85,15 @@ impl Service {
         profile: Option<ProfileName>,
     ) -> Result<String, HttpProblem> {
         let state = self.state();
-        let profiles: BTreeMap<ProfileName, StoredProfile> = match &profile {
-            None => state
-                .live_stored()
-                .filter(|(name, stored)| stored.profile.enabled && may_verify(caller, name, stored))
-                .map(|(name, stored)| (name.clone(), stored.clone()))
-                .collect(),
-            Some(name) => state
-                .live_stored()
-                .filter(|(own, _)| *own == name)
-                .map(|(name, stored)| (name.clone(), stored.clone()))
-                .collect(),
-        };
+        // The right for one profile is checked by `verify`.
+        let profiles: BTreeMap<ProfileName, StoredProfile> = state
+            .live_stored()
+            .filter(|(name, stored)| match &profile {
+                Some(wanted) => *name == wanted,
+                None => stored.profile.enabled && may_verify(caller, name, stored),
+            })
+            .map(|(name, stored)| (name.clone(), stored.clone()))
+            .collect();
         if profiles.is_empty() {
             return Err(HttpProblem::not_found("the profile does not exist, or none is enabled")
                 .remedy("Choose a profile from the list, or enable one."));

@@ -14,6 +14,8 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use secrecy::ExposeSecret as _;
 
 use crate::{
+    api::VerifyRequest,
+    changes::access::ValueIds,
     model::{
         Cloud, Code, Destination, Digest, ProfileName, Provider, Reader, SecretRecord, StoredProfile,
         provider::Credential, rotation::Standing, rules,
@@ -22,6 +24,9 @@ use crate::{
     service::{Service, http::HttpProblem},
     verify::{ReaderApplication, Subject, SubjectSecret},
 };
+
+/// Maximum size of a sent age file as base64, in bytes.
+const SENT_LIMIT: usize = FILE_LIMIT * 4 / 3 + 4;
 
 impl Service {
     /// Returns the application that reads the directory, with its secret.
@@ -61,6 +66,22 @@ impl Service {
             _ => secret,
         };
         Ok(ReaderApplication { settings, secret })
+    }
+
+    /// Returns the ids of the values in the age files that a request names or sends. A file that cannot be read has none; it is not
+    /// opened either.
+    pub(super) async fn value_ids(&self, request: &VerifyRequest) -> Result<ValueIds, HttpProblem> {
+        let named = request.profiles.values().flat_map(|stored| stored.age_files().map(|(_, digest)| digest.clone()));
+        let records = self.store.secrets(named.collect::<BTreeSet<_>>().into_iter().collect()).await?;
+        let mut ids: ValueIds =
+            records.into_iter().filter_map(|record| Some((record.digest, record.value_id?))).collect();
+        for (digest, text) in request.secrets.iter().filter(|(_, text)| text.len() <= SENT_LIMIT) {
+            let header = BASE64_STANDARD.decode(text).ok().and_then(|file| Header::read(&file).ok());
+            if let Some(header) = header {
+                ids.insert(digest.clone(), header.bound_id().as_str().to_owned());
+            }
+        }
+        Ok(ids)
     }
 
     /// Returns the profiles to verify, each with its opened secrets.
@@ -133,7 +154,7 @@ impl Service {
             }
             None => match sent.get(digest) {
                 None => None,
-                Some(text) if text.len() > FILE_LIMIT * 4 / 3 + 4 => return unavailable("its age file is too large"),
+                Some(text) if text.len() > SENT_LIMIT => return unavailable("its age file is too large"),
                 Some(text) => BASE64_STANDARD.decode(text).ok(),
             },
         };
