@@ -45,11 +45,12 @@ pub(super) fn redirect(location: &str) -> Response {
 /// Makes the page of a request, adds the headers of the console to its answer, and renders problems.
 pub(super) async fn present(State(service): State<Arc<Service>>, mut request: Request, next: Next) -> Response {
     let page = Page::new(&service, &request);
-    let after_confirmation = page_of_request(request.method(), &page.here);
+    let method = request.method().clone();
     request.extensions_mut().insert(page.clone());
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Arc<ProblemDetails>>() {
         let user = response.extensions_mut().remove::<User>();
+        let after_confirmation = page_of_request(&method, &page.here);
         let shown = ProblemPage::new(Page { user, ..page }, &problem, after_confirmation);
         // The document of the API stays if the page cannot be rendered.
         if let Ok(html) = shown.render() {

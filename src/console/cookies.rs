@@ -1,5 +1,5 @@
-//! Cookies: the secret of the session, a sign-in with an identity provider in progress, the secret that binds the request for a passkey to
-//! a browser, and the chosen language.
+//! Cookies: the secret of the session, a sign-in with an identity provider in progress, the secret that binds the request for a
+//! passkey to a browser, and the chosen language.
 //!
 //! All have the prefix `__Host-`, which binds them to this host and to encrypted connections; browsers accept that on
 //! `localhost` without TLS as well. Such a cookie has the path `/`, so each environment of a process has a name of its own.
@@ -16,7 +16,7 @@ const SESSION: &str = "__Host-mw";
 /// The cookie of a sign-in in progress; followed by `-` and the environment's name if there are several.
 const SIGN_IN: &str = "__Host-mw.sign-in";
 const PASSKEY: &str = "__Host-mw.passkey";
-/// How long a request for a passkey can be answered, in seconds; a little longer than the service waits.
+/// Time for which the binding is kept, in seconds: longer than the five minutes within which a request is answered.
 const PASSKEY_KEPT: u32 = 600;
 /// Maximum size of the secret of the binding.
 const SECRET_LIMIT: usize = 64;

@@ -14,18 +14,17 @@ use axum::response::{
 };
 use tokio::sync::mpsc;
 
-use super::stream::Received;
 use crate::{
-    service::{Caller, HttpProblem, OutboxFeed, Service},
+    service::{Caller, HttpProblem, OutboxFeed, Received, Service},
     telemetry,
 };
 
 /// Interval of keep-alive comments in a stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// The rest after an update, as a multiple of the time that it took: a large store is not read for open pages alone.
-const REST: u32 = 4;
-/// Maximum rest.
-const LONGEST_REST: Duration = Duration::from_secs(10);
+/// The pause after an update, as a multiple of the time that it took, so that open pages do not keep a large store busy.
+const PAUSE: u32 = 4;
+/// Maximum pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Time after which an unchanged part is sent again: a browser leaves one out while something in it has the focus.
 const REPEATED: Duration = Duration::from_secs(30);
 /// Maximum time that a browser takes to accept the next part.
@@ -62,6 +61,6 @@ where
             }
             last = Some((Instant::now(), html));
         }
-        tokio::time::sleep((took * REST).min(LONGEST_REST)).await;
+        tokio::time::sleep((took * PAUSE).min(LONGEST_PAUSE)).await;
     }
 }

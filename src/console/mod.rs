@@ -5,7 +5,7 @@
 //! * `pages` has one file per page: the handler, and the struct that its template in `templates/` is filled from
 //! * `texts` has every text, in English and German; no text is in Rust or in a template
 //! * `assets` has style sheet, script and icon, which are part of the binary; `answer` renders pages and problems
-//! * `cookies`, `extract`, `headers`, `live`, `parameters`, `passkey_form`, `stream`: the rest of what a browser needs
+//! * `cookies`, `extract`, `headers`, `live`, `parameters`, `passkey_form`: the rest of what a browser needs
 //!
 //! Pages are rendered here and work without JavaScript: links, forms by GET that only read, forms by POST that change something
 //! and redirect. The console decides no right and has no rule of its own: it calls the same functions of
@@ -42,7 +42,6 @@ mod parameters;
 mod passkey_form;
 mod problem_page;
 mod routing;
-mod stream;
 mod texts;
 
 use crate::service::ConsoleRoutes;

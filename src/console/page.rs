@@ -94,10 +94,13 @@ impl Page {
     pub(super) fn new(service: &Service, request: &Request) -> Self {
         let headers = request.headers();
         let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let (uri, with_query) =
-            (request.uri(), request.uri().path_and_query().map_or("/console", |here| here.as_str()));
-        // The answer of an identity provider has a code in its query, which belongs into no page.
-        let here = if uri.path().starts_with("/console/sign-in/") { uri.path() } else { with_query };
+        let uri = request.uri();
+        let here = match uri.path_and_query() {
+            // The answer of an identity provider has a code in its query, which belongs into no page.
+            _ if uri.path().starts_with("/console/sign-in/") => uri.path(),
+            Some(here) => here.as_str(),
+            None => "/console",
+        };
         let id = request.extensions().get::<RequestId>().map(|id| id.0.to_string());
         Self {
             base: service.base().to_owned(),

@@ -1,7 +1,8 @@
-//! [`PasskeyForm`]: what a form that asks for a passkey needs; [`site`]: the site of a request's passkeys. The attributes of the
-//! form are in `docs/console-passkeys.md`.
+//! [`PasskeyForm`]: kind and options of a form that asks for a passkey; [`NewPasskey`]: the fields that a form with a new passkey
+//! posts; [`site`]: the site of a request's passkeys. The attributes of the form are in `docs/console-passkeys.md`.
 
 use axum::http::{HeaderMap, header};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
@@ -28,6 +29,16 @@ impl PasskeyForm {
     pub(super) fn get(options: &Value) -> Self {
         Self { kind: "get", options: options.to_string() }
     }
+}
+
+/// The fields of a form with a new passkey.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewPasskey {
+    /// The name that the person gives it.
+    pub(super) label: String,
+    /// The answer of the device.
+    pub(super) answer: String,
 }
 
 /// Returns the site that passkeys of a request belong to.

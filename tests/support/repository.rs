@@ -151,6 +151,20 @@ impl TestRepository {
         self.folder.path().join(path)
     }
 
+    /// Writes the environment `dev` with companies `C000`, `C001` and so on, and ten profiles for each.
+    pub(crate) fn write_companies(&self, count: usize, profile: impl Fn(&str, &str) -> String) {
+        let companies: Vec<String> = (0..count).map(|number| format!("C{number:03}")).collect();
+        self.write(
+            "environments/dev/environment.yaml",
+            format!("companies: [{}]\nunserved: [{{ reason: not in use }}]\n", companies.join(", ")),
+        );
+        for company in &companies {
+            for function in super::functions().take(10) {
+                self.write(&format!("environments/dev/profiles/{company}-{function}.yaml"), profile(company, function));
+            }
+        }
+    }
+
     pub(crate) fn write(&self, path: &str, text: impl AsRef<[u8]>) {
         let is_token = path.starts_with("tokens/");
         let path = self.path(path);

@@ -89,9 +89,9 @@ struct BindingRow {
 /// The rights of a subject.
 struct SubjectAnswer {
     name: String,
-    /// The built-in role of the token.
+    /// The built-in role of the token or operator.
     role: Option<&'static str>,
-    /// True for a token whose built-in role is not known here.
+    /// True for a token or operator whose built-in role is not known here.
     is_role_unknown: bool,
     bindings: String,
     rights: Vec<RightRow>,
@@ -104,7 +104,7 @@ struct RightRow {
     limits: String,
 }
 
-/// Who may change a field.
+/// The holders of the rights to change a field.
 struct FieldAnswer {
     field: &'static str,
     profile: String,
@@ -171,7 +171,7 @@ pub(in crate::console) async fn show(
         name: shown(name),
         more_subjects: binding.subjects.len().saturating_sub(SUBJECTS),
         subjects: binding.subjects.iter().take(SUBJECTS).map(|one| shown_up_to(&one.to_string(), 100)).collect(),
-        roles: shown(&binding.roles.iter().cloned().collect::<Vec<_>>().join(", ")),
+        roles: shown_up_to(&binding.roles.iter().cloned().collect::<Vec<_>>().join(", "), 400),
     };
     render(&AccessPage {
         tables: [own, built_in].into_iter().filter(|table| !table.rows.is_empty()).collect(),
@@ -194,8 +194,7 @@ pub(in crate::console) async fn show(
     })
 }
 
-/// Answers what a subject may do. The role of a token is the one that was asked for, or the one of the token that is in effect, if
-/// the caller may list tokens.
+/// Answers what a subject may do. The built-in role of a token or operator is the one that was asked for, or the one that it has.
 async fn answer_subject(
     service: &Arc<Service>,
     page: &Page,
@@ -204,14 +203,12 @@ async fn answer_subject(
     role: &str,
 ) -> Result<SubjectAnswer, HttpProblem> {
     let now = service.now();
-    let mut known: Option<Role> = role.parse().ok();
-    if let (Some(name), None, true) = (&subject.token, known, page.may(Area::Tokens, Activity::See)) {
-        let name = name.to_lowercase();
-        let tokens = service.tokens().await?;
-        let own = tokens.iter().find(|token| token.name.to_lowercase() == name && token.is_in_effect(now));
-        known = own.map(|token| token.role);
-    }
-    let known = known.filter(|_| subject.token.is_some());
+    let has_role = subject.token.is_some() || subject.operator.is_some();
+    let known = match role.parse::<Role>().ok() {
+        _ if !has_role => None,
+        Some(role) => Some(role),
+        None => find_role(service, page, subject).await?,
+    };
     let bindings: Vec<&str> = bindings_of(policy, subject).into_iter().map(String::as_str).collect();
     let rights = list_rights(policy, subject, known, now).into_iter().map(|answer| RightRow {
         area: answer.area.id(),
@@ -224,11 +221,27 @@ async fn answer_subject(
     });
     Ok(SubjectAnswer {
         name: shown(&subject.to_string()),
-        is_role_unknown: subject.token.is_some() && known.is_none(),
+        is_role_unknown: has_role && known.is_none(),
         role: known.map(Role::id),
-        bindings: shown(&bindings.join(", ")),
+        bindings: shown_up_to(&bindings.join(", "), 1000),
         rights: rights.collect(),
     })
+}
+
+/// Returns the built-in role of the token that is in effect, or of the operator, if the caller may list them.
+async fn find_role(service: &Arc<Service>, page: &Page, subject: &Subject) -> Result<Option<Role>, HttpProblem> {
+    let name = subject.token.as_ref().or(subject.operator.as_ref()).map(|name| name.to_lowercase()).unwrap_or_default();
+    if subject.token.is_some() && page.may(Area::Tokens, Activity::See) {
+        let (tokens, now) = (service.tokens().await?, service.now());
+        let own = tokens.iter().find(|token| token.name.to_lowercase() == name && token.is_in_effect(now));
+        return Ok(own.map(|token| token.role));
+    }
+    if subject.operator.is_some() && page.may(Area::Operators, Activity::See) {
+        let operators = service.operators().await?;
+        let own = operators.iter().find(|own| own.name.to_lowercase() == name && own.removed_at.is_none());
+        return Ok(own.map(|operator| operator.role));
+    }
+    Ok(None)
 }
 
 fn rows(name: &str, description: &str, grants: &[Grant]) -> Vec<GrantRow> {

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::{extract::State, http::HeaderMap, response::Response};
-use serde::Deserialize;
 
 use crate::{
     console::{
         answer::{Answer, redirect, render},
         extract::{Form, Segment},
         page::{Page, SignedIn, shown},
-        passkey_form::{PasskeyForm, site},
+        passkey_form::{NewPasskey, PasskeyForm, site},
         problem_page::ProblemNotice,
     },
     model::{
@@ -84,21 +83,13 @@ pub(in crate::console) async fn show(
     render(&AccountPage { page, name, role, kind, passkeys, may_change, form, obstacle, label_limit })
 }
 
-/// The answer of the device.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(in crate::console) struct Created {
-    label: String,
-    answer: String,
-}
-
 /// Adds a passkey.
 pub(in crate::console) async fn add(
     State(service): State<Arc<Service>>,
     page: Page,
     SignedIn { session, caller }: SignedIn,
     headers: HeaderMap,
-    Form(entry): Form<Created>,
+    Form(entry): Form<NewPasskey>,
 ) -> Result<Response, HttpProblem> {
     let site = site(&service, &headers)?;
     service.finish_passkey(&site, &caller, &session, &entry.answer, &entry.label).await?;

@@ -23,13 +23,12 @@ use crate::{
         extract::Parameters,
         page::{Page, SignedIn, shown, shown_up_to},
         parameters::{address, parse, parse_time},
-        stream::Received,
     },
     model::{
         AuditEntry,
         access::{Activity, Area},
     },
-    service::{Caller, HttpProblem, Service},
+    service::{Caller, HttpProblem, Received, Service},
     store::AuditSearch,
     telemetry,
 };

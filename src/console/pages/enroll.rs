@@ -19,9 +19,10 @@ use crate::{
         answer::{Answer, render},
         extract::Form,
         page::{Page, shown},
-        passkey_form::{PasskeyForm, site},
+        passkey_form::{NewPasskey, PasskeyForm, site},
         problem_page::{ProblemNotice, status_of},
     },
+    model::operator::LABEL_LIMIT,
     service::{HttpProblem, Service},
 };
 
@@ -42,6 +43,7 @@ struct EnrollPasskeyPage {
     page: Page,
     name: String,
     form: PasskeyForm,
+    label_limit: usize,
 }
 
 /// Shows the field for the code.
@@ -74,18 +76,10 @@ pub(in crate::console) async fn open(
     match begun.await {
         Ok((operator, options)) => {
             let form = PasskeyForm::create(&options);
-            render(&EnrollPasskeyPage { page, name: shown(&operator.name), form })
+            render(&EnrollPasskeyPage { page, name: shown(&operator.name), form, label_limit: LABEL_LIMIT })
         }
         Err(problem) => refuse(page, &problem),
     }
-}
-
-/// The answer of the device.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(in crate::console) struct Created {
-    label: String,
-    answer: String,
 }
 
 /// Registers the passkey, and signs the person in.
@@ -94,7 +88,7 @@ pub(in crate::console) async fn finish(
     page: Page,
     headers: HeaderMap,
     Source(source): Source,
-    Form(entry): Form<Created>,
+    Form(entry): Form<NewPasskey>,
 ) -> Result<Response, HttpProblem> {
     let finished = async {
         let site = site(&service, &headers)?;

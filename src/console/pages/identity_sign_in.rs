@@ -19,7 +19,7 @@ use crate::{
         cookies,
         extract::{Parameters, Segment},
         page::{Page, SignedIn},
-        pages::sign_in::{Source, address, local_path, refuse},
+        pages::sign_in::{Source, local_path, refuse, signed_in},
     },
     service::{BegunSignIn, DEFAULT_PROVIDER, HttpProblem, ProviderAnswer, Service},
 };
@@ -64,7 +64,7 @@ fn to_provider(service: &Service, begun: &BegunSignIn) -> Response {
     response
 }
 
-/// Takes the answer of the only identity provider, or of the one without a name.
+/// Completes a sign-in with the answer of the only identity provider, or of the one without a name.
 pub(in crate::console) async fn complete(
     state: State<Arc<Service>>,
     page: Page,
@@ -75,7 +75,7 @@ pub(in crate::console) async fn complete(
     complete_named(state, page, source, headers, Segment(DEFAULT_PROVIDER.to_owned()), answer).await
 }
 
-/// Takes the answer of an identity provider.
+/// Completes a sign-in, or a confirmation of identity, with the answer of an identity provider.
 pub(in crate::console) async fn complete_named(
     State(service): State<Arc<Service>>,
     page: Page,
@@ -86,19 +86,15 @@ pub(in crate::console) async fn complete_named(
 ) -> Result<Response, HttpProblem> {
     let cookie = cookies::sign_in(&headers, &service);
     let mut response = match service.complete_identity_sign_in(&provider, cookie, &answer, &source).await {
-        Ok(completed) => {
-            let location = if completed.is_confirmation {
-                format!("{}{}", page.base, completed.next)
-            } else {
-                address(&page.base, &completed.next, Some("done"))
-            };
-            let mut response = redirect(&location);
+        Ok(completed) if completed.is_confirmation => {
+            let mut response = redirect(&format!("{}{}", page.base, completed.next));
             if let Some(cookie) = cookies::set_session(&service, &completed.secret) {
                 response.headers_mut().append(header::SET_COOKIE, cookie);
             }
             response
         }
-        // Who is signed in stays so, and gets a page of its own.
+        Ok(completed) => signed_in(&service, &page, &completed.next, &completed.secret),
+        // The session stays as it is: a page of its own shows the problem.
         Err(problem) if source.replaces.is_some() => problem.into_response(),
         Err(problem) => refuse(&service, &headers, page, "/console".to_owned(), &problem)?,
     };

@@ -1,6 +1,6 @@
 //! Operators: the persons who sign in with passkeys, for administrators. An enrolment link is shown once, by the page that made it.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use askama::Template;
 use axum::{extract::State, http::HeaderMap, response::Response};
@@ -19,6 +19,7 @@ use crate::{
     model::{
         access::{Activity, Area},
         operator::{Operator, PasskeyInfo},
+        session::SessionSubject,
         token::{Role, Scope},
     },
     service::{HttpProblem, Service},
@@ -113,7 +114,7 @@ pub(in crate::console) async fn show(
 ) -> Answer {
     let now = service.now();
     let own = match &session.subject {
-        crate::model::session::SessionSubject::Operator(id) => id.as_str(),
+        SessionSubject::Operator(id) => id.as_str(),
         _ => "",
     };
     let mut rows: Vec<Row> =
@@ -149,9 +150,8 @@ pub(in crate::console) async fn create(
     Form(entry): Form<Entry>,
 ) -> Answer {
     let role: Role = entry.role.parse().map_err(HttpProblem::malformed)?;
-    let scope = Scope { companies: BTreeSet::new(), functions: BTreeSet::new() };
-    let name = entry.name.trim().to_owned();
-    let wanted = NewOperator { name, role, scope, link_ends_at: Some(ends_at(&service, entry.hours)?) };
+    let (name, link_ends_at) = (entry.name.trim().to_owned(), Some(ends_at(&service, entry.hours)?));
+    let wanted = NewOperator { name, role, scope: Scope::default(), link_ends_at };
     let (operator, secret) = service.create_operator(&caller, wanted).await?;
     show_link(&service, page, &headers, &operator, &secret)
 }

@@ -104,7 +104,7 @@ pub(super) struct VerificationView {
     pub(super) more: usize,
     /// Number of profiles with errors that are not listed, and so cannot be accepted here.
     pub(super) more_failing: usize,
-    /// Why some profiles have no result.
+    /// The reasons why some profiles have no result.
     pub(super) unfinished: Vec<String>,
     pub(super) more_unfinished: usize,
     pub(super) is_unverified_accepted: bool,

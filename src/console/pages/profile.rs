@@ -42,8 +42,8 @@ struct ProfilePage {
     differences: Vec<Difference>,
     is_live: bool,
     is_enabled: bool,
-    /// True if the caller may plan changes here.
     may_verify: bool,
+    /// True if the caller may plan changes here.
     may_edit: bool,
     /// The generation that the page shows.
     base: u64,

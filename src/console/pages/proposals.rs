@@ -12,7 +12,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::IntoResponse as _,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{
@@ -44,8 +44,6 @@ use crate::{
 
 /// Number of rows of a page.
 const ROWS: usize = 100;
-/// Time for which an approval that is made by the page's text counts.
-const APPROVAL_VALID: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// The list.
 #[derive(Template)]
@@ -418,10 +416,13 @@ async fn show_proposal(service: &Arc<Service>, page: Page, caller: &Caller, id: 
             .flat_map(|planned| &planned.evaluation.rejected)
             .map(|rejected| (shown(&rejected.signer), shown(&rejected.reason)))
             .collect(),
-        text: planned.as_ref().filter(|_| !missing.is_empty()).and_then(|planned| text_to_sign(service, planned, id)),
+        text: planned
+            .as_ref()
+            .filter(|_| !missing.is_empty())
+            .and_then(|planned| text_to_sign(service, planned, &proposal)),
         meanings: planned
             .iter()
-            .flat_map(|planned| service.own_meanings(caller, planned))
+            .flat_map(|planned| service.own_meanings(caller, &proposal, planned))
             .map(|(meaning, is_reason_required)| (meaning.id(), is_reason_required))
             .collect(),
         missing,
@@ -443,18 +444,17 @@ async fn show_proposal(service: &Arc<Service>, page: Page, caller: &Caller, id: 
 }
 
 /// Returns the text that approves a plan.
-fn text_to_sign(service: &Service, planned: &PlannedChange, id: &str) -> Option<String> {
+fn text_to_sign(service: &Service, planned: &PlannedChange, proposal: &Proposal) -> Option<String> {
     let (digest, _) = planned.approvals.as_ref()?;
-    let expires = service.now().checked_add(APPROVAL_VALID).ok()?;
     let text = ApprovalText {
         environment: service.environment().clone(),
         action: SignedAction::Apply.to_string(),
         base: planned.base,
         digest: digest.clone(),
         meaning: planned.evaluation.missing.first().map(|(need, _)| need.meaning).unwrap_or_default(),
-        expires: Timestamp::from_second(expires.as_second()).ok()?,
+        expires: service.signature_end(proposal).ok()?,
         // Not empty: an empty one would end the text with a blank, which does not survive copying.
-        reason: format!("proposal {id}"),
+        reason: format!("proposal {}", proposal.id),
     };
     Some(text.to_text())
 }

@@ -35,7 +35,7 @@ struct RollbackPage {
     guards: Vec<String>,
     approvals: Vec<String>,
     warnings: Vec<String>,
-    /// Why the rollback is refused.
+    /// The problem for which the rollback would be refused.
     refused: Option<ProblemNotice>,
 }
 

@@ -42,6 +42,8 @@ struct RolloutsPage {
     more: usize,
     /// The applies, newest first.
     rows: Vec<Row>,
+    /// The number of generations that were read, if there are older ones.
+    read_of_more: Option<u32>,
     current: u64,
     /// Number of profiles that differ from the last apply.
     drifted: usize,
@@ -76,8 +78,9 @@ pub(in crate::console) async fn show(
     SignedIn { caller, .. }: SignedIn,
 ) -> Answer {
     let leases = service.leases().await?;
-    let newest = service.generations(&caller, None, READ).await?.generations;
-    let applies = newest.into_iter().filter(|generation| generation.kind == ChangeKind::Apply);
+    let newest = service.generations(&caller, None, READ).await?;
+    let read_of_more = newest.next_before.map(|_| READ);
+    let applies = newest.generations.into_iter().filter(|generation| generation.kind == ChangeKind::Apply);
     let state = service.state();
     let (mut rollouts, mut others, mut watch) = (Vec::new(), Vec::new(), None);
     for lease in leases.iter().take(LEASES) {
@@ -96,6 +99,7 @@ pub(in crate::console) async fn show(
         others,
         more: leases.len().saturating_sub(LEASES),
         rows: applies.take(ROWS).map(Row::new).collect(),
+        read_of_more,
         current: state.generation,
         drifted: state.profiles.values().filter(|found| profiles::drift(found).is_some()).count(),
         settings_drifted: state.applied_settings.as_ref().is_some_and(|applied| *applied != state.settings),

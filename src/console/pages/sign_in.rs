@@ -71,7 +71,7 @@ fn choices(service: &Service, base: &str, next: &str) -> Vec<Choice> {
     service.identity_providers().into_iter().map(choice).collect()
 }
 
-/// Where a sign-in comes from, as an extractor.
+/// The source of a sign-in, as an extractor.
 pub(in crate::console) struct Source(pub(in crate::console) SignInSource);
 
 impl FromRequestParts<Arc<Service>> for Source {

@@ -24,7 +24,7 @@ use crate::{
         Service,
         access::MailReader,
         caller::Caller,
-        http::{AnyProblem, HttpProblem, extract::Parameters},
+        http::{AnyProblem, HttpProblem, Received, extract::Parameters},
     },
     store::outbox::Event,
     telemetry,
@@ -69,8 +69,7 @@ pub(super) async fn stream_events(
         let _permit = permit;
         send_events(service, caller, after, sender).await;
     });
-    let events = Received(receiver);
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(CHECK_EVERY)).into_response())
+    Ok(Sse::new(Received(receiver)).keep_alive(KeepAlive::new().interval(CHECK_EVERY)).into_response())
 }
 
 /// Reads events from the store, page by page, and then waits for further ones. The notification only wakes the task; a slow client
@@ -112,19 +111,5 @@ async fn send_events(
             () = sender.closed() => return,
             _ = stopping.wait_for(|stopping| *stopping) => return,
         }
-    }
-}
-
-/// A stream of events, sent as they arrive.
-struct Received(mpsc::Receiver<Result<SseEvent, Infallible>>);
-
-impl futures_core::Stream for Received {
-    type Item = Result<SseEvent, Infallible>;
-
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
-        self.0.poll_recv(context)
     }
 }

@@ -1,5 +1,5 @@
-//! A person in Chromium with its virtual device: enrolment by the link, sign-in, step-up, signature of a proposal, and the pages that
-//! ask for a passkey.
+//! A person in Chromium with its virtual device: enrolment by the link, sign-in, step-up, signature of a proposal, and the pages
+//! that ask for a passkey.
 
 use serde_json::json;
 

@@ -69,6 +69,11 @@ fn the_access_page_answers_as_the_command_line_does() {
         let page = client.page(&format!("/console/access?{query}"));
         assert!(page.contains(text) && !page.contains("<script>"), "{query}: {page}");
     }
+    // The built-in role of an operator counts as well.
+    let operator = json!({ "name": "Eve", "role": "viewer" }).to_string();
+    assert!(repo.http("POST", "/v1/operators", &[], operator.as_bytes()).status < 300);
+    let page = client.page("/console/access?subject=operator%3Aeve");
+    assert!(page.contains("<strong>viewer</strong>") && !page.contains("It may do nothing"), "{page}");
     // Its right is of its own.
     let mut desk = Client::new(&repo);
     desk.sign_in(&token(&repo, "ann", "bound"));

@@ -278,30 +278,21 @@ fn an_id_token_that_is_not_for_this_sign_in_gives_no_session() {
     with("iat", json!(now() - 700), "issued too long ago");
     with("roles", json!(["Mail.Reader"]), "your account has no role here");
     with("sub", Value::Null, "claim that identifies a person");
-    // Everything else is refused as well, whatever it is answered with.
-    let refusals = |token: String| {
-        let mut client = setup.client();
-        let begun = begin(&mut client);
-        setup.issue(&token.replace("NONCE", &begun["nonce"]));
-        let answer = come_back(&mut client, &begun);
-        assert!([401, 429].contains(&answer.status) && client.cookies.is_empty(), "{token}: {}", answer.head);
-    };
-    let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
-    refusals("not a token".to_owned());
     for (claim, value) in [("exp", Value::Null), ("iat", json!(now() + 120)), ("exp", json!(now() + 90_000))] {
         with(claim, value, "");
     }
     let mut client = setup.client();
     let begun = begin(&mut client);
     let claims = setup.claims(&begun);
-    // No signature, a public key that is taken for a shared secret, and a key of someone else under the same name.
+    // No token, no signature, a public key that is taken for a shared secret, and a key of someone else under the same name.
+    let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     let unsigned = format!("{}.{}.", part(&json!({ "alg": "none", "kid": "one" })), part(&claims));
     let mut header = Header::new(Algorithm::HS256);
     header.kid = Some("one".to_owned());
     let shared = EncodingKey::from_secret(setup.key.public_pem.as_bytes());
     let symmetric = jsonwebtoken::encode(&header, &claims, &shared).unwrap();
     let stranger = sign(&key("one", Algorithm::RS256), &claims);
-    for token in [unsigned, symmetric, stranger] {
+    for token in ["not a token".to_owned(), unsigned, symmetric, stranger] {
         setup.issue(&token);
         let mut client = setup.client();
         let begun = begin(&mut client);

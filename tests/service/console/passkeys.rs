@@ -123,7 +123,7 @@ fn an_answer_serves_one_browser_and_one_sign_in() {
     let answer = device.get(&options(&page));
     assert_eq!(attacker.post("/console/sign-in/passkey", &[("answer", &answer)]).status, 303);
     assert_eq!(attacker.post("/console/sign-in/passkey", &[("answer", &answer)]).status, 401);
-    // From another site, without the browser's own word, and without the cookie.
+    // From another site, and without the cookie.
     let page = victim.page("/console/sign-in");
     let answer = device.get(&options(&page));
     let other_site = [("Sec-Fetch-Site", "cross-site")];
@@ -137,7 +137,7 @@ fn an_answer_serves_one_browser_and_one_sign_in() {
 }
 
 #[test]
-fn a_device_whose_count_does_not_rise_is_refused_and_told_of() {
+fn a_device_whose_count_does_not_rise_is_refused_and_reported() {
     let (repo, address) = serve();
     let link = add(&repo, "ann", &[]);
     let mut device = PasskeyDevice::new(&address);
@@ -270,7 +270,7 @@ fn a_person_adds_a_passkey_and_keeps_the_last() {
     assert_eq!(sign_in(&mut Client::at(&address, ""), &mut second).status, 303);
     let passkeys = list(&repo)[0]["passkeys"].clone();
     assert_eq!((passkeys.as_array().unwrap().len(), &passkeys[1]["enrolledBy"]), (2, &Value::Null));
-    // A passkey of someone else is not found.
+    // A passkey that the person does not have is not found.
     assert_eq!(remove(&mut client, "000000000000000000000000").status, 404);
     assert_eq!(remove(&mut client, passkeys[1]["id"].as_str().unwrap()).status, 303);
     assert_eq!(sign_in(&mut Client::at(&address, ""), &mut second).status, 401);
@@ -288,7 +288,7 @@ fn an_address_without_passkeys_says_what_to_do() {
     let page = client.page("/console/enroll");
     assert!(page.contains("MW0415") && page.contains("--public-url"), "{page}");
     assert_eq!(client.post("/console/enroll", &[("code", "x")]).status, 409);
-    // A name that a client made up is nothing.
+    // A host name that a client made up is neither used nor shown.
     let answer = client.send("GET", "/console/enroll", &[("Host", "evil.example")], "");
     assert!(answer.body.contains("MW0415") && !answer.body.contains("evil.example"), "{}", answer.body);
 }

@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::mpsc;
 
 /// A stream of items, sent as they arrive. It ends when the task ends.
-pub(super) struct Received<T>(pub(super) mpsc::Receiver<T>);
+pub(crate) struct Received<T>(pub(crate) mpsc::Receiver<T>);
 
 impl<T> futures_core::Stream for Received<T> {
     type Item = T;
