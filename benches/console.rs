@@ -48,7 +48,7 @@ fn main() {
     submit(&repo, messages);
     let held = wait_until_sent(&repo);
     eprintln!("{messages} messages, {held} of them held, in {:.0} s", began.elapsed().as_secs_f64());
-    // A store without changes, and profiles that were verified as the service would.
+    // The last results of the verifier, and a profile that differs from the files.
     repo.run(&["verify", "dev"]);
     repo.patch("C003-default", &json!({ "description": "Changed by hand" }));
     let session = Session::start(&repo);
@@ -123,22 +123,12 @@ fn pages(repo: &TestRepository) -> Vec<(&'static str, String)> {
 fn service(port: u16) -> TestRepository {
     let mut repo = TestRepository::empty();
     repo.quiet = true;
-    let companies: Vec<String> = (0..COMPANIES).map(|number| format!("C{number:03}")).collect();
-    repo.write(
-        "environments/dev/environment.yaml",
-        format!("companies: [{}]\nunserved: [{{ reason: not in use }}]\n", companies.join(", ")),
-    );
-    for company in &companies {
-        for function in functions().take(10) {
-            repo.write(
-                &format!("environments/dev/profiles/{company}-{function}.yaml"),
-                format!(
-                    "description: Mail of {company}, {function}\nprovider: {{ smtp: {{ host: 127.0.0.1, port: {port}, encryption: none }} }}\n\
-                     from: {{ address: erp@example.com, name: Example Ltd }}\nfunctions: [{function}]\nappliesTo: {{ companies: [{company}] }}\n"
-                ),
-            );
-        }
-    }
+    repo.write_companies(COMPANIES, |company, function| {
+        format!(
+            "description: Mail of {company}, {function}\nprovider: {{ smtp: {{ host: 127.0.0.1, port: {port}, encryption: none }} }}\n\
+             from: {{ address: erp@example.com, name: Example Ltd }}\nfunctions: [{function}]\nappliesTo: {{ companies: [{company}] }}\n"
+        )
+    });
     repo.serve_with(&["--demo"]);
     repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
     let held =

@@ -112,19 +112,7 @@ fn check_jsonschema(repo: &TestRepository, ours: Duration) {
 
 fn plan_and_apply(profiles: usize) {
     let mut repo = TestRepository::empty();
-    let companies: Vec<String> = (0..profiles / 10).map(|number| format!("C{number:03}")).collect();
-    repo.write(
-        "environments/dev/environment.yaml",
-        format!("companies: [{}]\nunserved: [{{ reason: not in use }}]\n", companies.join(", ")),
-    );
-    for company in &companies {
-        for function in functions().take(10) {
-            repo.write(
-                &format!("environments/dev/profiles/{company}-{function}.yaml"),
-                profile(company, function, "smtp.example.com"),
-            );
-        }
-    }
+    repo.write_companies(profiles / 10, |company, function| profile(company, function, "smtp.example.com"));
     // Each run needs an empty service of its own; the last one is kept for the plan.
     let request = (0..3)
         .map(|_| {

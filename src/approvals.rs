@@ -4,15 +4,15 @@
 //! * [`Signature`] is the signature of an operator of the console, by a passkey
 //! * [`ApprovalRequest::evaluate`] decides which signatures of a change count, and which are missing
 //!
-//! A signature is an SSH signature in the namespace [`NAMESPACE`], compatible with `ssh-keygen -Y sign` and `-Y verify`. The text
-//! is short and canonical: a signer can read it, and the service computes it from the change. Which approvals a change needs is
-//! decided in [`crate::model::approvals`]. An approval that does not count (unknown signer, invalid signature, other plan, expired)
-//! is rejected by itself; one that cannot be read, or more than 20, makes the whole request [`Malformed`].
+//! An approval is a text with an SSH signature in the namespace [`NAMESPACE`], compatible with `ssh-keygen -Y sign` and
+//! `-Y verify`. The text is short and canonical: a signer can read it, and the service computes it from the change. Which approvals
+//! a change needs is decided in [`crate::model::approvals`]. An approval that does not count (unknown signer, invalid signature,
+//! other plan, expired) is rejected by itself; one that cannot be read, or more than 20, makes the whole request [`Malformed`].
 //!
 //! The answer of a passkey is verified again each time, and its operator must still be one: a person who was removed or suspended
-//! after the signature has not approved. A signer counts once, whatever the number of keys.
+//! after the signature has not approved. A signer counts once for each meaning, whatever the number of keys.
 
-use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use ssh_key::{HashAlg, LineEnding, PrivateKey, PublicKey, SshSig, public::KeyData};
 
@@ -272,10 +272,7 @@ impl ApprovalRequest<'_> {
         let Some(operator) = self.operators.iter().find(|operator| operator.id == signature.operator) else {
             return reject(name, Code::ApprovalByUnknownSigner, "signed as an operator who was removed or suspended");
         };
-        let is_signer = |signer: &&Signer| {
-            let of_operator = signer.operator.as_ref().map(|own| own.to_lowercase());
-            signer.name == *name && of_operator == Some(operator.name.to_lowercase())
-        };
+        let is_signer = |signer: &&Signer| signer.name == *name && signer.is_operator(&operator.name);
         let Some(signer) = self.rules.signers.iter().find(is_signer) else {
             return reject(name, Code::ApprovalByUnknownSigner, "is not an allowed signer");
         };
@@ -316,7 +313,7 @@ impl ApprovalRequest<'_> {
     /// Verifies what was signed, and that the signer may sign it.
     fn verify_terms(&self, signer: &Signer, terms: &SignedTerms<'_>) -> Result<(), RejectedApproval> {
         let SignedTerms { environment, action, base, digest, meaning, expires } = *terms;
-        if let Some(until) = expired_on(signer, self.now) {
+        if let Some(until) = signer.expired_on(self.now) {
             return reject(&signer.name, Code::ApprovalByUnknownSigner, format!("was an allowed signer until {until}"));
         }
         let is_same_change = environment == self.environment
@@ -337,13 +334,10 @@ impl ApprovalRequest<'_> {
         if expires > self.now + VALIDITY_LIMIT {
             return reject(&signer.name, Code::ApprovalMalformed, "approved for more than 30 days");
         }
-        // An author states authorship of what is the author's own.
-        if meaning == Meaning::Authored || self.rules.self_approval {
-            return Ok(());
-        }
-        let reason = if self.author.is_some_and(|author| signer.is_named(author)) {
+        let is_own = |name: &str| self.rules.is_self_approval(signer, meaning, name);
+        let reason = if self.author.is_some_and(is_own) {
             "proposed the change, and another signer must approve it"
-        } else if signer.is_named(self.caller) {
+        } else if is_own(self.caller) {
             "applies the change, and another signer must approve it"
         } else {
             return Ok(());
@@ -410,11 +404,6 @@ fn is_valid_signature(signature: &SshSig, text: &str) -> bool {
         }
     }
     PublicKey::from(key.clone()).verify(NAMESPACE, text.as_bytes(), signature).is_ok()
-}
-
-/// Returns the last day of a signer who may not sign any more.
-fn expired_on(signer: &Signer, now: Timestamp) -> Option<jiff::civil::Date> {
-    signer.until.filter(|until| now.to_zoned(TimeZone::UTC).date() > *until)
 }
 
 #[cfg(test)]

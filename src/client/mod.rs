@@ -131,12 +131,12 @@ impl Client {
 
     /// Requests `DELETE /v1/tokens/{id}`.
     pub async fn revoke_token(&self, id: &str) -> Result<Token, Problem> {
-        self.delete(&format!("/v1/tokens/{}", token_id(id))).await
+        self.delete(&format!("/v1/tokens/{}", plain_id(id))).await
     }
 
     /// Requests `POST /v1/tokens/{id}/confirm`.
     pub async fn confirm_token(&self, id: &str) -> Result<Token, Problem> {
-        let path = format!("/v1/tokens/{}/confirm", token_id(id));
+        let path = format!("/v1/tokens/{}/confirm", plain_id(id));
         self.transport.send(reqwest::Method::POST, &path, None).await
     }
 
@@ -152,18 +152,18 @@ impl Client {
 
     /// Requests `POST /v1/operators/{id}/link`.
     pub async fn make_enrolment_link(&self, id: &str, link: &NewEnrolmentLink) -> Result<OperatorInvited, Problem> {
-        self.post(&format!("/v1/operators/{}/link", token_id(id)), link).await
+        self.post(&format!("/v1/operators/{}/link", plain_id(id)), link).await
     }
 
     /// Requests `POST /v1/operators/{id}/confirm`.
     pub async fn confirm_operator(&self, id: &str) -> Result<Operator, Problem> {
-        let path = format!("/v1/operators/{}/confirm", token_id(id));
+        let path = format!("/v1/operators/{}/confirm", plain_id(id));
         self.transport.send(reqwest::Method::POST, &path, None).await
     }
 
     /// Requests `DELETE /v1/operators/{id}`.
     pub async fn remove_operator(&self, id: &str) -> Result<Operator, Problem> {
-        self.delete(&format!("/v1/operators/{}", token_id(id))).await
+        self.delete(&format!("/v1/operators/{}", plain_id(id))).await
     }
 
     /// Requests `POST /v1/outbox/confirm-restore`.
@@ -343,7 +343,7 @@ fn encode_changeset(changeset: &Changeset) -> Result<Vec<u8>, Problem> {
 }
 
 /// Removes the characters that cannot be part of the id of a token or an operator.
-fn token_id(id: &str) -> String {
+fn plain_id(id: &str) -> String {
     id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect()
 }
 

@@ -9,7 +9,7 @@ use std::{borrow::Cow, pin::Pin};
 use jiff::Timestamp;
 use oauth2::{
     AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, HttpRequest, HttpResponse,
-    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, TokenUrl, basic::BasicTokenType,
+    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, TokenUrl, basic::BasicTokenType,
 };
 use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::entra::{
     Http,
     http::Request,
-    sign_in::{ClientAuthentication, Refusal, SignInError, read_refusal, tidy_error},
+    sign_in::{ClientAuthentication, Refusal, RequestError, SignInError, convert_error, read_refusal},
 };
 
 /// The parameters that both requests share.
@@ -117,18 +117,11 @@ pub async fn exchange(
             .add_extra_param("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
             .add_extra_param("client_assertion", assertion.expose_secret().to_owned());
     }
-    let answer = redeemed.request_async(&Transport { http, secret }).await.map_err(|error| match error {
-        RequestTokenError::Request(ExchangeError(error)) => tidy_error(error, secret.or(assertion.as_ref())),
-        _ => SignInError::Unknown(200),
-    })?;
+    let answer = redeemed.request_async(&Transport { http, secret }).await;
+    let answer = answer.map_err(|error| convert_error(error, secret.or(assertion.as_ref())))?;
     let token = answer.extra_fields().id_token.clone().map(SecretString::from);
     token.ok_or(SignInError::UnusableToken("is not an ID token; the scope `openid` asks for one"))
 }
-
-/// The error of the request that the `oauth2` crate makes.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-struct ExchangeError(SignInError);
 
 /// Sends the request of the `oauth2` crate with the client of this program and its limits.
 struct Transport<'a> {
@@ -138,12 +131,12 @@ struct Transport<'a> {
 }
 
 impl<'c> oauth2::AsyncHttpClient<'c> for Transport<'_> {
-    type Error = ExchangeError;
-    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, ExchangeError>> + Send + 'c>>;
+    type Error = RequestError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, RequestError>> + Send + 'c>>;
 
     fn call(&'c self, request: HttpRequest) -> Self::Future {
         Box::pin(async move {
-            let unknown = || ExchangeError(SignInError::Unknown(0));
+            let unknown = || RequestError(SignInError::Unknown(0));
             let url = Url::parse(&request.uri().to_string()).map_err(|_| unknown())?;
             let authorization = request.headers().get("authorization").and_then(|value| value.to_str().ok());
             let authorization = authorization.map(|value| SecretString::from(value.to_owned()));
@@ -152,10 +145,10 @@ impl<'c> oauth2::AsyncHttpClient<'c> for Transport<'_> {
             if let (Some(authorization), Some(secret)) = (authorization, self.secret) {
                 post = post.authorization(authorization, secret);
             }
-            let answer = self.http.send(post).await.map_err(|error| ExchangeError(error.into()))?;
+            let answer = self.http.send(post).await.map_err(|error| RequestError(error.into()))?;
             if !answer.is_success() {
                 let refusal = read_refusal(&answer).map_or(SignInError::Unknown(answer.status), SignInError::Refused);
-                return Err(ExchangeError(refusal));
+                return Err(RequestError(refusal));
             }
             // Of the answer, only what is used is read: other fields may have any form.
             let body = serde_json::json!({

@@ -372,7 +372,7 @@ impl<'c> oauth2::AsyncHttpClient<'c> for SignIn {
 /// The error of a request that the `oauth2` crate makes: of the HTTP client, or a reply that is not from Entra.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct RequestError(SignInError);
+pub struct RequestError(pub(super) SignInError);
 
 /// Reads a refusal of Entra; none if the reply is something else.
 pub(super) fn read_refusal(answer: &HttpReply) -> Option<Refusal> {
@@ -387,7 +387,7 @@ fn reply_error(answer: &HttpReply, proof: Option<&SecretString>) -> SignInError 
     }
 }
 
-pub(super) fn tidy_error(error: SignInError, proof: Option<&SecretString>) -> SignInError {
+fn tidy_error(error: SignInError, proof: Option<&SecretString>) -> SignInError {
     match error {
         SignInError::Refused(refusal) => SignInError::Refused(refusal.tidy(proof)),
         other => other,
@@ -416,7 +416,10 @@ fn truncate_seconds(seconds: f64) -> Option<u64> {
     Some(duration.as_secs())
 }
 
-fn convert_error(error: RequestTokenError<RequestError, Refusal>, proof: Option<&SecretString>) -> SignInError {
+pub(super) fn convert_error(
+    error: RequestTokenError<RequestError, Refusal>,
+    proof: Option<&SecretString>,
+) -> SignInError {
     match error {
         RequestTokenError::ServerResponse(refusal) => SignInError::Refused(refusal.tidy(proof)),
         RequestTokenError::Request(RequestError(error)) => tidy_error(error, proof),

@@ -11,7 +11,7 @@ use std::{
     fmt,
 };
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 use ssh_key::{
     HashAlg, PublicKey,
@@ -210,9 +210,17 @@ impl Signer {
     /// Returns true if a name of a token or of an operator is that of the signer. Names are compared without case: `Alice` is
     /// the signer `alice`.
     pub fn is_named(&self, name: &str) -> bool {
-        let name = name.to_lowercase();
-        self.name.to_lowercase() == name
-            || self.operator.as_ref().is_some_and(|operator| operator.to_lowercase() == name)
+        self.name.to_lowercase() == name.to_lowercase() || self.is_operator(name)
+    }
+
+    /// Returns true if the signer signs as the operator with this name. Names are compared without case.
+    pub fn is_operator(&self, name: &str) -> bool {
+        self.operator.as_ref().is_some_and(|operator| operator.to_lowercase() == name.to_lowercase())
+    }
+
+    /// Returns the last day of the signer if it is over: signatures do not count any more.
+    pub fn expired_on(&self, now: Timestamp) -> Option<jiff::civil::Date> {
+        self.until.filter(|until| now.to_zoned(TimeZone::UTC).date() > *until)
     }
 }
 
@@ -250,6 +258,12 @@ impl Approvals {
         self.signers
             .iter()
             .filter(move |signer| is_open || rule.signers.contains(&signer.name) || is_member(&signer.name))
+    }
+
+    /// Returns true if the environment does not accept a signature with this meaning of a signer who is the person with a name, who
+    /// proposed or applies the change. An author states authorship of what is the author's own.
+    pub fn is_self_approval(&self, signer: &Signer, meaning: Meaning, name: &str) -> bool {
+        meaning != Meaning::Authored && !self.self_approval && signer.is_named(name)
     }
 
     fn describe_need(&self, rule: &ApprovalRule, because: Vec<String>) -> ApprovalNeed {

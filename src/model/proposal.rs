@@ -34,7 +34,7 @@ pub struct Proposal {
     /// The signatures of operators of the console.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signatures: Vec<Signature>,
-    /// The time of the last reminder of the signers; none before the first.
+    /// The time at which the signers were reminded, once; none before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reminded_at: Option<Timestamp>,
     /// The end of the proposal; none while it is open.

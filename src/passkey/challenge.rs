@@ -54,7 +54,7 @@ impl Challenge {
     }
 }
 
-/// The requests that wait for their answers. `T` says what a request was made for: the person, the address to go to.
+/// The requests that wait for their answers. `T` is the request that a challenge was made for.
 pub struct Challenges<T>(Mutex<HashMap<Challenge, (Timestamp, T)>>);
 
 impl<T> Default for Challenges<T> {

@@ -67,21 +67,21 @@ struct AttestationPart {
     transports: Vec<String>,
 }
 
-/// The answer to a sign-in or to a request for a signature. It is written as evidence of a signature.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// The answer to a sign-in or to a request for a signature. Of a signature, [`AssertionResponse::evidence`] is kept.
+#[derive(Clone, Debug, Deserialize)]
 pub struct AssertionResponse {
     id: String,
     response: AssertionPart,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct AssertionPart {
     #[serde(rename = "clientDataJSON")]
     client_data: String,
     authenticator_data: String,
     signature: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     user_handle: Option<String>,
 }
 

@@ -188,11 +188,11 @@ impl Service {
         answer: &ProviderAnswer,
         source: &SignInSource,
     ) -> Result<CompletedSignIn, HttpProblem> {
-        let pending = match self.find_pending(provider, cookie, answer) {
-            Ok(pending) => pending,
+        let (pending, secrets) = match self.find_pending(provider, cookie, answer) {
+            Ok(found) => found,
             Err(problem) => return Err(self.refuse_answer(None, source, problem).await),
         };
-        let person = match self.identify_person(&pending, cookie.unwrap_or_default(), answer).await {
+        let person = match self.identify_person(&pending, &secrets, answer).await {
             Ok(person) => person,
             Err(problem) => return Err(self.refuse_answer(pending.confirms.as_deref(), source, problem).await),
         };
@@ -245,13 +245,13 @@ impl Service {
         Ok(CompletedSignIn { secret, next: pending.next.clone(), is_confirmation: true })
     }
 
-    /// Returns the sign-in of a browser that an answer belongs to. It can be completed once.
+    /// Returns the sign-in of a browser that an answer belongs to, with its derived values. It can be completed once.
     fn find_pending(
         &self,
         provider: &str,
         cookie: Option<&str>,
         answer: &ProviderAnswer,
-    ) -> Result<PendingSignIn, HttpProblem> {
+    ) -> Result<(PendingSignIn, Secrets), HttpProblem> {
         let cookie = cookie.filter(|cookie| cookie.len() <= COOKIE_LIMIT).ok_or_else(|| {
             oidc::sign_in_refused(
                 "this browser has begun no sign-in, began it more than 10 minutes ago, or keeps no cookies",
@@ -278,17 +278,16 @@ impl Service {
         if !self.identity_sign_ins.use_once(&pending.id) {
             return Err(oidc::sign_in_refused("the answer was used before"));
         }
-        Ok(pending)
+        Ok((pending, secrets))
     }
 
     /// Returns the person that the provider identifies in its answer.
     async fn identify_person(
         &self,
         pending: &PendingSignIn,
-        cookie: &str,
+        secrets: &Secrets,
         answer: &ProviderAnswer,
     ) -> Result<Person, HttpProblem> {
-        let secrets = self.identity_sign_ins.secrets(cookie)?;
         let issuers = self.trusted_issuers().ok_or_else(oidc::not_signing_in)?;
         let redirect = self.sign_in_redirect(&pending.provider)?;
         let answer = AuthorizationAnswer {
@@ -297,7 +296,7 @@ impl Service {
             error: &answer.error,
             error_description: &answer.error_description,
         };
-        let attempt = attempt(pending, &redirect, &secrets);
+        let attempt = attempt(pending, &redirect, secrets);
         issuers.redeem(&attempt, answer, self.environment(), self.clock.now()).await
     }
 

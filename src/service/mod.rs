@@ -95,7 +95,7 @@ pub(crate) use changes::edit::{Edit, EditConflict, EditTerms, WantedProfile};
 pub(crate) use changes::planned::{PlannedChange, PlannedDifference, ProfileVerification, Verifications, action_id};
 pub(crate) use changes::{ChangeSignatures, RollbackPreview};
 pub use hosting::{ConsoleRoutes, HostedEnvironment, Hosting, SharedResources};
-pub(crate) use http::{HttpProblem, middleware::RequestId};
+pub(crate) use http::{HttpProblem, Received, middleware::RequestId};
 pub(crate) use identity_sign_in::{BegunSignIn, ProviderAnswer, SIGN_IN_LIMIT};
 pub(crate) use oidc::{DEFAULT_PROVIDER, IdentityProvider};
 pub use oidc::{Issuers, IssuersSource, OidcSettings};

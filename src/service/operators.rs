@@ -2,8 +2,8 @@
 //! console.
 //!
 //! A caller creates no operator with rights that it does not have itself, and makes no enrolment link for one: the person who opens
-//! the link can sign in as that operator. It makes none for itself either; a person who is signed in adds a passkey in the console, after it
-//! has confirmed its identity. A link for an operator who has passkeys is a reset, which raises an event. What a person
+//! the link can sign in as that operator. It makes none for itself either; a person who is signed in adds a passkey in the console,
+//! after it has confirmed its identity. A link for an operator who has passkeys is a reset, which raises an event. What a person
 //! does with its own passkeys is in `passkeys`.
 
 use std::time::Duration;
@@ -13,7 +13,12 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::{Service, caller::Caller, http::HttpProblem, sessions::new_secret};
+use super::{
+    Service,
+    caller::Caller,
+    http::HttpProblem,
+    sessions::{new_id, new_secret},
+};
 use crate::{
     api::operators::NewOperator,
     model::{
@@ -42,7 +47,7 @@ pub(super) fn operator_principal(operator: &Operator, authenticated_at: Option<T
     }
 }
 
-/// The secret of an enrolment link.
+/// Creates the secret of an enrolment link.
 fn new_link_secret() -> Result<SecretString, HttpProblem> {
     use secrecy::ExposeSecret as _;
     Ok(SecretString::from(format!("{LINK_PREFIX}{}", new_secret()?.expose_secret())))
@@ -92,10 +97,8 @@ impl Service {
             return Err(HttpProblem::unknown_company(company, &state.settings, &state.environment));
         }
         let now = self.clock.now();
-        let mut id = [0; 6];
-        getrandom::fill(&mut id).map_err(HttpProblem::internal)?;
         let operator = Operator {
-            id: id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            id: new_id()?,
             name: wanted.name,
             role: wanted.role,
             scope: wanted.scope,

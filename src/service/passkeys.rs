@@ -1,10 +1,10 @@
 //! Passkeys of operators: sign-in, enrolment, step-up, signatures, and the passkeys of the person itself.
 //!
 //! [`crate::passkey`] verifies what a device signed; here is which request an answer belongs to, whose passkey it is, and the
-//! consequence. A request is answered once, within five minutes, and in the place that asked: a sign-in by the browser that
-//! asked (a secret in its cookie), an enrolment with the same link, everything else in the same session. An answer of another
-//! browser, planted or stolen, is refused. Requests for sign-ins need no credential, so a flood of them displaces one another and
-//! not those of people who are signed in.
+//! consequence. A request is answered once, within five minutes: a sign-in by the browser that asked (a secret in its cookie), an
+//! enrolment while the link that it was made with is open, everything else in the same session. An answer to a request of another
+//! browser or session, planted or stolen, is refused. Requests for sign-ins need no credential, so a flood of them displaces one
+//! another and not those of people who are signed in.
 //!
 //! For signatures: [`Service::begin_signature`] returns the options for a form, [`Service::finish_signature`] what to keep.
 
@@ -204,8 +204,8 @@ impl Service {
         Ok((stored.operator, options))
     }
 
-    /// Registers the passkey of an enrolment, which ends the link, and creates a session. The answer says which request it is for, and
-    /// only the page of [`Service::begin_enrolment`] had that.
+    /// Registers the passkey of an enrolment, which ends the link, and creates a session. The answer says which request it is for,
+    /// and only the page of [`Service::begin_enrolment`] had that.
     pub(crate) async fn finish_enrolment(
         &self,
         site: &RelyingParty,
@@ -502,7 +502,7 @@ fn keys(stored: &StoredOperator) -> Vec<Passkey> {
     stored.keys.iter().map(|one| one.key.clone()).collect()
 }
 
-/// The handle of an operator: a device returns it at a sign-in. The id is random, and says nothing about the person.
+/// Returns the handle of an operator: a device returns it at a sign-in. The id is random, and says nothing about the person.
 fn handle(operator: &Operator) -> Vec<u8> {
     operator.id.as_bytes().to_vec()
 }

@@ -3,9 +3,9 @@
 //! A proposal is an edit of one profile in the console, or the plan of files (`mailwright plan --propose`). An edit is planned
 //! against the current generation whenever it is shown, and cannot be applied once its profile was changed by another way: it would
 //! undo that change. A plan of files is applied only at the generation that it was made from, as an ordinary apply of its commit.
-//! Approvals (SSH signatures over the digest of the change) and signatures of operators are added to a proposal. In an environment whose console only proposes,
-//! the proposer cannot apply it. A proposal is decided under the lock for changes, so it is either applied or rejected. Everything
-//! is in the audit log.
+//! Approvals (SSH signatures over the digest of the change) and signatures of operators are added to a proposal. In an environment
+//! whose console only proposes, the proposer cannot apply it. A proposal is decided under the lock for changes, so it is either
+//! applied or rejected. Everything is in the audit log.
 
 use std::sync::Arc;
 
@@ -172,6 +172,15 @@ impl Service {
         if Self::may_apply(caller, proposal) {
             return self.plan_proposal(caller, proposal).await;
         }
+        self.plan_for_proposer(caller, proposal).await
+    }
+
+    /// Plans a proposal as if its proposer applied it. So a signature of the caller is not one of the person who applies.
+    pub(super) async fn plan_for_proposer(
+        self: &Arc<Self>,
+        caller: &Caller,
+        proposal: &Proposal,
+    ) -> Result<Option<PlannedChange>, HttpProblem> {
         let proposer = Caller { name: proposal.by.clone(), ..caller.clone() };
         self.plan_proposal(&proposer, proposal).await
     }

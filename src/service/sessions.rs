@@ -52,7 +52,7 @@ const FAILURE_WINDOW: Duration = Duration::from_secs(60);
 /// Maximum number of addresses whose failures are counted.
 const ADDRESSES: usize = 10_000;
 
-/// Where a sign-in comes from.
+/// The source of a sign-in.
 pub(crate) struct SignInSource {
     /// The address of the browser or of the proxy.
     pub(crate) address: Option<IpAddr>,
@@ -109,13 +109,11 @@ impl Service {
             let problem = console_refused(&holder);
             return Err(self.refuse_sign_in(Some(&holder.name), source, problem).await);
         }
-        let mut id = [0; 6];
-        getrandom::fill(&mut id).map_err(HttpProblem::internal)?;
         let secret = new_secret()?;
         let now = self.clock.now();
         let latest = now.checked_add(TOTAL_LIMIT).map_err(HttpProblem::internal)?;
         let session = Session {
-            id: id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            id: new_id()?,
             admission: holder.admission(),
             subject: holder.subject,
             name: holder.name,
@@ -313,7 +311,14 @@ impl Service {
     }
 }
 
-/// Creates the secret of a session.
+/// Creates the id of a session or an operator, which is not secret.
+pub(super) fn new_id() -> Result<String, HttpProblem> {
+    let mut id = [0; 6];
+    getrandom::fill(&mut id).map_err(HttpProblem::internal)?;
+    Ok(id.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Creates a secret of 256 random bits: of a session, an enrolment link, or the binding of a request to a browser.
 pub(super) fn new_secret() -> Result<SecretString, HttpProblem> {
     let mut secret = zeroize::Zeroizing::new([0; 32]);
     getrandom::fill(secret.as_mut_slice()).map_err(HttpProblem::internal)?;

@@ -2,9 +2,9 @@
 //! and once more after a day.
 //!
 //! The mail goes through the service's own outbox, by the profile that sends the function `electronic-signatures` for a company that
-//! the change concerns. It names the proposal and the page; it has no details of the change, which the page shows to those who may
-//! see them. A signer without an address, and an environment without such a profile, get no mail: the audit log says so, and
-//! nothing fails.
+//! the change concerns. It names the environment, the profile, the proposer, the missing signatures and the page; it has no details
+//! of the change, which the page shows to those who may see them. A signer without an address, and an environment without such a
+//! profile, get no mail: the audit log says so, and nothing fails.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,6 +20,7 @@ use super::{
     caller::{Caller, Credential},
     changes::planned::PlannedChange,
     http::HttpProblem,
+    signatures::is_asked,
     submissions::{Addressing, SubmissionBody},
 };
 use crate::{
@@ -27,6 +28,7 @@ use crate::{
     model::{
         AppliesTo, AuditOutcome, CompanyId, Function, ProfileChange,
         access::Principal,
+        approvals::Signer,
         proposal::Proposal,
         resolution::Cell,
         token::{Role, Scope},
@@ -42,7 +44,7 @@ const REMINDER: &str = include_str!("signature_reminder.txt");
 /// Time after which the signers of an open proposal are reminded, once.
 const REMIND_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Interval at which proposals are looked through.
+/// Interval at which due reminders are searched for.
 const REMINDERS_EVERY: Duration = Duration::from_secs(60);
 
 /// The occasion of a request.
@@ -83,14 +85,14 @@ impl Service {
             let Ok(mut proposal) = self.open_proposal(&proposal.id).await else { continue };
             proposal.reminded_at = Some(now);
             let event = self.proposal_event(&self.own_caller(), "proposal.remind", &proposal);
-            // Before the mail: a reminder that is lost is better than one every hour.
+            // Before the mail: a reminder that is lost is better than one every minute.
             if self.update_proposal(proposal.clone(), event, Vec::new()).await.is_ok() {
                 self.request_signatures(proposal, Occasion::Reminder);
             }
         }
     }
 
-    /// Returns true if the proposals were not looked through for a while.
+    /// Returns true if due reminders were not searched for within the interval.
     fn is_reminder_due(&self, now: Timestamp) -> bool {
         let mut last = self.reminders_at.lock();
         let is_due = now < *last || now.duration_since(*last).unsigned_abs() >= REMINDERS_EVERY;
@@ -102,8 +104,7 @@ impl Service {
 
     async fn send_requests(self: &Arc<Self>, proposal: &Proposal, occasion: Occasion) -> Result<(), HttpProblem> {
         let caller = self.own_caller();
-        let proposer = Caller { name: proposal.by.clone(), ..caller.clone() };
-        let planned = self.plan_proposal(&proposer, proposal).await?;
+        let planned = self.plan_for_proposer(&caller, proposal).await?;
         let Some(planned) = planned.filter(|planned| !planned.evaluation.missing.is_empty()) else { return Ok(()) };
         let (addresses, without) = self.find_signers(proposal, &planned);
         let mut failures: BTreeSet<String> = BTreeSet::new();
@@ -149,17 +150,12 @@ impl Service {
         let state = self.state();
         let approvals = &state.settings.policy.approvals;
         let (mut addresses, mut without) = (BTreeMap::new(), BTreeSet::new());
-        for (need, have) in &planned.evaluation.missing {
-            for known in need.signers.iter().filter(|known| !have.contains(&known.name)) {
-                let Some(signer) = approvals.signers.iter().find(|signer| signer.name == known.name) else { continue };
-                let is_own = signer.is_named(&proposal.by) && need.meaning != crate::model::Meaning::Authored;
-                if is_own && !approvals.self_approval {
-                    continue;
-                }
-                match &signer.email {
-                    Some(email) => drop(addresses.insert(signer.name.clone(), email.clone())),
-                    None => drop(without.insert(signer.name.clone())),
-                }
+        let (missing, now) = (&planned.evaluation.missing, self.clock.now());
+        let can_sign = |signer: &&Signer| missing.iter().any(|one| is_asked(approvals, signer, one, proposal, now));
+        for signer in approvals.signers.iter().filter(can_sign) {
+            match &signer.email {
+                Some(email) => drop(addresses.insert(signer.name.clone(), email.clone())),
+                None => drop(without.insert(signer.name.clone())),
             }
         }
         (addresses, without)

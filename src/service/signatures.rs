@@ -19,8 +19,8 @@ use super::{
 use crate::{
     approvals::{APPROVALS_LIMIT, SigningOperator, is_reason},
     model::{
-        AuditOutcome, Code, Digest, Meaning, Signature,
-        approvals::{SignedAction, Signer},
+        ApprovalNeed, Approvals, AuditOutcome, Code, Digest, Meaning, Signature,
+        approvals::{Approved, SignedAction, Signer},
         delivery::EventKind,
         proposal::Proposal,
         session::Session,
@@ -30,7 +30,7 @@ use crate::{
     store::{AuditEvent, outbox::NewEvent},
 };
 
-/// Time for which a signature counts for a change that was not applied.
+/// Time for which a signature that is made in the console counts for a change that was not applied.
 const VALID: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// A request for a signature, as the person filled it in.
@@ -112,18 +112,22 @@ impl Service {
         }
     }
 
-    /// Returns the meanings with which a caller is asked to sign a plan, each with true if a reason is required.
-    pub(crate) fn own_meanings(&self, caller: &Caller, planned: &PlannedChange) -> BTreeMap<Meaning, bool> {
+    /// Returns the meanings with which a caller is asked to sign a proposal, each with true if a reason is required.
+    pub(crate) fn own_meanings(
+        &self,
+        caller: &Caller,
+        proposal: &Proposal,
+        planned: &PlannedChange,
+    ) -> BTreeMap<Meaning, bool> {
         let state = self.state();
-        let signers = &state.settings.policy.approvals.signers;
+        let approvals = &state.settings.policy.approvals;
         let is_own = |signer: &&Signer| signer.operator.as_ref().is_some_and(|own| caller.is_operator(own));
-        let Some(own) = signers.iter().find(is_own) else { return BTreeMap::new() };
+        let Some(own) = approvals.signers.iter().find(is_own) else { return BTreeMap::new() };
+        let now = self.clock.now();
         let mut meanings = BTreeMap::new();
-        for (need, have) in &planned.evaluation.missing {
-            let is_asked = need.signers.iter().any(|known| known.name == own.name) && !have.contains(&own.name);
-            if is_asked {
-                *meanings.entry(need.meaning).or_default() |= need.reason_required;
-            }
+        let can_sign = |one: &&(ApprovalNeed, Vec<String>)| is_asked(approvals, own, one, proposal, now);
+        for (need, _) in planned.evaluation.missing.iter().filter(can_sign) {
+            *meanings.entry(need.meaning).or_default() |= need.reason_required;
         }
         meanings
     }
@@ -137,6 +141,13 @@ impl Service {
     pub(crate) fn proposal_end(&self, proposal: &Proposal) -> Option<Timestamp> {
         let expiry = self.state().settings.policy.approvals.expires_in?;
         proposal.at.checked_add(expiry.duration()).ok()
+    }
+
+    /// Returns the end, in whole seconds, of a signature that is made now for a proposal.
+    pub(crate) fn signature_end(&self, proposal: &Proposal) -> Result<Timestamp, HttpProblem> {
+        let end = self.clock.now().checked_add(VALID).map_err(HttpProblem::internal)?;
+        let end = self.proposal_end(proposal).map_or(end, |limit| limit.min(end));
+        Timestamp::from_second(end.as_second()).map_err(HttpProblem::internal)
     }
 
     /// Returns the signature that an operator is about to make, for the page that shows it. It is not stored.
@@ -174,20 +185,15 @@ impl Service {
         }
         let state = self.state();
         let approvals = &state.settings.policy.approvals;
-        let of_operator = |own: &String| operator.name.to_lowercase() == own.to_lowercase();
-        let Some(signer) = approvals.signers.iter().find(|signer| signer.operator.as_ref().is_some_and(of_operator))
-        else {
+        let Some(signer) = approvals.signers.iter().find(|signer| signer.is_operator(&operator.name)) else {
             return Err(HttpProblem::new(Code::ApprovalByUnknownSigner, "you are not a signer of this environment")
                 .remedy("The signers are in `policy.approvals.signers` of environment.yaml."));
         };
-        let planned = self
-            .plan_proposal(caller, &proposal)
-            .await?
-            .ok_or_else(|| HttpProblem::malformed("the proposal would change nothing any more").remedy("Reject it."))?;
+        let planned = self.plan_proposal(caller, &proposal).await?.ok_or_else(changes_nothing)?;
         let Some((digest, needs)) = planned.approvals else {
             return Err(HttpProblem::malformed("the change needs no signature").remedy("Apply it."));
         };
-        let is_wanted = |need: &crate::model::ApprovalNeed| {
+        let is_wanted = |need: &ApprovalNeed| {
             need.meaning == wanted.meaning && need.signers.iter().any(|known| known.name == signer.name)
         };
         let Some(need) = needs.iter().filter(|need| is_wanted(need)).max_by_key(|need| need.reason_required) else {
@@ -208,8 +214,6 @@ impl Service {
         let now = self.clock.now();
         // Whole seconds: the text and the record state the same time.
         let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
-        let end = now.checked_add(VALID).map_err(HttpProblem::internal)?;
-        let expires = self.proposal_end(&proposal).map_or(end, |limit| limit.min(end));
         let record = Signature {
             id: random.iter().map(|byte| format!("{byte:02x}")).collect(),
             signer: signer.name.clone(),
@@ -224,7 +228,7 @@ impl Service {
             requested_at: now,
             at: now,
             offset_minutes: wanted.offset_minutes,
-            expires: Timestamp::from_second(expires.as_second()).map_err(HttpProblem::internal)?,
+            expires: self.signature_end(&proposal)?,
             method: SignatureMethod::Passkey,
             evidence: PasskeyEvidence::default(),
         };
@@ -289,16 +293,11 @@ impl Service {
         self: &Arc<Self>,
         caller: &Caller,
         proposal: &Proposal,
-    ) -> Result<crate::model::approvals::Approved, HttpProblem> {
+    ) -> Result<Approved, HttpProblem> {
         if self.proposal_end(proposal).is_some_and(|end| end <= self.clock.now()) {
-            return Err(expired(proposal));
+            return Err(proposal_expired());
         }
-        // The rule about signatures of the applying person is checked on apply; here it is checked for the proposer.
-        let proposer = Caller { name: proposal.by.clone(), ..caller.clone() };
-        let planned = self
-            .plan_proposal(&proposer, proposal)
-            .await?
-            .ok_or_else(|| HttpProblem::malformed("the proposal would change nothing any more").remedy("Reject it."))?;
+        let planned = self.plan_for_proposer(caller, proposal).await?.ok_or_else(changes_nothing)?;
         if let Some(rejected) = planned.evaluation.rejected.first() {
             return Err(HttpProblem::new(rejected.code, format!("{} {}", rejected.signer, rejected.reason))
                 .remedy("Load the page again, and sign what it shows."));
@@ -358,8 +357,27 @@ pub(super) fn check_room(proposal: &Proposal) -> Result<(), HttpProblem> {
     Err(HttpProblem::malformed("the proposal has too many approvals").remedy("Reject it, and propose again."))
 }
 
+/// Returns true if a signer can still sign a proposal for a need that is not met, and for which the signers in `have` have signed.
+pub(super) fn is_asked(
+    approvals: &Approvals,
+    signer: &Signer,
+    (need, have): &(ApprovalNeed, Vec<String>),
+    proposal: &Proposal,
+    now: Timestamp,
+) -> bool {
+    need.signers.iter().any(|known| known.name == signer.name)
+        && !have.contains(&signer.name)
+        && !approvals.is_self_approval(signer, need.meaning, &proposal.by)
+        && signer.expired_on(now).is_none()
+}
+
+/// Returns the problem of a proposal that does not differ from what is live.
+fn changes_nothing() -> HttpProblem {
+    HttpProblem::malformed("the proposal would change nothing any more").remedy("Reject it.")
+}
+
 /// Returns the problem of a proposal whose time is over.
-pub(super) fn expired(proposal: &Proposal) -> HttpProblem {
-    HttpProblem::new(Code::ApprovalExpired, format!("the proposal of {} has expired", proposal.at))
+pub(super) fn proposal_expired() -> HttpProblem {
+    HttpProblem::new(Code::ApprovalExpired, "the proposal has expired")
         .remedy("Reject it, and propose the change again. `policy.approvals.expiresIn` is the time for which a proposal is open.")
 }

@@ -148,7 +148,7 @@ pub(in crate::sandbox) async fn authorize(
     back(&[("code", &code), ("session_state", "sandbox")])
 }
 
-/// Shows the accounts of a tenant: each is a link to the same address, without the wish for this page.
+/// Shows the accounts of a tenant: each is a link to the same address, with the choice instead of `prompt`.
 fn account_page(tenant: &Tenant, application: &Application, query: &Fields, needs_password: bool) -> Response {
     let link = |picked: &str, user: Option<&str>| {
         let own = query.iter().filter(|(name, _)| !["login_hint", "prompt"].contains(&name.as_str()));

@@ -13,7 +13,7 @@ use crate::{
         access::{Activity, Area},
         approvals::{self as rules, SignedAction},
     },
-    service::{caller::Caller, http::HttpProblem},
+    service::{caller::Caller, http::HttpProblem, signatures::proposal_expired},
 };
 
 /// Evaluates the approvals of a change by the live rules. A dry run reports missing approvals and is not refused.
@@ -60,9 +60,7 @@ pub(super) fn check(
         return Ok(evaluation);
     }
     if !needs.is_empty() && signatures.ends.is_some_and(|ends| ends <= record.at) {
-        return Err(HttpProblem::new(Code::ApprovalExpired, "the proposal has expired").remedy(
-            "Reject it, and propose the change again. `policy.approvals.expiresIn` is the time for which a proposal is open.",
-        ));
+        return Err(proposal_expired());
     }
     if evaluation.missing.is_empty() {
         return Ok(evaluation);
@@ -114,7 +112,7 @@ fn approvals_missing(change: &Change, evaluation: &Evaluation, environment: &str
     } else if change.action == "console.edit" {
         (
             Code::ManualChangeNeedsApproval,
-            "Propose the change: the page of the proposal has the text that the signers sign.".to_owned(),
+            "Propose the change. The signers sign on the page of the proposal.".to_owned(),
         )
     } else if by_hand {
         (

@@ -71,7 +71,7 @@ pub(crate) struct EditTerms {
     pub(crate) signatures: ChangeSignatures,
     /// The reason of the person who applies it.
     pub(crate) reason: String,
-    /// What the audit log says before that reason.
+    /// The text that the audit log has before that reason.
     pub(crate) recorded: Option<String>,
 }
 

@@ -1,9 +1,9 @@
 //! Signing keys of an issuer: fetched through its `OpenID` configuration, cached, and selected for a token.
 //!
 //! [`IssuerKeys::refresh`] fetches, one request at a time; [`KeySet`] is a copy of the known keys, with the [`Endpoints`] of the
-//! same configuration. An issuer that does not answer
-//! does not invalidate keys that are known: they stay usable for a day. It is asked once a minute at most, or every 5 seconds while
-//! no key is known. Keys of unknown types are skipped; of the others, the first 50 are kept.
+//! same configuration. An issuer that does not answer does not invalidate keys that are known: they stay usable for a day. It is
+//! asked once a minute at most, or every 5 seconds while no key is known. Keys of unknown types are skipped; of the others, the
+//! first 50 are kept.
 
 use std::sync::Arc;
 

@@ -35,13 +35,14 @@ use crate::{
     },
 };
 use keys::{FRESH, IssuerKeys, KeySet, USABLE};
+pub(crate) use persons::IdentityProvider;
 use persons::Provider;
 pub(super) use persons::{
     AuthorizationAnswer, Person, SignInAttempt, callback_path, not_signing_in, refused as sign_in_refused,
 };
-pub(crate) use persons::{DEFAULT_PROVIDER, IdentityProvider};
 pub(super) use reload::follow;
 pub use reload::{Issuers, IssuersSource};
+pub(crate) use settings::DEFAULT_PROVIDER;
 pub use settings::OidcSettings;
 use settings::{IssuerSettings, has_audience};
 
@@ -84,12 +85,13 @@ impl IssuerSet {
     /// Creates the set. `authorities` (PEM) are trusted in addition to the platform's certificate authorities.
     fn new(settings: OidcSettings, authorities: Option<Vec<u8>>) -> Result<Self, String> {
         settings.check()?;
-        let redeeming_http = persons::redeeming_client(authorities.clone())?;
         let options = HttpOptions { authorities, connections: 4, timeout: TIMEOUT, patience: Duration::ZERO };
-        let http = Http::new(&options)?;
+        // Keys and codes have a client each, so that neither waits for the other.
+        let (http, redeeming_http) = (Http::new(&options)?, Http::new(&options)?);
         let issuer = |mut settings: IssuerSettings| {
             let console = settings.console.take();
-            let provider = console.map(|console| Provider::new(&settings.issuer, console)).transpose()?;
+            let provider = console.map(|console| Provider::new(&settings.issuer, console)).transpose();
+            let provider = provider.map_err(|reason| settings.fault(&format!("`console`: {reason}")))?;
             Ok::<_, String>(Arc::new(Issuer { settings, keys: IssuerKeys::default(), provider }))
         };
         let issuers = settings.issuers.into_iter().map(issuer).collect::<Result<_, _>>()?;
@@ -275,7 +277,7 @@ fn verified_claims(token: &str, key: &Jwk, algorithm: Algorithm) -> Result<Value
     Ok(data.claims)
 }
 
-/// Parses an address that keys may be fetched from: HTTPS, or HTTP on this machine.
+/// Parses an address of an issuer: HTTPS, or HTTP on this machine.
 fn safe_url(address: &str) -> Result<Url, String> {
     let url = Url::parse(address).map_err(|_| "it is not a web address".to_owned())?;
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);

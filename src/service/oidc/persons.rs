@@ -6,7 +6,7 @@
 //! known by an id that the issuer never gives to another one; names are for display. State, nonce and verifier come from
 //! `identity_sign_in`, which also makes sure that an answer belongs to the browser.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use reqwest::Url;
@@ -15,14 +15,12 @@ use serde_json::Value;
 use subtle::ConstantTimeEq as _;
 
 use super::{
-    Issuer, IssuerSet, TIMEOUT, provider_subjects,
-    settings::{ClientCredential, ConsoleSettings, DEFAULT_NAME, LEEWAY, seconds},
+    Issuer, IssuerSet, provider_subjects,
+    settings::{ConsoleSettings, DEFAULT_PROVIDER, LEEWAY, seconds},
 };
 use crate::{
     entra::{
-        Certificate,
         authorization_code::{self, AuthorizationRequest, SecretPlace},
-        http::{Http, HttpOptions},
         sign_in::{ClientAuthentication, SignInError},
     },
     model::{
@@ -47,8 +45,6 @@ const NAME_LIMIT: usize = 60;
 /// Maximum number of codes that are redeemed at once; further ones are asked to come back.
 pub(super) const REDEEMED_AT_ONCE: usize = 8;
 
-pub(crate) use super::settings::DEFAULT_NAME as DEFAULT_PROVIDER;
-
 /// The sign-in of persons with one issuer.
 pub(super) struct Provider {
     settings: ConsoleSettings,
@@ -60,16 +56,7 @@ pub(super) struct Provider {
 impl Provider {
     /// Creates the provider. Fails if the certificate cannot be used.
     pub(super) fn new(issuer: &str, settings: ConsoleSettings) -> Result<Self, String> {
-        let authentication = match settings.credential() {
-            None => None,
-            Some(ClientCredential::Secret(secret)) => Some(ClientAuthentication::Secret(secret.clone())),
-            Some(ClientCredential::Certificate(pem)) => {
-                let certificate = Certificate::from_pem(pem.clone());
-                Some(ClientAuthentication::Certificate(
-                    certificate.map_err(|error| format!("its `certificateFile` cannot be used: {error}"))?,
-                ))
-            }
-        };
+        let authentication = settings.authentication()?;
         Ok(Self { admissions: settings.admissions(issuer), settings, authentication })
     }
 
@@ -77,11 +64,6 @@ impl Provider {
     pub(super) fn name(&self) -> &str {
         self.settings.name()
     }
-}
-
-/// Creates the HTTP client that redeems codes: apart from the one for keys, so that neither waits for the other.
-pub(super) fn redeeming_client(authorities: Option<Vec<u8>>) -> Result<Http, String> {
-    Http::new(&HttpOptions { authorities, connections: 4, timeout: TIMEOUT, patience: Duration::ZERO })
 }
 
 /// An issuer that persons can sign in with.
@@ -406,7 +388,7 @@ fn exchange_problem(provider: &Provider, error: &SignInError) -> HttpProblem {
 /// Returns the path of the address that an issuer sends browsers back to. Each issuer has its own, so that none can answer for
 /// another one (RFC 9700, section 4.4.2).
 pub(in crate::service) fn callback_path(name: &str) -> String {
-    let name = if name == DEFAULT_NAME { String::new() } else { format!("/{name}") };
+    let name = if name == DEFAULT_PROVIDER { String::new() } else { format!("/{name}") };
     format!("/console/sign-in/callback{name}")
 }
 

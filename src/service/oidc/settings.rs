@@ -2,10 +2,10 @@
 //!
 //! [`OidcSettings`] is the document that `serve --oidc` names; the caller reads it and [`OidcSettings::check`] validates it, at the
 //! start and at each reload. [`IssuerSettings`] decides whether the verified claims of a token are admitted: those of pipelines by
-//! `rules`, those of persons who sign in to the console by the rules of [`ConsoleSettings`], and neither by those of the other. The first rule that
-//! matches applies; a token that no rule matches, that lacks `sub`, `iat` or `exp`, that has expired or is not valid yet, or that
-//! is valid for longer than the settings allow is refused. Clocks may differ by 60 seconds. Nothing here fetches keys or verifies
-//! signatures.
+//! `rules`, those of persons who sign in to the console by the rules of [`ConsoleSettings`], and neither by those of the other. The
+//! first rule that matches applies; a token that no rule matches, that lacks `sub`, `iat` or `exp`, that has expired or is not valid
+//! yet, or that is valid for longer than the settings allow is refused. Clocks may differ by 60 seconds. Nothing here fetches keys
+//! or verifies signatures.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::{refused, safe_url};
 use crate::{
+    entra::{Certificate, sign_in::ClientAuthentication},
     model::{
         Digest, EnvironmentName,
         token::{Role, Scope},
@@ -35,7 +36,7 @@ const ID_TOKEN_MINUTES: u16 = 24 * 60;
 /// Maximum age of the ID token of a person, in seconds. Entra dates its tokens back by five minutes.
 const ID_TOKEN_AGE: i64 = 10 * 60;
 /// The name of a provider whose settings have none.
-pub(crate) const DEFAULT_NAME: &str = "sso";
+pub(crate) const DEFAULT_PROVIDER: &str = "sso";
 /// Claims that people can change themselves, or that pass from one person to another.
 const CHANGEABLE: [&str; 9] = [
     "email",
@@ -109,12 +110,6 @@ fn default_scopes() -> Vec<String> {
     vec!["openid".to_owned(), "profile".to_owned()]
 }
 
-/// The credential of the service at an issuer.
-pub(super) enum ClientCredential<'a> {
-    Secret(&'a SecretString),
-    Certificate(&'a SecretString),
-}
-
 fn an_hour() -> u16 {
     60
 }
@@ -123,7 +118,7 @@ fn an_hour() -> u16 {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct AdmissionRule {
-    /// Name of the rule; the audit log shows it with the token's subject.
+    /// Name of the rule. For a pipeline, the audit log shows it with the token's subject.
     name: String,
     pub(super) role: Role,
     /// The claims that the token must have; all must match.
@@ -151,21 +146,19 @@ impl AdmissionRule {
 impl OidcSettings {
     /// Checks the rules that the schema cannot express. An error names the issuer.
     pub(super) fn check(&self) -> Result<(), String> {
-        let within =
-            |issuer: &IssuerSettings, reason: String| format!("issuer `{}`: {reason}", issuer.issuer.escape_debug());
         let mut names = BTreeSet::new();
         for issuer in &self.issuers {
-            issuer.check().map_err(|reason| within(issuer, reason))?;
+            issuer.check().map_err(|reason| issuer.fault(&reason))?;
             let Some(console) = &issuer.console else { continue };
             // An answer of one provider must not be taken for that of another (RFC 9700, section 4.4).
             if !names.insert(console.name()) {
                 let reason = "several issuers sign in persons; give each a `name` of its own below `console`";
-                return Err(within(issuer, reason.to_owned()));
+                return Err(issuer.fault(reason));
             }
             let mut same_issuer = self.issuers.iter().filter(|other| other.issuer == issuer.issuer);
             if same_issuer.any(|other| other.audience.as_ref() == Some(&console.client_id)) {
                 let reason = "`clientId` below `console` is also an `audience`: an ID token of a person would be one of a pipeline";
-                return Err(within(issuer, reason.to_owned()));
+                return Err(issuer.fault(reason));
             }
         }
         Ok(())
@@ -193,20 +186,22 @@ impl OidcSettings {
 impl ConsoleSettings {
     /// Returns the name, by which addresses refer to the issuer.
     pub(super) fn name(&self) -> &str {
-        self.name.as_deref().unwrap_or(DEFAULT_NAME)
+        self.name.as_deref().unwrap_or(DEFAULT_PROVIDER)
     }
 
     fn credential_file(&self) -> Option<&str> {
         self.client_secret_file.as_deref().or(self.certificate_file.as_deref())
     }
 
-    /// Returns the credential of the service; none for a public client.
-    pub(super) fn credential(&self) -> Option<ClientCredential<'_>> {
-        let credential = self.credential.as_ref()?;
-        Some(match self.certificate_file {
-            Some(_) => ClientCredential::Certificate(credential),
-            None => ClientCredential::Secret(credential),
-        })
+    /// Returns the credential of the service at the issuer; none for a public client. Fails if the certificate cannot be used.
+    pub(super) fn authentication(&self) -> Result<Option<ClientAuthentication>, String> {
+        let Some(credential) = self.credential.clone() else { return Ok(None) };
+        if self.certificate_file.is_none() {
+            return Ok(Some(ClientAuthentication::Secret(credential)));
+        }
+        let certificate = Certificate::from_pem(credential);
+        let certificate = certificate.map_err(|error| format!("its `certificateFile` cannot be used: {error}"))?;
+        Ok(Some(ClientAuthentication::Certificate(certificate)))
     }
 
     fn check(&self) -> Result<(), String> {
@@ -274,6 +269,11 @@ impl ConsoleSettings {
 }
 
 impl IssuerSettings {
+    /// Returns the text of a fault in these settings, with the issuer.
+    pub(super) fn fault(&self, reason: &str) -> String {
+        format!("issuer `{}`: {reason}", self.issuer.escape_debug())
+    }
+
     fn check(&self) -> Result<(), String> {
         safe_url(&self.issuer)?;
         if self.audience.as_ref().is_some_and(String::is_empty) {

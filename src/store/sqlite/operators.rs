@@ -30,12 +30,12 @@ struct PasskeyDocument {
 }
 
 /// The word of `store.revoked` for a removed operator.
-pub(super) fn revoked_operator(id: &str) -> String {
+fn revoked_operator(id: &str) -> String {
     format!("operator:{id}")
 }
 
 /// The word of `store.revoked` for a removed passkey.
-pub(super) fn revoked_passkey(id: &str) -> String {
+fn revoked_passkey(id: &str) -> String {
     format!("passkey:{id}")
 }
 
@@ -105,8 +105,8 @@ fn write(transaction: &Connection, operator: &Operator, enrolment: Option<&Diges
         .map(drop)
 }
 
-/// Suspends every operator, and closes every enrolment: it is not known who was removed, and which link was used, since the
-/// backup. Returns the number of suspended operators.
+/// Suspends every operator, and closes every enrolment: it may not be known who was removed since the backup, and it is not known
+/// which links were used. Returns the number of suspended operators.
 pub(super) fn suspend_all(transaction: &Connection, now: Timestamp) -> Result<u64, StoreError> {
     let mut count = 0;
     for StoredOperator { mut operator, enrolment, .. } in find(transaction, "", [])? {
@@ -123,12 +123,13 @@ pub(super) fn suspend_all(transaction: &Connection, now: Timestamp) -> Result<u6
     Ok(count)
 }
 
-/// Removes operators and passkeys that were ever removed, even if the database has them. Returns their words of `store.revoked`.
+/// Removes operators and passkeys that were ever removed, even if the database has them. Returns the action of each removal and the
+/// id of the operator or the passkey.
 pub(super) fn remove_again(
     transaction: &Connection,
     revoked: &std::collections::BTreeSet<String>,
     now: Timestamp,
-) -> Result<Vec<String>, StoreError> {
+) -> Result<Vec<(&'static str, String)>, StoreError> {
     let mut removed = Vec::new();
     for StoredOperator { mut operator, keys, .. } in find(transaction, "", [])? {
         for StoredPasskey { info, .. } in keys {
@@ -137,7 +138,7 @@ pub(super) fn remove_again(
                     digests::record_alteration(transaction, now)?;
                 }
                 transaction.execute("DELETE FROM passkey WHERE id = ?1", [&info.id]).map_err(failed)?;
-                removed.push(revoked_passkey(&info.id));
+                removed.push(("operator.remove-passkey", info.id));
             }
         }
         if operator.removed_at.is_none() && revoked.contains(&revoked_operator(&operator.id)) {
@@ -146,7 +147,7 @@ pub(super) fn remove_again(
             }
             (operator.removed_at, operator.enrolment) = (Some(now), None);
             write(transaction, &operator, None)?;
-            removed.push(revoked_operator(&operator.id));
+            removed.push(("operator.remove", operator.id));
         }
     }
     Ok(removed)

@@ -111,7 +111,7 @@ pub(super) fn finish(transaction: &Connection, now: Timestamp) -> Result<Option<
         if !noted.knows_revoked {
             noted.suspended_tokens += suspend_tokens(transaction, now)?;
         }
-        // Removed ones are known, used enrolment links and the keys that were added since are not.
+        // Also if all that were removed are known: the used enrolment links and the passkeys that were added since are not.
         noted.suspended_operators += operators::suspend_all(transaction, now)?;
         leases::skip(transaction, GAP)?;
         sessions::end_all(transaction)?;
@@ -164,11 +164,7 @@ pub(super) fn revoke_again(
     revoked: &std::collections::BTreeSet<String>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    for word in operators::remove_again(transaction, revoked, now)? {
-        let (action, id) = match word.split_once(':') {
-            Some(("operator", id)) => ("operator.remove", id),
-            _ => ("operator.remove-passkey", word.trim_start_matches("passkey:")),
-        };
+    for (action, id) in operators::remove_again(transaction, revoked, now)? {
         let event = AuditEvent {
             at: now,
             actor: "(service)".to_owned(),

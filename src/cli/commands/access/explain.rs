@@ -37,7 +37,7 @@ pub(super) struct Explain {
     /// Subject, then activities [default: all that it may do]
     #[arg(value_name = "SUBJECT ACTIVITY")]
     names: Vec<String>,
-    /// Built-in role of the token, as `token list` shows it [with `--live`: that of the service]
+    /// Built-in role of the token or operator [with `--live`: that of the service]
     #[arg(long, value_name = "ROLE")]
     role: Option<Role>,
     /// Company that the question is about
@@ -154,7 +154,9 @@ impl Explain {
             (false, Some(role)) => format!("{name}: role `{}` of the {holder}; bindings {bound}.", role.id()),
         });
         if subject.token.is_some() && role.is_none() {
-            lines.push("A token also has the built-in role that it was created with: pass --role ROLE.".to_owned());
+            lines.push(
+                "A token also has the built-in role that it was created with: pass --live or --role ROLE.".to_owned(),
+            );
         }
         if subject.operator.is_some() && role.is_none() {
             lines.push(

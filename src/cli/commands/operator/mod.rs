@@ -1,8 +1,8 @@
 //! `mailwright operator`: adds, lists, confirms and removes the people who sign in to the console with a passkey, and makes their
 //! enrolment links.
 //!
-//! A link is printed once, alone, on standard output; the service keeps only its hash. Operators are named by their names, which are
-//! unique for ever. Passkeys are removed in the console. The rules are in `service::operators`.
+//! A link is printed once, alone, on standard output; the service keeps only its hash. Operators are named by their names, which
+//! are unique for ever. Passkeys are removed in the console. The rules are in `service::operators`.
 
 use std::time::Duration;
 

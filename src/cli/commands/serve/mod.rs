@@ -215,7 +215,8 @@ impl Serve {
         ConnectionLimits { connections, idle }
     }
 
-    /// Prints what is served at which address, for clients and for browsers, and the tokens of new environments. Fails if a token cannot be shown.
+    /// Prints what is served at which address, for clients and for browsers, and the tokens of new environments. Fails if a token
+    /// cannot be shown.
     fn print_introduction(
         &self,
         context: &Context,
