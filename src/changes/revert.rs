@@ -1,8 +1,8 @@
 //! The changes that return the live profiles to those of an earlier generation: create, update or delete.
 //!
 //! [`revert_changes`] is used by the service for a rollback, and by the client to show one before it is requested. It compares
-//! profiles only; the settings of the earlier generation are restored by the caller. A rename since then appears as a deletion and
-//! a creation.
+//! profiles with the digests of their secrets, and applies nothing; both callers compute the settings with
+//! `Settings::going_back_to`. A profile that was renamed since then appears as a deletion and a creation.
 
 use std::collections::BTreeMap;
 

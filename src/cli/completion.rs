@@ -1,8 +1,9 @@
 //! Completion of the command line by the program itself: environments, profiles, secrets, rollouts, functions, codes and files.
 //!
-//! A shell calls the program with `COMPLETE` set; `mailwright completions SHELL` prints the shell's part. Candidates come from
-//! names of files in the repository and from the program. A folder that cannot be read has no candidates. No file is opened and no
-//! service is called.
+//! A shell calls the program with `COMPLETE` set; `mailwright completions SHELL` prints the shell's part. Names come from the names
+//! of files in the repository, or are built into the program (functions, codes, roles, rights, fields); paths come from the file
+//! system. A name that a shell would interpret is not offered. A folder that cannot be read has no candidates. Folders are listed;
+//! no file is opened and no service is called.
 
 use std::{
     collections::BTreeSet,

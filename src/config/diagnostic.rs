@@ -1,12 +1,14 @@
 //! A problem with its place, and the report of a run.
 //!
-//! [`Diagnostic`] is a document of `validate --format json` and of `plan`: its keys are the place, the fields of a
-//! [`Problem`](crate::model::Problem) and the excerpt, side by side, in the order in which problems are sorted.
+//! [`Diagnostic`] is an element of the list `diagnostics` in `validate --format json`, and in the JSON error of other commands if
+//! the files have errors. Its keys, in this order: the place, code, severity, message, remedy, the environment that inherits the
+//! problem, and the excerpt (the line, with possible secrets masked).
 //!
 //! A problem of a whole file is at line 1, column 1, without an excerpt.
 //!
-//! [`Report`] sorts problems by place and drops duplicates: of several with the same place, code and message the first one stays,
-//! with its `environment`. A warning does not make a run fail; an error does ([`Report::has_errors`]).
+//! [`Report`] sorts problems by these keys in their order. Of several with the same place, code and message only the first is kept,
+//! so a problem that several environments inherit names at most one of them. [`Report::to_problem`] condenses a report into one
+//! problem. A warning does not make a run fail; an error does ([`Report::has_errors`]).
 
 use std::{collections::BTreeSet, sync::Arc};
 

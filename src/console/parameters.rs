@@ -1,4 +1,8 @@
-//! Parameters of addresses: links with a query, and times and numbers that were entered into a form.
+//! Links and form values of the console: [`address`] builds a URL with a query, and [`parse`] and [`parse_time`] read a value of a
+//! form or a query.
+//!
+//! An empty value is none; one that cannot be parsed is an error, which the page handles. A time without an offset is in UTC.
+//! Requests are read in `extract`.
 
 use jiff::{Timestamp, civil, tz::TimeZone};
 

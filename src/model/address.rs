@@ -3,14 +3,14 @@
 //! [`Address`] is an addr-spec (RFC 5321, RFC 6531) in the form of SMTP commands: the domain in A-labels, the local part without
 //! needless quotes. [`NamedAddress`] is an address with or without a display name. Errors name the position and what to write
 //! instead, and do not quote the address. Blanks and invisible characters at both ends are dropped; a local part over 64 bytes, a
-//! domain over 253 or a text over 1000 is refused. Header fields, with folding, comments and groups, are parsed in
-//! `mime::address_list`.
+//! domain over 253 or a text over 1000 is refused. `mime::address_list` reads header fields, with folding, comments and groups, and
+//! parses each address in them with this module.
 //!
 //! Fields of documents stay strings: the `deserialize` functions bring an address into this form, and leave a text that is not
 //! an address as it is, for the rules to refuse. A pattern of a guard is an address or `*@domain`.
 //!
-//! Two addresses are equal if they differ in case at most. RFC 5321 lets a server distinguish local parts by case; no known
-//! server does, and a guard or a check for duplicates that depended on case could be evaded.
+//! Addresses are compared without regard to case, also in the local part. RFC 5321 lets a server distinguish local parts by case;
+//! no known server does, and a guard or a check for duplicates that depended on case could be evaded.
 
 mod named;
 

@@ -1,6 +1,7 @@
-//! [`Place`]: file, line and column of a value, as findings and messages name it.
+//! [`Place`]: file, line and column of a value, as findings, plans and error messages show them.
 //!
-//! Lines and columns count from 1, as in editors. A value that is in no file has the place [`Place::nowhere`].
+//! Lines and columns count from 1; a column is a number of characters. A value that is in no file, such as one of an earlier
+//! generation, has the place [`Place::nowhere`], which is not shown ([`Place::is_in_a_file`]).
 
 use std::fmt;
 

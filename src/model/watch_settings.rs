@@ -1,8 +1,9 @@
-//! The section `watch` of an environment file: whether `mailwright watch` applies changes and reverts drift, and who receives
-//! its reports.
+//! The section `watch` of an environment file: if `mailwright watch` applies changes and reverts drift, and who receives its
+//! reports.
 //!
-//! It is read by [`crate::watch`] and not sent to the service. Without it, watch only plans. A mode that is not known cannot be
-//! read.
+//! The section is used by [`crate::watch`], and by `mailwright rollout` when it continues a rollout that a watch began. It is not
+//! sent to the service. Without it, watch only plans, and its reports have no receivers. An unknown mode is an error of the file,
+//! and the environment is not loaded.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,8 @@
-//! The statement of the browser about the request that it answers: purpose, challenge, and the page that asked (section 5.8.1).
+//! Client data: what the browser states about the request that it answers: purpose, challenge and origin of the page (WebAuthn
+//! level 3, section 5.8.1).
+//!
+//! [`check`] refuses an answer to another request, for another purpose, from another site or from a frame. [`challenge`] and
+//! [`origin`] read without a check. The signature over the client data is verified in `relying_party`.
 
 use serde::Deserialize;
 

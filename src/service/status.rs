@@ -1,6 +1,8 @@
-//! State of the service for status pages: readiness, information about the service, the outbox.
+//! State of the service for the API and the console: readiness, information about the service, the outbox, leases, profiles with
+//! problems, and the profile that sends for a cell.
 //!
-//! The API and the console answer from these functions. Metrics are set in `routes::health`.
+//! Methods of [`Service`]; nothing here changes the configuration or a message. [`Readiness`] counts what needs an operator
+//! although the service is ready; a service that is not ready is an [`HttpProblem`]. `routes::health` computes the metrics itself.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 

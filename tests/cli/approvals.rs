@@ -25,7 +25,9 @@ fn keygen(repo: &TestRepository, arguments: &[&str]) -> CommandOutput {
 }
 
 fn new_key(repo: &TestRepository, name: &str, kind: &str) -> String {
-    keygen(repo, &["-q", "-t", kind, "-N", "", "-C", name, "-f", name]).code(0);
+    // Large RSA keys take seconds to make.
+    let size: &[&str] = if kind == "rsa" { &["-b", "2048"] } else { &[] };
+    keygen(repo, &[size, &["-q", "-t", kind, "-N", "", "-C", name, "-f", name]].concat()).code(0);
     repo.read(&format!("{name}.pub")).trim().to_owned()
 }
 

@@ -1,8 +1,10 @@
-//! Sign-in with an identity provider: a link sends the browser there, and the provider sends it back.
+//! Sign-in, and confirmation of an identity, with an identity provider: a link sends the browser there, and the provider sends it
+//! back.
 //!
-//! Both addresses are read with GET, because the policy of the pages lets no form lead to another site. Neither changes anything
-//! by itself: the first only sets a cookie, and the second needs it, with an answer that fits. An answer that is refused shows the
-//! form for the sign-in with the reason; in a browser that is signed in, it changes nothing and shows the reason only.
+//! [`begin`] and [`confirm`] set a cookie and redirect to the provider; they change nothing else. Links lead to them, because the
+//! policy of the pages lets no form lead to another site. [`complete_named`] receives the answer, and accepts it only with the
+//! cookie that it fits. A refused answer shows the form for the sign-in with the reason; if the browser is signed in, its session
+//! stays and a page shows the reason. The answer is verified in `service::identity_sign_in`.
 
 use std::sync::Arc;
 

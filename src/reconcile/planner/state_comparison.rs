@@ -1,9 +1,11 @@
-//! The comparison of desired, live and last applied state: from two profiles with one name to a planned change.
+//! The comparison of desired, live and last applied state: finds the profiles and settings that differ, and plans the changes that
+//! make the live state equal to the desired one.
 //!
-//! [`StateComparison`] decides for each profile and each field which side changed, and names the cause: Git, drift or both. A live
-//! profile that no file declares is deleted if an apply had set it, a rollback had brought it back, or the environment says `prune:
-//! all`, and left alone otherwise. A declared one that was removed outside Git is created again. A rename that is not possible is a
-//! problem, and then nothing is planned. The planner puts the results together. Nothing here decides if a change is allowed.
+//! [`StateComparison`] names the cause of each difference: Git if the files changed since the last apply, drift if the service did,
+//! or both. A live profile that no file declares is deleted if an apply had set it, a rollback had brought it back, or the
+//! environment says `prune: all`, and left alone otherwise. A declared profile that was removed outside Git or by a rollback is
+//! created again; a live one that the files newly declare is adopted. A rename that is not possible is a problem, and then nothing
+//! of the environment is planned. Nothing here decides if a change is allowed; `planner` puts the results into a plan.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

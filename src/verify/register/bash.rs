@@ -1,7 +1,8 @@
-//! Renders a [`Registration`](super::Registration) as a script for Bash and `az`.
+//! Renders a [`Registration`](super::Registration) as a script for Bash and `az` that registers the application in Microsoft Entra.
 //!
-//! Every request is an `az rest` with a request of Microsoft Graph. Values are quoted for a POSIX shell. What exists already is
-//! kept, so the script can be run again after a failure, which ends it.
+//! It sends the requests to Microsoft Graph with `az rest`, creates a certificate with `openssl` where the profile uses one, and
+//! prints the Exchange commands that limit sending to a mailbox. Values are quoted for a POSIX shell. What exists already is kept,
+//! so the script can be run again after a failure, which ends it.
 
 use std::fmt::Write as _;
 
@@ -153,7 +154,7 @@ pub(super) fn render(registration: &Registration) -> String {
         );
     }
     out.push_str(PRINCIPAL);
-    write_client(registration, &mut out);
+    write_client_id(registration, &mut out);
     write_permissions(registration, &mut out);
     write_redirects(registration, &mut out);
     write_credential(registration, &mut out);
@@ -165,7 +166,7 @@ pub(super) fn render(registration: &Registration) -> String {
 }
 
 /// Writes the new client id into the file that states it.
-fn write_client(registration: &Registration, out: &mut String) {
+fn write_client_id(registration: &Registration, out: &mut String) {
     let Some(place) = registration.options.client_place.as_ref().filter(|_| registration.client.is_none()) else {
         return;
     };

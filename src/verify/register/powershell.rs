@@ -1,7 +1,8 @@
-//! Renders a [`Registration`](super::Registration) as a script for PowerShell, with the modules
-//! `Microsoft.Graph.Authentication` and, to limit sending to a mailbox, `ExchangeOnlineManagement`.
+//! Renders a [`Registration`](super::Registration) as a PowerShell script that registers the application in Microsoft Entra. It
+//! uses the modules `Microsoft.Graph.Authentication` and, to limit sending to a mailbox, `ExchangeOnlineManagement`.
 //!
-//! The requests are those of the other script. Values are quoted for PowerShell.
+//! It does what the script of `bash` does, with two exceptions: it runs the Exchange commands that the other one prints, and it
+//! creates no certificate, because that needs `openssl`. Values are quoted for PowerShell.
 
 use std::fmt::Write as _;
 
@@ -115,7 +116,7 @@ pub(super) fn render(registration: &Registration) -> String {
     };
     let _ = writeln!(out, "if ($found.Count -eq 1) {{ $application = $found[0] }} else {{\n  {create}\n}}");
     out.push_str(PRINCIPAL);
-    write_client(registration, &mut out);
+    write_client_id(registration, &mut out);
     write_permissions(registration, &mut out);
     if !registration.redirects.is_empty() {
         out.push_str(REDIRECTS);
@@ -150,7 +151,7 @@ pub(super) fn exchange_lines(registration: &Registration, from: &str, client: &s
     ]
 }
 
-fn write_client(registration: &Registration, out: &mut String) {
+fn write_client_id(registration: &Registration, out: &mut String) {
     let Some(place) = registration.options.client_place.as_ref().filter(|_| registration.client.is_none()) else {
         return;
     };

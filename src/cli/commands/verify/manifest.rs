@@ -2,8 +2,9 @@
 //!
 //! Covers profiles of Microsoft Graph whose client id is in one of the files. Uses no network and opens no secret.
 //!
-//! A profile without a registration is named in a note; it is an error if profiles were named on the command line, or if none has a
-//! registration. A file that is not JSON is an error.
+//! A note names the profiles that are not checked: those whose client id is in none of the files, and those that send by SMTP. It
+//! is an error instead, and nothing is checked, if such a profile was named on the command line or if no profile has a
+//! registration. A file that is not JSON is an error. The checks are those of `verify::graph`.
 
 use std::{collections::BTreeMap, sync::Arc};
 
