@@ -304,11 +304,24 @@ pub enum VerifyLine {
     Requests(u64),
 }
 
-/// `GET /v1/verify`: the last results.
+/// `GET /v1/verify`: the last results, and those of plans.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LastVerifiedList {
-    /// The last results by profile.
+    /// The last results by profile: of its live settings, or else of those that were live before.
     #[schema(value_type = std::collections::HashMap<String, LastVerified>)]
     pub profiles: BTreeMap<ProfileName, LastVerified>,
+    /// The results of settings that are not live, such as those of a plan, by profile, the newest first. They are kept for some days.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = std::collections::HashMap<String, Vec<LastVerified>>)]
+    pub planned: BTreeMap<ProfileName, Vec<LastVerified>>,
+}
+
+impl LastVerifiedList {
+    /// Returns the result of a profile with these settings, live or not; or else its last one.
+    pub fn find(&self, name: &ProfileName, of: &Digest) -> Option<&LastVerified> {
+        let last = self.profiles.get(name);
+        let planned = self.planned.get(name).into_iter().flatten();
+        last.into_iter().chain(planned).find(|result| result.of == *of).or(last)
+    }
 }

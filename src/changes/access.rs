@@ -14,11 +14,12 @@ use jiff::Timestamp;
 
 use super::fields::{self, NEXT};
 use crate::model::{
-    AppliesTo, CompanyId, Digest, Function, Profile, ProfileChange, ProfileName, Provider, Settings, State,
+    AppliesTo, CompanyId, Digest, Function, Profile, ProfileChange, ProfileName, Reader, Settings, State,
     StoredProfile,
     access::{
         self, AccessPolicy, Activity, Area, Decision, Extent, Gain, NAME_FIELD, Principal, Question, Subject, decide,
     },
+    operator::Operator,
     token::{Role, Token},
 };
 
@@ -81,6 +82,7 @@ pub type ValueIds = HashMap<Digest, String>;
 pub fn needed_rights(before: &State, after: &State, changes: &[ProfileChange], sent: &ValueIds) -> Vec<NeededRight> {
     let mut rights = settings_rights(&before.settings, &after.settings);
     let credentials = Credentials { state: before, sent, uses: OnceCell::new() };
+    rights.extend(credentials.reader_rights(before.settings.reader.as_ref(), after.settings.reader.as_ref()));
     for change in changes {
         rights.extend(profile_rights(before, &credentials, change));
     }
@@ -145,6 +147,8 @@ struct Credentials<'a> {
 
 /// The companies and functions of all profiles that use a credential; none means all.
 struct Uses {
+    /// One of these profiles; none if only the reader of the environment uses it.
+    profile: Option<ProfileName>,
     companies: Option<BTreeSet<CompanyId>>,
     functions: Option<BTreeSet<Function>>,
 }
@@ -152,12 +156,16 @@ struct Uses {
 impl Credentials<'_> {
     fn find_uses(&self) -> HashMap<String, Uses> {
         let mut all: HashMap<String, Uses> = HashMap::new();
-        for found in self.state.profiles.values() {
+        for (name, found) in &self.state.profiles {
             for stored in found.live.iter().chain(found.applied()) {
                 let (companies, functions) = concerned(std::iter::once(&stored.profile));
                 let secrets = stored.age_files().map(|(_, digest)| self.secret_key(digest));
-                for key in secrets.chain(token_file(&stored.profile.provider).map(file_key)) {
-                    let none = || Uses { companies: Some(BTreeSet::new()), functions: Some(BTreeSet::new()) };
+                for key in secrets.chain(stored.profile.provider.federated_token_file().map(file_key)) {
+                    let none = || Uses {
+                        profile: Some(name.clone()),
+                        companies: Some(BTreeSet::new()),
+                        functions: Some(BTreeSet::new()),
+                    };
                     let uses = all.entry(key).or_insert_with(none);
                     merge(&mut uses.companies, companies.as_ref());
                     merge(&mut uses.functions, Some(&functions));
@@ -167,11 +175,48 @@ impl Credentials<'_> {
         // The reader of the environment concerns everything.
         let settings = std::iter::once(&self.state.settings).chain(&self.state.applied_settings);
         for reader in settings.filter_map(|settings| settings.reader.as_ref()) {
-            let secret = reader.age_file().map(|(_, digest)| self.secret_key(digest));
-            let file = reader.application.credential.federated_token_file().map(file_key);
-            all.extend(secret.into_iter().chain(file).map(|key| (key, Uses { companies: None, functions: None })));
+            for key in self.reader_keys(reader) {
+                let uses = all.entry(key).or_insert(Uses { profile: None, companies: None, functions: None });
+                (uses.companies, uses.functions) = (None, None);
+            }
         }
         all
+    }
+
+    /// Returns the credential of a reader of the directory.
+    fn reader_keys(&self, reader: &Reader) -> Vec<String> {
+        let secret = reader.age_file().map(|(_, digest)| self.secret_key(digest));
+        let file = reader.application.credential.federated_token_file().map(file_key);
+        secret.into_iter().chain(file).collect()
+    }
+
+    /// Returns the rights to give the reader of the environment a credential that profiles use: those to change it in all of these
+    /// profiles. Who may only change settings must not sign in with the credential of a profile.
+    fn reader_rights(&self, old: Option<&Reader>, new: Option<&Reader>) -> Vec<NeededRight> {
+        let had = old.map(|old| self.reader_keys(old)).unwrap_or_default();
+        let given = new.map(|new| self.reader_keys(new)).unwrap_or_default();
+        given.into_iter().filter(|key| !had.contains(key)).filter_map(|key| self.right_to_take(&key)).collect()
+    }
+
+    /// Returns the right to change a credential in all profiles that use it; none if no profile does.
+    fn right_to_take(&self, key: &str) -> Option<NeededRight> {
+        let uses = self.uses.get_or_init(|| self.find_uses()).get(key)?;
+        let name = uses.profile.clone()?;
+        let found = self.state.profiles.get(&name)?;
+        let of_key = |stored: &StoredProfile| {
+            let mut keys = self.keys(stored).into_iter();
+            keys.find(|(_, own)| own == key).map(|(path, _)| path)
+        };
+        let path = found.live.iter().chain(found.applied()).find_map(of_key)?;
+        Some(NeededRight {
+            profile: Some(name),
+            area: Area::Profiles,
+            activity: Activity::Change,
+            field: Field::One(path),
+            companies: uses.companies.clone(),
+            functions: uses.functions.clone().unwrap_or_default(),
+            takes_credential: true,
+        })
     }
 
     /// Returns the credential of an age file. Two age files of one value are one credential.
@@ -213,16 +258,6 @@ impl Credentials<'_> {
 
 fn file_key(path: &str) -> String {
     format!("file {path}")
-}
-
-/// Returns the federated token file that a provider names.
-fn token_file(provider: &Provider) -> Option<&str> {
-    let credential = match provider {
-        Provider::Smtp(smtp) => &smtp.oauth.as_ref()?.credential,
-        Provider::MicrosoftGraphDirect(direct) => &direct.credential,
-        Provider::MicrosoftGraphDelegate(_) => return None,
-    };
-    credential.federated_token_file()
 }
 
 /// Adds items to a set; none means all.
@@ -398,7 +433,7 @@ impl NeededRight {
             self.decide(policy, &principal, now).0.is_allowed()
         });
         roles
-            .map(|role| format!("tokens with the role `{}`", role.id()))
+            .map(|role| format!("tokens and operators with the role `{}`", role.id()))
             .chain(subjects.map(|s| format!("`{s}`")))
             .collect()
     }
@@ -488,8 +523,18 @@ pub fn check_access_change(
 }
 
 /// Returns true if a change of the access policy takes the last administrator away: no binding gives the role `admin` afterwards,
-/// and no token in effect has it.
-pub fn loses_administrator(before: &AccessPolicy, after: &AccessPolicy, tokens: &[Token], now: Timestamp) -> bool {
+/// no token in effect has it, and no operator who can sign in.
+pub fn loses_administrator(
+    before: &AccessPolicy,
+    after: &AccessPolicy,
+    (tokens, operators): (&[Token], &[Operator]),
+    now: Timestamp,
+) -> bool {
     let is_admin = |token: &Token| token.role == Role::Admin && token.suspended_at.is_none() && token.is_in_effect(now);
-    access::has_administrator(before) && !access::has_administrator(after) && !tokens.iter().any(is_admin)
+    let is_operator =
+        |operator: &Operator| operator.role == Role::Admin && operator.is_active() && !operator.passkeys.is_empty();
+    access::has_administrator(before)
+        && !access::has_administrator(after)
+        && !tokens.iter().any(is_admin)
+        && !operators.iter().any(is_operator)
 }

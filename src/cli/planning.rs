@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    api::proposals::ProposalEntry,
+    api::{LastVerifiedList, proposals::ProposalEntry},
     cli::{
         CliError, Context, ServiceArgs,
         args::plan::PlanLimits,
@@ -52,7 +52,7 @@ impl Planning {
             runtime.spawn(async move {
                 let (state, verified) = tokio::join!(environment::state(&client, &name), client.last_verified());
                 // Earlier verifications are optional: without them the plan says that they are unknown.
-                Ok::<_, CliError>((state?, verified.unwrap_or_default().profiles))
+                Ok::<_, CliError>((state?, verified.unwrap_or_default()))
             })
         });
         let desired = environment.desired(context)?;
@@ -61,7 +61,7 @@ impl Planning {
             Some(answer) => runtime
                 .block_on(answer)
                 .map_err(|error| CliError::new(format!("cannot ask the service: {error}")))??,
-            None => (runtime.block_on(environment::state(&client, &environment.name))?, BTreeMap::new()),
+            None => (runtime.block_on(environment::state(&client, &environment.name))?, LastVerifiedList::default()),
         };
         warn_about_role(context, &client)?;
         let only = limits.only(desired.profiles.keys().chain(state.profiles.keys()))?;

@@ -17,7 +17,7 @@ use secrecy::SecretString;
 use crate::{
     credential,
     entra::{Endpoints, cloud},
-    model::{Cloud, Destination, EnvironmentName, Provider},
+    model::{Cloud, Destination, EnvironmentName},
     text::shell::quote_posix_always,
 };
 
@@ -235,16 +235,6 @@ fn custom_hosts(destination: &Destination) -> Option<String> {
     };
     let Cloud::Custom(custom) = cloud else { return None };
     Some(format!("{} with Graph at {}", custom.sign_in.escape_debug(), custom.graph.escape_debug()))
-}
-
-/// Returns the file that a provider signs in with, if it does.
-pub fn token_file(provider: &Provider) -> Option<&str> {
-    let credential = match provider {
-        Provider::Smtp(smtp) => &smtp.oauth.as_ref()?.credential,
-        Provider::MicrosoftGraphDirect(direct) => &direct.credential,
-        Provider::MicrosoftGraphDelegate(_) => return None,
-    };
-    credential.federated_token_file()
 }
 
 #[cfg(test)]

@@ -20,6 +20,10 @@ pub struct Proposal {
     pub at: Timestamp,
     /// The name of the proposer.
     pub by: String,
+    /// The proposer itself, as mail and sessions name their owner: a token by its id, or a person. A name may be given to another
+    /// token later. Empty in proposals of older versions, which no one can withdraw.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub owner: String,
     /// The reason of the proposer; can be empty.
     pub reason: String,
     /// The number of changes, by kind.

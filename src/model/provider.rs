@@ -220,6 +220,16 @@ impl Provider {
         }
     }
 
+    /// Returns the file of the federated token that the provider signs in with, if it does.
+    pub fn federated_token_file(&self) -> Option<&str> {
+        let credential = match self {
+            Provider::Smtp(smtp) => &smtp.oauth.as_ref()?.credential,
+            Provider::MicrosoftGraphDirect(direct) => &direct.credential,
+            Provider::MicrosoftGraphDelegate(_) => return None,
+        };
+        credential.federated_token_file()
+    }
+
     /// Returns the only client that the provider serves: for a delegate the one that its platform names; none if it serves all.
     pub fn client(&self) -> Option<Client> {
         match self {

@@ -14,14 +14,15 @@ use uuid::Uuid;
 
 use super::plan::{Action, FORMAT_VERSION, Plan, PlanApprovals, PlannedChange, PreviousVerification, Summary};
 use crate::{
+    api::LastVerifiedList,
     changes::{
         drift::{self},
         guards, routing,
     },
     config::{Desired, suggest},
     model::{
-        Allowances, ChangeKind, ChangeRecord, Changeset, Code, Digest, LastVerified, Problem, ProfileChange,
-        ProfileName, Provenance, State,
+        Allowances, ChangeKind, ChangeRecord, Changeset, Code, Digest, Problem, ProfileChange, ProfileName, Provenance,
+        State,
         approvals::{self, SignedAction},
     },
     reconcile::secret_destinations,
@@ -44,14 +45,15 @@ pub struct PlanRequest<'a> {
     pub with_settings: bool,
     /// The guards that are lifted.
     pub allowances: Allowances,
-    /// The last results of `verify`, by profile.
-    pub verified: &'a BTreeMap<ProfileName, LastVerified>,
+    /// The results of `verify`.
+    pub verified: &'a LastVerifiedList,
 }
 
 impl<'a> PlanRequest<'a> {
     /// Creates a request that plans everything, with no provenance, every guard in place, and no results of `verify`.
     pub fn new(desired: &'a Desired, state: &'a State, service: &'a str) -> Self {
-        static NEVER_VERIFIED: BTreeMap<ProfileName, LastVerified> = BTreeMap::new();
+        static NEVER_VERIFIED: LastVerifiedList =
+            LastVerifiedList { profiles: BTreeMap::new(), planned: BTreeMap::new() };
         Self {
             desired,
             state,
@@ -204,17 +206,15 @@ fn summarize(changes: &[PlannedChange], settings: bool) -> Summary {
 }
 
 /// Returns the last results of `verify` for the profiles that the plan sets.
-fn previous_verifications(
-    operations: &[ProfileChange],
-    known: &BTreeMap<ProfileName, LastVerified>,
-) -> Vec<PreviousVerification> {
+fn previous_verifications(operations: &[ProfileChange], known: &LastVerifiedList) -> Vec<PreviousVerification> {
     let set = operations.iter().filter_map(|change| Some((change.name(), change.profile()?)));
     set.filter(|(_, stored)| stored.profile.enabled)
         .map(|(name, stored)| {
-            let last = known.get(name);
+            let of = stored.verified_digest();
+            let last = known.find(name, &of);
             PreviousVerification {
                 profile: name.clone(),
-                current: last.is_some_and(|last| last.of == stored.verified_digest()),
+                current: last.is_some_and(|last| last.of == of),
                 last: last.cloned(),
             }
         })

@@ -40,6 +40,7 @@ mod identity_sign_in;
 mod limits;
 mod memory_budget;
 mod message_actions;
+mod new_subject;
 mod oidc;
 mod operators;
 mod outbox;
@@ -87,7 +88,7 @@ use sessions::SignInFailures;
 use shared_read::SharedRead;
 use status::OutboxCounts;
 use token_cache::TokenCache;
-use verification::runs::VerificationRuns;
+use verification::{LiveDigests, runs::VerificationRuns};
 
 pub use authentication::new_token;
 pub(crate) use caller::Caller;
@@ -147,6 +148,7 @@ pub(crate) struct Service {
     searches: FairQueue,
     outbox_reads: SharedRead<OutboxCounts>,
     verified_reads: SharedRead<LastVerifiedList>,
+    live_digests: LiveDigests,
     audit_budget: AuditBudget,
     /// The time at which proposals were last looked through for reminders.
     reminders_at: Mutex<Timestamp>,
@@ -228,6 +230,7 @@ impl Service {
             searches: FairQueue::new(SEARCHES, SEARCHES_PER_CALLER, "searches"),
             outbox_reads: SharedRead::default(),
             verified_reads: SharedRead::default(),
+            live_digests: LiveDigests::default(),
             audit_budget: AuditBudget::default(),
             reminders_at: Mutex::default(),
             sign_in_failures: SignInFailures::default(),

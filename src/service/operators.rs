@@ -17,13 +17,14 @@ use super::{
     Service,
     caller::Caller,
     http::HttpProblem,
+    new_subject::{NewSubject, refuse_excess},
     sessions::{new_id, new_secret},
 };
 use crate::{
     api::operators::NewOperator,
     model::{
         AuditOutcome, Code,
-        access::{Principal, Subject, describe_gains, excess},
+        access::{Principal, Subject},
         approvals::Signer,
         delivery::EventKind,
         operator::{ENROLMENT_LIMIT, Enrolment, Operator},
@@ -77,25 +78,6 @@ impl Service {
         caller: &Caller,
         wanted: NewOperator,
     ) -> Result<(Operator, SecretString), HttpProblem> {
-        let length = wanted.name.chars().count();
-        if !(1..=80).contains(&length)
-            || wanted.name.chars().any(char::is_control)
-            || wanted.name.trim() != wanted.name
-            || wanted.name.contains('(')
-        {
-            return Err(HttpProblem::malformed(
-                "`name` must have 1 to 80 characters, no control characters, no space at its start or end, and no `(`",
-            ));
-        }
-        if wanted.role != Role::Sender && !wanted.scope.is_everything() {
-            return Err(HttpProblem::malformed("only an operator with the role `sender` can have a scope"));
-        }
-        let state = self.state();
-        let unknown =
-            |company: &&crate::model::CompanyId| state.generation > 0 && !state.settings.companies.contains(*company);
-        if let Some(company) = wanted.scope.companies.iter().find(unknown) {
-            return Err(HttpProblem::unknown_company(company, &state.settings, &state.environment));
-        }
         let now = self.clock.now();
         let operator = Operator {
             id: new_id()?,
@@ -108,11 +90,14 @@ impl Service {
             enrolment: Some(new_enrolment(caller, wanted.link_ends_at, now)?),
             passkeys: Vec::new(),
         };
-        refuse_widening(
-            caller,
-            &self.with_rights_of_signer(&operator),
-            "would create an operator with rights that it does not have",
-        )?;
+        let subject = NewSubject {
+            noun: "an operator",
+            name: &operator.name,
+            role: operator.role,
+            scope: &operator.scope,
+            principal: operator_principal(&self.with_rights_of_signer(&operator), None),
+        };
+        self.check_new_subject(caller, &subject)?;
         let secret = new_link_secret()?;
         let detail = json!({
             "name": operator.name, "role": operator.role, "scope": operator.scope,
@@ -137,9 +122,9 @@ impl Service {
             return Err(HttpProblem::new(Code::OwnEnrolment, "cannot make an enrolment link for oneself")
                 .remedy("Add a passkey at `/console/account`, or ask another administrator for a link."));
         }
-        refuse_widening(
+        refuse_excess(
             caller,
-            &self.with_rights_of_signer(&operator),
+            &operator_principal(&self.with_rights_of_signer(&operator), None),
             "would make an enrolment link for an operator with rights that it does not have",
         )?;
         let now = self.clock.now();
@@ -263,17 +248,6 @@ fn new_enrolment(caller: &Caller, ends_at: Option<Timestamp>, now: Timestamp) ->
         return Err(HttpProblem::malformed("`linkEndsAt` must be in the future, and within 7 days"));
     }
     Ok(Enrolment { by: caller.name.clone(), created_at: now, ends_at: ends_at.min(latest) })
-}
-
-/// Refuses rights of an operator that the caller does not have itself.
-fn refuse_widening(caller: &Caller, operator: &Operator, what: &str) -> Result<(), HttpProblem> {
-    let beyond = excess(&caller.policy, &operator_principal(operator, None), &caller.principal);
-    if beyond.is_empty() {
-        return Ok(());
-    }
-    let message = format!("`{}` {what}: {}", caller.name, describe_gains(&beyond));
-    Err(HttpProblem::new(Code::RightsExceeded, message)
-        .remedy("Choose a role with fewer rights and a name that no binding has, or ask an administrator."))
 }
 
 /// Refuses an operator that is removed or suspended.

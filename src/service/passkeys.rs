@@ -33,7 +33,7 @@ use crate::{
     passkey::{
         AssertionResponse, Challenge, Challenges, Passkey, PasskeyError, Person, RegistrationResponse, RelyingParty,
     },
-    store::{AuditEvent, PasskeyAdded, StoredOperator, StoredPasskey, outbox::NewEvent, token_hash},
+    store::{AuditEvent, PasskeyAdded, PasskeyUsed, StoredOperator, StoredPasskey, outbox::NewEvent, token_hash},
 };
 
 /// Maximum size of the answer of a browser, in bytes.
@@ -171,13 +171,16 @@ impl Service {
         let id = passkey_id(answer.id());
         let StoredPasskey { key, .. } =
             stored.keys.iter().find(|one| one.info.id == id).ok_or_else(|| refused(PasskeyError::OtherKey))?;
-        let verified = match site.verify(answer, challenge, key) {
+        let used = match site.verify(answer, challenge, key) {
             Ok(assertion) => self.store.use_passkey(&id, assertion.counter, self.clock.now()).await?,
-            Err(PasskeyError::Counter) => false,
+            Err(PasskeyError::Counter) => PasskeyUsed::CountTooLow,
             Err(error) => return Err(refused(error)),
         };
-        if verified {
-            return Ok(id);
+        match used {
+            PasskeyUsed::Used => return Ok(id),
+            // It was removed since it was read.
+            PasskeyUsed::Unknown => return Err(refused(PasskeyError::OtherKey)),
+            PasskeyUsed::CountTooLow => {}
         }
         // The device, or a copy of its key, was used with a higher count before.
         let (at, operator) = (self.clock.now(), &stored.operator);
@@ -276,8 +279,30 @@ impl Service {
         self.creation_options(site, &stored, PasskeyRequest::Add(session.id.clone()))
     }
 
-    /// Registers a further passkey of the person of a session.
+    /// Registers a further passkey of the person of a session. Records a refusal.
     pub(crate) async fn finish_passkey(
+        &self,
+        site: &RelyingParty,
+        caller: &Caller,
+        session: &Session,
+        answer: &str,
+        label: &str,
+    ) -> Result<Operator, HttpProblem> {
+        match self.register_in_session(site, caller, session, answer, label).await {
+            Ok(operator) => Ok(operator),
+            Err(problem) if !problem.is_about_request() => Err(problem),
+            Err(problem) => {
+                let detail = json!({
+                    "session": session.id, "subject": session.subject, "why": problem.message(), "code": problem.code(),
+                });
+                let event = self.operator_event(caller, "operator.add-passkey", detail);
+                self.record_bounded(AuditEvent { outcome: AuditOutcome::Refused, ..event }).await?;
+                Err(problem)
+            }
+        }
+    }
+
+    async fn register_in_session(
         &self,
         site: &RelyingParty,
         caller: &Caller,

@@ -91,6 +91,7 @@ impl Service {
             id: id.iter().map(|byte| format!("{byte:02x}")).collect(),
             at: self.clock.now(),
             by: caller.name.clone(),
+            owner: caller.owner.clone(),
             reason,
             summary: ChangeSummary { settings, ..ChangeSummary::of(contents.changes()) },
             contents,
@@ -231,7 +232,8 @@ impl Service {
 
     /// Returns true if the environment does not let a caller apply a proposal, because it is the caller's own.
     pub(crate) fn waits_for_other(&self, caller: &Caller, proposal: &Proposal) -> bool {
-        self.console_policy() == ConsolePolicy::Propose && is_same_subject(&proposal.by, &caller.name)
+        let is_own = is_same_subject(&proposal.by, &caller.name) || Self::is_own_proposal(caller, proposal);
+        self.console_policy() == ConsolePolicy::Propose && is_own
     }
 
     /// Returns true if a caller may apply a proposal, as far as its kind decides that: an edit is a change by hand, a plan of files
@@ -295,7 +297,12 @@ impl Service {
 
     /// Returns true if a caller may reject a proposal, or withdraw it.
     pub(crate) fn may_reject(caller: &Caller, proposal: &Proposal) -> bool {
-        Self::may_apply(caller, proposal) || proposal.by == caller.name
+        Self::may_apply(caller, proposal) || Self::is_own_proposal(caller, proposal)
+    }
+
+    /// Returns true if a caller made a proposal itself. Another token that got the name of the proposer later did not.
+    fn is_own_proposal(caller: &Caller, proposal: &Proposal) -> bool {
+        !proposal.owner.is_empty() && proposal.owner == caller.owner
     }
 
     /// Rejects a proposal, or withdraws one's own.
@@ -312,7 +319,7 @@ impl Service {
             let message = "a proposal is rejected by its proposer or by an administrator";
             return Err(HttpProblem::new(Code::RoleTooLow, message).remedy("Ask one of them."));
         }
-        if reason.is_empty() && proposal.by != caller.name {
+        if reason.is_empty() && !Self::is_own_proposal(caller, &proposal) {
             return Err(
                 HttpProblem::malformed("a rejection needs a reason").remedy("Write why the proposal is rejected.")
             );

@@ -4,7 +4,7 @@
 //! The mail goes through the service's own outbox, by the profile that sends the function `electronic-signatures` for a company that
 //! the change concerns. It names the environment, the profile, the proposer, the missing signatures and the page; it has no details
 //! of the change, which the page shows to those who may see them. A signer without an address, and an environment without such a
-//! profile, get no mail: the audit log says so, and nothing fails.
+//! profile, get no mail: the audit log says so, and nothing fails. Nor does a signer who was removed as an operator.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,6 +29,7 @@ use crate::{
         AppliesTo, AuditOutcome, CompanyId, Function, ProfileChange,
         access::Principal,
         approvals::Signer,
+        operator::Operator,
         proposal::Proposal,
         resolution::Cell,
         token::{Role, Scope},
@@ -56,6 +57,11 @@ pub(super) enum Occasion {
     Reminder,
 }
 
+/// Returns the name of an operator who was removed or is suspended, in lower case.
+fn removed_name(operator: Operator) -> Option<String> {
+    (!operator.is_active()).then(|| operator.name.to_lowercase())
+}
+
 impl Service {
     /// Asks the signers who can still sign a proposal, in the background.
     pub(super) fn request_signatures(self: &Arc<Self>, proposal: Proposal, occasion: Occasion) {
@@ -81,7 +87,9 @@ impl Service {
                 && self.proposal_end(proposal).is_none_or(|end| end > now)
         };
         for proposal in proposals.into_iter().filter(is_due) {
-            let _one_at_a_time = self.changing.lock().await;
+            // A change that is under way can take long, and other environments are waiting for their turn: the next search finds the
+            // proposal again.
+            let Ok(_one_at_a_time) = self.changing.try_lock() else { return };
             let Ok(mut proposal) = self.open_proposal(&proposal.id).await else { continue };
             proposal.reminded_at = Some(now);
             let event = self.proposal_event(&self.own_caller(), "proposal.remind", &proposal);
@@ -106,7 +114,8 @@ impl Service {
         let caller = self.own_caller();
         let planned = self.plan_for_proposer(&caller, proposal).await?;
         let Some(planned) = planned.filter(|planned| !planned.evaluation.missing.is_empty()) else { return Ok(()) };
-        let (addresses, without) = self.find_signers(proposal, &planned);
+        let removed: BTreeSet<String> = self.store.operators().await?.into_iter().filter_map(removed_name).collect();
+        let (addresses, without) = self.find_signers(proposal, &planned, &removed);
         let mut failures: BTreeSet<String> = BTreeSet::new();
         let mut sent: BTreeMap<String, String> = BTreeMap::new();
         match self.find_request_company(&planned) {
@@ -141,17 +150,25 @@ impl Service {
         Ok(())
     }
 
-    /// Returns the signers who can still sign, with their addresses, and the names of those without one.
+    /// Returns the signers who can still sign, with their addresses, and the names of those without one. `removed` has the names of
+    /// operators who were removed or are suspended, in lower case: they sign nothing, and the mail says what is planned.
     fn find_signers(
         &self,
         proposal: &Proposal,
         planned: &PlannedChange,
+        removed: &BTreeSet<String>,
     ) -> (BTreeMap<String, String>, BTreeSet<String>) {
         let state = self.state();
         let approvals = &state.settings.policy.approvals;
         let (mut addresses, mut without) = (BTreeMap::new(), BTreeSet::new());
         let (missing, now) = (&planned.evaluation.missing, self.clock.now());
-        let can_sign = |signer: &&Signer| missing.iter().any(|one| is_asked(approvals, signer, one, proposal, now));
+        let is_removed = |signer: &Signer| {
+            let operator = signer.operator.as_ref().map(|operator| operator.to_lowercase());
+            signer.key.is_none() && operator.is_some_and(|operator| removed.contains(&operator))
+        };
+        let can_sign = |signer: &&Signer| {
+            !is_removed(signer) && missing.iter().any(|one| is_asked(approvals, signer, one, proposal, now))
+        };
         for signer in approvals.signers.iter().filter(can_sign) {
             match &signer.email {
                 Some(email) => drop(addresses.insert(signer.name.clone(), email.clone())),

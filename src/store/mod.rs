@@ -326,6 +326,17 @@ pub enum PasskeyAdded {
     TooMany,
 }
 
+/// The outcome of recording the use of a passkey.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasskeyUsed {
+    /// The use is recorded.
+    Used,
+    /// The passkey does not exist: it was removed.
+    Unknown,
+    /// The count is not higher than that of an earlier use.
+    CountTooLow,
+}
+
 /// The outcome of removing a passkey.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PasskeyRemoved {
@@ -376,9 +387,8 @@ pub trait Operators: Send + Sync {
         event: AuditEvent,
     ) -> Result<PasskeyAdded, StoreError>;
 
-    /// Records the use of a passkey with the count of its device; false if the passkey was removed, or the count does not rise
-    /// any more. Not audited.
-    async fn use_passkey(&self, passkey: &str, counter: u32, at: Timestamp) -> Result<bool, StoreError>;
+    /// Records the use of a passkey with the count of its device, which rises with each use. Not audited.
+    async fn use_passkey(&self, passkey: &str, counter: u32, at: Timestamp) -> Result<PasskeyUsed, StoreError>;
 
     /// Removes a passkey; with `keep_last` not the last one.
     async fn remove_passkey(
@@ -421,15 +431,25 @@ pub trait Verifications: Send + Sync {
     /// Returns what was proved in the last days of profiles with exactly these settings and secrets, by the digest of each.
     async fn proofs(&self, of: BTreeMap<ProfileName, Digest>) -> Result<BTreeMap<ProfileName, Verified>, StoreError>;
 
-    /// Replaces the last results of profiles. Adds what was proved earlier of the same settings and the new result could not
-    /// see.
+    /// Keeps results, each under the digest of the settings that it is for. One of the live settings becomes the profile's last
+    /// result; one of other settings, such as those of a plan, never does, until these settings become live. Adds what was proved
+    /// earlier of the same settings and the new result could not see.
     async fn record_verified(&self, results: Vec<(LastVerified, Verified)>) -> Result<(), StoreError>;
 
-    /// Returns the last result of each profile, in short form.
+    /// Returns the last result of each profile, in short form: of its live settings, or else of those that were live before.
     async fn last_verified(&self) -> Result<BTreeMap<ProfileName, LastVerified>, StoreError>;
 
-    /// Returns the last result of a profile.
-    async fn verified(&self, name: &ProfileName) -> Result<Option<Verified>, StoreError>;
+    /// Returns the results of other settings, in short form, the newest first.
+    async fn planned_verified(&self) -> Result<BTreeMap<ProfileName, Vec<LastVerified>>, StoreError>;
+
+    /// Returns the results of profiles with exactly these settings, live or not, in short form.
+    async fn verified_with(
+        &self,
+        of: BTreeMap<ProfileName, Digest>,
+    ) -> Result<BTreeMap<ProfileName, LastVerified>, StoreError>;
+
+    /// Returns the result of a profile: of exactly these settings, or the last one.
+    async fn verified(&self, name: &ProfileName, of: Option<&Digest>) -> Result<Option<Verified>, StoreError>;
 }
 
 /// Leases.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::support::repository::{SMALL_PROFILE, TestRepository};
 use jiff::Timestamp;
 use mailwright::{
+    changes::access::loses_administrator,
     config::SCHEMAS,
     model::{
         CompanyId, Function, HumanDuration, Profile,
@@ -13,6 +14,7 @@ use mailwright::{
             AccessPolicy, Activity, Area, Binding, Decision, Extent, FieldPattern, Grant, Principal, Question,
             RoleDefinition, Subject, decide, gains, gains_beyond,
         },
+        operator::{Operator, PasskeyInfo},
         token::{Role, Scope},
     },
 };
@@ -602,8 +604,12 @@ fn the_commands_answer_from_the_files() {
     assert!(repo.run(&["access", "explain", "dev", "ann", "chnage"]).code(1).stderr.contains("Did you mean `change`?"));
 
     let who = repo.run(&["access", "who", "dev", "provider.smtp.host", "invoices"]).code(0).stdout;
-    for holder in ["tokens with the role `deployer`", "tokens with the role `admin`", "`operator:ann`", "`group:Mail@"]
-    {
+    for holder in [
+        "tokens and operators with the role `deployer`",
+        "tokens and operators with the role `admin`",
+        "`operator:ann`",
+        "`group:Mail@",
+    ] {
         assert!(who.contains(holder), "{who}");
     }
     assert!(!who.contains("viewer"), "{who}");
@@ -615,4 +621,45 @@ fn the_commands_answer_from_the_files() {
     );
     let without = TestRepository::small();
     assert!(without.run(&["access", "list", "dev"]).code(0).stdout.contains("no access policy"));
+}
+
+#[test]
+fn an_operator_who_can_sign_in_is_an_administrator_too() {
+    let binding = Binding {
+        subjects: [Subject { token: Some("chief".to_owned()), ..Subject::default() }].into(),
+        roles: ["admin".to_owned()].into(),
+    };
+    let before = AccessPolicy { bindings: [("chief".to_owned(), binding)].into(), ..AccessPolicy::default() };
+    let after = AccessPolicy::default();
+    let passkey = PasskeyInfo {
+        id: "key".to_owned(),
+        label: "Laptop".to_owned(),
+        added_at: now(),
+        used_at: None,
+        is_synced: false,
+        enrolled_by: None,
+    };
+    let operator = Operator {
+        id: "1".to_owned(),
+        name: "ann".to_owned(),
+        role: Role::Admin,
+        scope: Scope::default(),
+        created_at: now(),
+        removed_at: None,
+        suspended_at: None,
+        enrolment: None,
+        passkeys: vec![passkey],
+    };
+    let loses = |operators: &[Operator]| loses_administrator(&before, &after, (&[], operators), now());
+    assert!(loses(&[]) && !loses(std::slice::from_ref(&operator)));
+    for other in [
+        Operator { role: Role::Deployer, ..operator.clone() },
+        Operator { removed_at: Some(now()), ..operator.clone() },
+        Operator { suspended_at: Some(now()), ..operator.clone() },
+        // The person has not opened the link yet, and may never do so.
+        Operator { passkeys: Vec::new(), ..operator.clone() },
+    ] {
+        assert!(loses(std::slice::from_ref(&other)), "{other:?}");
+    }
+    assert!(!loses_administrator(&before, &before, (&[], &[]), now()));
 }

@@ -536,6 +536,78 @@ bindings:
 }
 
 #[test]
+fn who_may_change_settings_takes_no_credential_of_a_profile_for_the_reader() {
+    let policy = "\
+roles:
+  settings:
+    grants:
+      - { areas: [settings], activities: [see, change] }
+      - { areas: [profiles], activities: [see] }
+      - { areas: [profiles], activities: [change], fields: [provider.microsoft-graph-direct.credential.clientSecret], companies: [EDU1] }
+      - { areas: [changes], activities: [plan, apply] }
+bindings:
+  desk: { subjects: [{ token: desk }], roles: [settings] }
+";
+    let repo = serve(policy);
+    let desk = token(&repo, "desk", "bound");
+    let service = repo.http("GET", "/v1/service", &[], b"").json();
+    let recipient = service["recipient"].as_str().unwrap();
+    repo.write("secrets/dev/recipients.txt", format!("{recipient}\n"));
+    let direct = json!({
+        "tenant": "contoso.example", "client": "0c0ffee0-0000-4000-8000-0000000000d1",
+        "credential": { "clientSecret": { "secret": "graph/secret" } },
+    });
+    let write = |companies: &str| {
+        repo.write(
+            "environments/dev/profiles/graph.yaml",
+            format!(
+                "provider: {{ microsoft-graph-direct: {direct} }}\nfrom: {{ address: documents@contoso.example }}\nfunctions: [document-quality]\nappliesTo: {{ companies: [{companies}] }}\n"
+            ),
+        );
+        repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    };
+    let recipients = Recipients::parse(recipient, &NoCallbacks).unwrap();
+    let application: mailwright::model::GraphDirect = serde_json::from_value(direct.clone()).unwrap();
+    let destination = application.destination().digest(&"dev".parse().unwrap());
+    let seal = |id: u8, value: &str| {
+        let value = SecretSlice::from(value.as_bytes().to_vec());
+        String::from_utf8(seal_for(&value, &recipients, &ValueId::from_random([id; 16]), &destination).unwrap())
+            .unwrap()
+    };
+    let file = seal(1, "the-secret-of-the-profile");
+    repo.write("secrets/dev/graph/secret.age", &file);
+    write("EDU1, EDU2");
+    let number = std::cell::Cell::new(0x10_u8);
+    let apply = |file: &str| {
+        number.set(number.get() + 1);
+        let digest = Header::read(file.as_bytes()).unwrap().digest;
+        let state = repo.state();
+        let mut settings = state["settings"].clone();
+        settings["reader"] = json!({ "application": direct, "secret": digest });
+        let changeset = json!({
+            "id": format!("018f3a2e-0000-7000-8000-0000000000{:02x}", number.get()), "environment": "dev", "base": state["generation"],
+            "changes": [], "settings": settings, "secrets": { digest.as_str(): BASE64_STANDARD.encode(file) },
+        });
+        ask(&repo, &desk, "POST", "/v1/changesets", &changeset.to_string())
+    };
+    // The file itself, and another file of the same value.
+    for file in [&file, &seal(1, "the-secret-of-the-profile")] {
+        let refused = apply(file);
+        assert_eq!((refused.status, refused.json()["code"].as_str()), (403, Some("MW0400")), "{}", refused.body);
+        for word in ["EDU2", "`graph`", "clientSecret", "other profiles use this credential"] {
+            assert!(refused.body.contains(word), "{word}: {}", refused.body);
+        }
+    }
+    assert!(repo.state()["settings"]["reader"].is_null());
+    // A credential of its own is given freely, and one of profiles by who may change it in all of them.
+    let own = apply(&seal(2, "a-secret-of-the-reader"));
+    assert!(own.status < 300, "{}", own.body);
+    write("EDU1");
+    let allowed = apply(&file);
+    assert!(allowed.status < 300, "{}", allowed.body);
+}
+
+#[test]
 fn profiles_of_another_company_are_not_verified() {
     let policy = "\
 roles:

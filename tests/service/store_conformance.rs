@@ -20,8 +20,8 @@ use mailwright::{
     },
     store::{
         AuditEvent, AuditLog as _, AuditSearch, Commit, CommitError, DECIDED_PROPOSALS, EndedSessions, Integrity as _,
-        LeaseTaken, NewSecret, OPEN_PROPOSALS, PasskeyAdded, PasskeyRemoved, ProposalStored, SESSIONS_PER_SUBJECT,
-        SqliteStore, Store, StoreError, StoredPasskey, StoredToken, WantedLease,
+        LeaseTaken, NewSecret, OPEN_PROPOSALS, PasskeyAdded, PasskeyRemoved, PasskeyUsed, ProposalStored,
+        SESSIONS_PER_SUBJECT, SqliteStore, Store, StoreError, StoredPasskey, StoredToken, WantedLease,
         outbox::{
             Begun, DeliveryOwner, IdempotencyKey, Lanes as _, NewEvent, NewMessage, PurgeCutoffs, Purged, Search,
             Settled, SubmissionOutcome,
@@ -474,7 +474,10 @@ async fn operators(open: impl Fn() -> Box<dyn Store>) {
 
     // The count rises with each use; of two answers with one count, one is accepted.
     let used = async |key: &str, counter: u32, second: i64| store.use_passkey(key, counter, at(second)).await.unwrap();
-    assert!(used("k1", 2, 7).await && !used("k1", 2, 8).await && !used("k1", 0, 8).await && !used("x", 9, 8).await);
+    assert_eq!(used("k1", 2, 7).await, PasskeyUsed::Used);
+    assert_eq!((used("k1", 2, 8).await, used("k1", 0, 8).await), (PasskeyUsed::CountTooLow, PasskeyUsed::CountTooLow));
+    // One that was removed meanwhile was not copied.
+    assert_eq!(used("x", 9, 8).await, PasskeyUsed::Unknown);
     let stored = open().operator_of_passkey("k1").await.unwrap().unwrap();
     assert_eq!((stored.keys[0].key.counter, stored.operator.passkeys[0].used_at), (2, Some(at(7))));
     assert!(open().check().await.unwrap().problems.is_empty(), "a use does not change the statement");
@@ -516,6 +519,7 @@ async fn proposals(open: impl Fn() -> Box<dyn Store>) {
         id: id.to_owned(),
         at: at(second),
         by: "ann".to_owned(),
+        owner: "token:ann".to_owned(),
         reason: "why".to_owned(),
         summary: ChangeSummary { destroyed: 1, ..ChangeSummary::default() },
         contents: ProposedChange::Edit {
@@ -1032,7 +1036,7 @@ async fn sqlite_is_migrated_from_an_older_version_and_refuses_a_newer_or_foreign
     assert!(matches!(other, Err(StoreError::OtherEnvironment { .. })), "{other:?}");
     raw(&path, "INSERT INTO schema_version VALUES (99, 'sha256:x')");
     let newer = SqliteStore::open(&path, &generated::environment()).map(drop);
-    assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 16 })), "{newer:?}");
+    assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 17 })), "{newer:?}");
     raw(
         &path,
         "DELETE FROM schema_version WHERE version = 99; UPDATE schema_version SET digest = 'sha256:y' WHERE version = 2",
@@ -1362,6 +1366,99 @@ fn the_audit_log_is_read_without_a_trace() {
     // Next to a running service.
     repo.serve();
     repo.run(&["audit", "verify", "dev", "--data", &data]).code(0);
+}
+
+/// Returns the ids of the messages that a search finds, the newest first; and compares the count with them.
+async fn found(store: &dyn Store, search: Search) -> Vec<u128> {
+    let found = store.search(search.clone(), 100).await.unwrap();
+    assert_eq!(store.count(search.clone(), 100).await.unwrap(), found.len() as u64, "{search:?}");
+    found.into_iter().map(|(_, message)| message.id.as_u128()).collect()
+}
+
+/// A search finds what it should, whichever conditions are combined; also messages that a store of an older version accepted.
+#[tokio::test]
+async fn a_search_finds_the_same_in_an_older_store() {
+    let messages = || {
+        let mut messages: Vec<NewMessage> =
+            (1..=4).map(|number| message(number, &format!("Ann{number}@Branch.example.org"))).collect();
+        let change = |new: &mut NewMessage, change: &dyn Fn(&mut mailwright::model::Message)| change(&mut new.message);
+        change(&mut messages[1], &|message| message.subject = "ÄPFEL und % of_all! \"Birnen\"".to_owned());
+        change(&mut messages[2], &|message| {
+            message.owner = "other".to_owned();
+            message.accepted_at = at(50);
+            message.profile = "second".parse().unwrap();
+        });
+        change(&mut messages[3], &|message| message.company = "EDU2".parse().unwrap());
+        messages
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (new, old) = (folder.path().join("new.sqlite"), folder.path().join("old.sqlite"));
+    let fresh = SqliteStore::open(&new, &generated::environment()).unwrap();
+    for message in messages() {
+        accept(&fresh, message).await;
+    }
+    // As the version before wrote them.
+    SqliteStore::make_old(&old, 16).unwrap();
+    raw(&old, "INSERT INTO lane (id, company, function) VALUES (1, 'EDU1', 'default'), (2, 'EDU2', 'default')");
+    for NewMessage { message, .. } in messages() {
+        let lane = if message.company.as_str() == "EDU1" { 1 } else { 2 };
+        let record = serde_json::to_string(&message).unwrap().replace('\'', "''");
+        let document = message.document.as_ref().unwrap();
+        raw(
+            &old,
+            &format!(
+                "INSERT INTO message (id, lane, status, due, paused_before, message_id, document_type, document_number, record)
+                 VALUES ('{}', {lane}, 'queued', 1000, 0, '{}', '{}', '{}', '{record}')",
+                message.id, message.message_id, document.kind, document.number,
+            ),
+        );
+    }
+    let summary = json!({ "of": Digest::of_bytes(b"x"), "at": "2026-11-23T12:00:00.123456789Z", "reached": "anonymous", "errors": 0,
+        "warnings": 0, "unknown": 0, "passed": 1 });
+    raw(&old, &format!("INSERT INTO verification (name, summary, document) VALUES ('relay', '{summary}', '{{}}')"));
+    let migrated = SqliteStore::open(&old, &generated::environment()).unwrap();
+    let (fresh, migrated): (&dyn Store, &dyn Store) = (&fresh, &migrated);
+    let last = migrated.last_verified().await.unwrap();
+    assert_eq!((last.len(), last.values().next().unwrap().of.clone()), (1, Digest::of_bytes(b"x")));
+    assert!(migrated.planned_verified().await.unwrap().is_empty());
+
+    let text = |text: &str| Search { text: Some(text.to_owned()), ..Search::default() };
+    let company: mailwright::model::CompanyId = "EDU2".parse().unwrap();
+    let lanes = |company: &str| vec![Lane { company: company.parse().unwrap(), function: "default".parse().unwrap() }];
+    let searches: Vec<(Search, &[u128])> = vec![
+        (text("ANN3@branch"), &[3]),
+        (text("branch.EXAMPLE"), &[4, 3, 2, 1]),
+        (text("birnen\""), &[2]),
+        (text("% of_all!"), &[2]),
+        (text("ÄPFEL"), &[2]),
+        (text("n_w"), &[]),
+        (text("4"), &[4]),
+        (text("org\n"), &[]),
+        (text("nowhere"), &[]),
+        (Search { recipient: Some("ann1@BRANCH.example.org".to_owned()), ..Search::default() }, &[1]),
+        (Search { recipient: Some("nn1@branch.example.org".to_owned()), ..Search::default() }, &[]),
+        (Search { owner: Some("other".to_owned()), ..Search::default() }, &[3]),
+        (Search { since: Some(at(50)), ..Search::default() }, &[3]),
+        (Search { until: Some(at(50)), ..Search::default() }, &[4, 2, 1]),
+        (Search { company: Some(company.clone()), ..Search::default() }, &[4]),
+        (Search { company: Some(company.clone()), status: Some(Status::Queued), ..Search::default() }, &[4]),
+        (Search { company: Some(company.clone()), status: Some(Status::Failed), ..Search::default() }, &[]),
+        (Search { status: Some(Status::Queued), ..text("ann2") }, &[2]),
+        (Search { status: Some(Status::Failed), ..text("ann2") }, &[]),
+        (Search { before: Some(3), ..text("branch") }, &[2, 1]),
+        (Search { company: Some(company), ..text("ann") }, &[4]),
+        // Queued mail goes by the lanes that a profile sends now, whatever was chosen at its acceptance.
+        (Search { profile: Some(("second".parse().unwrap(), Vec::new())), ..Search::default() }, &[]),
+        (Search { profile: Some(("second".parse().unwrap(), lanes("EDU2"))), ..Search::default() }, &[4]),
+        (Search { lanes: Some(lanes("EDU2")), status: Some(Status::Queued), ..Search::default() }, &[4]),
+        (Search { id_prefix: Some(Uuid::from_u128(2).to_string()), ..text("birnen") }, &[2]),
+        (Search { id_prefix: Some(Uuid::from_u128(1).to_string()), ..text("birnen") }, &[]),
+    ];
+    for (search, expected) in searches {
+        for (name, store) in [("new", fresh), ("old", migrated)] {
+            assert_eq!(found(store, search.clone()).await, expected, "{name}: {search:?}");
+        }
+    }
 }
 
 #[tokio::test]

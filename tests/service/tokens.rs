@@ -47,6 +47,31 @@ fn a_company_that_is_unknown_is_refused_and_so_is_a_function() {
 }
 
 #[test]
+fn a_name_that_could_be_taken_for_another_subject_is_refused() {
+    let repo = applied();
+    let create = |path: &str, name: &str| {
+        let body = json!({ "name": name, "role": "viewer" }).to_string();
+        repo.http("POST", path, &[], body.as_bytes())
+    };
+    // People of an identity provider are named `Name (PROVIDER:ID)`. Tokens and operators are refused alike.
+    for path in ["/v1/tokens", "/v1/operators"] {
+        for name in ["", " x", "x ", "a\nb", "(service)", "Ann (entra:1)", &"x".repeat(81)] {
+            let refused = create(path, name);
+            assert!(
+                refused.status == 400 && refused.body.contains("`name` must have"),
+                "{path} {name}: {}",
+                refused.body
+            );
+        }
+        let scoped = json!({ "name": "y", "role": "viewer", "scope": { "companies": ["EDU1"] } }).to_string();
+        assert_eq!(repo.http("POST", path, &[], scoped.as_bytes()).status, 400);
+        let unknown = json!({ "name": "y", "role": "sender", "scope": { "companies": ["EDU9"] } }).to_string();
+        assert_eq!(repo.http("POST", path, &[], unknown.as_bytes()).status, 422, "{path}");
+        assert_eq!(create(path, &"x".repeat(80)).status, 201);
+    }
+}
+
+#[test]
 fn two_tokens_in_effect_do_not_share_a_name() {
     let repo = applied();
     repo.run(&[&CREATE[..], &["pipeline", "--role", "deployer"]].concat()).code(0);

@@ -461,7 +461,11 @@ fn the_gate_keeps_results_for_the_same_settings() {
         command.env("MAILWRIGHT_READER_TOKEN", secrecy::ExposeSecret::expose_secret(&token));
         crate::support::repository::run_command(command)
     };
-    let last = || repo.http("GET", "/v1/verify", &[], b"").json()["profiles"]["desktop"].clone();
+    let last = || {
+        let list = repo.http("GET", "/v1/verify", &[], b"").json();
+        let planned = list["planned"]["desktop"][0].clone();
+        if planned.is_null() { list["profiles"]["desktop"].clone() } else { planned }
+    };
     let found = by_reader().code(3);
     assert!(found.stdout.contains("error GRAPH-REDIRECT-NATIVE"), "{}", found.stdout);
     // The gate asks without a reader, and a verify by hand does.

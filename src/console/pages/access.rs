@@ -8,6 +8,7 @@ use askama::Template;
 use axum::extract::State;
 use serde::Deserialize;
 
+use super::list_pages::ListPages;
 use crate::{
     changes::{
         access::NeededRight,
@@ -17,25 +18,30 @@ use crate::{
         answer::{Answer, render},
         extract::Parameters,
         page::{Page, shown, shown_up_to},
+        parameters::address,
     },
     model::{
         AccessPolicy, ProfileName,
-        access::{Activity, Area, Decision, Grant, Subject, preset},
+        access::{Activity, Area, Binding, Decision, Grant, Subject, preset},
         token::Role,
     },
     service::{HttpProblem, Service},
 };
 
-/// Maximum number of grants that are listed.
-const GRANTS: usize = 300;
-/// Maximum number of bindings that are listed.
-const BINDINGS: usize = 200;
+/// Number of grants of a page.
+const GRANTS: usize = 50;
+/// Number of bindings of a page.
+const BINDINGS: usize = 25;
 /// Number of subjects of a binding that are named.
 const SUBJECTS: usize = 12;
 /// Maximum number of subjects that a field suggests.
-const SUGGESTIONS: usize = 200;
-/// Maximum number of holders that are named.
-const HOLDERS: usize = 200;
+const SUGGESTIONS: usize = 100;
+/// Maximum size of a suggested subject, in characters. Longer ones are not cut: the field would not accept them.
+const SUGGESTED: usize = 120;
+/// Maximum number of holders of a right that are named.
+const HOLDERS: usize = 40;
+/// Maximum size of a holder, in characters.
+const HOLDER: usize = 200;
 
 /// The page.
 #[derive(Template)]
@@ -46,7 +52,7 @@ struct AccessPage {
     tables: Vec<GrantTable>,
     role_names: Vec<&'static str>,
     bindings: Vec<BindingRow>,
-    more_bindings: usize,
+    binding_pages: Option<ListPages>,
     subjects: Vec<String>,
     /// The fields of profiles, each with true if it was chosen.
     fields: Vec<(&'static str, bool)>,
@@ -66,12 +72,12 @@ struct GrantTable {
     is_built_in: bool,
     is_open: bool,
     rows: Vec<GrantRow>,
-    more: usize,
+    pages: Option<ListPages>,
 }
 
 /// A grant of a role.
 struct GrantRow {
-    /// The name of the role; none for its further grants.
+    /// The name of the role; none for its further grants on the same page.
     role: Option<String>,
     description: String,
     areas: String,
@@ -119,6 +125,27 @@ pub(in crate::console) struct Question {
     role: String,
     field: String,
     profile: String,
+    /// The page of the bindings.
+    bindings: usize,
+    /// The page of the grants of roles.
+    grants: usize,
+}
+
+impl Question {
+    /// Returns the address of the page with other pages of its lists.
+    fn at(&self, bindings: usize, grants: usize) -> String {
+        let number = |number: usize| if number > 1 { number.to_string() } else { String::new() };
+        let (bindings, grants) = (number(bindings), number(grants));
+        let pairs = [
+            ("subject", self.subject.as_str()),
+            ("role", &self.role),
+            ("field", &self.field),
+            ("profile", &self.profile),
+            ("bindings", &bindings),
+            ("grants", &grants),
+        ];
+        address("/console/access", pairs)
+    }
 }
 
 /// Shows the page.
@@ -149,43 +176,50 @@ pub(in crate::console) async fn show(
                     let right = NeededRight::of_field(name, &stored.profile, *activity, known);
                     let all = right.holders(policy, service.now());
                     let more = all.len().saturating_sub(HOLDERS);
-                    (activity.id(), all.iter().take(HOLDERS).map(|holder| shown(holder)).collect(), more)
+                    (activity.id(), all.iter().take(HOLDERS).map(|holder| shown_up_to(holder, HOLDER)).collect(), more)
                 };
                 let answers = activities_of(known).iter().map(holders).collect();
                 field = Some(FieldAnswer { field: known, profile: name.to_string(), answers });
             }
         }
     }
-    let mut roles: Vec<GrantRow> =
+    let question = Question {
+        subject: shown_up_to(&question.subject, 400),
+        role: shown_up_to(&question.role, 40),
+        field: shown_up_to(&question.field, 100),
+        profile: shown_up_to(&question.profile, 100),
+        ..question
+    };
+    let roles: Vec<GrantRow> =
         policy.roles.iter().flat_map(|(name, role)| rows(name, &role.description, &role.grants)).collect();
-    let more = roles.len().saturating_sub(GRANTS);
-    roles.truncate(GRANTS);
+    let (roles, role_pages) =
+        ListPages::cut(roles, GRANTS, question.grants, |number| question.at(question.bindings, number));
+    let bindings: Vec<(&String, &Binding)> = policy.bindings.iter().collect();
+    let (bindings, binding_pages) =
+        ListPages::cut(bindings, BINDINGS, question.bindings, |number| question.at(number, question.grants));
     let built_in = GrantTable {
         is_built_in: true,
         is_open: roles.is_empty(),
-        rows: Role::ALL.iter().flat_map(|role| rows(role.id(), "", preset(*role))).collect(),
-        more: 0,
+        rows: name_once(Role::ALL.iter().flat_map(|role| rows(role.id(), "", preset(*role))).collect()),
+        pages: None,
     };
-    let own = GrantTable { is_built_in: false, is_open: true, rows: roles, more };
-    let binding = |(name, binding): (&String, &crate::model::access::Binding)| BindingRow {
+    let own = GrantTable { is_built_in: false, is_open: true, rows: name_once(roles), pages: role_pages };
+    let binding = |(name, binding): (&String, &Binding)| BindingRow {
         name: shown(name),
         more_subjects: binding.subjects.len().saturating_sub(SUBJECTS),
         subjects: binding.subjects.iter().take(SUBJECTS).map(|one| shown_up_to(&one.to_string(), 100)).collect(),
         roles: shown_up_to(&binding.roles.iter().cloned().collect::<Vec<_>>().join(", "), 400),
     };
+    let subjects = policy.subjects().into_iter().map(|one| shown(&one.to_string()));
+    let subjects = subjects.filter(|subject| subject.chars().count() <= SUGGESTED);
     render(&AccessPage {
         tables: [own, built_in].into_iter().filter(|table| !table.rows.is_empty()).collect(),
         role_names: Role::ALL.iter().map(|role| role.id()).collect(),
-        more_bindings: policy.bindings.len().saturating_sub(BINDINGS),
-        bindings: policy.bindings.iter().take(BINDINGS).map(binding).collect(),
-        subjects: policy.subjects().into_iter().take(SUGGESTIONS).map(|one| shown(&one.to_string())).collect(),
+        bindings: bindings.into_iter().map(binding).collect(),
+        binding_pages,
+        subjects: subjects.take(SUGGESTIONS).collect(),
         fields: Area::Profiles.fields().iter().map(|name| (*name, *name == question.field)).collect(),
-        question: Question {
-            subject: shown_up_to(&question.subject, 400),
-            role: shown_up_to(&question.role, 40),
-            field: shown_up_to(&question.field, 100),
-            profile: shown_up_to(&question.profile, 100),
-        },
+        question,
         subject,
         wrong_subject,
         field,
@@ -244,9 +278,22 @@ async fn find_role(service: &Arc<Service>, page: &Page, subject: &Subject) -> Re
     Ok(None)
 }
 
+/// Leaves out the name of a role where the row before has it.
+fn name_once(mut rows: Vec<GrantRow>) -> Vec<GrantRow> {
+    let mut last = None;
+    for row in &mut rows {
+        if row.role == last {
+            row.role = None;
+        } else {
+            last.clone_from(&row.role);
+        }
+    }
+    rows
+}
+
 fn rows(name: &str, description: &str, grants: &[Grant]) -> Vec<GrantRow> {
     let row = |(index, grant): (usize, &Grant)| GrantRow {
-        role: (index == 0).then(|| shown(name)),
+        role: Some(shown(name)),
         description: if index == 0 { shown_up_to(description, 200) } else { String::new() },
         areas: grant.areas.iter().map(|area| area.id()).collect::<Vec<_>>().join(", "),
         activities: grant.activities.iter().map(|activity| activity.id()).collect::<Vec<_>>().join(", "),

@@ -15,6 +15,7 @@ pub(super) mod history;
 pub(super) mod holds;
 pub(super) mod identity_sign_in;
 pub(super) mod language;
+mod list_pages;
 pub(super) mod message;
 pub(super) mod operators;
 pub(super) mod outbox;

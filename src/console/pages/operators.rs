@@ -8,11 +8,12 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
+use super::list_pages::{ListPages, Position};
 use crate::{
     api::operators::NewOperator,
     console::{
         answer::{Answer, redirect, render},
-        extract::{Form, Segment},
+        extract::{Form, Parameters, Segment},
         page::{Page, SignedIn, shown},
         passkey_form::local_address,
     },
@@ -25,8 +26,8 @@ use crate::{
     service::{HttpProblem, Service},
 };
 
-/// Maximum number of operators that are listed, active ones first.
-const ROWS: usize = 300;
+/// Number of operators of a page, active ones first. Each can have ten passkeys, with a form for each.
+const ROWS: usize = 20;
 /// The hours for which a link can be made valid.
 const HOURS: &[u32] = &[1, 24, 72, 168];
 
@@ -36,7 +37,7 @@ const HOURS: &[u32] = &[1, 24, 72, 168];
 struct OperatorsPage {
     page: Page,
     rows: Vec<Row>,
-    more: usize,
+    pages: Option<ListPages>,
     may_create: bool,
     may_confirm: bool,
     may_remove: bool,
@@ -111,6 +112,7 @@ pub(in crate::console) async fn show(
     State(service): State<Arc<Service>>,
     page: Page,
     SignedIn { session, .. }: SignedIn,
+    Parameters(position): Parameters<Position>,
 ) -> Answer {
     let now = service.now();
     let own = match &session.subject {
@@ -120,11 +122,10 @@ pub(in crate::console) async fn show(
     let mut rows: Vec<Row> =
         service.operators().await?.into_iter().map(|operator| Row::new(operator, now, own)).collect();
     rows.sort_by_key(Row::is_removed);
-    let more = rows.len().saturating_sub(ROWS);
-    rows.truncate(ROWS);
+    let (rows, pages) = ListPages::cut(rows, ROWS, position.page, |number| format!("/console/operators?page={number}"));
     let may = |activity| page.may(Area::Operators, activity);
     let (may_create, may_confirm, may_remove) = (may(Activity::Create), may(Activity::Confirm), may(Activity::Delete));
-    render(&OperatorsPage { page, rows, more, may_create, may_confirm, may_remove, roles: Role::ALL, hours: HOURS })
+    render(&OperatorsPage { page, rows, pages, may_create, may_confirm, may_remove, roles: Role::ALL, hours: HOURS })
 }
 
 /// The fields of the form for an operator.

@@ -141,11 +141,11 @@ async fn read(service: &Arc<Service>, caller: &Caller, page: Page) -> Result<Str
     let verified = &last.profiles;
     let (state, now) = (service.state(), service.now());
     let soon = now.checked_add(SOON).unwrap_or(now);
-    let live = |name: &ProfileName| state.profiles.get(name)?.live.as_ref();
+    let live = |name: &ProfileName| state.profiles.get(name).filter(|found| found.live.is_some());
     let (mut failing, mut ending) = (Vec::new(), Vec::new());
-    for (name, last, stored) in verified.iter().filter_map(|(name, last)| Some((name, last, live(name)?))) {
-        // A result can be that of a plan, which says nothing about what is live.
-        if last.errors > 0 && last.of == stored.verified_digest() {
+    for (name, last, found) in verified.iter().filter_map(|(name, last)| Some((name, last, live(name)?))) {
+        // A result can be that of settings before the last change.
+        if last.errors > 0 && service.is_of_live(name, found, last) {
             let (errors, warnings, at) = (last.errors, last.warnings, last.at);
             failing.push(Failing { profile: name.to_string(), errors, warnings, at });
         }

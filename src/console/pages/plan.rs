@@ -16,7 +16,7 @@ use axum::{
 use super::{
     plan_view::PlanView,
     profile_entry::Entry,
-    profile_form::{profile_not_found, show_again},
+    profile_form::{ConflictView, profile_not_found, show_again},
     read_edit::{field_problems, read_edit},
 };
 use crate::{
@@ -33,7 +33,8 @@ use crate::{
         settings::ConsolePolicy,
     },
     service::{
-        Caller, ChangeSignatures, Edit, EditTerms, HttpProblem, PlannedChange, Service, WantedProfile, action_id,
+        Caller, ChangeSignatures, Edit, EditConflict, EditTerms, HttpProblem, PlannedChange, Service, WantedProfile,
+        action_id,
     },
 };
 
@@ -56,6 +57,8 @@ struct PlanPage {
     /// The right that the caller does not have.
     missing_right: Option<ProblemNotice>,
     problem: Option<ProblemNotice>,
+    /// The changes of another person since this one loaded the profile, for a button that needs no form.
+    conflict: Option<ConflictView>,
 }
 
 /// Shows the plan.
@@ -69,7 +72,8 @@ pub(in crate::console) async fn show(
     let entry = Entry::new(fields)?;
     match prepare(&service, &page, &caller, &entry).await? {
         Prepared::Planned(edit, planned) => {
-            show_plan(&service, page, &caller, &entry, &edit, planned.as_deref(), None).await
+            let seen = (entry.get("action") != "save" && entry.has("base")).then(|| entry.base());
+            show_plan(&service, page, &caller, &entry, &edit, planned.as_deref(), Notices { problem: None, seen }).await
         }
         Prepared::Again(again) => Ok(again),
     }
@@ -108,7 +112,10 @@ pub(in crate::console) async fn apply(
     if !is_shown {
         return Err(problem);
     }
-    show_plan(&service, page, &caller, &entry, &edit, planned.as_deref(), Some(problem)).await
+    // The form of a whole profile has been compared already.
+    let seen = entry.get("planned").parse().ok().filter(|_| entry.get("action") != "save");
+    let notices = Notices { problem: Some(problem), seen };
+    show_plan(&service, page, &caller, &entry, &edit, planned.as_deref(), notices).await
 }
 
 /// Stores the plan as a proposal.
@@ -121,11 +128,20 @@ pub(in crate::console) async fn propose(
     service.check_console_policy(ConsolePolicy::Propose)?;
     let entry = Entry::new(fields)?;
     match prepare(&service, &page, &caller, &entry).await? {
-        Prepared::Planned(_, Some(planned)) => {
+        Prepared::Planned(edit, Some(planned)) => {
+            // A button has no form that was compared: the person has seen the profile in the plan.
+            if let Ok(seen) = entry.get("planned").parse::<u64>()
+                && service.find_conflict(&edit.name, seen).await?.is_some()
+            {
+                let notices = Notices { problem: Some(HttpProblem::stale(planned.base, seen)), seen: Some(seen) };
+                return show_plan(&service, page, &caller, &entry, &edit, Some(&planned), notices).await;
+            }
             let id = service.propose(&caller, *planned, reason(&entry)?).await?;
             Ok(redirect(&format!("{}/console/proposals/{id}", page.base)))
         }
-        Prepared::Planned(edit, None) => show_plan(&service, page, &caller, &entry, &edit, None, None).await,
+        Prepared::Planned(edit, None) => {
+            show_plan(&service, page, &caller, &entry, &edit, None, Notices::default()).await
+        }
         Prepared::Again(again) => Ok(again),
     }
 }
@@ -193,7 +209,7 @@ async fn prepare(service: &Arc<Service>, page: &Page, caller: &Caller, entry: &E
             Err(problems) => return again(problems, None),
         }
     } else {
-        simple_edit(service, action, entry)?
+        simple_edit(service, action, entry).await?
     };
     let is_existing = entry.has("original");
     if action == "save"
@@ -212,14 +228,17 @@ async fn prepare(service: &Arc<Service>, page: &Page, caller: &Caller, entry: &E
 }
 
 /// Makes the edit of a button that needs no form.
-fn simple_edit(service: &Service, action: &str, entry: &Entry) -> Result<Edit, HttpProblem> {
+async fn simple_edit(service: &Service, action: &str, entry: &Entry) -> Result<Edit, HttpProblem> {
     let name: ProfileName = entry
         .get("original")
         .parse()
         .map_err(|_| HttpProblem::malformed("the form names no profile").remedy("Load the page again."))?;
     let state = service.state();
     let live = state.profiles.get(&name).and_then(|found| found.live.as_ref());
-    let live = live.ok_or_else(profile_not_found)?;
+    let Some(live) = live else {
+        let conflict = service.find_conflict(&name, entry.base()).await?;
+        return Err(conflict.map_or_else(profile_not_found, |conflict| deleted_meanwhile(&name, conflict)));
+    };
     let enabled = match action {
         "delete" => return Ok(Edit { name, wanted: WantedProfile::Deleted }),
         "enable" => true,
@@ -228,6 +247,13 @@ fn simple_edit(service: &Service, action: &str, entry: &Entry) -> Result<Edit, H
     };
     let profile = Box::new(Profile { enabled, ..live.profile.clone() });
     Ok(Edit { name, wanted: WantedProfile::Saved { profile, age_file: None, is_new: false } })
+}
+
+/// Returns the problem of a profile that another person deleted since this one loaded it.
+fn deleted_meanwhile(name: &ProfileName, conflict: EditConflict) -> HttpProblem {
+    let by = conflict.by.map(|by| format!(" by `{}`", by.by)).unwrap_or_default();
+    HttpProblem::not_found(format!("profile `{name}` was deleted{by} since you opened it"))
+        .remedy("Choose one from the list of profiles. The history has the profile as it was.")
 }
 
 pub(super) fn allowances(entry: &Entry) -> Allowances {
@@ -249,6 +275,14 @@ pub(super) fn reason(entry: &Entry) -> Result<String, HttpProblem> {
     Err(HttpProblem::malformed("the reason is too long, or has control characters").remedy("Write it on one line."))
 }
 
+/// Notices above a plan.
+#[derive(Default)]
+struct Notices {
+    problem: Option<HttpProblem>,
+    /// The generation that the person has seen, if changes of others since then are to be shown.
+    seen: Option<u64>,
+}
+
 async fn show_plan(
     service: &Arc<Service>,
     page: Page,
@@ -256,8 +290,12 @@ async fn show_plan(
     entry: &Entry,
     edit: &Edit,
     planned: Option<&PlannedChange>,
-    problem: Option<HttpProblem>,
+    Notices { problem, seen }: Notices,
 ) -> Answer {
+    let conflict = match seen {
+        Some(seen) => service.find_conflict(&edit.name, seen).await?,
+        None => None,
+    };
     let status = problem.as_ref().map_or(StatusCode::OK, |problem| {
         StatusCode::from_u16(problem.code().status()).unwrap_or(StatusCode::UNPROCESSABLE_ENTITY)
     });
@@ -285,6 +323,7 @@ async fn show_plan(
             && caller.may_at_all(Area::Changes, Activity::Edit),
         missing_right: missing_right.as_ref().map(ProblemNotice::new),
         problem,
+        conflict: conflict.map(ConflictView::new),
         page,
     };
     Ok((status, render(&shown_page)?).into_response())

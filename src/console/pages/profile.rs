@@ -8,7 +8,7 @@ use askama::Template;
 use axum::extract::State as Shared;
 use jiff::Timestamp;
 
-use super::profiles::{Problems, ProfileStatus, drift};
+use super::profiles::{Problems, ProfileStatus, Verification, drift};
 use crate::{
     console::{
         answer::{Answer, render},
@@ -157,7 +157,7 @@ pub(in crate::console) async fn show(
         Err(problem) if problem.code() == Code::NotFound => None,
         Err(problem) => return Err(problem),
     };
-    // The result can be that of a plan, or of settings before the last change.
+    // The result can be that of settings before the last change.
     let last = service.last_verified_of(&name).await?.filter(|_| verified.is_some());
     let is_of_live = last.as_ref().is_some_and(|last| last.of == stored.verified_digest());
     let generation = service.generation_entry(found.changed.generation).await?;
@@ -195,7 +195,11 @@ pub(in crate::console) async fn show(
         company.zip(profile.functions.first()).filter(|_| is_sending && page.may(Area::Mail, Activity::Submit));
     render(&ProfilePage {
         test_mail: test_mail.map(|(company, function)| (company.to_string(), function.id())),
-        status: Problems::new(&trouble).status(&name, found, last.as_ref()),
+        status: Problems::new(&trouble).status(
+            &name,
+            found,
+            Verification::of_live(&service, &name, found, last.as_ref()),
+        ),
         drift: drift(found),
         differences: if drift(found).is_some() { differences(&state, &name) } else { Vec::new() },
         is_live: found.live.is_some(),

@@ -134,10 +134,20 @@ struct SecretField {
 }
 
 /// The changes of another editor.
-struct ConflictView {
-    by: Option<ChangeRecord>,
-    is_deleted: bool,
-    fields: Vec<DifferenceRow>,
+pub(super) struct ConflictView {
+    pub(super) by: Option<ChangeRecord>,
+    pub(super) is_deleted: bool,
+    pub(super) fields: Vec<DifferenceRow>,
+}
+
+impl ConflictView {
+    pub(super) fn new(EditConflict { by, is_deleted, fields }: EditConflict) -> Self {
+        Self {
+            by: by.map(|by| ChangeRecord { by: shown(&by.by), ..by }),
+            is_deleted,
+            fields: fields.iter().map(difference_row).collect(),
+        }
+    }
 }
 
 /// The parameters of the form.
@@ -346,11 +356,7 @@ fn form_page(
     let has_secret = secret_name
         .parse::<SecretReference>()
         .is_ok_and(|reference| state.live_stored().any(|(_, stored)| stored.secrets.contains_key(&reference)));
-    let conflict = conflict.map(|EditConflict { by, is_deleted, fields }| ConflictView {
-        by: by.map(|by| ChangeRecord { by: shown(&by.by), ..by }),
-        is_deleted,
-        fields: fields.iter().map(difference_row).collect(),
-    });
+    let conflict = conflict.map(ConflictView::new);
     FormPage {
         original: shown(entry.get("original")),
         name: shown(entry.get("name")),

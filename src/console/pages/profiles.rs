@@ -80,6 +80,26 @@ impl ProfileStatus {
     }
 }
 
+/// The outcome of the last verification of the live settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verification {
+    Passed,
+    Failed,
+}
+
+impl Verification {
+    /// Returns the outcome; none if the live settings were not verified.
+    pub(super) fn of_live(
+        service: &Service,
+        name: &ProfileName,
+        profile: &ProfileState,
+        last: Option<&LastVerified>,
+    ) -> Option<Self> {
+        let last = last.filter(|last| service.is_of_live(name, profile, last))?;
+        Some(if last.errors > 0 { Self::Failed } else { Self::Passed })
+    }
+}
+
 /// The profiles with problems, by name.
 pub(super) struct Problems {
     suspended: BTreeSet<ProfileName>,
@@ -97,12 +117,7 @@ impl Problems {
     }
 
     /// Returns the state of a profile.
-    pub(super) fn status(
-        &self,
-        name: &ProfileName,
-        state: &ProfileState,
-        last: Option<&LastVerified>,
-    ) -> ProfileStatus {
+    pub(super) fn status(&self, name: &ProfileName, state: &ProfileState, last: Option<Verification>) -> ProfileStatus {
         let Some(live) = &state.live else { return ProfileStatus::Removed };
         if !live.profile.enabled {
             return ProfileStatus::Disabled;
@@ -111,12 +126,11 @@ impl Problems {
             ProfileStatus::Suspended
         } else if self.unreachable.contains(name) {
             ProfileStatus::Unreachable
-        } else if last.is_some_and(|last| last.errors > 0 && last.of == live.verified_digest()) {
+        } else if last == Some(Verification::Failed) {
             ProfileStatus::Failing
         } else if self.paused.contains(name) {
             ProfileStatus::Paused
-        } else if last.is_none_or(|last| last.errors > 0) {
-            // Nothing is known, or only what a plan would break.
+        } else if last.is_none() {
             ProfileStatus::Unverified
         } else {
             ProfileStatus::Ready
@@ -281,7 +295,8 @@ pub(in crate::console) async fn show(
     let mut rows = Vec::new();
     for (name, found) in state.profiles.iter().filter(|(name, found)| filter.matches(name, found)) {
         let last = verified.get(name);
-        let status = problems.status(name, found, last);
+        let verification = Verification::of_live(&service, name, found, last);
+        let status = problems.status(name, found, verification);
         *counts.entry(status).or_default() += 1;
         if filter.state.is_empty() || status.id() == filter.state {
             rows.extend(row(name, found, status, last));

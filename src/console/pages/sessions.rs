@@ -6,10 +6,11 @@ use askama::Template;
 use axum::{extract::State, response::Response};
 use jiff::Timestamp;
 
+use super::list_pages::{ListPages, Position};
 use crate::{
     console::{
         answer::{Answer, redirect, render},
-        extract::Segment,
+        extract::{Parameters, Segment},
         page::{Page, SignedIn, shown},
         pages::sign_in::signed_out,
     },
@@ -17,6 +18,8 @@ use crate::{
     text::shortened,
 };
 
+/// Number of sessions of a page.
+const ROWS: usize = 100;
 /// Maximum size of the name of a program that is not a browser, in characters.
 const NAME: usize = 60;
 
@@ -26,6 +29,7 @@ const NAME: usize = 60;
 struct SessionsPage {
     page: Page,
     sessions: Vec<Row>,
+    pages: Option<ListPages>,
     /// True if the sessions of others are listed as well.
     of_all: bool,
 }
@@ -50,9 +54,12 @@ pub(in crate::console) async fn show(
     State(service): State<Arc<Service>>,
     page: Page,
     SignedIn { session, caller }: SignedIn,
+    Parameters(position): Parameters<Position>,
 ) -> Answer {
     let found = service.sessions(&caller, &session).await?;
     let of_all = found.iter().any(|other| other.subject != session.subject);
+    let (found, pages) =
+        ListPages::cut(found, ROWS, position.page, |number| format!("/console/sessions?page={number}"));
     let sessions = found
         .into_iter()
         .map(|found| Row {
@@ -68,7 +75,7 @@ pub(in crate::console) async fn show(
             ends_at: found.ends_at,
         })
         .collect();
-    render(&SessionsPage { page, sessions, of_all })
+    render(&SessionsPage { page, sessions, pages, of_all })
 }
 
 /// Ends a session.

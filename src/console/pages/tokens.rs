@@ -6,10 +6,11 @@ use askama::Template;
 use axum::{extract::State, response::Response};
 use jiff::Timestamp;
 
+use super::list_pages::{ListPages, Position};
 use crate::{
     console::{
         answer::{Answer, redirect, render},
-        extract::Segment,
+        extract::{Parameters, Segment},
         page::{Page, SignedIn, shown},
     },
     model::{
@@ -20,8 +21,8 @@ use crate::{
     service::{HttpProblem, Service},
 };
 
-/// Maximum number of tokens that are listed, those in effect first.
-const ROWS: usize = 300;
+/// Number of tokens of a page, those in effect first.
+const ROWS: usize = 100;
 /// Number of companies and of functions of a token that are named.
 const NAMED: usize = 8;
 
@@ -31,7 +32,7 @@ const NAMED: usize = 8;
 struct TokensPage {
     page: Page,
     rows: Vec<Row>,
-    more: usize,
+    pages: Option<ListPages>,
     may_revoke: bool,
 }
 
@@ -82,13 +83,16 @@ impl Row {
 }
 
 /// Lists the tokens.
-pub(in crate::console) async fn show(State(service): State<Arc<Service>>, page: Page) -> Answer {
+pub(in crate::console) async fn show(
+    State(service): State<Arc<Service>>,
+    page: Page,
+    Parameters(position): Parameters<Position>,
+) -> Answer {
     let now = service.now();
     let mut rows: Vec<Row> = service.tokens().await?.into_iter().map(|token| Row::new(token, now)).collect();
     rows.sort_by_key(Row::is_over);
-    let more = rows.len().saturating_sub(ROWS);
-    rows.truncate(ROWS);
-    render(&TokensPage { may_revoke: page.may(Area::Tokens, Activity::Delete), page, rows, more })
+    let (rows, pages) = ListPages::cut(rows, ROWS, position.page, |number| format!("/console/tokens?page={number}"));
+    render(&TokensPage { may_revoke: page.may(Area::Tokens, Activity::Delete), page, rows, pages })
 }
 
 /// Revokes a token.

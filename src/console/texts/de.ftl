@@ -697,6 +697,7 @@ plan-action-delete = löschen
 plan-action-rename = umbenennen
 plan-action-adopt = übernehmen
 plan-action-forget = vergessen
+plan-conflict-help = Der Plan unten geht von dem aus, was jetzt gilt. Wenden Sie ihn nur an, wenn Sie ihn weiterhin wollen.
 plan-lead = Was geschehen würde, berechnet aus Generation { $generation }. Noch wird nichts geändert.
 plan-empty = Nichts würde sich ändern.
 plan-refused = Der Plan wurde nicht angewandt.

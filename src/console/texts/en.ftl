@@ -697,6 +697,7 @@ plan-action-delete = delete
 plan-action-rename = rename
 plan-action-adopt = adopt
 plan-action-forget = forget
+plan-conflict-help = The plan below starts from what is live now. Apply it only if you still want it.
 plan-lead = What would happen, computed from generation { $generation }. Nothing is changed yet.
 plan-empty = Nothing would change.
 plan-refused = The plan was not applied.

@@ -10,6 +10,7 @@ use crate::{
     model::{
         Code, Meaning, ProfileChange, State,
         access::{Decision, describe_gains},
+        operator::Operator,
         token::Token,
     },
     service::{Service, access::step_up_remedy, caller::Caller, http::HttpProblem},
@@ -107,16 +108,16 @@ pub(super) fn check_policy(
 pub(super) fn check_administrator(
     change: &Change,
     state: &State,
-    tokens: &[Token],
+    admins: (&[Token], &[Operator]),
     now: jiff::Timestamp,
 ) -> Result<(), HttpProblem> {
     let Some(settings) = &change.settings else { return Ok(()) };
-    if !rights::loses_administrator(&state.settings.access, &settings.access, tokens, now) {
+    if !rights::loses_administrator(&state.settings.access, &settings.access, admins, now) {
         return Ok(());
     }
     Err(HttpProblem::new(
         Code::LastAdministrator,
-        "after this change no one would have the role `admin`: neither a token nor a binding",
+        "after this change no one would have the role `admin`: no token, no operator and no binding",
     )
-    .remedy("Keep a binding of `admin`, or create a token with the role `admin` first."))
+    .remedy("Keep a binding of `admin`, or create a token or an operator with the role `admin` first."))
 }

@@ -15,7 +15,7 @@ use crate::{
 pub(super) fn check(environment: &EnvironmentName, change: &Change, files: &FederatedFiles) -> Result<(), HttpProblem> {
     let profiles = change.changes.iter().filter_map(|profile_change| {
         let provider = &profile_change.profile()?.profile.provider;
-        let path = federated::token_file(provider)?;
+        let path = provider.federated_token_file()?;
         Some((format!("profile `{}`", profile_change.name()), path, provider.destination()))
     });
     let reader = change.settings.iter().filter_map(|settings| {

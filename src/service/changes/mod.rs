@@ -348,7 +348,8 @@ impl Service {
             return Err(HttpProblem::stale(state.generation, change.base));
         }
         if change.settings.as_ref().is_some_and(|settings| settings.access != state.settings.access) {
-            access::check_administrator(&change, &state, &self.store.tokens().await?, self.clock.now())?;
+            let (tokens, operators) = (self.store.tokens().await?, self.store.operators().await?);
+            access::check_administrator(&change, &state, (&tokens, &operators), self.clock.now())?;
         }
         let named = change.named_digests();
         // A rollback or an old commit can name age files of earlier generations, which are only in the store.

@@ -167,7 +167,8 @@ impl Service {
         }
     }
 
-    /// Verifies the profiles of a plan, with their stored or new secrets. The results are stored as those of the profiles.
+    /// Verifies the profiles of a plan, with their stored or new secrets. The results are stored as those of
+    /// these settings.
     pub(crate) async fn verify_planned(self: &Arc<Self>, caller: &Caller, planned: &PlannedChange) -> Verifications {
         let profiles: BTreeMap<ProfileName, StoredProfile> =
             sending(&planned.changes).map(|(name, stored)| (name.clone(), stored.clone())).collect();
@@ -210,16 +211,15 @@ impl Service {
 
     /// Returns the last results of the verifier for the profiles of a plan, as far as they are for these settings and secrets.
     pub(crate) async fn last_verifications(&self, planned: &PlannedChange) -> Result<Verifications, HttpProblem> {
-        let mut last = self.store.last_verified().await?;
+        let mut known = self.store.verified_with(digests(&planned.changes)).await?;
         let (mut results, mut read) = (Verifications::new(), 0);
-        for (name, stored) in sending(&planned.changes) {
-            let known = last.remove(name).filter(|last| last.of == stored.verified_digest());
-            let result = match known {
+        for (name, _) in sending(&planned.changes) {
+            let result = match known.remove(name) {
                 None => ProfileVerification::Unfinished(not_verified(name)),
                 Some(last) if read >= RESULTS_READ => ProfileVerification::Known(last),
                 Some(last) => {
                     read += 1;
-                    let verified = self.store.verified(name).await?;
+                    let verified = self.store.verified(name, Some(&last.of)).await?;
                     verified.map_or(ProfileVerification::Known(last), |verified| {
                         ProfileVerification::Done(Box::new(verified))
                     })
@@ -232,11 +232,10 @@ impl Service {
 
     /// Refuses profiles that the verifier found errors in, or has not seen, unless that is accepted for this change with a reason.
     pub(super) async fn check_gate(&self, changes: &[ProfileChange], terms: &EditTerms) -> Result<(), HttpProblem> {
-        let last = self.store.last_verified().await?;
+        let known = self.store.verified_with(digests(changes)).await?;
         let (mut failing, mut unseen, mut accepted) = (Vec::new(), Vec::new(), Vec::new());
-        for (name, stored) in sending(changes) {
-            let last = last.get(name).filter(|last| last.of == stored.verified_digest());
-            match last {
+        for (name, _) in sending(changes) {
+            match known.get(name) {
                 Some(last) if last.errors == 0 => {}
                 Some(_) if terms.allowances.findings.contains(name) => accepted.push(name),
                 Some(_) => failing.push(name),
@@ -279,6 +278,11 @@ fn sending(changes: &[ProfileChange]) -> impl Iterator<Item = (&ProfileName, &St
         .filter(|change| !matches!(change, ProfileChange::Adopt { .. }))
         .filter_map(|change| Some((change.name(), change.profile()?)))
         .filter(|(_, stored)| stored.profile.enabled)
+}
+
+/// Returns the digest of each profile that a change sets and that would send, under which its results are kept.
+fn digests(changes: &[ProfileChange]) -> BTreeMap<ProfileName, Digest> {
+    sending(changes).map(|(name, stored)| (name.clone(), stored.verified_digest())).collect()
 }
 
 /// Computes the plan of a change that was checked.

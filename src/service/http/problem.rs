@@ -110,7 +110,7 @@ impl HttpProblem {
         Self { status: StatusCode::PRECONDITION_FAILED, ..Self::new(Code::StaleGeneration, message) }
     }
 
-    pub(in crate::service) fn stale(generation: u64, base: u64) -> Self {
+    pub(crate) fn stale(generation: u64, base: u64) -> Self {
         Self::new(
             Code::StaleGeneration,
             format!("the change was computed from generation {base}, and the service is at {generation}"),

@@ -17,11 +17,7 @@ use serde_json::json;
 
 use crate::{
     api::{NewToken, TokenCreated, TokenList},
-    model::{
-        AuditOutcome, Code, CompanyId,
-        access::{describe_gains, excess},
-        token::{Role, Token},
-    },
+    model::{AuditOutcome, Code, token::Token},
     service::{
         Service,
         access::{Authorized, ConfirmTokens, CreateTokens, DeleteTokens, SeeTokens},
@@ -31,6 +27,7 @@ use crate::{
             AnyProblem, HttpProblem,
             extract::{Body, Segment},
         },
+        new_subject::NewSubject,
     },
     store::{AuditEvent, StoredToken},
 };
@@ -56,26 +53,14 @@ pub(super) async fn create_token(
     State(service): State<Arc<Service>>,
     Body(wanted, _permit): Body<NewToken>,
 ) -> Result<Response, HttpProblem> {
-    let length = wanted.name.chars().count();
-    if !(1..=80).contains(&length) || wanted.name.chars().any(char::is_control) || wanted.name.trim() != wanted.name {
-        return Err(HttpProblem::malformed(
-            "`name` must have 1 to 80 characters, no control characters, and no space at its start or end",
-        ));
-    }
-    if wanted.role != Role::Sender && !wanted.scope.is_everything() {
-        return Err(HttpProblem::malformed("only a token with the role `sender` can have a scope"));
-    }
-    let principal = token_principal(&wanted.name, wanted.role, wanted.scope.clone());
-    let beyond = excess(&caller.policy, &principal, &caller.principal);
-    if !beyond.is_empty() {
-        let message = format!(
-            "`{}` would create a token with rights that it does not have: {}",
-            caller.name,
-            describe_gains(&beyond)
-        );
-        return Err(HttpProblem::new(Code::RightsExceeded, message)
-            .remedy("Choose a role with fewer rights and a name that no binding has, or ask an administrator."));
-    }
+    let subject = NewSubject {
+        noun: "a token",
+        name: &wanted.name,
+        role: wanted.role,
+        scope: &wanted.scope,
+        principal: token_principal(&wanted.name, wanted.role, wanted.scope.clone()),
+    };
+    service.check_new_subject(&caller, &subject)?;
     let now = service.clock.now();
     if wanted.expires_at.is_some_and(|end| end <= now) {
         return Err(HttpProblem::malformed("`expiresAt` is in the past"));
@@ -84,12 +69,6 @@ pub(super) async fn create_token(
         None => None,
         Some(id) => Some(find_predecessor(&service, &wanted, id).await?),
     };
-    let state = service.state();
-    // Before the first apply no company is known, so all names are accepted.
-    let unknown = |company: &&CompanyId| state.generation > 0 && !state.settings.companies.contains(*company);
-    if let Some(company) = wanted.scope.companies.iter().find(unknown) {
-        return Err(HttpProblem::unknown_company(company, &state.settings, &state.environment));
-    }
     // Two administrators must not use the same name at the same time.
     let _one_at_a_time = service.changing.lock().await;
     let tokens = service.store.tokens().await?;

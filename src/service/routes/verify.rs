@@ -53,19 +53,21 @@ pub(super) async fn run_verification(
 
 /// List verification results
 ///
-/// The last result of each profile, in short form.
+/// The last result of each profile, in short form: of its live settings, or of those that were live before. What was verified without
+/// being live, such as a plan, is listed apart, and never replaces the last result.
 #[utoipa::path(get, path = "/v1/verify", tag = "verify",
     responses((status = 200, description = "The results by profile.", body = LastVerifiedList), AnyProblem))]
 pub(super) async fn list_verified(
     _: Authorized<SeeProfiles>,
     State(service): State<Arc<Service>>,
 ) -> Result<Json<LastVerifiedList>, HttpProblem> {
-    Ok(Json(service.last_verified().await?.as_ref().clone()))
+    let profiles = service.last_verified().await?.profiles.clone();
+    Ok(Json(LastVerifiedList { profiles, planned: service.planned_verified().await? }))
 }
 
 /// Get a verification result
 ///
-/// The last result of a profile.
+/// The last result of a profile, of settings that are or were live.
 #[utoipa::path(get, path = "/v1/verify/{name}", tag = "verify", params(("name" = ProfileName, Path, description = "The profile.")),
     responses((status = 200, description = "The findings.", body = Verified), AnyProblem))]
 pub(super) async fn get_verified(

@@ -8,15 +8,18 @@
 //! comes through.
 //!
 //! A run ends early when its client disconnects or its credential ends, and its answer then lacks the last line, as it does if the
-//! results cannot be stored. Results are kept for live profiles, and for others if the caller may apply. Too many runs of a caller
+//! results cannot be stored. Results are kept for live profiles, and for others if the caller may apply;
+//! those of settings that are not live never replace the last result of the live ones. Too many runs of a caller
 //! are refused with 429, of all callers with 503.
 
+mod live_digests;
 pub(super) mod runs;
 mod secrets;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::http::Method;
+pub(super) use live_digests::LiveDigests;
 use tokio::sync::mpsc;
 
 use super::{Service, access, caller::Caller, http::HttpProblem};
@@ -24,7 +27,7 @@ use crate::{
     api::{LastVerifiedList, VerifyLine, VerifyRequest},
     changes::access::{NeededRight, verify_rights},
     model::{
-        AuditOutcome, Code, Digest, LastVerified, ProfileName, StoredProfile,
+        AuditOutcome, Code, Digest, LastVerified, ProfileName, ProfileState, StoredProfile,
         access::{Activity, Area, Question},
         finding::Verified,
     },
@@ -50,7 +53,8 @@ fn may_verify(caller: &Caller, name: &ProfileName, stored: &StoredProfile) -> bo
 }
 
 impl Service {
-    /// Starts a verifier run and returns its lines as they become known. The results are stored as the profiles' last ones.
+    /// Starts a verifier run and returns its lines as they become known. The results of live settings are stored as the profiles'
+    /// last ones, those of others under the digest of their settings.
     pub(super) async fn verify(
         self: &Arc<Self>,
         caller: &Caller,
@@ -195,7 +199,7 @@ impl Service {
         self.state().profiles.get(name).is_some_and(|profile| profile.live.is_some())
     }
 
-    /// Stores results as the last ones; returns true if that succeeded.
+    /// Stores results under the digests of their settings; returns true if that succeeded.
     async fn store_results(&self, results: Vec<(LastVerified, Verified)>) -> bool {
         let stored = self.store.record_verified(results).await;
         if let Err(error) = &stored {
@@ -204,20 +208,35 @@ impl Service {
         stored.is_ok()
     }
 
-    /// Returns the last result of each profile, in short form.
+    /// Returns the last result of each profile, in short form, without those of plans.
     pub(crate) async fn last_verified(&self) -> Result<Arc<LastVerifiedList>, HttpProblem> {
-        let read = async { Ok::<_, StoreError>(LastVerifiedList { profiles: self.store.last_verified().await? }) };
+        let read = async {
+            Ok::<_, StoreError>(LastVerifiedList {
+                profiles: self.store.last_verified().await?,
+                planned: BTreeMap::new(),
+            })
+        };
         Ok(self.verified_reads.get(read).await?)
     }
 
-    /// Returns the last result of a profile in short form. It can be that of a plan, for other settings than the live ones.
+    /// Returns the results of plans by profile, in short form, the newest first.
+    pub(super) async fn planned_verified(&self) -> Result<BTreeMap<ProfileName, Vec<LastVerified>>, HttpProblem> {
+        Ok(self.store.planned_verified().await?)
+    }
+
+    /// Returns true if a result is of the live settings of a profile.
+    pub(crate) fn is_of_live(&self, name: &ProfileName, profile: &ProfileState, result: &LastVerified) -> bool {
+        self.live_digests.of(name, profile).is_some_and(|digest| digest == result.of)
+    }
+
+    /// Returns the last result of a profile in short form. It can be that of settings before the last change.
     pub(crate) async fn last_verified_of(&self, name: &ProfileName) -> Result<Option<LastVerified>, HttpProblem> {
         Ok(self.last_verified().await?.profiles.get(name).cloned())
     }
 
     /// Returns the last result of a profile.
     pub(crate) async fn verified(&self, name: &ProfileName) -> Result<Verified, HttpProblem> {
-        self.store.verified(name).await?.ok_or_else(|| {
+        self.store.verified(name, None).await?.ok_or_else(|| {
             HttpProblem::not_found(format!("`{name}` has not been verified"))
                 .remedy(format!("Verify it: mailwright verify {} {name}", self.store.environment()))
         })

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Commit, CommitError, Generations, SqliteStore, StoreError, digests, document, failed, newest_generation, number,
-    profile_name, records, secrets, set_value, text, value,
+    profile_name, records, secrets, set_value, text, value, verifications,
 };
 use crate::model::{
     ChangeRecord, Digest, EnvironmentName, Generation, GenerationDetail, ProfileName, ProfileState, Settings, State,
@@ -174,8 +174,7 @@ fn take(transaction: &Connection, commit: &Commit) -> Result<(), CommitError> {
             secrets::bind(transaction, value_id, &new.record.destination)?;
         }
     }
-    // Results for profiles that were verified and never created are removed.
-    transaction.execute("DELETE FROM verification WHERE name NOT IN (SELECT name FROM profile)", []).map_err(failed)?;
+    verifications::settle_commit(transaction, commit)?;
     digests::append_with_statement(transaction, &commit.event, Some(history))?;
     Ok(())
 }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::{AuditEvent, SqliteStore, StoreError, digests, document, events, failed, position, text};
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
     },
     passkey::Passkey,
     store::{
-        Operators, PasskeyAdded, PasskeyRemoved, StoredOperator, StoredPasskey,
+        Operators, PasskeyAdded, PasskeyRemoved, PasskeyUsed, StoredOperator, StoredPasskey,
         outbox::{Event, NewEvent},
     },
 };
@@ -129,7 +130,7 @@ pub(super) fn remove_again(
     transaction: &Connection,
     revoked: &std::collections::BTreeSet<String>,
     now: Timestamp,
-) -> Result<Vec<(&'static str, String)>, StoreError> {
+) -> Result<Vec<(&'static str, serde_json::Value)>, StoreError> {
     let mut removed = Vec::new();
     for StoredOperator { mut operator, keys, .. } in find(transaction, "", [])? {
         for StoredPasskey { info, .. } in keys {
@@ -138,7 +139,8 @@ pub(super) fn remove_again(
                     digests::record_alteration(transaction, now)?;
                 }
                 transaction.execute("DELETE FROM passkey WHERE id = ?1", [&info.id]).map_err(failed)?;
-                removed.push(("operator.remove-passkey", info.id));
+                let detail = json!({ "id": operator.id, "name": operator.name, "passkey": info.id });
+                removed.push(("operator.remove-passkey", detail));
             }
         }
         if operator.removed_at.is_none() && revoked.contains(&revoked_operator(&operator.id)) {
@@ -147,7 +149,7 @@ pub(super) fn remove_again(
             }
             (operator.removed_at, operator.enrolment) = (Some(now), None);
             write(transaction, &operator, None)?;
-            removed.push(("operator.remove", operator.id));
+            removed.push(("operator.remove", json!({ "id": operator.id, "name": operator.name })));
         }
     }
     Ok(removed)
@@ -312,7 +314,7 @@ impl Operators for SqliteStore {
         .await
     }
 
-    async fn use_passkey(&self, passkey: &str, counter: u32, at: Timestamp) -> Result<bool, StoreError> {
+    async fn use_passkey(&self, passkey: &str, counter: u32, at: Timestamp) -> Result<PasskeyUsed, StoreError> {
         let (id, counter) = (passkey.to_owned(), i64::from(counter));
         self.write_plainly(move |transaction| {
             // Of two answers with the same count that were verified at the same time, one is accepted.
@@ -322,7 +324,14 @@ impl Operators for SqliteStore {
                     params![id, counter, at.as_millisecond()],
                 )
                 .map_err(failed)?;
-            Ok(changed > 0)
+            if changed > 0 {
+                return Ok(PasskeyUsed::Used);
+            }
+            let is_known = transaction
+                .prepare_cached("SELECT 1 FROM passkey WHERE id = ?1")
+                .and_then(|mut statement| statement.exists([&id]))
+                .map_err(failed)?;
+            Ok(if is_known { PasskeyUsed::CountTooLow } else { PasskeyUsed::Unknown })
         })
         .await
     }

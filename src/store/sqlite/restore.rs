@@ -164,14 +164,10 @@ pub(super) fn revoke_again(
     revoked: &std::collections::BTreeSet<String>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    for (action, id) in operators::remove_again(transaction, revoked, now)? {
-        let event = AuditEvent {
-            at: now,
-            actor: "(service)".to_owned(),
-            action,
-            outcome: AuditOutcome::Accepted,
-            detail: json!({ "id": id, "why": "it had been removed before the store was put back" }),
-        };
+    for (action, mut detail) in operators::remove_again(transaction, revoked, now)? {
+        detail["why"] = json!("it had been removed before the store was put back");
+        let (actor, outcome) = ("(service)".to_owned(), AuditOutcome::Accepted);
+        let event = AuditEvent { at: now, actor, action, outcome, detail };
         digests::append_with_statement(transaction, &event, None)?;
     }
     let is_live = |id: &str| -> Result<bool, StoreError> {

@@ -249,6 +249,60 @@ fn the_second_of_two_editors_is_told_what_the_first_changed() {
 }
 
 #[test]
+fn buttons_tell_the_second_person_what_the_first_changed() {
+    let repo = repository();
+    let (mut ann, mut bob) = (Client::signed_in(&repo), Client::signed_in(&repo));
+    let page = plan(&mut ann, NEW);
+    assert_eq!(send_on(&mut ann, "/console/plan/apply", &page, &[]).status, 303);
+    // Two persons make the same profile: the second one is told at its name.
+    let twice = bob.post("/console/plan", NEW);
+    assert!(twice.status >= 400 && twice.body.contains("exists already"), "{}", twice.body);
+    // Both have the profile open, at generation 2; the first one changes it.
+    let own = with(NEW, &[("original", "invoices"), ("base", "2")]);
+    let page = plan(&mut ann, &with(&own, &[("host", "first.example.com")]));
+    assert_eq!(send_on(&mut ann, "/console/plan/apply", &page, &[]).status, 303);
+    let button =
+        |action: &'static str, base: &'static str| [("action", action), ("original", "invoices"), ("base", base)];
+    for action in ["delete", "enable"] {
+        let page = plan(&mut bob, &button(action, "2"));
+        assert!(page.contains("was changed since you opened it"), "{action}: {page}");
+        assert!(page.contains("mail.example.com → <strong>first.example.com</strong>"), "{action}: {page}");
+        let page = plan(&mut bob, &button(action, "3"));
+        assert!(!page.contains("since you opened it"), "{action}: {page}");
+    }
+    // Between the plan and the button below it.
+    let page = plan(&mut bob, &button("delete", "3"));
+    let theirs = with(&own, &[("base", "3"), ("host", "second.example.com")]);
+    let change = plan(&mut ann, &theirs);
+    assert_eq!(send_on(&mut ann, "/console/plan/apply", &change, &[]).status, 303);
+    let stale = send_on(&mut bob, "/console/plan/apply", &page, &[("allow-name", "invoices")]);
+    assert!(
+        stale.status == 409 && stale.body.contains("first.example.com → <strong>second.example.com"),
+        "{}",
+        stale.body
+    );
+    // A proposal of a button is made of what was seen, and is not applied after a change.
+    let page = plan(&mut ann, &button("enable", "4"));
+    assert_eq!(repo.patch("invoices", &json!({ "description": "changed before" })).status, 200);
+    let stale = send_on(&mut ann, "/console/plan/propose", &page, &[]);
+    assert!(stale.status == 409 && stale.body.contains("changed before"), "not what was seen: {}", stale.body);
+    let page = plan(&mut ann, &button("enable", "5"));
+    let proposed = send_on(&mut ann, "/console/plan/propose", &page, &[]);
+    let address = proposed.header("location").unwrap().to_owned();
+    assert_eq!(repo.patch("invoices", &json!({ "description": "changed meanwhile" })).status, 200);
+    let page = bob.page(&address);
+    assert!(page.contains("It cannot be applied any more") && page.contains("changed meanwhile"), "{page}");
+    assert_eq!(bob.post(&format!("{address}/apply"), &[("planned", "6")]).status, 409);
+    // The profile is gone.
+    let page = plan(&mut ann, &button("delete", "6"));
+    assert_eq!(send_on(&mut ann, "/console/plan/apply", &page, &[]).status, 303);
+    for action in ["delete", "enable", "disable"] {
+        let gone = bob.post("/console/plan", &button(action, "6"));
+        assert!(gone.status == 404 && gone.body.contains("was deleted"), "{action}: {}", gone.body);
+    }
+}
+
+#[test]
 fn a_guard_wants_to_be_confirmed() {
     let mut repo = TestRepository::small();
     repo.write("environments/dev/environment.yaml", "companies: [EDU1, EDU2]\n");

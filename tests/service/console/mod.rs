@@ -6,13 +6,16 @@ mod client;
 mod coverage;
 mod edit;
 mod history;
+mod hosted;
 mod identity_sign_in;
+mod live_updates;
 mod outbox;
 mod pages;
 mod passkeys;
 mod proposals;
 mod routes;
 mod sessions;
+mod signature_mail;
 mod signatures;
 #[cfg(target_os = "linux")]
 mod sizes;
@@ -20,3 +23,4 @@ mod texts;
 mod time_limits;
 #[cfg(target_os = "linux")]
 mod transfer;
+mod verified;

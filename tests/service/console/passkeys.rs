@@ -267,6 +267,11 @@ fn a_person_adds_a_passkey_and_keeps_the_last() {
     assert_eq!(add(&mut client, &answer, ""), 400);
     assert_eq!(add(&mut client, &answer, "Phone"), 303);
     assert_eq!(add(&mut client, &answer, "Phone"), 401, "the answer was used");
+    let outcomes: Vec<Value> =
+        audit(&repo, "operator.add-passkey").iter().map(|entry| entry["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["refused", "accepted", "refused"], "each refusal is recorded");
+    let refused = &audit(&repo, "operator.add-passkey")[2];
+    assert_eq!((&refused["actor"], &refused["detail"]["code"]), (&json!("ann"), &json!("MW0414")), "{refused}");
     assert_eq!(sign_in(&mut Client::at(&address, ""), &mut second).status, 303);
     let passkeys = list(&repo)[0]["passkeys"].clone();
     assert_eq!((passkeys.as_array().unwrap().len(), &passkeys[1]["enrolledBy"]), (2, &Value::Null));
@@ -275,6 +280,40 @@ fn a_person_adds_a_passkey_and_keeps_the_last() {
     assert_eq!(remove(&mut client, passkeys[1]["id"].as_str().unwrap()).status, 303);
     assert_eq!(sign_in(&mut Client::at(&address, ""), &mut second).status, 401);
     client.page("/console/account");
+}
+
+#[test]
+fn a_passkey_that_a_restored_store_has_again_is_removed_with_its_operator_named() {
+    let (mut repo, address) = serve();
+    let link = add(&repo, "ann", &["--role", "viewer"]);
+    let (mut client, mut device) = (Client::at(&address, ""), PasskeyDevice::new(&address));
+    assert_eq!(enrol(&mut client, &mut device, &link).status, 303);
+    let (store, copy) = (repo.path(".data/store.sqlite"), repo.path("copy.sqlite"));
+    rusqlite::Connection::open(&store).unwrap().execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
+    let operator = list(&repo)[0].clone();
+    let (id, passkey) = (operator["id"].as_str().unwrap(), operator["passkeys"][0]["id"].as_str().unwrap());
+    assert!(repo.http("DELETE", &format!("/v1/operators/{id}/passkeys/{passkey}"), &[], b"").status < 300);
+    repo.run(&["operator", "remove", "dev", "ann", "--yes"]).code(0);
+    let process = repo.service.as_mut().unwrap();
+    let number = process.child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &number]).status().unwrap().success());
+    process.child.wait().unwrap();
+    repo.service = None;
+    std::fs::copy(&copy, &store).unwrap();
+    repo.serve();
+    let found = list(&repo)[0].clone();
+    assert!(found["removedAt"].is_string() && found["passkeys"].as_array().is_none_or(Vec::is_empty), "{found}");
+    for (action, passkey) in [("operator.remove-passkey", json!(passkey)), ("operator.remove", Value::Null)] {
+        let entries = audit(&repo, action);
+        let entry = entries.iter().find(|entry| entry["actor"] == "(service)").unwrap_or_else(|| panic!("{entries:?}"));
+        let detail = &entry["detail"];
+        assert_eq!(
+            (&detail["id"], &detail["name"], &detail["passkey"]),
+            (&json!(id), &json!("ann"), &passkey),
+            "{entry}"
+        );
+        assert!(detail["why"].as_str().unwrap().contains("put back"), "{entry}");
+    }
 }
 
 #[test]

@@ -77,6 +77,35 @@ fn a_proposal_is_rejected_with_a_reason_or_withdrawn() {
 }
 
 #[test]
+fn a_token_that_gets_a_revoked_ones_name_does_not_get_its_proposals() {
+    let repo = repository();
+    let create = ["token", "create", "dev", "--name", "ann", "--role", "planner"];
+    let first = repo.run(&create).code(0).stdout.trim().to_owned();
+    let mut ann = Client::new(&repo);
+    ann.sign_in(&first);
+    let address = propose(&mut ann, NEW, "of the first one");
+    repo.run(&["token", "revoke", "dev", first.split('_').nth(1).unwrap()]).code(0);
+    let mut other = Client::new(&repo);
+    other.sign_in(repo.run(&create).code(0).stdout.trim());
+    let page = other.page(&address);
+    assert!(!page.contains("/reject\""), "there is no button: {page}");
+    for reason in ["", "not needed"] {
+        assert_eq!(other.post(&format!("{address}/reject"), &[("reason", reason)]).status, 403);
+    }
+    // A token that replaces another one continues it.
+    let second = propose(&mut other, NEW, "of the second one");
+    let listed = repo.run(&["token", "list", "dev", "--format", "json"]).code(0).json();
+    let tokens = listed["tokens"].as_array().unwrap();
+    let own = tokens.iter().find(|token| token["name"] == "ann" && token["revokedAt"].is_null()).unwrap();
+    let wanted = json!({ "name": "ann", "role": "planner", "replaces": own["id"] }).to_string();
+    let made = repo.http("POST", "/v1/tokens", &[], wanted.as_bytes());
+    assert_eq!(made.status, 201, "{}", made.body);
+    let mut renewed = Client::new(&repo);
+    renewed.sign_in(made.json()["secret"].as_str().unwrap());
+    assert_eq!(renewed.post(&format!("{second}/reject"), &[("reason", "")]).status, 303);
+}
+
+#[test]
 fn a_proposal_does_not_undo_what_came_after_it() {
     let repo = repository();
     let (mut ann, mut bob) = (sign_in(&repo, "ann", "admin"), sign_in(&repo, "bob", "admin"));

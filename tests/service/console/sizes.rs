@@ -4,7 +4,10 @@ use super::{
     client::Client,
     edit::{NEW, plan, send_on, with},
 };
-use crate::support::repository::TestRepository;
+use crate::support::{
+    passkey_device::{PasskeyDevice, options},
+    repository::TestRepository,
+};
 use serde_json::{Value, json};
 
 /// Maximum size of a page, in bytes.
@@ -68,9 +71,10 @@ fn crowded() -> (TestRepository, String) {
     for company in companies.iter().take(220) {
         post(&repo, "/v1/holds", &json!({ "company": company, "function": "all-reports", "reason": TEXT }));
     }
-    for number in 0..110 {
+    for number in 0..210 {
         post(&repo, "/v1/tokens", &json!({ "name": format!("{}-{number}", &NAME[..50]), "role": "viewer" }));
     }
+    add_people(&repo);
     let profile = |number: usize| {
         json!({ "action": "create", "name": format!("{}-{number:03}", &NAME[..76]), "profile": { "profile": {
             "description": TEXT,
@@ -100,6 +104,7 @@ fn every_page_of_a_crowded_service_is_small() {
     let largest = messages.iter().max_by_key(|message| message["recipients"].as_array().unwrap().len()).unwrap();
     let message = format!("/console/outbox/{}", largest["id"].as_str().unwrap());
     let mut client = Client::signed_in(&repo);
+    let run = verify(&repo, &mut client);
     let one = format!("{}-001", &NAME[..76]);
     let pages = [
         "/console".to_owned(),
@@ -125,6 +130,17 @@ fn every_page_of_a_crowded_service_is_small() {
         "/console/tokens".to_owned(),
         "/console/proposals".to_owned(),
         proposal,
+        "/console/tokens?page=2".to_owned(),
+        "/console/operators".to_owned(),
+        "/console/operators?page=3".to_owned(),
+        "/console/access".to_owned(),
+        "/console/access?bindings=2&grants=3".to_owned(),
+        "/console/access?bindings=999&grants=999".to_owned(),
+        format!("/console/access?subject=operator%3A{}", operator_name(7).replace(' ', "+")),
+        "/console/access?field=from.name&profile=relay".to_owned(),
+        "/console/rollouts".to_owned(),
+        "/console/verify".to_owned(),
+        run,
     ];
     let mut large = Vec::new();
     // The removal of the profile that sends everything, and a profile for all companies.
@@ -149,7 +165,91 @@ fn every_page_of_a_crowded_service_is_small() {
         let compressed = client.send("GET", path, &[("Accept-Encoding", "gzip")], "");
         assert_eq!(compressed.header("content-encoding"), (size > 1024).then_some("gzip"), "{path}");
     }
+    // The page of a person with as many passkeys as there can be.
+    let address = repo.address().replace("127.0.0.1", "localhost");
+    let mut person = enrol(&repo, &address);
+    for path in ["/console/account", "/console/operators"] {
+        let german = person.send("GET", path, &[("Accept-Language", "de")], "");
+        assert_eq!(german.status, 200, "{path}: {}", german.body);
+        if german.body.len() >= LIMIT {
+            large.push(format!("{path} of a person: {}", german.body.len()));
+        }
+    }
     assert!(large.is_empty(), "{large:#?}");
+}
+
+fn operator_name(number: usize) -> String {
+    format!("{:0>3} {}", number, &NAME[..76])
+}
+
+/// Creates operators, leases, and a policy with many roles and bindings.
+fn add_people(repo: &TestRepository) {
+    for number in 0..60 {
+        post(repo, "/v1/operators", &json!({ "name": operator_name(number), "role": "viewer" }));
+    }
+    for number in 0..70 {
+        let holder = format!("{} on {}", &TEXT[..90], "pipeline-runner".repeat(6));
+        let path = format!("/v1/leases/rollout:{}-{number}", &NAME[..70]);
+        post(repo, &path, &json!({ "holder": holder, "seconds": 3000 }));
+    }
+    let companies: Vec<String> = (0..60).map(|number| format!("C{number:03}")).collect();
+    let companies = companies.join(", ");
+    let mut policy = "roles:\n".to_owned();
+    for number in 0..90 {
+        let grant = format!(
+            "      - {{ areas: [profiles], activities: [create, change], fields: [from.name, description], companies: [{companies}], functions: [all-reports, system-administration] }}\n"
+        );
+        policy += &format!(
+            "  role-{number:03}-of-the-branches-of-the-north:\n    description: '{TEXT}'\n    grants:\n{}",
+            grant.repeat(3)
+        );
+    }
+    policy += "bindings:\n";
+    for number in 0..120 {
+        let subjects: Vec<String> =
+            (0..14).map(|own| format!("{{ operator: '{own} {}' }}", operator_name(number))).collect();
+        let roles: Vec<String> = (0..20).map(|own| format!("role-{own:03}-of-the-branches-of-the-north")).collect();
+        policy += &format!(
+            "  binding-{number:03}-of-the-branches-of-the-north: {{ subjects: [{}, {{ operator: '{}' }}], roles: [{}] }}\n",
+            subjects.join(", "),
+            operator_name(number),
+            roles.join(", ")
+        );
+    }
+    repo.write("environments/dev/access.yaml", policy);
+    repo.run(&["apply", "--skip-verify", "dev", "--yes", "--allow-rights"]).code(0);
+}
+
+/// Starts runs of the verifier, and returns the address of the last one when it is complete.
+fn verify(repo: &TestRepository, client: &mut Client) -> String {
+    let mut last = String::new();
+    for _ in 0..5 {
+        let started = client.post("/console/verify", &[("profile", "relay")]);
+        assert_eq!(started.status, 303, "{}", started.body);
+        started.header("location").unwrap().clone_into(&mut last);
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(120);
+        while client.page(&last).contains("hx-trigger=\"load delay:1s\"") {
+            assert!(std::time::Instant::now() < until, "{}", repo.service_log());
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+    last
+}
+
+/// Signs a person in who has ten passkeys with long names.
+fn enrol(repo: &TestRepository, address: &str) -> Client {
+    let link = post(repo, "/v1/operators", &json!({ "name": &NAME[..70], "role": "admin" }));
+    let mut client = Client::at(address, "");
+    let page = client.post("/console/enroll", &[("code", link["secret"].as_str().unwrap())]);
+    let label = |number: usize| format!("{number} {}", TEXT.chars().take(57).collect::<String>());
+    let answer = PasskeyDevice::new(address).create(&options(&page.body));
+    assert_eq!(client.post("/console/enroll/passkey", &[("answer", &answer), ("label", &label(0))]).status, 303);
+    for number in 1..10 {
+        let answer = PasskeyDevice::new(address).create(&options(&client.page("/console/account")));
+        let added = client.post("/console/account/passkeys", &[("answer", &answer), ("label", &label(number))]);
+        assert_eq!(added.status, 303, "{}", added.body);
+    }
+    client
 }
 
 /// Proposes a profile some times, and returns the address of the last proposal.
