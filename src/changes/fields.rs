@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::model::{Digest, Settings, StoredProfile};
+use crate::model::{Digest, SecretRecipient, Settings, StoredProfile};
 
 /// The value of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +39,15 @@ pub(crate) fn profile_fields(stored: &StoredProfile) -> Fields {
     fields
 }
 
-/// Returns the fields of an environment's settings. The fields of the reader are below `verify`, as in the files.
+/// Returns the fields of an environment's settings. The fields of the reader are below `verify`, as in the files, and each recipient of
+/// secrets is a line as in `recipients.txt`.
 pub(crate) fn settings_fields(settings: &Settings) -> Fields {
-    let mut fields = document_fields(&Settings { reader: None, ..settings.clone() });
+    let without = Settings { reader: None, secret_recipients: BTreeSet::new(), ..settings.clone() };
+    let mut fields = document_fields(&without);
+    if !settings.secret_recipients.is_empty() {
+        let lines: Vec<String> = settings.secret_recipients.iter().map(SecretRecipient::to_line).collect();
+        fields.insert("secretRecipients".to_owned(), Field { value: json!(lines), digest: None });
+    }
     let Some(reader) = &settings.reader else { return fields };
     flatten("verify.reader".to_owned(), serde_json::to_value(&reader.application).unwrap_or_default(), &mut fields);
     if let Some((reference, digest)) = reader.age_file() {

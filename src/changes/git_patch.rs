@@ -30,8 +30,10 @@ pub struct GitPatch {
     pub at: Timestamp,
     /// The first line of the commit message.
     pub subject: String,
-    /// The rest of the commit message; can be empty.
-    pub body: String,
+    /// The reason of the author, for the commit message; can be empty.
+    pub reason: String,
+    /// What is to be done after the patch was applied, for the commit message.
+    pub note: Option<String>,
     /// The changed files.
     pub files: Vec<FileChange>,
 }
@@ -88,9 +90,12 @@ impl GitPatch {
         let _ = writeln!(out, "Date: {}", self.at.strftime("%a, %d %b %Y %H:%M:%S +0000"));
         let _ = writeln!(out, "Subject: [PATCH] {}", one_line(&self.subject));
         out.push_str("MIME-Version: 1.0\nContent-Type: text/plain; charset=UTF-8\nContent-Transfer-Encoding: 8bit\n\n");
-        if !self.body.is_empty() {
+        if !self.reason.is_empty() {
             // With a word in front, no text can be taken for a header or the end of the message.
-            let _ = writeln!(out, "Reason: {}\n", one_line(&self.body));
+            let _ = writeln!(out, "Reason: {}\n", one_line(&self.reason));
+        }
+        if let Some(note) = &self.note {
+            let _ = writeln!(out, "Note: {}\n", one_line(note));
         }
         out.push_str("---\n\n");
         for file in &self.files {

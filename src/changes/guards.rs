@@ -1,9 +1,10 @@
 //! Guards: changes that need an explicit permission for this one plan.
 //!
 //! Guarded are the deletion of many profiles, of an enabled profile that claims `default`, each change after which a company and
-//! function has lost its last sender, and rights that a change of the access policy adds. A plan shows its guards and the service
+//! function has lost its last sender, rights that a change of the access policy adds, and recipients of secrets that are added, or all
+//! removed. The first recipients of an environment are no addition. A plan shows its guards and the service
 //! enforces them, both by [`check`]. The limits are those of the live settings, not those that the changeset brings: a plan cannot
-//! raise the limit that it would exceed. [`Allowances`] lift them: added rights by their own allowance; of the others, a number
+//! raise the limit that it would exceed. [`Allowances`] lift them: added rights and recipients by one allowance, because a recipient reads secrets; of the others, a number
 //! lifts all if the change has deletions and not more than that, a name those of that profile. The deletion of many is lifted by
 //! names if every deleted profile is named.
 
@@ -14,10 +15,11 @@ use utoipa::ToSchema;
 
 use crate::{
     model::{
-        Allowances, Code, Function, ProfileChange, ProfileName, Provenance, Settings, State,
+        Allowances, Code, Function, ProfileChange, ProfileName, Provenance, SecretRecipient, Settings, State,
         access::{self, Gain, describe_gains},
         provenance::Breach,
         resolution::{Cell, Resolver},
+        secret_recipient::find_added,
     },
     text::enumerate,
 };
@@ -54,6 +56,16 @@ pub enum Guard {
         /// The rights.
         gains: Vec<Gain>,
     },
+    /// The holders of some keys could read every secret that is encrypted from then on.
+    RecipientsAdded {
+        /// The recipients.
+        recipients: Vec<SecretRecipient>,
+    },
+    /// The service would know none of the recipients any more, so that the next ones could be added unnoticed.
+    RecipientsRemoved {
+        /// The number of recipients now.
+        known: u64,
+    },
 }
 
 /// Returns the guards that the step from `before` to `after` violates and that `allowances` do not lift, in order.
@@ -69,6 +81,9 @@ pub fn check(before: &State, after: &State, changes: &[ProfileChange], allowance
     let gains = access::gains(&before.settings.access, &after.settings.access);
     if !gains.is_empty() && !allowances.rights {
         guards.push(Guard::RightsAdded { gains });
+    }
+    if !allowances.rights {
+        guards.extend(check_recipients(&before.settings.secret_recipients, &after.settings.secret_recipients));
     }
     let count = deleted.len() as u64;
     if allowances.deletes.is_some_and(|allowed| count > 0 && u64::from(allowed) >= count) {
@@ -94,6 +109,17 @@ pub fn check(before: &State, after: &State, changes: &[ProfileChange], allowance
     }
     guards.extend(find_lost_senders(before, after, allowances));
     guards
+}
+
+fn check_recipients(before: &BTreeSet<SecretRecipient>, after: &BTreeSet<SecretRecipient>) -> Option<Guard> {
+    if before.is_empty() {
+        return None;
+    }
+    if after.is_empty() {
+        return Some(Guard::RecipientsRemoved { known: before.len() as u64 });
+    }
+    let recipients = find_added(before, after);
+    (!recipients.is_empty()).then_some(Guard::RecipientsAdded { recipients })
 }
 
 /// Returns the breaches of the source policy. A change must satisfy both the live policy and the one that it brings, so that a
@@ -148,6 +174,15 @@ impl Guard {
             Guard::RightsAdded { gains } => {
                 format!("rights would be added: {}", describe_gains(gains))
             }
+            Guard::RecipientsAdded { recipients } => {
+                let added = enumerate(recipients.iter().map(SecretRecipient::describe), 5);
+                format!("secrets that are encrypted from now on could be read with the key of {added}")
+            }
+            Guard::RecipientsRemoved { known } => {
+                format!(
+                    "the service would know none of its {known} recipients of secrets any more, so that the console encrypts for the service alone"
+                )
+            }
             Guard::LastSender { name, cells } => {
                 let cells = enumerate(cells.iter().map(ToString::to_string), 5);
                 format!("`{name}` is the last sender for {cells}")
@@ -158,7 +193,9 @@ impl Guard {
     /// Returns the problem code of a change that violates the guard.
     pub fn code(&self) -> Code {
         match self {
-            Guard::RightsAdded { .. } => Code::RightsAdded,
+            Guard::RightsAdded { .. } | Guard::RecipientsAdded { .. } | Guard::RecipientsRemoved { .. } => {
+                Code::RightsAdded
+            }
             _ => Code::DeletionGuarded,
         }
     }
@@ -173,7 +210,7 @@ impl Guard {
             None => allowances.join(","),
         };
         let deletes = (!deletes.is_empty()).then(|| format!("--allow-deletes {deletes}"));
-        let rights = guards.iter().any(|guard| matches!(guard, Guard::RightsAdded { .. }));
+        let rights = guards.iter().any(|guard| guard.code() == Code::RightsAdded);
         rights.then(|| "--allow-rights".to_owned()).into_iter().chain(deletes).collect::<Vec<_>>().join(" ")
     }
 
@@ -181,7 +218,7 @@ impl Guard {
     /// guard that another option lifts.
     fn allowance(&self) -> Option<String> {
         Some(match self {
-            Guard::RightsAdded { .. } => return None,
+            Guard::RightsAdded { .. } | Guard::RecipientsAdded { .. } | Guard::RecipientsRemoved { .. } => return None,
             Guard::TooManyDeletes { deletes, .. } => deletes.to_string(),
             Guard::DefaultProfile { name } | Guard::LastSender { name, .. } => name.to_string(),
         })

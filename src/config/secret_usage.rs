@@ -107,6 +107,11 @@ impl Repository {
         Path::new("secrets").join(environment.as_str()).join(name).join(format!("{key}.age"))
     }
 
+    /// Returns the path of the recipients of an environment's secrets, relative to the repository.
+    pub fn recipients_path(environment: &EnvironmentName) -> PathBuf {
+        Path::new("secrets").join(environment.as_str()).join("recipients.txt")
+    }
+
     /// Returns the path of the age file with a secret's next value, relative to the repository.
     pub fn next_secret_path(environment: &EnvironmentName, reference: &SecretReference) -> PathBuf {
         Self::secret_path(environment, reference).with_extension("next.age")

@@ -166,6 +166,8 @@ fn settings_document(settings: &Settings) -> Value {
     // The files state the reader below `verify`, without the digest.
     if let Some(all) = all.as_object_mut() {
         all.remove("reader");
+        // They have a file of their own.
+        all.remove("secretRecipients");
         if let Some(reader) = &settings.reader {
             all.insert("verify".to_owned(), json!({ "reader": reader.application }));
         }

@@ -116,6 +116,10 @@ fn prove_environment(repository: &Repository, root: &Path, site: &LiveEnvironmen
     {
         reader.secret.clone_from(&live.secret);
     }
+    // What the repository has is its own change, and not one that the import makes.
+    if root.join(Repository::recipients_path(&site.name)).is_file() {
+        desired.settings.secret_recipients.clone_from(&site.state.settings.secret_recipients);
+    }
     match reconcile::plan(&PlanRequest::new(&desired, &site.state, "")) {
         Ok(planned) if planned.plan.is_empty() => Proof::Holds,
         Ok(planned) => Proof::Differs(Box::new(planned.plan)),

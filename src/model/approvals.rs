@@ -2,7 +2,7 @@
 //!
 //! The plan shows the needs and the service enforces them, both by [`find_needs`]. The rules are those of the live settings, not
 //! those of the changeset: a change cannot weaken the rules that apply to it. Signatures are the topic of [`crate::approvals`]. A
-//! change of the rules about approvals, or of the access policy, matches every rule. A signer without a valid key has no
+//! change of the rules about approvals, or of the access policy, or one that adds a recipient of secrets, matches every rule. A signer without a valid key has no
 //! fingerprint, so that no signature is found to be of that signer. A signer is one person: an SSH key and a passkey of the same
 //! signer count once.
 
@@ -23,6 +23,7 @@ use super::{
     AppliesTo, Approval, CompanyId, Digest, EnvironmentName, Function, HumanDuration, Profile, ProfileChange,
     ProfileName, Settings, State, StoredProfile,
     resolution::{Cell, Resolver},
+    secret_recipient::find_added,
     signature::{Meaning, Signature, SignatureMethod, with_offset},
 };
 
@@ -330,6 +331,8 @@ pub fn find_needs(before: &State, after: &State, changes: &[ProfileChange]) -> V
     // A person who could change the rules or the access policy alone could avoid every approval.
     let rules = *approvals != after.settings.policy.approvals;
     let access = before.settings.access != after.settings.access;
+    // The holder of an added key reads every secret that is encrypted afterwards.
+    let added = find_added(&before.settings.secret_recipients, &after.settings.secret_recipients);
     let effects: Vec<Effect<'_>> = changes.iter().filter_map(|change| find_effect(before, change)).collect();
     let narrow = |rule: &ApprovalRule| !rule.functions.is_empty() || !rule.companies.is_empty();
     let serving = approvals.rules.iter().any(narrow).then(|| (Serving::new(before), Serving::new(after)));
@@ -340,6 +343,8 @@ pub fn find_needs(before: &State, after: &State, changes: &[ProfileChange]) -> V
             because.push("changes the rules about approvals".to_owned());
         } else if access {
             because.push("changes the access policy".to_owned());
+        } else if !added.is_empty() {
+            because.push("lets more persons decrypt secrets".to_owned());
         } else if settings && rule.is_for(ApprovedAction::Settings) {
             because.push("changes the environment's settings".to_owned());
         } else if reader && rule.is_for(ApprovedAction::Secrets) {

@@ -175,7 +175,7 @@ pub struct Allowances {
     /// Profiles whose loss is allowed.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub names: BTreeSet<ProfileName>,
-    /// True if a change of the access policy may add rights.
+    /// True if a change of the access policy may add rights, and a change of the recipients of secrets may add persons who read them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rights: bool,
     /// Profiles whose findings are accepted.

@@ -91,8 +91,8 @@ codes! {
     "0032" Error MaskedValue "masked value";
     "0033" Error LooksLikeSecret "text that looks like a secret";
     "0034" Error NotAgeFile(422) "invalid age file";
-    "0035" Error RecipientsInvalid "invalid recipients file";
-    "0036" Error RecipientMissing "secret not encrypted for all recipients";
+    "0035" Error RecipientsInvalid(422) "invalid recipients file";
+    "0036" Error RecipientMissing(422) "secret not encrypted for all recipients";
     "0037" Warning SecretUnused "unused secret";
     "0038" Error IdentityMissing "no identity can decrypt the file";
     "0040" Error DestinationUnknown "secret with an unknown destination";
@@ -139,7 +139,7 @@ codes! {
     "0221" Error PreconditionMissing(428) "missing precondition";
     "0222" Error Busy(503) "service busy";
     "0223" Error Internal(500) "internal error";
-    "0224" Error PublicIdentity "public identity outside demo mode";
+    "0224" Error PublicIdentity(422) "public identity outside demo mode";
     "0225" Error DigestMismatch(422) "age file and digest differ";
     "0226" Error MethodNotAllowed(405) "method not allowed";
     "0227" Error TooManyAtOnce(429) "too many concurrent requests of one token";

@@ -1,5 +1,5 @@
 //! [`Settings`]: the settings of an environment that the service stores: companies, policy, delivery, unserved combinations,
-//! the reader of the directory, and the access policy.
+//! the reader of the directory, the access policy, and the recipients of secrets.
 //!
 //! Sections that only the client uses are in `verify_settings` and `watch_settings`. The rules for settings are in
 //! [`crate::model::rules`].
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    AccessPolicy, Approvals, CompanyId, Delivery, Digest, Function, GraphDirect, SecretReference,
+    AccessPolicy, Approvals, CompanyId, Delivery, Digest, Function, GraphDirect, SecretRecipient, SecretReference,
     provenance::SourcePolicy,
 };
 
@@ -37,6 +37,11 @@ pub struct Settings {
     /// The access policy: roles, and who has them. Files declare it in `access.yaml`.
     #[serde(default, skip_serializing_if = "AccessPolicy::is_empty")]
     pub access: AccessPolicy,
+    /// The public keys that secrets are encrypted to: those of the service and of the operators. A page of the console encrypts for
+    /// them. Files declare them in `secrets/ENV/recipients.txt`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[schema(max_items = 200)]
+    pub secret_recipients: BTreeSet<SecretRecipient>,
 }
 
 /// An application that reads the directory for `verify`.
@@ -78,13 +83,14 @@ pub struct Unserved {
 
 impl Settings {
     /// Returns these settings after a rollback to `target`. Everything is restored but the source policy, because otherwise a
-    /// rollback could be used to avoid it, and the access policy, because otherwise a rollback would return rights that were taken
-    /// away.
+    /// rollback could be used to avoid it, and the access policy and the recipients of secrets, because otherwise a rollback would
+    /// return rights that were taken away.
     #[must_use]
     pub fn going_back_to(&self, target: &Settings) -> Settings {
         let mut settings = target.clone();
         settings.policy.source = self.policy.source.clone();
         settings.access = self.access.clone();
+        settings.secret_recipients = self.secret_recipients.clone();
         settings
     }
 

@@ -77,7 +77,7 @@ impl RevisionPair {
                             && chains.iter().any(|layer| layer.as_str() == name)
                     }
                     (Some("secrets"), Some(name)) => {
-                        path.strip_suffix(".age").is_some() && names.iter().any(|own| own.as_str() == name)
+                        is_secret_file(path) && names.iter().any(|own| own.as_str() == name)
                     }
                     _ => false,
                 }
@@ -93,11 +93,15 @@ fn changed_layers(files: &TreeComparison) -> Option<BTreeSet<String>> {
     files.changed.names_below("environments", |rest| rest.is_empty() || !rest.split('/').any(is_ignored))
 }
 
-/// Returns the folders of `secrets/` in which an age file differs; none if all may.
+/// Returns true for the path of an age file, or of a list of recipients.
+fn is_secret_file(path: &str) -> bool {
+    path.strip_suffix(".age").is_some() || path.rsplit('/').next() == Some("recipients.txt")
+}
+
+/// Returns the folders of `secrets/` in which an age file or the list of recipients differs; none if all may.
 fn changed_secrets(files: &TreeComparison) -> Option<BTreeSet<String>> {
-    let is_age = |rest: &str| rest.strip_suffix(".age").is_some();
     // A link or a submodule in place of a folder has no extension.
-    files
-        .changed
-        .names_below("secrets", |rest| is_age(rest) || !rest.rsplit('/').next().unwrap_or_default().contains('.'))
+    files.changed.names_below("secrets", |rest| {
+        is_secret_file(rest) || !rest.rsplit('/').next().unwrap_or_default().contains('.')
+    })
 }

@@ -6,7 +6,7 @@
 //! recipients, and a plan to distinguish "rotated" from "resealed".
 //!
 //! * [`Header`][]: the parts of a file that can be read without a key
-//! * [`Recipients`][]: `recipients.txt`
+//! * [`Recipients`][]: `recipients.txt`; [`render_recipients()`] writes one
 //! * [`seal_for()`], [`rekey()`], [`open()`]: encrypt, re-encrypt and decrypt a file
 //! * [`Purpose`], [`open_for()`]: the check of a secret's destination, and opening a secret in order to send it
 //! * [`Identities`][]: the keys of an operator
@@ -26,11 +26,10 @@ mod service;
 mod value_id;
 
 pub use age::{Callbacks, NoCallbacks};
-pub use fingerprint::fingerprint;
 pub use header::{Binding, Header, NotAge};
 pub use identities::{Identities, IdentityError};
 pub use private_key::{FoundKey, find_private_key};
-pub use recipients::{Recipients, RecipientsError, is_native_recipient};
+pub use recipients::{Recipients, RecipientsError, is_native_recipient, needs_plugin, render_recipients};
 pub use seal::{
     OpenError, Purpose, Redirected, SealError, describe_acceptance, open, open_for, rekey, seal, seal_for,
     seal_with_passphrase,
@@ -38,7 +37,7 @@ pub use seal::{
 pub use service::{DEMO_IDENTITY, SERVICE_IDENTITY_FILE, ServiceIdentity};
 pub use value_id::ValueId;
 
-pub use crate::model::secret_detection::is_masked;
+pub use crate::model::{secret_detection::is_masked, secret_recipient::fingerprint};
 
 /// The largest age file of a secret, in bytes.
 pub const FILE_LIMIT: usize = 64 * 1024;

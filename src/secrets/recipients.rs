@@ -2,19 +2,29 @@
 //! line, as `age -R` reads it.
 //!
 //! A line that is not a recipient is an error with its number, and so is a file without one. A private key in the file is an error
-//! that does not quote it. A plugin is started only to encrypt. Headers name recipients by their [`fingerprint()`].
+//! that does not quote it. A plugin is started only to encrypt. Headers name recipients by their [`fingerprint()`]. The comment above
+//! a recipient, or behind an SSH key, is its name: [`Recipients::to_settings`] returns both, as the service stores them.
 
-use std::collections::HashSet;
+use std::{
+    collections::{BTreeSet, HashSet},
+    fmt::Write as _,
+};
 
 use age::plugin::RecipientPluginV1;
 use age_core::format::{FileKey, Stanza};
 
 use super::{
     ValueId,
-    fingerprint::fingerprint,
     header::{DESTINATION_TAG, VALUE_TAG},
 };
-use crate::model::{Digest, secret_detection::mentions_age_identity};
+use crate::{
+    model::{
+        Digest, EnvironmentName, SecretRecipient,
+        secret_detection::{detect, mentions_age_identity},
+        secret_recipient::{NAME_LENGTH, bare_recipient, fingerprint},
+    },
+    text::is_hidden,
+};
 
 /// The recipients of an environment's secrets.
 pub struct Recipients {
@@ -24,12 +34,42 @@ pub struct Recipients {
 struct Entry {
     text: String,
     fingerprint: String,
+    name: Option<String>,
     recipient: Box<dyn age::Recipient + Send + Sync>,
 }
 
 /// Returns true if a text is a native age recipient (`age1...`), as every service has one.
 pub fn is_native_recipient(text: &str) -> bool {
     text.parse::<age::x25519::Recipient>().is_ok()
+}
+
+/// Returns true for a recipient that only a plugin of age can encrypt to.
+pub fn needs_plugin(text: &str) -> bool {
+    let is_built_in = text.starts_with("ssh-")
+        || is_native_recipient(text)
+        || text.parse::<age::tag::Recipient>().is_ok()
+        || text.parse::<age::tagpq::Recipient>().is_ok();
+    !is_built_in
+}
+
+/// Returns the text of a recipients file, each recipient with its comment.
+pub fn render_recipients<'a>(
+    environment: &EnvironmentName,
+    recipients: impl IntoIterator<Item = (Option<&'a str>, &'a str)>,
+) -> String {
+    let mut text = format!(
+        "# Recipients of the secrets of `{environment}`, one per line: that of the service, and those of the operators.\n\
+         # After a change: mailwright secrets rekey {environment}\n"
+    );
+    for (comment, recipient) in recipients {
+        // Writing to a String cannot fail. A blank line keeps a comment from the recipient before it.
+        text.push('\n');
+        if let Some(comment) = comment {
+            let _ = writeln!(text, "# {comment}");
+        }
+        let _ = writeln!(text, "{}", recipient.trim());
+    }
+    text
 }
 
 /// The reason why a recipients file is invalid.
@@ -56,20 +96,32 @@ impl Recipients {
     pub fn parse(text: &str, callbacks: &impl age::Callbacks) -> Result<Self, RecipientsError> {
         let mut entries: Vec<Entry> = Vec::new();
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut comment = "";
         for (index, line) in text.lines().enumerate() {
             let column = 1 + line.chars().take_while(|c| c.is_whitespace()).count();
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
+                comment = line;
                 continue;
             }
             let wrong = |why| RecipientsError::Line { line: index + 1, column, why };
             let recipient = parse_recipient(line, callbacks).map_err(wrong)?;
             let fingerprint = fingerprint(line);
             if !entries.iter().any(|entry| entry.fingerprint == fingerprint) {
-                entries.push(Entry { text: line.to_owned(), fingerprint, recipient });
+                let of_key: Vec<&str> = line.split_whitespace().skip(2).collect();
+                let name = find_name(comment).or_else(|| find_name(&of_key.join(" ")));
+                entries.push(Entry { text: line.to_owned(), fingerprint, name, recipient });
             }
+            comment = "";
         }
         if entries.is_empty() { Err(RecipientsError::Empty) } else { Ok(Self { entries }) }
+    }
+
+    /// Returns the recipients with their names, as the service stores them.
+    pub fn to_settings(&self) -> BTreeSet<SecretRecipient> {
+        let stored =
+            |entry: &Entry| SecretRecipient { recipient: bare_recipient(&entry.text), name: entry.name.clone() };
+        self.entries.iter().map(stored).collect()
     }
 
     /// Returns the recipients as the file states them.
@@ -81,6 +133,16 @@ impl Recipients {
     pub fn fingerprints(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(|entry| entry.fingerprint.as_str())
     }
+}
+
+/// Returns the name in a comment: printable, short, and not a key that was commented out.
+fn find_name(comment: &str) -> Option<String> {
+    let printable: String = comment.chars().map(|c| if c.is_control() || is_hidden(c) { ' ' } else { c }).collect();
+    let words = printable.trim_start_matches(['#', ' ']).trim();
+    let name: String = words.chars().take(NAME_LENGTH).collect();
+    let name = name.trim_end();
+    let is_key = |text: &str| mentions_age_identity(text.as_bytes()) || detect(text).is_some();
+    (!name.is_empty() && !is_key(comment) && !is_key(name)).then(|| name.to_owned())
 }
 
 /// Parses a line as each kind of recipient in turn. A private key is reported without quoting it.

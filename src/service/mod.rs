@@ -94,6 +94,7 @@ pub use authentication::new_token;
 pub(crate) use caller::Caller;
 pub(crate) use changes::edit::{Edit, EditConflict, EditTerms, WantedProfile};
 pub(crate) use changes::planned::{PlannedChange, PlannedDifference, ProfileVerification, Verifications, action_id};
+pub(crate) use changes::sealing::SealingRecipients;
 pub(crate) use changes::{ChangeSignatures, RollbackPreview};
 pub use hosting::{ConsoleRoutes, HostedEnvironment, Hosting, SharedResources};
 pub(crate) use http::{HttpProblem, Received, middleware::RequestId};

@@ -164,6 +164,24 @@ fn a_whole_service_is_imported_and_the_plan_is_empty() {
     assert!(taken.stderr.contains("the environment `shared` already exists"), "{}", taken.stderr);
 }
 
+/// The recipients of secrets are public keys, so that they can be read back.
+#[test]
+fn recipients_are_imported_where_there_is_no_file() {
+    let mut repo = TestRepository::small();
+    repo.serve();
+    let recipients = include_str!("../../secrets/dev/recipients.txt");
+    let ann = mailwright::secrets::ServiceIdentity::generate().recipient();
+    repo.write("secrets/dev/recipients.txt", format!("{recipients}\n# Ann\n{ann}\n"));
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    std::fs::remove_dir_all(repo.path("environments/dev")).unwrap();
+    repo.remove("secrets/dev/recipients.txt");
+    repo.write("environments/dev/environment.yaml", "description: Here\n");
+    repo.run(&["import", "dev", "--layers", "shared"]).code(0);
+    assert!(repo.read("secrets/dev/recipients.txt").contains(&format!("\n\n# Ann\n{ann}\n")));
+    let plan = repo.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
+    assert!(plan.stdout.contains("No changes."), "{}", plan.stdout);
+}
+
 #[test]
 fn a_rotation_in_progress_is_reported_and_goes_on() {
     let mut repo = TestRepository::examples();

@@ -1,7 +1,8 @@
 // Makes a profile with a password in the console, as a person does, and returns what the pages said and what left the browser.
 //
-// `given.address`, `given.token`: the service. `given.value`: the password.
+// `given.address`, `given.token`: the service. `given.value`: the password. `given.screenshot`: the beginning of the names of pictures.
 
+import { readFileSync } from "node:fs";
 import { Visitor, axe, given, screenshot, withBrowser } from "./browser.mjs";
 
 await withBrowser(async (browser) => {
@@ -29,17 +30,22 @@ await withBrowser(async (browser) => {
   await page.check("[name=applies-to][value=companies]");
   await page.check("[name=company][value=EDU1]");
   await page.check("[name=function][value=documents-accounts-receivable]");
-  await screenshot(page, "profile-form-filled-light");
+  result.recipients = await page.locator("ul.recipients li").allInnerTexts();
+  result.form = await axe(page);
+  await page.locator("#sealed-for").scrollIntoViewIfNeeded();
+  await screenshot(page, `${given.screenshot}-form-filled-light`);
   await page.click("form.edit button.primary");
   await page.waitForURL("**/console/plan");
   result.plan = await page.locator("main").innerText();
   result.axe = await axe(page);
-  await screenshot(page, "plan-light");
+  await screenshot(page, `${given.screenshot}-plan-light`);
+  const [download] = await Promise.all([page.waitForEvent("download"), page.click("button[formaction$='/console/plan/patch']")]);
+  result.patch = readFileSync(await download.path(), "utf8");
   await page.fill("#reason", "a new branch");
   await page.click("form.plan button.primary");
   await page.waitForURL("**/console/profiles/invoices");
   result.profile = await page.locator("main").innerText();
-  await screenshot(page, "profile-changed-light");
+  await screenshot(page, `${given.screenshot}-changed-light`);
   result.requests = requests;
   result.storage = await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie]));
   result.violations = visitor.violations;

@@ -433,3 +433,37 @@ fn a_passphrase_seals_no_value_that_is_not_one() {
     assert!(matches!(seal(b"********"), Err(SealError::Masked)));
     assert!(matches!(seal(&vec![b'x'; VALUE_LIMIT + 1]), Err(SealError::TooLong)));
 }
+
+/// The comment above a recipient, or behind an SSH key, names its holder; no key is a name.
+#[test]
+fn recipients_have_the_names_that_their_comments_say() {
+    let [service, ann, bob, eve] = [(); 4].map(|()| ServiceIdentity::generate().recipient());
+    let text = format!(
+        "# Recipients of `dev`.\n# After a change: rekey\n\n# the service\r\n{service}\n\n#  Ann \u{202e} Meyer\n{}\n\n# of the group\n\n{bob}\n\
+         # AGE-SECRET-KEY-1QQPQ\n{eve}\n# {}\nssh-ed25519   {}   bob@laptop, home\n",
+        ann.to_uppercase(),
+        "x".repeat(200),
+        public_half("ed25519").split_whitespace().nth(1).unwrap(),
+    );
+    let named: Vec<(String, Option<String>)> = Recipients::parse(&text, &NoCallbacks)
+        .unwrap()
+        .to_settings()
+        .into_iter()
+        .map(|one| (one.recipient, one.name))
+        .collect();
+    let name = |recipient: &str| named.iter().find(|(own, _)| own == recipient).unwrap().1.as_deref();
+    assert_eq!((name(&service), name(&ann)), (Some("the service"), Some("Ann   Meyer")));
+    assert_eq!(
+        (name(&bob), name(&eve)),
+        (None, None),
+        "a comment that ends with a blank line is about what is above it"
+    );
+    let ssh = named.iter().find(|(recipient, _)| recipient.starts_with("ssh-")).unwrap();
+    assert!(ssh.0.split(' ').count() == 2 && ssh.1.as_deref() == Some(&*"x".repeat(80)), "{ssh:?}");
+    // What is written is read as the same.
+    let lines: Vec<(Option<&str>, &str)> =
+        named.iter().map(|(recipient, name)| (name.as_deref(), recipient.as_str())).collect();
+    let written = mailwright::secrets::render_recipients(&"dev".parse().unwrap(), lines);
+    let again = Recipients::parse(&written, &NoCallbacks).unwrap().to_settings();
+    assert_eq!(again, Recipients::parse(&text, &NoCallbacks).unwrap().to_settings(), "{written}");
+}

@@ -643,6 +643,19 @@ fn encodings_of_windows_are_read_or_named_at_every_door() {
     repo.write("secrets/dev/recipients.txt", wide(recipients, false));
     let output = repo.pipe(&["secrets", "set", "dev", "relay/password"], b"a value of some length").code(1);
     assert!(output.stderr.contains("it is UTF-16 without a byte order mark"), "{}", output.stderr);
+    let output = repo.run(&["validate"]).code(1);
+    assert!(output.stdout.contains("MW0035") && output.stdout.contains("UTF-16"), "{}", output.stdout);
+    for (text, place) in [
+        (format!("{recipients}\n\n  age1wrong\n"), "secrets/dev/recipients.txt:7:3"),
+        ("# nobody\n".to_owned(), "secrets/dev/recipients.txt:1:1"),
+        (format!("{recipients}\nAGE-SECRET-KEY-1CANARY\n"), "secrets/dev/recipients.txt:6:1"),
+    ] {
+        repo.write("secrets/dev/recipients.txt", text);
+        let output = repo.run(&["validate"]).code(1);
+        assert!(output.stdout.contains("MW0035") && output.stdout.contains(place), "{place}: {}", output.stdout);
+        assert!(!output.stdout.contains("CANARY"), "{}", output.stdout);
+    }
+    repo.write("secrets/dev/recipients.txt", recipients);
     // An age file that an editor saved.
     let sealed = std::fs::read_to_string(repo.path("secrets/dev/relay/password.age")).unwrap();
     for (bytes, named) in [

@@ -19,5 +19,6 @@ mod operators;
 mod query_plans;
 mod renamed;
 mod rights;
+mod secret_recipients;
 mod store_conformance;
 mod tokens;

@@ -24,7 +24,7 @@ pub(crate) struct PlanLimits {
     /// Allow deletions: their number, or the names of the profiles, separated by commas
     #[arg(long, value_name = "N|NAMES")]
     allow_deletes: Option<String>,
-    /// Allow added rights: a change of access.yaml that gives someone a right
+    /// Allow added rights: by access.yaml, or by recipients.txt (who can read secrets)
     #[arg(long)]
     allow_rights: bool,
     /// Branch that the files are of [default: the branch that is checked out, then that of the CI system]

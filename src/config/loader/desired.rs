@@ -1,8 +1,11 @@
-//! Last step of loading: builds [`Desired`] from the checked settings, profiles and age files.
+//! Last step of loading: builds [`Desired`] from the checked settings, profiles, age files and recipients.
 //!
 //! It is called only if no step before reported an error, and reports none itself.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     Loader,
@@ -13,7 +16,7 @@ use super::{
 };
 use crate::{
     config::{Desired, DesiredProfile, Places, documents::labels_in},
-    model::{Digest, ProfileName, Reader, SecretReference, Settings, StoredProfile},
+    model::{Digest, ProfileName, Reader, SecretRecipient, SecretReference, Settings, StoredProfile},
 };
 
 impl Loader<'_> {
@@ -22,6 +25,7 @@ impl Loader<'_> {
         settings: CheckedSettings,
         profiles: BTreeMap<ProfileName, CheckedProfile>,
         AgeFiles { secrets, next, .. }: AgeFiles,
+        secret_recipients: BTreeSet<SecretRecipient>,
     ) -> Desired {
         let CheckedSettings { node: environment, settings, .. } = settings;
         let sources = &self.documents.builder.sources;
@@ -57,7 +61,7 @@ impl Loader<'_> {
             environment: self.documents.name.clone(),
             labels: section("labels").map(|labels| labels_in(labels)).unwrap_or_default(),
             service_address: address.and_then(|entry| entry.node.as_str()).map(str::to_owned),
-            settings: Settings { reader, ..settings },
+            settings: Settings { reader, secret_recipients, ..settings },
             settings_place: sources.place(own.map_or(environment.span, |node| first_key(node))),
             verify: section("verify")
                 .and_then(|verify| serde_json::from_value(verify.to_json()).ok())

@@ -7,6 +7,7 @@
 mod age_files;
 mod desired;
 mod profile;
+mod recipients;
 mod rules;
 mod settings;
 
@@ -86,9 +87,10 @@ impl<'a> Loader<'a> {
         self.check_watch(&settings, &mut problems);
         self.check_renames(&profiles, &mut problems);
         let age_files = self.read_age_files(&settings.node, &profiles, &mut problems);
+        let recipients = self.read_recipients(&mut problems);
         let count = age_files.count;
         let is_valid = problems.iter().all(|problem| problem.severity != Severity::Error);
-        let desired = is_valid.then(|| self.desired(settings, profiles, age_files));
+        let desired = is_valid.then(|| self.desired(settings, profiles, age_files, recipients));
         Loaded { desired, problems, age_files: count }
     }
 

@@ -33,8 +33,8 @@ use crate::{
         settings::ConsolePolicy,
     },
     service::{
-        Caller, ChangeSignatures, Edit, EditConflict, EditTerms, HttpProblem, PlannedChange, Service, WantedProfile,
-        action_id,
+        Caller, ChangeSignatures, Edit, EditConflict, EditTerms, HttpProblem, PlannedChange, SealingRecipients,
+        Service, WantedProfile, action_id,
     },
 };
 
@@ -56,9 +56,27 @@ struct PlanPage {
     may_apply: bool,
     /// The right that the caller does not have.
     missing_right: Option<ProblemNotice>,
+    /// None unless a new value is not encrypted for every recipient of the environment.
+    sealing_note: Option<SealingNote>,
     problem: Option<ProblemNotice>,
     /// The changes of another person since this one loaded the profile, for a button that needs no form.
     conflict: Option<ConflictView>,
+}
+
+/// Something that is left to do after the patch is in Git, because some operators cannot read a new value.
+struct SealingNote {
+    id: &'static str,
+    command: &'static str,
+}
+
+impl SealingNote {
+    fn new(recipients: &SealingRecipients) -> Option<Self> {
+        match (recipients.is_complete(), recipients.has_operator()) {
+            (true, _) => None,
+            (false, true) => Some(Self { id: "rekey", command: "mailwright secrets rekey" }),
+            (false, false) => Some(Self { id: "set", command: "mailwright secrets set" }),
+        }
+    }
 }
 
 /// Shows the plan.
@@ -322,6 +340,9 @@ async fn show_plan(
             && service.console_policy() == ConsolePolicy::Apply
             && caller.may_at_all(Area::Changes, Activity::Edit),
         missing_right: missing_right.as_ref().map(ProblemNotice::new),
+        sealing_note: planned
+            .filter(|planned| !planned.age_files.is_empty())
+            .and_then(|_| SealingNote::new(&service.sealing_recipients())),
         problem,
         conflict: conflict.map(ConflictView::new),
         page,

@@ -206,7 +206,9 @@ fn guard_row(guard: &Guard, confirmed: &Allowances) -> GuardRow {
         Guard::DefaultProfile { name } | Guard::LastSender { name, .. } => {
             ("allow-name", name.to_string(), confirmed.names.contains(name))
         }
-        Guard::RightsAdded { .. } => ("allow-rights", "yes".to_owned(), confirmed.rights),
+        Guard::RightsAdded { .. } | Guard::RecipientsAdded { .. } | Guard::RecipientsRemoved { .. } => {
+            ("allow-rights", "yes".to_owned(), confirmed.rights)
+        }
     };
     GuardRow { message: shown(&guard.message()), field, value, is_confirmed }
 }

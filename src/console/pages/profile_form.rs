@@ -28,9 +28,11 @@ use crate::{
         extract::{Form, Parameters, Segment},
         page::{Page, shown},
     },
-    model::{self, ChangeRecord, CompanyId, Function, ProfileName, SecretReference, settings::ConsolePolicy},
-    secrets::Header,
-    service::{EditConflict, HttpProblem, Service},
+    model::{
+        self, ChangeRecord, CompanyId, Function, ProfileName, SecretRecipient, SecretReference,
+        secret_recipient::shorten_recipient, settings::ConsolePolicy,
+    },
+    service::{EditConflict, HttpProblem, SealingRecipients, Service},
 };
 
 /// Providers, in the order in which they are offered.
@@ -63,8 +65,7 @@ struct FormPage {
     secret_name: String,
     /// True if the service has a value under the name that is shown.
     has_secret: bool,
-    /// The recipients that secrets are sealed for.
-    recipients: String,
+    recipients: RecipientsView,
     reasons: &'static [&'static str],
     problems: Vec<FieldProblem>,
     conflict: Option<ConflictView>,
@@ -131,6 +132,24 @@ struct SecretField {
     when: &'static str,
     /// The age file that was made before, if the form is shown again.
     sealed: String,
+}
+
+/// The recipients that a value of the form is encrypted for.
+struct RecipientsView {
+    /// In the form of a recipients file.
+    lines: String,
+    /// That of the service first.
+    sealed: Vec<RecipientRow>,
+    left_out: Vec<RecipientRow>,
+    is_known: bool,
+    /// True if an operator could encrypt the value again.
+    has_operator: bool,
+}
+
+struct RecipientRow {
+    /// The name in `recipients.txt`, or the beginning of the recipient.
+    name: String,
+    fingerprint: String,
 }
 
 /// The changes of another editor.
@@ -350,7 +369,7 @@ fn form_page(
             ],
         },
     ];
-    let secrets = secret_fields(entry, &provider);
+    let secrets = secret_fields(service, entry, &provider);
     let (companies, more_companies) = company_choices(&state.settings.companies, entry);
     let secret_name = entry.get("secret").to_owned();
     let has_secret = secret_name
@@ -372,7 +391,7 @@ fn form_page(
         secrets,
         secret_name: shown(&secret_name),
         has_secret,
-        recipients: service.recipient(),
+        recipients: recipients_view(&service.sealing_recipients()),
         reasons: REASONS,
         problems,
         conflict,
@@ -421,10 +440,25 @@ const REASONS: &[&str] = &[
     "openssh-key",
 ];
 
-fn secret_fields(entry: &Entry, provider: &str) -> Vec<SecretField> {
+fn recipients_view(recipients: &SealingRecipients) -> RecipientsView {
+    let row = |one: &SecretRecipient| RecipientRow {
+        name: shown(one.name.as_deref().unwrap_or(&shorten_recipient(&one.recipient))),
+        fingerprint: one.fingerprint(),
+    };
+    let lines: Vec<&str> = recipients.sealed.iter().map(|one| one.recipient.as_str()).collect();
+    RecipientsView {
+        lines: lines.join("\n"),
+        sealed: recipients.sealed.iter().map(row).collect(),
+        left_out: recipients.left_out.iter().map(row).collect(),
+        is_known: recipients.is_known,
+        has_operator: recipients.has_operator(),
+    }
+}
+
+fn secret_fields(service: &Service, entry: &Entry, provider: &str) -> Vec<SecretField> {
     let field = |kind: &'static str, destination: &'static str, when: &'static str| {
-        // Nothing but an age file is shown again.
-        let sealed = Some(entry.sealed(kind)).filter(|text| Header::read(text.as_bytes()).is_ok());
+        // Nothing but an age file is shown again, and only if it would be accepted.
+        let sealed = Some(entry.sealed(kind)).filter(|text| service.is_sealed_for_page(text));
         SecretField { kind, destination, when, sealed: sealed.unwrap_or_default() }
     };
     match provider {

@@ -68,6 +68,7 @@ pub(super) fn field_problems(name: &ProfileName, problem: &HttpProblem) -> Optio
         | Code::SecretRedirected
         | Code::SecretUnfit
         | Code::NotAgeFile
+        | Code::RecipientMissing
         | Code::TooLarge => Some(of("secret")),
         _ => None,
     }

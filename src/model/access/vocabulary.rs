@@ -249,6 +249,7 @@ const SETTINGS_FIELDS: &[&str] = &[
     "verify.reader.credential.certificate",
     "verify.reader.credential.federatedTokenFile",
     "verify.reader.addressBook",
+    "secretRecipients",
 ];
 
 /// A field, or with `.*` at its end every field below a key: `provider.smtp.host`, `from.*`.

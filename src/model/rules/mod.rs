@@ -2,7 +2,7 @@
 //!
 //! `validate` reports a [`Violation`] at its place in a file, the service rejects a changeset that has one (a warning is reported
 //! with the answer instead), and `resolve` and the planner rely on them; none of them has rules of its own. [`Check`] runs the
-//! rules; [`check_reader`] and [`check_watch`] check what no profile and no changeset contains. Nothing here reads a file or opens
+//! rules; [`check_reader`], [`check_secret_recipients`] and [`check_watch`] check what the loader of files reads from elsewhere. Nothing here reads a file or opens
 //! a connection.
 
 mod access;
@@ -12,6 +12,7 @@ mod graph;
 mod names;
 mod profile;
 mod routing;
+mod secret_recipients;
 mod smtp;
 mod watch;
 
@@ -24,6 +25,7 @@ use utoipa::ToSchema;
 use super::{Address, Code, Problem, Profile, ProfileName, Settings, resolution::Resolver};
 
 pub use graph::check_reader;
+pub use secret_recipients::check_secret_recipients;
 pub use watch::check_watch;
 
 /// A broken rule with its place: a profile (or the settings) and a JSON pointer into it.

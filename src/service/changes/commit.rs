@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{Change, CheckedChange};
 use crate::{
-    model::{AuditOutcome, ChangeSummary, Generation},
+    model::{AuditOutcome, ChangeSummary, Generation, secret_recipient::find_added},
     service::{Service, caller::Caller, http::HttpProblem},
     store::{AuditEvent, Commit, CommitError},
 };
@@ -78,6 +78,10 @@ impl Service {
         if before.settings.access != after.settings.access {
             let gains = crate::model::access::gains(&before.settings.access, &after.settings.access);
             detail["rightsAdded"] = json!(gains.iter().take(PROFILES_RECORDED).collect::<Vec<_>>());
+        }
+        let recipients = find_added(&before.settings.secret_recipients, &after.settings.secret_recipients);
+        if !recipients.is_empty() {
+            detail["recipientsAdded"] = json!(recipients);
         }
         let after = Arc::new(after);
         let commit = Commit {

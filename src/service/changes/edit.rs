@@ -27,7 +27,6 @@ use crate::{
         access::{Activity, Area},
         settings::ConsolePolicy,
     },
-    secrets::{Header, fingerprint},
     service::{Service, caller::Caller, http::HttpProblem},
 };
 
@@ -254,6 +253,8 @@ impl Service {
         let environment = self.store.environment();
         let age_text = |digest: &Digest| texts.get(digest).cloned();
         let files = git_patch::profile_changes(environment, name, (before, after), &files_in_git, &age_text);
+        let sealed = files.iter().filter(|file| file.path.ends_with(".age")).filter_map(|file| file.after.as_ref());
+        let note = self.remaining_sealing(sealed);
         let verb = match (before, after) {
             (None, _) => "add",
             (_, None) => "remove",
@@ -263,7 +264,8 @@ impl Service {
             author: caller.name.clone(),
             at: self.clock.now(),
             subject: format!("{environment}: {verb} profile {name}"),
-            body: reason.to_owned(),
+            reason: reason.to_owned(),
+            note,
             files,
         })
     }
@@ -284,6 +286,7 @@ impl Service {
                     .remedy("Choose another name, or change that profile."));
             }
             WantedProfile::Proposed { stored, age_files, .. } => {
+                self.check_proposed_files(age_files)?;
                 let new = age_files.iter().filter(|(digest, _)| !state.secrets.contains_key(*digest));
                 let age_files = new.map(|(digest, file)| (digest.clone(), file.clone())).collect();
                 return Ok(set(name, live, (**stored).clone()).map(|change| (change, age_files)));
@@ -305,26 +308,6 @@ impl Service {
             BTreeMap::from([(digest, BASE64_STANDARD.encode(file))])
         };
         Ok(set(name, live, stored).map(|change| (change, age_files)))
-    }
-
-    /// Checks that bytes are an age file that names this service among its recipients, and returns its digest. Whether it opens,
-    /// and is for the right destination, is checked with the change.
-    fn check_sealed(&self, reference: &SecretReference, file: &[u8]) -> Result<Digest, HttpProblem> {
-        let set = format!("mailwright secrets set {} {reference}", self.store.environment());
-        let header = Header::read(file).map_err(|error| {
-            HttpProblem::new(Code::NotAgeFile, format!("the secret `{reference}`: {error}"))
-                .remedy(format!("Type the value again with JavaScript, or seal it on the command line: {set}"))
-        })?;
-        let own = fingerprint(&self.identity.recipient());
-        let named: BTreeSet<&String> = header.recipients.iter().flatten().collect();
-        if header.recipients.is_some() && !named.contains(&own) {
-            return Err(HttpProblem::new(
-                Code::SecretNotOpenable,
-                format!("the secret `{reference}`: it is not sealed for this service"),
-            )
-            .remedy(format!("Seal it again: {set}")));
-        }
-        Ok(header.digest)
     }
 }
 

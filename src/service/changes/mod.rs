@@ -12,6 +12,7 @@
 //! * `access`: the rights that the difference needs, and changes of the access policy
 //! * `rollback_preview`: what a rollback would do
 //! * `edit`: changes that a person makes in the console
+//! * `sealing`: the recipients of secrets, and what a page has encrypted to them
 //! * `planned`: the plan of an edit or of a proposal, its verification, and the gate
 //! * `commit`: the transaction, and the record of refusals
 
@@ -23,6 +24,7 @@ mod federated_tokens;
 mod guards;
 pub(super) mod planned;
 mod rollback_preview;
+pub(super) mod sealing;
 mod secrets;
 
 use std::{
@@ -408,6 +410,7 @@ fn check_all(
     access::check_rights(state, &after, &change, &secrets.value_ids(), caller)?;
     let (known, new_secrets) = secrets::check(&state.environment, &change, secrets, identity)?;
     federated_tokens::check(&state.environment, &change, federated)?;
+    sealing::check_recipients(&state.settings, &after.settings, identity)?;
 
     let touched: BTreeSet<ProfileName> = change.changes.iter().flat_map(ProfileChange::names).cloned().collect();
     let profiles = after.live().collect();

@@ -112,7 +112,9 @@ fn allowances(guards: &[Guard]) -> Allowances {
     for guard in guards {
         match guard {
             Guard::TooManyDeletes { names, .. } => allowances.names.extend(names.iter().cloned()),
-            Guard::RightsAdded { .. } => allowances.rights = true,
+            Guard::RightsAdded { .. } | Guard::RecipientsAdded { .. } | Guard::RecipientsRemoved { .. } => {
+                allowances.rights = true;
+            }
             Guard::DefaultProfile { name } | Guard::LastSender { name, .. } => {
                 allowances.names.insert(name.clone());
             }

@@ -150,6 +150,14 @@ fn secrets_by_their_digests() {
     repo.run(&["secrets", "rekey", "dev", "--all", "-i", "secrets/dev/demo-identity.txt"]).code(0);
     let text = repo.run(&["diff", "HEAD", "dev"]).code(0).stdout;
     assert!(text.contains("relay/password (secret resealed, same value)"), "{text}");
+    // Who can open them, with no other file.
+    commit(&repo, "three");
+    let recipients = repo.read("secrets/dev/recipients.txt");
+    let ann = "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg";
+    repo.write("secrets/dev/recipients.txt", format!("{recipients}\n# Ann\n{ann}\n"));
+    let text = repo.run(&["diff", "HEAD"]).code(0).stdout;
+    assert!(text.contains("secretRecipients") && text.contains(&format!("{ann} # Ann")), "{text}");
+    repo.write("secrets/dev/recipients.txt", recipients);
     edit(&repo, "environments/base/profiles/relay.yaml", "username: erp", "username: other");
     edit(&repo, "environments/prod/environment.yaml", "extends: office", "extends: office # the same");
     assert_eq!(touched(&repo, &["HEAD"]), "dev changed, prod changed");

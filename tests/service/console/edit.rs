@@ -81,7 +81,7 @@ pub(super) fn plan(client: &mut Client, fields: &[(&str, &str)]) -> String {
     answer.body
 }
 
-fn git(repo: &TestRepository, arguments: &[&str]) -> String {
+pub(crate) fn git(repo: &TestRepository, arguments: &[&str]) -> String {
     let mut command = Command::new("git");
     command.args(["-c", "user.name=ann", "-c", "user.email=ann@example.com"]).args(arguments);
     command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").current_dir(repo.path("."));
@@ -91,14 +91,14 @@ fn git(repo: &TestRepository, arguments: &[&str]) -> String {
     text
 }
 
-fn commit_files(repo: &TestRepository) {
+pub(crate) fn commit_files(repo: &TestRepository) {
     repo.write(".gitignore", ".data\n.token\n.gitconfig\n*.patch\n");
     git(repo, &["init", "--quiet"]);
     git(repo, &["add", "."]);
     git(repo, &["commit", "--quiet", "-m", "files"]);
 }
 
-fn assert_plan_is_empty(repo: &TestRepository) {
+pub(crate) fn assert_plan_is_empty(repo: &TestRepository) {
     let plan = repo.run(&["plan", "dev", "--format", "json"]).code(0).json();
     let plan = plan.get("plan").cloned().unwrap_or(plan);
     assert!(["add", "change", "destroy", "rename"].iter().all(|kind| plan["summary"][kind] == 0), "{plan:#}");

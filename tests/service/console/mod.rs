@@ -14,6 +14,7 @@ mod pages;
 mod passkeys;
 mod proposals;
 mod routes;
+mod sealing;
 mod sessions;
 mod signature_mail;
 mod signatures;
@@ -24,3 +25,5 @@ mod time_limits;
 #[cfg(target_os = "linux")]
 mod transfer;
 mod verified;
+
+pub(super) use edit::{assert_plan_is_empty, commit_files, git};

@@ -62,6 +62,7 @@ fn groups() -> BTreeMap<&'static str, Vec<String>> {
         ("form-credential", ids("client-secret certificate federated")),
         ("form-preset", ids("usual own exchange-online-smtp microsoft-graph")),
         ("form-value", ids("password client-secret certificate")),
+        ("plan-sealing", ids("rekey set")),
         ("plan-action", ids("create update delete rename adopt forget")),
         ("proposal-status", ids("open applied rejected")),
         ("signing-meaning", ids("reviewed approved authored")),

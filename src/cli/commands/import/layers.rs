@@ -2,7 +2,7 @@
 //! environment.
 //!
 //! The files are proposed by [`crate::import`], and are written only if plans with them have no changes; the `environment.yaml` of
-//! each environment is replaced. If one service cannot be read, nothing is written. Environments that already have layers or
+//! each environment is replaced. The recipients of secrets that a service knows are written where there is no recipients.txt. If one service cannot be read, nothing is written. Environments that already have layers or
 //! profiles are refused.
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
@@ -20,6 +20,7 @@ use crate::{
     import::{self, LiveEnvironment, Proof, ProposedLayers},
     model::{Code, EnvironmentName, SecretReference, State},
     reconcile::render,
+    secrets::render_recipients,
 };
 
 /// Maximum number of services that are queried in parallel.
@@ -40,7 +41,15 @@ impl Import {
             .zip(states)
             .map(|(name, state)| LiveEnvironment { kept: kept_keys(&repository, &name), name, state })
             .collect();
-        let layers = import::propose_layers(&sites, base);
+        let mut layers = import::propose_layers(&sites, base);
+        for LiveEnvironment { name, state, .. } in &sites {
+            let path = Repository::recipients_path(name);
+            let known = &state.settings.secret_recipients;
+            if !known.is_empty() && !root.join(&path).exists() {
+                let lines = known.iter().map(|one| (one.name.as_deref(), one.recipient.as_str()));
+                layers.files.insert(path, render_recipients(name, lines));
+            }
+        }
         check_plans(context, &layers, &sites, &root)?;
         if !self.dry_run {
             // Existing files come last, so that after an error they are unchanged.

@@ -17,7 +17,7 @@ use crate::{
     fs::write_all,
     import::check_files,
     model::{Code, EnvironmentName, Function, InvalidName, code::Severity},
-    secrets::{Recipients, RecipientsError},
+    secrets::{Recipients, RecipientsError, render_recipients},
 };
 
 /// The largest file of a public key, in bytes.
@@ -193,19 +193,9 @@ impl FirstFiles<'_> {
     }
 
     fn recipients_text(&self) -> String {
-        let mut text = format!(
-            "# Recipients of the secrets of `{0}`, one per line: that of the service, and those of the operators.\n\
-             # After a change: mailwright secrets rekey {0}\n",
-            self.environment
-        );
-        for (comment, recipient) in self.recipients {
-            text.push_str("\n# ");
-            text.push_str(comment);
-            text.push('\n');
-            text.push_str(recipient);
-            text.push('\n');
-        }
-        text
+        let recipients =
+            self.recipients.iter().map(|(comment, recipient)| (Some(comment.as_str()), recipient.as_str()));
+        render_recipients(self.environment, recipients)
     }
 
     fn pipeline(&self) -> Option<(&'static str, &'static str)> {

@@ -5,7 +5,6 @@
 //! several environments those are left out, of one it is an error.
 
 use std::{
-    fmt::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -28,7 +27,7 @@ use crate::{
     fs::write_atomically,
     model::Code,
     operations::check_environment,
-    secrets::{Recipients, RecipientsError},
+    secrets::{Recipients, RecipientsError, render_recipients},
 };
 
 /// Write the recipients of the environment's secrets
@@ -96,22 +95,19 @@ impl Init {
             return Err(CliError::coded(Code::RecipientsInvalid, format!("`{}` already exists", path.display()))
                 .remedy(format!("Edit it, and run `mailwright secrets rekey {}`.", environment.name)));
         }
-        let mut text = format!(
-            "# Recipients of the secrets of `{0}`, one per line: that of the service, and those of the operators.\n\
-             # After a change: mailwright secrets rekey {0}\n",
-            environment.name
-        );
         check_each(&self.recipients)?;
-        // Writing to a String cannot fail.
+        let mut named: Vec<(Option<String>, &str)> = Vec::new();
+        let own;
         if self.from_service {
             let client = environment.client(context, &self.service)?;
             let info = context.runtime()?.block_on(client.service())?;
             check_environment(&client, &info.environment, &environment.name)?;
-            let _ = writeln!(text, "\n# the service at {}\n{}", client.address(), info.recipient);
+            own = info.recipient;
+            named.push((Some(format!("the service at {}", client.address())), &own));
         }
-        for recipient in &self.recipients {
-            let _ = writeln!(text, "\n{}", recipient.trim());
-        }
+        named.extend(self.recipients.iter().map(|recipient| (None, recipient.as_str())));
+        let named = named.iter().map(|(comment, recipient)| (comment.as_deref(), *recipient));
+        let text = render_recipients(&environment.name, named);
         let recipients = Recipients::parse(&text, &AgePrompt).map_err(|error| {
             CliError::coded(Code::RecipientsInvalid, format!("cannot write recipients.txt: {error}"))
                 .remedy("Name at least one recipient, or pass `--from-service`. An identity (AGE-SECRET-KEY-...) is private and must not be used here.")

@@ -49,6 +49,8 @@ use crate::{
     the first one is replaced, recipients.txt last. If that is interrupted, run the\n\
     command again: it completes the environment. An error in one does not affect\n\
     the others.\n\n\
+    The service stores the recipients, and the console encrypts for them. To apply an\n\
+    added one: `mailwright apply ENV --allow-rights`.\n\n\
     A removed recipient can still decrypt versions in Git's history: change the\n\
     values too (`mailwright secrets rotate`).")]
 pub(super) struct RecipientsCommand {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     cli::{CliError, environment::Environment, ui::age_prompt::AgePrompt},
+    config::Repository,
     fs::read_ordinary,
     model::{Code, EnvironmentName},
     secrets::{RECIPIENTS_LIMIT, Recipients, RecipientsError, ServiceIdentity, fingerprint},
@@ -14,7 +15,7 @@ use crate::{
 
 /// Returns the path of an environment's recipients, relative to the repository.
 pub(super) fn recipients_path(environment: &EnvironmentName) -> PathBuf {
-    Path::new("secrets").join(environment.as_str()).join("recipients.txt")
+    Repository::recipients_path(environment)
 }
 
 /// Reads the recipients of an environment's secrets.
