@@ -1,7 +1,7 @@
 //! Approvals: the text that a signer signs, the signature, and the evaluation of signatures.
 //!
 //! * [`ApprovalText`] is the text that an SSH key signs; [`sign`] signs it
-//! * [`Signature`] is the signature of an operator of the console, by a passkey
+//! * [`Signature`] is the signature of a person of the console, by a passkey or by an identity provider
 //! * [`ApprovalRequest::evaluate`] decides which signatures of a change count, and which are missing
 //!
 //! An approval is a text with an SSH signature in the namespace [`NAMESPACE`], compatible with `ssh-keygen -Y sign` and
@@ -10,7 +10,8 @@
 //! other plan, expired) is rejected by itself; one that cannot be read, or more than 20, makes the whole request [`Malformed`].
 //!
 //! The answer of a passkey is verified again each time, and its operator must still be one: a person who was removed or suspended
-//! after the signature has not approved. A signer counts once for each meaning, whatever the number of keys.
+//! after the signature has not approved. So is the ID token of an identity provider, by the service, which passes on what it states
+//! ([`SigningPerson`]). A person counts once for each meaning, whatever the number of keys, accounts, roles and groups.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -19,8 +20,9 @@ use ssh_key::{HashAlg, LineEnding, PrivateKey, PublicKey, SshSig, public::KeyDat
 use crate::{
     model::{
         Approval, ApprovalNeed, Approvals, Code, Digest, EnvironmentName, Meaning, Signature,
-        approvals::{Approved, SignedAction, Signer},
-        signature::SignatureMethod,
+        access::Subject,
+        approvals::{Actor, Approved, SignedAction, Signer, Standing},
+        signature::{PasskeyEvidence, SignatureEvidence, SignatureMethod, SignerIdentity},
     },
     passkey::{Passkey, PasskeyError, RelyingParty},
 };
@@ -37,6 +39,9 @@ pub const SIGNATURE_LIMIT: usize = 8192;
 pub const REASON_LIMIT: usize = 400;
 /// Maximum validity of an approval.
 pub const VALIDITY_LIMIT: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// Difference of the clocks of the service and of an identity provider.
+const LEEWAY: SignedDuration = SignedDuration::from_mins(1);
 
 const HEADING: &str = "mailwright-approval-v1";
 /// The heading of a text that states another meaning than `approved`.
@@ -130,7 +135,38 @@ pub struct SigningOperator {
     /// The name, by which a signer of the policy names the operator.
     pub name: String,
     /// The passkeys; empty for an operator who was removed or suspended.
-    pub passkeys: Vec<Passkey>,
+    pub passkeys: Vec<SigningPasskey>,
+}
+
+/// A passkey of an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SigningPasskey {
+    /// The key.
+    pub key: Passkey,
+    /// The time of its registration.
+    pub added_at: Timestamp,
+}
+
+/// The statement of an identity provider in the ID token of a signature, whose signature the service has verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SigningPerson {
+    /// The id of the signature.
+    pub signature: String,
+    /// The statement, or the reason why there is none that counts.
+    pub statement: Result<IdentityStatement, (Code, String)>,
+}
+
+/// A statement of an identity provider about a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityStatement {
+    /// The person.
+    pub identity: SignerIdentity,
+    /// The digest of what the person was asked to sign.
+    pub nonce: String,
+    /// The time at which the person confirmed its identity.
+    pub authenticated_at: Timestamp,
+    /// The groups and roles that the person has, as far as is known.
+    pub subjects: Vec<Subject>,
 }
 
 /// The signatures that were made for a change.
@@ -159,12 +195,14 @@ pub struct ApprovalRequest<'a> {
     pub digest: Digest,
     /// The time of the evaluation.
     pub now: Timestamp,
-    /// The name of the caller who applies the change.
-    pub caller: &'a str,
-    /// The name of the author of a proposal.
-    pub author: Option<&'a str>,
+    /// The caller who applies the change.
+    pub caller: Actor<'a>,
+    /// The author of a proposal.
+    pub author: Option<Actor<'a>>,
     /// The operators who may sign now.
     pub operators: &'a [SigningOperator],
+    /// The statements of identity providers, by signature.
+    pub persons: &'a [SigningPerson],
     /// The site that passkeys belong to; without one, no signature by a passkey counts.
     pub site: Option<&'a RelyingParty>,
 }
@@ -172,7 +210,7 @@ pub struct ApprovalRequest<'a> {
 /// The result of an evaluation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evaluation {
-    /// The approvals that count; one per signer.
+    /// The approvals that count; one per person and meaning.
     pub approved: Vec<Approved>,
     /// The approvals that do not count.
     pub rejected: Vec<RejectedApproval>,
@@ -204,21 +242,19 @@ impl ApprovalRequest<'_> {
         }
         for need in self.needs {
             let of_need = |approved: &&Approved| {
-                approved.meaning == need.meaning && need.signers.iter().any(|signer| signer.name == approved.signer)
+                approved.meaning == need.meaning
+                    && need.signers.iter().any(|signer| approved.standing.signers.contains(&signer.name))
             };
-            let (with, without): (Vec<&Approved>, Vec<&Approved>) = evaluation
-                .approved
-                .iter()
-                .filter(of_need)
-                .partition(|approved| !need.reason_required || !approved.reason.is_empty());
+            let (mut with, mut without) = (Vec::new(), Vec::new());
+            for approved in evaluation.approved.iter().filter(of_need) {
+                match find_obstacle(need, approved) {
+                    None => with.push(approved.signer_or_person()),
+                    Some(rejected) => without.push(rejected),
+                }
+            }
             if with.len() < usize::from(need.count) {
-                evaluation.rejected.extend(without.into_iter().map(|approved| RejectedApproval {
-                    signer: approved.signer.clone(),
-                    code: Code::ApprovalWithoutReason,
-                    reason: "gave no reason, and a reason is required".to_owned(),
-                }));
-                let have = with.into_iter().map(|approved| approved.signer.clone()).collect();
-                evaluation.missing.push((need.clone(), have));
+                evaluation.missing.push((need.clone(), with));
+                evaluation.rejected.extend(without);
             }
         }
         Ok(evaluation)
@@ -262,12 +298,46 @@ impl ApprovalRequest<'_> {
             expires: *expires,
             approval: Some(approval.clone()),
             signature: None,
+            standing: Standing::of_signer(signer, None),
         })
     }
 
-    /// Verifies a signature of an operator: the operator first, then the answer of the passkey, then what was signed.
+    /// Verifies a signature of a person of the console.
     fn verify_signature(&self, signature: &Signature) -> Result<Approved, RejectedApproval> {
-        let Signature { environment, action, base, digest, meaning, expires, evidence, .. } = signature;
+        let (key, standing) = match (&signature.identity, &signature.evidence) {
+            (None, SignatureEvidence::Passkey(evidence)) => {
+                let (signer, age) = self.verify_passkey(signature, evidence)?;
+                (evidence.passkey.clone(), Standing::of_signer(signer, Some(age)))
+            }
+            (Some(identity), SignatureEvidence::Identity(_)) => {
+                (identity.id.clone(), self.verify_statement(signature, identity)?)
+            }
+            _ => return reject(&signature.signer, Code::ApprovalForged, "has the evidence of another method"),
+        };
+        Ok(Approved {
+            signer: signature.signer.clone(),
+            printed_name: signature.printed_name.clone(),
+            meaning: signature.meaning,
+            method: signature.method,
+            at: Some(signature.at),
+            offset_minutes: Some(signature.offset_minutes),
+            digest: Some(signature.digest.clone()),
+            key,
+            reason: signature.reason.clone(),
+            expires: signature.expires,
+            approval: None,
+            signature: Some(signature.clone()),
+            standing,
+        })
+    }
+
+    /// Verifies a signature of an operator: the operator first, then the answer of the passkey, then what was signed. Returns the
+    /// signer, and the age of the passkey at the signature.
+    fn verify_passkey(
+        &self,
+        signature: &Signature,
+        evidence: &PasskeyEvidence,
+    ) -> Result<(&Signer, SignedDuration), RejectedApproval> {
         let name = &signature.signer;
         let Some(operator) = self.operators.iter().find(|operator| operator.id == signature.operator) else {
             return reject(name, Code::ApprovalByUnknownSigner, "signed as an operator who was removed or suspended");
@@ -276,38 +346,77 @@ impl ApprovalRequest<'_> {
         let Some(signer) = self.rules.signers.iter().find(is_signer) else {
             return reject(name, Code::ApprovalByUnknownSigner, "is not an allowed signer");
         };
-        let is_own = |passkey: &&Passkey| passkey.id == evidence.passkey && passkey.public_key == evidence.public_key;
+        let is_own =
+            |one: &&SigningPasskey| one.key.id == evidence.passkey && one.key.public_key == evidence.public_key;
         let Some(passkey) = operator.passkeys.iter().find(is_own) else {
             return reject(name, Code::ApprovalByUnknownSigner, "signed with a passkey that was removed");
         };
         let Some(site) = self.site else {
             return reject(name, Code::ApprovalForged, "signed with a passkey, and the service has no public address");
         };
-        match site.verify_evidence(evidence, &signature.text_digest(), passkey) {
+        match site.verify_evidence(evidence, &signature.text_digest(), &passkey.key) {
             Ok(()) => {}
             Err(PasskeyError::OtherSite) => {
                 return reject(name, Code::ApprovalForged, "signed at another address of the console");
             }
             Err(_) => return reject(name, Code::ApprovalForged, "has an invalid signature"),
         }
-        self.verify_terms(
-            signer,
-            &SignedTerms { environment, action, base: *base, digest, meaning: *meaning, expires: *expires },
-        )?;
-        Ok(Approved {
-            signer: signer.name.clone(),
-            printed_name: signature.printed_name.clone(),
-            meaning: *meaning,
-            method: signature.method,
-            at: Some(signature.at),
-            offset_minutes: Some(signature.offset_minutes),
-            digest: Some(digest.clone()),
-            key: evidence.passkey.clone(),
-            reason: signature.reason.clone(),
-            expires: *expires,
-            approval: None,
-            signature: Some(signature.clone()),
+        self.verify_terms(signer, &SignedTerms::of(signature))?;
+        Ok((signer, signature.at.duration_since(passkey.added_at)))
+    }
+
+    /// Verifies a signature of a person of an identity provider: the provider's statement first, then what was signed, then the
+    /// signers that the person stands for.
+    fn verify_statement(&self, signature: &Signature, identity: &SignerIdentity) -> Result<Standing, RejectedApproval> {
+        let name = &signature.signer;
+        let Some(person) = self.persons.iter().find(|person| person.signature == signature.id) else {
+            return reject(name, Code::ApprovalForged, "signed with an identity provider that was not asked");
+        };
+        let statement = match &person.statement {
+            Ok(statement) => statement,
+            Err((code, reason)) => return reject(name, *code, reason.clone()),
+        };
+        if statement.identity != *identity || statement.nonce != signature.text_digest().as_str() {
+            return reject(name, Code::ApprovalForged, "has an invalid signature");
+        }
+        let at = statement.authenticated_at;
+        if at + LEEWAY < signature.requested_at || at > signature.at + LEEWAY {
+            return reject(name, Code::ApprovalForged, "did not confirm its identity for this signature");
+        }
+        let is_person = |signer: &Signer| signer.identity().is_some_and(|own| own == *identity);
+        let is_member = |signer: &Signer| {
+            signer.class().is_some_and(|class| statement.subjects.iter().any(|own| own.is_same(&class)))
+        };
+        let own: Vec<&Signer> =
+            self.rules.signers.iter().filter(|signer| is_person(signer) || is_member(signer)).collect();
+        let Some(stated) = own.iter().find(|signer| signer.name == *name) else {
+            let reason = "is not an allowed signer, or does not have the role or the group any more";
+            return reject(name, Code::ApprovalByUnknownSigner, reason);
+        };
+        self.verify_terms(stated, &SignedTerms::of(signature))?;
+        let named = own.iter().find(|signer| is_person(signer));
+        if self.rules.refuses_own(signature.meaning) {
+            let is_own = |actor: Actor<'_>| {
+                identity.subject() == actor.subject || named.is_some_and(|signer| signer.is_actor(actor))
+            };
+            if self.author.is_some_and(is_own) {
+                return reject(name, Code::SelfApproval, PROPOSED);
+            }
+            if is_own(self.caller) {
+                return reject(name, Code::SelfApproval, APPLIES);
+            }
+        }
+        let is_current = |signer: &&&Signer| signer.expired_on(self.now).is_none();
+        Ok(Standing {
+            person: named.map_or_else(|| identity.subject(), |signer| Standing::person_of(signer)),
+            signers: own.iter().filter(is_current).map(|signer| signer.name.clone()).collect(),
+            passkey_age: None,
         })
+    }
+
+    /// Returns true if a signature with a meaning does not count because the signer is a caller.
+    fn is_own(&self, signer: &Signer, meaning: Meaning, actor: Option<Actor<'_>>) -> bool {
+        actor.is_some_and(|actor| self.rules.is_self_approval(signer, meaning, actor))
     }
 
     /// Verifies what was signed, and that the signer may sign it.
@@ -334,11 +443,10 @@ impl ApprovalRequest<'_> {
         if expires > self.now + VALIDITY_LIMIT {
             return reject(&signer.name, Code::ApprovalMalformed, "approved for more than 30 days");
         }
-        let is_own = |name: &str| self.rules.is_self_approval(signer, meaning, name);
-        let reason = if self.author.is_some_and(is_own) {
-            "proposed the change, and another signer must approve it"
-        } else if is_own(self.caller) {
-            "applies the change, and another signer must approve it"
+        let reason = if self.is_own(signer, meaning, self.author) {
+            PROPOSED
+        } else if self.is_own(signer, meaning, Some(self.caller)) {
+            APPLIES
         } else {
             return Ok(());
         };
@@ -346,20 +454,86 @@ impl ApprovalRequest<'_> {
     }
 }
 
+const PROPOSED: &str = "proposed the change, and another signer must approve it";
+const APPLIES: &str = "applies the change, and another signer must approve it";
+
+/// Returns the reason why a signature does not count for a need, although its signer may sign for it.
+fn find_obstacle(need: &ApprovalNeed, approved: &Approved) -> Option<RejectedApproval> {
+    let rejected = |code, reason| Some(RejectedApproval { signer: approved.signer_or_person(), code, reason });
+    if need.reason_required && approved.reason.is_empty() {
+        return rejected(Code::ApprovalWithoutReason, "gave no reason, and a reason is required".to_owned());
+    }
+    let (wanted, age) = (need.passkey_age?, approved.standing.passkey_age?);
+    if age >= SignedDuration::try_from(wanted.duration()).unwrap_or(SignedDuration::MAX) {
+        return None;
+    }
+    let recent = approved.signature.as_ref().and_then(Signature::describe_recent_passkey);
+    let recent = recent.map(|recent| format!(" ({recent})")).unwrap_or_default();
+    rejected(Code::PasskeyTooNew, format!("signed with a passkey that is not {wanted} old{recent}"))
+}
+
+impl Standing {
+    fn of_signer(signer: &Signer, passkey_age: Option<SignedDuration>) -> Self {
+        let signers = std::iter::once(signer.name.clone()).collect();
+        Self { person: Self::person_of(signer), signers, passkey_age }
+    }
+
+    fn person_of(signer: &Signer) -> String {
+        format!("signer {}", signer.name)
+    }
+}
+
+impl Approved {
+    /// Returns the name of the signer; of a person who stands for a role or a group, the name of the person.
+    fn signer_or_person(&self) -> String {
+        let is_named = self.standing.person == format!("signer {}", self.signer);
+        if is_named { self.signer.clone() } else { format!("{} ({})", self.person(), self.signer) }
+    }
+}
+
+/// Returns an approval by an SSH key as a record shows it, without an evaluation: it was verified when it was added. `None` if it
+/// cannot be read.
+pub fn read_approval(approval: &Approval, signers: &[Signer]) -> Option<Approved> {
+    let (text, signature) = parse(approval).ok()?;
+    let key = fingerprint(signature.public_key());
+    let signer = signers.iter().find(|signer| signer.identify().key == key);
+    let name = signer.map_or_else(|| key.clone(), |signer| signer.name.clone());
+    Some(Approved {
+        signer: name.clone(),
+        printed_name: name,
+        meaning: text.meaning,
+        method: SignatureMethod::Ssh,
+        at: None,
+        offset_minutes: None,
+        digest: Some(text.digest),
+        key,
+        reason: text.reason,
+        expires: text.expires,
+        approval: Some(approval.clone()),
+        signature: None,
+        standing: Standing::default(),
+    })
+}
+
 impl Evaluation {
-    /// Adds the result for one signature. A signer counts once for each meaning.
+    /// Adds the result for one signature. A person counts once for each meaning, for every signer that it stands for.
     fn add(&mut self, result: Result<Approved, RejectedApproval>) {
         let approved = match result {
             Ok(approved) => approved,
             Err(rejected) => return self.rejected.push(rejected),
         };
-        let is_same = |other: &&mut Approved| other.signer == approved.signer && other.meaning == approved.meaning;
-        match self.approved.iter_mut().find(is_same) {
-            None => self.approved.push(approved),
-            // If a signer has several approvals, one with a reason is preferred.
-            Some(other) if other.reason.is_empty() => *other = approved,
-            Some(_) => {}
+        let is_same = |other: &&mut Approved| {
+            other.standing.person == approved.standing.person && other.meaning == approved.meaning
+        };
+        let Some(other) = self.approved.iter_mut().find(is_same) else { return self.approved.push(approved) };
+        let signers = other.standing.signers.union(&approved.standing.signers).cloned().collect();
+        // If a person has several approvals, one with a reason is preferred, and then one that is not by a new passkey.
+        let age = |one: &Approved| one.standing.passkey_age.unwrap_or(SignedDuration::MAX);
+        let rank = |one: &Approved| (!one.reason.is_empty(), age(one));
+        if rank(&approved) > rank(other) {
+            *other = approved;
         }
+        other.standing.signers = signers;
     }
 }
 
@@ -371,6 +545,13 @@ struct SignedTerms<'a> {
     digest: &'a Digest,
     meaning: Meaning,
     expires: Timestamp,
+}
+
+impl<'a> SignedTerms<'a> {
+    fn of(signature: &'a Signature) -> Self {
+        let Signature { environment, action, base, digest, meaning, expires, .. } = signature;
+        Self { environment, action, base: *base, digest, meaning: *meaning, expires: *expires }
+    }
 }
 
 fn reject<T>(signer: &str, code: Code, reason: impl Into<String>) -> Result<T, RejectedApproval> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::model::{
-    Approval, ChangeSummary, Changeset, ProfileChange, ProfileName, Provenance, Settings,
+    Approval, ChangeSummary, Changeset, ProfileChange, ProfileName, Provenance, Settings, Signature,
     proposal::{Proposal, ProposedChange},
 };
 
@@ -140,9 +140,12 @@ pub struct ProposalDetail {
     /// The settings, if they change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<Settings>,
-    /// The approvals that were added.
+    /// The approvals by SSH keys that were added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<Approval>,
+    /// The signatures of persons of the console. `recentPasskey` marks one by a passkey that was registered shortly before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<Signature>,
 }
 
 impl ProposalDetail {
@@ -153,6 +156,6 @@ impl ProposalDetail {
             ProposedChange::Edit { change, .. } => (vec![change], None),
             ProposedChange::Files { changeset } => (changeset.changes, changeset.settings),
         };
-        Self { proposal: entry, changes, settings, approvals: proposal.approvals }
+        Self { proposal: entry, changes, settings, approvals: proposal.approvals, signatures: proposal.signatures }
     }
 }

@@ -11,7 +11,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::{
-    model::{approvals::ApprovalRule, signature::PasskeyEvidence},
+    model::{
+        approvals::ApprovalRule,
+        signature::{IdentityEvidence, PasskeyEvidence},
+    },
     passkey::Challenge,
 };
 
@@ -116,6 +119,7 @@ fn now() -> Timestamp {
 struct Office {
     rules: Approvals,
     operators: Vec<SigningOperator>,
+    persons: Vec<SigningPerson>,
     devices: Vec<[Device; 2]>,
     key: PrivateKey,
     needs: Vec<ApprovalNeed>,
@@ -134,6 +138,10 @@ impl Office {
             name: (*name).to_owned(),
             key: (*name == "alice").then(|| key.public_key().to_openssh().unwrap()),
             operator: Some(name.to_uppercase()),
+            person: None,
+            group: None,
+            role: None,
+            issuer: None,
             email: None,
             until: None,
         };
@@ -145,24 +153,31 @@ impl Office {
             functions: BTreeSet::new(),
             companies: BTreeSet::new(),
             actions: BTreeSet::new(),
+            when: None,
             reason_required: false,
+            passkey_age: None,
         };
         let rules =
             Approvals { signers: NAMES.iter().map(signer).collect(), rules: vec![rule], ..Approvals::default() };
         let operators = NAMES.iter().zip(&devices).map(|(name, devices)| SigningOperator {
             id: format!("id of {name}"),
             name: (*name).to_owned(),
-            passkeys: devices.iter().map(|device| device.passkey.clone()).collect(),
+            passkeys: devices
+                .iter()
+                .map(|device| SigningPasskey { key: device.passkey.clone(), added_at: Timestamp::UNIX_EPOCH })
+                .collect(),
         });
         let need = ApprovalNeed {
             count,
             signers: rules.signers.iter().map(Signer::identify).collect(),
             meaning,
             reason_required: false,
+            passkey_age: None,
             because: Vec::new(),
         };
         Self {
             operators: operators.collect(),
+            persons: Vec::new(),
             rules,
             devices,
             key,
@@ -178,6 +193,7 @@ impl Office {
             id: format!("{signer:016}"),
             signer: NAMES[signer].to_owned(),
             operator: format!("id of {}", NAMES[signer]),
+            identity: None,
             printed_name: format!("{} Example", NAMES[signer]),
             meaning,
             environment: self.environment.clone(),
@@ -190,12 +206,14 @@ impl Office {
             offset_minutes: 60,
             expires: Timestamp::from_second(1_800_000_000).unwrap(),
             method: SignatureMethod::Passkey,
-            evidence: PasskeyEvidence::default(),
+            recent_passkey: None,
+            evidence: SignatureEvidence::default(),
         }
     }
 
     fn sign(&self, signer: usize, device: usize, record: Signature) -> Signature {
-        Signature { evidence: self.devices[signer][device].sign(&record.text_digest(), ORIGIN), ..record }
+        let evidence = self.devices[signer][device].sign(&record.text_digest(), ORIGIN);
+        Signature { evidence: SignatureEvidence::Passkey(evidence), ..record }
     }
 
     fn signed(&self, signer: usize, meaning: Meaning) -> Signature {
@@ -216,9 +234,10 @@ impl Office {
             action: SignedAction::Apply,
             digest: Digest::of_bytes(b"change"),
             now: now(),
-            caller: "pipeline",
+            caller: Actor { name: "pipeline", subject: "token:1" },
             author: None,
             operators: &self.operators,
+            persons: &self.persons,
             site: Some(&self.site),
         }
     }
@@ -319,6 +338,7 @@ fn every_changed_field_of_a_signature_is_noticed() {
     let over = Signature { expires: now(), ..record.clone() };
     assert_eq!(office.code(&office.sign(0, 0, over)), Code::ApprovalExpired);
     let evidence = office.devices[0][0].sign(&record.text_digest(), "https://evil.example.com");
+    let evidence = SignatureEvidence::Passkey(evidence);
     assert_eq!(office.code(&Signature { evidence, ..record }), Code::ApprovalForged);
 }
 
@@ -354,7 +374,8 @@ fn an_author_states_authorship_and_does_not_approve() {
     let mut office = Office::new(1, Meaning::Approved);
     let by_author = |office: &Office, meaning: Meaning, author: &str, caller: &str| {
         let signatures = [office.signed(0, meaning)];
-        let request = ApprovalRequest { author: Some(author), caller, ..office.request() };
+        let actor = |name| Actor { name, subject: "" };
+        let request = ApprovalRequest { author: Some(actor(author)), caller: actor(caller), ..office.request() };
         let evaluation = request.evaluate(SignaturesGiven { approvals: &[], signatures: &signatures }).unwrap();
         evaluation.rejected.first().map(|rejected| rejected.code)
     };
@@ -367,13 +388,162 @@ fn an_author_states_authorship_and_does_not_approve() {
     }
     office.rules.signers[0].name = "ann".to_owned();
     let signatures = [office.sign(0, 0, Signature { signer: "ann".to_owned(), ..office.record(0, Meaning::Approved) })];
-    let request = ApprovalRequest { author: Some("alice"), ..office.request() };
+    let request = ApprovalRequest { author: Some(Actor { name: "alice", subject: "" }), ..office.request() };
     let evaluation = request.evaluate(SignaturesGiven { approvals: &[], signatures: &signatures }).unwrap();
     assert_eq!(evaluation.rejected[0].code, Code::SelfApproval, "by the name of the operator");
     office.rules.self_approval = true;
-    let request = ApprovalRequest { author: Some("alice"), ..office.request() };
+    let request = ApprovalRequest { author: Some(Actor { name: "alice", subject: "" }), ..office.request() };
     let evaluation = request.evaluate(SignaturesGiven { approvals: &[], signatures: &signatures }).unwrap();
     assert!(evaluation.rejected.is_empty());
+}
+
+const ISSUER: &str = "https://login.example.com";
+
+/// A signer who is the persons with a role, and another one who is a person with a key as well.
+fn with_identities(count: u8) -> Office {
+    let mut office = Office::new(count, Meaning::Approved);
+    let signer = |document: serde_json::Value| serde_json::from_value::<Signer>(document).unwrap();
+    office.rules.signers[0].person = Some("p-alice".to_owned());
+    office.rules.signers[0].issuer = Some(ISSUER.to_owned());
+    for (name, kind) in [("quality", "role"), ("finance", "group")] {
+        office.rules.signers.push(signer(serde_json::json!({ "name": name, kind: name, "issuer": ISSUER })));
+    }
+    office.needs[0].signers = office.rules.signers.iter().map(Signer::identify).collect();
+    office
+}
+
+/// A signature of a person as a signer; the provider states these roles and groups.
+fn confirmed(office: &mut Office, signer: &str, id: &str, subjects: &[Subject]) -> Signature {
+    let identity = SignerIdentity { issuer: ISSUER.to_owned(), id: id.to_owned() };
+    let record = Signature {
+        id: format!("{:016}", office.persons.len()),
+        signer: signer.to_owned(),
+        operator: String::new(),
+        identity: Some(identity.clone()),
+        method: SignatureMethod::IdentityProvider,
+        evidence: SignatureEvidence::Identity(IdentityEvidence {
+            id_token: "the service has verified it".to_owned(),
+            key: serde_json::Value::Null,
+        }),
+        ..office.record(0, Meaning::Approved)
+    };
+    let statement = IdentityStatement {
+        identity,
+        nonce: record.text_digest().to_string(),
+        authenticated_at: now(),
+        subjects: subjects.to_vec(),
+    };
+    office.persons.push(SigningPerson { signature: record.id.clone(), statement: Ok(statement) });
+    record
+}
+
+#[test]
+fn persons_with_a_role_count_each_once_whatever_else_they_are() {
+    let (role, group) = (Subject::of_role(ISSUER, "quality"), Subject::of_group(ISSUER, "finance"));
+    let mut office = with_identities(2);
+    let both = [role.clone(), group.clone()];
+    let one = confirmed(&mut office, "quality", "p1", &both);
+    let same = confirmed(&mut office, "finance", "p1", &both);
+    let other = confirmed(&mut office, "quality", "p2", std::slice::from_ref(&role));
+    let twice = office.evaluate(&[], &[one.clone(), same]);
+    assert_eq!((twice.approved.len(), twice.missing.len()), (1, 1), "{twice:?}");
+    assert!(office.evaluate(&[], &[one, other]).missing.is_empty());
+    // A person with a key: its account is the same person, and counts for its role as well.
+    let alice = confirmed(&mut office, "quality", "p-alice", std::slice::from_ref(&role));
+    let evaluation = office.evaluate(&[office.ssh(Meaning::Approved)], std::slice::from_ref(&alice));
+    assert_eq!((evaluation.approved.len(), evaluation.missing.len()), (1, 1), "{evaluation:?}");
+    office.needs[0].count = 1;
+    office.needs[0].signers.retain(|signer| signer.name == "quality");
+    assert_eq!(
+        office.evaluate(&[office.ssh(Meaning::Approved)], &[]).missing.len(),
+        1,
+        "the key says nothing of roles"
+    );
+    assert!(office.evaluate(&[office.ssh(Meaning::Approved)], &[alice]).missing.is_empty());
+}
+
+#[test]
+fn a_statement_of_another_text_person_time_or_role_does_not_count() {
+    let role = Subject::of_role(ISSUER, "quality");
+    let mut office = with_identities(1);
+    let signature = confirmed(&mut office, "quality", "p1", std::slice::from_ref(&role));
+    assert!(office.evaluate(&[], std::slice::from_ref(&signature)).missing.is_empty());
+    let changes: [fn(&mut Signature); 5] = [
+        |signature| signature.reason = "other".to_owned(),
+        |signature| signature.printed_name = "Mallory".to_owned(),
+        |signature| signature.identity = Some(SignerIdentity { issuer: ISSUER.to_owned(), id: "p2".to_owned() }),
+        |signature| signature.identity = None,
+        |signature| signature.evidence = SignatureEvidence::default(),
+    ];
+    for (index, change) in changes.iter().enumerate() {
+        let mut changed = signature.clone();
+        change(&mut changed);
+        let code = office.code(&changed);
+        assert!([Code::ApprovalForged, Code::ApprovalByUnknownSigner].contains(&code), "{index}: {code}");
+    }
+    let mut with = |change: &dyn Fn(&mut IdentityStatement)| {
+        let kept = office.persons.clone();
+        change(office.persons[0].statement.as_mut().unwrap());
+        let code = office.code(&signature);
+        office.persons = kept;
+        code
+    };
+    assert_eq!(with(&|statement| statement.nonce.clear()), Code::ApprovalForged);
+    assert_eq!(with(&|statement| statement.identity.id = "p2".to_owned()), Code::ApprovalForged);
+    assert_eq!(
+        with(&|statement| statement.authenticated_at = now() - SignedDuration::from_mins(5)),
+        Code::ApprovalForged
+    );
+    assert_eq!(with(&|statement| statement.subjects.clear()), Code::ApprovalByUnknownSigner);
+    let other = Subject::of_role("https://other.example.com", "quality");
+    assert_eq!(with(&|statement| statement.subjects = vec![other.clone()]), Code::ApprovalByUnknownSigner);
+    office.persons.clear();
+    assert_eq!(office.code(&signature), Code::ApprovalForged);
+}
+
+#[test]
+fn a_person_is_known_by_its_id_and_not_by_its_name() {
+    let role = Subject::of_role(ISSUER, "quality");
+    let mut office = with_identities(1);
+    let (own, alice) = (format!("identity:{ISSUER} p1"), format!("identity:{ISSUER} p-alice"));
+    let signature = confirmed(&mut office, "quality", "p1", std::slice::from_ref(&role));
+    let of_alice = confirmed(&mut office, "quality", "p-alice", std::slice::from_ref(&role));
+    let by = |author: Actor<'_>, caller: Actor<'_>, signature: &Signature, approvals: &[Approval]| {
+        let request = ApprovalRequest { author: Some(author), caller, ..office.request() };
+        let signatures = if approvals.is_empty() { std::slice::from_ref(signature) } else { &[] };
+        let evaluation = request.evaluate(SignaturesGiven { approvals, signatures }).unwrap();
+        evaluation.rejected.first().map(|rejected| rejected.code)
+    };
+    let actor = |name: &'static str, subject| Actor { name, subject };
+    let other = actor("bob", "operator:2");
+    assert_eq!(by(actor("Renamed (sso:p1)", own.as_str()), other, &signature, &[]), Some(Code::SelfApproval));
+    assert_eq!(by(other, actor("Renamed (sso:p1)", own.as_str()), &signature, &[]), Some(Code::SelfApproval));
+    // The name of a role is not that of a person.
+    assert_eq!(by(actor("quality", "token:2"), other, &signature, &[]), None);
+    // Alice is one person by her account, her key and her passkey.
+    assert_eq!(by(actor("alice", "operator:1"), other, &of_alice, &[]), Some(Code::SelfApproval));
+    let ssh = [office.ssh(Meaning::Approved)];
+    assert_eq!(by(actor("Alice (sso:p-alice)", alice.as_str()), other, &signature, &ssh), Some(Code::SelfApproval));
+}
+
+#[test]
+fn a_rule_can_refuse_new_passkeys() {
+    let mut office = Office::new(1, Meaning::Approved);
+    office.needs[0].passkey_age = Some("2d".parse().unwrap());
+    let signature = office.signed(1, Meaning::Approved);
+    for (hours, is_old_enough) in [(0, false), (47, false), (48, true), (500, true)] {
+        office.operators[1].passkeys[0].added_at = now() - SignedDuration::from_hours(hours);
+        let evaluation = office.evaluate(&[], std::slice::from_ref(&signature));
+        assert_eq!(evaluation.missing.is_empty(), is_old_enough, "{hours}");
+        let codes: Vec<Code> = evaluation.rejected.iter().map(|rejected| rejected.code).collect();
+        assert_eq!(codes, if is_old_enough { vec![] } else { vec![Code::PasskeyTooNew] });
+    }
+    // A second passkey of the person, and a key that is not a passkey.
+    office.operators[1].passkeys[0].added_at = now();
+    let second = office.sign(1, 1, office.record(1, Meaning::Approved));
+    assert!(office.evaluate(&[], &[signature.clone(), second.clone()]).missing.is_empty());
+    assert!(office.evaluate(&[], &[second, signature]).missing.is_empty());
+    assert!(office.evaluate(&[office.ssh(Meaning::Approved)], &[]).missing.is_empty());
 }
 
 proptest! {

@@ -486,7 +486,7 @@ pub enum AccessChangeDenied {
 ///   to a token that it holds.
 ///
 /// Where the environment has rules about approvals, each of them matches a change of the policy
-/// ([`crate::model::approvals::find_needs`]), so that there another person always approves.
+/// ([`crate::changes::approval_needs::find_needs`]), so that there another person always approves.
 ///
 /// A signer can approve every right. So a change of the signers or rules gives every right: without the approval of another
 /// person, it needs a caller who has them all. Otherwise a caller could name a key of its own, and approve its own rights with it.

@@ -3,6 +3,7 @@
 //! Both sides use these: a plan shows them, the service enforces or records them.
 //!
 //! * [`access`]: the rights that a change needs
+//! * [`approval_needs`]: the approvals that a change needs
 //! * [`guards`]: changes that need an explicit permission, such as deleting many profiles
 //! * [`git_patch`]: a change of a profile's files as a patch for Git
 //! * [`mod@drift`]: differences between the live state and what the last apply set
@@ -15,6 +16,7 @@
 
 pub mod access;
 pub mod access_report;
+pub mod approval_needs;
 pub mod comparison;
 pub mod drift;
 pub(crate) mod fields;

@@ -196,6 +196,7 @@ fn routes() -> Routes {
         .post("/console/proposals/{id}/verify", planning, proposals::verify)
         .post("/console/proposals/{id}/approve", proposing, proposals::approve)
         .post("/console/proposals/{id}/sign", proposing, proposals::sign)
+        .get("/console/proposals/{id}/sign/{digest}", proposing, proposals::sign_with_provider)
         .post("/console/proposals/{id}/signature", proposing, proposals::add_signature)
         .post("/console/proposals/{id}/reject", proposing, proposals::reject)
         .post("/console/proposals/{id}/apply", deciding, proposals::apply)

@@ -1,17 +1,16 @@
 //! Approval policy: the signers of an environment, the rules, and the approvals that a change needs by them.
 //!
-//! The plan shows the needs and the service enforces them, both by [`find_needs`]. The rules are those of the live settings, not
-//! those of the changeset: a change cannot weaken the rules that apply to it. Signatures are the topic of [`crate::approvals`]. A
-//! change of the rules about approvals, or of the access policy, or one that adds a recipient of secrets, matches every rule. A signer without a valid key has no
-//! fingerprint, so that no signature is found to be of that signer. A signer is one person: an SSH key and a passkey of the same
-//! signer count once.
+//! The plan shows the needs and the service enforces them, both by `changes::approval_needs`. Signatures are the topic of
+//! `approvals`. A signer without a valid key has no fingerprint, so that no signature is found to be of that
+//! signer. A signer is one person, known by an SSH key, a passkey and an account of an identity provider, which count once; or all
+//! persons with a role, or of a group, of an identity provider.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     fmt,
 };
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 use ssh_key::{
     HashAlg, PublicKey,
@@ -20,15 +19,10 @@ use ssh_key::{
 use utoipa::ToSchema;
 
 use super::{
-    AppliesTo, Approval, CompanyId, Digest, EnvironmentName, Function, HumanDuration, Profile, ProfileChange,
-    ProfileName, Settings, State, StoredProfile,
-    resolution::{Cell, Resolver},
-    secret_recipient::find_added,
-    signature::{Meaning, Signature, SignatureMethod, with_offset},
+    Approval, CompanyId, Digest, EnvironmentName, Function, HumanDuration, ProfileChange, Settings,
+    access::{FieldPattern, Subject},
+    signature::{Meaning, Signature, SignatureMethod, SignerIdentity, with_offset},
 };
-
-/// The maximum number of reasons that a need lists.
-const REASONS: usize = 10;
 
 /// The approval policy of an environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -55,7 +49,9 @@ pub struct Approvals {
     pub expires_in: Option<HumanDuration>,
 }
 
-/// A person who may approve: with an SSH key, as an operator of the console with a passkey, or with both.
+/// A person who may approve: with an SSH key, as an operator of the console with a passkey, as a person of an identity provider, or
+/// with several of them. Or all persons who have a role, or are in a group, of an identity provider: they sign in the console, and
+/// each counts once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Signer {
@@ -70,6 +66,22 @@ pub struct Signer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 64)]
     pub operator: Option<String>,
+    /// The id of the person at `issuer`: `TENANT/OBJECT` of Entra, otherwise `sub`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 300)]
+    pub person: Option<String>,
+    /// The group of `issuer` whose persons may sign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 300)]
+    pub group: Option<String>,
+    /// The application role of `issuer` whose persons may sign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 300)]
+    pub role: Option<String>,
+    /// The issuer of `person`, `group` or `role`: an identity provider with which persons sign in to the console.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 300)]
+    pub issuer: Option<String>,
     /// The address for requests for signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 254)]
@@ -105,9 +117,97 @@ pub struct ApprovalRule {
     /// The actions; empty means all.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub actions: BTreeSet<ApprovedAction>,
+    /// The fields, and their values, that a change must touch to need the approvals; without it, any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<FieldCondition>,
     /// True if an approval must say why.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reason_required: bool,
+    /// The age that a passkey must have at the signature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passkey_age: Option<HumanDuration>,
+}
+
+/// A condition on the fields that a change touches, and on their old and new values.
+///
+/// Both values are always compared. A condition on the old value alone, together with one on the new value, could be avoided by two
+/// changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct FieldCondition {
+    /// The fields; the change must touch at least one of them.
+    pub fields: BTreeSet<FieldPattern>,
+    /// Patterns for values, with `*` for any text. The old or the new value must match one.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[schema(max_items = 50)]
+    pub values: BTreeSet<String>,
+    /// Patterns for values that need no approval. The old or the new value, or its absence, must match none.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[schema(max_items = 50)]
+    pub other_than: BTreeSet<String>,
+}
+
+impl FieldCondition {
+    /// Returns true if a field is one of those of the condition.
+    pub fn names(&self, path: &str) -> bool {
+        self.fields.iter().any(|pattern| pattern.includes(path))
+    }
+
+    /// Returns true if a value that appears or disappears meets the condition.
+    pub fn includes(&self, value: &str) -> bool {
+        let value = canonical_value(value);
+        let is_in = |patterns: &BTreeSet<String>| {
+            patterns.iter().any(|pattern| value_matches(&canonical_value(pattern), &value))
+        };
+        match (self.values.is_empty(), self.other_than.is_empty()) {
+            (true, true) => true,
+            (no_values, no_others) => !no_values && is_in(&self.values) || !no_others && !is_in(&self.other_than),
+        }
+    }
+}
+
+/// Returns a value in the form in which it is compared: spellings of one host name or address are the same.
+fn canonical_value(text: &str) -> String {
+    let text = text.trim();
+    let (local, domain) = match text.rsplit_once('@') {
+        Some((local, domain)) => (Some(local.trim_matches('"')), domain),
+        None => (None, text),
+    };
+    if let Ok(address) = domain.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
+        return address.to_canonical().to_string();
+    }
+    // The full stops that a domain name can have (UTS 46).
+    let domain = domain.replace(['\u{3002}', '\u{ff0e}', '\u{ff61}'], ".");
+    let domain = if domain.len() > 1 { domain.strip_suffix('.').unwrap_or(&domain) } else { &domain };
+    // As Unicode, so that patterns match parts of internationalised names.
+    let label = |label: &str| {
+        let lower = label.to_lowercase();
+        if label.is_ascii() && !lower.starts_with("xn--") {
+            return lower;
+        }
+        match idna::domain_to_unicode(label) {
+            (unicode, Ok(())) => unicode,
+            (_, Err(_)) => lower,
+        }
+    };
+    let domain = domain.split('.').map(label).collect::<Vec<_>>().join(".");
+    local.map_or(domain.clone(), |local| format!("{}@{domain}", local.to_lowercase()))
+}
+
+/// Returns true if a pattern matches a whole value; `*` is any text.
+fn value_matches(pattern: &str, value: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = value.strip_prefix(first) else { return false };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else { return rest.is_empty() };
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
 }
 
 /// Kinds of changes that a rule distinguishes.
@@ -129,7 +229,8 @@ pub enum ApprovedAction {
 }
 
 impl ApprovedAction {
-    fn description(self) -> &'static str {
+    /// Returns the verb for what a change with this action does to a profile.
+    pub(crate) fn description(self) -> &'static str {
         match self {
             ApprovedAction::Create => "creates",
             ApprovedAction::Update => "updates",
@@ -155,11 +256,14 @@ pub struct ApprovalNeed {
     /// True if each must say why.
     #[serde(default)]
     pub reason_required: bool,
+    /// The age that a passkey must have at the signature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passkey_age: Option<HumanDuration>,
     /// Reasons why the rule matches; at most ten.
     pub because: Vec<String>,
 }
 
-/// A signer, by name, by the fingerprint of the key and by the operator.
+/// A signer, by name, by the fingerprint of the key, by the operator, and by what an identity provider states.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct KnownSigner {
@@ -171,24 +275,59 @@ pub struct KnownSigner {
     /// The operator who signs in the console.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<String>,
+    /// The id of the person at the issuer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
+    /// The group of the issuer: every person in it is such a signer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// The role of the issuer: every person who has it is such a signer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// The issuer of the person, the group or the role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+}
+
+impl KnownSigner {
+    /// Returns true if the signer stands for all persons with a role, or of a group.
+    fn is_many(&self) -> bool {
+        self.role.is_some() || self.group.is_some()
+    }
+
+    /// Returns the name, and for a role or a group what it is: `quality (role Mail.Quality)`.
+    pub fn describe(&self) -> String {
+        match (&self.role, &self.group) {
+            (Some(role), _) => format!("{} (role {role})", self.name),
+            (None, Some(group)) => format!("{} (group {group})", self.name),
+            (None, None) => self.name.clone(),
+        }
+    }
+}
+
+/// A caller who proposed or applies a change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Actor<'a> {
+    /// The name, which is for display and can change for a person of an identity provider.
+    pub name: &'a str,
+    /// The subject, which no other caller ever is; empty if it is not known.
+    pub subject: &'a str,
 }
 
 impl ApprovalNeed {
     /// Returns a phrase such as `2 approvals of alice, bob or carol`.
     pub fn describe(&self) -> String {
-        let names: Vec<&str> = self.signers.iter().map(|signer| signer.name.as_str()).collect();
+        let names: Vec<String> = self.signers.iter().map(KnownSigner::describe).collect();
+        let are_all = names.len() <= usize::from(self.count) && !self.signers.iter().any(KnownSigner::is_many);
         let signers = match names.as_slice() {
             [] => "no signer".to_owned(),
-            [one] => (*one).to_owned(),
-            [front @ .., last] => format!(
-                "{} {} {last}",
-                front.join(", "),
-                if front.len() < usize::from(self.count) { "and" } else { "or" }
-            ),
+            [one] => one.clone(),
+            [front @ .., last] => format!("{} {} {last}", front.join(", "), if are_all { "and" } else { "or" }),
         };
         let noun = self.meaning.noun(self.count);
         let why = if self.reason_required { ", each with a reason" } else { "" };
-        format!("{} {noun} of {signers}{why}", self.count)
+        let age = self.passkey_age.map_or_else(String::new, |age| format!(", by passkeys that are at least {age} old"));
+        format!("{} {noun} of {signers}{why}{age}", self.count)
     }
 }
 
@@ -205,7 +344,34 @@ impl Signer {
             name: self.name.clone(),
             key: key.map(|key| key.fingerprint(HashAlg::Sha256).to_string()).unwrap_or_default(),
             operator: self.operator.clone(),
+            person: self.person.clone(),
+            group: self.group.clone(),
+            role: self.role.clone(),
+            issuer: self.issuer.clone(),
         }
+    }
+
+    /// Returns true if the signer stands for all persons with a role, or of a group, of an identity provider.
+    pub fn is_many(&self) -> bool {
+        self.role.is_some() || self.group.is_some()
+    }
+
+    /// Returns the role or the group of an identity provider that the signer stands for.
+    pub fn class(&self) -> Option<Subject> {
+        let issuer = self.issuer.as_deref()?;
+        let role = self.role.as_deref().map(|role| Subject::of_role(issuer, role));
+        role.or_else(|| self.group.as_deref().map(|group| Subject::of_group(issuer, group)))
+    }
+
+    /// Returns the person of an identity provider that the signer is.
+    pub fn identity(&self) -> Option<SignerIdentity> {
+        Some(SignerIdentity { issuer: self.issuer.clone()?, id: self.person.clone()? })
+    }
+
+    /// Returns true if a caller is the signer, as far as that is known. A role or a group is not one person.
+    pub fn is_actor(&self, actor: Actor<'_>) -> bool {
+        let is_person = || self.identity().is_some_and(|own| own.subject() == actor.subject);
+        !self.is_many() && (self.is_named(actor.name) || is_person())
     }
 
     /// Returns true if a name of a token or of an operator is that of the signer. Names are compared without case: `Alice` is
@@ -261,18 +427,26 @@ impl Approvals {
             .filter(move |signer| is_open || rule.signers.contains(&signer.name) || is_member(&signer.name))
     }
 
-    /// Returns true if the environment does not accept a signature with this meaning of a signer who is the person with a name, who
-    /// proposed or applies the change. An author states authorship of what is the author's own.
-    pub fn is_self_approval(&self, signer: &Signer, meaning: Meaning, name: &str) -> bool {
-        meaning != Meaning::Authored && !self.self_approval && signer.is_named(name)
+    /// Returns true if the environment does not accept a signature with this meaning of a person who proposed or applies the change.
+    /// An author states authorship of what is the author's own.
+    pub fn refuses_own(&self, meaning: Meaning) -> bool {
+        meaning != Meaning::Authored && !self.self_approval
     }
 
-    fn describe_need(&self, rule: &ApprovalRule, because: Vec<String>) -> ApprovalNeed {
+    /// Returns true if the environment does not accept a signature with this meaning of a signer, because the signer is the caller
+    /// who proposed or applies the change.
+    pub fn is_self_approval(&self, signer: &Signer, meaning: Meaning, actor: Actor<'_>) -> bool {
+        self.refuses_own(meaning) && signer.is_actor(actor)
+    }
+
+    /// Returns the need of a rule that a change matches, with the reasons.
+    pub(crate) fn describe_need(&self, rule: &ApprovalRule, because: Vec<String>) -> ApprovalNeed {
         ApprovalNeed {
             count: rule.count,
             signers: self.signers_of(rule).map(Signer::identify).collect(),
             meaning: rule.meaning,
             reason_required: rule.reason_required,
+            passkey_age: rule.passkey_age,
             because,
         }
     }
@@ -309,147 +483,6 @@ pub fn digest(
 ) -> Digest {
     let changes = Digest::of_documents(changes);
     Digest::of_document(&("mailwright-approval-v1", environment, base, action.to_string(), settings, changes))
-}
-
-/// The effect of one change on one live profile.
-struct Effect<'a> {
-    actions: BTreeSet<ApprovedAction>,
-    before: Option<(&'a ProfileName, &'a StoredProfile)>,
-    after: Option<(&'a ProfileName, &'a StoredProfile)>,
-}
-
-/// Returns the approvals that a change from `before` to `after` needs by the rules that are live before it: one need for each rule
-/// that matches.
-pub fn find_needs(before: &State, after: &State, changes: &[ProfileChange]) -> Vec<ApprovalNeed> {
-    let approvals = &before.settings.policy.approvals;
-    if approvals.rules.is_empty() {
-        return Vec::new();
-    }
-    let settings = before.settings != after.settings;
-    let secret = |state: &State| state.settings.reader.as_ref().and_then(|reader| reader.secret.clone());
-    let reader = secret(after).is_some_and(|new| secret(before) != Some(new));
-    // A person who could change the rules or the access policy alone could avoid every approval.
-    let rules = *approvals != after.settings.policy.approvals;
-    let access = before.settings.access != after.settings.access;
-    // The holder of an added key reads every secret that is encrypted afterwards.
-    let added = find_added(&before.settings.secret_recipients, &after.settings.secret_recipients);
-    let effects: Vec<Effect<'_>> = changes.iter().filter_map(|change| find_effect(before, change)).collect();
-    let narrow = |rule: &ApprovalRule| !rule.functions.is_empty() || !rule.companies.is_empty();
-    let serving = approvals.rules.iter().any(narrow).then(|| (Serving::new(before), Serving::new(after)));
-    let mut needs = Vec::new();
-    for rule in &approvals.rules {
-        let mut because = Vec::new();
-        if rules {
-            because.push("changes the rules about approvals".to_owned());
-        } else if access {
-            because.push("changes the access policy".to_owned());
-        } else if !added.is_empty() {
-            because.push("lets more persons decrypt secrets".to_owned());
-        } else if settings && rule.is_for(ApprovedAction::Settings) {
-            because.push("changes the environment's settings".to_owned());
-        } else if reader && rule.is_for(ApprovedAction::Secrets) {
-            because.push(format!("{} `verify.reader`", ApprovedAction::Secrets.description()));
-        }
-        for effect in &effects {
-            let Some(action) = effect.actions.iter().copied().find(|action| rule.is_for(*action)) else { continue };
-            let concerned = serving.as_ref().is_none_or(|(old, new)| rule.concerns(effect, old, new));
-            if concerned && because.len() < REASONS {
-                let name = effect.after.or(effect.before).map_or("", |(name, _)| name.as_str());
-                because.push(format!("{} `{name}`", action.description()));
-            }
-        }
-        if !because.is_empty() {
-            needs.push(approvals.describe_need(rule, because));
-        }
-    }
-    needs
-}
-
-/// Returns the effect of a change on live profiles; none if the change only records something.
-fn find_effect<'a>(state: &'a State, change: &'a ProfileChange) -> Option<Effect<'a>> {
-    let live = |name: &ProfileName| {
-        let (name, found) = state.profiles.get_key_value(name)?;
-        Some((name, found.live.as_ref()?))
-    };
-    let before = match change {
-        ProfileChange::Rename { from, .. } => live(from),
-        ProfileChange::Forget { .. } => None,
-        other => live(other.name()),
-    };
-    let after = change.profile().map(|profile| (change.name(), profile));
-    let mut actions = BTreeSet::new();
-    match (before, after) {
-        (None, Some(_)) => drop(actions.insert(ApprovedAction::Create)),
-        (Some(_), None) => drop(actions.insert(ApprovedAction::Delete)),
-        (Some((old, before)), Some((new, after))) => {
-            if old != new {
-                actions.insert(ApprovedAction::Rename);
-            }
-            if before.profile != after.profile {
-                actions.insert(ApprovedAction::Update);
-            }
-        }
-        (None, None) => {}
-    }
-    let had = |digest: &Digest| before.is_some_and(|(_, stored)| stored.secrets.values().any(|own| own == digest));
-    // A staged next value is used as soon as the server accepts it.
-    let had_next = |digest: &Digest| before.is_some_and(|(_, stored)| stored.age_files().any(|(_, own)| own == digest));
-    if after.is_some_and(|(_, stored)| {
-        stored.secrets.values().any(|digest| !had(digest)) || stored.next.values().any(|digest| !had_next(digest))
-    }) {
-        actions.insert(ApprovedAction::Secrets);
-    }
-    (!actions.is_empty()).then_some(Effect { actions, before, after })
-}
-
-/// The cells that each profile sends for, by profile.
-struct Serving<'a>(HashMap<&'a ProfileName, Vec<Cell>>);
-
-impl<'a> Serving<'a> {
-    fn new(state: &'a State) -> Self {
-        let resolver = Resolver::new(state.live());
-        let mut cells: HashMap<&ProfileName, Vec<Cell>> = HashMap::new();
-        for cell in Cell::all(&state.settings.companies) {
-            if let Some((name, _)) = resolver.sender(&cell) {
-                cells.entry(name).or_default().push(cell);
-            }
-        }
-        Self(cells)
-    }
-}
-
-impl ApprovalRule {
-    fn is_for(&self, action: ApprovedAction) -> bool {
-        self.actions.is_empty() || self.actions.contains(&action)
-    }
-
-    fn names(&self, company: &CompanyId, function: Function) -> bool {
-        (self.companies.is_empty() || self.companies.contains(company))
-            && (self.functions.is_empty() || self.functions.contains(&function))
-    }
-
-    /// Returns true if the profile, before or after the change, claims what the rule is about, or sends for it by fallback.
-    fn concerns(&self, effect: &Effect<'_>, old: &Serving<'_>, new: &Serving<'_>) -> bool {
-        if self.functions.is_empty() && self.companies.is_empty() {
-            return true;
-        }
-        [(effect.before, old), (effect.after, new)].into_iter().any(|(side, serving)| {
-            let Some((name, stored)) = side else { return false };
-            let sends = serving.0.get(name).into_iter().flatten();
-            self.claimed_by(&stored.profile) || sends.into_iter().any(|cell| self.names(&cell.company, cell.function))
-        })
-    }
-
-    fn claimed_by(&self, profile: &Profile) -> bool {
-        let functions = self.functions.is_empty() || profile.functions.iter().any(|own| self.functions.contains(own));
-        let companies = match &profile.applies_to {
-            AppliesTo::SystemWide => true,
-            AppliesTo::Companies(own) => {
-                self.companies.is_empty() || own.iter().any(|company| self.companies.contains(company))
-            }
-        };
-        functions && companies
-    }
 }
 
 /// Returns true if a text may be the name of a signer. The name is part of file names.
@@ -497,6 +530,20 @@ pub struct Approved {
     /// The signature of a person of the console, with its evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<Signature>,
+    /// The basis on which it counts; not kept.
+    #[serde(skip)]
+    pub standing: Standing,
+}
+
+/// The basis on which a signature counts, as it is evaluated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The person: equal texts are one person.
+    pub person: String,
+    /// The names of the signers of the policy that the person stands for.
+    pub signers: BTreeSet<String>,
+    /// The age of the passkey at the signature; none for other methods.
+    pub passkey_age: Option<SignedDuration>,
 }
 
 impl Approved {
@@ -510,11 +557,24 @@ impl Approved {
         if self.printed_name.is_empty() { &self.signer } else { &self.printed_name }
     }
 
+    /// Returns the person of an identity provider who signed.
+    pub fn identity(&self) -> Option<&SignerIdentity> {
+        self.signature.as_ref()?.identity.as_ref()
+    }
+
+    /// Returns true if a caller made the signature, as far as that is known. `signers` are those of the policy.
+    pub fn is_by(&self, signers: &[Signer], actor: Actor<'_>) -> bool {
+        self.identity().is_some_and(|identity| identity.subject() == actor.subject)
+            || signers.iter().any(|signer| signer.name == self.signer && signer.is_actor(actor))
+    }
+
     /// Describes the signature in one line: `Alice Example (alice) approved 2026-11-27T18:10:00+01:00 by passkey: Ticket 4711`.
     pub fn describe(&self) -> String {
         let alias = if self.person() == self.signer { String::new() } else { format!(" ({})", self.signer) };
         let time = self.time().map_or_else(String::new, |time| format!(" {time}"));
         let reason = if self.reason.is_empty() { String::new() } else { format!(": {}", self.reason) };
-        format!("{}{alias} {}{time} by {}{reason}", self.person(), self.meaning, self.method.id())
+        let recent = self.signature.as_ref().and_then(Signature::describe_recent_passkey);
+        let recent = recent.map_or_else(String::new, |recent| format!(" ({recent})"));
+        format!("{}{alias} {}{time} by {}{recent}{reason}", self.person(), self.meaning, self.method.id())
     }
 }

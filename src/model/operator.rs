@@ -81,7 +81,8 @@ pub struct PasskeyInfo {
     pub used_at: Option<Timestamp>,
     /// True if its provider can copy it to other devices of the person.
     pub is_synced: bool,
-    /// The caller who made the enrolment link by which it was registered; none if the person added it when signed in.
+    /// The caller who made the enrolment link by which it was registered, or by which the passkey was that added it within 7 days;
+    /// none if the person added it when signed in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enrolled_by: Option<String>,
 }

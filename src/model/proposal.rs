@@ -20,10 +20,9 @@ pub struct Proposal {
     pub at: Timestamp,
     /// The name of the proposer.
     pub by: String,
-    /// The proposer itself, as mail and sessions name their owner: a token by its id, or a person. A name may be given to another
-    /// token later. Empty in proposals of older versions, which no one can withdraw.
+    /// The subject of the proposer, which no other caller ever is; empty in proposals of earlier versions.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub owner: String,
+    pub by_subject: String,
     /// The reason of the proposer; can be empty.
     pub reason: String,
     /// The number of changes, by kind.
@@ -35,7 +34,7 @@ pub struct Proposal {
     /// The approvals by SSH keys that were added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<Approval>,
-    /// The signatures of operators of the console.
+    /// The signatures of persons of the console.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signatures: Vec<Signature>,
     /// The time at which the signers were reminded, once; none before.

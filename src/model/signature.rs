@@ -1,17 +1,20 @@
 //! [`Signature`]: the electronic signature of a person of the console on a change, with the evidence that proves it.
 //!
 //! A person signs a text ([`Signature::text`]) that the page shows: what is done where, the digest of the change, the meaning of
-//! the signature, and who signs. The passkey signs the digest of that text, so that no part of the record can be changed later
-//! without notice. [`Meaning`] and [`SignatureMethod`] are those of SSH signatures as well. Nothing here verifies: that is
+//! the signature, and who signs. The passkey signs the digest of that text, or the identity provider states it in the ID token with
+//! which it confirms the person, so that no part of the record can be changed later without notice. [`Meaning`] and [`SignatureMethod`] are those of SSH signatures as well. Nothing here verifies: that is
 //! [`crate::approvals`].
 
 use std::fmt;
 
-use jiff::{Timestamp, tz::Offset};
+use jiff::{
+    SignedDuration, Timestamp,
+    tz::{Offset, TimeZone},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Digest, EnvironmentName};
+use super::{Digest, EnvironmentName, session::SessionSubject};
 
 /// The first line of the text that a person signs.
 const HEADING: &str = "mailwright-signature-v1";
@@ -82,6 +85,8 @@ pub enum SignatureMethod {
     /// By an SSH key.
     #[default]
     Ssh,
+    /// By a confirmation of the person at its identity provider, in the console.
+    IdentityProvider,
 }
 
 impl SignatureMethod {
@@ -90,6 +95,7 @@ impl SignatureMethod {
         match self {
             SignatureMethod::Passkey => "passkey",
             SignatureMethod::Ssh => "ssh",
+            SignatureMethod::IdentityProvider => "identity-provider",
         }
     }
 }
@@ -102,8 +108,12 @@ pub struct Signature {
     pub id: String,
     /// The name of the signer in the policy.
     pub signer: String,
-    /// The id of the operator. It is never given to another person.
+    /// The id of the operator, which is never given to another person; empty for a person of an identity provider.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub operator: String,
+    /// The person of an identity provider; absent for an operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<SignerIdentity>,
     /// The name of the person at the time of the signature.
     pub printed_name: String,
     /// The meaning.
@@ -131,8 +141,109 @@ pub struct Signature {
     pub expires: Timestamp,
     /// The method.
     pub method: SignatureMethod,
-    /// The answer of the passkey.
-    pub evidence: PasskeyEvidence,
+    /// The passkey, if it was registered shortly before the signature, or after the proposal was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recent_passkey: Option<RecentPasskey>,
+    /// The answer of the passkey, or the statement of the identity provider.
+    pub evidence: SignatureEvidence,
+}
+
+/// A person of an identity provider.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SignerIdentity {
+    /// The issuer.
+    #[schema(max_length = 300)]
+    pub issuer: String,
+    /// The id that the issuer never gives to another person: `TENANT/OBJECT` of Entra, otherwise `sub`.
+    #[schema(max_length = 300)]
+    pub id: String,
+}
+
+impl SignerIdentity {
+    /// Returns the subject as sessions have it.
+    pub fn subject(&self) -> String {
+        SessionSubject::Identity { issuer: self.issuer.clone(), id: self.id.clone() }.to_string()
+    }
+}
+
+/// A passkey that was registered shortly before a signature with it. A person who may issue enrolment links could have registered
+/// it in the name of the signer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecentPasskey {
+    /// The time of its registration.
+    #[schema(value_type = String, format = DateTime)]
+    pub added_at: Timestamp,
+    /// The caller who issued the enrolment link; absent if the person added the passkey itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_by: Option<String>,
+    /// True if it was registered after the proposal was made.
+    pub is_after_proposal: bool,
+}
+
+/// The age below which a passkey is recent at a signature.
+const RECENT: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+impl RecentPasskey {
+    /// Returns the passkey of a signature if it is recent.
+    pub fn find(
+        added_at: Timestamp,
+        link_by: Option<&str>,
+        proposed_at: Timestamp,
+        signed_at: Timestamp,
+    ) -> Option<Self> {
+        let is_after_proposal = added_at >= proposed_at;
+        let is_recent = is_after_proposal || signed_at.duration_since(added_at) < RECENT;
+        is_recent.then(|| Self { added_at, link_by: link_by.map(str::to_owned), is_after_proposal })
+    }
+
+    /// Describes it: `passkey enrolled 2026-11-26 by link of ann, 1 hour before the signature`.
+    pub fn describe(&self, signed_at: Timestamp) -> String {
+        let day = self.added_at.to_zoned(TimeZone::UTC).date();
+        let link = self.link_by.as_ref().map_or_else(|| "by its owner".to_owned(), |by| format!("by link of {by}"));
+        let proposal = if self.is_after_proposal { " and after the proposal" } else { "" };
+        format!("passkey enrolled {day} {link}, {} before the signature{proposal}", Self::age(self.added_at, signed_at))
+    }
+
+    fn age(from: Timestamp, to: Timestamp) -> String {
+        let minutes = to.duration_since(from).as_mins().max(0);
+        let (number, unit) = match minutes {
+            0..60 => (minutes, "minute"),
+            60..1440 => (minutes / 60, "hour"),
+            _ => (minutes / 1440, "day"),
+        };
+        format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
+    }
+}
+
+/// The proof of a signature.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum SignatureEvidence {
+    /// The answer of a passkey.
+    Passkey(PasskeyEvidence),
+    /// The statement of an identity provider.
+    Identity(IdentityEvidence),
+}
+
+impl Default for SignatureEvidence {
+    fn default() -> Self {
+        Self::Passkey(PasskeyEvidence::default())
+    }
+}
+
+/// The ID token with which an identity provider confirmed a person for one signature: its `nonce` is the digest of the signed text.
+/// It gives access to nothing, and has expired within a day.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IdentityEvidence {
+    /// The ID token, as the provider signed it (JWS).
+    #[schema(max_length = 12288)]
+    pub id_token: String,
+    /// The public key that the provider published for it (JWK).
+    #[schema(value_type = Object)]
+    pub key: serde_json::Value,
 }
 
 /// The answer of a passkey, and its public key: what is needed to verify a signature again.
@@ -159,11 +270,20 @@ pub struct PasskeyEvidence {
 impl Signature {
     /// Returns the text that the person signs. It has every field of the record that was known before the signature.
     pub fn text(&self) -> String {
-        let Self { id, signer, operator, printed_name, meaning, environment, action, base, digest, reason, .. } = self;
+        let Self { id, signer, printed_name, meaning, environment, action, base, digest, reason, .. } = self;
+        let person = match &self.identity {
+            None => format!("operator: {}", self.operator),
+            Some(SignerIdentity { issuer, id }) => format!("issuer: {issuer}\nperson: {id}"),
+        };
         let (requested, expires) = (with_offset(self.requested_at, self.offset_minutes), self.expires);
         format!(
-            "{HEADING}\nid: {id}\nenvironment: {environment}\naction: {action}\nbase generation: {base}\ndigest: {digest}\nmeaning: {meaning}\nsigner: {signer}\noperator: {operator}\nname: {printed_name}\nrequested: {requested}\nexpires: {expires}\nreason: {reason}\n"
+            "{HEADING}\nid: {id}\nenvironment: {environment}\naction: {action}\nbase generation: {base}\ndigest: {digest}\nmeaning: {meaning}\nsigner: {signer}\n{person}\nname: {printed_name}\nrequested: {requested}\nexpires: {expires}\nreason: {reason}\n"
         )
+    }
+
+    /// Describes the passkey if it was registered shortly before the signature.
+    pub fn describe_recent_passkey(&self) -> Option<String> {
+        self.recent_passkey.as_ref().map(|recent| recent.describe(self.at))
     }
 
     /// Returns the digest of the text, which the passkey signs.
@@ -187,6 +307,21 @@ pub fn is_offset(minutes: i16) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_recent_passkey_says_by_whose_link_and_how_long_before() {
+        let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
+        let find = |added, link, proposed| RecentPasskey::find(at(added), link, at(proposed), at(0));
+        let recent = find(-3700, Some("ann"), -7200).unwrap();
+        assert_eq!(
+            recent.describe(at(0)),
+            "passkey enrolled 2027-01-15 by link of ann, 1 hour before the signature and after the proposal"
+        );
+        let recent = find(-6 * 86_400, None, -60).unwrap();
+        assert_eq!(recent.describe(at(0)), "passkey enrolled 2027-01-09 by its owner, 6 days before the signature");
+        assert_eq!(find(-7 * 86_400, Some("ann"), -60), None);
+        assert!(find(-8 * 86_400, Some("ann"), -9 * 86_400).is_some_and(|recent| recent.is_after_proposal));
+    }
 
     #[test]
     fn a_time_is_shown_with_the_offset_of_its_person() {

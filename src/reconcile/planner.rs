@@ -16,6 +16,7 @@ use super::plan::{Action, FORMAT_VERSION, Plan, PlanApprovals, PlannedChange, Pr
 use crate::{
     api::LastVerifiedList,
     changes::{
+        approval_needs,
         drift::{self},
         guards, routing,
     },
@@ -102,7 +103,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Planned, Problem> {
     let after = state_after(state, brought, &operations)?;
     let provenance = Provenance { mailwright: Some(env!("CARGO_PKG_VERSION").to_owned()), ..source.clone() };
     let is_nothing = changes.is_empty() && settings.is_none();
-    let needs = approvals::find_needs(state, &after, &operations);
+    let needs = approval_needs::find_needs(state, &after, &operations);
     let plan = Plan {
         approvals: (!needs.is_empty()).then(|| PlanApprovals {
             digest: approvals::digest(&state.environment, state.generation, SignedAction::Apply, brought, &operations),

@@ -13,7 +13,9 @@ use crate::{
     model::{
         AccessPolicy, CompanyId, Digest, Function,
         access::{self, Activity, Area, Decision, Extent, Principal, Question, Subject},
+        approvals::{Actor, Signer},
         operator::Operator,
+        proposal::Proposal,
         session::{Admission, SessionSubject},
         token::{Role, Scope, Token},
     },
@@ -208,6 +210,36 @@ impl Caller {
     /// Returns true for a person who can confirm its identity.
     pub(crate) fn can_confirm_identity(&self) -> bool {
         self.principal.authenticated_at.is_some()
+    }
+
+    /// Returns the caller as the author of a change, or as the one who applies it.
+    pub(super) fn actor(&self) -> Actor<'_> {
+        Actor { name: &self.name, subject: &self.owner }
+    }
+
+    /// Returns true if the caller is a person of an identity provider.
+    fn is_identity(&self) -> bool {
+        self.owner.starts_with("identity:")
+    }
+
+    /// Returns true if the caller may sign as a signer of the policy: as its operator, as its person, or by a role or a group.
+    pub(super) fn is_signer(&self, signer: &Signer) -> bool {
+        let is_operator = signer.operator.as_ref().is_some_and(|own| self.is_operator(own));
+        let is_person = signer.identity().is_some_and(|own| own.subject() == self.owner);
+        let is_member = || {
+            let class = signer.class();
+            self.is_identity()
+                && class.is_some_and(|class| self.principal.subjects.iter().any(|own| own.is_same(&class)))
+        };
+        is_operator || is_person || is_member()
+    }
+
+    /// Returns true if the caller made a proposal.
+    pub(super) fn is_proposer(&self, proposal: &Proposal) -> bool {
+        if proposal.by_subject.is_empty() {
+            return is_same_subject(&proposal.by, &self.name);
+        }
+        proposal.by_subject == self.owner
     }
 
     /// Returns true if the caller is the operator of this name.

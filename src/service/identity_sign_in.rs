@@ -1,12 +1,16 @@
 //! Sign-in of persons with an identity provider: begin, and the answer that the browser brings back.
 //!
 //! [`Service::begin_identity_sign_in`] returns the address of the provider and the value of a cookie; with it,
-//! [`Service::complete_identity_sign_in`] creates a session, or confirms the identity of the person of one. State, nonce and verifier
-//! are derived from the cookie with a key of this process and environment: nothing is kept for a sign-in that is never completed, and
+//! [`Service::complete_identity_sign_in`] creates a session, confirms the identity of the person of one, or adds its signature to a
+//! proposal. State, nonce and verifier are derived from the cookie with a key of this process and environment; the nonce of a
+//! signature is the digest of what is signed. Nothing but the records of signatures is kept for a sign-in that is never completed, and
 //! an answer is accepted only in the browser, the environment and the ten minutes that it belongs to, and once. A restart of the
 //! service ends the sign-ins in progress. `oidc` speaks with the provider and decides who is admitted.
 
-use std::{collections::VecDeque, sync::OnceLock};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, OnceLock},
+};
 
 use aws_lc_rs::hmac;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -19,9 +23,9 @@ use subtle::ConstantTimeEq as _;
 
 use super::{
     Service, SignInSource,
-    caller::SessionHolder,
+    caller::{Caller, SessionHolder},
     http::HttpProblem,
-    oidc::{self, AuthorizationAnswer, IdentityProvider, Person, SignInAttempt},
+    oidc::{self, AuthorizationAnswer, IdentityProvider, Person, Redeemed, SignInAttempt},
 };
 use crate::{
     model::{
@@ -99,6 +103,8 @@ struct PendingSignIn {
     next: String,
     /// The session whose person confirms its identity; none for a sign-in.
     confirms: Option<String>,
+    /// The digest of the text that the person signs, for a signature.
+    signs: Option<String>,
     begun: Timestamp,
 }
 
@@ -121,14 +127,14 @@ pub(crate) struct ProviderAnswer {
     error_description: String,
 }
 
-/// A sign-in, or a confirmation, that is complete.
-pub(crate) struct CompletedSignIn {
-    /// The new secret of the session.
-    pub(crate) secret: SecretString,
-    /// The path at which the browser continues.
-    pub(crate) next: String,
-    /// True for the confirmation of an identity in a session that exists.
-    pub(crate) is_confirmation: bool,
+/// A sign-in, a confirmation or a signature that is complete, with the path at which the browser continues.
+pub(crate) enum CompletedSignIn {
+    /// A session, with its secret.
+    SignedIn { secret: SecretString, next: String },
+    /// The confirmation of an identity in a session that exists, with its new secret.
+    Confirmed { secret: SecretString, next: String },
+    /// A signature.
+    Signed { next: String },
 }
 
 impl Service {
@@ -155,12 +161,40 @@ impl Service {
         self.begin_identity_sign_in(&provider, next, Some(session)).await
     }
 
+    /// Begins the signature of a text that a page of the session shows, at the provider that its person signed in with.
+    pub(crate) async fn begin_signature_with_provider(
+        &self,
+        session: &Session,
+        proposal: &str,
+        digest: &str,
+    ) -> Result<BegunSignIn, HttpProblem> {
+        let is_known = self.signature_drafts.has(session, proposal, digest, self.clock.now());
+        let provider = self.confirming_provider(session).filter(|_| is_known).ok_or_else(|| {
+            HttpProblem::not_found(
+                "there is nothing to sign: the page is more than 10 minutes old, or of another session",
+            )
+            .remedy("Open the proposal again, and continue to sign.")
+        })?;
+        let next = format!("/console/proposals/{proposal}");
+        self.begin(&provider, &next, Some(session), Some(digest.to_owned())).await
+    }
+
     /// Begins a sign-in. With a session, the person of that session confirms its identity.
     pub(crate) async fn begin_identity_sign_in(
         &self,
         provider: &str,
         next: &str,
         confirms: Option<&Session>,
+    ) -> Result<BegunSignIn, HttpProblem> {
+        self.begin(provider, next, confirms, None).await
+    }
+
+    async fn begin(
+        &self,
+        provider: &str,
+        next: &str,
+        confirms: Option<&Session>,
+        signs: Option<String>,
     ) -> Result<BegunSignIn, HttpProblem> {
         let mut id = [0; 16];
         getrandom::fill(&mut id).map_err(HttpProblem::internal)?;
@@ -170,6 +204,7 @@ impl Service {
             provider: provider.to_owned(),
             next: next.to_owned(),
             confirms: confirms.map(|session| session.id.clone()),
+            signs,
             begun: now,
         };
         let cookie = BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(&pending).map_err(HttpProblem::internal)?);
@@ -180,20 +215,32 @@ impl Service {
         Ok(BegunSignIn { address, cookie })
     }
 
-    /// Completes a sign-in with the answer that came to the address of a provider, in a browser with a cookie.
+    /// Completes a sign-in with the answer that came to the address of a provider, in a browser with a cookie. `caller` is that of the
+    /// session that the browser has.
     pub(crate) async fn complete_identity_sign_in(
-        &self,
+        self: &Arc<Self>,
         provider: &str,
         cookie: Option<&str>,
         answer: &ProviderAnswer,
         source: &SignInSource,
+        caller: Option<&Caller>,
     ) -> Result<CompletedSignIn, HttpProblem> {
         let (pending, secrets) = match self.find_pending(provider, cookie, answer) {
             Ok(found) => found,
             Err(problem) => return Err(self.refuse_answer(None, source, problem).await),
         };
+        if let (Some(digest), Some(session)) = (&pending.signs, &pending.confirms) {
+            let own = source.replaces.as_ref().filter(|own| own.id == *session).zip(caller);
+            let Some((session, caller)) = own else {
+                let problem = oidc::sign_in_refused("the signature was begun in another session than yours");
+                return Err(self.refuse_answer(Some(session), source, problem).await);
+            };
+            let answer = self.identify_person(&pending, &secrets, answer).await;
+            self.sign_with_provider(caller, session, digest, answer).await?;
+            return Ok(CompletedSignIn::Signed { next: pending.next });
+        }
         let person = match self.identify_person(&pending, &secrets, answer).await {
-            Ok(person) => person,
+            Ok(redeemed) => redeemed.person,
             Err(problem) => return Err(self.refuse_answer(pending.confirms.as_deref(), source, problem).await),
         };
         if let Some(id) = &pending.confirms {
@@ -202,7 +249,7 @@ impl Service {
         let Person { subject, name, admission, authenticated_at } = person;
         let holder = SessionHolder::from_identity(subject, name, admission, Some(authenticated_at));
         let (_, secret) = self.begin_session(holder, source).await?;
-        Ok(CompletedSignIn { secret, next: pending.next, is_confirmation: false })
+        Ok(CompletedSignIn::SignedIn { secret, next: pending.next })
     }
 
     /// Records an answer that is refused: of a sign-in, or of the confirmation of an identity in a session. Returns its problem.
@@ -242,7 +289,7 @@ impl Service {
         };
         let how = json!({ "identityProvider": pending.provider });
         let (_, secret) = self.confirm_identity(session, how).await?;
-        Ok(CompletedSignIn { secret, next: pending.next.clone(), is_confirmation: true })
+        Ok(CompletedSignIn::Confirmed { secret, next: pending.next.clone() })
     }
 
     /// Returns the sign-in of a browser that an answer belongs to, with its derived values. It can be completed once.
@@ -287,7 +334,7 @@ impl Service {
         pending: &PendingSignIn,
         secrets: &Secrets,
         answer: &ProviderAnswer,
-    ) -> Result<Person, HttpProblem> {
+    ) -> Result<Redeemed, HttpProblem> {
         let issuers = self.trusted_issuers().ok_or_else(oidc::not_signing_in)?;
         let redirect = self.sign_in_redirect(&pending.provider)?;
         let answer = AuthorizationAnswer {
@@ -316,7 +363,7 @@ fn attempt<'a>(pending: &'a PendingSignIn, redirect: &'a Url, secrets: &'a Secre
         provider: &pending.provider,
         redirect,
         state: &secrets.state,
-        nonce: &secrets.nonce,
+        nonce: pending.signs.as_deref().unwrap_or(&secrets.nonce),
         verifier: &secrets.verifier,
         confirmed_after: pending.confirms.is_some().then_some(pending.begun),
     }

@@ -86,6 +86,7 @@ use oidc::IssuerSet;
 use passkeys::PasskeyRequests;
 use sessions::SignInFailures;
 use shared_read::SharedRead;
+use signatures::SignatureDrafts;
 use status::OutboxCounts;
 use token_cache::TokenCache;
 use verification::{LiveDigests, runs::VerificationRuns};
@@ -98,7 +99,7 @@ pub(crate) use changes::sealing::SealingRecipients;
 pub(crate) use changes::{ChangeSignatures, RollbackPreview};
 pub use hosting::{ConsoleRoutes, HostedEnvironment, Hosting, SharedResources};
 pub(crate) use http::{HttpProblem, Received, middleware::RequestId};
-pub(crate) use identity_sign_in::{BegunSignIn, ProviderAnswer, SIGN_IN_LIMIT};
+pub(crate) use identity_sign_in::{BegunSignIn, CompletedSignIn, ProviderAnswer, SIGN_IN_LIMIT};
 pub(crate) use oidc::{DEFAULT_PROVIDER, IdentityProvider};
 pub use oidc::{Issuers, IssuersSource, OidcSettings};
 pub(crate) use outbox::{BulkAction, BulkChange, CHANGED_AT_ONCE, COUNTED, MessageFilter};
@@ -155,6 +156,8 @@ pub(crate) struct Service {
     reminders_at: Mutex<Timestamp>,
     sign_in_failures: SignInFailures,
     identity_sign_ins: IdentitySignIns,
+    /// Texts that wait for a signature by an identity provider.
+    signature_drafts: SignatureDrafts,
     passkey_requests: PasskeyRequests,
     /// The address by which browsers reach the process; none if it is not known.
     public_url: Option<PublicUrl>,
@@ -236,6 +239,7 @@ impl Service {
             reminders_at: Mutex::default(),
             sign_in_failures: SignInFailures::default(),
             identity_sign_ins: IdentitySignIns::default(),
+            signature_drafts: SignatureDrafts::default(),
             passkey_requests: PasskeyRequests::default(),
             public_url,
             verification_runs: VerificationRuns::default(),

@@ -28,7 +28,7 @@ use crate::{
         delivery::EventKind,
         operator::{LABEL_LIMIT, Operator, PasskeyInfo},
         session::{Session, SessionSubject},
-        signature::PasskeyEvidence,
+        signature::{PasskeyEvidence, RecentPasskey},
     },
     passkey::{
         AssertionResponse, Challenge, Challenges, Passkey, PasskeyError, Person, RegistrationResponse, RelyingParty,
@@ -78,6 +78,8 @@ pub(crate) struct PasskeySignature {
     pub(crate) operator: Operator,
     /// The time of the signature.
     pub(crate) at: Timestamp,
+    /// The passkey that signed.
+    pub(crate) passkey: PasskeyInfo,
     /// The answer of the device. Its challenge has the SHA-256 of the digest that was signed.
     pub(crate) evidence: PasskeyEvidence,
 }
@@ -316,7 +318,12 @@ impl Service {
         if answered.request != PasskeyRequest::Add(session.id.clone()) {
             return Err(refused(PasskeyError::Challenge));
         }
-        let passkey = self.verify_registration(site, &answered, &operator, None)?;
+        // A passkey that was registered by a link, and then adds another one, does not hide who issued the link.
+        let now = self.clock.now();
+        let own = operator.passkeys.iter().find(|own| Some(&own.id) == session.passkey.as_ref());
+        let recent = own.filter(|own| RecentPasskey::find(own.added_at, None, now, now).is_some());
+        let enrolled_by = recent.and_then(|own| own.enrolled_by.clone());
+        let passkey = self.verify_registration(site, &answered, &operator, enrolled_by)?;
         let detail = json!({ "id": operator.id, "name": operator.name, "passkey": passkey.info.id, "label": passkey.info.label });
         let event = self.operator_event(caller, "operator.add-passkey", detail);
         added(self.store.add_passkey(&operator.id, passkey, None, event).await?)
@@ -404,7 +411,8 @@ impl Service {
         let own = stored.keys.iter().find(|one| one.info.id == passkey);
         let key = own.ok_or_else(|| refused(PasskeyError::OtherKey))?;
         let evidence = answer.evidence(&key.key);
-        Ok(PasskeySignature { operator: stored.operator, at: self.clock.now(), evidence })
+        let passkey = key.info.clone();
+        Ok(PasskeySignature { operator: stored.operator, at: self.clock.now(), passkey, evidence })
     }
 
     /// Verifies an answer of the person of a session to a request that was made in that session. Records a refusal.

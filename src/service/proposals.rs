@@ -30,6 +30,7 @@ use crate::{
     model::{
         Allowances, Approval, ApprovalNeed, AuditOutcome, ChangeSummary, Changeset, Code, Digest, ProfileChange,
         access::{Activity, Area, Question},
+        approvals::Approved,
         delivery::EventKind,
         proposal::{Decision, Proposal, ProposedChange},
         settings::ConsolePolicy,
@@ -91,7 +92,7 @@ impl Service {
             id: id.iter().map(|byte| format!("{byte:02x}")).collect(),
             at: self.clock.now(),
             by: caller.name.clone(),
-            owner: caller.owner.clone(),
+            by_subject: caller.owner.clone(),
             reason,
             summary: ChangeSummary { settings, ..ChangeSummary::of(contents.changes()) },
             contents,
@@ -163,26 +164,34 @@ impl Service {
         planned.map(Some).map_err(|problem| self.explain_stale(problem))
     }
 
-    /// Plans a proposal for a person who looks at it. For one who cannot apply it, the signatures are judged as for the proposer: the
-    /// person's own one counts.
-    pub(crate) async fn plan_for_viewer(
+    /// Returns the approvals that would be missing if a caller applied a proposal, because its own signature would not count then.
+    /// None if nothing would be missing, or the caller has not signed. `planned` is the plan for the proposer.
+    pub(crate) async fn missing_if_applied_by(
         self: &Arc<Self>,
         caller: &Caller,
         proposal: &Proposal,
-    ) -> Result<Option<PlannedChange>, HttpProblem> {
-        if Self::may_apply(caller, proposal) {
-            return self.plan_proposal(caller, proposal).await;
+        planned: &PlannedChange,
+    ) -> Result<Option<Vec<ApprovalNeed>>, HttpProblem> {
+        let state = self.state();
+        let signers = &state.settings.policy.approvals.signers;
+        let is_own = |approved: &Approved| approved.is_by(signers, caller.actor());
+        if !Self::may_apply(caller, proposal) || !planned.evaluation.approved.iter().any(is_own) {
+            return Ok(None);
         }
-        self.plan_for_proposer(caller, proposal).await
+        let planned = self.plan_proposal(caller, proposal).await?;
+        let missing: Vec<ApprovalNeed> =
+            planned.into_iter().flat_map(|planned| planned.evaluation.missing).map(|(need, _)| need).collect();
+        Ok(Some(missing).filter(|missing| !missing.is_empty()))
     }
 
-    /// Plans a proposal as if its proposer applied it. So a signature of the caller is not one of the person who applies.
-    pub(super) async fn plan_for_proposer(
+    /// Plans a proposal as if its proposer applied it. So a signature of the caller is not one of the person who applies; that is for
+    /// pages, and for a signature that is added.
+    pub(crate) async fn plan_for_proposer(
         self: &Arc<Self>,
         caller: &Caller,
         proposal: &Proposal,
     ) -> Result<Option<PlannedChange>, HttpProblem> {
-        let proposer = Caller { name: proposal.by.clone(), ..caller.clone() };
+        let proposer = Caller { name: proposal.by.clone(), owner: proposal.by_subject.clone(), ..caller.clone() };
         self.plan_proposal(&proposer, proposal).await
     }
 
@@ -232,7 +241,8 @@ impl Service {
 
     /// Returns true if the environment does not let a caller apply a proposal, because it is the caller's own.
     pub(crate) fn waits_for_other(&self, caller: &Caller, proposal: &Proposal) -> bool {
-        let is_own = is_same_subject(&proposal.by, &caller.name) || Self::is_own_proposal(caller, proposal);
+        // A token and an operator of one name are taken for one person.
+        let is_own = caller.is_proposer(proposal) || is_same_subject(&proposal.by, &caller.name);
         self.console_policy() == ConsolePolicy::Propose && is_own
     }
 
@@ -297,12 +307,7 @@ impl Service {
 
     /// Returns true if a caller may reject a proposal, or withdraw it.
     pub(crate) fn may_reject(caller: &Caller, proposal: &Proposal) -> bool {
-        Self::may_apply(caller, proposal) || Self::is_own_proposal(caller, proposal)
-    }
-
-    /// Returns true if a caller made a proposal itself. Another token that got the name of the proposer later did not.
-    fn is_own_proposal(caller: &Caller, proposal: &Proposal) -> bool {
-        !proposal.owner.is_empty() && proposal.owner == caller.owner
+        Self::may_apply(caller, proposal) || caller.is_proposer(proposal)
     }
 
     /// Rejects a proposal, or withdraws one's own.
@@ -319,7 +324,7 @@ impl Service {
             let message = "a proposal is rejected by its proposer or by an administrator";
             return Err(HttpProblem::new(Code::RoleTooLow, message).remedy("Ask one of them."));
         }
-        if reason.is_empty() && !Self::is_own_proposal(caller, &proposal) {
+        if reason.is_empty() && !caller.is_proposer(&proposal) {
             return Err(
                 HttpProblem::malformed("a rejection needs a reason").remedy("Write why the proposal is rejected.")
             );

@@ -1,37 +1,54 @@
-//! Signatures of operators on proposals: the text that a person signs, the verified answer of the passkey, and refusals.
+//! Signatures of persons on proposals: the text that a person signs, the verified answer of the passkey or of the identity provider,
+//! and refusals.
 //!
-//! [`Service::draft_signature`] returns the record that the page shows and the passkey signs; [`Service::sign_proposal`] adds it with
-//! the evidence. Both evaluate it as an apply would, so that a signature that would not count is refused at once. A refusal is in
-//! the audit log and an event, in one transaction, within the budget of its caller. Which signatures count is decided in
-//! [`crate::approvals`]; sessions and requests of passkeys are not the concern of this module.
+//! [`Service::draft_signature`] returns the record that the page shows and the person signs; [`Service::sign_proposal`] adds it with
+//! the answer of a passkey, [`Service::sign_with_provider`] with the ID token of an identity provider. All evaluate it as an apply
+//! would, so that a signature that would not count is refused at once. A refusal is in the audit log and an event, in one
+//! transaction, within the budget of its caller. Which signatures count is decided in [`crate::approvals`]; sessions, requests of
+//! passkeys and sign-ins with providers are not the concern of this module.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
+use axum::http::Method;
 use jiff::{SignedDuration, Timestamp};
+use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use super::{
-    Service, caller::Caller, changes::planned::PlannedChange, http::HttpProblem, signature_requests::Occasion,
+    Service,
+    caller::Caller,
+    changes::planned::PlannedChange,
+    http::HttpProblem,
+    identity_sign_in::SIGN_IN_LIMIT,
+    oidc::{Redeemed, not_signing_in},
+    signature_requests::Occasion,
 };
 use crate::{
-    approvals::{APPROVALS_LIMIT, SigningOperator, is_reason},
+    approvals::{APPROVALS_LIMIT, IdentityStatement, SigningOperator, SigningPasskey, SigningPerson, is_reason},
     model::{
         ApprovalNeed, Approvals, AuditOutcome, Code, Digest, Meaning, Signature,
-        approvals::{Approved, SignedAction, Signer},
+        access::{Activity, Area, Question},
+        approvals::{Actor, Approved, SignedAction, Signer},
         delivery::EventKind,
         proposal::Proposal,
-        session::Session,
-        signature::{PasskeyEvidence, SignatureMethod, is_offset},
+        session::{Session, SessionSubject},
+        signature::{IdentityEvidence, RecentPasskey, SignatureEvidence, SignatureMethod, SignerIdentity, is_offset},
     },
     passkey::RelyingParty,
     store::{AuditEvent, outbox::NewEvent},
+    sync::Mutex,
 };
 
 /// Time for which a signature that is made in the console counts for a change that was not applied.
 const VALID: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// Maximum size of an ID token that is kept as evidence, in bytes.
+const EVIDENCE_LIMIT: usize = 12 * 1024;
+/// Maximum number of texts that wait for a signature by an identity provider, in all and of one session.
+const DRAFTS: usize = 1000;
+const DRAFTS_OF_SESSION: usize = 5;
 
 /// A request for a signature, as the person filled it in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +59,54 @@ pub(crate) struct WantedSignature {
     pub(crate) offset_minutes: i16,
 }
 
-/// A signature that waits for the answer of a passkey. The page shows its text.
+/// Texts that pages show to persons of identity providers, until they sign them. The oldest ones make room for others.
+#[derive(Default)]
+pub(super) struct SignatureDrafts(Mutex<VecDeque<WaitingDraft>>);
+
+struct WaitingDraft {
+    session: String,
+    digest: String,
+    since: Timestamp,
+    draft: SignatureDraft,
+}
+
+impl SignatureDrafts {
+    fn add(&self, session: &Session, draft: SignatureDraft, now: Timestamp) {
+        let mut waiting = self.0.lock();
+        waiting.retain(|one| is_waiting(one, now));
+        if waiting.iter().filter(|one| one.session == session.id).count() >= DRAFTS_OF_SESSION
+            && let Some(first) = waiting.iter().position(|one| one.session == session.id)
+        {
+            waiting.remove(first);
+        }
+        if waiting.len() >= DRAFTS {
+            waiting.pop_front();
+        }
+        let (session, digest) = (session.id.clone(), draft.digest().to_string());
+        waiting.push_back(WaitingDraft { session, digest, since: now, draft });
+    }
+
+    /// Returns true if a text waits for a signature of a proposal in a session.
+    pub(super) fn has(&self, session: &Session, proposal: &str, digest: &str, now: Timestamp) -> bool {
+        self.0.lock().iter().any(|one| {
+            one.session == session.id && one.digest == digest && one.draft.proposal == proposal && is_waiting(one, now)
+        })
+    }
+
+    /// Takes a text out: it is signed once.
+    fn take(&self, session: &Session, digest: &str, now: Timestamp) -> Option<SignatureDraft> {
+        let mut waiting = self.0.lock();
+        let found = waiting.iter().position(|one| one.session == session.id && one.digest == digest)?;
+        waiting.remove(found).filter(|one| is_waiting(one, now)).map(|one| one.draft)
+    }
+}
+
+fn is_waiting(one: &WaitingDraft, now: Timestamp) -> bool {
+    // The time on the page of the provider comes on top.
+    now.duration_since(one.since).abs() <= SIGN_IN_LIMIT + SIGN_IN_LIMIT
+}
+
+/// A signature that waits for the answer of a passkey or of an identity provider. The page shows its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SignatureDraft {
     /// The id of the proposal.
@@ -72,14 +136,23 @@ impl SignatureDraft {
         self.record.text()
     }
 
-    /// Returns the digest of the text, which the passkey signs.
+    /// Returns true if the person signs with its identity provider.
+    pub(crate) fn is_for_provider(&self) -> bool {
+        self.record.identity.is_some()
+    }
+
+    /// Returns the digest of the text, which is signed.
     pub(crate) fn digest(&self) -> Digest {
         self.record.text_digest()
     }
 
-    /// Returns the signature with the answer of the passkey.
-    fn complete(self, at: Timestamp, evidence: PasskeyEvidence) -> Signature {
-        Signature { at, evidence, method: SignatureMethod::Passkey, ..self.record }
+    /// Returns the signature with its evidence.
+    fn complete(self, at: Timestamp, evidence: SignatureEvidence, recent_passkey: Option<RecentPasskey>) -> Signature {
+        let method = match &evidence {
+            SignatureEvidence::Passkey(_) => SignatureMethod::Passkey,
+            SignatureEvidence::Identity(_) => SignatureMethod::IdentityProvider,
+        };
+        Signature { at, evidence, method, recent_passkey, ..self.record }
     }
 }
 
@@ -89,7 +162,8 @@ impl Service {
         &self,
         signatures: &[Signature],
     ) -> Result<Vec<SigningOperator>, HttpProblem> {
-        let ids: BTreeSet<&str> = signatures.iter().map(|signature| signature.operator.as_str()).collect();
+        let of_operators = signatures.iter().filter(|signature| signature.identity.is_none());
+        let ids: BTreeSet<&str> = of_operators.map(|signature| signature.operator.as_str()).collect();
         let mut operators = Vec::new();
         for id in ids {
             let Some(stored) = self.store.operator(id).await?.filter(|stored| stored.operator.is_active()) else {
@@ -98,17 +172,67 @@ impl Service {
             operators.push(SigningOperator {
                 id: stored.operator.id,
                 name: stored.operator.name,
-                passkeys: stored.keys.into_iter().map(|passkey| passkey.key).collect(),
+                passkeys: stored
+                    .keys
+                    .into_iter()
+                    .map(|passkey| SigningPasskey { key: passkey.key, added_at: passkey.info.added_at })
+                    .collect(),
             });
         }
         Ok(operators)
+    }
+
+    /// Returns what identity providers have stated about the persons who signed with them. The ID token of each signature is verified
+    /// again. Of the groups and roles in it, those count that a later sign-in of the same person, as far as there is one that lasts,
+    /// still had.
+    pub(super) async fn signing_persons(&self, signatures: &[Signature]) -> Result<Vec<SigningPerson>, HttpProblem> {
+        let mut persons = Vec::new();
+        for signature in signatures {
+            let (Some(identity), SignatureEvidence::Identity(evidence)) = (&signature.identity, &signature.evidence)
+            else {
+                continue;
+            };
+            let read = self.read_statement(signature, identity, evidence).await;
+            let statement = match read {
+                Ok(statement) => Ok(statement),
+                Err(problem) if matches!(problem.code(), Code::Internal | Code::Busy) => return Err(problem),
+                Err(problem) => Err((
+                    problem.code(),
+                    format!("signed with an identity provider, and that cannot be verified now: {}", problem.message()),
+                )),
+            };
+            persons.push(SigningPerson { signature: signature.id.clone(), statement });
+        }
+        Ok(persons)
+    }
+
+    async fn read_statement(
+        &self,
+        signature: &Signature,
+        identity: &SignerIdentity,
+        evidence: &IdentityEvidence,
+    ) -> Result<IdentityStatement, HttpProblem> {
+        let issuers = self.trusted_issuers().ok_or_else(not_signing_in)?;
+        let now = self.clock.now();
+        let mut statement = issuers.read_statement(identity, evidence, self.environment(), now).await?;
+        let sessions = self.store.sessions(now).await?;
+        let is_later =
+            |session: &&Session| session.subject.to_string() == identity.subject() && session.created_at > signature.at;
+        let latest = sessions.iter().filter(is_later).max_by_key(|session| session.created_at);
+        if let Some(admission) = latest.and_then(|session| session.admission.as_ref()) {
+            statement.subjects.retain(|own| admission.subjects.contains(own));
+        }
+        Ok(statement)
     }
 
     /// Returns the site that the passkeys of signatures belong to: that of the public address, or else `localhost` on this machine.
     pub(super) fn signing_site(&self, signatures: &[Signature]) -> Option<RelyingParty> {
         match &self.public_url {
             Some(public) => public.site().cloned(),
-            None => signatures.iter().find_map(|signature| RelyingParty::of_local_evidence(&signature.evidence)),
+            None => signatures.iter().find_map(|signature| match &signature.evidence {
+                SignatureEvidence::Passkey(evidence) => RelyingParty::of_local_evidence(evidence),
+                SignatureEvidence::Identity(_) => None,
+            }),
         }
     }
 
@@ -121,11 +245,22 @@ impl Service {
     ) -> BTreeMap<Meaning, bool> {
         let state = self.state();
         let approvals = &state.settings.policy.approvals;
-        let is_own = |signer: &&Signer| signer.operator.as_ref().is_some_and(|own| caller.is_operator(own));
-        let Some(own) = approvals.signers.iter().find(is_own) else { return BTreeMap::new() };
+        let own: Vec<&Signer> = approvals.signers.iter().filter(|signer| caller.is_signer(signer)).collect();
         let now = self.clock.now();
         let mut meanings = BTreeMap::new();
-        let can_sign = |one: &&(ApprovalNeed, Vec<String>)| is_asked(approvals, own, one, proposal, now);
+        let has_signed = |need: &ApprovalNeed| {
+            planned.evaluation.approved.iter().any(|approved| {
+                approved.meaning == need.meaning
+                    && approved.is_by(&approvals.signers, caller.actor())
+                    && need.signers.iter().any(|signer| approved.standing.signers.contains(&signer.name))
+            })
+        };
+        let can_sign = |one: &&(ApprovalNeed, Vec<String>)| {
+            let is_refused = approvals.refuses_own(one.0.meaning) && caller.is_proposer(proposal);
+            !is_refused
+                && !has_signed(&one.0)
+                && own.iter().any(|signer| is_asked(approvals, signer, one, proposal, now))
+        };
         for (need, _) in planned.evaluation.missing.iter().filter(can_sign) {
             *meanings.entry(need.meaning).or_default() |= need.reason_required;
         }
@@ -150,7 +285,8 @@ impl Service {
         Timestamp::from_second(end.as_second()).map_err(HttpProblem::internal)
     }
 
-    /// Returns the signature that an operator is about to make, for the page that shows it. It is not stored.
+    /// Returns the signature that a person is about to make, for the page that shows it. It is not stored; that of a person of an
+    /// identity provider is kept until the provider has answered.
     pub(crate) async fn draft_signature(
         self: &Arc<Self>,
         caller: &Caller,
@@ -160,7 +296,12 @@ impl Service {
     ) -> Result<SignatureDraft, HttpProblem> {
         let drafted = self.find_draft(caller, session, id, wanted).await;
         match drafted {
-            Ok(draft) => Ok(draft),
+            Ok(draft) => {
+                if draft.is_for_provider() {
+                    self.signature_drafts.add(session, draft.clone(), self.clock.now());
+                }
+                Ok(draft)
+            }
             Err(problem) => Err(self.refuse_signature(caller, id, problem).await),
         }
     }
@@ -177,15 +318,25 @@ impl Service {
             return Err(HttpProblem::malformed("the reason must be one line of at most 400 characters")
                 .remedy("Write it shorter, on one line."));
         }
-        let operator = self.own_operator(session).await?;
-        if !is_offset(wanted.offset_minutes) || operator.name.chars().any(char::is_control) {
+        let (operator, identity, name) = match &session.subject {
+            SessionSubject::Identity { issuer, id } => {
+                let identity = SignerIdentity { issuer: issuer.clone(), id: id.clone() };
+                (String::new(), Some(identity), session.name.clone())
+            }
+            _ => {
+                let operator = self.own_operator(session).await?;
+                (operator.id, None, operator.name)
+            }
+        };
+        if !is_offset(wanted.offset_minutes) || name.chars().any(char::is_control) {
             return Err(
                 HttpProblem::malformed("the request for a signature is malformed").remedy("Load the page again.")
             );
         }
         let state = self.state();
         let approvals = &state.settings.policy.approvals;
-        let Some(signer) = approvals.signers.iter().find(|signer| signer.is_operator(&operator.name)) else {
+        let own: Vec<&Signer> = approvals.signers.iter().filter(|signer| caller.is_signer(signer)).collect();
+        let Some(first) = own.first() else {
             return Err(HttpProblem::new(Code::ApprovalByUnknownSigner, "you are not a signer of this environment")
                 .remedy("The signers are in `policy.approvals.signers` of environment.yaml."));
         };
@@ -193,12 +344,18 @@ impl Service {
         let Some((digest, needs)) = planned.approvals else {
             return Err(HttpProblem::malformed("the change needs no signature").remedy("Apply it."));
         };
-        let is_wanted = |need: &ApprovalNeed| {
-            need.meaning == wanted.meaning && need.signers.iter().any(|known| known.name == signer.name)
-        };
-        let Some(need) = needs.iter().filter(|need| is_wanted(need)).max_by_key(|need| need.reason_required) else {
+        let names = |need: &ApprovalNeed, signer: &Signer| need.signers.iter().any(|known| known.name == signer.name);
+        let asking: Vec<&ApprovalNeed> = needs
+            .iter()
+            .filter(|need| need.meaning == wanted.meaning && own.iter().any(|signer| names(need, signer)))
+            .collect();
+        // A person is named by itself rather than by a role or a group.
+        let mut asked: Vec<&Signer> =
+            own.iter().copied().filter(|signer| asking.iter().any(|need| names(need, signer))).collect();
+        asked.sort_by_key(|signer| signer.is_many());
+        let (Some(signer), Some(need)) = (asked.first(), asking.iter().max_by_key(|need| need.reason_required)) else {
             let message =
-                format!("no rule asks `{}` for a signature with the meaning `{}`", signer.name, wanted.meaning);
+                format!("no rule asks `{}` for a signature with the meaning `{}`", first.name, wanted.meaning);
             return Err(HttpProblem::new(Code::ApprovalByUnknownSigner, message)
                 .remedy("The page lists the signatures that the change needs."));
         };
@@ -217,8 +374,9 @@ impl Service {
         let record = Signature {
             id: random.iter().map(|byte| format!("{byte:02x}")).collect(),
             signer: signer.name.clone(),
-            operator: operator.id,
-            printed_name: operator.name,
+            operator,
+            identity,
+            printed_name: name,
             meaning: wanted.meaning,
             environment: self.environment().clone(),
             action: SignedAction::Apply.to_string(),
@@ -230,7 +388,8 @@ impl Service {
             offset_minutes: wanted.offset_minutes,
             expires: self.signature_end(&proposal)?,
             method: SignatureMethod::Passkey,
-            evidence: PasskeyEvidence::default(),
+            recent_passkey: None,
+            evidence: SignatureEvidence::default(),
         };
         Ok(SignatureDraft { proposal: proposal.id, record })
     }
@@ -245,6 +404,9 @@ impl Service {
         answer: &str,
     ) -> Result<(), HttpProblem> {
         let id = draft.proposal.clone();
+        if draft.is_for_provider() {
+            return Err(HttpProblem::malformed("the form is damaged").remedy("Load the page again."));
+        }
         let signed = match self.finish_signature(site, session, &draft.digest(), answer).await {
             Ok(signed) if signed.operator.id == draft.record.operator => signed,
             Ok(_) => {
@@ -254,13 +416,67 @@ impl Service {
             }
             Err(problem) => return Err(self.refuse_signature(caller, &id, problem).await),
         };
+        let proposed_at = self.store.proposal(&id).await?.map_or(signed.at, |proposal| proposal.at);
+        let passkey = &signed.passkey;
+        let recent = RecentPasskey::find(passkey.added_at, passkey.enrolled_by.as_deref(), proposed_at, signed.at);
+        let evidence = SignatureEvidence::Passkey(signed.evidence);
+        self.add_completed(caller, draft.complete(signed.at, evidence, recent), &id).await
+    }
+
+    /// Adds the signature of a person of a session to its proposal. `answer` is that of the identity provider, which was asked to
+    /// confirm the person for the text with this digest.
+    pub(super) async fn sign_with_provider(
+        self: &Arc<Self>,
+        caller: &Caller,
+        session: &Session,
+        digest: &str,
+        answer: Result<Redeemed, HttpProblem>,
+    ) -> Result<(), HttpProblem> {
+        let Some(draft) = self.signature_drafts.take(session, digest, self.clock.now()) else {
+            return Err(HttpProblem::not_found("there is nothing to sign: the page is too old, or was signed")
+                .remedy("Open the proposal again, and continue to sign."));
+        };
+        let id = draft.proposal.clone();
+        let accepted = async {
+            // The address that the provider sends the browser to is open, and the right may be gone since the page was shown.
+            let right = Question::everywhere(Area::Changes, Activity::Propose);
+            self.check_right(caller, &right, &Method::GET, &format!("/console/proposals/{id}/sign")).await?;
+            let Redeemed { person, token, key } = answer?;
+            if person.subject != session.subject {
+                let message = "the identity provider confirmed another account than yours";
+                return Err(HttpProblem::new(Code::ApprovalForged, message)
+                    .remedy("Sign again, with the account that you signed in with."));
+            }
+            if token.expose_secret().len() > EVIDENCE_LIMIT {
+                let message = "the ID token is too large to be kept as evidence: it names too many groups";
+                return Err(HttpProblem::new(Code::ApprovalMalformed, message).remedy(
+                    "Let the identity provider state roles, or only the groups that are assigned to the application.",
+                ));
+            }
+            Ok(IdentityEvidence { id_token: token.expose_secret().to_owned(), key })
+        };
+        match accepted.await {
+            Ok(evidence) => {
+                let signature = draft.complete(self.clock.now(), SignatureEvidence::Identity(evidence), None);
+                self.add_completed(caller, signature, &id).await
+            }
+            Err(problem) => Err(self.refuse_signature(caller, &id, problem).await),
+        }
+    }
+
+    async fn add_completed(
+        self: &Arc<Self>,
+        caller: &Caller,
+        signature: Signature,
+        id: &str,
+    ) -> Result<(), HttpProblem> {
         // The record is replaced as a whole, so two signatures at the same time would lose one.
         let one_at_a_time = self.changing.lock().await;
-        let added = self.add_signature(caller, draft.complete(signed.at, signed.evidence), &id).await;
+        let added = self.add_signature(caller, signature, id).await;
         drop(one_at_a_time);
         match added {
             Ok(()) => Ok(()),
-            Err(problem) => Err(self.refuse_signature(caller, &id, problem).await),
+            Err(problem) => Err(self.refuse_signature(caller, id, problem).await),
         }
     }
 
@@ -277,10 +493,13 @@ impl Service {
         let mut event = self.proposal_event(caller, "proposal.sign", &proposal);
         event.detail["signed"] = json!(Digest::of_document(&signature));
         event.detail["signature"] = json!(signature);
+        let recent = signature.describe_recent_passkey();
+        event.detail["recentPasskey"] = json!(recent);
+        let recent = recent.map_or_else(String::new, |recent| format!(" ({recent})"));
         let news = self.proposal_news(
             EventKind::Signed,
             &proposal,
-            format!("{} {} proposal {}", signature.signer, signature.meaning, proposal.id),
+            format!("{} {} proposal {}{recent}", signature.signer, signature.meaning, proposal.id),
         );
         proposal.signatures.push(signature);
         self.update_proposal(proposal.clone(), event, vec![news]).await?;
@@ -367,8 +586,13 @@ pub(super) fn is_asked(
 ) -> bool {
     need.signers.iter().any(|known| known.name == signer.name)
         && !have.contains(&signer.name)
-        && !approvals.is_self_approval(signer, need.meaning, &proposal.by)
+        && !approvals.is_self_approval(signer, need.meaning, author(proposal))
         && signer.expired_on(now).is_none()
+}
+
+/// Returns the proposer.
+fn author(proposal: &Proposal) -> Actor<'_> {
+    Actor { name: &proposal.by, subject: &proposal.by_subject }
 }
 
 /// Returns the problem of a proposal that does not differ from what is live.

@@ -562,6 +562,47 @@ fn rules_are_for_functions_companies_and_actions() {
 }
 
 #[test]
+fn a_rule_about_fields_holds_whichever_way_they_change() {
+    let mut repo = TestRepository::small();
+    new_key(&repo, "alice", "ed25519");
+    let rules =
+        "    rules:\n      - count: 1\n        when: { fields: [provider.smtp.host], otherThan: ['*.example.com'] }\n";
+    repo.write("environments/dev/environment.yaml", environment(&repo, &[("alice", "")], rules));
+    repo.serve();
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    // Another host of the list, and another field: no signature.
+    change(&repo, "mx1.EXAMPLE.com.");
+    apply(&repo).code(0);
+    repo.write(
+        "environments/dev/profiles/relay.yaml",
+        crate::support::repository::SMALL_PROFILE.replace("smtp.example.com", "mx1.EXAMPLE.com.") + "enabled: false\n",
+    );
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    change(&repo, "mx.evil.example");
+    let planned = repo.run(&["plan", "dev"]).code(0).stdout;
+    assert!(planned.contains("1 approval of alice") && planned.contains("provider.smtp.host"), "{planned}");
+    refused(&repo, "MW0310", "changes `provider.smtp.host` of `relay`");
+    approve(&repo, "alice").code(0);
+    apply(&repo).code(0);
+    // By hand, by rollback, by deletion.
+    let answer = repo.patch("relay", &json!({ "provider": { "smtp": { "host": "other.evil.example" } } }));
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (403, Some("MW0320")), "{}", answer.body);
+    let output = repo.run(&["rollback", "dev", "--to", "3", "--yes"]).code(1);
+    assert!(output.stderr.contains("error[MW0310]"), "{}", output.stderr);
+    assert_eq!(repo.patch("relay", &json!({ "description": "x" })).status, 200);
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    // A misspelt field is an error of the files, with the right one.
+    let misspelt = rules.replace("provider.smtp.host", "provider.smtp.hots");
+    repo.write("environments/dev/environment.yaml", environment(&repo, &[("alice", "")], &misspelt));
+    let output = repo.run(&["validate", "dev"]).code(1);
+    assert!(
+        output.stdout.contains("provider.smtp.host") && output.stdout.contains("environment.yaml:"),
+        "{}",
+        output.stdout
+    );
+}
+
+#[test]
 fn neither_a_change_by_hand_nor_a_rollback_is_a_way_round() {
     let repo = create_repo();
     approve(&repo, "alice").code(0);
@@ -742,6 +783,24 @@ fn rules_that_make_no_sense_are_refused_at_their_place() {
             "requires 2 of 1 signers",
         ),
         (policy("[{ name: a, operator: ann }]", "    expiresIn: 5m\n"), "expires after 1h to 365d"),
+        (policy("[{ name: a, role: R }]", ""), "the role of an identity provider needs its `issuer`"),
+        (policy("[{ name: a, operator: ann, issuer: 'https://i' }]", ""), "`issuer` goes with"),
+        (policy("[{ name: a, role: R, group: G, issuer: 'https://i' }]", ""), "one of `person`, `group` and `role`"),
+        (policy("[{ name: a, operator: ann, role: R, issuer: 'https://i' }]", ""), "a role is many persons"),
+        (
+            policy("[{ name: a, person: p, issuer: 'https://i' }, { name: b, person: p, issuer: 'https://i' }]", ""),
+            "`a` is this signer already",
+        ),
+        (
+            policy(
+                "[{ name: a, operator: ann }]",
+                "    rules: [{ count: 1, actions: [update], when: { fields: [from.*] } }]\n",
+            ),
+            "`when` does not go with `actions`",
+        ),
+        (policy("[{ name: a, operator: ann }]", "    rules: [{ count: 1, when: { fields: [] } }]\n"), "fields"),
+        (policy("[{ name: a, operator: ann }]", "    rules: [{ count: 1, when: { fields: [form.*] } }]\n"), "from.*"),
+        (policy("[{ name: a, operator: ann }]", "    rules: [{ count: 1, passkeyAge: 5m }]\n"), "is 1h to 90d"),
     ];
     for (text, words) in cases {
         repo.write("environments/dev/environment.yaml", text);

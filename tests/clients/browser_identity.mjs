@@ -1,9 +1,9 @@
 // Signs in to the console with an identity provider, as people do: link, choice of an account, the page that was wanted; confirms the
-// identity once more; cancels; and chooses an account without a role.
+// identity once more; signs a proposal; cancels; and chooses an account without a role.
 //
-// `given.address`: the environment. `given.admin`, `given.other`: names of accounts. Returns what was seen; nothing here judges.
+// `given.address`: the environment. `given.admin`, `given.other`: names of accounts. `given.proposal`: the path of a proposal. Returns what was seen; nothing here judges.
 
-import { Visitor, given, withBrowser } from "./browser.mjs";
+import { Visitor, axe, given, overflow, withBrowser } from "./browser.mjs";
 
 const pathOf = (page) => new URL(page.url()).pathname;
 
@@ -40,6 +40,21 @@ await withBrowser(async (browser) => {
   result.confirmed = page.url().slice(given.address.length);
   const after = await session();
   result.renewed = after.length === 1 && after[0].value !== before[0].value;
+  // A signature: the page shows the text, and the provider asks for the password once more.
+  await page.goto(given.address + given.proposal);
+  await page.locator("#sign-reason").fill("Ticket 4711");
+  await page.locator("form[action$='/sign'] button").click();
+  await page.locator("details summary").click();
+  result.signText = await page.locator("details pre").textContent();
+  result.signAccessible = await axe(page);
+  result.signWide = await overflow(page);
+  await page.locator("a.button.primary").click();
+  await page.waitForURL(/\/oauth2\/v2\.0\/authorize/);
+  result.signPassword = await page.locator("h1").textContent();
+  await page.getByRole("link", { name: given.admin }).click();
+  await at(given.proposal);
+  result.signed = page.url().slice(given.address.length);
+  result.signature = await page.locator("section[aria-labelledby='signatures'] li").first().textContent();
   // Another account confirms nothing.
   await page.goto(`${given.address}/console/confirm/identity?next=/console/sessions`);
   await page.getByRole("link", { name: given.other }).click();

@@ -5,6 +5,7 @@
 mod support;
 
 mod access;
+mod approval_conditions;
 mod catalogues;
 mod guards;
 mod plan_properties;

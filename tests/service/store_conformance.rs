@@ -519,7 +519,7 @@ async fn proposals(open: impl Fn() -> Box<dyn Store>) {
         id: id.to_owned(),
         at: at(second),
         by: "ann".to_owned(),
-        owner: "token:ann".to_owned(),
+        by_subject: "operator:1".to_owned(),
         reason: "why".to_owned(),
         summary: ChangeSummary { destroyed: 1, ..ChangeSummary::default() },
         contents: ProposedChange::Edit {

@@ -295,12 +295,13 @@ fn describe_approvals(entry: &AuditEntry) -> Option<String> {
     Some(by_meaning.collect::<Vec<_>>().join(", "))
 }
 
-/// Describes the signature of an operator that an entry records.
+/// Describes the signature of a person of the console that an entry records.
 fn describe_signature(entry: &AuditEntry) -> Option<String> {
     let signature = Signature::deserialize(&entry.detail["signature"]).ok()?;
     let Signature { signer, printed_name, meaning, at, offset_minutes, method, .. } = &signature;
     let time = with_offset(*at, *offset_minutes);
-    Some(format!("{printed_name} ({signer}) {meaning} {time} by {}", method.id()))
+    let recent = signature.describe_recent_passkey().map_or_else(String::new, |recent| format!(" ({recent})"));
+    Some(format!("{printed_name} ({signer}) {meaning} {time} by {}{recent}", method.id()))
 }
 
 /// Verifies one log, and compares the store with it.

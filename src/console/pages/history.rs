@@ -80,6 +80,8 @@ pub(super) struct Manifestation {
     pub(super) method: &'static str,
     pub(super) reason: String,
     pub(super) digest: String,
+    /// The passkey, if it was registered shortly before the signature.
+    pub(super) recent: Option<String>,
 }
 
 impl Manifestation {
@@ -92,6 +94,7 @@ impl Manifestation {
             method: approved.method.id(),
             reason: shown_up_to(&approved.reason, 400),
             digest: approved.digest.as_ref().map(ToString::to_string).unwrap_or_default(),
+            recent: approved.signature.as_ref().and_then(describe_recent),
         }
     }
 }
@@ -106,8 +109,13 @@ impl From<&crate::model::Signature> for Manifestation {
             method: signature.method.id(),
             reason: shown_up_to(&signature.reason, 400),
             digest: signature.digest.to_string(),
+            recent: describe_recent(signature),
         }
     }
+}
+
+fn describe_recent(signature: &crate::model::Signature) -> Option<String> {
+    signature.describe_recent_passkey().map(|recent| shown_up_to(&recent, 300))
 }
 
 impl Row {

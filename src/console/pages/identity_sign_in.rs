@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use axum::{
+    Extension,
     extract::State,
     http::{HeaderMap, header},
     response::{IntoResponse as _, Response},
@@ -23,7 +24,7 @@ use crate::{
         page::{Page, SignedIn},
         pages::sign_in::{Source, local_path, refuse, signed_in},
     },
-    service::{BegunSignIn, DEFAULT_PROVIDER, HttpProblem, ProviderAnswer, Service},
+    service::{BegunSignIn, CompletedSignIn, DEFAULT_PROVIDER, HttpProblem, ProviderAnswer, Service},
 };
 
 /// The parameters of the link.
@@ -58,7 +59,7 @@ pub(in crate::console) async fn confirm(
     Ok(to_provider(&service, &begun))
 }
 
-fn to_provider(service: &Service, begun: &BegunSignIn) -> Response {
+pub(super) fn to_provider(service: &Service, begun: &BegunSignIn) -> Response {
     let mut response = redirect(begun.address.as_str());
     if let Some(cookie) = cookies::set_sign_in(service, &begun.cookie) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
@@ -71,31 +72,35 @@ pub(in crate::console) async fn complete(
     state: State<Arc<Service>>,
     page: Page,
     source: Source,
+    signed_in_as: Option<Extension<SignedIn>>,
     headers: HeaderMap,
     answer: Parameters<ProviderAnswer>,
 ) -> Result<Response, HttpProblem> {
-    complete_named(state, page, source, headers, Segment(DEFAULT_PROVIDER.to_owned()), answer).await
+    complete_named(state, page, source, signed_in_as, headers, Segment(DEFAULT_PROVIDER.to_owned()), answer).await
 }
 
-/// Completes a sign-in, or a confirmation of identity, with the answer of an identity provider.
+/// Completes a sign-in, a confirmation of identity or a signature with the answer of an identity provider.
 pub(in crate::console) async fn complete_named(
     State(service): State<Arc<Service>>,
     page: Page,
     Source(source): Source,
+    signed_in_as: Option<Extension<SignedIn>>,
     headers: HeaderMap,
     Segment(provider): Segment<String>,
     Parameters(answer): Parameters<ProviderAnswer>,
 ) -> Result<Response, HttpProblem> {
     let cookie = cookies::sign_in(&headers, &service);
-    let mut response = match service.complete_identity_sign_in(&provider, cookie, &answer, &source).await {
-        Ok(completed) if completed.is_confirmation => {
-            let mut response = redirect(&format!("{}{}", page.base, completed.next));
-            if let Some(cookie) = cookies::set_session(&service, &completed.secret) {
+    let caller = signed_in_as.as_ref().map(|Extension(signed_in)| &signed_in.caller);
+    let mut response = match service.complete_identity_sign_in(&provider, cookie, &answer, &source, caller).await {
+        Ok(CompletedSignIn::Confirmed { secret, next }) => {
+            let mut response = redirect(&format!("{}{next}", page.base));
+            if let Some(cookie) = cookies::set_session(&service, &secret) {
                 response.headers_mut().append(header::SET_COOKIE, cookie);
             }
             response
         }
-        Ok(completed) => signed_in(&service, &page, &completed.next, &completed.secret),
+        Ok(CompletedSignIn::Signed { next }) => redirect(&format!("{}{next}", page.base)),
+        Ok(CompletedSignIn::SignedIn { secret, next }) => signed_in(&service, &page, &next, &secret),
         // The session stays as it is: a page of its own shows the problem.
         Err(problem) if source.replaces.is_some() => problem.into_response(),
         Err(problem) => refuse(&service, &headers, page, "/console".to_owned(), &problem)?,

@@ -1,7 +1,7 @@
 //! Proposals: the list, and one with its plan, which is computed against the current generation whenever it is shown.
 //!
-//! A proposal is verified, signed, applied or rejected by buttons. An operator signs with a passkey, on a page that shows what is
-//! signed. An approval by an SSH key is a signature over the text that the page shows; it is made on the signer's machine and
+//! A proposal is verified, signed, applied or rejected by buttons. A person signs on a page that shows what is signed: an operator
+//! with a passkey, a person of an identity provider with a confirmation there. An approval by an SSH key is a signature over the text that the page shows; it is made on the signer's machine and
 //! pasted.
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use askama::Template;
 use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
-    response::IntoResponse as _,
+    response::{IntoResponse as _, Response},
 };
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -18,13 +18,14 @@ use serde::Deserialize;
 use super::{
     difference::{DifferenceRow, difference_row},
     history::{Manifestation, counts},
+    identity_sign_in::to_provider,
     plan::{allowances, reason},
     plan_view::PlanView,
     profile_entry::Entry,
 };
 use crate::{
     api::proposals::ProposalStatus,
-    approvals::{ApprovalText, NAMESPACE},
+    approvals::{ApprovalText, NAMESPACE, read_approval},
     console::{
         answer::{Answer, redirect, render},
         extract::{Form, Parameters, Segment},
@@ -37,6 +38,7 @@ use crate::{
         access::{Activity, Area},
         approvals::SignedAction,
         proposal::{Proposal, ProposedChange},
+        session::{Session, SessionSubject},
         settings::ConsolePolicy,
     },
     service::{Caller, HttpProblem, PlannedChange, Service, SignatureDraft, Verifications, WantedSignature, action_id},
@@ -115,6 +117,8 @@ struct ProposalPage {
     /// Signatures that do not count: signer and reason.
     rejected: Vec<(String, String)>,
     missing: Vec<String>,
+    /// The signatures that would be missing if the person applied the proposal, because its own one would not count.
+    missing_for_caller: Vec<String>,
     /// The meanings with which the person is asked to sign; with true if a reason is required.
     meanings: Vec<(&'static str, bool)>,
     /// The text that a signer signs, if approvals are missing.
@@ -255,7 +259,10 @@ struct SignPage {
     reason: String,
     text: String,
     draft: String,
-    form: PasskeyForm,
+    /// The form for a passkey; none for a person of an identity provider.
+    form: Option<PasskeyForm>,
+    /// The address that leads to the identity provider of the person, and its name.
+    provider: Option<(String, String)>,
 }
 
 /// The fields of a request for a signature.
@@ -282,25 +289,49 @@ pub(in crate::console) async fn sign(
             reason: entry.reason.trim().to_owned(),
             offset_minutes: entry.offset.parse().map_err(|_| HttpProblem::malformed("`offset` is not a number"))?,
         };
+        if matches!(session.subject, SessionSubject::Identity { .. }) {
+            return Ok((service.draft_signature(&caller, &session, &id, wanted).await?, None));
+        }
         let site = site(&service, &headers)?;
         let draft = service.draft_signature(&caller, &session, &id, wanted).await?;
         let options = service.begin_signature(&site, &session, &draft.digest()).await?;
-        Ok((draft, options))
+        Ok((draft, Some(options)))
     };
     match begun.await {
         Ok((draft, options)) => render(&SignPage {
+            provider: draft.is_for_provider().then(|| {
+                let address = format!("{}/console/proposals/{id}/sign/{}", page.base, draft.digest());
+                (address, provider_label(&service, &session))
+            }),
             signer: shown(&draft.record().signer),
             name: shown(&draft.record().printed_name),
             reason: shown(&draft.record().reason),
             text: draft.text(),
             draft: draft.to_field(),
-            form: PasskeyForm::get(&options),
+            form: options.as_ref().map(PasskeyForm::get),
             record: draft.record().clone(),
             id,
             page,
         }),
         Err(problem) => show_result(&service, page, &caller, &id, &Allowances::default(), Err(problem)).await,
     }
+}
+
+/// Returns the name of the identity provider of a person, as the form for the sign-in shows it.
+fn provider_label(service: &Service, session: &Session) -> String {
+    let name = service.confirming_provider(session);
+    let found = service.identity_providers().into_iter().find(|provider| Some(&provider.name) == name.as_ref());
+    found.map(|provider| shown(&provider.label)).unwrap_or_default()
+}
+
+/// Sends the person of a session to its identity provider, to confirm there that it signs the text that a page has shown.
+pub(in crate::console) async fn sign_with_provider(
+    State(service): State<Arc<Service>>,
+    SignedIn { session, .. }: SignedIn,
+    Segment((id, digest)): Segment<(String, String)>,
+) -> Result<Response, HttpProblem> {
+    let begun = service.begin_signature_with_provider(&session, &id, &digest).await?;
+    Ok(to_provider(&service, &begun))
 }
 
 /// The answer of a passkey, and what it signs.
@@ -369,7 +400,7 @@ async fn show_proposal(service: &Arc<Service>, page: Page, caller: &Caller, id: 
         if let ProposedChange::Edit { base, change, .. } = &proposal.contents {
             conflict = service.find_conflict(change.name(), *base).await?;
         }
-        match service.plan_for_viewer(caller, &proposal).await {
+        match service.plan_for_proposer(caller, &proposal).await {
             Ok(found) => planned = found,
             Err(refused) => problem = problem.or_else(|| Some(ProblemNotice::new(&refused))),
         }
@@ -393,6 +424,13 @@ async fn show_proposal(service: &Arc<Service>, page: Page, caller: &Caller, id: 
         .map(|(need, _)| shown(&need.describe()))
         .collect();
     let is_waiting_for_other = service.waits_for_other(caller, &proposal);
+    let missing_for_caller: Vec<String> = match &planned {
+        Some(planned) if missing.is_empty() => {
+            let found = service.missing_if_applied_by(caller, &proposal, planned).await?;
+            found.iter().flatten().map(|need| shown(&need.describe())).collect()
+        }
+        _ => Vec::new(),
+    };
     // Those of an applied proposal are in the history; of a rejected one, nothing was evaluated.
     let signatures = match proposal.decision.as_ref().map(|decision| decision.generation) {
         None => {
@@ -403,7 +441,13 @@ async fn show_proposal(service: &Arc<Service>, page: Page, caller: &Caller, id: 
             let entry = service.generation_entry(generation).await?;
             entry.iter().flat_map(|entry| &entry.approvals).map(Manifestation::new).collect()
         }
-        Some(None) => proposal.signatures.iter().map(Manifestation::from).collect(),
+        Some(None) => {
+            let state = service.state();
+            let signers = &state.settings.policy.approvals.signers;
+            let approvals = proposal.approvals.iter().filter_map(|approval| read_approval(approval, signers));
+            let approvals = approvals.map(|approved| Manifestation::new(&approved));
+            approvals.chain(proposal.signatures.iter().map(Manifestation::from)).collect()
+        }
     };
     render(&ProposalPage {
         base: proposal.contents.base(),
@@ -426,6 +470,7 @@ async fn show_proposal(service: &Arc<Service>, page: Page, caller: &Caller, id: 
             .map(|(meaning, is_reason_required)| (meaning.id(), is_reason_required))
             .collect(),
         missing,
+        missing_for_caller,
         command: format!("ssh-keygen -Y sign -n {NAMESPACE} -f ~/.ssh/id_ed25519 FILE"),
         may_see_history: page.may(Area::History, Activity::See),
         may_apply: is_open

@@ -1,8 +1,8 @@
 //! Rules for `policy.approvals`: names of signers are valid and unique without regard to case, keys and operators are valid and belong
-//! to one signer each, groups and rules name signers, groups and companies that exist, and rules require at least one signer and no
-//! more than there are for them.
+//! to one signer each, a role or a group of an identity provider is a signer of its own, groups and rules name signers, groups and
+//! companies that exist, rules require at least one signer and no more than there are for them, and conditions can be met.
 //!
-//! The last day of a signer is not considered. Which approvals a change needs is decided in [`crate::model::approvals`].
+//! The last day of a signer is not considered. Which approvals a change needs is decided in `changes::approval_needs`.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,11 +11,18 @@ use ssh_key::HashAlg;
 use super::{Violation, Violations};
 use crate::model::{
     Address, Code, Settings,
-    approvals::{Approvals, Signer, is_signer_name},
+    access::SUBJECT_LIMIT,
+    approvals::{ApprovalRule, Approvals, Signer, is_signer_name},
 };
 
 /// The shortest and the longest time after which a proposal expires, in seconds.
 const EXPIRY: std::ops::RangeInclusive<u64> = 3600..=365 * 86_400;
+/// The shortest and the longest age of a passkey that a rule can ask for, in seconds.
+const PASSKEY_AGE: std::ops::RangeInclusive<u64> = 3600..=90 * 86_400;
+/// Maximum number of patterns of a condition.
+const PATTERNS: usize = 50;
+/// Maximum length of a pattern, in characters.
+const PATTERN_LIMIT: usize = 200;
 
 /// Checks the approval policy.
 pub(super) fn check(settings: &Settings, found: &mut Vec<Violation>) {
@@ -50,8 +57,9 @@ pub(super) fn check(settings: &Settings, found: &mut Vec<Violation>) {
         // Unknown names are reported above, and count here: one mistake is one problem.
         let unknown = rule.signers.iter().filter(|name| !approvals.signers.iter().any(|signer| signer.name == **name));
         let signers = approvals.signers_of(rule).count() + unknown.count();
+        let is_open = approvals.signers_of(rule).any(Signer::is_many);
         let is_unknown = rule.groups.iter().any(|group| !approvals.groups.contains_key(group));
-        if rule.count == 0 || (usize::from(rule.count) > signers && !is_unknown) {
+        if rule.count == 0 || (usize::from(rule.count) > signers && !is_unknown && !is_open) {
             let message = format!("the rule requires {} of {signers} signers", rule.count);
             found.add(
                 &format!("{pointer}/count"),
@@ -60,6 +68,12 @@ pub(super) fn check(settings: &Settings, found: &mut Vec<Violation>) {
                 "Require at least one, and no more than there are.",
             );
         }
+        check_condition(rule, &pointer, &mut found);
+        if rule.passkey_age.is_some_and(|age| !PASSKEY_AGE.contains(&age.duration().as_secs())) {
+            let message = "the age of a passkey is 1h to 90d".to_owned();
+            let remedy = "Write for example `passkeyAge: 7d`.";
+            found.add(&format!("{pointer}/passkeyAge"), Code::InvalidValue, message, remedy);
+        }
     }
     if approvals.expires_in.is_some_and(|expiry| !EXPIRY.contains(&expiry.duration().as_secs())) {
         let message = "a proposal expires after 1h to 365d".to_owned();
@@ -67,8 +81,84 @@ pub(super) fn check(settings: &Settings, found: &mut Vec<Violation>) {
     }
 }
 
+/// Checks the condition of a rule on fields.
+fn check_condition(rule: &ApprovalRule, pointer: &str, found: &mut Violations<'_>) {
+    let Some(when) = &rule.when else { return };
+    if !rule.actions.is_empty() {
+        // Otherwise the same fields could be changed by another action.
+        let message = "`when` does not go with `actions`".to_owned();
+        let remedy = "Remove `actions`: the fields count whichever way they change. Or write two rules.";
+        found.add(&format!("{pointer}/actions"), Code::InvalidValue, message, remedy);
+    }
+    if when.fields.is_empty() {
+        let remedy = "Name the fields, for example `fields: [provider.smtp.host, from.*]`.";
+        found.add(&format!("{pointer}/when"), Code::MissingKey, "the condition names no fields".to_owned(), remedy);
+    }
+    for (key, patterns) in [("values", &when.values), ("otherThan", &when.other_than)] {
+        let is_pattern =
+            |text: &String| (1..=PATTERN_LIMIT).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+        if patterns.len() > PATTERNS || !patterns.iter().all(is_pattern) {
+            let message = format!("`{key}` has at most {PATTERNS} patterns of 1 to {PATTERN_LIMIT} characters");
+            found.add(
+                &format!("{pointer}/when/{key}"),
+                Code::InvalidValue,
+                message,
+                "Shorten the list or the pattern.",
+            );
+        }
+    }
+}
+
+/// Checks what a signer is at an identity provider.
+fn check_identity(signer: &Signer, pointer: &str, found: &mut Violations<'_>) {
+    let Signer { key, operator, person, group, role, issuer, .. } = signer;
+    let kinds: Vec<(&str, &String)> = [("person", person), ("group", group), ("role", role)]
+        .into_iter()
+        .filter_map(|(kind, value)| Some((kind, value.as_ref()?)))
+        .collect();
+    let is_text = |text: &str| {
+        !text.trim().is_empty() && text.chars().count() <= SUBJECT_LIMIT && !text.chars().any(char::is_control)
+    };
+    match (kinds.as_slice(), issuer) {
+        ([], None) => {}
+        ([], Some(_)) => {
+            let message = "`issuer` goes with `person`, `group` or `role`".to_owned();
+            found.add(
+                &format!("{pointer}/issuer"),
+                Code::InvalidValue,
+                message,
+                "Add one of them, or remove `issuer`.",
+            );
+        }
+        ([_, (second, _), ..], _) => {
+            let message = "a signer has one of `person`, `group` and `role`".to_owned();
+            let remedy = "Write a signer of its own for each.";
+            found.add(&format!("{pointer}/{second}"), Code::InvalidValue, message, remedy);
+        }
+        ([(kind, _)], None) => {
+            let message = format!("the {kind} of an identity provider needs its `issuer`");
+            let remedy = "Add `issuer: ADDRESS`, as the service's issuers file (`mailwright serve --oidc`) has it.";
+            found.add(pointer, Code::MissingKey, message, remedy);
+        }
+        ([(kind, value)], Some(address)) => {
+            for (key, text) in [(*kind, value.as_str()), ("issuer", address.as_str())] {
+                if !is_text(text) {
+                    let message = format!("`{key}` is one line of 1 to {SUBJECT_LIMIT} characters");
+                    found.add(&format!("{pointer}/{key}"), Code::InvalidValue, message, "Correct it.");
+                }
+            }
+            if *kind != "person" && (key.is_some() || operator.is_some()) {
+                let message = format!("a {kind} is many persons, and has neither `key` nor `operator`");
+                let remedy = "Write a signer of its own for the person with the key or the passkey.";
+                found.add(&format!("{pointer}/{kind}"), Code::InvalidValue, message, remedy);
+            }
+        }
+    }
+}
+
 fn check_signers(signers: &[Signer], found: &mut Violations<'_>) {
     let (mut names, mut keys, mut operators) = (BTreeSet::new(), HashMap::new(), HashMap::new());
+    let mut identities = HashMap::new();
     for (index, signer) in signers.iter().enumerate() {
         let name = format!("/signers/{index}/name");
         if !is_signer_name(&signer.name) {
@@ -83,10 +173,10 @@ fn check_signers(signers: &[Signer], found: &mut Violations<'_>) {
                 "Give each person one name. One signer can have a `key` and an `operator`.",
             );
         }
-        if signer.key.is_none() && signer.operator.is_none() {
+        let is_identity = signer.person.is_some() || signer.is_many();
+        if signer.key.is_none() && signer.operator.is_none() && !is_identity {
             let message = "the signer has neither `key` nor `operator`".to_owned();
-            let remedy =
-                "Add `key: \"ssh-ed25519 ...\"` (a public SSH key), or `operator: NAME` (an operator of the console).";
+            let remedy = "Add `key: \"ssh-ed25519 ...\"` (a public SSH key), `operator: NAME` (an operator of the console), or `person`, `group` or `role` with `issuer` (of an identity provider).";
             found.add(&format!("/signers/{index}"), Code::MissingKey, message, remedy);
         }
         match signer.public_key() {
@@ -110,6 +200,15 @@ fn check_signers(signers: &[Signer], found: &mut Violations<'_>) {
             let message = format!("`{first}` is this operator already");
             let remedy = "Name each operator for one signer only.";
             found.add(&format!("/signers/{index}/operator"), Code::InvalidValue, message, remedy);
+        }
+        check_identity(signer, &format!("/signers/{index}"), found);
+        if is_identity
+            && let Some(issuer) = &signer.issuer
+            && let Some(first) = identities.insert((issuer, &signer.person, &signer.group, &signer.role), &signer.name)
+        {
+            let message = format!("`{first}` is this signer already");
+            let remedy = "Name each person, group and role for one signer only.";
+            found.add(&format!("/signers/{index}/issuer"), Code::InvalidValue, message, remedy);
         }
         if signer.email.as_ref().is_some_and(|email| Address::parse(email).is_err()) {
             let message = "this is not an e-mail address".to_owned();

@@ -10,6 +10,7 @@ use crate::{
     model::{
         Code, Meaning, ProfileChange, State,
         access::{Decision, describe_gains},
+        approvals::Approved,
         operator::Operator,
         token::Token,
     },
@@ -70,10 +71,10 @@ pub(super) fn check_policy(
         return Ok(());
     }
     let signers = &state.settings.policy.approvals.signers;
-    let is_other = |name: &str| signers.iter().any(|signer| signer.name == name && !signer.is_named(&caller.name));
+    let is_other = |approved: &Approved| !approved.is_by(signers, caller.actor());
     let mut approvals = evaluation.approved.iter().filter(|approved| approved.meaning == Meaning::Approved);
     // A change without the required approvals (break-glass) is not approved by some of them.
-    let is_approved = evaluation.missing.is_empty() && approvals.any(|approved| is_other(&approved.signer));
+    let is_approved = evaluation.missing.is_empty() && approvals.any(is_other);
     let checked =
         rights::check_access_change(&state.settings, &after.settings, &caller.principal, is_approved, caller.at);
     let environment = &state.environment;

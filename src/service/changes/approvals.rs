@@ -1,13 +1,14 @@
 //! Checks that a change has the approvals that the environment requires, or that an administrator may apply it without any
 //! (break-glass).
 //!
-//! The needs follow from the live settings ([`crate::model::approvals`]); signatures are evaluated by [`crate::approvals`]. A dry
+//! The needs follow from the live settings ([`crate::changes::approval_needs`]); signatures are evaluated by [`crate::approvals`]. A dry
 //! run reports missing approvals and is not refused for them. Malformed approvals, and a break-glass change that the environment,
 //! the role or the reason does not allow, are refused in both cases.
 
-use super::{Change, Signers};
+use super::{Author, Change, Signers};
 use crate::{
     approvals::{ApprovalRequest, Evaluation, REASON_LIMIT, SignaturesGiven, is_reason},
+    changes::approval_needs,
     model::{
         ChangeKind, ChangeRecord, Code, State,
         access::{Activity, Area},
@@ -26,7 +27,7 @@ pub(super) fn check(
     caller: &Caller,
 ) -> Result<Evaluation, HttpProblem> {
     let policy = &state.settings.policy.approvals;
-    let needs = rules::find_needs(state, after, &change.changes);
+    let needs = approval_needs::find_needs(state, after, &change.changes);
     // The usual case: no rule matches, and the change has no approvals.
     let signatures = &change.signatures;
     let is_signed = !signatures.approvals.is_empty() || !signatures.signatures.is_empty();
@@ -42,9 +43,10 @@ pub(super) fn check(
         action,
         digest: rules::digest(&state.environment, change.base, action, change.settings.as_ref(), &change.changes),
         now: record.at,
-        caller: &caller.name,
-        author: signatures.author.as_deref(),
+        caller: caller.actor(),
+        author: signatures.author.as_ref().map(Author::actor),
         operators: &signers.operators,
+        persons: &signers.persons,
         site: signers.site.as_ref(),
     };
     let given = SignaturesGiven { approvals: &signatures.approvals, signatures: &signatures.signatures };

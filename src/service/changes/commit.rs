@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{Change, CheckedChange};
 use crate::{
-    model::{AuditOutcome, ChangeSummary, Generation, secret_recipient::find_added},
+    model::{AuditOutcome, ChangeSummary, Generation, Signature, secret_recipient::find_added},
     service::{Service, caller::Caller, http::HttpProblem},
     store::{AuditEvent, Commit, CommitError},
 };
@@ -69,6 +69,7 @@ impl Service {
                 "reason": approved.reason,
                 "expires": approved.expires,
                 "signature": approved.signature.as_ref().map(|signature| &signature.id),
+                "recentPasskey": approved.signature.as_ref().and_then(Signature::describe_recent_passkey),
             })).collect::<Vec<_>>(),
             "approvalsRejected": evaluation.rejected,
         });

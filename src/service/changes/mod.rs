@@ -38,12 +38,12 @@ use serde_json::json;
 use super::{Service, caller::Caller, http::HttpProblem};
 use crate::{
     api::{ChangesetOutcome, ChangesetResult, Rollback},
-    approvals::{Evaluation, SigningOperator},
+    approvals::{Evaluation, SigningOperator, SigningPerson},
     changes::{guards::Guard, revert_changes},
     entra::FederatedFiles,
     model::{
         Allowances, Approval, ChangeKind, ChangeRecord, ChangeSummary, Changeset, Code, Digest, ProfileChange,
-        ProfileName, Provenance, Settings, Signature, State, proposal::Proposal, rules,
+        ProfileName, Provenance, Settings, Signature, State, approvals::Actor, proposal::Proposal, rules,
     },
     passkey::RelyingParty,
     secrets::ServiceIdentity,
@@ -90,10 +90,23 @@ pub(crate) struct ChangeSignatures {
     approvals: Vec<Approval>,
     /// Signatures of operators.
     signatures: Vec<Signature>,
-    /// The name of the proposer; none if the change is not a proposal.
-    author: Option<String>,
+    /// The proposer; none if the change is not a proposal.
+    author: Option<Author>,
     /// The time at which the proposal can no longer be applied if it needs signatures.
     ends: Option<Timestamp>,
+}
+
+/// The proposer of a change.
+#[derive(Clone, Debug)]
+struct Author {
+    name: String,
+    subject: String,
+}
+
+impl Author {
+    fn actor(&self) -> Actor<'_> {
+        Actor { name: &self.name, subject: &self.subject }
+    }
 }
 
 impl From<Vec<Approval>> for ChangeSignatures {
@@ -107,7 +120,7 @@ impl From<&Proposal> for ChangeSignatures {
         Self {
             approvals: proposal.approvals.clone(),
             signatures: proposal.signatures.clone(),
-            author: Some(proposal.by.clone()),
+            author: Some(Author { name: proposal.by.clone(), subject: proposal.by_subject.clone() }),
             ends: None,
         }
     }
@@ -121,8 +134,10 @@ impl ChangeSignatures {
 }
 
 /// The persons who may sign, and the site of their passkeys.
+#[derive(Default)]
 struct Signers {
     operators: Vec<SigningOperator>,
+    persons: Vec<SigningPerson>,
     site: Option<RelyingParty>,
 }
 
@@ -373,9 +388,13 @@ impl Service {
         let secrets = SentSecrets { records, sent, accepted };
         let signed = &change.signatures.signatures;
         let signers = if signed.is_empty() {
-            Signers { operators: Vec::new(), site: None }
+            Signers::default()
         } else {
-            Signers { operators: self.signing_operators(signed).await?, site: self.signing_site(signed) }
+            Signers {
+                operators: self.signing_operators(signed).await?,
+                persons: self.signing_persons(signed).await?,
+                site: self.signing_site(signed),
+            }
         };
         let (identity, caller) = (Arc::clone(&self.identity), caller.clone());
         let federated = self.outgoing.federated.clone();

@@ -18,6 +18,7 @@ use crate::{
     api::{VerifyLine, VerifyRequest},
     approvals::Evaluation,
     changes::{
+        approval_needs,
         comparison::{self, FieldDifference},
         drift::{self, Drift},
         fields,
@@ -311,7 +312,7 @@ fn plan(state: &State, checked: CheckedChange, age_files: BTreeMap<Digest, Strin
         differences.push(PlannedDifference { name: Some(name.clone()), action, fields, unchanged });
     }
     let (changes, settings) = (&change.changes, change.settings.as_ref());
-    let needs = rules::find_needs(state, &after, changes);
+    let needs = approval_needs::find_needs(state, &after, changes);
     let digest = || rules::digest(&state.environment, state.generation, SignedAction::Apply, settings, changes);
     let touched: BTreeSet<&ProfileName> = changes.iter().flat_map(ProfileChange::names).collect();
     let is_touched = |name: Option<&ProfileName>| name.is_some_and(|name| touched.contains(name));

@@ -38,7 +38,7 @@ use keys::{FRESH, IssuerKeys, KeySet, USABLE};
 pub(crate) use persons::IdentityProvider;
 use persons::Provider;
 pub(super) use persons::{
-    AuthorizationAnswer, Person, SignInAttempt, callback_path, not_signing_in, refused as sign_in_refused,
+    AuthorizationAnswer, Person, Redeemed, SignInAttempt, callback_path, not_signing_in, refused as sign_in_refused,
 };
 pub(super) use reload::follow;
 pub use reload::{Issuers, IssuersSource};
@@ -73,6 +73,14 @@ struct Issuer {
     keys: IssuerKeys,
     /// The sign-in of persons; none if the issuer signs in no persons.
     provider: Option<Provider>,
+}
+
+/// A token whose signature is valid.
+struct VerifiedToken<'a> {
+    claims: Value,
+    issuer: &'a Arc<Issuer>,
+    /// The key that the issuer publishes for it.
+    key: Jwk,
 }
 
 impl Issuer {
@@ -134,7 +142,11 @@ impl IssuerSet {
         environment: &EnvironmentName,
         now: Timestamp,
     ) -> Result<Caller, HttpProblem> {
-        let (claims, issuer) = self.verify(token, |claims| self.find_issuer(claims), now).await?;
+        let VerifiedToken { claims, issuer, .. } = self.verify(token, |claims| self.find_issuer(claims), now).await?;
+        // The ID token of a signature is kept as evidence, where others can read it.
+        if claims["nonce"].as_str().is_some_and(|nonce| nonce.starts_with("sha256:")) {
+            return Err(refused("it is the evidence of a signature"));
+        }
         let ends = issuer.settings.check_validity(&claims, now)?;
         let (name, rule) = issuer.settings.admit(&claims, environment)?;
         let credential = Credential::Identity { ends, version: self.version };
@@ -149,14 +161,14 @@ impl IssuerSet {
         Ok(Caller { owner: format!("oidc:{name}"), name, principal, policy: Arc::default(), at: now, credential })
     }
 
-    /// Verifies the signature of a token and returns its claims. `find` returns the issuer that the claims name; they are not
+    /// Verifies the signature of a token and returns its claims and the key. `find` returns the issuer that the claims name; they are not
     /// verified yet, and only select whose keys to try.
     async fn verify<'a>(
         &'a self,
         token: &str,
         find: impl FnOnce(&Value) -> Result<&'a Arc<Issuer>, HttpProblem>,
         now: Timestamp,
-    ) -> Result<(Value, &'a Arc<Issuer>), HttpProblem> {
+    ) -> Result<VerifiedToken<'a>, HttpProblem> {
         let header =
             jsonwebtoken::decode_header(token).map_err(|_| refused("it is not a signed token of a supported kind"))?;
         if header.crit.is_some() {
@@ -168,7 +180,7 @@ impl IssuerSet {
         let claims = unverified_claims(token).ok_or_else(|| refused("its claims cannot be read"))?;
         let issuer = find(&claims)?;
         let key = self.find_key(issuer, header.kid.as_deref(), header.alg, now).await?;
-        Ok((verified_claims(token, &key, header.alg)?, issuer))
+        Ok(VerifiedToken { claims: verified_claims(token, &key, header.alg)?, issuer, key })
     }
 
     /// Returns the issuer that the claims of a pipeline's token name, for its audience.

@@ -2,7 +2,8 @@
 //!
 //! [`IssuerSet::sign_in_address`] is where the browser is sent, [`IssuerSet::redeem`] turns the code that comes back into a
 //! [`Person`]. An ID token is accepted if its issuer is the one that was asked, it is for the service's client id alone, has the nonce
-//! of this sign-in, was issued just now, and a rule of the issuer's `console` settings admits its claims. It is not kept. A person is
+//! of this sign-in, was issued just now, and a rule of the issuer's `console` settings admits its claims. It is kept as evidence of a
+//! signature only, and [`IssuerSet::read_statement`] verifies it again when the signature is to count. A person is
 //! known by an id that the issuer never gives to another one; names are for display. State, nonce and verifier come from
 //! `identity_sign_in`, which also makes sure that an answer belongs to the browser.
 
@@ -15,10 +16,11 @@ use serde_json::Value;
 use subtle::ConstantTimeEq as _;
 
 use super::{
-    Issuer, IssuerSet, provider_subjects,
+    Issuer, IssuerSet, VerifiedToken, provider_subjects,
     settings::{ConsoleSettings, DEFAULT_PROVIDER, LEEWAY, seconds},
 };
 use crate::{
+    approvals::IdentityStatement,
     entra::{
         authorization_code::{self, AuthorizationRequest, SecretPlace},
         sign_in::{ClientAuthentication, SignInError},
@@ -26,6 +28,7 @@ use crate::{
     model::{
         Code, Digest, EnvironmentName,
         session::{Admission, SessionSubject},
+        signature::{IdentityEvidence, SignerIdentity},
     },
     service::{
         http::HttpProblem,
@@ -108,6 +111,14 @@ pub(in crate::service) struct Person {
     pub(in crate::service) authenticated_at: Timestamp,
 }
 
+/// A code that was redeemed: the person, and the ID token that identifies it.
+pub(in crate::service) struct Redeemed {
+    pub(in crate::service) person: Person,
+    pub(in crate::service) token: SecretString,
+    /// The public key (JWK) that the issuer published for the token.
+    pub(in crate::service) key: Value,
+}
+
 impl IssuerSet {
     /// Returns the issuers that persons can sign in with, in the order of the settings.
     pub(in crate::service) fn identity_providers(&self) -> Vec<IdentityProvider> {
@@ -153,14 +164,14 @@ impl IssuerSet {
         Ok(request.url(&endpoints.authorization, &provider.settings.scopes, attempt.state, &more))
     }
 
-    /// Redeems the code of an answer, and returns the person that the settings admit.
+    /// Redeems the code of an answer, and returns the person that the settings admit, with the ID token.
     pub(in crate::service) async fn redeem(
         &self,
         attempt: &SignInAttempt<'_>,
         answer: AuthorizationAnswer<'_>,
         environment: &EnvironmentName,
         now: Timestamp,
-    ) -> Result<Person, HttpProblem> {
+    ) -> Result<Redeemed, HttpProblem> {
         let (issuer, provider) = self.find_provider(attempt.provider)?;
         let endpoints = self.find_endpoints(issuer, provider, now).await?;
         check_answer(&issuer.settings.issuer, &endpoints, answer)?;
@@ -180,32 +191,79 @@ impl IssuerSet {
         )
         .await
         .map_err(|error| exchange_problem(provider, &error))?;
-        let claims = self.verify_id_token(issuer, token.expose_secret(), now).await?;
+        let VerifiedToken { claims, key, .. } = self.verify_id_token(issuer, token.expose_secret(), now).await?;
+        ConsoleSettings::check_times(&claims, now).map_err(for_person)?;
         check_claims(&claims, provider, attempt, now)?;
-        identify(&issuer.settings.issuer, &endpoints, provider, &claims, environment, now)
+        let person = identify(&issuer.settings.issuer, &endpoints, provider, &claims, environment, now)?;
+        let key = serde_json::to_value(key).map_err(HttpProblem::internal)?;
+        Ok(Redeemed { person, token, key })
     }
 
-    /// Verifies the signature of an ID token, and returns its claims.
+    /// Verifies the ID token of a signature again, and returns what it states. The issuer must publish the key still, and a rule of
+    /// the settings must still admit the person; the token can have expired.
+    pub(in crate::service) async fn read_statement(
+        &self,
+        identity: &SignerIdentity,
+        evidence: &IdentityEvidence,
+        environment: &EnvironmentName,
+        now: Timestamp,
+    ) -> Result<IdentityStatement, HttpProblem> {
+        // An issuer can have several entries, each with its own client id.
+        let mut problem = None;
+        for issuer in &self.issuers {
+            let Some(provider) = issuer.provider.as_ref().filter(|_| issuer.settings.issuer == identity.issuer) else {
+                continue;
+            };
+            match self.read_statement_of(issuer, provider, evidence, environment, now).await {
+                Ok(statement) => return Ok(statement),
+                Err(refused) => problem = Some(refused),
+            }
+        }
+        Err(problem
+            .unwrap_or_else(|| refused("the service does not sign in persons of the identity provider any more")))
+    }
+
+    async fn read_statement_of(
+        &self,
+        issuer: &Arc<Issuer>,
+        provider: &Provider,
+        evidence: &IdentityEvidence,
+        environment: &EnvironmentName,
+        now: Timestamp,
+    ) -> Result<IdentityStatement, HttpProblem> {
+        let endpoints = self.find_endpoints(issuer, provider, now).await?;
+        let VerifiedToken { claims, .. } = self.verify_id_token(issuer, &evidence.id_token, now).await?;
+        check_audience(&claims, provider)?;
+        let Some(authenticated_at) = authenticated_at(&claims, now) else {
+            return Err(refused("the ID token does not say when the person entered its password (`auth_time`)"));
+        };
+        let person = identify(&issuer.settings.issuer, &endpoints, provider, &claims, environment, now)?;
+        let SessionSubject::Identity { issuer, id } = person.subject else {
+            return Err(HttpProblem::internal("a person of an identity provider is another subject"));
+        };
+        Ok(IdentityStatement {
+            identity: SignerIdentity { issuer, id },
+            nonce: claims["nonce"].as_str().unwrap_or_default().to_owned(),
+            authenticated_at,
+            subjects: person.admission.subjects,
+        })
+    }
+
+    /// Verifies the signature of an ID token of an issuer, and returns it with its key.
     async fn verify_id_token<'a>(
         &'a self,
         issuer: &'a Arc<Issuer>,
         token: &str,
         now: Timestamp,
-    ) -> Result<Value, HttpProblem> {
+    ) -> Result<VerifiedToken<'a>, HttpProblem> {
         if token.len() > ID_TOKEN_LIMIT {
             return Err(refused("the ID token is too large"));
         }
-        let for_person = |problem: HttpProblem| match problem.code() {
-            Code::IdentityTokenRefused => refused(problem.message()),
-            _ => problem,
-        };
         let find = |claims: &Value| {
             let is_same = claims["iss"] == *issuer.settings.issuer;
             is_same.then_some(issuer).ok_or_else(|| refused("the ID token is of another issuer"))
         };
-        let (claims, _) = self.verify(token, find, now).await.map_err(for_person)?;
-        ConsoleSettings::check_times(&claims, now).map_err(for_person)?;
-        Ok(claims)
+        self.verify(token, find, now).await.map_err(for_person)
     }
 
     /// Returns the endpoints of an issuer. Fetches its configuration if it is unknown or has not been refreshed for a while.
@@ -262,6 +320,28 @@ fn check_answer(issuer: &str, endpoints: &Endpoints, answer: AuthorizationAnswer
     Ok(())
 }
 
+/// Describes a token that is refused, as a person sees it.
+fn for_person(problem: HttpProblem) -> HttpProblem {
+    match problem.code() {
+        Code::IdentityTokenRefused => refused(problem.message()),
+        _ => problem,
+    }
+}
+
+/// Checks that an ID token is for the service.
+fn check_audience(claims: &Value, provider: &Provider) -> Result<(), HttpProblem> {
+    let client = provider.settings.client_id.as_str();
+    let is_only_audience = match &claims["aud"] {
+        Value::String(audience) => audience == client,
+        Value::Array(audiences) => audiences.len() == 1 && audiences[0] == client,
+        _ => false,
+    };
+    if is_only_audience && (claims["azp"].is_null() || claims["azp"] == client) {
+        return Ok(());
+    }
+    Err(refused("the ID token is for another application"))
+}
+
 /// Checks the claims that bind an ID token to the service and to a sign-in.
 fn check_claims(
     claims: &Value,
@@ -269,15 +349,7 @@ fn check_claims(
     attempt: &SignInAttempt<'_>,
     now: Timestamp,
 ) -> Result<(), HttpProblem> {
-    let client = provider.settings.client_id.as_str();
-    let is_only_audience = match &claims["aud"] {
-        Value::String(audience) => audience == client,
-        Value::Array(audiences) => audiences.len() == 1 && audiences[0] == client,
-        _ => false,
-    };
-    if !is_only_audience || !(claims["azp"].is_null() || claims["azp"] == client) {
-        return Err(refused("the ID token is for another application"));
-    }
+    check_audience(claims, provider)?;
     let nonce = claims["nonce"].as_str().unwrap_or_default();
     if !bool::from(nonce.as_bytes().ct_eq(attempt.nonce.as_bytes())) {
         return Err(refused("the ID token belongs to another sign-in"));

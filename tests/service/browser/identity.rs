@@ -1,17 +1,41 @@
-//! Sign-in with an identity provider in Chromium: the whole walk from the link over the sandbox of Entra to the console.
+//! Sign-in and signature with an identity provider in Chromium: the whole walk from the link over the sandbox of Entra to the console.
 
 use serde_json::{Value, json};
 
 use crate::support::{
     browser::{check_pages, run_script},
     host_process::HostProcess,
-    repository::TestRepository,
+    repository::{SMALL_PROFILE, TestRepository, run_command},
     sandbox::Sandbox,
 };
 
 const TENANT: &str = "0c0ffee0-0000-4000-8000-000000000001";
 const CLIENT: &str = "0c0ffee0-0000-4000-8000-0000000000cc";
 const SECRET: &str = "C4nary-of-the-console";
+
+/// Proposes the files of an environment in which persons with a role sign, and returns the path of the proposal.
+fn propose(repo: &TestRepository, host: &HostProcess, sandbox: &Sandbox) -> String {
+    let run = |arguments: &[&str]| {
+        let mut command = repo.command(arguments);
+        command.env("MAILWRIGHT_SERVICE", host.address("dev")).env("MAILWRIGHT_TOKEN", host.token("dev"));
+        run_command(command).code(0)
+    };
+    let policy = format!(
+        "policy:
+  approvals:
+    signers: [{{ name: managers, role: Mail.dev.Admin, issuer: \"{}/{TENANT}/v2.0\" }}]
+    rules: [{{ count: 1, reasonRequired: true }}]
+",
+        sandbox.running.address
+    );
+    repo.write("environments/dev/environment.yaml", format!("companies: [EDU1]\n{policy}"));
+    repo.write("environments/dev/profiles/relay.yaml", SMALL_PROFILE);
+    run(&["apply", "dev", "--yes", "--skip-verify"]);
+    repo.write("environments/dev/environment.yaml", format!("companies: [EDU1, EDU2]\n{policy}"));
+    let proposed = run(&["plan", "dev", "--propose"]);
+    let path = proposed.stderr.trim().rsplit_once("/console/").unwrap().1.to_owned();
+    format!("/console/{path}")
+}
 
 #[test]
 fn a_person_signs_in_with_an_account_of_the_identity_provider() {
@@ -59,9 +83,10 @@ fn a_person_signs_in_with_an_account_of_the_identity_provider() {
     let address = format!("{public}/environments/dev");
     let problems = check_pages(&address, "", &[], &[("sign-in-identity", "/console/sign-in".to_owned())]);
     assert!(problems.is_empty(), "{}", problems.join("\n"));
+    let proposal = propose(&repo, &host, &sandbox);
     let result = run_script(
         "browser_identity.mjs",
-        &json!({ "address": address, "admin": "Adele Admin", "other": "Alice <Example>" }),
+        &json!({ "address": address, "admin": "Adele Admin", "other": "Alice <Example>", "proposal": proposal }),
     );
 
     assert_eq!(result["form"], "/environments/dev/console/sign-in");
@@ -74,6 +99,14 @@ fn a_person_signs_in_with_an_account_of_the_identity_provider() {
     assert_eq!((&result["password"], &result["confirmed"]), (&json!("Enter password"), &json!("/console/sessions")));
     assert_eq!(result["renewed"], true);
     let text = |value: &Value| value.as_str().unwrap().to_owned();
+    // The signature: what the page shows, the password at the provider, and the page of the proposal with it.
+    assert!(text(&result["signText"]).contains("mailwright-signature-v1"), "{}", result["signText"]);
+    assert_eq!((&result["signPassword"], &result["signed"]), (&json!("Enter password"), &json!(proposal)));
+    let signature = text(&result["signature"]);
+    for shown in ["Adele Admin", "managers", "has approved", "with the identity provider", "Ticket 4711", "sha256:"] {
+        assert!(signature.contains(shown), "{shown}: {signature}");
+    }
+    assert_eq!((&result["signAccessible"], &result["signWide"]), (&json!([]), &json!([])));
     assert!(text(&result["otherAccount"]).contains("has no role here"), "{result:#}");
     let refused: Vec<String> = result["refused"].as_array().unwrap().iter().map(text).collect();
     assert!(refused[0].contains("access_denied: AADSTS65004: User declined"), "{refused:?}");

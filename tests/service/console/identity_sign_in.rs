@@ -23,15 +23,15 @@ use sha2::Digest as _;
 
 const CLIENT: &str = "the-console";
 const SECRET: &str = "C4nary/of+the&client=secret";
-const PUBLIC: &str = "https://mail.example.com";
+pub(super) const PUBLIC: &str = "https://mail.example.com";
 const BEGIN: &str = "/console/sign-in/with/sso?next=/console/profiles";
 const CALLBACK: &str = "/console/sign-in/callback";
 
 /// A service at which persons of an issuer sign in.
-struct Setup {
-    issuer: Issuer,
-    key: Key,
-    repo: TestRepository,
+pub(super) struct Setup {
+    pub(super) issuer: Issuer,
+    pub(super) key: Key,
+    pub(super) repo: TestRepository,
 }
 
 fn settings(issuer: &Issuer) -> String {
@@ -55,7 +55,7 @@ fn settings(issuer: &Issuer) -> String {
 }
 
 impl Setup {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(|_| {}, &[])
     }
 
@@ -71,18 +71,18 @@ impl Setup {
         Self { issuer, key, repo }
     }
 
-    fn client(&self) -> Client {
+    pub(super) fn client(&self) -> Client {
         Client::new(&self.repo)
     }
 
     /// Answers a code with an ID token.
-    fn issue(&self, token: &str) {
+    pub(super) fn issue(&self, token: &str) {
         let answer = json!({ "access_token": "unused", "token_type": "Bearer", "id_token": token });
         self.issuer.answers.lock().unwrap().redeemed = Some((200, answer));
     }
 
     /// The claims of a person, for a sign-in that has begun.
-    fn claims(&self, begun: &BTreeMap<String, String>) -> Value {
+    pub(super) fn claims(&self, begun: &BTreeMap<String, String>) -> Value {
         json!({
             "iss": self.issuer.address, "aud": CLIENT, "sub": "person-1", "name": "Ann Example", "nonce": begun["nonce"],
             "roles": ["Mail.Admin"], "iat": now(), "exp": now() + 3600,
@@ -90,7 +90,7 @@ impl Setup {
     }
 
     /// Signs in as a person, with other claims than the usual ones.
-    fn sign_in(&self, client: &mut Client, change: impl FnOnce(&mut Value)) -> HttpResponse {
+    pub(super) fn sign_in(&self, client: &mut Client, change: impl FnOnce(&mut Value)) -> HttpResponse {
         let begun = begin(client);
         let mut claims = self.claims(&begun);
         change(&mut claims);
@@ -98,7 +98,7 @@ impl Setup {
         come_back(client, &begun)
     }
 
-    fn audit(&self) -> Vec<Value> {
+    pub(super) fn audit(&self) -> Vec<Value> {
         self.repo.http("GET", "/v1/audit?limit=1000", &[], b"").json()["entries"].as_array().unwrap().clone()
     }
 }
@@ -110,11 +110,11 @@ fn begin(client: &mut Client) -> BTreeMap<String, String> {
     parameters(answer.header("location").unwrap())
 }
 
-fn parameters(location: &str) -> BTreeMap<String, String> {
+pub(super) fn parameters(location: &str) -> BTreeMap<String, String> {
     reqwest::Url::parse(location).unwrap().query_pairs().into_owned().collect()
 }
 
-fn come_back(client: &mut Client, begun: &BTreeMap<String, String>) -> HttpResponse {
+pub(super) fn come_back(client: &mut Client, begun: &BTreeMap<String, String>) -> HttpResponse {
     client.get(&format!("{CALLBACK}?code=the-code&state={}", begun["state"]))
 }
 

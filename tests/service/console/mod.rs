@@ -8,6 +8,7 @@ mod edit;
 mod history;
 mod hosted;
 mod identity_sign_in;
+mod identity_signatures;
 mod live_updates;
 mod outbox;
 mod pages;

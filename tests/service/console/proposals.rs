@@ -168,18 +168,25 @@ fn a_proposal_that_needs_approvals_is_signed_with_ssh() {
     assert!(request["detail"]["messages"]["carol"].is_string(), "{request}");
     let outbox = repo.run(&["outbox", "list", "dev", "--format", "json"]).code(0).stdout;
     assert!(outbox.contains("electronic-signatures") && outbox.contains("carol@example.com"), "{outbox}");
-    repo.write("text", &text);
-    let signed = std::process::Command::new("ssh-keygen")
-        .args(["-q", "-Y", "sign", "-n", "approval@mailwright.dev", "-f"])
-        .arg(&key)
-        .arg(repo.path("text"))
-        .output()
-        .unwrap();
-    assert!(signed.status.success(), "{signed:?}");
-    let crlf = |text: String| text.replace('\n', "\r\n");
-    let (message, signature) = (crlf(text), crlf(repo.read("text.sig")));
-    let added = client.post(&format!("{address}/approve"), &[("message", &message), ("signature", &signature)]);
-    assert_eq!(added.status, 303, "{}", added.body);
+    let approve = |client: &mut Client, address: &str| {
+        let page = client.page(address);
+        let text = page.split("readonly>").nth(1).unwrap().split("</textarea>").next().unwrap().trim();
+        let text = format!("{text}\n");
+        repo.write("text", &text);
+        drop(std::fs::remove_file(repo.path("text.sig")));
+        let signed = std::process::Command::new("ssh-keygen")
+            .args(["-q", "-Y", "sign", "-n", "approval@mailwright.dev", "-f"])
+            .arg(&key)
+            .arg(repo.path("text"))
+            .output()
+            .unwrap();
+        assert!(signed.status.success(), "{signed:?}");
+        let crlf = |text: String| text.replace('\n', "\r\n");
+        let (message, signature) = (crlf(text), crlf(repo.read("text.sig")));
+        let added = client.post(&format!("{address}/approve"), &[("message", &message), ("signature", &signature)]);
+        assert_eq!(added.status, 303, "{}", added.body);
+    };
+    approve(&mut client, &address);
     let page = client.page(&address);
     assert!(page.contains("carol") && page.contains("has approved"), "{page}");
     assert!(event_kinds(&repo).contains(&"signed".to_owned()));
@@ -207,6 +214,12 @@ fn a_proposal_that_needs_approvals_is_signed_with_ssh() {
     assert!(history.contains("carol"), "{history}");
     let history = repo.run(&["history", "dev"]).code(0).stdout;
     assert!(history.contains("Signatures of generation 3:") && history.contains("carol approved 20"), "{history}");
+    // So does the page of a proposal that was rejected.
+    let rejected = propose(&mut client, &super::edit::with(NEW, &[("name", "orders"), ("base", "3")]), "");
+    approve(&mut client, &rejected);
+    assert_eq!(client.post(&format!("{rejected}/reject"), &[("reason", "no")]).status, 303);
+    let page = client.page(&rejected);
+    assert!(page.contains("carol") && page.contains("with an SSH key") && page.contains("rejected"), "{page}");
     // The page of the applied proposal and the difference of the generation keep the signature.
     for address in [address.as_str(), "/console/history/diff?to=3"] {
         let page = client.page(address);

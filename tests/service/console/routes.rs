@@ -63,6 +63,7 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("POST", "/console/proposals/{id}/approve", "profiles:see changes:propose"),
     ("POST", "/console/proposals/{id}/reject", "profiles:see changes:propose"),
     ("POST", "/console/proposals/{id}/sign", "profiles:see changes:propose"),
+    ("GET", "/console/proposals/{id}/sign/{digest}", "profiles:see changes:propose"),
     ("POST", "/console/proposals/{id}/signature", "profiles:see changes:propose"),
     ("POST", "/console/proposals/{id}/verify", "profiles:see changes:plan"),
     ("GET", "/console/rollouts", "rollouts:see history:see"),

@@ -20,24 +20,27 @@ struct Person {
 fn serve() -> (TestRepository, String) {
     let mut repo = TestRepository::small();
     repo.serve();
-    repo.write(
-        "environments/dev/environment.yaml",
+    repo.write("environments/dev/environment.yaml", policy("{ count: 2, groups: [finance], reasonRequired: true }"));
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    let address = repo.address().replace("127.0.0.1", "localhost");
+    (repo, address)
+}
+
+fn policy(rule: &str) -> String {
+    format!(
         "\
 companies: [EDU1]
 policy:
   approvals:
     signers:
-      - { name: dora, operator: dora }
-      - { name: emil, operator: Emil, email: emil@example.com }
-      - { name: frank, operator: frank }
-    groups: { finance: [dora, emil, frank] }
+      - {{ name: dora, operator: dora }}
+      - {{ name: emil, operator: Emil, email: emil@example.com }}
+      - {{ name: frank, operator: frank }}
+    groups: {{ finance: [dora, emil, frank] }}
     rules:
-      - { count: 2, groups: [finance], reasonRequired: true }
-",
-    );
-    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
-    let address = repo.address().replace("127.0.0.1", "localhost");
-    (repo, address)
+      - {rule}
+"
+    )
 }
 
 fn enrol(repo: &TestRepository, address: &str, name: &str) -> Person {
@@ -136,7 +139,9 @@ fn two_persons_sign_what_they_see_and_the_history_keeps_it() {
     let applied = send_on(&mut ann, &format!("{proposal}/apply"), &page, &[]);
     assert_eq!(applied.status, 303, "{}", applied.body);
     let history = repo.run(&["history", "dev"]).code(0).stdout;
-    for shown in ["dora approved 20", "emil approved 20", "+01:00 by passkey: Ticket 4711 (sha256:"] {
+    for shown in
+        ["dora approved 20", "emil approved 20", "+01:00 by passkey (passkey enrolled 20", "): Ticket 4711 (sha256:"]
+    {
         assert!(history.contains(shown), "{shown}: {history}");
     }
     let audit =
@@ -171,4 +176,93 @@ fn an_author_does_not_approve() {
     let refused = dora.sign(&proposal);
     assert!(refused.body.contains("MW0317"), "{}", refused.body);
     assert_eq!(refusals(&repo), 1);
+}
+
+#[test]
+fn a_passkey_of_a_new_link_is_shown_with_its_signature_wherever_that_is() {
+    let (repo, address) = serve();
+    let (mut dora, mut emil) = (enrol(&repo, &address, "dora"), enrol(&repo, &address, "emil"));
+    let mut ann = Client::signed_in(&repo);
+    let proposal = propose(&mut ann, "invoices");
+    assert_eq!(dora.sign(&proposal).status, 303);
+    // An administrator makes a link for emil after the proposal, and whoever opens it can sign as emil.
+    let link = repo.run(&["operator", "link", "dev", "emil"]).code(0).stdout;
+    let code = link.trim().split_once('#').unwrap().1;
+    let mut thief = Person { client: Client::at(&address, ""), device: PasskeyDevice::new(&address) };
+    let page = thief.client.post("/console/enroll", &[("code", code)]);
+    let answer = thief.device.create(&options(&page.body));
+    let enrolled = thief.client.post("/console/enroll/passkey", &[("answer", &answer), ("label", "Other")]);
+    assert_eq!(enrolled.status, 303, "{}", enrolled.body);
+    // A passkey that the new one adds does not hide the link.
+    let page = thief.client.page("/console/account");
+    let mut second = PasskeyDevice::new(&address);
+    let answer = second.create(&options(&page));
+    let added = thief.client.post("/console/account/passkeys", &[("answer", &answer), ("label", "Second")]);
+    assert_eq!(added.status, 303, "{}", added.body);
+    thief.device = second;
+    assert_eq!(thief.sign(&proposal).status, 303);
+
+    let page = ann.page(&proposal);
+    let flag = "0 minutes before the signature and after the proposal";
+    assert!(page.contains("recent passkey") && page.contains(flag), "{page}");
+    assert_eq!(page.matches("by link of ").count(), 2, "{page}");
+    assert_eq!(page.matches("and after the proposal").count(), 1, "{page}");
+    let id = proposal.rsplit_once('/').unwrap().1;
+    let detail = repo.http("GET", &format!("/v1/proposals/{id}"), &[], b"").json();
+    let passkeys: Vec<_> =
+        detail["signatures"].as_array().unwrap().iter().map(|one| one["recentPasskey"].clone()).collect();
+    assert_eq!((&passkeys[0]["isAfterProposal"], &passkeys[1]["isAfterProposal"]), (&false.into(), &true.into()));
+    assert!(passkeys.iter().all(|one| one["linkBy"].is_string()), "{passkeys:?}");
+    let store = rusqlite::Connection::open(repo.path(".data/store.sqlite")).unwrap();
+    let query = "SELECT count(*) FROM event WHERE json_extract(record, '$.reason') LIKE '%after the proposal%'";
+    assert_eq!(store.query_row(query, [], |row| row.get::<_, i64>(0)).unwrap(), 1, "the event says so");
+
+    let page = ann.page(&proposal);
+    assert_eq!(send_on(&mut ann, &format!("{proposal}/apply"), &page, &[]).status, 303);
+    assert!(repo.run(&["history", "dev"]).code(0).stdout.contains(flag));
+    let audit = repo.run(&["audit", "list", "dev", "--action", "changeset", "--format", "json"]).code(0).stdout
+        + &repo.run(&["audit", "list", "dev", "--action", "console.edit", "--format", "json"]).code(0).stdout;
+    assert!(audit.contains(flag), "{audit}");
+    for page in ["/console/history/diff?to=2", proposal.as_str()] {
+        assert!(ann.page(page).contains(flag), "{page}");
+    }
+    drop(emil.client.page(&proposal));
+}
+
+#[test]
+fn a_rule_refuses_passkeys_that_are_too_new() {
+    let (repo, address) = serve();
+    let mut dora = enrol(&repo, &address, "dora");
+    let mut emil = enrol(&repo, &address, "emil");
+    let mut ann = Client::signed_in(&repo);
+    // The rules are changed with the signatures that they ask for.
+    repo.write("environments/dev/environment.yaml", policy("{ count: 1, passkeyAge: 2h }"));
+    let proposed = repo.run(&["plan", "dev", "--propose"]).code(0);
+    let proposal = format!("/console/{}", proposed.stderr.trim().rsplit_once("/console/").unwrap().1);
+    assert_eq!((dora.sign(&proposal).status, emil.sign(&proposal).status), (303, 303));
+    let page = ann.page(&proposal);
+    let applied = send_on(&mut ann, &format!("{proposal}/apply"), &page, &[]);
+    assert_eq!(applied.status, 303, "{}", applied.body);
+
+    let proposal = propose(&mut ann, "invoices");
+    assert!(ann.page(&proposal).contains("by passkeys that are at least 2h old"));
+    let before = refusals(&repo);
+    let refused = dora.sign(&proposal);
+    assert!(refused.body.contains("MW0326") && refused.body.contains("is not 2h old"), "{}", refused.body);
+    assert_eq!(refusals(&repo), before + 1);
+    assert!(ann.page(&proposal).contains("Missing:"));
+}
+
+#[test]
+fn a_namesake_does_not_withdraw_a_proposal() {
+    let (repo, address) = serve();
+    let mut dora = enrol(&repo, &address, "dora");
+    let proposal = propose(&mut dora.client, "invoices");
+    let token = repo.run(&["token", "create", "dev", "--name", "dora", "--role", "planner"]).code(0).stdout;
+    let mut namesake = Client::new(&repo);
+    namesake.sign_in(token.trim());
+    assert!(!namesake.page(&proposal).contains(">Reject</button>"));
+    let refused = namesake.post(&format!("{proposal}/reject"), &[("reason", "mine")]);
+    assert_eq!(refused.status, 403, "{}", refused.body);
+    assert_eq!(dora.client.post(&format!("{proposal}/reject"), &[("reason", "")]).status, 303, "withdrawn");
 }

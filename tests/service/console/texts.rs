@@ -66,7 +66,7 @@ fn groups() -> BTreeMap<&'static str, Vec<String>> {
         ("plan-action", ids("create update delete rename adopt forget")),
         ("proposal-status", ids("open applied rejected")),
         ("signing-meaning", ids("reviewed approved authored")),
-        ("signing-method", ids("passkey ssh")),
+        ("signing-method", ids("passkey ssh identity-provider")),
         ("signing-wanted", ids("reviewed approved authored")),
         (
             "secret-change",
