@@ -9,7 +9,7 @@ use askama::Template;
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{Html, IntoResponse as _, Response},
 };
@@ -51,7 +51,8 @@ pub(super) async fn present(State(service): State<Arc<Service>>, mut request: Re
     if let Some(problem) = response.extensions_mut().remove::<Arc<ProblemDetails>>() {
         let user = response.extensions_mut().remove::<User>();
         let after_confirmation = page_of_request(&method, &page.here);
-        let shown = ProblemPage::new(Page { user, ..page }, &problem, after_confirmation);
+        let back = (method != Method::GET && user.is_some()).then(|| after_confirmation.clone());
+        let shown = ProblemPage::new(Page { user, ..page }, &problem, &after_confirmation, back);
         // The document of the API stays if the page cannot be rendered.
         if let Ok(html) = shown.render() {
             let headers = response.headers_mut();

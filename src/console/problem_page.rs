@@ -49,15 +49,18 @@ pub(super) struct ProblemPage {
     problem: ProblemNotice,
     /// The address where the person confirms its identity, if that is what is missing.
     confirm: Option<String>,
+    /// The page whose form was refused.
+    back: Option<String>,
 }
 
 impl ProblemPage {
-    /// `next` is the page that follows a confirmation of the identity.
-    pub(super) fn new(page: Page, problem: &ProblemDetails, next: String) -> Self {
+    /// `next` is the page that follows a confirmation of the identity, `back` the one whose form was refused.
+    pub(super) fn new(page: Page, problem: &ProblemDetails, next: &str, back: Option<String>) -> Self {
         let can_confirm = page.user.as_ref().is_some_and(|user| user.caller.can_confirm_identity());
         let confirm = (problem.code == Code::StepUpRequired && can_confirm)
             .then(|| format!("{}/console/confirm?next={}", page.base, percent_encode(next.as_bytes(), b"-._~/")));
         Self {
+            back,
             page,
             confirm,
             status: problem.status,

@@ -30,7 +30,7 @@ use super::{
     pages::{
         access, account, audit, bulk, confirm, coverage, enroll, error, history, holds, identity_sign_in, language,
         message, operators, outbox, overview, plan, profile, profile_form, profiles, proposals, rollback, rollouts,
-        sessions, setup, sign_in, tokens, verify,
+        sessions, setup, sign_in, test_message, tokens, verify,
     },
 };
 use crate::{
@@ -112,6 +112,7 @@ fn routes() -> Routes {
     let proposing = Right::May(&[(Area::Profiles, Activity::See), (Area::Changes, Activity::Propose)]);
     let editing = Right::May(&[(Area::Profiles, Activity::See), (Area::Changes, Activity::Edit)]);
     let verifying = Right::Either(&[(Area::Profiles, Activity::See)], &[(Area::Profiles, Activity::Verify)]);
+    let testing = Right::Either(&[(Area::Profiles, Activity::See)], &[(Area::Mail, Activity::Submit)]);
     let rollouts = Right::May(&[(Area::Rollouts, Activity::See), (Area::History, Activity::See)]);
     let access = Right::May(&[(Area::Profiles, Activity::See), (Area::Access, Activity::See)]);
     // An edit is applied as a change by hand, a plan of files as an apply.
@@ -145,9 +146,11 @@ fn routes() -> Routes {
         .post("/console/sessions/{id}/end", Right::SignedIn, sessions::end)
         .get("/console/profiles", profiles, profiles::show)
         .get("/console/profiles/{name}", profiles, profile::show)
+        .post("/console/profiles/{name}/test", testing, test_message::send)
         .get("/console/outbox", outbox, outbox::show)
         .get("/console/outbox/live", outbox, outbox::follow)
         .get("/console/outbox/{id}", outbox, message::show)
+        .get("/console/outbox/{id}/live", outbox, message::follow)
         .post("/console/outbox/{id}/retry", Right::Some(Area::Outbox, Activity::Retry), message::retry)
         .post("/console/outbox/{id}/cancel", Right::Some(Area::Outbox, Activity::Cancel), message::cancel)
         .post("/console/outbox/{id}/replay", Right::Some(Area::Outbox, Activity::Replay), message::replay)
@@ -229,15 +232,18 @@ pub fn route_list() -> Vec<RouteInfo> {
     ROUTES.rights.iter().map(info).collect()
 }
 
-/// Returns the page to which a person goes back after a request that was refused: the page itself, or the list that its form
-/// belongs to.
+/// Returns the page to which a person goes back after a request that was refused: the page itself, or the nearest one above it, which
+/// its form is on.
 pub(super) fn page_of_request(method: &Method, here: &str) -> String {
     if *method == Method::GET {
         return here.to_owned();
     }
-    let area = here.split(['?', '#']).next().unwrap_or_default().split('/').nth(2).unwrap_or_default();
-    let page = format!("/console/{area}");
-    if ROUTES.right(&Method::GET, &page).is_some() { page } else { "/console".to_owned() }
+    let path = here.split(['?', '#']).next().unwrap_or_default();
+    let upwards = std::iter::successors(Some(path), |path| path.rsplit_once('/').map(|(parent, _)| parent));
+    // The confirmation of a change of many messages is no page without its parameters.
+    let mut pages = upwards.filter(|path| *path != "/console/outbox/bulk" && ROUTES.has_page(path));
+    let page = pages.next();
+    page.unwrap_or("/console").to_owned()
 }
 
 /// The addresses, without the state of an environment: a process may serve many.
@@ -263,6 +269,15 @@ impl Routes {
     fn add(mut self, method: Method, path: &str, right: Right, handler: MethodRouter<Arc<Service>>) -> Self {
         self.rights.insert((path.to_owned(), method.to_string()), right);
         Self { router: self.router.route(path, handler), ..self }
+    }
+
+    /// Returns true if a path is that of a page.
+    fn has_page(&self, path: &str) -> bool {
+        let is_of = |route: &str| {
+            let is_same = |(one, other): (&str, &str)| one == other || other.starts_with('{') && !one.is_empty();
+            path.split('/').count() == route.split('/').count() && path.split('/').zip(route.split('/')).all(is_same)
+        };
+        self.rights.keys().any(|(route, method)| method == Method::GET.as_str() && is_of(route))
     }
 
     fn right(&self, method: &Method, path: &str) -> Option<Right> {

@@ -240,6 +240,7 @@ codes! {
     "0390" Error CrossOrigin(403) "request from another site";
     "0391" Error TooManySignIns(429) "too many failed sign-ins";
     "0392" Error SessionEnded(401) "session ended";
+    "0393" Error TooManyTestMessages(429) "too many test messages";
     "0395" Error ConsoleRestricted(403) "console restricted";
     "0396" Error ProfileExists(409) "profile exists";
     "0397" Error ProposalDecided(409) "proposal decided";

@@ -5,7 +5,7 @@
 //! * `authentication` finds the caller of a request, `access` checks its right; `oidc` accepts identity tokens of pipelines
 //! * `routes` has the endpoints, one file per resource: a handler authorizes, calls `Service`, and answers
 //! * `changes` decides whether a change is accepted; it is the only module that commits one
-//! * `submissions` accepts mail, `message_actions` changes accepted messages, `outbox` finds them, `holds` lets them wait, `outbox_feed` says
+//! * `submissions` accepts mail, `test_messages` sends some with a fixed text, `message_actions` changes accepted messages, `outbox` finds them, `holds` lets them wait, `outbox_feed` says
 //!   when to look again
 //! * `verification` runs the verifier for callers without keys, and decides which secrets it may use
 //! * `history` reads generations, `audit` the audit log, `tokens` lists and revokes tokens
@@ -56,6 +56,7 @@ mod signature_requests;
 mod signatures;
 mod status;
 mod submissions;
+mod test_messages;
 mod token_cache;
 mod tokens;
 mod verification;
@@ -88,6 +89,7 @@ use sessions::SignInFailures;
 use shared_read::SharedRead;
 use signatures::SignatureDrafts;
 use status::OutboxCounts;
+use test_messages::RecentTestMessages;
 use token_cache::TokenCache;
 use verification::{LiveDigests, runs::VerificationRuns};
 
@@ -104,11 +106,13 @@ pub(crate) use oidc::{DEFAULT_PROVIDER, IdentityProvider};
 pub use oidc::{Issuers, IssuersSource, OidcSettings};
 pub(crate) use outbox::{BulkAction, BulkChange, CHANGED_AT_ONCE, COUNTED, MessageFilter};
 pub(crate) use outbox_feed::OutboxFeed;
+pub(crate) use proposals::ViewedPlan;
 pub use public_url::PublicUrl;
 pub use routes::openapi;
 pub use server::Server;
 pub(crate) use sessions::SignInSource;
 pub(crate) use signatures::{SignatureDraft, WantedSignature};
+pub(crate) use test_messages::TestMessage;
 pub(crate) use verification::runs::{RunStanding, VerificationRun};
 
 /// Maximum number of concurrent verifier runs of one caller.
@@ -155,6 +159,7 @@ pub(crate) struct Service {
     /// The time at which proposals were last looked through for reminders.
     reminders_at: Mutex<Timestamp>,
     sign_in_failures: SignInFailures,
+    recent_test_messages: RecentTestMessages,
     identity_sign_ins: IdentitySignIns,
     /// Texts that wait for a signature by an identity provider.
     signature_drafts: SignatureDrafts,
@@ -238,6 +243,7 @@ impl Service {
             audit_budget: AuditBudget::default(),
             reminders_at: Mutex::default(),
             sign_in_failures: SignInFailures::default(),
+            recent_test_messages: RecentTestMessages::default(),
             identity_sign_ins: IdentitySignIns::default(),
             signature_drafts: SignatureDrafts::default(),
             passkey_requests: PasskeyRequests::default(),

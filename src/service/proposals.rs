@@ -4,8 +4,8 @@
 //! against the current generation whenever it is shown, and cannot be applied once its profile was changed by another way: it would
 //! undo that change. A plan of files is applied only at the generation that it was made from, as an ordinary apply of its commit.
 //! Approvals (SSH signatures over the digest of the change) and signatures of operators are added to a proposal. In an environment
-//! whose console only proposes, the proposer cannot apply it. A proposal is decided under the lock for changes, so it is either
-//! applied or rejected. Everything is in the audit log.
+//! whose console only proposes, another person applies it, or signs it: without the signature of another operator the proposer cannot
+//! apply it. A proposal is decided under the lock for changes, so it is either applied or rejected. Everything is in the audit log.
 
 use std::sync::Arc;
 
@@ -28,12 +28,14 @@ use crate::{
     api::proposals::{NewProposal, ProposalEntry},
     approvals::is_reason,
     model::{
-        Allowances, Approval, ApprovalNeed, AuditOutcome, ChangeSummary, Changeset, Code, Digest, ProfileChange,
+        Allowances, Approval, ApprovalNeed, AuditOutcome, ChangeSummary, Changeset, Code, Digest, Meaning,
+        ProfileChange,
         access::{Activity, Area, Question},
-        approvals::Approved,
+        approvals::{Actor, Approved},
         delivery::EventKind,
         proposal::{Decision, Proposal, ProposedChange},
         settings::ConsolePolicy,
+        signature::SignatureMethod,
     },
     store::{AuditEvent, ProposalStored, outbox::NewEvent},
 };
@@ -164,24 +166,22 @@ impl Service {
         planned.map(Some).map_err(|problem| self.explain_stale(problem))
     }
 
-    /// Returns the approvals that would be missing if a caller applied a proposal, because its own signature would not count then.
-    /// None if nothing would be missing, or the caller has not signed. `planned` is the plan for the proposer.
-    pub(crate) async fn missing_if_applied_by(
+    /// Returns true if approvals would be missing if a caller applied a proposal, because its own signature would not count then.
+    /// `planned` is the plan for the proposer.
+    pub(crate) async fn needs_own_signature(
         self: &Arc<Self>,
         caller: &Caller,
         proposal: &Proposal,
         planned: &PlannedChange,
-    ) -> Result<Option<Vec<ApprovalNeed>>, HttpProblem> {
+    ) -> Result<bool, HttpProblem> {
         let state = self.state();
         let signers = &state.settings.policy.approvals.signers;
         let is_own = |approved: &Approved| approved.is_by(signers, caller.actor());
         if !Self::may_apply(caller, proposal) || !planned.evaluation.approved.iter().any(is_own) {
-            return Ok(None);
+            return Ok(false);
         }
         let planned = self.plan_proposal(caller, proposal).await?;
-        let missing: Vec<ApprovalNeed> =
-            planned.into_iter().flat_map(|planned| planned.evaluation.missing).map(|(need, _)| need).collect();
-        Ok(Some(missing).filter(|missing| !missing.is_empty()))
+        Ok(planned.is_some_and(|planned| !planned.evaluation.missing.is_empty()))
     }
 
     /// Plans a proposal as if its proposer applied it. So a signature of the caller is not one of the person who applies; that is for
@@ -239,11 +239,37 @@ impl Service {
         Ok(())
     }
 
-    /// Returns true if the environment does not let a caller apply a proposal, because it is the caller's own.
-    pub(crate) fn waits_for_other(&self, caller: &Caller, proposal: &Proposal) -> bool {
+    /// Returns true if the environment does not let a caller apply a proposal, because it is the caller's own and no other person has
+    /// approved it. `planned` is its plan with the signatures.
+    pub(crate) fn waits_for_other(
+        &self,
+        caller: &Caller,
+        proposal: &Proposal,
+        planned: Option<&PlannedChange>,
+    ) -> bool {
+        self.is_own_where_others_apply(caller, proposal)
+            && !planned.is_some_and(|planned| self.is_approved_by_other(proposal, planned))
+    }
+
+    fn is_own_where_others_apply(&self, caller: &Caller, proposal: &Proposal) -> bool {
         // A token and an operator of one name are taken for one person.
         let is_own = caller.is_proposer(proposal) || is_same_subject(&proposal.by, &caller.name);
         self.console_policy() == ConsolePolicy::Propose && is_own
+    }
+
+    /// Returns true if all signatures are there, and one of them is the approval of another person by a passkey or an identity provider.
+    /// An SSH key does not show that its owner is another person than the proposer.
+    fn is_approved_by_other(&self, proposal: &Proposal, planned: &PlannedChange) -> bool {
+        let state = self.state();
+        let signers = &state.settings.policy.approvals.signers;
+        let proposer = Actor { name: &proposal.by, subject: &proposal.by_subject };
+        let is_other = |approved: &Approved| {
+            approved.meaning == Meaning::Approved
+                && approved.method != SignatureMethod::Ssh
+                && !is_same_subject(&proposal.by, &approved.printed_name)
+                && !approved.is_by(signers, proposer)
+        };
+        planned.evaluation.missing.is_empty() && planned.evaluation.approved.iter().any(is_other)
     }
 
     /// Returns true if a caller may apply a proposal, as far as its kind decides that: an edit is a change by hand, a plan of files
@@ -265,9 +291,12 @@ impl Service {
         let mut proposal = self.open_proposal(id).await?;
         let needed = Question::any(Area::Changes, activity(&proposal));
         self.check_right(caller, &needed, &Method::POST, &format!("/console/proposals/{id}/apply")).await?;
-        if self.waits_for_other(caller, &proposal) {
+        // Signatures are verified again with the change itself.
+        if self.is_own_where_others_apply(caller, &proposal)
+            && self.waits_for_other(caller, &proposal, self.plan_proposal(caller, &proposal).await?.as_ref())
+        {
             return Err(HttpProblem::new(Code::ConsoleRestricted, "this is a proposal of yours")
-                .remedy("In this environment another person applies it."));
+                .remedy("In this environment another person applies it, or signs it as an operator where approvals are required."));
         }
         let terms = EditTerms {
             base: planned,

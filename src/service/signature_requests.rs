@@ -262,6 +262,7 @@ impl Service {
             client: None,
             document: None,
             allow_duplicate: true,
+            only_by: None,
         };
         let size = submission.text.as_ref().map_or(0, String::len);
         let receipt = self.submit(caller, addressing, SubmissionBody::Parts(Box::new(submission)), size, None).await?;

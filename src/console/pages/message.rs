@@ -1,22 +1,25 @@
-//! A message: its state in words, recipients, attempts as a timeline, and the actions that its status allows.
+//! A message: its state in words, why it waits, recipients, attempts as a timeline, and the actions that its status allows. While it
+//! is not finished, the page is updated.
 //!
 //! Contents are not shown. The forms are there for callers who may use them; the service checks each request again.
 
 use std::sync::Arc;
 
-use askama::Template;
+use askama::{Template, filters::Safe};
 use axum::{extract::State, response::Response};
 use jiff::Timestamp;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::outbox::Group;
+use super::wait_view::WaitView;
 use crate::{
     api::messages::{Action, ActionOptions, MessageDetail, Resolved, ResolvedOutcome},
     console::{
         answer::{Answer, redirect, render},
         extract::{Form, Parameters, Segment},
+        live,
         page::{Page, SignedIn, shown, shown_up_to},
+        parameters::address,
     },
     model::{
         Attempt, CompanyId, Function, Message, Status,
@@ -39,6 +42,18 @@ const REPLY: usize = 300;
 #[template(path = "message.html")]
 struct MessagePage {
     page: Page,
+    subject: String,
+    /// The address of the updates; none for a message that is finished.
+    live: Option<String>,
+    /// The rendered [`MessageContents`].
+    contents: Safe<String>,
+}
+
+/// The part of the page that is sent again when it has changed.
+#[derive(Template)]
+#[template(path = "message_content.html")]
+struct MessageContents {
+    page: Page,
     id: String,
     subject: String,
     status: &'static str,
@@ -58,7 +73,8 @@ struct MessagePage {
     possible_duplicate: bool,
     sent_again: bool,
     steps: Vec<StepRow>,
-    waiting: Option<Group>,
+    waiting: Option<WaitView>,
+    is_final: bool,
     recipients: Vec<RecipientRow>,
     more_recipients: usize,
     attempts: Vec<AttemptRow>,
@@ -178,7 +194,7 @@ impl AttemptRow {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(in crate::console) struct Done {
-    done: String,
+    pub(super) done: String,
 }
 
 /// Shows the page.
@@ -189,10 +205,41 @@ pub(in crate::console) async fn show(
     Segment(id): Segment<Uuid>,
     Parameters(Done { done }): Parameters<Done>,
 ) -> Answer {
-    let MessageDetail { message, history, waiting } = service.message_detail(&caller, id).await?;
-    let actions = Actions::new(&message, &caller);
+    let contents = read(&service, &caller, page.clone(), id, &done).await?;
+    let (subject, is_final) = (contents.subject.clone(), contents.is_final);
+    let live = (!is_final).then(|| address(&format!("/console/outbox/{id}/live"), [("done", done.as_str())]));
+    let contents = Safe(contents.render().map_err(HttpProblem::internal)?);
+    render(&MessagePage { page, subject, live, contents })
+}
+
+/// Sends the contents whenever they have changed, until the session ends.
+pub(in crate::console) async fn follow(
+    State(service): State<Arc<Service>>,
+    page: Page,
+    SignedIn { caller, .. }: SignedIn,
+    Segment(id): Segment<Uuid>,
+    Parameters(Done { done }): Parameters<Done>,
+) -> Result<Response, HttpProblem> {
+    service.message_detail(&caller, id).await?;
+    let own = (Arc::clone(&service), caller.clone());
+    live::follow(&service, &caller, move || {
+        let ((service, caller), page, done) = (own.clone(), page.clone(), done.clone());
+        async move { read(&service, &caller, page, id, &done).await?.render().map_err(HttpProblem::internal) }
+    })
+}
+
+async fn read(
+    service: &Service,
+    caller: &Caller,
+    page: Page,
+    id: Uuid,
+    done: &str,
+) -> Result<MessageContents, HttpProblem> {
+    let MessageDetail { message, history, waiting } = service.message_detail(caller, id).await?;
+    let actions = Actions::new(&message, caller);
+    let waiting = waiting.map(|waiting| WaitView::new(service, caller, &page, &message, waiting));
     let document = message.document.map(|document| shown_up_to(&format!("{} {}", document.kind, document.number), 140));
-    render(&MessagePage {
+    Ok(MessageContents {
         id: message.id.to_string(),
         subject: shown_up_to(&message.subject, 300),
         status: message.status.id(),
@@ -213,12 +260,13 @@ pub(in crate::console) async fn show(
         possible_duplicate: message.possible_duplicate,
         sent_again: message.sent_again,
         steps: message.resolution.steps.iter().map(StepRow::new).collect(),
-        waiting: waiting.map(Group::new),
+        waiting,
+        is_final: message.status.is_final(),
         recipients: message.recipients.iter().take(RECIPIENTS).map(RecipientRow::new).collect(),
         more_recipients: message.recipients.len().saturating_sub(RECIPIENTS),
         attempts: history.iter().rev().take(ATTEMPTS).map(AttemptRow::new).collect(),
         more_attempts: history.len().saturating_sub(ATTEMPTS),
-        done: ["retry", "cancel", "replay", "resolve"].into_iter().find(|action| *action == done),
+        done: ["retry", "cancel", "replay", "resolve", "test"].into_iter().find(|action| *action == done),
         actions,
         page,
     })

@@ -33,5 +33,7 @@ pub(super) mod rollouts;
 pub(super) mod sessions;
 pub(super) mod setup;
 pub(super) mod sign_in;
+pub(super) mod test_message;
 pub(super) mod tokens;
 pub(super) mod verify;
+mod wait_view;

@@ -13,6 +13,7 @@ use crate::{
         answer::{Answer, render},
         live,
         page::{Page, SignedIn, shown},
+        routing,
     },
     model::{ProfileName, Status, rotation::Standing},
     service::{Caller, HttpProblem, Service},
@@ -52,6 +53,9 @@ struct OverviewContents {
     ending: Limited<Ending>,
     holds: Limited<HoldRow>,
     waiting: Limited<WaitingRow>,
+    /// Open proposals: id, profile (none for a plan of files) and proposer.
+    proposals: Limited<(String, Option<String>, String)>,
+    may_create: bool,
     messages: Vec<(&'static str, u64)>,
 }
 
@@ -190,6 +194,12 @@ async fn read(service: &Arc<Service>, caller: &Caller, page: Page) -> Result<Str
             until: hold.until,
         }
     });
+    let may_see_proposals = routing::may_open(caller, "/console/proposals");
+    let proposals = if may_see_proposals { service.proposals().await? } else { Vec::new() };
+    let open = proposals
+        .iter()
+        .filter(|proposal| proposal.decision.is_none())
+        .map(|proposal| (proposal.id.clone(), proposal.profile().map(ToString::to_string), shown(&proposal.by)));
     let count = |status: &Status| (status.id(), messages.get(status).copied().unwrap_or_default());
     let contents = OverviewContents {
         generation: state.generation,
@@ -206,6 +216,8 @@ async fn read(service: &Arc<Service>, caller: &Caller, page: Page) -> Result<Str
         ending: Limited::new(ending),
         holds: Limited::new(holds.collect()),
         waiting: Limited::new(waiting.collect()),
+        proposals: Limited::new(open.collect()),
+        may_create: service.may_change_profiles(caller),
         messages: Status::ALL.iter().map(count).collect(),
         page,
     };

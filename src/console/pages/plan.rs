@@ -54,6 +54,10 @@ struct PlanPage {
     is_form: bool,
     reason: String,
     may_apply: bool,
+    /// True if the environment lets changes be proposed only.
+    is_proposal_only: bool,
+    /// True if the verifier did not contact a host, because the caller may not apply.
+    is_host_unverified: bool,
     /// The right that the caller does not have.
     missing_right: Option<ProblemNotice>,
     /// None unless a new value is not encrypted for every recipient of the environment.
@@ -326,6 +330,7 @@ async fn show_plan(
             Some(PlanView::new(planned, &verifications, &confirmed))
         }
     };
+    let is_host_unverified = plan.as_ref().is_some_and(PlanView::has_uncontacted_host);
     let missing_right = planned.and_then(|planned| service.find_missing_right(caller, &planned.changes));
     let is_refused = missing_right.as_ref().is_some_and(|problem| problem.code() == Code::RightMissing);
     let shown_page = PlanPage {
@@ -339,6 +344,8 @@ async fn show_plan(
         may_apply: !is_refused
             && service.console_policy() == ConsolePolicy::Apply
             && caller.may_at_all(Area::Changes, Activity::Edit),
+        is_proposal_only: service.console_policy() == ConsolePolicy::Propose,
+        is_host_unverified,
         missing_right: missing_right.as_ref().map(ProblemNotice::new),
         sealing_note: planned
             .filter(|planned| !planned.age_files.is_empty())

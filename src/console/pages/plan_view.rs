@@ -13,7 +13,7 @@ use crate::{
         routing::{CellSender, sender_groups},
     },
     console::page::{shown, shown_up_to},
-    model::{Allowances, ChangeKind, ProfileName, finding::Verdict},
+    model::{Allowances, ChangeKind, ProfileName, finding::Verdict, finding_id::FindingId},
     service::{PlannedChange, PlannedDifference, ProfileVerification, Verifications},
 };
 
@@ -123,6 +123,12 @@ pub(super) struct ResultView {
 }
 
 impl PlanView {
+    /// Returns true if the verifier did not contact the hosts of a profile.
+    pub(super) fn has_uncontacted_host(&self) -> bool {
+        let mut findings = self.verification.results.iter().flat_map(|result| &result.open);
+        findings.any(|finding| finding.id == FindingId::VerifyHost.to_string())
+    }
+
     /// Creates the view of a plan; `confirmed` is what the form has confirmed so far.
     pub(super) fn new(planned: &PlannedChange, verifications: &Verifications, confirmed: &Allowances) -> Self {
         let is_single = planned.kind == ChangeKind::Manual;

@@ -8,11 +8,15 @@ use askama::Template;
 use axum::extract::State as Shared;
 use jiff::Timestamp;
 
-use super::profiles::{Problems, ProfileStatus, Verification, drift};
+use super::{
+    message::Done,
+    profiles::{Problems, ProfileStatus, Verification, drift},
+    test_message::TestForm,
+};
 use crate::{
     console::{
         answer::{Answer, render},
-        extract::Segment,
+        extract::{Parameters, Segment},
         page::{Page, SignedIn, shown, shown_up_to},
     },
     model::{
@@ -52,8 +56,10 @@ struct ProfilePage {
     functions: Vec<Function>,
     /// None if the profile is system-wide.
     companies: Option<Vec<CompanyId>>,
-    /// A company and a function for a test mail; none if the caller cannot send one.
-    test_mail: Option<(String, &'static str)>,
+    /// The form of a test message; none if the profile is not live.
+    test: Option<TestForm>,
+    /// True if a test message was sent just now.
+    is_test_sent: bool,
     change: Change,
     suspended: Option<Suspension>,
     unreachable: bool,
@@ -141,6 +147,7 @@ pub(in crate::console) async fn show(
     page: Page,
     SignedIn { caller, .. }: SignedIn,
     Segment(name): Segment<String>,
+    Parameters(Done { done }): Parameters<Done>,
 ) -> Answer {
     let missing = || {
         HttpProblem::not_found("the profile does not exist")
@@ -184,17 +191,9 @@ pub(in crate::console) async fn show(
         since: hold.since,
         until: hold.until,
     });
-    let company = match &profile.applies_to {
-        AppliesTo::SystemWide => state.settings.companies.first(),
-        AppliesTo::Companies(companies) => companies.first(),
-    };
-    // A delegate sends for a user who has signed in to the ERP.
-    let is_sending =
-        found.live.is_some() && profile.enabled && !matches!(profile.provider, Provider::MicrosoftGraphDelegate(_));
-    let test_mail =
-        company.zip(profile.functions.first()).filter(|_| is_sending && page.may(Area::Mail, Activity::Submit));
     render(&ProfilePage {
-        test_mail: test_mail.map(|(company, function)| (company.to_string(), function.id())),
+        test: found.live.as_ref().map(|live| TestForm::new(&service, &page, &caller, &name, &live.profile)),
+        is_test_sent: done == "test",
         status: Problems::new(&trouble).status(
             &name,
             found,

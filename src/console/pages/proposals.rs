@@ -117,8 +117,6 @@ struct ProposalPage {
     /// Signatures that do not count: signer and reason.
     rejected: Vec<(String, String)>,
     missing: Vec<String>,
-    /// The signatures that would be missing if the person applied the proposal, because its own one would not count.
-    missing_for_caller: Vec<String>,
     /// The meanings with which the person is asked to sign; with true if a reason is required.
     meanings: Vec<(&'static str, bool)>,
     /// The text that a signer signs, if approvals are missing.
@@ -130,6 +128,9 @@ struct ProposalPage {
     may_reject: bool,
     may_plan: bool,
     is_waiting_for_other: bool,
+    is_waiting_for_signatures: bool,
+    /// True if the person's own signature is needed, so that another one applies it.
+    has_signed: bool,
 }
 
 impl Row {
@@ -423,14 +424,11 @@ async fn show_proposal(service: &Arc<Service>, page: Page, caller: &Caller, id: 
         .flat_map(|planned| &planned.evaluation.missing)
         .map(|(need, _)| shown(&need.describe()))
         .collect();
-    let is_waiting_for_other = service.waits_for_other(caller, &proposal);
-    let missing_for_caller: Vec<String> = match &planned {
-        Some(planned) if missing.is_empty() => {
-            let found = service.missing_if_applied_by(caller, &proposal, planned).await?;
-            found.iter().flatten().map(|need| shown(&need.describe())).collect()
-        }
-        _ => Vec::new(),
+    let has_signed = match &planned {
+        Some(planned) if missing.is_empty() => service.needs_own_signature(caller, &proposal, planned).await?,
+        _ => false,
     };
+    let is_waiting_for_other = service.waits_for_other(caller, &proposal, planned.as_ref());
     // Those of an applied proposal are in the history; of a rejected one, nothing was evaluated.
     let signatures = match proposal.decision.as_ref().map(|decision| decision.generation) {
         None => {
@@ -449,6 +447,7 @@ async fn show_proposal(service: &Arc<Service>, page: Page, caller: &Caller, id: 
             approvals.chain(proposal.signatures.iter().map(Manifestation::from)).collect()
         }
     };
+    let is_complete = missing.is_empty();
     render(&ProposalPage {
         base: proposal.contents.base(),
         hides_settings,
@@ -462,7 +461,7 @@ async fn show_proposal(service: &Arc<Service>, page: Page, caller: &Caller, id: 
             .collect(),
         text: planned
             .as_ref()
-            .filter(|_| !missing.is_empty())
+            .filter(|planned| can_be_signed_with_ssh(planned))
             .and_then(|planned| text_to_sign(service, planned, &proposal)),
         meanings: planned
             .iter()
@@ -470,22 +469,31 @@ async fn show_proposal(service: &Arc<Service>, page: Page, caller: &Caller, id: 
             .map(|(meaning, is_reason_required)| (meaning.id(), is_reason_required))
             .collect(),
         missing,
-        missing_for_caller,
         command: format!("ssh-keygen -Y sign -n {NAMESPACE} -f ~/.ssh/id_ed25519 FILE"),
         may_see_history: page.may(Area::History, Activity::See),
         may_apply: is_open
             && planned.is_some()
             && !is_waiting_for_other
+            && !has_signed
+            && is_complete
             && service.console_policy() > ConsolePolicy::ReadOnly
             && Service::may_apply(caller, &proposal),
         may_reject: is_open && Service::may_reject(caller, &proposal),
         may_plan: is_open && caller.may_at_all(Area::Changes, Activity::Plan),
         is_waiting_for_other: is_open && is_waiting_for_other,
+        is_waiting_for_signatures: is_open && !is_complete,
+        has_signed,
         plan: planned.as_ref().map(|planned| PlanView::new(planned, &verifications, &confirmed)),
         row: Row::new(&proposal),
         problem,
         page,
     })
+}
+
+/// Returns true if a signature is missing that an SSH key can give.
+fn can_be_signed_with_ssh(planned: &PlannedChange) -> bool {
+    let needs = planned.evaluation.missing.iter();
+    needs.flat_map(|(need, _)| &need.signers).any(|signer| !signer.key.is_empty())
 }
 
 /// Returns the text that approves a plan.

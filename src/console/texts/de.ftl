@@ -490,7 +490,6 @@ profile-limit-size = Größe einer Nachricht, MiB
 profile-serves = Funktionen
 profile-system-wide = systemweit
 profile-system-wide-help = Systemweit: jede Firma ohne eigenes Profil für die Funktion.
-profile-test-mail = Eine Testnachricht über dieses Profil, an Sie selbst:
 profile-change = Letzte Änderung
 profile-changed-at = Zeit
 profile-changed-by = Von
@@ -588,7 +587,7 @@ profile-patch = Dateien für Git, als Patch
 
 form-title-new = Neues Profil
 form-title-edit = { $name } ändern
-form-proposal-only = Änderungen werden hier vorgeschlagen. Eine andere Person wendet sie an.
+form-proposal-only = Änderungen werden in dieser Umgebung vorgeschlagen. Eine andere Person wendet sie an, oder unterschreibt sie, wo Unterschriften verlangt sind.
 form-conflict = Dieses Profil wurde geändert, seit Sie es geöffnet haben:
 form-conflict-deleted = Dieses Profil wurde gelöscht, seit Sie es geöffnet haben:
 form-conflict-help = Das Formular enthält Ihre Eingaben. Vergleichen Sie sie mit den Änderungen oben; Ihr nächster Plan ersetzt diese.
@@ -797,10 +796,10 @@ seal-no-key = Es ist kein privater Schlüssel darin.
 seal-encrypted-key = Der private Schlüssel hat eine Passphrase. Entfernen Sie sie zuerst.
 seal-openssh-key = Der Schlüssel hat die Form von OpenSSH. Wandeln Sie ihn in PEM um.
 
-plan-missing-right = Sie können diese Änderung nicht anwenden, aber vorschlagen.
+plan-missing-right = Ihre Rechte reichen nicht, um diese Änderung anzuwenden. Sie können sie vorschlagen; eine Person mit diesen Rechten wendet sie an.
 plan-propose = Vorschlagen
 proposals-title = Vorschläge
-proposals-lead = Vorgeschlagene Änderungen, die eine andere Person anwendet oder ablehnt.
+proposals-lead = Vorgeschlagene Änderungen, die eine andere Person unterschreibt, anwendet oder ablehnt.
 proposals-none = Es gibt keine Vorschläge.
 proposals-by = Vorgeschlagen von
 proposal-title = Vorschlag für { $name }
@@ -810,8 +809,7 @@ proposal-status-open = offen
 proposal-status-applied = angewandt
 proposal-status-rejected = abgelehnt
 proposal-conflict = Das Profil wurde seit Generation { $generation } geändert, aus der dies vorgeschlagen wurde. Der Vorschlag lässt sich nicht mehr anwenden.
-proposal-other = Dies ist Ihr Vorschlag. Eine andere Person wendet ihn an.
-proposal-own-signature = Sie haben unterschrieben. Wenn Sie selbst anwenden, zählt Ihre Unterschrift nicht. Eine andere Person kann anwenden, oder es fehlt:
+proposal-other = Dies ist Ihr Vorschlag. Eine andere Person wendet ihn an, oder unterschreibt ihn mit einem Passkey, wo Unterschriften verlangt sind.
 proposal-reason = Grund, um abzulehnen oder Befunde anzunehmen
 proposal-verify = Jetzt prüfen
 proposal-reject = Ablehnen
@@ -1007,3 +1005,57 @@ access-roles = Rollen
 access-built-in = Eingebaute Rollen
 access-own-roles = Rollen der Richtlinie
 access-further = dieselbe Rolle
+
+test-title = Testnachricht
+test-lead = Eine kurze Nachricht mit festem Text, gesendet wie Mail des ERP: über dieses Profil und mit seinen Grenzen. Ist seine Mail angehalten, wartet sie.
+test-to = An
+test-to-help = Eine Adresse, zum Beispiel Ihre eigene.
+test-rewritten = In dieser Umgebung geht alle Mail stattdessen an { $address }.
+test-allowed = Diese Umgebung sendet nur an { $addresses }.
+test-button = Testnachricht senden
+test-obstacle-delegate = Dieses Profil sendet als Benutzer, der im ERP angemeldet ist. Der Dienst kann sich nicht als Benutzer anmelden und deshalb keine Testnachricht senden: Senden Sie eine aus dem ERP, als dieser Benutzer. „Jetzt prüfen“ prüft die Registrierung.
+test-obstacle-disabled = Das Profil ist ausgeschaltet und sendet nichts. Schalten Sie es zuerst ein.
+test-obstacle-right = Sie können keine Testnachricht senden: Ihre Rechte enthalten submit in mail für keine Firma und Funktion dieses Profils.
+test-obstacle-other-profiles = Für alle seine Firmen und Funktionen kommt ein anderes Profil zuerst, deshalb sendet dieses jetzt nichts. Die Abdeckung zeigt, welches und warum.
+test-mail-subject = Testnachricht des Profils { $profile } ({ $environment })
+test-mail-text =
+    Dies ist eine Testnachricht von Mailwright. Sie kann gelöscht werden.
+
+    Umgebung: { $environment }
+    Profil: { $profile }
+    Firma: { $company }
+    Funktion: { $function }
+    Gesendet: { $time }
+message-done-test = Die Testnachricht ist angenommen. Diese Seite zeigt, wie sie gesendet wird und was der Server antwortet.
+message-reload = Seite neu laden, um zu sehen, ob sie gesendet wurde
+wait-means-suspended = Der Server oder Microsoft lehnt ab, womit dieses Profil sich anmeldet oder sendet. Alle Mail des Profils wartet, keine geht verloren. Der Dienst versucht es zur Zeit unten von selbst wieder.
+wait-means-no-sender = Kein Profil, über das der Dienst senden kann, bedient jetzt diese Firma und Funktion.
+wait-means-held = Diese Mail ist angehalten, aus dem Grund unten. Am Profil liegt es nicht.
+wait-means-server-away = Der Server ist nicht erreichbar. Der Dienst versucht es von selbst wieder; die Zeit, in der Versuche wiederholt werden, läuft weiter.
+wait-means-throttled = Der Server nimmt vorerst nichts mehr an. Der Dienst wartet, so lange der Server verlangt, und macht dann von selbst weiter.
+wait-means-limited = Die Grenzen dieses Profils sind erreicht. Seine Mail wird von selbst gesendet, wie sie es erlauben.
+wait-means-retry = Der letzte Versuch gelang nicht, und der Server hat die Nachricht nicht endgültig abgelehnt. Der Dienst versucht es zur Zeit unten von selbst wieder.
+wait-means-scheduled = Die Nachricht ist fällig und wird gesendet, wenn sie an der Reihe ist.
+wait-remedy-suspended = Berichtigen Sie das Profil: ein neuer Wert für ein abgelehntes Geheimnis, der Server, oder die Berechtigung, die die Antwort nennt. Ist die Änderung angewandt, wird die Mail gesendet; „Jetzt senden“ versucht es sofort.
+wait-remedy-no-sender = Nehmen Sie die Firma und die Funktion in ein Profil auf, oder schalten Sie eines ein, das beide hat.
+wait-remedy-held = Geben Sie die Mail frei, oder warten Sie, bis das Anhalten endet.
+wait-remedy-server-away = Prüfen Sie Name und Port des Servers im Profil, und ob der Dienst ihn erreichen kann. „Jetzt prüfen“ auf der Seite des Profils testet die Verbindung.
+wait-remedy-throttled = Es ist nichts zu tun. Geschieht es oft, senken Sie die Grenzen des Profils auf das, was der Server erlaubt.
+wait-remedy-limited = Es ist nichts zu tun. Erlaubt der Server mehr, heben Sie die Grenzen des Profils an.
+wait-remedy-retry = Nennt die Antwort eine Ursache, beheben Sie sie; „Jetzt senden“ wartet nicht auf den nächsten Versuch.
+wait-remedy-scheduled = Es ist nichts zu tun.
+wait-link-profile = Seite des Profils
+wait-link-holds = Angehaltene Mail
+wait-link-edit = Profil ändern
+wait-link-coverage = Warum kein Profil sendet
+wait-rotation = Wechsel des Geheimnisses:
+wait-command = Dasselbe auf der Befehlszeile:
+proposal-signed = Sie haben diesen Vorschlag unterschrieben, und die Unterschrift wird gebraucht. Eine andere Person wendet ihn an.
+proposal-incomplete = Er kann angewandt werden, wenn alle Unterschriften da sind.
+proposal-profile = Profil { $name } öffnen
+profile-patch-help = Speichern Sie den Patch im Repository der Dateien, und führen Sie dort git am { $name }.patch aus. Dann ist der Plan leer:
+plan-host-unverified = Der Dienst hat den Host nicht angesprochen, denn über neue Hosts entscheiden nur Personen, die Änderungen anwenden dürfen. Schlagen Sie die Änderung vor: Wer sie anwendet, prüft sie dort.
+form-provider-smtp = Ein Mailserver: sein Host, und Benutzername und Passwort, eine Anwendung in Entra, oder keine Anmeldung.
+form-provider-microsoft-graph-direct = Microsoft 365. Die in Entra registrierte Anwendung sendet als ein Postfach, ohne Benutzer.
+form-provider-microsoft-graph-delegate = Microsoft 365. Wer im ERP angemeldet ist, sendet als er selbst; nur Benutzeroberfläche.
+error-back = Zurück

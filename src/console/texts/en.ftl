@@ -490,7 +490,6 @@ profile-limit-size = Size of a message, MiB
 profile-serves = Functions
 profile-system-wide = system-wide
 profile-system-wide-help = System-wide: every company without a profile of its own for the function.
-profile-test-mail = A test mail by this profile, to yourself:
 profile-change = Last change
 profile-changed-at = Time
 profile-changed-by = By
@@ -588,7 +587,7 @@ profile-patch = Files for Git, as a patch
 
 form-title-new = New profile
 form-title-edit = Change { $name }
-form-proposal-only = Changes are proposed here. Another person applies them.
+form-proposal-only = Changes are proposed in this environment. Another person applies them, or signs them where signatures are required.
 form-conflict = This profile was changed since you opened it:
 form-conflict-deleted = This profile was deleted since you opened it:
 form-conflict-help = The form has what you typed. Compare it with the changes above; your next plan replaces them.
@@ -797,10 +796,10 @@ seal-no-key = There is no private key in it.
 seal-encrypted-key = The private key has a passphrase. Remove it first.
 seal-openssh-key = The key has the form of OpenSSH. Convert it to PEM.
 
-plan-missing-right = You cannot apply this change, but propose it.
+plan-missing-right = Your rights do not let you apply this change. You can propose it, and a person with these rights applies it.
 plan-propose = Propose
 proposals-title = Proposals
-proposals-lead = Proposed changes, for another person to apply or to reject.
+proposals-lead = Proposed changes, which another person signs, applies or rejects.
 proposals-none = There are no proposals.
 proposals-by = Proposed by
 proposal-title = Proposal for { $name }
@@ -810,8 +809,7 @@ proposal-status-open = open
 proposal-status-applied = applied
 proposal-status-rejected = rejected
 proposal-conflict = The profile was changed since generation { $generation }, from which this was proposed. It cannot be applied any more.
-proposal-other = This is your proposal. Another person applies it.
-proposal-own-signature = You have signed. If you apply it yourself, your signature does not count. Another person can apply it, or these are missing:
+proposal-other = This is your proposal. Another person applies it, or signs it with a passkey where signatures are required.
 proposal-reason = Reason, to reject it or to accept findings
 proposal-verify = Verify now
 proposal-reject = Reject
@@ -1007,3 +1005,57 @@ access-roles = Roles
 access-built-in = Built-in roles
 access-own-roles = Roles of the policy
 access-further = the same role
+
+test-title = Test message
+test-lead = A short message with a fixed text, sent as mail of the ERP is: by this profile, under its limits and holds.
+test-to = To
+test-to-help = One address, for example your own.
+test-rewritten = In this environment all mail goes to { $address } instead.
+test-allowed = This environment sends only to { $addresses }.
+test-button = Send a test message
+test-obstacle-delegate = This profile sends as a user who has signed in to the ERP. The service cannot sign in as a user, so it cannot send a test message: send one from the ERP, as that user. “Verify now” checks the registration.
+test-obstacle-disabled = The profile is disabled, so it sends nothing. Enable it first.
+test-obstacle-right = You cannot send a test message: your rights do not include submit in mail for a company and function of this profile.
+test-obstacle-other-profiles = For all its companies and functions another profile comes first, so this one sends nothing now. Coverage shows which, and why.
+test-mail-subject = Test message of the profile { $profile } ({ $environment })
+test-mail-text =
+    This is a test message of Mailwright. It can be deleted.
+
+    Environment: { $environment }
+    Profile: { $profile }
+    Company: { $company }
+    Function: { $function }
+    Sent: { $time }
+message-done-test = The test message is accepted. This page shows how it is sent, and what the server answers.
+message-reload = Load the page again to see whether it was sent
+wait-means-suspended = The server, or Microsoft, refuses what this profile signs in or sends with. All mail of the profile waits, and none is lost. The service tries again by itself at the time below.
+wait-means-no-sender = No profile that the service can send by serves this company and function now.
+wait-means-held = An operator lets this mail wait, for the reason below. Nothing is wrong with the profile.
+wait-means-server-away = The server cannot be reached. The service tries again by itself, and the time for which attempts are repeated goes on.
+wait-means-throttled = The server accepts no more for now. The service waits as long as it asked for, and then continues by itself.
+wait-means-limited = The limits of this profile are reached. Its mail is sent as they allow, by itself.
+wait-means-retry = The last attempt did not succeed, and the server did not refuse the message for good. The service tries again by itself at the time below.
+wait-means-scheduled = The message is due, and is sent in its turn.
+wait-remedy-suspended = Correct the profile: a new value for a refused secret, or the server, or the permission that the reply names. Once the change is applied, the mail is sent; “Send now” tries at once.
+wait-remedy-no-sender = Add the company and the function to a profile, or enable one that has both.
+wait-remedy-held = Release the hold, or wait until it ends.
+wait-remedy-server-away = Check name and port of the server in the profile, and whether the service can reach it. “Verify now” on the page of the profile tests the connection.
+wait-remedy-throttled = There is nothing to do. If it happens often, lower the limits of the profile to what the server allows.
+wait-remedy-limited = There is nothing to do. If the server allows more, raise the limits of the profile.
+wait-remedy-retry = If the reply names a cause, remove it; “Send now” does not wait for the next attempt.
+wait-remedy-scheduled = There is nothing to do.
+wait-link-profile = Page of the profile
+wait-link-holds = Holds
+wait-link-edit = Change the profile
+wait-link-coverage = Why no profile sends
+wait-rotation = Rotation of the secret:
+wait-command = The same on the command line:
+proposal-signed = You have signed this proposal, and the signature is needed. Another person applies it.
+proposal-incomplete = It can be applied when all signatures are there.
+proposal-profile = Open the profile { $name }
+profile-patch-help = Save the patch in the repository of the files, and run git am { $name }.patch there. Then the plan is empty:
+plan-host-unverified = The service did not contact the host, because only people who may apply changes decide which new hosts it contacts. Propose the change: the person who applies it verifies it there.
+form-provider-smtp = A mail server: its host, and a user name and password, an application in Entra, or no sign-in.
+form-provider-microsoft-graph-direct = Microsoft 365. The application that is registered in Entra sends as one mailbox, without a user.
+form-provider-microsoft-graph-delegate = Microsoft 365. Users who have signed in to the ERP send as themselves; User Interface only.
+error-back = Back

@@ -110,6 +110,7 @@ pub(super) async fn submit_message(
                 client: submission.client,
                 document: submission.document.take(),
                 allow_duplicate: submission.allow_duplicate,
+                only_by: None,
             };
             (addressing, SubmissionBody::Parts(Box::new(submission)))
         }
@@ -187,6 +188,7 @@ fn read_raw(query: &str, bytes: Vec<u8>) -> Result<(Addressing, SubmissionBody),
         client: parameters.client,
         document,
         allow_duplicate: parameters.allow_duplicate,
+        only_by: None,
     };
     Ok((addressing, SubmissionBody::Raw { bytes, recipients, notify }))
 }

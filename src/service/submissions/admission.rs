@@ -106,6 +106,23 @@ pub(super) fn find_sender<'a>(
     Ok((name, stored))
 }
 
+/// Checks that the profile that sends is the wanted one, if there is one.
+pub(super) fn check_profile(
+    sender: &ProfileName,
+    wanted: Option<&ProfileName>,
+    cell: &Cell,
+) -> Result<(), HttpProblem> {
+    let Some(wanted) = wanted.filter(|wanted| *wanted != sender) else { return Ok(()) };
+    let Cell { company, function, .. } = cell;
+    Err(HttpProblem::new(
+        Code::NoRoute,
+        format!("`{sender}` sends {} for {company}, and `{wanted}` does not", function.id()),
+    )
+    .remedy(
+        "Choose a company and a function for which the profile sends. The page Coverage shows which one does, and why.",
+    ))
+}
+
 /// Checks the size of a message against the limit of its profile, and returns it in bytes.
 pub(super) fn check_size(content: &[u8], name: &ProfileName, profile: &Profile) -> Result<u64, HttpProblem> {
     let (size, limit) = (content.len() as u64, profile.limits().message_size);

@@ -16,7 +16,7 @@ use super::{Service, caller::Caller, http::HttpProblem};
 use crate::{
     api::messages::{KEY_LIMIT, Submission},
     model::{
-        Client, Code, CompanyId, Digest, Function, Message, Status,
+        Client, Code, CompanyId, Digest, Function, Message, ProfileName, Status,
         message::{Document, Notify, Recipient, RecipientStatus},
         resolution::Cell,
     },
@@ -45,6 +45,8 @@ pub(super) struct Addressing {
     pub(super) document: Option<Document>,
     /// True if the document may be sent although it was sent before.
     pub(super) allow_duplicate: bool,
+    /// The only profile that may send it; none if any may.
+    pub(super) only_by: Option<ProfileName>,
 }
 
 /// An accepted submission.
@@ -68,6 +70,13 @@ impl Service {
     pub(super) fn can_send(&self, cell: &Cell) -> bool {
         let (routes, resolution) = self.delivery.resolve(cell);
         admission::find_sender(&routes, &resolution, cell, self.store.environment()).is_ok()
+    }
+
+    /// Returns true if this profile sends for a company and a function, and the service can send by it.
+    pub(super) fn sends_for(&self, profile: &ProfileName, cell: &Cell) -> bool {
+        let (routes, resolution) = self.delivery.resolve(cell);
+        let sender = admission::find_sender(&routes, &resolution, cell, self.store.environment());
+        sender.is_ok_and(|(name, _)| name == profile)
     }
 
     /// Returns the receipt of an earlier submission with the same key, so that a repetition is cheap.
@@ -95,12 +104,13 @@ impl Service {
     ) -> Result<SubmissionReceipt, HttpProblem> {
         self.check_accepts_mail()?;
         admission::check_scope(caller, &addressing, self.store.environment())?;
-        let Addressing { company, function, client, document, allow_duplicate } = addressing;
+        let Addressing { company, function, client, document, allow_duplicate, only_by } = addressing;
         let cell = Cell { company: company.clone(), function, client };
         let (routes, resolution) = self.delivery.resolve(&cell);
         let settings = &routes.state().settings;
         admission::check_company(settings, &company, self.store.environment())?;
         let (name, stored) = admission::find_sender(&routes, &resolution, &cell, self.store.environment())?;
+        admission::check_profile(name, only_by.as_ref(), &cell)?;
 
         let id = Uuid::now_v7();
         let compose = {

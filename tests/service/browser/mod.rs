@@ -9,3 +9,4 @@ mod profile_form;
 mod sealing;
 mod session;
 mod vendor;
+mod walk;

@@ -63,6 +63,7 @@ const OTHERS: &[&str] = &[
     "/console/confirm/identity",
     "/console/live",
     "/console/outbox/live",
+    "/console/outbox/{id}/live",
     "/console/outbox/bulk/{sequence}",
     "/console/profiles/{name}/patch",
     "/console/sign-in/callback",

@@ -129,9 +129,12 @@ fn a_profile_is_made_planned_and_applied() {
         applied.body
     );
     let profile = client.page("/console/profiles/invoices");
-    assert!(!profile.contains("mailwright send"), "a disabled profile sends nothing: {profile}");
+    assert!(profile.contains("The profile is disabled, so it sends nothing"), "{profile}");
     let sending = client.page("/console/profiles/relay");
-    assert!(sending.contains("mailwright send dev --company EDU1 --function default"), "{sending}");
+    assert!(
+        sending.contains("/console/profiles/relay/test\"") && sending.contains("<option value=\"EDU1\">"),
+        "{sending}"
+    );
     let state = repo.state();
     let live = &state["profiles"]["invoices"]["live"]["profile"];
     assert_eq!(live["provider"]["smtp"]["port"], 587);

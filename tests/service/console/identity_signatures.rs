@@ -265,8 +265,8 @@ fn who_signs_sees_the_own_signature_and_does_not_apply_with_it() {
     assert_eq!(ann.sign(&proposal, |_| {}).status, 303);
     let page = ann.client.page(&proposal);
     assert!(page.contains("has approved") && !page.contains("applies the change"), "{page}");
-    assert!(page.contains("If you apply it yourself, your signature does not count"), "{page}");
-    assert!(!author.client.page(&proposal).contains("If you apply it yourself"));
+    assert!(page.contains("You have signed this proposal, and the signature is needed"), "{page}");
+    assert!(!author.client.page(&proposal).contains("You have signed this proposal"));
     let refused = ann.apply(&proposal);
     assert!(refused.status == 403 && refused.body.contains("MW0317"), "{}", refused.body);
     assert_eq!(author.apply(&proposal).status, 303);

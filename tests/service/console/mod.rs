@@ -21,6 +21,7 @@ mod signature_mail;
 mod signatures;
 #[cfg(target_os = "linux")]
 mod sizes;
+mod test_messages;
 mod texts;
 mod time_limits;
 #[cfg(target_os = "linux")]

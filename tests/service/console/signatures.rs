@@ -44,7 +44,11 @@ policy:
 }
 
 fn enrol(repo: &TestRepository, address: &str, name: &str) -> Person {
-    let link = repo.run(&["operator", "add", "dev", "--name", name, "--role", "planner"]).code(0).stdout;
+    enrol_as(repo, address, name, "planner")
+}
+
+fn enrol_as(repo: &TestRepository, address: &str, name: &str, role: &str) -> Person {
+    let link = repo.run(&["operator", "add", "dev", "--name", name, "--role", role]).code(0).stdout;
     let code = link.trim().split_once('#').unwrap().1;
     let (mut client, mut device) = (Client::at(address, ""), PasskeyDevice::new(address));
     let page = client.post("/console/enroll", &[("code", code)]);
@@ -265,4 +269,59 @@ fn a_namesake_does_not_withdraw_a_proposal() {
     let refused = namesake.post(&format!("{proposal}/reject"), &[("reason", "mine")]);
     assert_eq!(refused.status, 403, "{}", refused.body);
     assert_eq!(dora.client.post(&format!("{proposal}/reject"), &[("reason", "")]).status, 303, "withdrawn");
+}
+
+/// Two persons who may do everything, in an environment whose console only proposes, where one signature is needed.
+fn two_persons(self_approval: bool) -> (TestRepository, Person, Person) {
+    let mut repo = TestRepository::small();
+    repo.serve();
+    repo.write(
+        "environments/dev/environment.yaml",
+        format!(
+            "companies: [EDU1]\npolicy:\n  console: propose\n  approvals:\n    signers: [{{ name: dora, operator: dora }}, {{ name: emil, operator: emil }}]\n    selfApproval: {self_approval}\n    rules: [{{ count: 1 }}]\n"
+        ),
+    );
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    let address = repo.address().replace("127.0.0.1", "localhost");
+    let (dora, emil) = (enrol_as(&repo, &address, "dora", "admin"), enrol_as(&repo, &address, "emil", "admin"));
+    (repo, dora, emil)
+}
+
+#[test]
+fn two_persons_are_enough_where_changes_are_proposed_and_signed() {
+    let (repo, mut dora, mut emil) = two_persons(false);
+    let proposal = propose(&mut dora.client, "invoices");
+    let apply = |client: &mut Client, proposal: &str| {
+        let fields = [("planned", "1"), ("accept-unverified", "yes"), ("reason", "no server here")];
+        client.post(&format!("{proposal}/apply"), &fields)
+    };
+    let refused = apply(&mut dora.client, &proposal);
+    assert!(refused.status == 403 && refused.body.contains("MW0395"), "{}", refused.body);
+    assert!(dora.client.page(&proposal).contains("This is your proposal"));
+    assert!(emil.client.page(&proposal).contains("It can be applied when all signatures are there"));
+    assert_eq!(emil.sign(&proposal).status, 303);
+    // The signature of the one who looks at it counts, and is shown so; the other one applies.
+    let page = emil.client.page(&proposal);
+    assert!(page.contains("You have signed this proposal") && !page.contains("Missing:"), "{page}");
+    assert!(!page.contains("another signer must approve it") && !page.contains("Continue to sign"), "{page}");
+    assert!(!page.contains("Sign with an SSH key"), "no signer has one: {page}");
+    let refused = apply(&mut emil.client, &proposal);
+    assert!(refused.status == 403, "{}", refused.body);
+    assert!(dora.client.page(&proposal).contains(">Apply</button>"));
+    assert_eq!(apply(&mut dora.client, &proposal).status, 303);
+    assert!(dora.client.page(&proposal).contains("Open the profile invoices"));
+    let history = repo.run(&["history", "dev"]).code(0).stdout;
+    assert!(history.contains("emil approved"), "{history}");
+}
+
+#[test]
+fn an_own_signature_does_not_replace_the_other_person() {
+    let (_repo, mut dora, mut emil) = two_persons(true);
+    let proposal = propose(&mut dora.client, "invoices");
+    assert_eq!(dora.sign(&proposal).status, 303, "the environment lets a proposer approve");
+    let fields = [("planned", "1"), ("accept-unverified", "yes"), ("reason", "no server here")];
+    let refused = dora.client.post(&format!("{proposal}/apply"), &fields);
+    assert!(refused.status == 403 && refused.body.contains("MW0395"), "{}", refused.body);
+    assert!(dora.client.page(&proposal).contains("This is your proposal"));
+    assert_eq!(emil.client.post(&format!("{proposal}/apply"), &fields).status, 303);
 }

@@ -6,6 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// The reasons to wait, as a message explains them.
+const WAITS: &str = "suspended no-sender held server-away throttled limited retry scheduled";
+
 /// Groups of keys that are put together at run time (`page.word("group", id)`), with the ids of each.
 fn groups() -> BTreeMap<&'static str, Vec<String>> {
     let ids = |list: &str| list.split(' ').map(str::to_owned).collect::<Vec<_>>();
@@ -23,13 +26,19 @@ fn groups() -> BTreeMap<&'static str, Vec<String>> {
         ("token", ids("active suspended expired revoked")),
         ("operator", ids("active invited without suspended removed")),
         ("account-kind", ids("token operator identity")),
-        ("message-done", ids("retry cancel replay resolve")),
+        ("message-done", ids("retry cancel replay resolve test")),
         ("step", ids("disabled other-client name-comes-later none")),
         ("recipient", ids("waiting delivered failed unknown")),
         ("class", ids("delivered transient throttled auth size permanent unknown")),
         ("bulk-action", ids("retry cancel replay replay-all resolve-delivered resolve-failed")),
         ("bulk-help", ids("retry cancel replay replay-all resolve-delivered resolve-failed")),
         ("waiting", reasons),
+        ("wait-means", ids(WAITS)),
+        ("wait-remedy", ids(WAITS)),
+        ("wait-link", ids("profile edit coverage holds")),
+        ("test-mail", ids("subject text")),
+        ("test-obstacle", ids("delegate disabled right other-profiles")),
+        ("form-provider", ids("smtp microsoft-graph-direct microsoft-graph-delegate")),
         ("profiles-column", ids("name provider state verified changed")),
         ("provider", ids("smtp microsoft-graph-direct microsoft-graph-delegate")),
         ("state", ids("suspended unreachable failing removed paused disabled unverified ready")),
