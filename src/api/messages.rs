@@ -15,6 +15,7 @@ use crate::model::{
     integrity::Restored,
     message::{Document, Notify},
     rotation::Rotation,
+    sender::PersonId,
     suspension::SuspendedProfile,
 };
 
@@ -35,6 +36,10 @@ pub struct Submission {
     /// The client that the user works in. `user-interface` mail names it where a delegate profile serves the function.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<Client>,
+    /// The person whose own client sends the message, where a delegate profile serves the function. Either an ID token of the person
+    /// in the header `Mailwright-Sender-Token` or the right `name-sender` is needed; both name the same person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<PersonId>,
     /// The document that the mail carries. Messages can be searched by it, and it is not sent twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<Document>,
@@ -107,6 +112,7 @@ impl Submission {
             company,
             function,
             client: None,
+            sender: None,
             document: None,
             allow_duplicate: false,
             to: Vec::new(),

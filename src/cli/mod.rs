@@ -23,6 +23,7 @@ mod help;
 mod identity_token;
 mod list_file;
 mod log;
+mod message_parts;
 mod operator_key;
 mod planning;
 mod revisions;
@@ -45,9 +46,9 @@ pub(crate) use args::{
     service::ServiceArgs,
 };
 use commands::{
-    access, apply, approve, audit, backup, blame, comment, completions, demo, diff, doctor, drift, explain, functions,
-    history, import, init, microsoft, new, operator, outbox, plan, render, resolve, restore, rollback, rollout,
-    sandbox, schema, secrets, send, serve, show, status, token, validate, verify, watch, why,
+    access, apply, approve, audit, backup, blame, comment, completions, delegate, demo, diff, doctor, drift, explain,
+    functions, history, import, init, microsoft, new, operator, outbox, plan, render, resolve, restore, rollback,
+    rollout, sandbox, schema, secrets, send, serve, show, status, token, validate, verify, watch, why,
 };
 pub(crate) use context::Context;
 pub(crate) use error::CliError;
@@ -130,6 +131,8 @@ enum Command {
     Resolve(resolve::Resolve),
     /// Send a message through the service
     Send(send::Send),
+    /// Send mail as the signed-in user, from this desktop
+    Delegate(Box<delegate::Delegate>),
     /// Inspect, retry, cancel or hold queued mail
     Outbox(outbox::Outbox),
     /// Explain why a message did not leave, and what to do
@@ -203,6 +206,7 @@ impl Command {
             Self::Verify(command) => command,
             Self::Resolve(command) => command,
             Self::Send(command) => command,
+            Self::Delegate(command) => command.as_ref(),
             Self::Outbox(command) => command,
             Self::Why(command) => command,
             Self::History(command) => command,

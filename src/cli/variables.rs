@@ -29,6 +29,12 @@ pub(crate) const OIDC_AUDIENCE: &str = "MAILWRIGHT_OIDC_AUDIENCE";
 pub(crate) const READER_TOKEN: &str = "MAILWRIGHT_READER_TOKEN";
 /// The address of the service as people's browsers see it, for `serve`.
 pub(crate) const PUBLIC_URL: &str = "MAILWRIGHT_PUBLIC_URL";
+/// The tenant of the delegate profile, for `delegate`.
+pub(crate) const DELEGATE_TENANT: &str = "MAILWRIGHT_DELEGATE_TENANT";
+/// The client id of the delegate profile, for `delegate`.
+pub(crate) const DELEGATE_APPLICATION: &str = "MAILWRIGHT_DELEGATE_APPLICATION";
+/// The program that opens an address, for `delegate`.
+pub(crate) const BROWSER: &str = "BROWSER";
 /// Filter of the service's log in the syntax of `tracing`: `info`, `mailwright=debug`, ...
 pub(crate) const LOG: &str = "MAILWRIGHT_LOG";
 
@@ -43,6 +49,8 @@ const KNOWN: &[&str] = &[
     SSH_KEY_FILE,
     OIDC_AUDIENCE,
     PUBLIC_URL,
+    DELEGATE_TENANT,
+    DELEGATE_APPLICATION,
     LOG,
 ];
 
@@ -61,11 +69,14 @@ pub(crate) const LIST: &[(&str, &str)] = &[
     (OIDC_AUDIENCE, "audience of the identity token that is requested from GitHub Actions"),
     (READER_TOKEN, "token with read access to the directory, for `verify`"),
     (PUBLIC_URL, "address of the console as browsers see it, for `serve`"),
+    (DELEGATE_TENANT, "tenant of the delegate profile, for `delegate`"),
+    (DELEGATE_APPLICATION, "client id of the delegate profile, for `delegate`"),
     (LOG, "filter of the log: `info`, `mailwright=debug`"),
     ("NO_COLOR", "no colours, if it is set"),
     (COLUMNS, "width of text that is not printed to a terminal; otherwise lines are not folded"),
     ("TZ", "time zone of the times that are shown; JSON documents have UTC"),
     ("VISUAL, EDITOR", "editor of `secrets edit`"),
+    (BROWSER, "program that opens the sign-in of `delegate`; otherwise the desktop's"),
 ];
 
 /// Returns the value of a variable; an empty value counts as absent.

@@ -17,6 +17,7 @@ use crate::{
     api::{
         AuditPage, BODY_LIMIT, Changed, ChangesetResult, GenerationPage, LastVerifiedList, NewToken, Rollback,
         ServiceInfo, TokenCreated, TokenList, VerifyLine, VerifyRequest,
+        delegates::{DelegateLease, DelegatePage, DelegateReport},
         leases::{LeaseList, NewLease},
         messages::{Action, ActionOptions, MessageDetail, MessagePage, NewHold, OutboxStatus, Resolved, Submission},
         operators::{NewEnrolmentLink, NewOperator, OperatorInvited, OperatorList},
@@ -222,7 +223,40 @@ impl Client {
     /// Requests `POST /v1/messages`, with a JSON document.
     pub async fn submit(&self, submission: &Submission, key: Option<&str>) -> Result<Message, Problem> {
         let body = serde_json::to_vec(submission).map_err(|error| transport::unreadable(&error))?;
-        self.transport.post_as("/v1/messages", "application/json", key, body).await
+        self.transport.post_as("/v1/messages", "application/json", key, None, body).await
+    }
+
+    /// Requests `POST /v1/messages` with the ID token of the person who sends the message.
+    pub async fn submit_of_person(
+        &self,
+        submission: &Submission,
+        key: Option<&str>,
+        id_token: &SecretString,
+    ) -> Result<Message, Problem> {
+        let body = serde_json::to_vec(submission).map_err(|error| transport::unreadable(&error))?;
+        self.transport.post_as("/v1/messages", "application/json", key, Some(id_token), body).await
+    }
+
+    /// Requests `GET /v1/delegate/messages`, as the person whose ID token the client has.
+    pub async fn delegate_messages(&self, before: Option<u64>) -> Result<DelegatePage, Problem> {
+        let before = before.map(|before| format!("&before={before}")).unwrap_or_default();
+        self.get(&format!("/v1/delegate/messages?limit=100{before}")).await
+    }
+
+    /// Requests `POST /v1/delegate/messages/{id}/begin`.
+    pub async fn begin_delegate(&self, id: Uuid) -> Result<DelegateLease, Problem> {
+        self.transport.send(reqwest::Method::POST, &format!("/v1/delegate/messages/{id}/begin"), None).await
+    }
+
+    /// Requests `GET /v1/delegate/messages/{id}/content`.
+    pub async fn delegate_content(&self, id: Uuid, epoch: u64, from: &str) -> Result<Vec<u8>, Problem> {
+        let query = [("epoch", epoch.to_string()), ("from", from.to_owned())];
+        self.transport.bytes(&with_query(&format!("/v1/delegate/messages/{id}/content"), &query)).await
+    }
+
+    /// Requests `POST /v1/delegate/messages/{id}/report`.
+    pub async fn report_delegate(&self, id: Uuid, report: &DelegateReport) -> Result<Message, Problem> {
+        self.post(&format!("/v1/delegate/messages/{id}/report"), report).await
     }
 
     /// Requests `POST /v1/messages`, with a MIME message. `query` has the company and the function.
@@ -233,7 +267,7 @@ impl Client {
         key: Option<&str>,
     ) -> Result<Message, Problem> {
         let path = with_query("/v1/messages", query);
-        self.transport.post_as(&path, "message/rfc822", key, bytes).await
+        self.transport.post_as(&path, "message/rfc822", key, None, bytes).await
     }
 
     /// Requests `GET /v1/messages/{id}`.

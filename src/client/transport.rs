@@ -17,7 +17,10 @@ use serde::de::DeserializeOwned;
 
 use super::{ClientOptions, Progress};
 use crate::{
-    api::{self, ENVIRONMENT_HEADER, IDEMPOTENCY_KEY_HEADER, ProblemDetails, THIS_SERVICE, VERSION_HEADER},
+    api::{
+        self, ENVIRONMENT_HEADER, IDEMPOTENCY_KEY_HEADER, ProblemDetails, THIS_SERVICE, VERSION_HEADER,
+        delegates::SENDER_TOKEN_HEADER,
+    },
     model::{Code, Problem},
     net::{
         certificate_fault::CertificateFault,
@@ -151,9 +154,16 @@ impl Transport {
         path: &str,
         media_type: &'static str,
         key: Option<&str>,
+        sender: Option<&SecretString>,
         body: Vec<u8>,
     ) -> Result<T, Problem> {
         let mut request = self.request(Method::POST, path, None)?.header(CONTENT_TYPE, media_type).body(body);
+        if let Some(token) = sender {
+            let unusable = |_| Problem::new(Code::SenderTokenRefused, "the ID token cannot be written into a header");
+            let mut value = HeaderValue::from_str(token.expose_secret()).map_err(unusable)?;
+            value.set_sensitive(true);
+            request = request.header(SENDER_TOKEN_HEADER, value);
+        }
         if let Some(key) = key {
             request = request.header(IDEMPOTENCY_KEY_HEADER, key);
         }

@@ -1,15 +1,16 @@
 //! Sign-in of a person at an `OpenID` provider, Entra or another: authorization code with PKCE (RFC 6749, RFC 7636).
 //!
 //! [`AuthorizationRequest::url`] is the address that the browser is sent to. [`exchange`] redeems the code that comes back, and
-//! returns the ID token, which is not verified here. The code is sent once: no request is repeated. Tokens for other services, which
-//! the provider may return as well, are dropped.
+//! returns the ID token, which is not verified here; tokens for other services, which the provider may return as well, are dropped.
+//! [`exchange_user`] is for a program of the person itself: it keeps the access token, and drops a refresh token. The code is sent
+//! once: no request is repeated.
 
 use std::{borrow::Cow, pin::Pin};
 
 use jiff::Timestamp;
 use oauth2::{
     AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, HttpRequest, HttpResponse,
-    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, TokenUrl, basic::BasicTokenType,
+    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, TokenResponse as _, TokenUrl, basic::BasicTokenType,
 };
 use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -43,9 +44,35 @@ pub enum SecretPlace {
 
 /// The tokens of an answer that matter here.
 #[derive(Clone, Serialize, Deserialize)]
-struct IdToken {
+pub(super) struct IdToken {
     id_token: Option<String>,
 }
+
+/// The tokens of a person who signed in to a program of its own.
+#[derive(Debug)]
+pub struct UserTokens {
+    /// The access token.
+    pub access: SecretString,
+    /// The ID token, which is not verified.
+    pub id: SecretString,
+}
+
+impl UserTokens {
+    /// Reads the tokens of an answer.
+    pub(super) fn from_answer(answer: &ProviderAnswer) -> Result<Self, SignInError> {
+        let access = answer.access_token().secret();
+        // RFC 6750, 2.1: other characters cannot be sent in a header.
+        if access.is_empty() || !access.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(SignInError::UnusableToken("cannot be sent in a header"));
+        }
+        let id = answer.extra_fields().id_token.clone().map(SecretString::from);
+        let id = id.ok_or(SignInError::UnusableToken("is not an ID token; the scope `openid` asks for one"))?;
+        Ok(Self { access: access.clone().into(), id })
+    }
+}
+
+/// The answer of a token endpoint with an ID token.
+pub(super) type ProviderAnswer = oauth2::StandardTokenResponse<IdToken, BasicTokenType>;
 
 impl std::fmt::Debug for IdToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -55,9 +82,9 @@ impl std::fmt::Debug for IdToken {
 
 impl oauth2::ExtraTokenFields for IdToken {}
 
-type Provider = oauth2::Client<
+pub(super) type Provider = oauth2::Client<
     Refusal,
-    oauth2::StandardTokenResponse<IdToken, BasicTokenType>,
+    ProviderAnswer,
     oauth2::basic::BasicTokenIntrospectionResponse,
     oauth2::StandardRevocableToken,
     oauth2::basic::BasicRevocationErrorResponse,
@@ -117,10 +144,32 @@ pub async fn exchange(
             .add_extra_param("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
             .add_extra_param("client_assertion", assertion.expose_secret().to_owned());
     }
-    let answer = redeemed.request_async(&Transport { http, secret }).await;
+    let answer = redeemed.request_async(&Transport { http, secret, keeps_access: false }).await;
     let answer = answer.map_err(|error| convert_error(error, secret.or(assertion.as_ref())))?;
     let token = answer.extra_fields().id_token.clone().map(SecretString::from);
     token.ok_or(SignInError::UnusableToken("is not an ID token; the scope `openid` asks for one"))
+}
+
+/// Redeems a code for a program of the person itself, a public client, and returns its tokens. `more` are further parameters.
+pub async fn exchange_user(
+    http: &Http,
+    endpoint: &Url,
+    request: &AuthorizationRequest<'_>,
+    code: &str,
+    more: &[(&str, &str)],
+) -> Result<UserTokens, SignInError> {
+    let provider = Provider::new(ClientId::new(request.client.to_owned()))
+        .set_token_uri(TokenUrl::from_url(endpoint.clone()))
+        .set_auth_type(AuthType::RequestBody);
+    let mut redeemed = provider
+        .exchange_code(AuthorizationCode::new(code.to_owned()))
+        .set_redirect_uri(Cow::Owned(RedirectUrl::from_url(request.redirect.clone())))
+        .set_pkce_verifier(PkceCodeVerifier::new(request.verifier.expose_secret().to_owned()));
+    for (name, value) in more {
+        redeemed = redeemed.add_extra_param((*name).to_owned(), (*value).to_owned());
+    }
+    let answer = redeemed.request_async(&Transport { http, secret: None, keeps_access: true }).await;
+    UserTokens::from_answer(&answer.map_err(|error| convert_error(error, None))?)
 }
 
 /// Sends the request of the `oauth2` crate with the client of this program and its limits.
@@ -128,6 +177,8 @@ struct Transport<'a> {
     http: &'a Http,
     /// The client secret, so that an answer that repeats it is redacted.
     secret: Option<&'a SecretString>,
+    /// True if the access token is used. A refresh token is never read.
+    keeps_access: bool,
 }
 
 impl<'c> oauth2::AsyncHttpClient<'c> for Transport<'_> {
@@ -151,8 +202,9 @@ impl<'c> oauth2::AsyncHttpClient<'c> for Transport<'_> {
                 return Err(RequestError(refusal));
             }
             // Of the answer, only what is used is read: other fields may have any form.
+            let access = answer.body["access_token"].as_str().filter(|_| self.keeps_access).unwrap_or("-");
             let body = serde_json::json!({
-                "access_token": "-", "token_type": "Bearer", "id_token": answer.body["id_token"].as_str(),
+                "access_token": access, "token_type": "Bearer", "id_token": answer.body["id_token"].as_str(),
             });
             Ok(HttpResponse::new(body.to_string().into_bytes()))
         })

@@ -26,6 +26,12 @@ pub struct Claims {
     pub scp: String,
     /// The user who signed in, in delegated tokens.
     pub upn: String,
+    /// The name of the user, in ID tokens.
+    pub name: String,
+    /// The sign-in name of the user, in ID tokens.
+    pub preferred_username: String,
+    /// The value that binds an ID token to its sign-in.
+    pub nonce: String,
 }
 
 impl Claims {

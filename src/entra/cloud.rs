@@ -80,6 +80,16 @@ impl Endpoints {
         }
     }
 
+    /// Returns the address at which an administrator of a tenant consents to what an application requests.
+    pub fn admin_consent(&self, tenant: &str, client: &str) -> String {
+        let mut url = self.sign_in.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().push(tenant).push("adminconsent");
+        }
+        url.query_pairs_mut().append_pair("client_id", client);
+        url.into()
+    }
+
     /// Returns the cloud whose Graph a discovery document names, as files write it; none if no cloud has it.
     pub fn cloud_of_graph(host: &str) -> Option<&'static str> {
         match host {

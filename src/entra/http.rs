@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 use reqwest::{Method, Url, header};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -42,6 +43,8 @@ const REPLY_LIMIT: usize = 8 * 1024 * 1024;
 const MAX_ATTEMPTS: u32 = 5;
 /// The longest id of a request that is kept, in characters. Microsoft's have 36.
 const ID_SHOWN: usize = 100;
+/// The longest claims of a challenge, in base64.
+const CHALLENGE_LIMIT: usize = 8 * 1024;
 /// The reason of a request that cannot be sent.
 const UNWRITABLE: &str =
     "the request cannot be written: its address or its token has characters that HTTP does not allow";
@@ -119,6 +122,8 @@ pub struct HttpReply {
     pub request_id: Option<String>,
     /// The time to wait before the next attempt.
     pub retry_after: Option<Duration>,
+    /// The claims that a new token must have (`WWW-Authenticate` with `insufficient_claims`), as JSON.
+    pub claims_challenge: Option<String>,
 }
 
 impl Request {
@@ -320,6 +325,8 @@ impl Http {
         let request_id = heading("request-id").or_else(|| heading("x-ms-request-id")).map(without_secrets);
         let request_id: Option<String> =
             request_id.map(|id| id.chars().filter(|c| !is_hidden(*c)).take(ID_SHOWN).collect());
+        let challenges = response.headers().get_all(header::WWW_AUTHENTICATE).iter();
+        let claims_challenge = challenges.filter_map(|value| claims_challenge(value.to_str().ok()?)).next();
         let media_type = heading("content-type").map(without_secrets).unwrap_or_default();
         if (300..400).contains(&status) {
             let to = heading("location").and_then(|to| request.url.join(&to).ok());
@@ -346,7 +353,7 @@ impl Http {
             }
         };
         secrets.redact(&mut body);
-        Ok((HttpReply { status, body, date, request_id, retry_after }, retry_after))
+        Ok((HttpReply { status, body, date, request_id, retry_after, claims_challenge }, retry_after))
     }
 
     fn classify_error(&self, error: &reqwest::Error, host: &str) -> HttpError {
@@ -390,6 +397,23 @@ fn describe_body(media_type: &str, is_cut: bool) -> String {
         _ if essence.to_ascii_lowercase().ends_with("json") => "malformed JSON".to_owned(),
         _ => format!("{} instead of JSON", essence.chars().filter(char::is_ascii_graphic).take(60).collect::<String>()),
     }
+}
+
+/// Returns the claims of a challenge, as JSON of one line; none if the header is another challenge.
+///
+/// Source: Microsoft, "Claims challenges, claims requests and client capabilities".
+fn claims_challenge(header: &str) -> Option<String> {
+    if !header.contains("insufficient_claims") {
+        return None;
+    }
+    let (_, rest) = header.split_once("claims=\"")?;
+    let (encoded, _) = rest.split_once('"')?;
+    if encoded.len() > CHALLENGE_LIMIT {
+        return None;
+    }
+    let json = BASE64_STANDARD.decode(encoded).ok()?;
+    let claims: Value = serde_json::from_slice(&json).ok()?;
+    claims.is_object().then(|| claims.to_string())
 }
 
 fn asks_to_repeat(status: u16) -> bool {

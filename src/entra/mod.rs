@@ -26,6 +26,7 @@ pub mod http;
 pub mod permissions;
 pub mod plans;
 pub mod sign_in;
+pub mod token_detection;
 
 mod assertion;
 mod redaction;

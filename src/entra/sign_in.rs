@@ -22,6 +22,7 @@ use serde_json::Value;
 use crate::entra::{
     Certificate, CertificateError, Endpoints, Http, HttpError,
     aadsts::{self, AadstsCode, Cause},
+    authorization_code::{Provider, UserTokens},
     http::{HttpReply, Request},
 };
 
@@ -306,19 +307,26 @@ impl SignIn {
         let url = self.url(tenant, "oauth2/v2.0/token").ok_or(SignInError::Unknown(0))?;
         let entra = Entra::new(ClientId::new(client.to_owned())).set_token_uri(TokenUrl::from_url(url));
         let wait = entra.exchange_device_access_token(begun).request_async(self, tokio::time::sleep, None).await;
-        let token = wait.map_err(|error| match error {
-            RequestTokenError::ServerResponse(response) => {
-                let refusal = Refusal {
-                    error: response.error().to_string(),
-                    error_description: response.error_description().cloned().unwrap_or_default(),
-                    ..Refusal::default()
-                };
-                SignInError::Refused(refusal.tidy(None))
-            }
-            RequestTokenError::Request(RequestError(error)) => tidy_error(error, None),
-            _ => SignInError::Unknown(200),
-        })?;
-        Self::token(&token)
+        Self::token(&wait.map_err(convert_device_error)?)
+    }
+
+    /// Does what [`SignIn::device_token`] does, and returns the ID token as well: for a program of the person itself.
+    pub async fn device_user_tokens(
+        &self,
+        tenant: &str,
+        client: &str,
+        begun: &StandardDeviceAuthorizationResponse,
+    ) -> Result<UserTokens, SignInError> {
+        let url = self.url(tenant, "oauth2/v2.0/token").ok_or(SignInError::Unknown(0))?;
+        let provider = Provider::new(ClientId::new(client.to_owned())).set_token_uri(TokenUrl::from_url(url));
+        let wait = provider.exchange_device_access_token(begun).request_async(self, tokio::time::sleep, None).await;
+        UserTokens::from_answer(&wait.map_err(convert_device_error)?)
+    }
+
+    /// Returns the address at which a person signs in to a tenant, and the one at which the code is redeemed.
+    pub fn user_endpoints(&self, tenant: &str) -> Result<(Url, Url), SignInError> {
+        let url = |rest: &str| self.url(tenant, rest).ok_or(SignInError::Unknown(0));
+        Ok((url("oauth2/v2.0/authorize")?, url("oauth2/v2.0/token")?))
     }
 
     fn token(
@@ -414,6 +422,22 @@ fn normalize_number(body: &mut Value, key: &str) {
 fn truncate_seconds(seconds: f64) -> Option<u64> {
     let duration = Duration::try_from_secs_f64(seconds).ok()?;
     Some(duration.as_secs())
+}
+
+/// Converts the error of a wait for a person: the crate has its own type for these refusals.
+fn convert_device_error(error: RequestTokenError<RequestError, oauth2::DeviceCodeErrorResponse>) -> SignInError {
+    match error {
+        RequestTokenError::ServerResponse(response) => {
+            let refusal = Refusal {
+                error: response.error().to_string(),
+                error_description: response.error_description().cloned().unwrap_or_default(),
+                ..Refusal::default()
+            };
+            SignInError::Refused(refusal.tidy(None))
+        }
+        RequestTokenError::Request(RequestError(error)) => tidy_error(error, None),
+        _ => SignInError::Unknown(200),
+    }
 }
 
 pub(super) fn convert_error(

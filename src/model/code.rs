@@ -255,6 +255,15 @@ codes! {
     "0414" Error PasskeyRefused(401) "passkey not accepted";
     "0415" Error PasskeysUnavailable(409) "no passkeys at this address";
     "0416" Error LastPasskey(409) "last passkey";
+    "0430" Error SenderMissing(422) "missing sender";
+    "0431" Error SenderTokenRefused(401) "ID token of a sender not accepted";
+    "0432" Error GraphTokenRefused(400) "token for Microsoft Graph not accepted";
+    "0433" Error SenderMismatch(403) "message waits for another account";
+    "0434" Error SenderLeaseEnded(409) "lease of a message has ended";
+    "0435" Error MessageHeld(409) "message held";
+    "0436" Error DelegateChanged(409) "delegate profile changed";
+    "0437" Error UserSignInFailed "sign-in of a user failed";
+    "0438" Error GraphSendFailed "Graph did not accept the message";
 }
 
 impl PartialSchema for Code {

@@ -35,6 +35,9 @@ pub struct Delivery {
     /// Time for which finished messages are kept.
     #[serde(skip_serializing_if = "is_default_keep")]
     pub keep: Keep,
+    /// Time for which a message waits for the person who sends it (provider `microsoft-graph-delegate`), 24h by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sender_lifetime: Option<HumanDuration>,
     /// Receivers of events.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub webhooks: Vec<Webhook>,
@@ -316,6 +319,11 @@ impl Delivery {
     pub fn lifetime(&self, function: Function) -> HumanDuration {
         let own = self.functions.get(&function).and_then(|own| own.lifetime);
         own.unwrap_or(HumanDuration::seconds(2 * 86_400))
+    }
+
+    /// Returns the time for which a message waits for the person who sends it.
+    pub fn sender_lifetime(&self) -> HumanDuration {
+        self.sender_lifetime.unwrap_or(HumanDuration::seconds(86_400))
     }
 
     /// Returns the handling of unknown outcomes.

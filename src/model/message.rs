@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{CompanyId, Function, ProfileName, Resolution};
+use super::{CompanyId, Function, ProfileName, Resolution, sender::MessageSender};
 
 /// Delivery status. An accepted message is always in exactly one of these states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
@@ -17,6 +17,8 @@ use super::{CompanyId, Function, ProfileName, Resolution};
 pub enum Status {
     /// The message waits for its next attempt.
     Queued,
+    /// The message waits for the client of the person who sends it (provider `microsoft-graph-delegate`).
+    AwaitingSender,
     /// An attempt is under way, possibly past the point at which it can be cancelled.
     Sending,
     /// The mail server, or Exchange, has accepted the message for every recipient. What follows is not known here: a mail that
@@ -33,13 +35,21 @@ pub enum Status {
 
 impl Status {
     /// Every status.
-    pub const ALL: &[Status] =
-        &[Status::Queued, Status::Sending, Status::Delivered, Status::Failed, Status::Unknown, Status::Cancelled];
+    pub const ALL: &[Status] = &[
+        Status::Queued,
+        Status::AwaitingSender,
+        Status::Sending,
+        Status::Delivered,
+        Status::Failed,
+        Status::Unknown,
+        Status::Cancelled,
+    ];
 
     /// Returns the status as documents write it.
     pub fn id(self) -> &'static str {
         match self {
             Status::Queued => "queued",
+            Status::AwaitingSender => "awaiting-sender",
             Status::Sending => "sending",
             Status::Delivered => "delivered",
             Status::Failed => "failed",
@@ -50,7 +60,7 @@ impl Status {
 
     /// Returns true if the status is final.
     pub fn is_final(self) -> bool {
-        !matches!(self, Status::Queued | Status::Sending)
+        !matches!(self, Status::Queued | Status::AwaitingSender | Status::Sending)
     }
 }
 
@@ -137,12 +147,26 @@ pub struct Message {
     /// The display name of the sender's address, where it is not the profile's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender_name: Option<String>,
+    /// The person whose own client sends the message; none if the service sends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<MessageSender>,
 }
 
 impl Message {
     /// Returns when the lifetime of the message began: at acceptance, or when it was put back into the queue.
     pub fn queued_since(&self) -> Timestamp {
         self.requeued_at.unwrap_or(self.accepted_at)
+    }
+
+    /// Returns the time at which a message of a person has to be looked at: the end of its lease, or its expiry. None for a
+    /// message that the service sends, and for one that has ended.
+    pub fn sender_due(&self) -> Option<Timestamp> {
+        let sender = self.sender.as_ref()?;
+        match self.status {
+            Status::AwaitingSender => Some(sender.expires_at),
+            Status::Sending => sender.lease_ends_at,
+            _ => None,
+        }
     }
 }
 

@@ -17,6 +17,7 @@
 //! * [`file_text`]: profiles and environments as the text of their files
 //! * [`place`]: a line and column of a file
 //! * [`message`]: messages, recipients and attempts
+//! * [`sender`]: the person whose own client sends a message
 //! * [`secret`]: references, digests and destinations; never a value
 //! * [`host`]: host names and loopback addresses
 //! * [`verify_settings`] and [`watch_settings`]: the sections `verify` and `watch` of an environment file
@@ -71,6 +72,7 @@ pub mod rules;
 pub mod secret;
 pub mod secret_detection;
 pub mod secret_recipient;
+pub mod sender;
 pub mod session;
 pub mod settings;
 pub mod severity;

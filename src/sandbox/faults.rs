@@ -34,6 +34,8 @@ pub struct Fault {
     pub after: bool,
     /// The delay of the reply, in milliseconds.
     pub delay: u64,
+    /// Claims that Graph asks for: the reply is 401 with `WWW-Authenticate` and `insufficient_claims`.
+    pub claims: Option<serde_json::Value>,
     /// True if the connection ends without a reply.
     pub reset: bool,
     /// A body that replaces the usual one.

@@ -41,6 +41,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get, post, put},
 };
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use faults::Fault;
 use jiff::Timestamp;
 pub use scenario::Scenario;
@@ -298,6 +299,19 @@ fn replacement(sandbox: &Sandbox, fault: &Fault) -> Option<Response> {
         // A body that fails before its first byte ends the connection.
         let broken = broken_body();
         return Some(Response::builder().header(header::CONTENT_LENGTH, 100).body(broken).unwrap_or_default());
+    }
+    if let Some(claims) = &fault.claims {
+        let encoded = BASE64_STANDARD.encode(claims.to_string());
+        let challenge = format!(
+            "Bearer realm=\"\", authorization_uri=\"{}/common/oauth2/authorize\", error=\"insufficient_claims\", claims=\"{encoded}\"",
+            sandbox.address()
+        );
+        let body = graph::error_body(
+            sandbox.now(),
+            "InvalidAuthenticationToken",
+            "Continuous access evaluation resulted in challenge with result: InteractionRequired and code: TokenIssuedBeforeRevocationTimestamp",
+        );
+        return Some((StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)], Json(body)).into_response());
     }
     if let Some(code) = fault.aadsts {
         return Some(entra::OAuthError::from_code(code).into_response(sandbox));

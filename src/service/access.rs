@@ -81,6 +81,12 @@ rights! {
 /// Authenticates the caller, and refuses a request for another environment.
 async fn authenticate_for_environment(parts: &mut Parts, service: &Arc<Service>) -> Result<Caller, HttpProblem> {
     let caller = authenticate(parts, service).await?;
+    check_environment(parts, service)?;
+    Ok(caller)
+}
+
+/// Refuses a request that names another environment.
+pub(super) fn check_environment(parts: &Parts, service: &Service) -> Result<(), HttpProblem> {
     let found = service.store.environment();
     for value in parts.headers.get_all(ENVIRONMENT_HEADER) {
         let expected = value.to_str().ok().and_then(|name| name.parse::<EnvironmentName>().ok());
@@ -94,7 +100,7 @@ async fn authenticate_for_environment(parts: &mut Parts, service: &Arc<Service>)
             return Err(HttpProblem::new(problem.code, problem.message).remedy(problem.remedy));
         }
     }
-    Ok(caller)
+    Ok(())
 }
 
 /// Authenticates a caller who has at least one of these rights. The refusal names the first.

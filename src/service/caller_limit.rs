@@ -51,21 +51,23 @@ impl CallerLimit {
 
     /// Counts a request of a caller, or refuses it.
     pub(super) fn acquire(self: &Arc<Self>, caller: &Caller) -> Result<CallerPermit, HttpProblem> {
+        self.acquire_as(&caller.name, "the token")
+    }
+
+    /// Counts a request of a caller that has a name of another kind, or refuses it.
+    pub(super) fn acquire_as(self: &Arc<Self>, name: &str, kind: &str) -> Result<CallerPermit, HttpProblem> {
         let mut by_caller = self.by_caller.lock();
         let fresh = || Entry { count: 0, serial: Arc::new(Semaphore::new(1)) };
-        let entry = by_caller.entry(caller.name.clone()).or_insert_with(fresh);
+        let entry = by_caller.entry(name.to_owned()).or_insert_with(fresh);
         if entry.count >= self.most {
             return Err(HttpProblem::new(
                 Code::TooManyAtOnce,
-                format!(
-                    "the token `{}` has {} {} in progress, which is the maximum",
-                    caller.name, self.most, self.noun
-                ),
+                format!("{kind} `{name}` has {} {} in progress, which is the maximum", self.most, self.noun),
             )
             .remedy("Try again when one of them has ended."));
         }
         entry.count += 1;
-        Ok(CallerPermit { limit: Arc::clone(self), caller: caller.name.clone(), serial: Arc::clone(&entry.serial) })
+        Ok(CallerPermit { limit: Arc::clone(self), caller: name.to_owned(), serial: Arc::clone(&entry.serial) })
     }
 }
 
@@ -95,7 +97,7 @@ pub(super) struct CountedBody {
 }
 
 impl CountedBody {
-    pub(super) fn new(bytes: Vec<u8>, permit: CallerPermit) -> Self {
+    pub(super) fn new(bytes: impl Into<Bytes>, permit: CallerPermit) -> Self {
         Self { rest: bytes.into(), _permit: permit }
     }
 }

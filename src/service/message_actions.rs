@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::{
     Service, access,
     caller::Caller,
+    delegates::later,
     http::{HttpProblem, extract::check_reason},
 };
 use crate::{
@@ -82,9 +83,10 @@ impl Service {
         options: ActionOptions,
     ) -> Result<Message, HttpProblem> {
         let (now, by) = (self.delivery.now(), caller.name.clone());
+        let expiry = later(now, self.state().settings.delivery.sender_lifetime().duration());
         let message = self
             .change_message(caller, id, activity_of(action), move |message| {
-                apply_action(message, action, options, now, &by)
+                apply_action(message, action, options, now, expiry, &by)
             })
             .await?;
         if action == Action::Retry {
@@ -159,6 +161,9 @@ impl Service {
                 if message.status == Status::Queued {
                     self.delivery.message_due(message.company.clone(), message.function, now);
                 }
+                if message.sender.is_some() {
+                    self.sender_changes.notify_one();
+                }
                 Ok(message)
             }
         }
@@ -197,7 +202,7 @@ fn is_visible(caller: &Caller, message: &Message) -> bool {
     caller.may_see(&message.owner, &message.company, message.function)
 }
 
-fn message_not_found(environment: &EnvironmentName) -> HttpProblem {
+pub(super) fn message_not_found(environment: &EnvironmentName) -> HttpProblem {
     HttpProblem::not_found("the message does not exist")
         .remedy(format!("`mailwright outbox list {environment}` lists the messages."))
 }
@@ -229,16 +234,41 @@ fn may_be_sent(message: &Message) -> bool {
     message.search_first || message.possible_duplicate || message.recipients.iter().any(is_unknown)
 }
 
-/// Applies an action to a message.
+/// Cancels a message that waits. One that an earlier attempt may have sent becomes unknown. Returns the audit details as well.
+pub(super) fn apply_cancel(mut message: Message, now: Timestamp, by: &str) -> (Settled, serde_json::Value) {
+    let was = message.status;
+    message.reason = format!("cancelled by {by}");
+    let kind = if may_be_sent(&message) {
+        message.reason.push_str("; an earlier attempt may have sent it");
+        let waiting = message.recipients.iter_mut().filter(|one| one.status == RecipientStatus::Waiting);
+        for recipient in waiting {
+            recipient.status = RecipientStatus::Unknown;
+            recipient.reply.clone_from(&message.reason);
+        }
+        message.status = Status::Unknown;
+        message.search_first = false;
+        EventKind::Unknown
+    } else {
+        message.status = Status::Cancelled;
+        EventKind::Cancelled
+    };
+    message.next_attempt_at = None;
+    message.finished_at = Some(now);
+    let detail = audit_detail(&message, was);
+    let events = vec![NewEvent::about(kind, &message, now)];
+    (Settled { message, attempt: None, events }, detail)
+}
+
+/// Applies an action to a message. `expiry` is the end of the lifetime of a message that a person sends, if it begins now.
 fn apply_action(
     mut message: Message,
     action: Action,
     options: ActionOptions,
     now: Timestamp,
+    expiry: Timestamp,
     by: &str,
 ) -> Result<MessageChange, RefusedAction> {
     let was = message.status;
-    let mut events = Vec::new();
     let mut requeued_recipients = 0;
     let name = match (action, was) {
         (Action::Retry, Status::Queued) => {
@@ -246,26 +276,9 @@ fn apply_action(
             message.reason = format!("retried by {by}");
             "message.retry"
         }
-        (Action::Cancel, Status::Queued) => {
-            message.reason = format!("cancelled by {by}");
-            let kind = if may_be_sent(&message) {
-                message.reason.push_str("; an earlier attempt may have sent it");
-                let waiting = message.recipients.iter_mut().filter(|one| one.status == RecipientStatus::Waiting);
-                for recipient in waiting {
-                    recipient.status = RecipientStatus::Unknown;
-                    recipient.reply.clone_from(&message.reason);
-                }
-                message.status = Status::Unknown;
-                message.search_first = false;
-                EventKind::Unknown
-            } else {
-                message.status = Status::Cancelled;
-                EventKind::Cancelled
-            };
-            message.next_attempt_at = None;
-            message.finished_at = Some(now);
-            events.push(NewEvent::about(kind, &message, now));
-            "message.cancel"
+        (Action::Cancel, Status::Queued | Status::AwaitingSender) => {
+            let (settled, detail) = apply_cancel(message, now, by);
+            return Ok(MessageChange { settled, action: "message.cancel", detail });
         }
         (Action::Replay, Status::Delivered | Status::Cancelled) if !options.all_recipients => {
             return Err(RefusedAction {
@@ -285,9 +298,17 @@ fn apply_action(
                 recipient.reply.clear();
                 requeued_recipients += 1;
             }
-            message.status = Status::Queued;
             message.requeued_at = Some(now);
-            message.next_attempt_at = Some(now);
+            if let Some(sender) = &mut message.sender {
+                // The service never sends it: it waits for the person again.
+                sender.expires_at = expiry;
+                sender.lease_ends_at = None;
+                message.status = Status::AwaitingSender;
+                message.next_attempt_at = None;
+            } else {
+                message.status = Status::Queued;
+                message.next_attempt_at = Some(now);
+            }
             message.finished_at = None;
             message.reason = format!("queued again by {by}; it was {}", was.id());
             "message.replay"
@@ -304,7 +325,7 @@ fn apply_action(
         detail["recipients"] = requeued_recipients.into();
         detail["allRecipients"] = options.all_recipients.into();
     }
-    Ok(MessageChange { settled: Settled { message, attempt: None, events }, action: name, detail })
+    Ok(MessageChange { settled: Settled { message, attempt: None, events: Vec::new() }, action: name, detail })
 }
 
 /// Sets the outcome of a message that is `unknown`.

@@ -30,6 +30,7 @@ mod authentication;
 mod caller;
 mod caller_limit;
 mod changes;
+mod delegates;
 mod entity_tag;
 mod environment_path;
 mod history;
@@ -121,6 +122,10 @@ const RUNS_PER_CALLER: usize = 4;
 const STATES_PER_CALLER: usize = 8;
 /// Maximum number of concurrent event streams of one caller.
 const STREAMS_PER_CALLER: usize = 16;
+/// Maximum number of concurrent requests of one person to the delegate addresses.
+const DELEGATE_REQUESTS_PER_PERSON: usize = 16;
+/// Maximum number of messages whose contents are sent to one person at once.
+const DELEGATE_CONTENTS_PER_PERSON: usize = 2;
 /// Maximum number of concurrent searches: the store has one connection for them.
 const SEARCHES: usize = 1;
 /// Maximum number of searches of one caller in the queue.
@@ -166,6 +171,11 @@ pub(crate) struct Service {
     passkey_requests: PasskeyRequests,
     /// The address by which browsers reach the process; none if it is not known.
     public_url: Option<PublicUrl>,
+    /// Requests of persons to the delegate addresses, and the contents that are sent to them.
+    delegate_requests: Arc<CallerLimit>,
+    delegate_contents: Arc<CallerLimit>,
+    /// Notified whenever a message of a person begins to wait, or changes.
+    sender_changes: Arc<tokio::sync::Notify>,
     /// Verifier runs of the console.
     verification_runs: VerificationRuns,
     /// Notified whenever a token is created, revoked or confirmed, and when the access policy changes.
@@ -248,6 +258,9 @@ impl Service {
             signature_drafts: SignatureDrafts::default(),
             passkey_requests: PasskeyRequests::default(),
             public_url,
+            delegate_requests: CallerLimit::new(DELEGATE_REQUESTS_PER_PERSON, "requests"),
+            delegate_contents: CallerLimit::new(DELEGATE_CONTENTS_PER_PERSON, "messages"),
+            sender_changes: Arc::default(),
             verification_runs: VerificationRuns::default(),
             token_changes: tokio::sync::watch::Sender::new(()),
             changing: tokio::sync::Mutex::new(()),
@@ -260,6 +273,7 @@ impl Service {
         });
         // In the background: reading a long history takes a while.
         telemetry::spawn(Arc::clone(&service).check_store());
+        service.start_following_senders();
         Ok(service)
     }
 

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::StoreError;
 use crate::model::{
     Attempt, CompanyId, Digest, Function, Hold, Lane, Message, ProfileName, Status, delivery::EventKind,
-    rotation::Rotation, suspension::SuspendedProfile,
+    rotation::Rotation, sender::PersonId, suspension::SuspendedProfile,
 };
 
 /// The process that delivers an environment's mail.
@@ -349,6 +349,21 @@ pub trait Messages: Send + Sync {
 
     /// Returns the number of messages that a search finds; `limit` if there are as many or more.
     async fn count(&self, search: Search, limit: u32) -> Result<u64, StoreError>;
+
+    /// Returns messages that wait for a person, are leased to it, or have an unknown outcome, newest first, with their place in the
+    /// order of acceptance: at most `limit`, older than `before`.
+    async fn messages_of_sender(
+        &self,
+        person: PersonId,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<(u64, Message)>, StoreError>;
+
+    /// Returns messages of persons whose lease or lifetime has ended at `now`, at most `limit`.
+    async fn due_of_senders(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError>;
+
+    /// Returns the time at which the next lease or lifetime of a message of a person ends.
+    async fn next_due_of_senders(&self) -> Result<Option<Timestamp>, StoreError>;
 
     /// Returns the number of messages of each status.
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError>;

@@ -62,6 +62,7 @@ const RIGHTS: &[(&str, &str, &[&str])] = &[
     ("own-mail", "see", &["sender", "admin"]),
     ("own-mail", "cancel", &["sender", "admin"]),
     ("mail", "submit", &["sender", "admin"]),
+    ("mail", "name-sender", &["admin"]),
     ("audit", "see", &["admin"]),
     ("audit", "verify", &["admin"]),
     ("audit", "export", &["admin"]),

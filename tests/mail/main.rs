@@ -16,6 +16,8 @@ mod backup;
 mod clients;
 mod clock;
 mod configuration;
+mod delegate;
+mod delegate_desktop;
 mod disk;
 mod events;
 mod extensions;

@@ -612,7 +612,7 @@ fn mail_of_the_user_interface_is_never_sent_by_another_profile() {
     assert_eq!((refused.status, refused.json()["code"].as_str().unwrap()), (422, "MW0268"), "{}", refused.body);
     assert!(refused.body.contains("`desktop`") && refused.json()["remedy"].as_str().unwrap().contains("--client"));
     let by_user = of(json!({ "client": "native" }));
-    assert_eq!((by_user.status, by_user.json()["code"].as_str().unwrap()), (422, "MW0108"), "{}", by_user.body);
+    assert_eq!((by_user.status, by_user.json()["code"].as_str().unwrap()), (422, "MW0430"), "{}", by_user.body);
     // The web client has no delegate, so its mail falls back as `resolve` says.
     assert_eq!(of(json!({ "client": "spa" })).status, 202);
     assert_eq!(of(json!({ "client": "web" })).status, 400);
@@ -625,7 +625,7 @@ fn mail_of_the_user_interface_is_never_sent_by_another_profile() {
         let refused = send(text, input).code(1);
         assert!(refused.stderr.contains("MW0268") && refused.stderr.contains("--client"), "{}", refused.stderr);
         let refused = send(&[text, &["--client", "native"]].concat(), input).code(1);
-        assert!(refused.stderr.contains("MW0108"), "{}", refused.stderr);
+        assert!(refused.stderr.contains("MW0430"), "{}", refused.stderr);
         send(&[text, &["--client", "spa"]].concat(), input).code(0);
     }
     assert_eq!(service.submit(json!({})).status, 202, "other functions are not concerned");

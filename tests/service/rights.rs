@@ -64,6 +64,15 @@ const RIGHTS: &[(&str, &str, &str, &str)] = &[
     ("GET", "/v1/verify/{name}", "profiles", "see"),
 ];
 
+/// Addresses that ask for a person, by an ID token: no token of the service opens them, whatever its rights are.
+const OF_PERSONS: &[(&str, &str)] = &[
+    ("GET", "/v1/delegate/messages"),
+    ("POST", "/v1/delegate/messages/{id}/begin"),
+    ("POST", "/v1/delegate/messages/{id}/cancel"),
+    ("GET", "/v1/delegate/messages/{id}/content"),
+    ("POST", "/v1/delegate/messages/{id}/report"),
+];
+
 /// Addresses that ask for nothing.
 const PUBLIC: [&str; 2] = ["/healthz", "/readyz"];
 
@@ -129,9 +138,18 @@ fn every_address_declares_its_right() {
             methods.as_object().unwrap().keys().map(move |method| (method.to_uppercase(), path.clone()))
         })
         .collect();
-    let listed: BTreeSet<(String, String)> =
-        RIGHTS.iter().map(|(method, path, _, _)| ((*method).to_owned(), (*path).to_owned())).collect();
+    let of_rights = RIGHTS.iter().map(|(method, path, _, _)| (*method, *path));
+    let listed: BTreeSet<(String, String)> = of_rights
+        .chain(OF_PERSONS.iter().copied())
+        .map(|(method, path)| (method.to_owned(), path.to_owned()))
+        .collect();
     assert_eq!(listed, documented);
+    for (method, path) in OF_PERSONS {
+        for token in [bound.as_str(), repo.token(), ""] {
+            let answer = ask(&repo, token, method, &path.replace("{id}", UNKNOWN), "{");
+            assert_eq!((answer.status, answer.json()["code"].as_str()), (401, Some("MW0431")), "{method} {path}");
+        }
+    }
     for (method, path, area, activity) in RIGHTS {
         let path = path.replace("{number}", "1").replace("{name}", "relay").replace("{action}", "retry");
         let path = if path.contains("/messages/") { path.replace("{id}", UNKNOWN) } else { path.replace("{id}", "x") };

@@ -172,6 +172,30 @@ impl ServiceArgs {
             TokenSource::Given { text, .. } => text,
             TokenSource::GithubActions { audience } => identity_token::from_github(context, &audience)?,
         };
+        self.connect(context, environment, &address, token)
+    }
+
+    /// Creates a client with the ID token of a person, which is sent only to an address that is given outside the files.
+    pub(crate) fn client_of_person(
+        &self,
+        context: &Context,
+        environment: &EnvironmentName,
+        id_token: SecretString,
+    ) -> Result<Client, CliError> {
+        let address = self.given_address().ok_or_else(|| {
+            CliError::coded(Code::AddressMissing, "no service address is configured")
+                .remedy("Set MAILWRIGHT_SERVICE, or pass `--service URL`.")
+        })?;
+        self.connect(context, environment, &address.replace(PLACEHOLDER, environment.as_str()), id_token)
+    }
+
+    fn connect(
+        &self,
+        context: &Context,
+        environment: &EnvironmentName,
+        address: &str,
+        token: SecretString,
+    ) -> Result<Client, CliError> {
         let ca_file = self.ca_file.clone().or_else(|| variables::read(variables::CA_FILE).map(PathBuf::from));
         let ca_file = ca_file.map(|path| expand_environment(path, environment));
         let read = |path: PathBuf| read_pem(&path, "certificate authority", "`--ca-file` or MAILWRIGHT_CA_FILE");
@@ -182,7 +206,7 @@ impl ServiceArgs {
             allow_clear_text: self.allow_clear_text,
             connections: Some(context.connections()),
         };
-        Client::new(&address, token, &options).map_err(CliError::from)
+        Client::new(address, token, &options).map_err(CliError::from)
     }
 
     /// Returns an error if nothing outside the files allows the token for this origin.

@@ -11,6 +11,7 @@ pub(crate) mod backup;
 pub(crate) mod blame;
 pub(crate) mod comment;
 pub(crate) mod completions;
+pub(crate) mod delegate;
 pub(crate) mod demo;
 pub(crate) mod diff;
 pub(crate) mod doctor;

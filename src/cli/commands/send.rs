@@ -6,20 +6,15 @@
 //! Addresses are checked before anything is sent. Nothing here speaks SMTP. With `--wait`, the exit code is that of the outcome: 4
 //! still queued after `--timeout`, 5 failed or cancelled, 6 unknown.
 
-use std::{
-    io::{IsTerminal as _, Read as _},
-    path::{Path, PathBuf},
-    time::Duration,
-};
-
-use base64::{Engine as _, prelude::BASE64_STANDARD};
+use std::{path::PathBuf, time::Duration};
 
 use crate::{
-    api::messages::{File, MessageDetail, SUBMISSION_LIMIT, Submission},
+    api::messages::{MessageDetail, Submission},
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable, ServiceArgs,
         args::environment::EnvironmentArg,
         environment,
+        message_parts::{check_addresses, decode, parse_document, read, read_attachment, read_stdin},
         ui::{format::document_of, outbox::waiting_times},
     },
     client::Client,
@@ -107,15 +102,6 @@ pub(crate) struct Send {
 /// Query parameters.
 type Query = Vec<(&'static str, String)>;
 
-/// Parses `type/number`.
-fn parse_document(text: &str) -> Result<Document, String> {
-    let (kind, number) = text.split_once('/').ok_or("write it as type/number, such as invoice/4711")?;
-    if kind.is_empty() || number.is_empty() {
-        return Err("write it as type/number, such as invoice/4711".to_owned());
-    }
-    Ok(Document { kind: kind.to_owned(), number: number.to_owned() })
-}
-
 impl Runnable for Send {
     fn error_format(&self) -> ErrorFormat {
         self.output.format.into()
@@ -174,17 +160,7 @@ impl Runnable for Send {
 impl Send {
     /// Returns an error that names the option of an invalid address. Called before anything is sent.
     fn check_addresses(&self) -> Result<(), CliError> {
-        let given = [("--to", &self.to), ("--cc", &self.cc), ("--bcc", &self.bcc), ("--reply-to", &self.reply_to)];
-        for (option, texts) in given {
-            for text in texts {
-                if let Err(error) = NamedAddress::parse(text) {
-                    let shown: String = text.escape_debug().to_string().chars().take(100).collect();
-                    let message = format!("`{shown}` ({option}) is not an e-mail address: {error}");
-                    return Err(CliError::coded(Code::InvalidAddress, message).remedy(error.remedy));
-                }
-            }
-        }
-        Ok(())
+        check_addresses(&[("--to", &self.to), ("--cc", &self.cc), ("--bcc", &self.bcc), ("--reply-to", &self.reply_to)])
     }
 
     fn submission(&self, company: CompanyId) -> Result<Submission, CliError> {
@@ -204,15 +180,7 @@ impl Send {
         if let Some(path) = &self.html {
             submission.html = Some(decode(&read(path)?, &format!("`{}`", path.display()))?);
         }
-        for path in &self.attach {
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            submission.attachments.push(File {
-                media_type: media_type(&name).to_owned(),
-                name,
-                content: BASE64_STANDARD.encode(read(path)?),
-                content_id: None,
-            });
-        }
+        submission.attachments = self.attach.iter().map(|path| read_attachment(path)).collect::<Result<_, _>>()?;
         Ok(submission)
     }
 
@@ -337,18 +305,6 @@ fn times_of(waiting: &Waiting) -> String {
     if times.is_empty() { times } else { format!(" ({times})") }
 }
 
-/// Reads standard input; returns nothing if that is a terminal.
-fn read_stdin() -> Result<Vec<u8>, CliError> {
-    let mut bytes = Vec::new();
-    if !std::io::stdin().is_terminal() {
-        std::io::stdin()
-            .take(SUBMISSION_LIMIT as u64 + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot read standard input: {error}")))?;
-    }
-    Ok(bytes)
-}
-
 /// Returns true if the bytes begin with a message header: fields up to an empty line, including a common one.
 fn is_message(bytes: &[u8]) -> bool {
     const COMMON: [&str; 8] =
@@ -367,38 +323,4 @@ fn is_message(bytes: &[u8]) -> bool {
         has_common |= COMMON.iter().any(|common| name.eq_ignore_ascii_case(common.as_bytes()));
     }
     has_common
-}
-
-/// Decodes text in UTF-8, or in UTF-16 with a byte order mark.
-fn decode(bytes: &[u8], what: &str) -> Result<String, CliError> {
-    crate::text::decode(bytes).map_err(|encoding| {
-        CliError::coded(Code::Encoding, format!("{what} is {encoding}")).remedy("Save it as UTF-8.")
-    })
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, CliError> {
-    let failed = |why: String| CliError::coded(Code::Unreadable, format!("cannot read `{}`: {why}", path.display()));
-    crate::fs::read_given(path, SUBMISSION_LIMIT as u64).map_err(|error| match error.kind() {
-        std::io::ErrorKind::FileTooLarge => failed("it is larger than the size limit of a message".to_owned()),
-        _ => failed(error.to_string()),
-    })
-}
-
-/// Returns the media type for a file name.
-fn media_type(name: &str) -> &'static str {
-    match name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).as_deref() {
-        Some("pdf") => "application/pdf",
-        Some("xml") => "application/xml",
-        Some("ics") => "text/calendar",
-        Some("json") => "application/json",
-        Some("csv") => "text/csv",
-        Some("txt" | "log") => "text/plain",
-        Some("htm" | "html") => "text/html",
-        Some("png") => "image/png",
-        Some("jpg" | "jpeg") => "image/jpeg",
-        Some("zip") => "application/zip",
-        Some("xlsx") => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-        Some("docx") => "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-        _ => "application/octet-stream",
-    }
 }

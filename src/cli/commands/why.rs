@@ -20,7 +20,7 @@ use crate::{
         short_id::{find_message_id, is_message_id},
         ui::{
             fleet_report::{FleetReport, Significance, Summary, SummaryLabels},
-            outbox::waiting_times,
+            outbox::{describe_sender, waiting_times},
             wording::{count_of, cut, format_age, resolution_steps, wire_name},
         },
     },
@@ -358,6 +358,7 @@ fn command(detail: &MessageDetail, environment: &EnvironmentName) -> Option<Stri
     let id = detail.message.id;
     match detail.message.status {
         Status::Queued => detail.waiting.as_ref()?.plain_command().map(str::to_owned),
+        Status::AwaitingSender => Some(format!("mailwright outbox cancel {environment} {id}")),
         Status::Sending | Status::Delivered => None,
         Status::Failed => Some(format!("mailwright outbox replay {environment} {id}")),
         Status::Cancelled => Some(format!("mailwright outbox replay {environment} {id} --all-recipients")),
@@ -449,7 +450,11 @@ fn outcome_lines(answer: &Answer, detail: &MessageDetail) -> Vec<String> {
                 None => {}
             }
         }
-        Status::Sending => lines.push("Now:     an attempt is under way".to_owned()),
+        Status::AwaitingSender => lines.extend(describe_sender(message).map(|wait| format!("Waits:   {wait}"))),
+        Status::Sending => {
+            let now = describe_sender(message).unwrap_or_else(|| "an attempt is under way".to_owned());
+            lines.push(format!("Now:     {now}"));
+        }
         Status::Delivered => lines.push(format!(
             "Result:  the mail server accepted it{}: {reason}. A later bounce is sent to the sender's mailbox.",
             message.finished_at.map(|at| format!(" at {}", format_time(at))).unwrap_or_default()

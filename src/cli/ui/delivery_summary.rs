@@ -45,7 +45,7 @@ impl DeliverySummary {
             let names: Vec<String> = status.unreachable.iter().map(ToString::to_string).collect();
             trouble.push(format!("SERVER AWAY of {}", names.join(", ")));
         }
-        let shown = [Status::Queued, Status::Sending, Status::Failed, Status::Unknown];
+        let shown = [Status::Queued, Status::AwaitingSender, Status::Sending, Status::Failed, Status::Unknown];
         let counts = shown.iter().filter_map(|status_of| {
             let count = status.messages.get(status_of).filter(|count| **count > 0)?;
             Some(format!("{count} {}", status_of.id()))

@@ -10,7 +10,7 @@ use crate::{
         wording::{count_of, cut, format_age},
     },
     model::{
-        Hold, WaitReason, Waiting,
+        Hold, Message, Status, WaitReason, Waiting,
         integrity::Restored,
         rotation::{Rotation, Standing},
     },
@@ -167,4 +167,23 @@ pub(crate) fn hold_table(holds: &[Hold]) -> String {
         ]
     });
     table(&["hold", "profile", "company", "function", "until", "owner", "reason"], rows)
+}
+
+/// Returns what a message of a delegate profile waits for: the person, or the end of the lease of the person's client. None for a
+/// message that has ended, or that the service sends.
+pub(crate) fn describe_sender(message: &Message) -> Option<String> {
+    let sender = message.sender.as_ref()?;
+    let who = printable(&sender.describe()).into_owned();
+    match message.status {
+        Status::AwaitingSender => Some(format!(
+            "for {who} to send it from the {} client (`mailwright delegate run`); it expires {}",
+            sender.client.id(),
+            format_time(sender.expires_at)
+        )),
+        Status::Sending => Some(format!(
+            "the client of {who} sends it; without a report until {} its outcome is unknown",
+            sender.lease_ends_at.map(format_time).unwrap_or_default()
+        )),
+        _ => None,
+    }
 }

@@ -72,6 +72,10 @@ struct MessageContents {
     reason: String,
     possible_duplicate: bool,
     sent_again: bool,
+    /// The person who sends the message from their own client.
+    sender: Option<String>,
+    /// The end of the person's time: that of the lease, or of the message.
+    sender_due: Option<Timestamp>,
     steps: Vec<StepRow>,
     waiting: Option<WaitView>,
     is_final: bool,
@@ -101,7 +105,7 @@ impl Actions {
             |activity| caller.may(Area::Outbox, activity, Some(&message.company), Some(message.function)).is_allowed();
         Self {
             retry: status == Status::Queued && may(Activity::Retry),
-            cancel: status == Status::Queued && may(Activity::Cancel),
+            cancel: matches!(status, Status::Queued | Status::AwaitingSender) && may(Activity::Cancel),
             replay: matches!(status, Status::Failed | Status::Unknown) && may(Activity::Replay),
             replay_all: status.is_final() && may(Activity::Replay),
             resolve: status == Status::Unknown && may(Activity::Resolve),
@@ -237,6 +241,7 @@ async fn read(
 ) -> Result<MessageContents, HttpProblem> {
     let MessageDetail { message, history, waiting } = service.message_detail(caller, id).await?;
     let actions = Actions::new(&message, caller);
+    let (sender, sender_due) = (message.sender.as_ref().map(|sender| shown(&sender.describe())), message.sender_due());
     let waiting = waiting.map(|waiting| WaitView::new(service, caller, &page, &message, waiting));
     let document = message.document.map(|document| shown_up_to(&format!("{} {}", document.kind, document.number), 140));
     Ok(MessageContents {
@@ -259,6 +264,8 @@ async fn read(
         reason: shown_up_to(&message.reason, 1000),
         possible_duplicate: message.possible_duplicate,
         sent_again: message.sent_again,
+        sender,
+        sender_due,
         steps: message.resolution.steps.iter().map(StepRow::new).collect(),
         waiting,
         is_final: message.status.is_final(),

@@ -231,6 +231,7 @@ impl Filter {
 pub(super) fn bulk_actions(status: Option<Status>) -> &'static [&'static str] {
     match status {
         Some(Status::Queued) => &["retry", "cancel"],
+        Some(Status::AwaitingSender) => &["cancel"],
         Some(Status::Failed) => &["replay"],
         Some(Status::Unknown) => &["resolve-delivered", "resolve-failed", "replay"],
         Some(Status::Delivered | Status::Cancelled) => &["replay-all"],

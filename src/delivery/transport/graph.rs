@@ -27,7 +27,7 @@ use crate::{
     entra::{Endpoints, Http, HttpError, HttpReply, claims::Claims, graph::percent_encode, http::Request},
     model::{Message, message::Class, provider::GraphDirect},
     replies,
-    sync::BlockingPool,
+    sync::{BlockingPool, Mutex},
     text::is_hidden,
 };
 
@@ -67,8 +67,9 @@ impl<'a> GraphLogin<'a> {
             pool: &self.transports.outbound.pool,
             endpoints: &self.endpoints,
             token,
-            from: profile.sender_address(),
+            root: format!("users/{}", percent_encode(profile.sender_address())),
             request_id: message.id.to_string(),
+            challenge: Mutex::default(),
         }
     }
 }
@@ -148,6 +149,100 @@ pub(super) async fn sent_items(
     found
 }
 
+/// The mailbox of a signed-in user, for a program of that user. The service never uses it.
+pub struct UserMailbox<'a> {
+    /// The HTTP client.
+    pub http: &'a Http,
+    /// Threads that parse large messages.
+    pub pool: &'a BlockingPool,
+    /// The hosts of the user's cloud.
+    pub endpoints: &'a Endpoints,
+    /// The user's token for Graph.
+    pub token: &'a SecretString,
+    /// The id of the requests; Microsoft support finds the requests by it.
+    pub request_id: String,
+}
+
+/// A request of a user that Graph did not carry out, or whose outcome is not known.
+#[derive(Clone, Debug)]
+pub struct UserFailure {
+    /// The meaning for the message.
+    pub class: Class,
+    /// Graph's answer, or what happened to it.
+    pub reply: String,
+    /// The claims that a new token must have, as JSON.
+    pub claims_challenge: Option<String>,
+    /// True if Graph refused the token.
+    pub is_token_refused: bool,
+}
+
+/// Records nothing: the lease of the service was taken before.
+struct NoRecord;
+
+impl RecordBegin for NoRecord {
+    async fn record_begin(&self, _: Vec<crate::delivery::failure::Refusal>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn has_begun(&self) -> bool {
+        false
+    }
+}
+
+impl UserMailbox<'_> {
+    fn mailbox(&self) -> GraphMailbox<'_> {
+        GraphMailbox {
+            http: self.http,
+            pool: self.pool,
+            endpoints: self.endpoints,
+            token: self.token,
+            root: "me".to_owned(),
+            request_id: self.request_id.clone(),
+            challenge: Mutex::default(),
+        }
+    }
+
+    fn failed(mailbox: &GraphMailbox<'_>, failure: Failure) -> UserFailure {
+        UserFailure {
+            class: failure.class,
+            is_token_refused: failure.reply.starts_with("HTTP 401"),
+            reply: failure.reply,
+            claims_challenge: mailbox.challenge.lock().take(),
+        }
+    }
+
+    /// Returns true if a message of this size needs a draft, and with it the permission `Mail.ReadWrite`.
+    pub fn needs_draft(bytes: &Bytes) -> bool {
+        bytes.len() > ONE_REQUEST
+    }
+
+    /// Returns the object id and the address of the signed-in user.
+    pub async fn me(&self) -> Result<(String, String), UserFailure> {
+        let mailbox = self.mailbox();
+        let url = mailbox.endpoints.graph.join("v1.0/me?$select=id,mail,userPrincipalName");
+        let url = url.map_err(|_| Failure::new("me", "the address of Graph is malformed", Class::Transient));
+        let found = async { mailbox.request("me", Request::get(url?)).await }.await;
+        let answer = found.map_err(|failure| Self::failed(&mailbox, failure))?;
+        let text = |key: &str| answer.body[key].as_str().unwrap_or_default().to_owned();
+        let address = Some(text("mail")).filter(|mail| !mail.is_empty()).unwrap_or_else(|| text("userPrincipalName"));
+        Ok((text("id"), address))
+    }
+
+    /// Sends a message once. Returns Graph's answer for people, with the id of the request.
+    pub async fn send(&self, bytes: &Bytes) -> Result<String, UserFailure> {
+        let mailbox = self.mailbox();
+        let sent = mailbox.send(bytes, &NoRecord).await;
+        sent.map_err(|failure| Self::failed(&mailbox, failure))
+    }
+
+    /// Returns true if a message with this Message-ID is in Sent Items.
+    pub async fn is_in_sent_items(&self, message_id: &str) -> Result<bool, UserFailure> {
+        let mailbox = self.mailbox();
+        let found = mailbox.sent_items(message_id).await;
+        found.map(|items| !items.is_empty()).map_err(|failure| Self::failed(&mailbox, failure))
+    }
+}
+
 /// A mailbox of Graph.
 struct GraphMailbox<'a> {
     http: &'a Http,
@@ -155,7 +250,10 @@ struct GraphMailbox<'a> {
     pool: &'a BlockingPool,
     endpoints: &'a Endpoints,
     token: &'a SecretString,
-    from: &'a str,
+    /// The path of the mailbox: `users/ADDRESS` or `me`.
+    root: String,
+    /// The claims that Graph asked for, if it refused the token for that.
+    challenge: Mutex<Option<String>>,
     /// The id of the requests, the same in every attempt; Microsoft support finds the requests by it.
     request_id: String,
 }
@@ -164,7 +262,7 @@ impl GraphMailbox<'_> {
     fn url(&self, rest: &str) -> Result<Url, Failure> {
         self.endpoints
             .graph
-            .join(&format!("v1.0/users/{}/{rest}", percent_encode(self.from)))
+            .join(&format!("v1.0/{}/{rest}", self.root))
             .map_err(|_| Failure::new("send", "the address of the sender cannot be written in a URL", Class::Auth))
     }
 
@@ -209,13 +307,10 @@ impl GraphMailbox<'_> {
         // Without the permission in the token only large messages fail. With it the refusal concerns the mailbox: an access
         // policy, or a scope in Exchange.
         let answer = answer.map_err(|failure| {
-            let may_write =
-                Claims::read(self.token).is_some_and(|claims| claims.roles.iter().any(|role| role == "Mail.ReadWrite"));
+            let may_write = Claims::read(self.token)
+                .is_some_and(|claims| claims.permissions().any(|name| name == "Mail.ReadWrite"));
             if failure.reply.starts_with("HTTP 403") && !may_write {
-                let reply = format!(
-                    "{}; a message of this size needs the application permission Mail.ReadWrite",
-                    failure.reply
-                );
+                let reply = format!("{}; a message of this size needs the permission Mail.ReadWrite", failure.reply);
                 Failure::new("draft", reply, Class::Size)
             } else {
                 failure
@@ -299,10 +394,18 @@ impl GraphMailbox<'_> {
         Ok(items.iter().map(|item| item["sentDateTime"].as_str().and_then(|text| text.parse().ok())).collect())
     }
 
+    /// Returns the failure for an error response, and keeps the claims that it asks for.
+    fn refusal(&self, phase: &'static str, answer: &HttpReply, of_draft: bool) -> Failure {
+        if answer.status == 401 {
+            self.challenge.lock().clone_from(&answer.claims_challenge);
+        }
+        refusal(phase, answer, of_draft)
+    }
+
     async fn request(&self, phase: &'static str, request: Request) -> Result<HttpReply, Failure> {
         let answer =
             self.http.send(request.bearer(self.token)).await.map_err(|error| request_failure(phase, &error, false))?;
-        if answer.is_success() { Ok(answer) } else { Err(refusal(phase, &answer, false)) }
+        if answer.is_success() { Ok(answer) } else { Err(self.refusal(phase, &answer, false)) }
     }
 
     /// Sends a request about a draft of this attempt.
@@ -312,7 +415,7 @@ impl GraphMailbox<'_> {
             .send(request.bearer(self.token))
             .await
             .map_err(|error| request_failure("upload", &error, false))?;
-        if answer.is_success() { Ok(answer) } else { Err(refusal("upload", &answer, true)) }
+        if answer.is_success() { Ok(answer) } else { Err(self.refusal("upload", &answer, true)) }
     }
 
     /// Sends the request that sends the message, without repetition. `of_draft`: the message is a draft of this attempt.
@@ -320,7 +423,7 @@ impl GraphMailbox<'_> {
         let request = request.bearer(self.token).only_once();
         let answer = self.http.send(request).await.map_err(|error| request_failure("send", &error, true))?;
         // Graph documents only 202; 200 was seen when nothing was sent.
-        if answer.status == 202 { Ok(answer) } else { Err(refusal("send", &answer, of_draft)) }
+        if answer.status == 202 { Ok(answer) } else { Err(self.refusal("send", &answer, of_draft)) }
     }
 }
 

@@ -13,6 +13,8 @@ pub mod graph_draft;
 pub(super) mod smtp;
 mod smtp_failure;
 
+pub use graph::{UserFailure, UserMailbox};
+
 use std::sync::Arc;
 
 use jiff::Timestamp;

@@ -107,6 +107,8 @@ words! {
     BreakGlass "break-glass",
     /// Submits mail.
     Submit "submit",
+    /// Names the person who sends a message of a delegate profile, without an ID token of that person.
+    NameSender "name-sender",
     /// Sends a queued message now.
     Retry "retry",
     /// Cancels a queued message.
@@ -129,8 +131,8 @@ impl Area {
     /// Returns the activities that exist in the area.
     pub fn activities(self) -> &'static [Activity] {
         use Activity::{
-            Apply, Approve, BreakGlass, Cancel, Change, Confirm, Create, Delete, Edit, Enable, Export, Hold, Plan,
-            Propose, Replay, Resolve, Retry, Rollback, Rotate, Run, See, Submit, Verify,
+            Apply, Approve, BreakGlass, Cancel, Change, Confirm, Create, Delete, Edit, Enable, Export, Hold,
+            NameSender, Plan, Propose, Replay, Resolve, Retry, Rollback, Rotate, Run, See, Submit, Verify,
         };
         match self {
             Area::Service | Area::History => &[See],
@@ -139,7 +141,7 @@ impl Area {
             Area::Changes => &[Plan, Propose, Approve, Apply, Rollback, Edit, BreakGlass],
             Area::Outbox => &[See, Retry, Cancel, Hold, Replay, Resolve, Export, Confirm],
             Area::OwnMail => &[See, Cancel],
-            Area::Mail => &[Submit],
+            Area::Mail => &[Submit, NameSender],
             Area::Audit => &[See, Verify, Export],
             Area::Tokens | Area::Operators => &[See, Create, Confirm, Delete],
             Area::Rollouts => &[See, Run],
@@ -241,6 +243,7 @@ const SETTINGS_FIELDS: &[&str] = &[
     "delivery.attachments.forbidden",
     "delivery.keep.delivered",
     "delivery.keep.failed",
+    "delivery.senderLifetime",
     "delivery.webhooks",
     "verify.reader.cloud",
     "verify.reader.tenant",

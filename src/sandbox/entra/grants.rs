@@ -291,6 +291,11 @@ async fn refresh(
             "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
         ));
     }
+    // A refresh token is for a user and a client, and not for the scopes of the first sign-in: any that is consented to is given.
+    let mut user_consent = user_consent;
+    if let Some(scope) = form.get("scope").filter(|scope| !scope.trim().is_empty()) {
+        user_consent.scopes = consented(sandbox, application, &user_consent.user, scope)?;
+    }
     Ok(delegated(sandbox, tenant, application, &user_consent).await)
 }
 

@@ -49,7 +49,8 @@ async fn read_json<T: DeserializeOwned>(request: Request, class: &BodyClass) -> 
     parse_json(&bytes).map(|value| (value, permit))
 }
 
-fn check_media_type(headers: &HeaderMap) -> Result<(), HttpProblem> {
+/// Refuses a body that is not declared as JSON.
+pub(in crate::service) fn check_media_type(headers: &HeaderMap) -> Result<(), HttpProblem> {
     let media_type = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())

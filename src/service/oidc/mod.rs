@@ -3,6 +3,7 @@
 //! * [`OidcSettings`] is the issuers file (`serve --oidc`): issuers, audiences, and the role that a token with certain claims
 //!   gets. Every token that it does not name is refused.
 //! * [`IssuerSet`] verifies a token with the issuer's published keys (RS256, PS256 or ES256) and returns the caller.
+//! * `senders` has the check of ID tokens of persons who send by delegate profiles; they get no role.
 //! * `persons` has the sign-in to the console: another audience and other rules than for pipelines.
 //! * [`Issuers`] holds the set in effect and replaces it when the settings change.
 //!
@@ -12,6 +13,7 @@
 mod keys;
 mod persons;
 mod reload;
+mod senders;
 mod settings;
 
 use std::{sync::Arc, time::Duration};
@@ -42,6 +44,7 @@ pub(super) use persons::{
 };
 pub(super) use reload::follow;
 pub use reload::{Issuers, IssuersSource};
+pub(super) use senders::VerifiedSender;
 pub(crate) use settings::DEFAULT_PROVIDER;
 pub use settings::OidcSettings;
 use settings::{IssuerSettings, has_audience};

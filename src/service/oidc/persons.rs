@@ -437,7 +437,7 @@ fn person_id(issuer: &str, is_entra: bool, claims: &Value) -> Result<(String, St
 }
 
 /// Returns the name of a person for display. Brackets are left out: the id follows in brackets.
-fn display_name(claims: &Value) -> String {
+pub(super) fn display_name(claims: &Value) -> String {
     let name = ["name", "preferred_username"].into_iter().find_map(|claim| claims[claim].as_str());
     let plain: String =
         name.unwrap_or_default().chars().filter(|c| !is_hidden(*c) && !c.is_control() && !"()`".contains(*c)).collect();

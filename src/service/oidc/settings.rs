@@ -77,6 +77,10 @@ pub(super) struct IssuerSettings {
     /// The sign-in of persons to the console; none if the issuer signs in no persons.
     #[serde(default)]
     pub(super) console: Option<ConsoleSettings>,
+    /// True if the issuer's ID tokens identify the persons who send by delegate profiles. Their audience is the client id of such a
+    /// profile; they give no role.
+    #[serde(default)]
+    pub(super) delegates: bool,
 }
 
 /// The sign-in of persons to the console with an issuer.
@@ -283,7 +287,7 @@ impl IssuerSettings {
             return Err("`maxLifetimeMinutes` must be from 1 to 1440".to_owned());
         }
         match (&self.audience, self.rules.is_empty()) {
-            (None, true) if self.console.is_some() => {}
+            (None, true) if self.console.is_some() || self.delegates => {}
             (Some(_), false) => {}
             (None, false) => return Err("its rules need an `audience`".to_owned()),
             (_, true) => return Err("it has no rule, so no token is accepted".to_owned()),
@@ -294,6 +298,11 @@ impl IssuerSettings {
         self.rules.iter().try_for_each(|rule| {
             rule.check().map_err(|reason| format!("rule `{}`: {reason}", rule.name.escape_debug()))
         })
+    }
+
+    /// Checks the validity period of the ID token of a person who sends by a delegate profile. It is used for as long as it is valid.
+    pub(super) fn check_sender_validity(claims: &Value, now: Timestamp) -> Result<(), HttpProblem> {
+        check_validity(claims, now, ID_TOKEN_MINUTES).map(drop)
     }
 
     /// Checks the validity period of a pipeline's token and returns its expiry.

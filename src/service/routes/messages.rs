@@ -29,10 +29,12 @@ use crate::{
         Client, Code, CompanyId, Function, Message, ProfileName, Status, WaitReason,
         access::{Activity, Area, Question},
         message::{Document, Notify},
+        sender::PersonId,
     },
     service::{
         Service,
         access::{self, Authorized, ExportMail, MailReader, ResolveMail, SubmitMail},
+        delegates::WantedSender,
         http::{
             AnyProblem, HttpProblem,
             extract::{self, Body, Parameters, Segment},
@@ -57,6 +59,12 @@ pub(super) struct RawParameters {
     /// For a raw message: the client that the user works in, `native` or `spa`.
     #[param(value_type = Option<String>)]
     client: Option<Client>,
+    /// For a raw message: the tenant id of the person who sends it from their own client; goes with `senderObject`.
+    #[param(value_type = Option<String>)]
+    sender_tenant: Option<Uuid>,
+    /// For a raw message: the object id of that person in the tenant.
+    #[param(value_type = Option<String>)]
+    sender_object: Option<Uuid>,
     /// For a raw message: the type of the document that it carries.
     document_type: Option<String>,
     /// For a raw message: the number of the document.
@@ -73,9 +81,11 @@ pub(super) struct RawParameters {
 /// Submit a message
 ///
 /// The answer is 202 when the message is durable. A raw message is sent as `message/rfc822`, with its company and function in the query.
+/// Where a delegate profile serves the function, the message waits for the person who sends it (`awaiting-sender`).
 /// With `Idempotency-Key`, the same submission gets the same answer for 30 days, and another body is answered with 422.
 #[utoipa::path(post, path = "/v1/messages", tag = "mail", request_body = Submission,
-    params(RawParameters, ("Idempotency-Key" = Option<String>, Header, description = "1 to 200 printable characters.")),
+    params(RawParameters, ("Idempotency-Key" = Option<String>, Header, description = "1 to 200 printable characters."),
+        ("Mailwright-Sender-Token" = Option<String>, Header, description = "An ID token of the person who sends the message from their own client, for the application of the delegate profile. Never a token for Microsoft Graph.")),
     responses((status = 202, description = "The message is durable and will be sent.", body = Message), AnyProblem))]
 pub(super) async fn submit_message(
     Authorized(caller, _): Authorized<SubmitMail>,
@@ -84,14 +94,17 @@ pub(super) async fn submit_message(
     headers: HeaderMap,
     body: RequestBody,
 ) -> Result<Response, HttpProblem> {
+    let verified = service.sender_of_submission(&headers).await?;
     let length = extract::content_length(&headers);
     let (bytes, _permit) = service.read_submission(&caller, length, body).await?;
     let query = query.unwrap_or_default();
+    // The same submission of another person is another one.
+    let of_person = verified.as_ref().map(|sender| format!("{query}&{}", sender.person));
     let (size, key) = (bytes.len(), headers.get(IDEMPOTENCY_KEY_HEADER).cloned());
     let parsing = &service.limits.parsing;
     let (key, query, bytes): (_, String, Vec<u8>) = parsing
         .run(size, move || {
-            let key = idempotency_key(key.as_ref(), &query, &bytes);
+            let key = idempotency_key(key.as_ref(), of_person.as_ref().unwrap_or(&query), &bytes);
             (key, query, bytes)
         })
         .await;
@@ -108,13 +121,18 @@ pub(super) async fn submit_message(
                 company: submission.company.clone(),
                 function: submission.function,
                 client: submission.client,
+                sender: WantedSender { verified, named: submission.sender },
                 document: submission.document.take(),
                 allow_duplicate: submission.allow_duplicate,
                 only_by: None,
             };
             (addressing, SubmissionBody::Parts(Box::new(submission)))
         }
-        "message/rfc822" => parsing.run(size, move || read_raw(&query, bytes)).await?,
+        "message/rfc822" => {
+            let (mut addressing, body) = parsing.run(size, move || read_raw(&query, bytes)).await?;
+            addressing.sender.verified = verified;
+            (addressing, body)
+        }
         _ => {
             return Err(HttpProblem::unsupported_media_type("the body is neither declared as JSON nor as a message")
                 .remedy("Send `Content-Type: application/json`, or `message/rfc822`."));
@@ -182,10 +200,16 @@ fn read_raw(query: &str, bytes: Vec<u8>) -> Result<(Addressing, SubmissionBody),
     let (Some(company), Some(function)) = (parameters.company, parameters.function) else {
         return Err(HttpProblem::malformed("a raw message needs the query parameters `company` and `function`"));
     };
+    let named = match (parameters.sender_tenant, parameters.sender_object) {
+        (Some(tenant), Some(object)) => Some(PersonId { tenant, object }),
+        (None, None) => None,
+        _ => return Err(HttpProblem::malformed("`senderTenant` and `senderObject` must be given together")),
+    };
     let addressing = Addressing {
         company,
         function,
         client: parameters.client,
+        sender: WantedSender { verified: None, named },
         document,
         allow_duplicate: parameters.allow_duplicate,
         only_by: None,

@@ -6,6 +6,7 @@
 
 mod audit;
 mod changesets;
+mod delegates;
 mod events;
 mod generations;
 mod health;
@@ -111,6 +112,11 @@ fn documented_routes() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(messages::get_message_content))
         .routes(routes!(messages::apply_message_action))
         .routes(routes!(messages::resolve_message))
+        .routes(routes!(delegates::list_delegate_messages))
+        .routes(routes!(delegates::begin_delegate_message))
+        .routes(routes!(delegates::get_delegate_content))
+        .routes(routes!(delegates::report_delegate_message))
+        .routes(routes!(delegates::cancel_delegate_message))
         .routes(routes!(outbox::get_outbox_status))
         .routes(routes!(outbox::confirm_restore))
         .routes(routes!(holds::list_holds, holds::create_hold))

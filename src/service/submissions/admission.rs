@@ -7,12 +7,12 @@
 use crate::{
     delivery::route_index::RouteIndex,
     model::{
-        Code, CompanyId, EnvironmentName, Profile, ProfileName, Provider, Resolution, Settings, StoredProfile,
+        Code, CompanyId, EnvironmentName, Profile, ProfileName, Resolution, Settings, StoredProfile,
         access::{Activity, Area},
         delivery::RecipientGuard,
         resolution::Cell,
     },
-    service::{Service, caller::Caller, http::HttpProblem},
+    service::{Service, caller::Caller, delegates::WantedSender, http::HttpProblem},
 };
 
 use super::Addressing;
@@ -20,7 +20,7 @@ use super::Addressing;
 impl Service {
     /// Refuses mail while a restore from a backup is not confirmed: the restored store does not know messages accepted after the
     /// backup, and could send them twice.
-    pub(super) fn check_accepts_mail(&self) -> Result<(), HttpProblem> {
+    pub(in crate::service) fn check_accepts_mail(&self) -> Result<(), HttpProblem> {
         let Some(restored) = self.restored() else { return Ok(()) };
         Err(HttpProblem::new(
             Code::RestoreUnconfirmed,
@@ -67,7 +67,7 @@ pub(super) fn check_company(
     Err(HttpProblem::unknown_company(company, settings, environment))
 }
 
-/// Returns the profile that sends for a company and a function. The service cannot send for a delegate profile.
+/// Returns the profile that sends for a company and a function. If it is a delegate profile, a person sends from their own client.
 pub(super) fn find_sender<'a>(
     routes: &'a RouteIndex,
     resolution: &'a Resolution,
@@ -83,15 +83,6 @@ pub(super) fn find_sender<'a>(
                 function.id()
             )));
     };
-    if matches!(stored.profile.provider, Provider::MicrosoftGraphDelegate(_)) {
-        return Err(HttpProblem::new(
-            Code::NoRoute,
-            format!("`{name}` sends as the signed-in user, and the service cannot sign in as a user"),
-        )
-        .remedy(format!(
-            "Let the user's client send with `{name}`, or let a profile with `microsoft-graph-direct` or `smtp` serve the function."
-        )));
-    }
     // Without the client it is unknown whether the user's own mailbox should send, and another must not send in its place.
     if let Some(delegate) = resolution.delegate_without_client() {
         return Err(HttpProblem::new(
@@ -121,6 +112,30 @@ pub(super) fn check_profile(
     .remedy(
         "Choose a company and a function for which the profile sends. The page Coverage shows which one does, and why.",
     ))
+}
+
+/// Refuses a submission with a person where the service sends: the mail would leave from another mailbox than the person's.
+pub(super) fn check_no_sender(wanted: &WantedSender, name: &ProfileName) -> Result<(), HttpProblem> {
+    if !wanted.is_given() {
+        return Ok(());
+    }
+    Err(HttpProblem::new(
+        Code::NoRoute,
+        format!("the submission names the person who sends, and `{name}`, which serves it, does not send as a person"),
+    )
+    .remedy("Omit the sender, or let a profile with `microsoft-graph-delegate` serve the function and the client."))
+}
+
+/// Refuses a display name for a message that a person sends: the name is that of the person's mailbox.
+pub(super) fn check_no_sender_name(sender_name: Option<&str>, name: &ProfileName) -> Result<(), HttpProblem> {
+    if sender_name.is_none() {
+        return Ok(());
+    }
+    Err(HttpProblem::new(
+        Code::MessageMalformed,
+        format!("`senderName` is set, and `{name}` sends from the mailbox of the person, with its name"),
+    )
+    .remedy("Omit `senderName`."))
 }
 
 /// Checks the size of a message against the limit of its profile, and returns it in bytes.

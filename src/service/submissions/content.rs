@@ -101,6 +101,12 @@ fn display_name(kept: &StoredContent, profile: &str) -> Result<Option<String>, H
     if Address::parse(profile).is_ok_and(|own| Address::parse(address).is_ok_and(|address| address == own)) {
         return Ok(name.clone());
     }
+    if profile.is_empty() {
+        return Err(malformed(
+            Malformed::new("`From` is set, and the message is sent from the mailbox of the person who signs in")
+                .remedy("Omit `From`."),
+        ));
+    }
     Err(malformed(
         Malformed::new(format!("`From` has another address than the profile, which sends from {profile}"))
             .remedy(format!("Set `From` to {profile}, or omit it.")),

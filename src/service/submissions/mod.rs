@@ -12,11 +12,11 @@ mod content;
 
 use uuid::Uuid;
 
-use super::{Service, caller::Caller, http::HttpProblem};
+use super::{Service, caller::Caller, delegates::WantedSender, http::HttpProblem};
 use crate::{
     api::messages::{KEY_LIMIT, Submission},
     model::{
-        Client, Code, CompanyId, Digest, Function, Message, ProfileName, Status,
+        Client, Code, CompanyId, Digest, Function, Lane, Message, ProfileName, Provider, Status,
         message::{Document, Notify, Recipient, RecipientStatus},
         resolution::Cell,
     },
@@ -41,6 +41,8 @@ pub(super) struct Addressing {
     pub(super) function: Function,
     /// The client that the user works in.
     pub(super) client: Option<Client>,
+    /// The person who sends the message from their own client.
+    pub(super) sender: WantedSender,
     /// The document that the message carries.
     pub(super) document: Option<Document>,
     /// True if the document may be sent although it was sent before.
@@ -69,7 +71,8 @@ impl Service {
     /// Returns true if a profile sends for a company and a function, and the service can send by it.
     pub(super) fn can_send(&self, cell: &Cell) -> bool {
         let (routes, resolution) = self.delivery.resolve(cell);
-        admission::find_sender(&routes, &resolution, cell, self.store.environment()).is_ok()
+        let found = admission::find_sender(&routes, &resolution, cell, self.store.environment());
+        found.is_ok_and(|(_, stored)| !matches!(stored.profile.provider, Provider::MicrosoftGraphDelegate(_)))
     }
 
     /// Returns true if this profile sends for a company and a function, and the service can send by it.
@@ -104,13 +107,23 @@ impl Service {
     ) -> Result<SubmissionReceipt, HttpProblem> {
         self.check_accepts_mail()?;
         admission::check_scope(caller, &addressing, self.store.environment())?;
-        let Addressing { company, function, client, document, allow_duplicate, only_by } = addressing;
+        let Addressing { company, function, client, sender: wanted, document, allow_duplicate, only_by } = addressing;
         let cell = Cell { company: company.clone(), function, client };
         let (routes, resolution) = self.delivery.resolve(&cell);
         let settings = &routes.state().settings;
         admission::check_company(settings, &company, self.store.environment())?;
         let (name, stored) = admission::find_sender(&routes, &resolution, &cell, self.store.environment())?;
         admission::check_profile(name, only_by.as_ref(), &cell)?;
+        let sender = match &stored.profile.provider {
+            Provider::MicrosoftGraphDelegate(delegate) => {
+                let lane = Lane { company: company.clone(), function };
+                Some(self.choose_sender(caller, wanted, name, delegate, &lane, self.delivery.now()).await?)
+            }
+            Provider::Smtp(_) | Provider::MicrosoftGraphDirect(_) => {
+                admission::check_no_sender(&wanted, name)?;
+                None
+            }
+        };
 
         let id = Uuid::now_v7();
         let compose = {
@@ -119,6 +132,9 @@ impl Service {
             move || content::compose(body, id, &from, now, &attachments)
         };
         let composed = self.limits.parsing.run(size, compose).await?;
+        if sender.is_some() {
+            admission::check_no_sender_name(composed.sender_name.as_deref(), name)?;
+        }
         let size = admission::check_size(&composed.content, name, &stored.profile)?;
         admission::check_recipients(&composed.recipients, &settings.delivery.recipients)?;
 
@@ -128,7 +144,7 @@ impl Service {
         let waiting = |address| Recipient { address, status: RecipientStatus::Waiting, reply: String::new() };
         let message = Message {
             id,
-            status: Status::Queued,
+            status: if sender.is_some() { Status::AwaitingSender } else { Status::Queued },
             company: company.clone(),
             function,
             message_id: composed.message_id,
@@ -144,7 +160,7 @@ impl Service {
             profile: name.clone(),
             resolution: resolution.clone(),
             attempts: 0,
-            next_attempt_at: Some(now),
+            next_attempt_at: sender.is_none().then_some(now),
             finished_at: None,
             possible_duplicate: false,
             sent_again: false,
@@ -152,7 +168,9 @@ impl Service {
             reason: String::new(),
             notify: composed.notify,
             sender_name: composed.sender_name,
+            sender,
         };
+        let waits_for_person = message.sender.is_some();
         let new = NewMessage { message, content: composed.content, key, allow_duplicate };
         let accepted = self.store.accept(vec![new]).await;
         drop(moment);
@@ -161,7 +179,11 @@ impl Service {
                 let labels = [("profile", self.delivery.labels().label(name))];
                 metrics::counter!("mailwright_messages_accepted_total", &labels).increment(1);
                 tracing::info!(message_id = %id, company = %company, function = %function, profile = %name, by = caller.name, size, recipients, "message accepted");
-                self.delivery.message_due(company, function, now);
+                if waits_for_person {
+                    self.sender_changes.notify_one();
+                } else {
+                    self.delivery.message_due(company, function, now);
+                }
                 Ok(SubmissionReceipt { id, document, is_replayed: false })
             }
             Some(SubmissionOutcome::Before(message)) => SubmissionReceipt::replayed(&message),

@@ -225,7 +225,7 @@ impl Lanes for SqliteStore {
             records(
                 connection,
                 "SELECT record FROM message WHERE status = 'sending' AND coalesce(begun_in_epoch, 0) < ?1
-                 ORDER BY number",
+                 AND sender IS NULL ORDER BY number",
                 [number(owner.epoch)],
             )
         })

@@ -13,11 +13,13 @@ use uuid::Uuid;
 
 use super::{
     SqliteStore, append, document, events::insert_event, failed, mailbox_usage::minute_of, number, records, text,
+    times::timestamp,
 };
 use crate::{
     model::{
         Attempt, Lane, Message, Status,
         message::{Recipient, RecipientStatus},
+        sender::PersonId,
     },
     store::{
         AuditEvent, StoreError,
@@ -118,6 +120,60 @@ impl Messages for SqliteStore {
                 .and_then(|mut statement| statement.query_row(rusqlite::params_from_iter(values), |row| row.get(0)))
                 .map_err(failed)?;
             Ok(count.unsigned_abs())
+        })
+        .await
+    }
+
+    async fn messages_of_sender(
+        &self,
+        person: PersonId,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<(u64, Message)>, StoreError> {
+        self.read(move |connection| {
+            let mut statement = connection
+                .prepare_cached(
+                    "SELECT number, record FROM message WHERE sender = ?1 AND number < ?2
+                     AND status IN ('awaiting-sender', 'sending', 'unknown') ORDER BY number DESC LIMIT ?3",
+                )
+                .map_err(failed)?;
+            let rows = statement
+                .query_map(params![person.to_string(), before.map_or(i64::MAX, number), limit], |row| {
+                    Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+                })
+                .map_err(failed)?;
+            rows.map(|row| {
+                let (number, record) = row.map_err(failed)?;
+                Ok((number.unsigned_abs(), document(&record)?))
+            })
+            .collect()
+        })
+        .await
+    }
+
+    async fn due_of_senders(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        self.read(move |connection| {
+            let mut statement = connection
+                .prepare_cached(
+                    "SELECT id FROM message WHERE sender_due IS NOT NULL AND sender_due <= ?1 ORDER BY sender_due LIMIT ?2",
+                )
+                .map_err(failed)?;
+            let rows = statement
+                .query_map(params![now.as_millisecond(), limit], |row| row.get::<_, String>(0))
+                .map_err(failed)?;
+            let wrong = |_| StoreError::Corrupt("a message's id".to_owned());
+            rows.map(|row| row.map_err(failed)?.parse().map_err(wrong)).collect()
+        })
+        .await
+    }
+
+    async fn next_due_of_senders(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read(|connection| {
+            let next: Option<i64> = connection
+                .prepare_cached("SELECT min(sender_due) FROM message WHERE sender_due IS NOT NULL")
+                .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+                .map_err(failed)?;
+            Ok(next.map(timestamp))
         })
         .await
     }
@@ -310,13 +366,14 @@ fn accept(connection: &Connection, new: &NewMessage, record: String) -> Result<S
     };
     connection
         .prepare_cached(
-            "INSERT INTO message (id, lane, status, due, paused_before, message_id, document_type, document_number, record)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO message (id, lane, status, due, paused_before, message_id, document_type, document_number, record,
+                sender, sender_due)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )
         .and_then(|mut statement| {
             statement.execute(params![
                 message.id.to_string(), lane, message.status.id(), due, paused_before, message.message_id, kind, name,
-                record
+                record, message.sender.as_ref().map(|sender| sender.person.to_string()), sender_due(message)
             ])
         })
         .map_err(failed)?;
@@ -436,10 +493,13 @@ pub(super) fn settle(connection: &Connection, settled: &Settled) -> Result<(Vec<
     let finished = message.finished_at.map(Timestamp::as_millisecond);
     let number: i64 = connection
         .prepare_cached(
-            "UPDATE message SET status = ?2, due = ?3, finished_at = ?4, record = ?5 WHERE id = ?1 RETURNING number",
+            "UPDATE message SET status = ?2, due = ?3, finished_at = ?4, record = ?5, sender_due = ?6 WHERE id = ?1
+             RETURNING number",
         )
         .and_then(|mut statement| {
-            statement.query_row(params![id, message.status.id(), due, finished, record], |row| row.get(0))
+            statement.query_row(params![id, message.status.id(), due, finished, record, sender_due(message)], |row| {
+                row.get(0)
+            })
         })
         .map_err(failed)?;
     if message.document.is_some() && message.recipients.iter().any(|recipient| !has_document(message, recipient)) {
@@ -458,6 +518,11 @@ pub(super) fn settle(connection: &Connection, settled: &Settled) -> Result<(Vec<
     }
     let events = settled.events.iter().map(|event| insert_event(connection, event)).collect::<Result<_, _>>()?;
     Ok((events, number))
+}
+
+/// Returns the time at which a message of a person has to be looked at, in milliseconds.
+fn sender_due(message: &Message) -> Option<i64> {
+    message.sender_due().map(Timestamp::as_millisecond)
 }
 
 /// The condition that a lane is one of a [`lane_list`]; the column stands before it.

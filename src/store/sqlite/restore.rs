@@ -78,7 +78,7 @@ fn unsettled(transaction: &Connection) -> Result<Option<Noted>, StoreError> {
 /// Makes messages that waited `unknown`, some hundred at a time. False if none is left.
 pub(super) fn settle_messages(transaction: &Connection, now: Timestamp) -> Result<bool, StoreError> {
     let Some(mut noted) = unsettled(transaction)? else { return Ok(false) };
-    let query = "SELECT record FROM message WHERE status IN ('queued', 'sending') LIMIT ?1";
+    let query = "SELECT record FROM message WHERE status IN ('queued', 'sending', 'awaiting-sender') LIMIT ?1";
     let waited: Vec<Message> = records(transaction, query, [AT_ONCE])?;
     lanes::end_ownership(transaction)?;
     for message in &waited {

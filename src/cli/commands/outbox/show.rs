@@ -5,7 +5,7 @@
 use crate::{
     api::messages::MessageDetail,
     cli::ui::{
-        outbox::waiting_times,
+        outbox::{describe_sender, waiting_times},
         table::table,
         wording::{cut, resolution_steps, wire_name},
     },
@@ -43,6 +43,15 @@ pub(super) fn describe_message(detail: &MessageDetail) -> String {
     if let Some(next) = message.next_attempt_at {
         lines.push(format!("next       {}", format_time(next)));
     }
+    if let Some(sender) = &message.sender {
+        lines.push(format!(
+            "sender     {} by `{}`, {}",
+            printable(&sender.describe()),
+            sender.client.id(),
+            sender.proof.id()
+        ));
+    }
+    lines.extend(describe_sender(message).map(|wait| format!("waits      {wait}")));
     if let Some(waiting) = &detail.waiting {
         lines.push(format!("waits      {}", printable(&waiting.describe())));
         let times = waiting_times(waiting);

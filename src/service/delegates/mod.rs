@@ -1,0 +1,551 @@
+//! Messages that a signed-in person sends from their own client (provider `microsoft-graph-delegate`): what waits for the person, the
+//! lease of one message, its contents, and the outcome.
+//!
+//! The client is a worker of a kind: it begins a message under a lease, and without a report the outcome is unknown. A person reaches
+//! their own messages only, by tenant, object id and application; whether the message may leave at all (live profile, holds, a restore,
+//! allowed recipients) is decided here at that moment. Every transition is made in one transaction with its audit entry. The service
+//! never sends such a message, and never has a token for Microsoft Graph: `foreign_tokens` refuses what looks like one.
+
+mod caller;
+mod foreign_tokens;
+mod lease;
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+pub(super) use caller::{DelegateBody, DelegateUser};
+use lease::{RefusedTransition, SenderChange};
+
+use super::{
+    Service, access,
+    caller::Caller,
+    caller_limit::CallerPermit,
+    http::HttpProblem,
+    message_actions::{apply_cancel, message_not_found},
+    oidc::VerifiedSender,
+    submissions::malformed,
+};
+use crate::{
+    api::delegates::{DelegateLease, DelegateMessage, DelegateOutcome, DelegatePage, DelegateReport},
+    delivery::{
+        outgoing::{OutgoingMessage, SendOptions},
+        transport::graph_draft::Draft,
+    },
+    model::{
+        Address, AuditOutcome, Code, Lane, Message, Profile, ProfileName, Provider, Status,
+        access::{Activity, Area, Extent, Question},
+        message::RecipientStatus,
+        provider::GraphDelegate,
+        sender::{MessageSender, PersonId, SenderProof},
+    },
+    store::AuditEvent,
+    sync::Mutex,
+    telemetry,
+    text::{printable, shortened},
+};
+
+/// The largest number of messages on a page.
+const PAGE: u32 = 100;
+/// The largest number of leases and lifetimes that are ended before the clock is read again.
+const ENDED_AT_ONCE: u32 = 100;
+/// The longest time between two looks at leases and lifetimes.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The longest reason of a report, in characters.
+const REASON: usize = 300;
+/// The longest id of a request to Graph.
+const REQUEST_ID: usize = 100;
+
+/// The person of a submission: by an ID token, or named.
+#[derive(Default)]
+pub(super) struct WantedSender {
+    /// The person of the ID token.
+    pub(super) verified: Option<VerifiedSender>,
+    /// The person that the request names.
+    pub(super) named: Option<PersonId>,
+}
+
+impl WantedSender {
+    /// Returns true if the submission has a person.
+    pub(super) fn is_given(&self) -> bool {
+        self.verified.is_some() || self.named.is_some()
+    }
+}
+
+/// The contents of a message, as its client sends them.
+pub(super) enum DelegateContent {
+    /// MIME, with `From`, and with `Bcc` because Graph has no envelope.
+    Mime(bytes::Bytes),
+    /// The body of Graph's `sendMail`, as JSON.
+    Graph(String),
+}
+
+impl Service {
+    /// Returns the person who is to send a message by a delegate profile, or the reason why it is not known.
+    pub(super) async fn choose_sender(
+        &self,
+        caller: &Caller,
+        wanted: WantedSender,
+        name: &ProfileName,
+        delegate: &GraphDelegate,
+        lane: &Lane,
+        now: Timestamp,
+    ) -> Result<MessageSender, HttpProblem> {
+        let lifetime = self.state().settings.delivery.sender_lifetime().duration();
+        let (person, shown, proof) = match (wanted.verified, wanted.named) {
+            (Some(verified), named) => {
+                if named.is_some_and(|named| named != verified.person) {
+                    return Err(HttpProblem::new(
+                        Code::SenderMismatch,
+                        "`sender` names another person than the ID token of the submission",
+                    )
+                    .remedy("Omit `sender`, or pass the ID token of that person."));
+                }
+                if !verified.application.eq_ignore_ascii_case(&delegate.client) {
+                    return Err(HttpProblem::new(
+                        Code::SenderTokenRefused,
+                        format!(
+                            "the ID token of the sender is not for the application of `{name}`, {}",
+                            delegate.client
+                        ),
+                    )
+                    .remedy("Sign in to the application of that profile."));
+                }
+                (verified.person, verified.name, SenderProof::IdToken)
+            }
+            (None, Some(person)) => {
+                let question = Question::any(Area::Mail, Activity::NameSender)
+                    .at(Extent::One(&lane.company), Extent::One(lane.function));
+                access::check(self, caller, &question, &axum::http::Method::POST, "/v1/messages").await?;
+                if delegate.tenant.parse::<Uuid>().is_ok_and(|tenant| tenant != person.tenant) {
+                    return Err(HttpProblem::new(
+                        Code::SenderMismatch,
+                        format!("`sender` is of the tenant {}, and `{name}` of {}", person.tenant, delegate.tenant),
+                    )
+                    .remedy("Name the person by the ids in the tenant of the profile."));
+                }
+                (person, String::new(), SenderProof::Named)
+            }
+            (None, None) => {
+                return Err(HttpProblem::new(
+                    Code::SenderMissing,
+                    format!(
+                        "`{name}` sends {} as the signed-in user, and the submission does not say who that is",
+                        lane.function.id()
+                    ),
+                )
+                .remedy("Pass the ID token of the user in the header `Mailwright-Sender-Token`, or use `mailwright delegate send`. Use another function for mail without a user."));
+            }
+        };
+        Ok(MessageSender {
+            person,
+            name: shown,
+            client: delegate.platform,
+            application: delegate.client.to_ascii_lowercase(),
+            proof,
+            expires_at: later(now, lifetime),
+            epoch: 0,
+            lease_ends_at: None,
+            begun_at: None,
+        })
+    }
+
+    /// Returns a page of the messages that wait for a person, are leased to it, or have an unknown outcome.
+    pub(super) async fn delegate_messages(
+        &self,
+        user: &DelegateUser,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<DelegatePage, HttpProblem> {
+        let limit = limit.clamp(1, PAGE);
+        let mut found = self.store.messages_of_sender(user.person(), before, limit).await?;
+        let now = self.delivery.now();
+        if found.iter().any(|(_, message)| message.sender_due().is_some_and(|due| due <= now)) {
+            self.end_due_of_senders().await;
+            found = self.store.messages_of_sender(user.person(), before, limit).await?;
+        }
+        let is_full = found.len() >= limit as usize;
+        let next_before = found.last().map(|(number, _)| *number).filter(|_| is_full);
+        let own = found.iter().filter(|(_, message)| is_of_application(message, user));
+        let messages = own.filter_map(|(_, message)| describe(message)).collect();
+        Ok(DelegatePage { person: user.person(), messages, next_before })
+    }
+
+    /// Gives the person's client a lease to send a message.
+    pub(super) async fn begin_delegate(&self, user: &DelegateUser, id: Uuid) -> Result<DelegateLease, HttpProblem> {
+        self.check_accepts_mail()?;
+        let message = self.own_delegate_message(user, id).await?;
+        let from = self.check_may_leave(&message)?;
+        let message = self.change_of_sender(user, id, lease::begin).await?;
+        let lease = message.sender.as_ref().map(|sender| (sender.epoch, sender.lease_ends_at));
+        match (lease, describe(&message)) {
+            (Some((epoch, Some(ends_at))), Some(message)) => Ok(DelegateLease { epoch, ends_at, message, from }),
+            _ => Err(HttpProblem::internal("a message was begun without a lease")),
+        }
+    }
+
+    /// Counts the contents of a message that are sent to a person.
+    pub(super) fn contents_permit(&self, user: &DelegateUser) -> Result<CallerPermit, HttpProblem> {
+        self.delegate_contents.acquire_as(&user.person().to_string(), "the person")
+    }
+
+    /// Returns the contents of a message to the holder of its lease. `from` is the address of the signed-in person.
+    pub(super) async fn delegate_content(
+        &self,
+        user: &DelegateUser,
+        id: Uuid,
+        epoch: u64,
+        from: &str,
+        as_graph: bool,
+    ) -> Result<DelegateContent, HttpProblem> {
+        let message = self.own_delegate_message(user, id).await?;
+        let now = self.delivery.now();
+        let is_leased = message.sender.as_ref().is_some_and(|sender| {
+            message.status == Status::Sending
+                && sender.epoch == epoch
+                && sender.lease_ends_at.is_some_and(|end| end > now)
+        });
+        if !is_leased {
+            return Err(lease_ended(format!("the lease {epoch} of the message does not exist, or has ended")));
+        }
+        let address = self.check_may_leave(&message)?.unwrap_or_else(|| from.to_owned());
+        if Address::parse(&address).is_err() {
+            return Err(HttpProblem::malformed("`from` is not an e-mail address"));
+        }
+        let content = self.store.content(id).await?;
+        let content =
+            content.ok_or_else(|| HttpProblem::not_found("the contents of the message are not kept any more"))?;
+        let guard = self.state().settings.delivery.recipients.clone();
+        let waiting = message.recipients.iter().filter(|recipient| recipient.status == RecipientStatus::Waiting);
+        let recipients: Vec<String> = waiting.map(|recipient| recipient.address.clone()).collect();
+        let refused = recipients.iter().filter(|address| !guard.allows(address)).count();
+        if guard.rewrite_to.is_none() && refused > 0 {
+            return Err(HttpProblem::new(
+                Code::RecipientNotAllowed,
+                format!("the environment may not send to {refused} of the {} recipients", recipients.len()),
+            )
+            .remedy("`delivery.recipients` of the environment lists the allowed recipients. Release the lease."));
+        }
+        let build = move || -> Result<DelegateContent, HttpProblem> {
+            let options = SendOptions { address: &address, name: None, guard: &guard, header_is_envelope: true };
+            let outgoing = OutgoingMessage::build(content, &recipients, &options).map_err(malformed)?;
+            if !as_graph {
+                return Ok(DelegateContent::Mime(outgoing.bytes));
+            }
+            let Draft { mut document, attachments } = Draft::read(&outgoing.bytes).map_err(malformed)?;
+            let files = attachments.iter().map(|attachment| {
+                let mut file = attachment.describe();
+                file["@odata.type"] = "#microsoft.graph.fileAttachment".into();
+                file["contentBytes"] = BASE64_STANDARD.encode(&attachment.bytes).into();
+                file
+            });
+            document["attachments"] = files.collect::<Vec<_>>().into();
+            let body = serde_json::json!({ "message": document, "saveToSentItems": true });
+            Ok(DelegateContent::Graph(body.to_string()))
+        };
+        let size = usize::try_from(message.size).unwrap_or(usize::MAX);
+        self.limits.parsing.run(size, build).await
+    }
+
+    /// Records the outcome of a lease. The same report of the same lease is accepted again.
+    pub(super) async fn report_delegate(
+        &self,
+        user: &DelegateUser,
+        id: Uuid,
+        report: DelegateReport,
+    ) -> Result<Message, HttpProblem> {
+        let report = check_report(report)?;
+        let message = self.own_delegate_message(user, id).await?;
+        if is_reported(&message, &report) {
+            return Ok(message);
+        }
+        let reply = describe_report(&report);
+        let change = move |message, now| lease::report(message, &report, &reply, now);
+        self.change_of_sender(user, id, change).await
+    }
+
+    /// Cancels a message that waits for the person.
+    pub(super) async fn cancel_delegate(&self, user: &DelegateUser, id: Uuid) -> Result<Message, HttpProblem> {
+        self.own_delegate_message(user, id).await?;
+        let by = user.actor();
+        let change = move |message: Message, now| {
+            let was = message.status;
+            if was != Status::AwaitingSender {
+                let reason = format!("cannot cancel the message: its status is `{}`", was.id());
+                return Err(RefusedTransition { code: Code::InvalidTransition, reason });
+            }
+            let (settled, detail) = apply_cancel(message, now, &by);
+            Ok(SenderChange { settled, action: "message.cancel", detail })
+        };
+        self.change_of_sender(user, id, change).await
+    }
+
+    /// Returns a message of the person. One of another account is refused, and does not exist for other tenants and applications.
+    async fn own_delegate_message(&self, user: &DelegateUser, id: Uuid) -> Result<Message, HttpProblem> {
+        let message = self.store.message(id).await?;
+        let not_found = || message_not_found(self.store.environment());
+        let message = message.filter(|message| is_of_application(message, user)).ok_or_else(not_found)?;
+        let Some(person) = message.sender.as_ref().map(|sender| sender.person) else { return Err(not_found()) };
+        if person == user.person() {
+            return Ok(message);
+        }
+        if person.tenant != user.person().tenant {
+            return Err(not_found());
+        }
+        let event = AuditEvent {
+            at: self.clock.now(),
+            actor: user.actor(),
+            action: "delegate.begin",
+            outcome: AuditOutcome::Refused,
+            detail: serde_json::json!({ "message": id, "sender": user.person(), "code": Code::SenderMismatch }),
+        };
+        self.record_bounded(event).await?;
+        Err(HttpProblem::new(
+            Code::SenderMismatch,
+            format!("the message waits for another account than `{}`", user.sender.name),
+        )
+        .remedy("Sign in with the account of the person who submitted it (`prompt=select_account`)."))
+    }
+
+    /// Checks that a message may leave now: its profile serves it as it did at acceptance, and no hold covers it. Returns the address
+    /// of the profile, if it has one.
+    fn check_may_leave(&self, message: &Message) -> Result<Option<String>, HttpProblem> {
+        let (routes, resolution) = self.delivery.resolve(&message.resolution.cell);
+        let profile = resolution.profile.as_ref().and_then(|name| routes.live_profile(name));
+        let sender = message.sender.as_ref();
+        let Some((profile, _)) = profile.and_then(|stored| {
+            let own = delegate_of(&stored.profile)?;
+            let is_same = sender.is_some_and(|sender| {
+                own.client.eq_ignore_ascii_case(&sender.application)
+                    && own.platform == sender.client
+                    && own.tenant.parse::<Uuid>().map_or(true, |tenant| tenant == sender.person.tenant)
+            });
+            is_same.then_some((&stored.profile, own))
+        }) else {
+            return Err(HttpProblem::new(
+                Code::DelegateChanged,
+                format!("`{}` does not serve the message any more as it did when it was accepted", message.profile),
+            )
+            .remedy("Cancel the message, and submit it again."));
+        };
+        let lane = Lane { company: message.company.clone(), function: message.function };
+        let now = self.delivery.now();
+        let holds = self.delivery.holds();
+        if let Some(hold) = holds.iter().find(|hold| hold.covers(&lane, resolution.profile.as_ref(), now)) {
+            let reason = shortened(&printable(&hold.reason), REASON).into_owned();
+            return Err(HttpProblem::new(Code::MessageHeld, format!("an operator holds the message: {reason}"))
+                .remedy(format!(
+                    "It waits. `mailwright outbox status {}` lists the holds.",
+                    self.store.environment()
+                )));
+        }
+        Ok(profile.from_address().map(str::to_owned))
+    }
+
+    /// Changes a message of a person, and records that in the audit log in the same transaction. `change` gets the message as it is
+    /// then, so that of two clients one succeeds.
+    async fn change_of_sender(
+        &self,
+        user: &DelegateUser,
+        id: Uuid,
+        change: impl FnOnce(Message, Timestamp) -> Result<SenderChange, RefusedTransition> + Send + 'static,
+    ) -> Result<Message, HttpProblem> {
+        let (person, application) = (user.person(), user.sender.application.clone());
+        let is_own = move |message: &Message| {
+            message.sender.as_ref().is_some_and(|own| own.person == person && own.application == application)
+        };
+        match self.change_sender_message(id, user.actor(), is_own, change).await? {
+            Some(Ok(message)) => Ok(message),
+            Some(Err(RefusedTransition { code: Code::SenderLeaseEnded, reason })) => Err(lease_ended(reason)),
+            Some(Err(RefusedTransition { code, reason })) => {
+                Err(HttpProblem::new(code, reason).remedy("Read the message again: GET /v1/delegate/messages."))
+            }
+            None => Err(message_not_found(self.store.environment())),
+        }
+    }
+
+    async fn change_sender_message(
+        &self,
+        id: Uuid,
+        actor: String,
+        is_own: impl Fn(&Message) -> bool + Send + 'static,
+        change: impl FnOnce(Message, Timestamp) -> Result<SenderChange, RefusedTransition> + Send + 'static,
+    ) -> Result<Option<Result<Message, RefusedTransition>>, HttpProblem> {
+        let moment = self.delivery.moment().await;
+        let now = moment.now;
+        let at = self.clock.now();
+        let code = Arc::new(Mutex::new(Code::InvalidTransition));
+        let refused_as = Arc::clone(&code);
+        let change = move |message: Message| {
+            let changed = if is_own(&message) {
+                change(message, now)
+            } else {
+                Err(RefusedTransition { code: Code::NotFound, reason: "the message does not exist".to_owned() })
+            };
+            match changed {
+                Ok(SenderChange { settled, action, detail }) => {
+                    let event = AuditEvent { at, actor, action, outcome: AuditOutcome::Accepted, detail };
+                    Ok((settled, event))
+                }
+                Err(RefusedTransition { code, reason }) => {
+                    *refused_as.lock() = code;
+                    Err(reason)
+                }
+            }
+        };
+        let changed = self.store.change(id, false, Box::new(change)).await;
+        drop(moment);
+        let result = match changed? {
+            None => None,
+            Some(Err(reason)) => {
+                let code = *code.lock();
+                Some(Err(RefusedTransition { code, reason }))
+            }
+            Some(Ok((message, events))) => {
+                self.delivery.publish(events);
+                self.sender_changes.notify_one();
+                Some(Ok(message))
+            }
+        };
+        Ok(result)
+    }
+
+    /// Ends the leases and lifetimes whose time has come, for as long as the service exists.
+    pub(super) async fn follow_senders(service: Weak<Self>, changes: Arc<tokio::sync::Notify>) {
+        loop {
+            let pause = {
+                let Some(service) = service.upgrade() else { return };
+                service.end_due_of_senders().await
+            };
+            // Without a message that waits there is nothing to look at until one is accepted.
+            match pause {
+                Some(pause) => drop(tokio::time::timeout(pause, changes.notified()).await),
+                None => changes.notified().await,
+            }
+        }
+    }
+
+    /// Ends what is due, and returns the time until the next look; none if nothing waits.
+    async fn end_due_of_senders(&self) -> Option<Duration> {
+        let ended = async {
+            let due = self.store.due_of_senders(self.delivery.now(), ENDED_AT_ONCE).await?;
+            for id in due {
+                let changed = self.change_sender_message(id, "(service)".to_owned(), |_| true, lease::end).await?;
+                if let Some(Err(RefusedTransition { reason, .. })) = changed {
+                    tracing::debug!(message_id = %id, reason, "a lease does not end");
+                }
+            }
+            Ok::<_, HttpProblem>(self.store.next_due_of_senders().await?)
+        };
+        match ended.await {
+            Ok(next) => next.map(|next| {
+                let wait = next.duration_since(self.delivery.now());
+                Duration::try_from(wait).unwrap_or_default().clamp(Duration::from_millis(100), LONGEST_PAUSE)
+            }),
+            Err(problem) => {
+                tracing::warn!(reason = problem.message(), "cannot end the leases of senders");
+                Some(LONGEST_PAUSE)
+            }
+        }
+    }
+
+    /// Starts to end leases and lifetimes.
+    pub(super) fn start_following_senders(self: &Arc<Self>) {
+        telemetry::spawn(Self::follow_senders(Arc::downgrade(self), Arc::clone(&self.sender_changes)));
+    }
+}
+
+/// Returns the time so much later; the latest one that there is, if that overflows.
+pub(super) fn later(now: Timestamp, by: Duration) -> Timestamp {
+    now.saturating_add(by).unwrap_or(Timestamp::MAX)
+}
+
+fn delegate_of(profile: &Profile) -> Option<&GraphDelegate> {
+    match &profile.provider {
+        Provider::MicrosoftGraphDelegate(delegate) => Some(delegate),
+        Provider::Smtp(_) | Provider::MicrosoftGraphDirect(_) => None,
+    }
+}
+
+/// Returns true if the message is for the application that the person signed in to.
+fn is_of_application(message: &Message, user: &DelegateUser) -> bool {
+    message.sender.as_ref().is_some_and(|sender| sender.application == user.sender.application)
+}
+
+fn lease_ended(reason: String) -> HttpProblem {
+    HttpProblem::new(Code::SenderLeaseEnded, reason)
+        .remedy("Read the message again, and begin again if it waits: GET /v1/delegate/messages.")
+}
+
+/// Describes a message for its person.
+fn describe(message: &Message) -> Option<DelegateMessage> {
+    let sender = message.sender.as_ref()?;
+    Some(DelegateMessage {
+        id: message.id,
+        status: message.status,
+        company: message.company.clone(),
+        function: message.function,
+        profile: message.profile.clone(),
+        client: sender.client,
+        message_id: message.message_id.clone(),
+        subject: message.subject.clone(),
+        recipients: message.recipients.iter().map(|recipient| recipient.address.clone()).collect(),
+        size: message.size,
+        document: message.document.clone(),
+        by: message.by.clone(),
+        proof: sender.proof,
+        accepted_at: message.accepted_at,
+        expires_at: sender.expires_at,
+        epoch: sender.epoch,
+        lease_ends_at: sender.lease_ends_at,
+        possible_duplicate: message.possible_duplicate,
+    })
+}
+
+/// Bounds the texts of a report: they go to the audit log and to people.
+fn check_report(report: DelegateReport) -> Result<DelegateReport, HttpProblem> {
+    let is_id = |id: &str| id.len() <= REQUEST_ID && id.bytes().all(|byte| byte.is_ascii_graphic());
+    if !is_id(&report.request_id) || !is_id(&report.client_request_id) {
+        return Err(HttpProblem::malformed(
+            "`requestId` and `clientRequestId` must have at most 100 printable characters without spaces",
+        ));
+    }
+    let reason = shortened(&printable(&report.reason), REASON).into_owned();
+    Ok(DelegateReport { reason, ..report })
+}
+
+/// Describes a report for people.
+fn describe_report(report: &DelegateReport) -> String {
+    let what = match report.outcome {
+        DelegateOutcome::Sent => "accepted by Exchange",
+        DelegateOutcome::Failed => "refused by Exchange",
+        DelegateOutcome::Released => "not sent",
+        DelegateOutcome::Unknown => "it is not known whether Exchange accepted it",
+    };
+    let mut text = format!("{what}, as the person's client reports");
+    if !report.request_id.is_empty() {
+        text.push_str(&format!(", request {}", report.request_id));
+    }
+    if !report.reason.is_empty() {
+        text.push_str(&format!(": {}", report.reason));
+    }
+    text
+}
+
+/// Returns true if the message has the outcome of a report already, by the same lease.
+fn is_reported(message: &Message, report: &DelegateReport) -> bool {
+    let outcome = match message.status {
+        Status::Delivered => Some(DelegateOutcome::Sent),
+        Status::Failed => Some(DelegateOutcome::Failed),
+        Status::Unknown => Some(DelegateOutcome::Unknown),
+        Status::AwaitingSender => Some(DelegateOutcome::Released),
+        Status::Queued | Status::Sending | Status::Cancelled => None,
+    };
+    let epoch = message.sender.as_ref().map_or(0, |sender| sender.epoch);
+    epoch > 0 && epoch == report.epoch && outcome == Some(report.outcome)
+}
