@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | `entra` | discovery, authorize, device code, tokens |
 //! | `graph` | the directory, mailboxes, `sendMail`, upload sessions, `$batch` |
+//! | `reply_headers` | headers of replies, with those that browsers need (CORS) |
 //! | `smtp`, `dns` | a mail server and text records |
 //! | [`faults`] | faults that a scenario injects |
 //! | `authority` | its certificate authority, created at each start or kept in a folder |
@@ -21,6 +22,7 @@ mod dns;
 mod entra;
 pub mod faults;
 mod graph;
+mod reply_headers;
 pub mod scenario;
 mod smtp;
 mod tokens;
@@ -242,6 +244,8 @@ fn routes(sandbox: Arc<Sandbox>) -> Router {
         .route("/{tenant}/oauth2/v2.0/token", post(entra::token))
         .route("/{tenant}/adminconsent", get(entra::admin_consent))
         .route("/{tenant}/v2.0/adminconsent", get(entra::admin_consent))
+        .route("/{tenant}/oauth2/v2.0/logout", get(entra::log_out))
+        .route("/oidc/userinfo", get(graph::user_info))
         .route("/v1.0/{*path}", any(graph::handle))
         .route("/sandbox/mail", get(mail))
         .route("/sandbox/requests", get(requests))
@@ -249,7 +253,9 @@ fn routes(sandbox: Arc<Sandbox>) -> Router {
         .route("/sandbox/scenario", put(set_scenario).get(scenario))
         .route("/sandbox/faults", post(add_fault).get(faults_now).delete(remove_faults))
         .route("/sandbox/device", get(device_page).post(approve))
+        .layer(middleware::from_fn(reply_headers::answer_preflight))
         .layer(middleware::from_fn_with_state(Arc::clone(&sandbox), inject_faults))
+        .layer(middleware::from_fn(reply_headers::add))
         .layer(DefaultBodyLimit::max(64 * 1024 * 1024))
         .with_state(sandbox)
 }

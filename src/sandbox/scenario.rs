@@ -41,6 +41,10 @@ pub struct Tenant {
     pub graph_host: Option<String>,
     /// The users of the tenant.
     pub users: Vec<User>,
+    /// Groups.
+    pub groups: Vec<Group>,
+    /// Contacts of the organization.
+    pub contacts: Vec<Contact>,
     /// The applications that the tenant knows.
     pub applications: Vec<Application>,
     /// The user whose device codes are approved automatically, on the second poll.
@@ -76,6 +80,72 @@ pub struct User {
     /// The service plans that are assigned, if they are not the usual ones of the mailbox.
     #[serde(default)]
     pub plans: Option<Vec<Plan>>,
+    /// The contacts that the user keeps in the mailbox.
+    #[serde(default)]
+    pub contacts: Vec<Contact>,
+    /// Addresses of other mailboxes that Exchange lets the user send as.
+    #[serde(default)]
+    pub send_as: Vec<String>,
+}
+
+impl User {
+    /// Returns true if an address is one of the user's: the name, the primary address or an alias.
+    pub(super) fn has_address(&self, address: &str) -> bool {
+        let mut own = std::iter::once(&self.name).chain(&self.mail).chain(&self.aliases);
+        own.any(|own| own.eq_ignore_ascii_case(address))
+    }
+
+    /// Returns true if the user may send from an address.
+    pub(super) fn may_send_as(&self, address: &str) -> bool {
+        self.has_address(address) || self.send_as.iter().any(|other| other.eq_ignore_ascii_case(address))
+    }
+}
+
+/// A group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Group {
+    /// The display name.
+    pub name: String,
+    /// The object id; by default derived from the name.
+    #[serde(default)]
+    pub id: Option<Uuid>,
+    /// The address, if the group has one.
+    #[serde(default)]
+    pub mail: Option<String>,
+    /// The description.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// The kind: `distribution`, `microsoft-365` or `security`.
+    #[serde(default)]
+    pub kind: GroupKind,
+}
+
+/// The kinds of groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GroupKind {
+    /// A list of recipients.
+    #[default]
+    Distribution,
+    /// A group with a mailbox of its own.
+    #[serde(rename = "microsoft-365")]
+    Microsoft365,
+    /// A group for permissions, without mail.
+    Security,
+}
+
+/// A contact: a person or a company outside of the tenant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Contact {
+    /// The display name.
+    pub name: String,
+    /// The address.
+    pub mail: String,
+    /// The company.
+    #[serde(default)]
+    pub company: Option<String>,
 }
 
 /// A service plan of a user.
@@ -179,6 +249,20 @@ pub struct Requests {
     pub application: Vec<String>,
     /// Permissions of signed-in users.
     pub delegated: Vec<String>,
+    /// Permissions on other resources, by the resource's application id. Unless they are stated, there is an empty entry of Exchange,
+    /// because most registrations have another resource next to Graph.
+    pub on: Option<BTreeMap<Uuid, Vec<RequestedAccess>>>,
+}
+
+/// A permission on another resource than Graph.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequestedAccess {
+    /// The id of the permission.
+    pub id: Uuid,
+    /// `Role` or `Scope`.
+    #[serde(rename = "type")]
+    pub kind: String,
 }
 
 /// A client secret.
@@ -211,6 +295,9 @@ pub struct Federated {
     pub issuer: String,
     /// `sub` of the token.
     pub subject: String,
+    /// The name of the credential.
+    #[serde(default)]
+    pub name: Option<String>,
 }
 
 /// The mail server.
@@ -266,7 +353,7 @@ impl Tenant {
         (number < u128::from(self.more_registrations)).then(|| Application {
             client,
             name: format!("Registration {number}"),
-            requests: Requests { application: vec!["Mail.Send".to_owned()], delegated: Vec::new() },
+            requests: Requests { application: vec!["Mail.Send".to_owned()], ..Requests::default() },
             granted: vec!["Mail.Send".to_owned()],
             secrets: vec![Secret { value: format!("secret-of-{number}"), name: String::new(), expires: None }],
             consented_by: (0..9)

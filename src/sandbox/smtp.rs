@@ -1,19 +1,23 @@
-//! Mail server of the sandbox: STARTTLS or TLS, AUTH PLAIN, LOGIN and XOAUTH2, one mail after the other.
+//! Mail server of the sandbox: STARTTLS or TLS, AUTH LOGIN and XOAUTH2, DATA and BDAT, one mail after the other.
 //!
 //! [`serve`] accepts connections until the sandbox ends. Users, refusals and faults are those of the scenario. Accepted mail is
 //! kept in memory and not forwarded. A line over 64 KiB or a mail over 40 MiB ends the connection.
+//!
+//! The manners are those of Exchange Online, as conversations with smtp.office365.com show them (one of 2025-11-23, and one logged by
+//! `Net::SMTP`): the extensions in its order, no AUTH PLAIN, and a sender without the right Send As is refused after the contents. The
+//! refusal of a large message (552 5.3.4) is from Microsoft's list of non-delivery reports.
 
 use std::sync::Arc;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::json;
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Sandbox, SentMail, faults::Fault};
+use super::{Sandbox, Scenario, SentMail, faults::Fault, scenario::Smtp};
 
 /// The commands that a fault can apply to, with the name of their phase. `greeting` and `dot` are phases, too.
 const PHASES: &[(&str, &str)] = &[
@@ -30,6 +34,9 @@ const PHASES: &[(&str, &str)] = &[
 const LINE_LIMIT: usize = 64 * 1024;
 /// The largest mail, in bytes.
 const MAIL_LIMIT: usize = 40 * 1024 * 1024;
+
+/// The refusal of a mail over the limit.
+const TOO_LARGE: &str = "552 5.3.4 Message size exceeds fixed maximum message size";
 
 /// Accepts connections until the sandbox ends. `implicit` means TLS from the first byte.
 pub(super) async fn serve(sandbox: Arc<Sandbox>, listener: TcpListener, tls: TlsAcceptor, implicit: bool) {
@@ -85,11 +92,13 @@ struct Session<'a> {
     user: Option<String>,
     from: Option<String>,
     to: Vec<String>,
+    /// The contents that came by BDAT so far.
+    chunks: Vec<u8>,
 }
 
 impl<'a> Session<'a> {
     fn new(sandbox: &'a Sandbox, encrypted: bool) -> Self {
-        Self { sandbox, encrypted, user: None, from: None, to: Vec::new() }
+        Self { sandbox, encrypted, user: None, from: None, to: Vec::new(), chunks: Vec::new() }
     }
 
     /// Serves a connection until it ends, or until STARTTLS: then the stream is returned.
@@ -118,12 +127,13 @@ impl<'a> Session<'a> {
             let scenario = self.sandbox.scenario();
             let smtp = &scenario.smtp;
             match verb {
-                "EHLO" | "HELO" => {
+                "HELO" => reply(&mut stream, "250 sandbox.invalid Hello [127.0.0.1]").await?,
+                "EHLO" => {
                     let mut lines = vec![
-                        "sandbox.invalid".to_owned(),
-                        "8BITMIME".to_owned(),
-                        "SMTPUTF8".to_owned(),
-                        format!("SIZE {}", smtp.size.unwrap_or(35_000_000)),
+                        "sandbox.invalid Hello [127.0.0.1]".to_owned(),
+                        format!("SIZE {}", size_limit(smtp)),
+                        "PIPELINING".to_owned(),
+                        "DSN".to_owned(),
                         "ENHANCEDSTATUSCODES".to_owned(),
                     ];
                     if !self.encrypted && !smtp.no_starttls {
@@ -136,7 +146,7 @@ impl<'a> Session<'a> {
                         .any(|application| application.granted.iter().any(|role| role == "SMTP.SendAsApp"));
                     let mut mechanisms = Vec::new();
                     if !smtp.users.is_empty() {
-                        mechanisms.extend(["PLAIN", "LOGIN"]);
+                        mechanisms.push("LOGIN");
                     }
                     if by_token {
                         mechanisms.push("XOAUTH2");
@@ -144,18 +154,22 @@ impl<'a> Session<'a> {
                     if self.encrypted && !mechanisms.is_empty() {
                         lines.push(format!("AUTH {}", mechanisms.join(" ")));
                     }
+                    lines.extend(["8BITMIME", "BINARYMIME", "CHUNKING", "SMTPUTF8"].map(str::to_owned));
                     let last = lines.len() - 1;
                     for (index, line) in lines.iter().enumerate() {
                         reply(&mut stream, &format!("250{}{line}", if index == last { " " } else { "-" })).await?;
                     }
                 }
                 "STARTTLS" if !self.encrypted && !smtp.no_starttls => {
-                    reply(&mut stream, "220 2.0.0 Ready to start TLS").await?;
+                    reply(&mut stream, "220 2.0.0 SMTP server ready").await?;
                     return Ok(Some(stream));
                 }
                 "AUTH" => self.auth(&mut stream, &line).await?,
                 "MAIL" if smtp.requires_login && self.user.is_none() => {
                     reply(&mut stream, "530 5.7.57 Client not authenticated to send mail.").await?;
+                }
+                "MAIL" if announced_size(&upper).is_some_and(|size| size > size_limit(smtp)) => {
+                    reply(&mut stream, TOO_LARGE).await?;
                 }
                 "MAIL" => {
                     let from = address(&line);
@@ -179,23 +193,36 @@ impl<'a> Session<'a> {
                 "DATA" if !self.to.is_empty() => {
                     reply(&mut stream, "354 Start mail input; end with <CRLF>.<CRLF>").await?;
                     let Some(mail) = read_mail(&mut stream).await? else { return Ok(None) };
-                    let mail = json!({ "mime": mail, "to": std::mem::take(&mut self.to), "user": self.user });
-                    let from = self.from.take().unwrap_or_default();
-                    let fault = self.sandbox.take_fault("smtp/dot");
-                    if fault.as_ref().is_none_or(|fault| fault.after || !fault.replaces_smtp_reply()) {
-                        self.sandbox
-                            .record_mail(SentMail { by: "smtp".to_owned(), from, at: self.sandbox.now(), mail })
-                            .await;
+                    if self.finish(&mut stream, mail).await? == Injected::Closed {
+                        return Ok(None);
                     }
-                    match apply(fault, &mut stream).await? {
-                        Injected::Nothing => {}
-                        Injected::Replied => continue,
-                        Injected::Closed => return Ok(None),
+                }
+                "BDAT" => {
+                    let Some((size, is_last)) = chunk(&upper) else {
+                        reply(&mut stream, "501 5.5.4 Invalid arguments").await?;
+                        continue;
+                    };
+                    let Some(bytes) = read_chunk(&mut stream, size).await? else { return Ok(None) };
+                    // A refused chunk was read all the same (RFC 3030).
+                    if self.to.is_empty() {
+                        reply(&mut stream, "503 5.5.1 Bad sequence of commands").await?;
+                        continue;
                     }
-                    reply(&mut stream, "250 2.6.0 Queued mail for delivery").await?;
+                    if self.chunks.len() + bytes.len() > MAIL_LIMIT {
+                        return Ok(None);
+                    }
+                    self.chunks.extend_from_slice(&bytes);
+                    if !is_last {
+                        reply(&mut stream, &format!("250 2.6.0 CHUNK received OK, {size} octets")).await?;
+                        continue;
+                    }
+                    let mail = String::from_utf8_lossy(&std::mem::take(&mut self.chunks)).into_owned();
+                    if self.finish(&mut stream, mail).await? == Injected::Closed {
+                        return Ok(None);
+                    }
                 }
                 "RSET" => {
-                    (self.from, self.to) = (None, Vec::new());
+                    (self.from, self.to, self.chunks) = (None, Vec::new(), Vec::new());
                     reply(&mut stream, "250 2.0.0 Resetting").await?;
                 }
                 "NOOP" => reply(&mut stream, "250 2.0.0 OK").await?,
@@ -207,6 +234,50 @@ impl<'a> Session<'a> {
                 _ => reply(&mut stream, "500 5.3.3 Unrecognized command").await?,
             }
         }
+    }
+
+    /// Accepts the contents of a mail, or refuses them: they are too large, or the sender is not the user's own.
+    async fn finish<S: AsyncWrite + Unpin>(&mut self, stream: &mut S, mail: String) -> std::io::Result<Injected> {
+        let (to, from) = (std::mem::take(&mut self.to), self.from.take().unwrap_or_default());
+        let scenario = self.sandbox.scenario();
+        if mail.len() as u64 > size_limit(&scenario.smtp) {
+            reply(stream, TOO_LARGE).await?;
+            return Ok(Injected::Replied);
+        }
+        if let Some((user, sender)) = self.denied_sender(&scenario, &from, &mail) {
+            let text = format!(
+                "554 5.2.252 SendAsDenied; {user} not allowed to send as {sender}; STOREDRV.Submission.Exception:SendAsDeniedException.MapiExceptionSendAsDenied; Failed to process message due to a permanent exception with message Cannot submit message."
+            );
+            reply(stream, &text.replace(['\r', '\n'], " ")).await?;
+            return Ok(Injected::Replied);
+        }
+        let mail = json!({ "mime": mail, "to": to, "user": self.user });
+        let fault = self.sandbox.take_fault("smtp/dot");
+        if fault.as_ref().is_none_or(|fault| fault.after || !fault.replaces_smtp_reply()) {
+            self.sandbox.record_mail(SentMail { by: "smtp".to_owned(), from, at: self.sandbox.now(), mail }).await;
+        }
+        let injected = apply(fault, stream).await?;
+        if injected == Injected::Nothing {
+            reply(stream, "250 2.6.0 Queued mail for delivery").await?;
+        }
+        Ok(injected)
+    }
+
+    /// Returns the login and the sender that it may not send as: of the envelope, or of the header `From`. Only a login with the name
+    /// of a user of a tenant has a mailbox; any other may send as everybody.
+    fn denied_sender(&self, scenario: &Scenario, envelope: &str, mail: &str) -> Option<(String, String)> {
+        let login = self.user.as_ref()?;
+        let user = scenario.tenants.iter().find_map(|tenant| tenant.user(login))?;
+        let head = mail.split("\r\n\r\n").next().unwrap_or_default();
+        let header = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("from").then(|| match address(value) {
+                bare if bare.is_empty() => value.trim().to_owned(),
+                address => address,
+            })
+        });
+        let senders = [Some(envelope.to_owned()), header].into_iter().flatten().filter(|sender| !sender.is_empty());
+        senders.map(|sender| (user.name.clone(), sender)).find(|(_, sender)| !user.may_send_as(sender))
     }
 
     /// Applies the fault of a phase, if the scenario has one.
@@ -224,20 +295,13 @@ impl<'a> Session<'a> {
         };
         let mut words = line.split_whitespace().skip(1);
         let (user, password) = match words.next().map(str::to_ascii_uppercase).as_deref() {
-            Some("PLAIN") => {
-                let first = if let Some(first) = words.next() {
-                    first.to_owned()
-                } else {
-                    reply(stream, "334 ").await?;
-                    read_line(stream).await?.unwrap_or_default()
-                };
-                let text = decode(&first);
-                let mut parts = text.split('\0').skip(1);
-                (parts.next().unwrap_or_default().to_owned(), parts.next().unwrap_or_default().to_owned())
-            }
             Some("LOGIN") => {
-                reply(stream, "334 VXNlcm5hbWU6").await?;
-                let user = decode(&read_line(stream).await?.unwrap_or_default());
+                let user = if let Some(first) = words.next() {
+                    decode(first)
+                } else {
+                    reply(stream, "334 VXNlcm5hbWU6").await?;
+                    decode(&read_line(stream).await?.unwrap_or_default())
+                };
                 reply(stream, "334 UGFzc3dvcmQ6").await?;
                 (user, decode(&read_line(stream).await?.unwrap_or_default()))
             }
@@ -305,6 +369,29 @@ async fn apply<S: AsyncWrite + Unpin>(fault: Option<Fault>, stream: &mut S) -> s
     Ok(if text.starts_with("421") { Injected::Closed } else { Injected::Replied })
 }
 
+/// Returns the largest mail that is accepted, in bytes.
+fn size_limit(smtp: &Smtp) -> u64 {
+    smtp.size.unwrap_or(35_000_000)
+}
+
+/// Returns the size that a command MAIL announces (RFC 1870).
+fn announced_size(line: &str) -> Option<u64> {
+    line.split_whitespace().find_map(|word| word.strip_prefix("SIZE=")?.parse().ok())
+}
+
+/// Returns the size of a chunk, and whether it is the last one (RFC 3030).
+fn chunk(line: &str) -> Option<(usize, bool)> {
+    let mut words = line.split_whitespace().skip(1);
+    let size = words.next()?.parse().ok().filter(|size| *size <= MAIL_LIMIT)?;
+    Some((size, words.next() == Some("LAST")))
+}
+
+async fn read_chunk<S: AsyncRead + Unpin>(stream: &mut BufReader<S>, size: usize) -> std::io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    let read = stream.take(size as u64).read_to_end(&mut bytes).await?;
+    Ok((read == size).then_some(bytes))
+}
+
 fn address(line: &str) -> String {
     line.split_once('<')
         .and_then(|(_, rest)| rest.split_once('>'))
@@ -355,7 +442,6 @@ async fn read_mail<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> std::io::
 #[allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 mod tests {
     use super::*;
-    use crate::sandbox::Scenario;
 
     #[tokio::test]
     async fn xoauth2_accepts_no_token_that_has_expired() {

@@ -38,6 +38,7 @@ impl Tokens {
         let reading = DecodingKey::from_jwk(&jwk).map_err(|error| format!("cannot use the key: {error}"))?;
         let mut published = serde_json::to_value(JwkSet { keys: vec![jwk] }).unwrap_or_default();
         published["keys"][0]["use"] = json!("sig");
+        published["keys"][0]["x5t"] = json!(KEY_ID);
         Ok(Self { signing, reading, published })
     }
 
@@ -49,6 +50,16 @@ impl Tokens {
     pub(super) fn sign(&self, claims: &Value) -> String {
         let mut header = Header::new(Algorithm::RS256);
         header.kid = Some(KEY_ID.to_owned());
+        jsonwebtoken::encode(&header, claims, &self.signing).unwrap_or_default()
+    }
+
+    /// Signs a token for Graph or Exchange. Its header has `x5t`, which is the same as `kid`, and `nonce`, as with the real service;
+    /// but the real signature is over another nonce, so that only Graph can verify it.
+    pub(super) fn sign_access(&self, claims: &Value) -> String {
+        let mut header = Header::new(Algorithm::RS256);
+        header.kid = Some(KEY_ID.to_owned());
+        header.x5t = Some(KEY_ID.to_owned());
+        header.nonce = Some(uuid::Uuid::now_v7().simple().to_string());
         jsonwebtoken::encode(&header, claims, &self.signing).unwrap_or_default()
     }
 

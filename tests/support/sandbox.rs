@@ -27,6 +27,15 @@ pub(crate) const PASSWORD: &str = "canary-of-the-password";
 
 const DELEGATED: [&str; 4] = ["Mail.ReadWrite", "Mail.Send", "User.Read", "User.ReadBasic.All"];
 
+/// The content type of [`encode`].
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Returns the fields of a form as a request has them.
+pub(crate) fn encode(fields: &[(&str, &str)]) -> String {
+    let url = reqwest::Url::parse_with_params("https://form.invalid", fields).unwrap();
+    url.query().unwrap_or_default().to_owned()
+}
+
 /// A sandbox in the process of the test.
 pub(crate) struct Sandbox {
     pub(crate) runtime: tokio::runtime::Runtime,

@@ -76,6 +76,9 @@ pub(in crate::sandbox) async fn authorize(
         let Ok(mut url) = reqwest::Url::parse(redirect) else {
             return page(50_011, "The redirect URI is not an address.");
         };
+        if query.get("response_mode").map(String::as_str) == Some("form_post") {
+            return posting_page(redirect, pairs, query.get("state"));
+        }
         url.query_pairs_mut().extend_pairs(pairs);
         if let Some(state) = query.get("state") {
             url.query_pairs_mut().append_pair("state", state);
@@ -146,6 +149,20 @@ pub(in crate::sandbox) async fn authorize(
         },
     );
     back(&[("code", &code), ("session_state", "sandbox")])
+}
+
+/// Returns the page that posts an answer to the application (`response_mode=form_post`, OAuth 2.0 Form Post Response Mode).
+fn posting_page(redirect: &str, pairs: &[(&str, &str)], state: Option<&String>) -> Response {
+    let state = state.map(|state| ("state", state.as_str()));
+    let field = |(name, value): (&str, &str)| {
+        format!("<input type=\"hidden\" name=\"{}\" value=\"{}\">", markup(name), markup(value))
+    };
+    let fields: String = pairs.iter().copied().chain(state).map(field).collect();
+    Html(format!(
+        "<!DOCTYPE html><html><head><title>Working...</title></head><body><form method=\"POST\" name=\"hiddenform\" action=\"{}\">{fields}<noscript><p>Script is disabled. Click Submit to continue.</p><input type=\"submit\" value=\"Submit\"></noscript></form><script>document.forms[0].submit();</script></body></html>",
+        markup(redirect)
+    ))
+    .into_response()
 }
 
 /// Shows the accounts of a tenant: each is a link to the same address, with the choice instead of `prompt`.

@@ -209,7 +209,19 @@ fn check_federation(application: &Application, assertion: &str) -> Result<Presen
             format!("No matching federated identity record found for presented assertion issuer '{issuer}'."),
         ));
     }
-    if !application.federated.iter().any(|known| known.issuer == issuer && known.subject == subject) {
+    let of_issuer = || application.federated.iter().filter(|known| known.issuer == issuer);
+    if !of_issuer().any(|known| known.subject == subject) {
+        if of_issuer().any(|known| known.subject.eq_ignore_ascii_case(subject)) {
+            // Azure/login#515.
+            return Err(oauth_error(
+                401,
+                "invalid_client",
+                7_002_138,
+                format!(
+                    "No matching federated identity record found for presented assertion subject '{subject}'. The subject matches with case-insensitive comparison, but not with case-sensitive comparison."
+                ),
+            ));
+        }
         return Err(oauth_error(
             401,
             "invalid_client",

@@ -11,7 +11,10 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use base64::{
+    Engine as _,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -36,7 +39,7 @@ pub(in crate::sandbox) async fn token(
 ) -> Response {
     match issue(&sandbox, &name, &headers, &form).await {
         Ok(token) => ([(header::CACHE_CONTROL, "no-store, no-cache")], Json(token)).into_response(),
-        Err(error) => error.into_response(&sandbox),
+        Err(error) => error.correlated(&headers, &form).into_response(&sandbox),
     }
 }
 
@@ -51,6 +54,9 @@ async fn issue(sandbox: &Sandbox, name: &str, headers: &HeaderMap, form: &Fields
             900_144,
             "The request body must contain the following parameter: 'grant_type'.",
         ));
+    }
+    if scenario.tenant(name).is_none() && !super::is_tenant_name(name) {
+        return Err(super::malformed_tenant("invalid_request", name));
     }
     let tenant = scenario
         .tenant(name)
@@ -78,7 +84,7 @@ async fn issue(sandbox: &Sandbox, name: &str, headers: &HeaderMap, form: &Fields
     if application.disabled || application.deactivated {
         return Err(oauth_error(
             401,
-            "invalid_client",
+            "unauthorized_client",
             7_000_112,
             format!("Application '{client}'({}) is disabled.", application.name),
         ));
@@ -157,8 +163,16 @@ fn client_credentials(
         "appidacr": if presented == PresentedCredential::Secret { "1" } else { "2" },
         "idtyp": "app",
         "oid": tenant.object_id(&format!("sp/{}", application.client)),
+        "sub": tenant.object_id(&format!("sp/{}", application.client)),
+        "idp": format!("https://sts.windows.net/{}/", tenant.id),
+        // Both are for Entra's own use, and no client can read them.
+        "aio": BASE64_STANDARD.encode(Uuid::now_v7().as_bytes()),
+        "rh": format!("1.{}.", BASE64_URL_SAFE_NO_PAD.encode(tenant.id.as_bytes())),
+        "tenant_region_scope": "EU",
         "tid": tenant.id,
         "ver": "1.0",
+        "wids": [NO_DIRECTORY_ROLE],
+        "xms_tcdt": 1_704_067_200,
         // The real service refers to the credential here. A new id makes each token differ.
         "uti": Uuid::now_v7().simple().to_string(),
     });
@@ -169,7 +183,7 @@ fn client_credentials(
         claims["roles"] = json!(granted);
     }
     Ok(
-        json!({ "token_type": "Bearer", "expires_in": 3599, "ext_expires_in": 3599, "access_token": sandbox.tokens.sign(&claims) }),
+        json!({ "token_type": "Bearer", "expires_in": 3599, "ext_expires_in": 3599, "access_token": sandbox.tokens.sign_access(&claims) }),
     )
 }
 
@@ -196,8 +210,16 @@ pub(in crate::sandbox) async fn introspect(
     Json(good.unwrap_or_else(|| json!({ "active": false })))
 }
 
+/// The only entry of the claim `wids` in the token of an application.
+const NO_DIRECTORY_ROLE: &str = "0997a1d0-0d1d-4acb-b408-d5ca73121e90";
+
 /// Exchange Online, whose tokens log in to a mail server.
 pub(in crate::sandbox) const EXCHANGE: &str = "https://outlook.office365.com";
+
+/// Returns true if a text has the form of the codes that the sandbox issues.
+fn is_code(code: &str) -> bool {
+    code.strip_prefix("0.").is_some_and(|id| id.len() == 32 && id.parse::<Uuid>().is_ok())
+}
 
 async fn authorization_code(
     sandbox: &Sandbox,
@@ -209,6 +231,9 @@ async fn authorization_code(
 ) -> Result<Value, OAuthError> {
     let field = |key: &str| form.get(key).map_or("", String::as_str);
     let user_consent = sandbox.user_consents.lock().await.remove(field("code"));
+    if user_consent.is_none() && !is_code(field("code")) {
+        return Err(oauth_error(400, "invalid_grant", 9_002_313, "Invalid request. Request is malformed or invalid."));
+    }
     let user_consent = user_consent
         .filter(|user_consent| user_consent.client == application.client && user_consent.tenant == tenant.id)
         .ok_or_else(|| oauth_error(400, "invalid_grant", 54_005, "OAuth2 Authorization code was already redeemed, please retry with a new valid code or use an existing refresh token."))?;
@@ -221,7 +246,8 @@ async fn authorization_code(
         ));
     }
     let on = |uris: &[String]| uris.iter().any(|uri| is_same_redirect(uri, &user_consent.redirect));
-    let cross_origin = headers.contains_key(header::ORIGIN);
+    let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+    let cross_origin = origin.is_some();
     if on(&application.redirects.spa) {
         if !cross_origin {
             return Err(oauth_error(
@@ -236,7 +262,10 @@ async fn authorization_code(
             400,
             "invalid_request",
             9_002_326,
-            "Cross-origin token redemption is permitted only for the 'Single-Page Application' client-type.",
+            format!(
+                "Cross-origin token redemption is permitted only for the 'Single-Page Application' client-type. Request origin: '{}'.",
+                origin.unwrap_or_default()
+            ),
         ));
     } else if on(&application.redirects.public_client) {
         if presented != PresentedCredential::None {
@@ -381,7 +410,7 @@ async fn delegated(sandbox: &Sandbox, tenant: &Tenant, application: &Application
         "scope": graph.join(" "),
         "expires_in": 3599,
         "ext_expires_in": 3599,
-        "access_token": sandbox.tokens.sign(&access),
+        "access_token": sandbox.tokens.sign_access(&access),
     });
     if user_consent.scopes.iter().any(|scope| scope == "offline_access") {
         let refresh = format!("1.{}", Uuid::now_v7().simple());

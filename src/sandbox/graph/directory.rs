@@ -4,15 +4,23 @@
 //! has those that change the scenario.
 
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::{
     GraphRequest, Reply,
-    documents::{grants, graph_principal, principal, registration, role_assignments},
+    documents::{federated, grants, graph_principal, principal, registration, role_assignments, user_assignments},
     error::{absent, denied, refusal, unknown_segment},
-    odata::{APPLICATION, ASSIGNMENT, DOMAIN, FEDERATED, GRANT, ORGANIZATION, SERVICE_PRINCIPAL},
+    odata::{
+        APPLICATION, ASSIGNMENT, DIRECTORY_OBJECT, DOMAIN, EntityType, FEDERATED, GRANT, ORGANIZATION,
+        SERVICE_PRINCIPAL,
+    },
 };
-use crate::{entra::permissions::GRAPH_APP_ID, sandbox::scenario::Tenant};
+use crate::{
+    entra::permissions::GRAPH_APP_ID,
+    sandbox::scenario::{Application, Tenant},
+};
+
+/// The number of assignments that `$expand` returns: `microsoft-graph-docs-contrib#2851`.
+const EXPANDED: usize = 20;
 
 /// Permissions that show grants of delegated permissions.
 const READ_GRANTS: [&str; 4] = [
@@ -33,6 +41,9 @@ pub(super) fn route(request: &GraphRequest<'_>) -> Reply {
         _ => {}
     }
     let tenant = request.caller.tenant;
+    if let Some(id) = request.path.strip_prefix("/oauth2PermissionGrants/") {
+        return one_grant(request, id);
+    }
     if let Some((client, rest)) = parse_key(tenant, request.path, "applications", "app") {
         return one_application(request, &client, rest);
     }
@@ -73,7 +84,7 @@ fn applications(request: &GraphRequest<'_>) -> Reply {
     let tenant = request.caller.tenant;
     let all = tenant.all_applications();
     let registered = all.iter().filter(|application| !application.registered_elsewhere);
-    let items = registered.map(|application| registration(request.sandbox, tenant, application)).collect();
+    let items = registered.map(|application| expanded_registration(request, application)).collect();
     let items = request.query.filtered(&APPLICATION, items)?;
     Ok((200, request.query.page(request.sandbox, request.path, &APPLICATION, items)?))
 }
@@ -85,7 +96,9 @@ fn service_principals(request: &GraphRequest<'_>) -> Reply {
     let tenant = request.caller.tenant;
     let all = tenant.all_applications();
     let installed = all.iter().filter(|application| !application.not_installed);
-    let items = installed.map(|application| principal(tenant, application)).collect();
+    let installed = installed.map(|application| expanded_principal(request, application));
+    // Every tenant has the service principal of Graph.
+    let items = std::iter::once(graph_principal(tenant)).chain(installed).collect();
     let items = request.query.filtered(&SERVICE_PRINCIPAL, items)?;
     Ok((200, request.query.page(request.sandbox, request.path, &SERVICE_PRINCIPAL, items)?))
 }
@@ -100,6 +113,54 @@ fn all_grants(request: &GraphRequest<'_>) -> Reply {
     Ok((200, request.query.page(request.sandbox, request.path, &GRANT, items)?))
 }
 
+fn one_grant(request: &GraphRequest<'_>, id: &str) -> Reply {
+    if !request.caller.has(&READ_GRANTS) {
+        return Err(denied());
+    }
+    let tenant = request.caller.tenant;
+    let mut all = tenant.all_applications().into_iter().flat_map(|application| grants(tenant, &application));
+    let grant = all.find(|grant| grant["id"] == id).ok_or_else(|| absent(id))?;
+    Ok((200, request.query.entity(request.sandbox, &GRANT, grant)?))
+}
+
+/// Returns a registration, with the relationships that the request names.
+fn expanded_registration(request: &GraphRequest<'_>, application: &Application) -> Value {
+    let mut document = registration(request.sandbox, request.caller.tenant, application);
+    if request.query.expands("owners") {
+        document["owners"] = json!([]);
+    }
+    document
+}
+
+/// Returns a service principal, with the relationships that the request names.
+fn expanded_principal(request: &GraphRequest<'_>, application: &Application) -> Value {
+    let tenant = request.caller.tenant;
+    let mut document = principal(tenant, application);
+    if request.query.expands("owners") {
+        document["owners"] = json!([]);
+    }
+    if request.query.expands("appRoleAssignments") {
+        let assignments = role_assignments(tenant, application).into_iter().take(EXPANDED);
+        document["appRoleAssignments"] = assignments.collect();
+    }
+    document
+}
+
+/// Returns a list of a resource, or one entry of it; `id` is the path after the list.
+fn list_or_entry(request: &GraphRequest<'_>, of: &EntityType, id: &str, items: Vec<Value>) -> Reply {
+    match id.strip_prefix('/') {
+        Some(id) => {
+            // A federated credential is found by its name, too.
+            let entry = items.into_iter().find(|item| item["id"] == id || item["name"] == id);
+            Ok((200, request.query.entity(request.sandbox, of, entry.ok_or_else(|| absent(id))?)?))
+        }
+        None => {
+            let items = request.query.filtered(of, items)?;
+            Ok((200, request.query.page(request.sandbox, request.path, of, items)?))
+        }
+    }
+}
+
 fn one_application(request: &GraphRequest<'_>, client: &str, rest: &str) -> Reply {
     if !request.caller.may_read(client) {
         return Err(denied());
@@ -109,12 +170,16 @@ fn one_application(request: &GraphRequest<'_>, client: &str, rest: &str) -> Repl
         .application(client)
         .filter(|application| !application.registered_elsewhere)
         .ok_or_else(|| absent(client))?;
+    if rest.is_empty() {
+        let document = expanded_registration(request, &application);
+        return Ok((200, request.query.entity(request.sandbox, &APPLICATION, document)?));
+    }
+    if let Some(id) = rest.strip_prefix("/federatedIdentityCredentials") {
+        return list_or_entry(request, &FEDERATED, id, federated(tenant, &application));
+    }
     match rest {
-        "" => Ok((200, request.query.selected(&APPLICATION, registration(request.sandbox, tenant, &application))?)),
-        "/federatedIdentityCredentials" => {
-            let items = application.federated.iter().enumerate().map(|(index, known)| json!({ "id": tenant.object_id(&format!("fic/{client}/{index}")), "name": format!("federated-{index}"), "issuer": known.issuer, "subject": known.subject, "audiences": ["api://AzureADTokenExchange"] })).collect();
-            Ok((200, request.query.page(request.sandbox, request.path, &FEDERATED, items)?))
-        }
+        // The sandbox has no owners.
+        "/owners" => list_or_entry(request, &DIRECTORY_OBJECT, "", Vec::new()),
         _ => Err(unknown_segment()),
     }
 }
@@ -122,32 +187,57 @@ fn one_application(request: &GraphRequest<'_>, client: &str, rest: &str) -> Repl
 fn one_principal(request: &GraphRequest<'_>, client: &str, rest: &str) -> Reply {
     let tenant = request.caller.tenant;
     if client == GRAPH_APP_ID {
-        if !request.caller.reads_applications() {
-            return Err(denied());
-        }
-        return Ok((200, request.query.selected(&SERVICE_PRINCIPAL, graph_principal(tenant))?));
+        return principal_of_graph(request, rest);
     }
     if !request.caller.may_read(client) {
         return Err(denied());
     }
     let application =
         tenant.application(client).filter(|application| !application.not_installed).ok_or_else(|| absent(client))?;
+    if rest.is_empty() {
+        let document = expanded_principal(request, &application);
+        return Ok((200, request.query.entity(request.sandbox, &SERVICE_PRINCIPAL, document)?));
+    }
     // Without permission, an application may read its own object, but not its assignments and grants.
     let others = request.caller.reads_applications();
+    for (list, of, may_read) in [
+        ("/appRoleAssignments", &ASSIGNMENT, others),
+        ("/appRoleAssignedTo", &ASSIGNMENT, others),
+        ("/oauth2PermissionGrants", &GRANT, request.caller.has(&READ_GRANTS)),
+        ("/owners", &DIRECTORY_OBJECT, others),
+    ] {
+        let Some(id) = rest.strip_prefix(list) else { continue };
+        if !may_read {
+            return Err(denied());
+        }
+        let items = match list {
+            "/appRoleAssignments" => role_assignments(tenant, &application),
+            "/appRoleAssignedTo" => user_assignments(tenant, &application),
+            "/oauth2PermissionGrants" => grants(tenant, &application),
+            _ => Vec::new(),
+        };
+        return list_or_entry(request, of, id, items);
+    }
+    Err(unknown_segment())
+}
+
+/// Answers for the service principal of Graph, whose permissions are granted to the others.
+fn principal_of_graph(request: &GraphRequest<'_>, rest: &str) -> Reply {
+    if !request.caller.reads_applications() {
+        return Err(denied());
+    }
+    let tenant = request.caller.tenant;
     match rest {
-        "" => Ok((200, request.query.selected(&SERVICE_PRINCIPAL, principal(tenant, &application))?)),
-        "/appRoleAssignments" if others => Ok((
-            200,
-            request.query.page(request.sandbox, request.path, &ASSIGNMENT, role_assignments(tenant, &application))?,
-        )),
-        "/appRoleAssignedTo" if others => {
-            let items = application.assigned.iter().map(|name| json!({ "id": tenant.object_id(&format!("assigned/{client}/{name}")), "appRoleId": Uuid::nil(), "principalDisplayName": name, "principalId": tenant.object_id(name), "principalType": "User", "resourceDisplayName": application.name, "resourceId": tenant.object_id(&format!("sp/{client}")) })).collect();
-            Ok((200, request.query.page(request.sandbox, request.path, &ASSIGNMENT, items)?))
+        "" => Ok((200, request.query.entity(request.sandbox, &SERVICE_PRINCIPAL, graph_principal(tenant))?)),
+        "/appRoleAssignedTo" => {
+            let all = tenant.all_applications();
+            let installed = all.iter().filter(|application| !application.not_installed);
+            let items = installed.flat_map(|application| role_assignments(tenant, application)).collect();
+            list_or_entry(request, &ASSIGNMENT, "", items)
         }
-        "/oauth2PermissionGrants" if request.caller.has(&READ_GRANTS) => {
-            Ok((200, request.query.page(request.sandbox, request.path, &GRANT, grants(tenant, &application))?))
-        }
-        "/appRoleAssignments" | "/appRoleAssignedTo" | "/oauth2PermissionGrants" => Err(denied()),
+        "/appRoleAssignments" => list_or_entry(request, &ASSIGNMENT, "", Vec::new()),
+        "/oauth2PermissionGrants" => list_or_entry(request, &GRANT, "", Vec::new()),
+        "/owners" => list_or_entry(request, &DIRECTORY_OBJECT, "", Vec::new()),
         _ => Err(unknown_segment()),
     }
 }

@@ -5,14 +5,18 @@
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::{
     entra::permissions::{self, GRAPH_APP_ID, PermissionKind},
     sandbox::{
         Sandbox,
-        scenario::{Application, Mailbox, Tenant, User},
+        scenario::{Application, Mailbox, Secret, Tenant, User},
     },
 };
+
+/// The tenant of Microsoft that owns its own applications.
+const MICROSOFT: &str = "f8cdef31-a31e-4b4a-93e4-5f571e91255a";
 
 /// Returns an application as Graph shows it: the registration.
 pub(super) fn registration(sandbox: &Sandbox, tenant: &Tenant, application: &Application) -> Value {
@@ -21,24 +25,23 @@ pub(super) fn registration(sandbox: &Sandbox, tenant: &Tenant, application: &App
     };
     let mut requested = access(PermissionKind::Application, &application.requests.application);
     requested.extend(access(PermissionKind::Delegated, &application.requests.delegated));
-    // Most registrations have another resource next to Graph.
-    let required = if requested.is_empty() {
-        json!([])
-    } else {
-        json!([
-            { "resourceAppId": "00000002-0000-0ff1-ce00-000000000000", "resourceAccess": [] },
-            { "resourceAppId": GRAPH_APP_ID, "resourceAccess": requested },
-        ])
+    let graph = json!({ "resourceAppId": GRAPH_APP_ID, "resourceAccess": requested });
+    let required: Vec<Value> = match &application.requests.on {
+        Some(others) => {
+            let others = others.iter().map(|(id, access)| json!({ "resourceAppId": id, "resourceAccess": access }));
+            others.chain((!requested.is_empty()).then_some(graph)).collect()
+        }
+        None if requested.is_empty() => Vec::new(),
+        None => vec![json!({ "resourceAppId": "00000002-0000-0ff1-ce00-000000000000", "resourceAccess": [] }), graph],
     };
     let years = sandbox.now().as_second() + 3 * 365 * 86_400;
     let far = jiff::Timestamp::from_second(years).unwrap_or_default();
     let secrets: Vec<Value> = application
         .secrets
         .iter()
-        .enumerate()
-        .map(|(index, secret)| {
+        .map(|secret| {
             let hint: String = secret.value.chars().take(3).collect();
-            json!({ "customKeyIdentifier": null, "displayName": secret.name, "endDateTime": secret.expires.unwrap_or(far), "hint": hint, "keyId": tenant.object_id(&format!("secret/{}/{index}", application.client)), "secretText": null, "startDateTime": "2024-01-01T00:00:00Z" })
+            json!({ "customKeyIdentifier": null, "displayName": secret.name, "endDateTime": secret.expires.unwrap_or(far), "hint": hint, "keyId": secret_id(tenant, application, secret), "secretText": null, "startDateTime": "2024-01-01T00:00:00Z" })
         })
         .collect();
     let keys: Vec<Value> = application
@@ -56,6 +59,11 @@ pub(super) fn registration(sandbox: &Sandbox, tenant: &Tenant, application: &App
         "id": tenant.object_id(&format!("app/{}", application.client)),
         "appId": application.client,
         "displayName": application.name,
+        "description": null,
+        "identifierUris": [],
+        "publisherDomain": tenant.domains.first(),
+        "api": { "acceptMappedClaims": null, "knownClientApplications": [], "oauth2PermissionScopes": [], "preAuthorizedApplications": [], "requestedAccessTokenVersion": null },
+        "appRoles": [],
         "signInAudience": application.audience.as_deref().unwrap_or("AzureADMyOrg"),
         "isFallbackPublicClient": application.public_flows,
         "disabledByMicrosoftStatus": null,
@@ -71,8 +79,46 @@ pub(super) fn registration(sandbox: &Sandbox, tenant: &Tenant, application: &App
     })
 }
 
+/// Returns the id of a client secret.
+pub(super) fn secret_id(tenant: &Tenant, application: &Application, secret: &Secret) -> Uuid {
+    tenant.object_id(&format!("secret/{}/{}", application.client, secret.value))
+}
+
+/// Returns the thumbprint of a certificate, as `customKeyIdentifier` has it.
+pub(super) fn thumbprint(pem: &str) -> Option<String> {
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, der.as_ref());
+    Some(BASE64_STANDARD.encode(digest))
+}
+
+/// Returns the federated credentials of an application.
+pub(super) fn federated(tenant: &Tenant, application: &Application) -> Vec<Value> {
+    application
+        .federated
+        .iter()
+        .enumerate()
+        .map(|(index, known)| {
+            let id = tenant.object_id(&format!("fic/{}/{}/{}", application.client, known.issuer, known.subject));
+            let name = known.name.clone().unwrap_or_else(|| format!("federated-{index}"));
+            json!({ "id": id, "name": name, "issuer": known.issuer, "subject": known.subject, "audiences": ["api://AzureADTokenExchange"] })
+        })
+        .collect()
+}
+
+/// Returns the users who are assigned to an application.
+pub(super) fn user_assignments(tenant: &Tenant, application: &Application) -> Vec<Value> {
+    application
+        .assigned
+        .iter()
+        .map(|name| json!({ "id": tenant.object_id(&format!("assigned/{}/{name}", application.client)), "appRoleId": Uuid::nil(), "createdDateTime": "2024-01-01T00:00:00Z", "principalDisplayName": name, "principalId": tenant.object_id(name), "principalType": "User", "resourceDisplayName": application.name, "resourceId": tenant.object_id(&format!("sp/{}", application.client)) }))
+        .collect()
+}
+
 /// Returns the service principal of an application.
 pub(super) fn principal(tenant: &Tenant, application: &Application) -> Value {
+    let redirects = &application.redirects;
+    let replies: Vec<&String> =
+        [&redirects.web, &redirects.spa, &redirects.public_client].into_iter().flatten().collect();
     json!({
         "id": tenant.object_id(&format!("sp/{}", application.client)),
         "appId": application.client,
@@ -85,7 +131,12 @@ pub(super) fn principal(tenant: &Tenant, application: &Application) -> Value {
             if application.registered_elsewhere { tenant.object_id("another tenant") } else { tenant.id },
         "appRoles": [],
         "oauth2PermissionScopes": [],
+        "appDisplayName": application.name,
+        "servicePrincipalNames": [application.client],
         "servicePrincipalType": "Application",
+        "replyUrls": replies,
+        "signInAudience": application.audience.as_deref().unwrap_or("AzureADMyOrg"),
+        "tags": ["WindowsAzureActiveDirectoryIntegratedApp"],
     })
 }
 
@@ -98,7 +149,7 @@ pub(super) fn graph_principal(tenant: &Tenant) -> Value {
             PermissionKind::Delegated => scopes.push(json!({ "id": id, "value": name, "isEnabled": true, "type": "User", "adminConsentDisplayName": name, "adminConsentDescription": name })),
         }
     }
-    json!({ "id": tenant.object_id(&format!("sp/{GRAPH_APP_ID}")), "appId": GRAPH_APP_ID, "displayName": "Microsoft Graph", "accountEnabled": true, "appRoles": roles, "oauth2PermissionScopes": scopes })
+    json!({ "id": tenant.object_id(&format!("sp/{GRAPH_APP_ID}")), "appId": GRAPH_APP_ID, "displayName": "Microsoft Graph", "appDisplayName": "Microsoft Graph", "accountEnabled": true, "appOwnerOrganizationId": MICROSOFT, "servicePrincipalNames": [GRAPH_APP_ID], "servicePrincipalType": "Application", "appRoles": roles, "oauth2PermissionScopes": scopes })
 }
 
 /// Returns the application permissions that are granted to an application.
@@ -148,7 +199,9 @@ pub(super) fn user_document(tenant: &Tenant, user: &User, whole: bool) -> Value 
         .chain(user.aliases.iter().map(|alias| format!("smtp:{alias}")))
         .collect();
     let mut document = json!({
-        "id": tenant.object_id(&user.name), "displayName": user.name, "givenName": null, "surname": null, "mail": mail,
+        "id": tenant.object_id(&user.name), "displayName": user.display_name.as_ref().unwrap_or(&user.name), "givenName": null,
+        "surname": null, "mail": mail, "businessPhones": [], "jobTitle": null, "mobilePhone": null, "officeLocation": null,
+        "preferredLanguage": null,
         "userPrincipalName": user.name, "accountEnabled": user.enabled && !matches!(user.mailbox, Mailbox::Shared | Mailbox::Room),
         "assignedPlans": plans, "proxyAddresses": addresses, "userType": "Member",
     });

@@ -39,8 +39,20 @@ pub(super) fn absent(id: &str) -> ODataError {
     )
 }
 
-/// Returns an error document as Graph writes it.
+/// Returns the error of Exchange for a message from another sender.
+pub(super) fn send_as_denied() -> ODataError {
+    refusal(
+        403,
+        "ErrorSendAsDenied",
+        "The user account which was used to submit this request does not have the right to send mail on behalf of the specified sending account., Cannot submit message.",
+    )
+}
+
+/// Returns an error document as Graph writes it. An error of Exchange has a code and a message alone.
 pub(in crate::sandbox) fn error_body(now: jiff::Timestamp, code: &str, text: &str) -> Value {
+    if code.starts_with("Error") || code.starts_with("Mailbox") {
+        return json!({ "error": { "code": code, "message": text } });
+    }
     let id = Uuid::now_v7();
     json!({ "error": { "code": code, "message": text, "innerError": { "date": now.strftime("%Y-%m-%dT%H:%M:%S").to_string(), "request-id": id, "client-request-id": id } } })
 }

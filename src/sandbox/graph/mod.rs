@@ -8,18 +8,25 @@
 //! | `directory` | the organization, applications, service principals, grants |
 //! | `registrations` | changes of applications, service principals and grants |
 //! | `users` | users, their mailboxes, and the mail that they send |
+//! | `address_book` | groups, contacts of the organization and of a user |
+//! | `send_mail` | the parameters of `sendMail` |
 //! | `drafts` | drafts, their attachments, upload sessions |
 //! | `documents` | documents of the directory |
-//! | `odata` | `$select`, `$filter`, `$top`, paging |
+//! | `odata` | query parameters, paging |
+//! | `filter`, `search` | the expressions of `$filter` and `$search` |
 //! | `error` | errors |
 
+mod address_book;
 mod caller;
 mod directory;
 mod documents;
 mod drafts;
 mod error;
+mod filter;
 mod odata;
 mod registrations;
+mod search;
+mod send_mail;
 mod users;
 
 use std::sync::Arc;
@@ -66,14 +73,38 @@ pub(super) async fn handle(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let (status, answer) = answer(&sandbox, &method, &uri, &headers, &body).await;
+    let (status, mut answer) = answer(&sandbox, &method, &uri, &headers, &body).await;
     let status_code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let request_id = [("request-id", Uuid::now_v7().to_string())];
-    if answer.is_null() {
-        (status_code, request_id).into_response()
-    } else {
-        (status_code, request_id, Json(answer)).into_response()
+    let id = Uuid::now_v7().to_string();
+    let of_client = headers.get("client-request-id").and_then(|id| id.to_str().ok()).unwrap_or(&id);
+    // The error names the ids that the headers have.
+    if let Some(inner) = answer.pointer_mut("/error/innerError") {
+        inner["request-id"] = json!(id);
+        inner["client-request-id"] = json!(of_client);
     }
+    let request_id = [("request-id", id)];
+    match answer {
+        Value::Null => (status_code, request_id).into_response(),
+        // The number of objects (`/users/$count`).
+        Value::Number(count) => {
+            (status_code, request_id, [(header::CONTENT_TYPE, "text/plain")], count.to_string()).into_response()
+        }
+        answer => (status_code, request_id, Json(answer)).into_response(),
+    }
+}
+
+/// `GET /oidc/userinfo`: what an ID token says of the user.
+///
+/// Source: "Microsoft identity platform UserInfo endpoint".
+pub(super) async fn user_info(State(sandbox): State<Arc<Sandbox>>, headers: HeaderMap) -> Response {
+    let scenario = sandbox.scenario();
+    let caller = authenticate(&sandbox, &scenario, &headers);
+    let name = caller.as_ref().ok().and_then(|caller| caller.user.as_deref());
+    let user = name.and_then(|name| caller.as_ref().ok()?.tenant.user(name));
+    let (Ok(caller), Some(user)) = (&caller, user) else { return StatusCode::UNAUTHORIZED.into_response() };
+    let shown = user.display_name.as_ref().unwrap_or(&user.name);
+    let subject = caller.tenant.object_id(&format!("{}/{}", caller.client, user.name));
+    Json(json!({ "sub": subject, "name": shown, "email": user.mail.as_ref().unwrap_or(&user.name) })).into_response()
 }
 
 async fn answer(sandbox: &Sandbox, method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> (u16, Value) {
@@ -96,7 +127,18 @@ async fn answer(sandbox: &Sandbox, method: &Method, uri: &Uri, headers: &HeaderM
     }
     let url = format!("{path}{}", uri.query().map(|query| format!("?{query}")).unwrap_or_default());
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    answer_one(sandbox, &caller, method, &url, content_type, body).await
+    let is_eventual =
+        headers.get("consistencylevel").is_some_and(|level| level.as_bytes().eq_ignore_ascii_case(b"eventual"));
+    answer_one(sandbox, &caller, method, &url, Sent { content_type, body, is_eventual }).await
+}
+
+/// The contents of a request, with the headers that queries need.
+#[derive(Clone, Copy)]
+struct Sent<'a> {
+    content_type: &'a str,
+    body: &'a Bytes,
+    /// True if the request has the header `ConsistencyLevel: eventual`.
+    is_eventual: bool,
 }
 
 /// Returns the caller that the token of a request belongs to.
@@ -152,7 +194,12 @@ async fn batch(sandbox: &Sandbox, caller: &Caller<'_>, body: &Bytes) -> (u16, Va
                     error_body(sandbox.now(), fault.code.as_deref().unwrap_or("TooManyRequests"), "Too many requests."),
                 )
             } else {
-                let (status, body) = answer_one(sandbox, caller, &method, &url, "application/json", &inner).await;
+                let level = request["headers"].as_object().into_iter().flatten();
+                let is_eventual = level
+                    .filter(|(name, _)| name.eq_ignore_ascii_case("ConsistencyLevel"))
+                    .any(|(_, level)| level.as_str().is_some_and(|level| level.eq_ignore_ascii_case("eventual")));
+                let sent = Sent { content_type: "application/json", body: &inner, is_eventual };
+                let (status, body) = answer_one(sandbox, caller, &method, &url, sent).await;
                 (status, json!({ "Content-Type": "application/json" }), body)
             };
         headers["Cache-Control"] = json!("no-cache");
@@ -168,13 +215,24 @@ async fn answer_one(
     caller: &Caller<'_>,
     method: &Method,
     url: &str,
-    content_type: &str,
-    body: &Bytes,
+    sent: Sent<'_>,
 ) -> (u16, Value) {
+    let Sent { content_type, body, is_eventual } = sent;
     let routed = async {
-        let (path, query) = Query::parse(url)?;
-        let request = GraphRequest { sandbox, caller, method, path: &path, query: &query, content_type, body };
-        request.route().await
+        let (path, mut query) = Query::parse(url, is_eventual)?;
+        // An older name of the caller's tenant, which the CLI for Microsoft 365 uses.
+        let path = path.strip_prefix("/myorganization").unwrap_or(&path);
+        let counted = path.strip_suffix("/$count").filter(|_| *method == Method::GET);
+        if counted.is_some() {
+            query.count_only()?;
+        }
+        let path = counted.unwrap_or(path);
+        let request = GraphRequest { sandbox, caller, method, path, query: &query, content_type, body };
+        let (status, mut answer) = request.route().await?;
+        Ok::<_, ODataError>(match counted {
+            Some(_) => (status, answer["@odata.count"].take()),
+            None => (status, answer),
+        })
     };
     match routed.await {
         Ok(reply) => reply,
@@ -199,6 +257,7 @@ impl GraphRequest<'_> {
         }
         match self.path {
             "/users" => users::users(self),
+            path if path.starts_with("/groups") || path.starts_with("/contacts") => address_book::route(self),
             _ => directory::route(self),
         }
     }

@@ -1,20 +1,26 @@
 //! Changes of the directory that a registration consists of: applications, service principals, credentials, permissions and
 //! consent. They change the scenario in memory, so that everything else sees them; a tenant has at most 1000 applications.
 //!
-//! Sources: Microsoft Graph v1.0, "Create application", "Update application", "application: addPassword", "Create
-//! federatedIdentityCredential", "Create servicePrincipal", "Grant an appRoleAssignment to a service principal", "Delete
-//! appRoleAssignment", "Create oAuth2PermissionGrant", "Update oAuth2PermissionGrant" and "Delete oAuth2PermissionGrant".
+//! Sources: Microsoft Graph v1.0, "Create application", "Update application", "Delete application", "application: addPassword",
+//! "application: removePassword", "Create federatedIdentityCredential", "Delete federatedIdentityCredential", "Create servicePrincipal",
+//! "Update servicePrincipal", "Delete servicePrincipal", "Grant an appRoleAssignment to a service principal", "Grant an appRoleAssignment
+//! for a service principal" (`appRoleAssignedTo`), "Delete appRoleAssignment", "Create oAuth2PermissionGrant", "Update
+//! oAuth2PermissionGrant" and "Delete oAuth2PermissionGrant". `addKey` is left out: it needs a proof by an existing key.
 
 use axum::http::Method;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
     GraphRequest, Reply,
     directory::parse_key,
-    documents::{grants, principal, registration, role_assignments},
+    documents::{
+        federated, grants, principal, registration, role_assignments, secret_id, thumbprint, user_assignments,
+    },
     error::{ODataError, absent, denied, refusal, wrong_method},
+    odata::{APPLICATION, ASSIGNMENT, FEDERATED, GRANT, SERVICE_PRINCIPAL},
 };
 use crate::{
     entra::permissions::{self, GRAPH_APP_ID, PermissionKind},
@@ -34,38 +40,53 @@ pub(super) fn route(request: &GraphRequest<'_>) -> Reply {
         "/oauth2PermissionGrants" if is_post => return create_grant(request),
         _ => {}
     }
-    let is_delete = *request.method == Method::DELETE;
-    match request.path.strip_prefix("/oauth2PermissionGrants/") {
-        Some(id) if *request.method == Method::PATCH => return update_grant(request, id),
-        Some(id) if is_delete => return delete_grant(request, id),
+    let method = request.method.as_str();
+    match (method, request.path.strip_prefix("/oauth2PermissionGrants/")) {
+        ("PATCH", Some(id)) => return update_grant(request, id),
+        ("DELETE", Some(id)) => return delete_grant(request, id),
         _ => {}
     }
     if let Some((client, rest)) = parse_key(tenant, request.path, "applications", "app") {
         let application = find(tenant, &client)?;
-        return match (is_post, rest) {
-            (false, "") if *request.method == Method::PATCH => update_application(request, &application),
-            (true, "/addPassword") => add_password(request, &application),
-            (true, "/federatedIdentityCredentials") => add_federated(request, &application),
+        return match (method, rest) {
+            ("PATCH", "") => update_application(request, &application),
+            ("DELETE", "") => delete_application(request, &application),
+            ("POST", "/addPassword") => add_password(request, &application),
+            ("POST", "/removePassword") => remove_password(request, &application),
+            ("POST", "/federatedIdentityCredentials") => add_federated(request, &application),
+            ("DELETE", rest) => remove_federated(request, &application, rest),
             _ => Err(wrong_method()),
         };
     }
-    match parse_key(tenant, request.path, "servicePrincipals", "sp") {
-        Some((client, "/appRoleAssignments")) if is_post => return assign_role(request, &find(tenant, &client)?),
-        Some((client, rest)) if is_delete => {
+    let Some((client, rest)) = parse_key(tenant, request.path, "servicePrincipals", "sp") else {
+        return Err(wrong_method());
+    };
+    match (method, rest) {
+        ("POST", "/appRoleAssignments") => assign_role(request, Some(&find(tenant, &client)?)),
+        ("POST", "/appRoleAssignedTo") if client == GRAPH_APP_ID => assign_role(request, None),
+        ("POST", "/appRoleAssignedTo") => assign_user(request, &find_installed(tenant, &client)?),
+        ("PATCH", "") => update_principal(request, &find_installed(tenant, &client)?),
+        ("DELETE", "") => delete_principal(request, &find_installed(tenant, &client)?),
+        ("DELETE", rest) => {
             // The same assignment is listed with the application that has it, and with the one that grants it.
-            let id = match (client.as_str(), rest.strip_prefix("/appRoleAssignments/")) {
-                (GRAPH_APP_ID, None) => rest.strip_prefix("/appRoleAssignedTo/"),
-                (_, id) => id,
-            };
-            return remove_role(request, &client, id.ok_or_else(wrong_method)?);
+            let lists = [rest.strip_prefix("/appRoleAssignments/"), rest.strip_prefix("/appRoleAssignedTo/")];
+            match (client.as_str(), lists) {
+                (GRAPH_APP_ID, [None, Some(id)]) | (_, [Some(id), None]) => remove_role(request, &client, id),
+                (_, [None, Some(id)]) => remove_user(request, &find_installed(tenant, &client)?, id),
+                _ => Err(wrong_method()),
+            }
         }
-        _ => {}
+        _ => Err(wrong_method()),
     }
-    Err(wrong_method())
 }
 
 fn find(tenant: &Tenant, client: &str) -> Result<Application, ODataError> {
     tenant.application(client).filter(|application| !application.registered_elsewhere).ok_or_else(|| absent(client))
+}
+
+/// Returns an application that has a service principal in the tenant.
+fn find_installed(tenant: &Tenant, client: &str) -> Result<Application, ODataError> {
+    tenant.application(client).filter(|application| !application.not_installed).ok_or_else(|| absent(client))
 }
 
 fn bad(message: impl Into<String>) -> ODataError {
@@ -105,7 +126,7 @@ fn create_application(request: &GraphRequest<'_>) -> Reply {
         not_installed: true,
         ..Application::default()
     };
-    update(&mut application, &body)?;
+    update(request.caller.tenant, &mut application, &body)?;
     let id = request.caller.tenant.id;
     let mut is_full = false;
     request.sandbox.change(|scenario| {
@@ -119,20 +140,45 @@ fn create_application(request: &GraphRequest<'_>) -> Reply {
     if is_full {
         return Err(refusal(403, "Directory_QuotaExceeded", "The directory object quota limit has been exceeded."));
     }
-    Ok((201, registration(request.sandbox, request.caller.tenant, &application)))
+    let document = registration(request.sandbox, request.caller.tenant, &application);
+    Ok((201, request.query.entity(request.sandbox, &APPLICATION, document)?))
+}
+
+/// Deletes a registration and, as Graph does, its service principal.
+fn delete_application(request: &GraphRequest<'_>, application: &Application) -> Reply {
+    require(request, "Application.ReadWrite.All")?;
+    let id = request.caller.tenant.id;
+    request.sandbox.change(|scenario| {
+        if let Some(tenant) = scenario.tenants.iter_mut().find(|tenant| tenant.id == id) {
+            tenant.applications.retain(|known| known.client != application.client);
+        }
+    });
+    Ok((204, Value::Null))
 }
 
 fn update_application(request: &GraphRequest<'_>, application: &Application) -> Reply {
     require(request, "Application.ReadWrite.All")?;
     let body = request.json()?;
     let mut updated = application.clone();
-    update(&mut updated, &body)?;
+    update(request.caller.tenant, &mut updated, &body)?;
     change(request, application.client, |application| *application = updated)?;
     Ok((204, Value::Null))
 }
 
 /// Takes over the properties of a body.
-fn update(application: &mut Application, body: &Value) -> Result<(), ODataError> {
+fn update(tenant: &Tenant, application: &mut Application, body: &Value) -> Result<(), ODataError> {
+    if let Some(name) = body["displayName"].as_str() {
+        name.clone_into(&mut application.name);
+    }
+    if let Some(audience) = body["signInAudience"].as_str() {
+        application.audience = Some(audience.to_owned());
+    }
+    if let Some(allowed) = body["isFallbackPublicClient"].as_bool() {
+        application.public_flows = allowed;
+    }
+    if let Some(deactivated) = body["isDisabled"].as_bool() {
+        application.deactivated = deactivated;
+    }
     let redirects = [
         ("web", &mut application.redirects.web),
         ("spa", &mut application.redirects.spa),
@@ -157,16 +203,40 @@ fn update(application: &mut Application, body: &Value) -> Result<(), ODataError>
             };
             list.push(permission_name(kind, &access["id"])?.to_owned());
         }
+        requests.on = Some(
+            resources
+                .iter()
+                .filter(|resource| resource["resourceAppId"] != GRAPH_APP_ID)
+                .map(|resource| {
+                    let id = serde_json::from_value(resource["resourceAppId"].clone());
+                    let access = serde_json::from_value(resource["resourceAccess"].clone());
+                    let wrong = |_| bad("Invalid value specified for property 'requiredResourceAccess'.");
+                    Ok((id.map_err(wrong)?, access.map_err(wrong)?))
+                })
+                .collect::<Result<_, ODataError>>()?,
+        );
         application.requests = requests;
     }
     if let Some(keys) = body["keyCredentials"].as_array() {
-        for key in keys.iter().filter_map(|key| key["key"].as_str()) {
-            BASE64_STANDARD.decode(key).map_err(|_| bad("Key credential is not a base64 certificate."))?;
-            let pem = format!("-----BEGIN CERTIFICATE-----\n{key}\n-----END CERTIFICATE-----\n");
-            application.certificates.push(Certificate { pem });
-        }
+        application.certificates =
+            keys.iter().map(|key| certificate(tenant, application, key)).collect::<Result<_, _>>()?;
     }
     Ok(())
+}
+
+/// Returns the certificate of an entry of `keyCredentials`. A request has every one that is to remain; those that the application has
+/// already can be named by `keyId` or `customKeyIdentifier`, without their contents.
+fn certificate(tenant: &Tenant, application: &Application, entry: &Value) -> Result<Certificate, ODataError> {
+    if let Some(key) = entry["key"].as_str() {
+        BASE64_STANDARD.decode(key).map_err(|_| bad("Key credential is not a base64 certificate."))?;
+        return Ok(Certificate { pem: format!("-----BEGIN CERTIFICATE-----\n{key}\n-----END CERTIFICATE-----\n") });
+    }
+    let is_named = |known: &&Certificate| {
+        thumbprint(&known.pem).is_some_and(|thumbprint| {
+            entry["customKeyIdentifier"] == thumbprint || entry["keyId"] == tenant.object_id(&thumbprint).to_string()
+        })
+    };
+    application.certificates.iter().find(is_named).cloned().ok_or_else(|| bad("Key credential has no key."))
 }
 
 /// Returns the name of a permission of Graph.
@@ -182,20 +252,107 @@ fn add_password(request: &GraphRequest<'_>, application: &Application) -> Reply 
     require(request, "Application.ReadWrite.All")?;
     let body = request.json()?;
     let wanted = &body["passwordCredential"];
+    let now = request.sandbox.now();
     let expires = match wanted["endDateTime"].as_str() {
-        Some(text) => Some(
-            text.parse::<jiff::Timestamp>().map_err(|_| bad("Invalid value specified for property 'endDateTime'."))?,
-        ),
-        None => None,
+        Some(text) => {
+            text.parse::<Timestamp>().map_err(|_| bad("Invalid value specified for property 'endDateTime'."))?
+        }
+        // "addPassword": two years by default.
+        None => Timestamp::from_second(now.as_second() + 2 * 365 * 86_400).unwrap_or(now),
     };
     let secret = Secret {
         value: format!("Sbx8Q~{}", Uuid::now_v7().simple()),
         name: wanted["displayName"].as_str().unwrap_or_default().to_owned(),
-        expires,
+        expires: Some(expires),
     };
-    let answer = json!({ "keyId": Uuid::now_v7(), "displayName": secret.name, "secretText": secret.value, "hint": "Sbx", "endDateTime": expires });
+    let id = secret_id(request.caller.tenant, application, &secret);
+    let context = format!("{}/v1.0/$metadata#microsoft.graph.passwordCredential", request.sandbox.address());
+    let answer = json!({
+        "@odata.context": context, "customKeyIdentifier": null, "keyId": id, "displayName": secret.name,
+        "secretText": secret.value, "hint": "Sbx", "startDateTime": now, "endDateTime": expires,
+    });
     change(request, application.client, |application| application.secrets.push(secret))?;
     Ok((200, answer))
+}
+
+fn remove_password(request: &GraphRequest<'_>, application: &Application) -> Reply {
+    require(request, "Application.ReadWrite.All")?;
+    let body = request.json()?;
+    let tenant = request.caller.tenant;
+    let is_named = |secret: &Secret| body["keyId"] == secret_id(tenant, application, secret).to_string();
+    if !application.secrets.iter().any(is_named) {
+        let id = body["keyId"].as_str().unwrap_or_default();
+        return Err(bad(format!("No password credential found with keyId '{id}'.")));
+    }
+    change(request, application.client, |changed| changed.secrets.retain(|secret| !is_named(secret)))?;
+    Ok((204, Value::Null))
+}
+
+/// Deletes a federated credential; `rest` is the path after the application.
+fn remove_federated(request: &GraphRequest<'_>, application: &Application, rest: &str) -> Reply {
+    require(request, "Application.ReadWrite.All")?;
+    let id = rest.strip_prefix("/federatedIdentityCredentials/").ok_or_else(wrong_method)?;
+    let all = federated(request.caller.tenant, application);
+    let at = all.iter().position(|known| known["id"] == id || known["name"] == id).ok_or_else(|| absent(id))?;
+    change(request, application.client, |application| drop(application.federated.remove(at)))?;
+    Ok((204, Value::Null))
+}
+
+fn update_principal(request: &GraphRequest<'_>, application: &Application) -> Reply {
+    require(request, "Application.ReadWrite.All")?;
+    let body = request.json()?;
+    change(request, application.client, |application| {
+        if let Some(enabled) = body["accountEnabled"].as_bool() {
+            application.disabled = !enabled;
+        }
+        if let Some(required) = body["appRoleAssignmentRequired"].as_bool() {
+            application.assignment_required = required;
+        }
+    })?;
+    Ok((204, Value::Null))
+}
+
+/// Deletes a service principal, with what was granted to it.
+fn delete_principal(request: &GraphRequest<'_>, application: &Application) -> Reply {
+    require(request, "Application.ReadWrite.All")?;
+    change(request, application.client, |application| {
+        application.not_installed = true;
+        application.granted.clear();
+        application.consented.clear();
+        application.consented_by.clear();
+        application.consented_on.clear();
+        application.assigned.clear();
+    })?;
+    Ok((204, Value::Null))
+}
+
+/// Assigns a user to an application.
+fn assign_user(request: &GraphRequest<'_>, application: &Application) -> Reply {
+    require(request, "AppRoleAssignment.ReadWrite.All")?;
+    let body = request.json()?;
+    let tenant = request.caller.tenant;
+    if body["resourceId"] != tenant.object_id(&format!("sp/{}", application.client)).to_string() {
+        return Err(bad("The resourceId does not match the service principal of the request."));
+    }
+    let principal = body["principalId"].as_str().unwrap_or_default();
+    let user = tenant.user(principal).filter(|user| user.name != principal).ok_or_else(|| absent(principal))?;
+    if application.assigned.iter().any(|assigned| assigned.eq_ignore_ascii_case(&user.name)) {
+        return Err(bad("Permission being assigned already exists on the object"));
+    }
+    let mut assigned = application.clone();
+    assigned.assigned = vec![user.name.clone()];
+    change(request, application.client, |application| application.assigned.push(user.name.clone()))?;
+    let document = user_assignments(tenant, &assigned).pop().unwrap_or_default();
+    Ok((201, request.query.entity(request.sandbox, &ASSIGNMENT, document)?))
+}
+
+/// Deletes the assignment of a user.
+fn remove_user(request: &GraphRequest<'_>, application: &Application, id: &str) -> Reply {
+    require(request, "AppRoleAssignment.ReadWrite.All")?;
+    let all = user_assignments(request.caller.tenant, application);
+    let at = all.iter().position(|assignment| assignment["id"] == id).ok_or_else(|| absent(id))?;
+    change(request, application.client, |application| drop(application.assigned.remove(at)))?;
+    Ok((204, Value::Null))
 }
 
 fn add_federated(request: &GraphRequest<'_>, application: &Application) -> Reply {
@@ -203,18 +360,21 @@ fn add_federated(request: &GraphRequest<'_>, application: &Application) -> Reply
     let body = request.json()?;
     let text =
         |key: &str| body[key].as_str().map(str::to_owned).ok_or_else(|| bad(format!("Property {key} is required.")));
-    let federated = Federated { issuer: text("issuer")?, subject: text("subject")? };
-    let name = text("name")?;
-    if application.federated.contains(&federated) {
+    let credential = Federated { issuer: text("issuer")?, subject: text("subject")?, name: Some(text("name")?) };
+    let is_same = |known: &Federated| known.issuer == credential.issuer && known.subject == credential.subject;
+    if application.federated.iter().any(is_same) {
         return Err(refusal(
             409,
             "Request_MultipleObjectsWithSameKeyValue",
             "FederatedIdentityCredential already exists.",
         ));
     }
-    let answer = json!({ "id": Uuid::now_v7(), "name": name, "issuer": federated.issuer, "subject": federated.subject, "audiences": body["audiences"] });
-    change(request, application.client, |application| application.federated.push(federated))?;
-    Ok((201, answer))
+    let mut added = application.clone();
+    added.federated = vec![credential.clone()];
+    let mut answer = federated(request.caller.tenant, &added).pop().unwrap_or_default();
+    answer["audiences"] = body["audiences"].clone();
+    change(request, application.client, |application| application.federated.push(credential))?;
+    Ok((201, request.query.entity(request.sandbox, &FEDERATED, answer)?))
 }
 
 fn create_principal(request: &GraphRequest<'_>) -> Reply {
@@ -229,7 +389,7 @@ fn create_principal(request: &GraphRequest<'_>) -> Reply {
         return Err(refusal(409, "Request_MultipleObjectsWithSameKeyValue", "The service principal already exists."));
     }
     change(request, application.client, |application| application.not_installed = false)?;
-    Ok((201, principal(tenant, &application)))
+    Ok((201, request.query.entity(request.sandbox, &SERVICE_PRINCIPAL, principal(tenant, &application))?))
 }
 
 /// Fails unless an id is that of Graph's service principal.
@@ -238,11 +398,20 @@ fn check_graph(tenant: &Tenant, id: &Value) -> Result<(), ODataError> {
     if *id == graph { Ok(()) } else { Err(absent(id.as_str().unwrap_or_default())) }
 }
 
-fn assign_role(request: &GraphRequest<'_>, application: &Application) -> Reply {
+/// Grants a permission to an application: to the one of the address, or to the one that the body names.
+fn assign_role(request: &GraphRequest<'_>, of_address: Option<&Application>) -> Reply {
     require(request, "AppRoleAssignment.ReadWrite.All")?;
     let body = request.json()?;
     let tenant = request.caller.tenant;
     check_graph(tenant, &body["resourceId"])?;
+    let named = find_principal(tenant, &body["principalId"]);
+    let application = match of_address {
+        Some(application) if named.as_ref().is_some_and(|named| named.client != application.client) => {
+            return Err(bad("The principalId does not match the service principal of the request."));
+        }
+        Some(application) => application.clone(),
+        None => named.ok_or_else(|| absent(body["principalId"].as_str().unwrap_or_default()))?,
+    };
     if body["principalId"] != tenant.object_id(&format!("sp/{}", application.client)).to_string() {
         return Err(bad("The principalId does not match the service principal of the request."));
     }
@@ -256,7 +425,8 @@ fn assign_role(request: &GraphRequest<'_>, application: &Application) -> Reply {
     let mut granted = application.clone();
     granted.granted = vec![name.to_owned()];
     change(request, application.client, |application| application.granted.push(name.to_owned()))?;
-    Ok((201, role_assignments(tenant, &granted).pop().unwrap_or_default()))
+    let document = role_assignments(tenant, &granted).pop().unwrap_or_default();
+    Ok((201, request.query.entity(request.sandbox, &ASSIGNMENT, document)?))
 }
 
 /// Deletes an assignment of a permission: 204 without contents, or 404 if there is none with this id.
@@ -274,21 +444,35 @@ fn remove_role(request: &GraphRequest<'_>, holder: &str, id: &str) -> Reply {
     Ok((204, Value::Null))
 }
 
-/// Deletes the consent for all users.
+/// Returns the application whose service principal has an id.
+fn find_principal(tenant: &Tenant, id: &Value) -> Option<Application> {
+    let mut all = tenant.all_applications().into_iter();
+    all.find(|application| *id == tenant.object_id(&format!("sp/{}", application.client)).to_string())
+}
+
+/// Deletes a consent.
 fn delete_grant(request: &GraphRequest<'_>, id: &str) -> Reply {
     require(request, "DelegatedPermissionGrant.ReadWrite.All")?;
-    let application = find_granted(request.caller.tenant, id)?;
-    change(request, application.client, |application| application.consented.clear())?;
+    let (application, user) = find_granted(request.caller.tenant, id)?;
+    change(request, application.client, |application| match &user {
+        Some(user) => drop(application.consented_by.remove(user)),
+        None => application.consented.clear(),
+    })?;
     Ok((204, Value::Null))
 }
 
-/// Returns the application that has the consent for all users with this id.
-fn find_granted(tenant: &Tenant, id: &str) -> Result<Application, ODataError> {
-    let of_all = |application: &Application| {
-        !application.consented.is_empty()
-            && tenant.object_id(&format!("all/{}", application.client)).simple().to_string() == id
+/// Returns the application that has the consent with this id, and the user whose consent it is; none for the consent for all users.
+fn find_granted(tenant: &Tenant, id: &str) -> Result<(Application, Option<String>), ODataError> {
+    let is_id = |name: String| tenant.object_id(&name).simple().to_string() == id;
+    let of_one = |application: Application| {
+        if !application.consented.is_empty() && is_id(format!("all/{}", application.client)) {
+            return Some((application, None));
+        }
+        let mut users = application.consented_by.keys();
+        let user = users.find(|user| is_id(format!("{user}/{}", application.client))).cloned()?;
+        Some((application, Some(user)))
     };
-    tenant.all_applications().into_iter().find(of_all).ok_or_else(|| absent(id))
+    tenant.all_applications().into_iter().find_map(of_one).ok_or_else(|| absent(id))
 }
 
 fn scopes(body: &Value) -> Result<Vec<String>, ODataError> {
@@ -307,26 +491,43 @@ fn create_grant(request: &GraphRequest<'_>) -> Reply {
     let body = request.json()?;
     let tenant = request.caller.tenant;
     check_graph(tenant, &body["resourceId"])?;
-    if body["consentType"] != "AllPrincipals" {
-        return Err(bad("The sandbox grants for all principals only."));
-    }
-    let mut installed = tenant.all_applications().into_iter().filter(|application| !application.not_installed);
-    let mut application = installed
-        .find(|application| body["clientId"] == tenant.object_id(&format!("sp/{}", application.client)).to_string())
+    let user = match (body["consentType"].as_str(), body["principalId"].as_str()) {
+        (Some("AllPrincipals"), _) => None,
+        (Some("Principal"), Some(id)) => Some(tenant.user(id).ok_or_else(|| absent(id))?.name.clone()),
+        _ => {
+            return Err(bad("Invalid value specified for property 'consentType' of resource 'OAuth2PermissionGrant'."));
+        }
+    };
+    let mut application = find_principal(tenant, &body["clientId"])
+        .filter(|application| !application.not_installed)
         .ok_or_else(|| absent(body["clientId"].as_str().unwrap_or_default()))?;
-    if !application.consented.is_empty() {
+    let exists = match &user {
+        Some(user) => application.consented_by.contains_key(user),
+        None => !application.consented.is_empty(),
+    };
+    if exists {
         return Err(refusal(409, "Request_MultipleObjectsWithSameKeyValue", "Permission entry already exists."));
     }
-    application.consented = scopes(&body)?;
-    let consented = application.consented.clone();
-    change(request, application.client, |application| application.consented = consented)?;
-    Ok((201, grants(tenant, &application).into_iter().next().unwrap_or_default()))
+    let scopes = scopes(&body)?;
+    // The grant alone, for the answer.
+    (application.consented, application.consented_by, application.consented_on) = Default::default();
+    set_consent(&mut application, user.as_ref(), scopes.clone());
+    change(request, application.client, |application| set_consent(application, user.as_ref(), scopes))?;
+    let document = grants(tenant, &application).pop().unwrap_or_default();
+    Ok((201, request.query.entity(request.sandbox, &GRANT, document)?))
+}
+
+fn set_consent(application: &mut Application, user: Option<&String>, scopes: Vec<String>) {
+    match user {
+        Some(user) => drop(application.consented_by.insert(user.clone(), scopes)),
+        None => application.consented = scopes,
+    }
 }
 
 fn update_grant(request: &GraphRequest<'_>, id: &str) -> Reply {
     require(request, "DelegatedPermissionGrant.ReadWrite.All")?;
     let scopes = scopes(&request.json()?)?;
-    let application = find_granted(request.caller.tenant, id)?;
-    change(request, application.client, |application| application.consented = scopes)?;
+    let (application, user) = find_granted(request.caller.tenant, id)?;
+    change(request, application.client, |application| set_consent(application, user.as_ref(), scopes))?;
     Ok((204, Value::Null))
 }

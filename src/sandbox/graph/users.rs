@@ -2,16 +2,16 @@
 //!
 //! Answers for `/users`. Mail that is sent is recorded and not delivered.
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    GraphRequest, Reply,
+    GraphRequest, Reply, address_book,
     documents::{hide_details, user_document},
     drafts,
-    error::{absent, denied, mailbox_denied, no_mailbox, refusal, unknown_mailbox, unknown_segment, wrong_method},
+    error::{absent, denied, mailbox_denied, no_mailbox, unknown_mailbox, unknown_segment, wrong_method},
     odata::{MESSAGE, USER},
+    send_mail,
 };
 use crate::sandbox::{SentMail, scenario::Mailbox};
 
@@ -28,9 +28,16 @@ pub(super) fn users(request: &GraphRequest<'_>) -> Reply {
         return Err(denied());
     }
     let tenant = request.caller.tenant;
+    let may_read_all = request.caller.has(&READ_ALL_OF_USERS);
+    // A large tenant is listed without making a document of each user for each page.
+    if let Some(window) = request.query.window(tenant.users.len()) {
+        let items = tenant.users[window].iter().map(|user| user_document(tenant, user, may_read_all)).collect();
+        let all = tenant.users.len();
+        return Ok((200, request.query.windowed_page(request.sandbox, request.path, &USER, items, all)?));
+    }
     let all = tenant.users.iter().map(|user| user_document(tenant, user, true)).collect();
     let mut items = request.query.filtered(&USER, all)?;
-    if !request.caller.has(&READ_ALL_OF_USERS) {
+    if !may_read_all {
         items.iter_mut().for_each(hide_details);
     }
     Ok((200, request.query.page(request.sandbox, request.path, &USER, items)?))
@@ -41,6 +48,7 @@ pub(super) async fn user(request: &GraphRequest<'_>, name: &str, rest: &str) -> 
     match (request.method.as_str(), rest) {
         ("GET", "") => show(request, name),
         ("GET", "mailboxSettings/userPurpose" | "mailboxSettings") => purpose(request, name, rest),
+        ("GET", "contacts") => address_book::contacts_of_user(request, name),
         ("GET", "mailFolders/sentitems/messages") => sent_items(request, name).await,
         ("GET", _) => Err(unknown_segment()),
         ("POST", "sendMail") => send_mail(request, name).await,
@@ -58,7 +66,7 @@ fn show(request: &GraphRequest<'_>, name: &str) -> Reply {
     }
     let user = caller.tenant.user(name).ok_or_else(|| absent(name))?;
     let document = user_document(caller.tenant, user, caller.has(&READ_ALL_OF_USERS));
-    Ok((200, request.query.selected(&USER, document)?))
+    Ok((200, request.query.entity(request.sandbox, &USER, document)?))
 }
 
 fn purpose(request: &GraphRequest<'_>, name: &str, rest: &str) -> Reply {
@@ -72,11 +80,9 @@ fn purpose(request: &GraphRequest<'_>, name: &str, rest: &str) -> Reply {
         Mailbox::Room => "room",
         Mailbox::None => return Err(no_mailbox()),
     };
-    let document = if rest == "mailboxSettings" {
-        json!({ "userPurpose": purpose })
-    } else {
-        json!({ "@odata.context": "", "value": purpose })
-    };
+    let context = format!("{}/v1.0/$metadata#users('{name}')/{rest}", request.sandbox.address());
+    let key = if rest == "mailboxSettings" { "userPurpose" } else { "value" };
+    let document = json!({ "@odata.context": context, key: purpose });
     Ok((200, document))
 }
 
@@ -86,6 +92,7 @@ async fn sent_items(request: &GraphRequest<'_>, name: &str) -> Reply {
     }
     let mail = request.sandbox.mail.lock().await;
     let own = mail.iter().filter(|sent| sent.by == "graph" && sent.from.eq_ignore_ascii_case(name));
+    let own = own.filter(|sent| sent.mail["saveToSentItems"] != json!(false));
     let found = own.filter_map(|sent| Some((message_id(&sent.mail)?, sent.at)));
     let item =
         |(id, at): (String, Timestamp)| json!({ "id": id, "internetMessageId": id, "sentDateTime": at.to_string() });
@@ -97,22 +104,7 @@ async fn sent_items(request: &GraphRequest<'_>, name: &str) -> Reply {
 
 async fn send_mail(request: &GraphRequest<'_>, name: &str) -> Reply {
     let from = request.caller.check_may_send(name)?;
-    let mail = if request.content_type.starts_with("text/plain") {
-        let text: Vec<u8> = request.body.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-        let invalid =
-            |_| refusal(400, "ErrorMimeContentInvalidBase64String", "Invalid base64 string for MIME content.");
-        let mime = BASE64_STANDARD.decode(text).map_err(invalid)?;
-        json!({ "mime": String::from_utf8_lossy(&mime) })
-    } else {
-        let document = request.json()?;
-        if document["message"].is_null() {
-            return Err(refusal(400, "ErrorInvalidParameter", "The 'message' parameter is required."));
-        }
-        document["message"].clone()
-    };
-    if mail["mime"].is_null() && mail["toRecipients"].as_array().is_none_or(Vec::is_empty) {
-        return Err(refusal(400, "ErrorInvalidRecipients", "At least one recipient is not valid."));
-    }
+    let mail = send_mail::parse(request, &from)?;
     request.sandbox.record_mail(SentMail { by: "graph".to_owned(), from, at: request.sandbox.now(), mail }).await;
     Ok((202, Value::Null))
 }
