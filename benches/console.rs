@@ -279,8 +279,8 @@ impl Session {
         let body = format!("token={}&next=/console", repo.token());
         let answer = Connection::open(&address).ask("POST", "/console/sign-in", form, body.as_bytes());
         assert_eq!(answer.status, 303);
-        let cookies = answer.head.lines().filter_map(|line| line.strip_prefix("set-cookie: "));
-        let cookie = cookies.filter(|cookie| cookie.starts_with("__Host-mw=")).last().unwrap();
+        let mut cookies = answer.head.lines().filter_map(|line| line.strip_prefix("set-cookie: "));
+        let cookie = cookies.rfind(|cookie| cookie.starts_with("__Host-mw=")).unwrap();
         Self { address, cookie: cookie.split(';').next().unwrap().to_owned() }
     }
 

@@ -2,16 +2,20 @@
 //!
 //! * [`ApprovalText`] is the text that an SSH key signs; [`sign`] signs it
 //! * [`Signature`] is the signature of a person of the console, by a passkey or by an identity provider
-//! * [`ApprovalRequest::evaluate`] decides which signatures of a change count, and which are missing
+//! * [`ApprovalRequest::evaluate`] decides which approvals (SSH) and signatures of a change count, and which needs are not met
 //!
-//! An approval is a text with an SSH signature in the namespace [`NAMESPACE`], compatible with `ssh-keygen -Y sign` and
-//! `-Y verify`. The text is short and canonical: a signer can read it, and the service computes it from the change. Which approvals
-//! a change needs is decided in [`crate::model::approvals`]. An approval that does not count (unknown signer, invalid signature,
-//! other plan, expired) is rejected by itself; one that cannot be read, or more than 20, makes the whole request [`Malformed`].
+//! SSH signatures are in the namespace [`NAMESPACE`], compatible with `ssh-keygen -Y sign` and `-Y verify`. The text is short and
+//! canonical, so that a signer can read it. Its environment, action, base generation and digest must be those of the change;
+//! meaning, expiry and reason are taken from the text. Which approvals a change needs is decided in `changes::approval_needs`.
 //!
-//! The answer of a passkey is verified again each time, and its operator must still be one: a person who was removed or suspended
-//! after the signature has not approved. So is the ID token of an identity provider, by the service, which passes on what it states
-//! ([`SigningPerson`]). A person counts once for each meaning, whatever the number of keys, accounts, roles and groups.
+//! A signature of any kind that does not count (unknown signer, invalid, other plan, expired, of the author or the caller unless the
+//! policy allows it) is rejected, and the others still count. An SSH approval that cannot be parsed, or more than 20 signatures of
+//! all kinds together, makes the whole request [`Malformed`].
+//!
+//! A signature by a passkey is verified at each evaluation, and its signer must be an operator at that time: one who was removed or
+//! suspended after signing has not approved. The ID token of an identity provider is verified by the service, which passes on what it
+//! states ([`SigningPerson`]). A person counts once for each meaning (approved, reviewed, authored), whatever the number of keys,
+//! accounts, roles and groups.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -366,7 +370,7 @@ impl ApprovalRequest<'_> {
     }
 
     /// Verifies a signature of a person of an identity provider: the provider's statement first, then what was signed, then the
-    /// signers that the person stands for.
+    /// signers as which the person counts.
     fn verify_statement(&self, signature: &Signature, identity: &SignerIdentity) -> Result<Standing, RejectedApproval> {
         let name = &signature.signer;
         let Some(person) = self.persons.iter().find(|person| person.signature == signature.id) else {
@@ -484,7 +488,7 @@ impl Standing {
 }
 
 impl Approved {
-    /// Returns the name of the signer; of a person who stands for a role or a group, the name of the person.
+    /// Returns the name of the signer; of a person who counts by a role or a group, the name of the person.
     fn signer_or_person(&self) -> String {
         let is_named = self.standing.person == format!("signer {}", self.signer);
         if is_named { self.signer.clone() } else { format!("{} ({})", self.person(), self.signer) }
@@ -516,7 +520,7 @@ pub fn read_approval(approval: &Approval, signers: &[Signer]) -> Option<Approved
 }
 
 impl Evaluation {
-    /// Adds the result for one signature. A person counts once for each meaning, for every signer that it stands for.
+    /// Adds the result for one signature. A person counts once for each meaning, as every signer that it is.
     fn add(&mut self, result: Result<Approved, RejectedApproval>) {
         let approved = match result {
             Ok(approved) => approved,

@@ -280,8 +280,8 @@ fn named_fields(name: &ProfileName, stored: &StoredProfile) -> Fields {
     fields
 }
 
-/// Returns the first field of a condition that has a value which meets the condition on one side and not on the other. `None` stands
-/// for a profile that is not there.
+/// Returns the first field of a condition that has a value which meets the condition on one side and not on the other. `None` means
+/// that there is no such profile.
 fn find_field(when: &FieldCondition, before: Option<&Fields>, after: Option<&Fields>) -> Option<String> {
     let paths: BTreeSet<&String> =
         before.into_iter().chain(after).flat_map(BTreeMap::keys).filter(|path| when.names(path)).collect();

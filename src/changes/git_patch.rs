@@ -32,7 +32,7 @@ pub struct GitPatch {
     pub subject: String,
     /// The reason of the author, for the commit message; can be empty.
     pub reason: String,
-    /// What is to be done after the patch was applied, for the commit message.
+    /// A step that is left after the patch was applied, for the commit message.
     pub note: Option<String>,
     /// The changed files.
     pub files: Vec<FileChange>,

@@ -2,7 +2,7 @@
 //!
 //! Guarded are the deletion of many profiles, of an enabled profile that claims `default`, each change after which a company and
 //! function has lost its last sender, rights that a change of the access policy adds, and recipients of secrets that are added, or all
-//! removed. The first recipients of an environment are no addition. A plan shows its guards and the service
+//! removed. The first recipients of an environment do not count as added. A plan shows its guards and the service
 //! enforces them, both by [`check`]. The limits are those of the live settings, not those that the changeset brings: a plan cannot
 //! raise the limit that it would exceed. [`Allowances`] lift them: added rights and recipients by one allowance, because a recipient reads secrets; of the others, a number
 //! lifts all if the change has deletions and not more than that, a name those of that profile. The deletion of many is lifted by

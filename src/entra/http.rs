@@ -325,8 +325,8 @@ impl Http {
         let request_id = heading("request-id").or_else(|| heading("x-ms-request-id")).map(without_secrets);
         let request_id: Option<String> =
             request_id.map(|id| id.chars().filter(|c| !is_hidden(*c)).take(ID_SHOWN).collect());
-        let challenges = response.headers().get_all(header::WWW_AUTHENTICATE).iter();
-        let claims_challenge = challenges.filter_map(|value| claims_challenge(value.to_str().ok()?)).next();
+        let mut challenges = response.headers().get_all(header::WWW_AUTHENTICATE).iter();
+        let claims_challenge = challenges.find_map(|value| claims_challenge(value.to_str().ok()?));
         let media_type = heading("content-type").map(without_secrets).unwrap_or_default();
         if (300..400).contains(&status) {
             let to = heading("location").and_then(|to| request.url.join(&to).ok());

@@ -174,7 +174,8 @@ fn canonical_value(text: &str) -> String {
         None => (None, text),
     };
     if let Ok(address) = domain.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
-        return address.to_canonical().to_string();
+        let address = address.to_canonical().to_string();
+        return local.map_or_else(|| address.clone(), |local| format!("{}@{address}", local.to_lowercase()));
     }
     // The full stops that a domain name can have (UTS 46).
     let domain = domain.replace(['\u{3002}', '\u{ff0e}', '\u{ff61}'], ".");
@@ -290,7 +291,7 @@ pub struct KnownSigner {
 }
 
 impl KnownSigner {
-    /// Returns true if the signer stands for all persons with a role, or of a group.
+    /// Returns true if the signer is all persons with a role, or of a group.
     fn is_many(&self) -> bool {
         self.role.is_some() || self.group.is_some()
     }
@@ -351,12 +352,12 @@ impl Signer {
         }
     }
 
-    /// Returns true if the signer stands for all persons with a role, or of a group, of an identity provider.
+    /// Returns true if the signer is all persons with a role, or of a group, of an identity provider.
     pub fn is_many(&self) -> bool {
         self.role.is_some() || self.group.is_some()
     }
 
-    /// Returns the role or the group of an identity provider that the signer stands for.
+    /// Returns the role or the group of an identity provider that the signer is.
     pub fn class(&self) -> Option<Subject> {
         let issuer = self.issuer.as_deref()?;
         let role = self.role.as_deref().map(|role| Subject::of_role(issuer, role));
@@ -540,7 +541,7 @@ pub struct Approved {
 pub struct Standing {
     /// The person: equal texts are one person.
     pub person: String,
-    /// The names of the signers of the policy that the person stands for.
+    /// The names of the signers of the policy as which the person counts.
     pub signers: BTreeSet<String>,
     /// The age of the passkey at the signature; none for other methods.
     pub passkey_age: Option<SignedDuration>,
@@ -564,8 +565,13 @@ impl Approved {
 
     /// Returns true if a caller made the signature, as far as that is known. `signers` are those of the policy.
     pub fn is_by(&self, signers: &[Signer], actor: Actor<'_>) -> bool {
+        // A person who signs as a member of a role can be known by another signer, with an operator or a key.
+        let is_signer = |signer: &Signer| {
+            signer.name == self.signer
+                || self.identity().is_some_and(|identity| signer.identity().as_ref() == Some(identity))
+        };
         self.identity().is_some_and(|identity| identity.subject() == actor.subject)
-            || signers.iter().any(|signer| signer.name == self.signer && signer.is_actor(actor))
+            || signers.iter().any(|signer| is_signer(signer) && signer.is_actor(actor))
     }
 
     /// Describes the signature in one line: `Alice Example (alice) approved 2026-11-27T18:10:00+01:00 by passkey: Ticket 4711`.

@@ -44,7 +44,8 @@ pub fn is_name(key: &str) -> bool {
 pub fn is_exempt(key: &str, text: &str) -> bool {
     is_name(key)
         || key == "federatedTokenFile" && text.starts_with('/')
-        || key == "key" && (is_fingerprint(text) || ssh_key::PublicKey::from_openssh(text.trim()).is_ok())
+        || key == "key" && is_fingerprint(text)
+        || matches!(key, "key" | "recipient") && ssh_key::PublicKey::from_openssh(text.trim()).is_ok()
 }
 
 /// Returns true for the fingerprint of a public SSH key, as `ssh-keygen -l` prints it: the digest of 32 bytes in base64.

@@ -88,9 +88,9 @@ impl Settings {
     #[must_use]
     pub fn going_back_to(&self, target: &Settings) -> Settings {
         let mut settings = target.clone();
-        settings.policy.source = self.policy.source.clone();
-        settings.access = self.access.clone();
-        settings.secret_recipients = self.secret_recipients.clone();
+        settings.policy.source.clone_from(&self.policy.source);
+        settings.access.clone_from(&self.access);
+        settings.secret_recipients.clone_from(&self.secret_recipients);
         settings
     }
 

@@ -1,4 +1,4 @@
-//! Client data: what the browser states about the request that it answers: purpose, challenge and origin of the page (WebAuthn
+//! Client data: what the browser states about the request that it answers: purpose, challenge and origin of the page (`WebAuthn`
 //! level 3, section 5.8.1).
 //!
 //! [`check`] refuses an answer to another request, for another purpose, from another site or from a frame. [`challenge`] and

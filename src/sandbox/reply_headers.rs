@@ -64,9 +64,10 @@ impl Service {
 }
 
 /// The header by which a client names its request.
-const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id");
-const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
-const ENTRA_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
+const CLIENT_REQUEST_ID: &str = "client-request-id";
+/// The ids of a request of Graph, and of one of Entra.
+const REQUEST_ID: &str = "request-id";
+const ENTRA_REQUEST_ID: &str = "x-ms-request-id";
 
 /// The content type of a document of Graph. An error is `application/json`.
 const DOCUMENT: &str =
@@ -127,8 +128,8 @@ fn put(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
     headers.insert(name, HeaderValue::from_static(value));
 }
 
-fn put_if_absent(headers: &mut HeaderMap, name: HeaderName, value: impl FnOnce() -> HeaderValue) {
-    if !headers.contains_key(&name) {
+fn put_if_absent(headers: &mut HeaderMap, name: &'static str, value: impl FnOnce() -> HeaderValue) {
+    if !headers.contains_key(name) {
         headers.insert(name, value());
     }
 }
@@ -164,7 +165,7 @@ fn add_graph(headers: &mut HeaderMap, asked: &HeaderMap, is_error: bool, is_mail
 
 fn add_entra(headers: &mut HeaderMap, asked: &HeaderMap, service: Service) {
     if service == Service::Metadata {
-        put_if_absent(headers, header::CACHE_CONTROL, || HeaderValue::from_static("max-age=86400, private"));
+        put_if_absent(headers, "cache-control", || HeaderValue::from_static("max-age=86400, private"));
         put(headers, header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
         put(headers, header::ACCESS_CONTROL_ALLOW_METHODS, "GET, OPTIONS");
     } else {

@@ -236,7 +236,8 @@ impl Service {
                 return Err(self.refuse_answer(Some(session), source, problem).await);
             };
             let answer = self.identify_person(&pending, &secrets, answer).await;
-            self.sign_with_provider(caller, session, digest, answer).await?;
+            // The plan of the proposal makes it large.
+            Box::pin(self.sign_with_provider(caller, session, digest, answer)).await?;
             return Ok(CompletedSignIn::Signed { next: pending.next });
         }
         let person = match self.identify_person(&pending, &secrets, answer).await {

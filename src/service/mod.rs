@@ -107,7 +107,6 @@ pub(crate) use oidc::{DEFAULT_PROVIDER, IdentityProvider};
 pub use oidc::{Issuers, IssuersSource, OidcSettings};
 pub(crate) use outbox::{BulkAction, BulkChange, CHANGED_AT_ONCE, COUNTED, MessageFilter};
 pub(crate) use outbox_feed::OutboxFeed;
-pub(crate) use proposals::ViewedPlan;
 pub use public_url::PublicUrl;
 pub use routes::openapi;
 pub use server::Server;

@@ -152,7 +152,7 @@ impl SignatureDraft {
             SignatureEvidence::Passkey(_) => SignatureMethod::Passkey,
             SignatureEvidence::Identity(_) => SignatureMethod::IdentityProvider,
         };
-        Signature { at, evidence, method, recent_passkey, ..self.record }
+        Signature { at, method, recent_passkey, evidence, ..self.record }
     }
 }
 
@@ -318,15 +318,12 @@ impl Service {
             return Err(HttpProblem::malformed("the reason must be one line of at most 400 characters")
                 .remedy("Write it shorter, on one line."));
         }
-        let (operator, identity, name) = match &session.subject {
-            SessionSubject::Identity { issuer, id } => {
-                let identity = SignerIdentity { issuer: issuer.clone(), id: id.clone() };
-                (String::new(), Some(identity), session.name.clone())
-            }
-            _ => {
-                let operator = self.own_operator(session).await?;
-                (operator.id, None, operator.name)
-            }
+        let (operator, identity, name) = if let SessionSubject::Identity { issuer, id } = &session.subject {
+            let identity = SignerIdentity { issuer: issuer.clone(), id: id.clone() };
+            (String::new(), Some(identity), session.name.clone())
+        } else {
+            let operator = self.own_operator(session).await?;
+            (operator.id, None, operator.name)
         };
         if !is_offset(wanted.offset_minutes) || name.chars().any(char::is_control) {
             return Err(

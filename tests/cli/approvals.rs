@@ -567,17 +567,20 @@ fn a_rule_about_fields_holds_whichever_way_they_change() {
     new_key(&repo, "alice", "ed25519");
     let rules =
         "    rules:\n      - count: 1\n        when: { fields: [provider.smtp.host], otherThan: ['*.example.com'] }\n";
-    repo.write("environments/dev/environment.yaml", environment(&repo, &[("alice", "")], rules));
+    let with_rules = |rules: &str| {
+        environment(&repo, &[("alice", "")], rules).replace("policy:", "unserved: [{ reason: trial }]\npolicy:")
+    };
+    repo.write("environments/dev/environment.yaml", with_rules(rules));
     repo.serve();
     repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
     // Another host of the list, and another field: no signature.
-    change(&repo, "mx1.EXAMPLE.com.");
+    change(&repo, "mx1.EXAMPLE.com");
     apply(&repo).code(0);
     repo.write(
         "environments/dev/profiles/relay.yaml",
-        crate::support::repository::SMALL_PROFILE.replace("smtp.example.com", "mx1.EXAMPLE.com.") + "enabled: false\n",
+        crate::support::repository::SMALL_PROFILE.replace("smtp.example.com", "mx1.EXAMPLE.com") + "enabled: false\n",
     );
-    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    repo.run(&["apply", "dev", "--yes", "--skip-verify", "--allow-deletes", "relay"]).code(0);
     change(&repo, "mx.evil.example");
     let planned = repo.run(&["plan", "dev"]).code(0).stdout;
     assert!(planned.contains("1 approval of alice") && planned.contains("provider.smtp.host"), "{planned}");
@@ -587,7 +590,7 @@ fn a_rule_about_fields_holds_whichever_way_they_change() {
     // By hand, by rollback, by deletion.
     let answer = repo.patch("relay", &json!({ "provider": { "smtp": { "host": "other.evil.example" } } }));
     assert_eq!((answer.status, answer.json()["code"].as_str()), (403, Some("MW0320")), "{}", answer.body);
-    let output = repo.run(&["rollback", "dev", "--to", "3", "--yes"]).code(1);
+    let output = repo.run(&["rollback", "dev", "--to", "3", "--yes", "--allow-deletes", "relay"]).code(1);
     assert!(output.stderr.contains("error[MW0310]"), "{}", output.stderr);
     assert_eq!(repo.patch("relay", &json!({ "description": "x" })).status, 200);
     repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);

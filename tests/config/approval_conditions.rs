@@ -139,7 +139,7 @@ fn another_way_to_the_same_state_needs_the_same() {
     let asked = |steps: &[Profiles]| walk(&rule, steps).iter().any(|because| !because.is_empty());
     let cases: [(&str, Vec<Profiles>); 6] = [
         ("change", vec![profiles(&[base.clone(), pay(EVIL, true)])]),
-        ("delete, create", vec![profiles(&[base.clone()]), profiles(&[base.clone(), pay(EVIL, true)])]),
+        ("delete, create", vec![profiles(std::slice::from_ref(&base)), profiles(&[base.clone(), pay(EVIL, true)])]),
         (
             "disable, change, enable",
             vec![
@@ -164,7 +164,7 @@ fn another_way_to_the_same_state_needs_the_same() {
         ),
         (
             "the function is given up, and the default profile changes",
-            vec![profiles(&[base.clone()]), profiles(&[("relay", smtp(EVIL, &["default"], true))])],
+            vec![profiles(std::slice::from_ref(&base)), profiles(&[("relay", smtp(EVIL, &["default"], true))])],
         ),
     ];
     for (way, steps) in cases {

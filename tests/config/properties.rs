@@ -132,7 +132,8 @@ proptest! {
     fn variables_are_put_in_and_nothing_else_is(before in "[a-z {}]{0,8}", after in "[a-z {}$]{0,8}", value in "[a-zA-Z0-9 .]{1,10}") {
         let repo = TestRepository::small();
         let after = after.replace("${", "");
-        prop_assume!(!after.ends_with('$') && !before.ends_with('$'));
+        // Without one `${`, its neighbours can be another.
+        prop_assume!(!after.contains("${") && !after.ends_with('$') && !before.ends_with('$'));
         let written = format!("{before}${{thing}}{after}$${{thing}}");
         repo.write("environments/dev/environment.yaml", json!({ "companies": ["EDU1"], "variables": { "thing": value } }).to_string());
         repo.write("environments/dev/profiles/relay.yaml", format!("description: {}\n{SMALL_PROFILE}", json!(written)));

@@ -440,9 +440,9 @@ fn recipients_have_the_names_that_their_comments_say() {
     let [service, ann, bob, eve] = [(); 4].map(|()| ServiceIdentity::generate().recipient());
     let text = format!(
         "# Recipients of `dev`.\n# After a change: rekey\n\n# the service\r\n{service}\n\n#  Ann \u{202e} Meyer\n{}\n\n# of the group\n\n{bob}\n\
-         # AGE-SECRET-KEY-1QQPQ\n{eve}\n# {}\nssh-ed25519   {}   bob@laptop, home\n",
+         # AGE-SECRET-KEY-1QQPQ\n{eve}\n# {}\nssh-ed25519 {}   bob@laptop, home\n",
         ann.to_uppercase(),
-        "x".repeat(200),
+        "ab ".repeat(70),
         public_half("ed25519").split_whitespace().nth(1).unwrap(),
     );
     let named: Vec<(String, Option<String>)> = Recipients::parse(&text, &NoCallbacks)
@@ -459,7 +459,7 @@ fn recipients_have_the_names_that_their_comments_say() {
         "a comment that ends with a blank line is about what is above it"
     );
     let ssh = named.iter().find(|(recipient, _)| recipient.starts_with("ssh-")).unwrap();
-    assert!(ssh.0.split(' ').count() == 2 && ssh.1.as_deref() == Some(&*"x".repeat(80)), "{ssh:?}");
+    assert!(ssh.0.split(' ').count() == 2 && ssh.1.as_deref() == Some("ab ".repeat(27).trim()), "{ssh:?}");
     // What is written is read as the same.
     let lines: Vec<(Option<&str>, &str)> =
         named.iter().map(|(recipient, name)| (name.as_deref(), recipient.as_str())).collect();

@@ -647,7 +647,7 @@ fn encodings_of_windows_are_read_or_named_at_every_door() {
     assert!(output.stdout.contains("MW0035") && output.stdout.contains("UTF-16"), "{}", output.stdout);
     for (text, place) in [
         (format!("{recipients}\n\n  age1wrong\n"), "secrets/dev/recipients.txt:7:3"),
-        ("# nobody\n".to_owned(), "secrets/dev/recipients.txt:1:1"),
+        ("# empty\n".to_owned(), "secrets/dev/recipients.txt:1:1"),
         (format!("{recipients}\nAGE-SECRET-KEY-1CANARY\n"), "secrets/dev/recipients.txt:6:1"),
     ] {
         repo.write("secrets/dev/recipients.txt", text);

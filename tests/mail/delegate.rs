@@ -177,7 +177,7 @@ fn a_message_waits_for_its_person_and_leaves_by_no_other_way() {
     assert_eq!(setup.sink.received().len(), 1);
     let shown = setup.service.repo.run(&["outbox", "show", "dev", &id]).code(0).stdout;
     assert!(shown.contains("waits      for Ann Example") && shown.contains("mailwright delegate run"), "{shown}");
-    let why = setup.service.repo.run(&["why", "dev", &id]).stdout;
+    let why = setup.service.repo.run(&["why", "dev", "--message", &id]).code(0).stdout;
     assert!(why.contains("Waits:   for Ann Example"), "{why}");
     assert_eq!(setup.service.outbox()["messages"]["awaiting-sender"], 1);
     // A retry cannot replace the person.

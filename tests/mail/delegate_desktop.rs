@@ -228,7 +228,7 @@ fn login_shows_the_account_and_keeps_nothing() {
     assert!(shown.stdout.contains("signed in as") && shown.stdout.contains(ALICE), "{}", shown.stdout);
     let document =
         run_command(desktop.command(&["login", "dev"], &["--device-code", "--format", "json"])).code(0).json();
-    assert_eq!(document["account"]["address"], ALICE, "{document:#}");
+    assert_eq!(document["address"], ALICE, "{document:#}");
     assert!(!document.to_string().contains("eyJ"));
 }
 
@@ -318,7 +318,7 @@ fn two_helpers_send_each_message_once_and_named_messages_only_when_asked() {
     let desktop = Desktop::new();
     // What another program names for the person is not sent without the person's word.
     let object = run_command(desktop.command(&["login", "dev"], &["--device-code", "--format", "json"])).code(0).json();
-    let person = object["account"]["person"].clone();
+    let person = object["person"].clone();
     for _ in 0..4 {
         let message = json!({
             "company": "EDU1", "function": "user-interface", "client": "native", "to": ["a@example.org"],

@@ -70,6 +70,9 @@ fn a_fault_has_the_word_and_the_status_of_its_code() {
     }
 }
 
+/// Tenant, form, status, word and code.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], u16, &'a str, u32);
+
 #[test]
 fn mistakes_of_a_request_have_their_own_codes() {
     let mut scenario = good();
@@ -88,7 +91,7 @@ fn mistakes_of_a_request_have_their_own_codes() {
     let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
     let grant = ("grant_type", "client_credentials");
     let code = ("grant_type", "authorization_code");
-    let cases: [(&str, &[(&str, &str)], u16, &str, u32); 5] = [
+    let cases: [Case<'_>; 5] = [
         ("not a name", &[grant, ("client_id", DIRECT)], 400, "invalid_request", 900_023),
         ("nowhere.example", &[grant, ("client_id", DIRECT)], 400, "invalid_request", 90_002),
         (

@@ -19,7 +19,7 @@ const REMEDY: &str =
     "Write one recipient per line: that of the service (printed by its first start) and those of the operators.";
 
 impl Loader<'_> {
-    /// Reads the recipients of the environment's secrets; none if there is no file.
+    /// Reads the recipients of the environment's secrets; an empty set without a file.
     pub(super) fn read_recipients(&self, problems: &mut Vec<Diagnostic>) -> BTreeSet<SecretRecipient> {
         let path = Repository::recipients_path(self.documents.name);
         if !self.documents.files.exists(&path) {

@@ -176,12 +176,15 @@ pub struct UserFailure {
     pub is_token_refused: bool,
 }
 
-/// Records nothing: the lease of the service was taken before.
-struct NoRecord;
+/// Records nothing, because the lease of the service was taken before. The function returns true while the lease lasts.
+struct LeaseCheck<F>(F);
 
-impl RecordBegin for NoRecord {
+impl<F: Fn() -> bool + Sync> RecordBegin for LeaseCheck<F> {
     async fn record_begin(&self, _: Vec<crate::delivery::failure::Refusal>) -> Result<(), Failure> {
-        Ok(())
+        if (self.0)() {
+            return Ok(());
+        }
+        Err(Failure::new("begin", "the lease of the message ends before Graph could answer", Class::Transient))
     }
 
     fn has_begun(&self) -> bool {
@@ -228,10 +231,11 @@ impl UserMailbox<'_> {
         Ok((text("id"), address))
     }
 
-    /// Sends a message once. Returns Graph's answer for people, with the id of the request.
-    pub async fn send(&self, bytes: &Bytes) -> Result<String, UserFailure> {
+    /// Sends a message once. Returns Graph's answer for people, with the id of the request. `may_begin` is asked before the request
+    /// after which the message may have been sent: after the end of the lease another client can send it.
+    pub async fn send(&self, bytes: &Bytes, may_begin: impl Fn() -> bool + Sync) -> Result<String, UserFailure> {
         let mailbox = self.mailbox();
-        let sent = mailbox.send(bytes, &NoRecord).await;
+        let sent = mailbox.send(bytes, &LeaseCheck(may_begin)).await;
         sent.map_err(|failure| Self::failed(&mailbox, failure))
     }
 

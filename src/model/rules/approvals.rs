@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use ssh_key::HashAlg;
+use uuid::Uuid;
 
 use super::{Violation, Violations};
 use crate::model::{
@@ -109,6 +110,13 @@ fn check_condition(rule: &ApprovalRule, pointer: &str, found: &mut Violations<'_
     }
 }
 
+/// Returns a person of Entra (tenant and object id) as the service compares it; none for another form of id.
+fn canonical_person(text: &str) -> Option<String> {
+    let (tenant, object) = text.trim().split_once('/')?;
+    let (tenant, object) = (tenant.parse::<Uuid>().ok()?, object.parse::<Uuid>().ok()?);
+    Some(format!("{tenant}/{object}"))
+}
+
 /// Checks what a signer is at an identity provider.
 fn check_identity(signer: &Signer, pointer: &str, found: &mut Violations<'_>) {
     let Signer { key, operator, person, group, role, issuer, .. } = signer;
@@ -146,6 +154,12 @@ fn check_identity(signer: &Signer, pointer: &str, found: &mut Violations<'_>) {
                     let message = format!("`{key}` is one line of 1 to {SUBJECT_LIMIT} characters");
                     found.add(&format!("{pointer}/{key}"), Code::InvalidValue, message, "Correct it.");
                 }
+            }
+            if *kind == "person" && canonical_person(value).is_some_and(|canonical| canonical != value.as_str()) {
+                let message =
+                    "the ids of tenant and person are not written as the identity provider states them".to_owned();
+                let remedy = "Write both in lower case, with hyphens: TENANT/OBJECT.";
+                found.add(&format!("{pointer}/person"), Code::InvalidValue, message, remedy);
             }
             if *kind != "person" && (key.is_some() || operator.is_some()) {
                 let message = format!("a {kind} is many persons, and has neither `key` nor `operator`");

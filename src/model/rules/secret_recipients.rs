@@ -27,7 +27,9 @@ pub fn check_secret_recipients(recipients: &BTreeSet<SecretRecipient>) -> Vec<Vi
     let mut seen = BTreeSet::new();
     for (index, SecretRecipient { recipient, name }) in recipients.iter().enumerate() {
         let is_plain = recipient.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
-        let message = if recipient.len() > RECIPIENT_LENGTH {
+        let message = if mentions_age_identity(recipient.as_bytes()) {
+            "the recipient is an identity, the private half: do not use it again"
+        } else if recipient.len() > RECIPIENT_LENGTH {
             "the recipient is too long"
         } else if recipient.is_empty() || !is_plain || bare_recipient(recipient) != *recipient {
             "the recipient is not written as `age1...` or `ssh-... AAAA...`, without a comment"

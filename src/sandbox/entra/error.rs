@@ -103,8 +103,8 @@ impl OAuthError {
 
     /// Returns the hint to clients that Entra sends with some codes.
     ///
-    /// Sources: MSAL's `Classification` of `MsalUiRequiredException` (consent_required, basic_action, message_only,
-    /// user_password_expired).
+    /// Sources: MSAL's `Classification` of `MsalUiRequiredException` (`consent_required`, `basic_action`,
+    /// `message_only`, `user_password_expired`).
     fn suberror(&self) -> Option<&'static str> {
         Some(match self.code {
             65_001 => "consent_required",

@@ -108,7 +108,7 @@ fn malformed_tenant(error: &'static str, name: &str) -> OAuthError {
 
 /// `GET /{tenant}/oauth2/v2.0/logout`: the sandbox has no session that could end. Goes back to a registered redirect URI.
 ///
-/// Source: "OpenID Connect on the Microsoft identity platform", "Send a sign-out request".
+/// Source: "`OpenID` Connect on the Microsoft identity platform", "Send a sign-out request".
 pub(super) async fn log_out(
     State(sandbox): State<Arc<Sandbox>>,
     Path(name): Path<String>,

@@ -148,17 +148,13 @@ fn expanded_principal(request: &GraphRequest<'_>, application: &Application) -> 
 
 /// Returns a list of a resource, or one entry of it; `id` is the path after the list.
 fn list_or_entry(request: &GraphRequest<'_>, of: &EntityType, id: &str, items: Vec<Value>) -> Reply {
-    match id.strip_prefix('/') {
-        Some(id) => {
-            // A federated credential is found by its name, too.
-            let entry = items.into_iter().find(|item| item["id"] == id || item["name"] == id);
-            Ok((200, request.query.entity(request.sandbox, of, entry.ok_or_else(|| absent(id))?)?))
-        }
-        None => {
-            let items = request.query.filtered(of, items)?;
-            Ok((200, request.query.page(request.sandbox, request.path, of, items)?))
-        }
+    if let Some(id) = id.strip_prefix('/') {
+        // A federated credential is found by its name, too.
+        let entry = items.into_iter().find(|item| item["id"] == id || item["name"] == id);
+        return Ok((200, request.query.entity(request.sandbox, of, entry.ok_or_else(|| absent(id))?)?));
     }
+    let items = request.query.filtered(of, items)?;
+    Ok((200, request.query.page(request.sandbox, request.path, of, items)?))
 }
 
 fn one_application(request: &GraphRequest<'_>, client: &str, rest: &str) -> Reply {

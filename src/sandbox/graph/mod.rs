@@ -95,7 +95,7 @@ pub(super) async fn handle(
 
 /// `GET /oidc/userinfo`: what an ID token says of the user.
 ///
-/// Source: "Microsoft identity platform UserInfo endpoint".
+/// Source: "Microsoft identity platform `UserInfo` endpoint".
 pub(super) async fn user_info(State(sandbox): State<Arc<Sandbox>>, headers: HeaderMap) -> Response {
     let scenario = sandbox.scenario();
     let caller = authenticate(&sandbox, &scenario, &headers);

@@ -510,7 +510,9 @@ fn create_grant(request: &GraphRequest<'_>) -> Reply {
     }
     let scopes = scopes(&body)?;
     // The grant alone, for the answer.
-    (application.consented, application.consented_by, application.consented_on) = Default::default();
+    application.consented.clear();
+    application.consented_by.clear();
+    application.consented_on.clear();
     set_consent(&mut application, user.as_ref(), scopes.clone());
     change(request, application.client, |application| set_consent(application, user.as_ref(), scopes))?;
     let document = grants(tenant, &application).pop().unwrap_or_default();

@@ -1,13 +1,17 @@
-//! Edits: changes of one profile that a person makes in the console, each planned before it is applied.
+//! Edits: a person creates, changes or deletes one profile in the console.
 //!
-//! [`Service::plan_edit`] returns what the change would do, [`Service::apply_edit`] applies it, by the same checks as every other
-//! change. An edit is a change by hand, so it is drift until the files have it, but
-//! unlike one by the API it runs into guards and into the gate of `verify`, because its plan has shown them. An edit is applied
-//! only at the generation that its plan was made from. [`Service::find_conflict`] returns what the first of two editors
-//! changed, for the second one. Values of secrets do not appear: an edit carries an age file.
+//! [`Service::plan_edit`] returns what an edit would do. [`Service::apply_edit`] applies it, only at the generation of the
+//! environment that its plan was made from. An edit is a change by hand, with the checks of one; guards and the gate of `verify`
+//! (see `planned`) apply as well. To a change by hand through the API they do not apply, because it has no plan that could show
+//! them.
+//!
+//! An applied edit is drift until the files have it; [`Service::edit_patch`] and [`Service::drift_patch`] return patches for Git.
+//! [`Service::find_conflict`] returns what was changed in a profile since a person opened its form or made a proposal.
+//! `policy.console` decides if the console may propose or apply. An edit carries a secret as an age file; nothing here decrypts it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::Arc,
 };
 
@@ -253,7 +257,10 @@ impl Service {
         let environment = self.store.environment();
         let age_text = |digest: &Digest| texts.get(digest).cloned();
         let files = git_patch::profile_changes(environment, name, (before, after), &files_in_git, &age_text);
-        let sealed = files.iter().filter(|file| file.path.ends_with(".age")).filter_map(|file| file.after.as_ref());
+        let sealed = files
+            .iter()
+            .filter(|file| Path::new(&file.path).extension().is_some_and(|ending| ending == "age"))
+            .filter_map(|file| file.after.as_ref());
         let note = self.remaining_sealing(sealed);
         let verb = match (before, after) {
             (None, _) => "add",

@@ -3,7 +3,7 @@
 //! [`check_recipients`] refuses texts that are not recipients: pages write them into a list of lines, and every secret that is typed
 //! there is encrypted to them. [`Service::sealing_recipients`] returns the list of a page. [`Service::check_sealed`] compares the
 //! header of an age file with it, so that a list that was changed on its way is noticed. A header is a claim of its author, and
-//! age does not prove for whom a key is encrypted: a changed script can still replace the key of an operator.
+//! age does not prove which recipient a key is encrypted to: a changed script can still replace the key of an operator.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,7 +59,7 @@ impl SealingRecipients {
         }
         let wanted: BTreeSet<String> = self.sealed.iter().map(SecretRecipient::fingerprint).collect();
         if let Some(stray) = named.iter().find(|print| !wanted.contains(*print)) {
-            return Some(format!("it is also sealed for `{stray}`, which is no recipient of this environment"));
+            return Some(format!("it is also sealed for `{stray}`, which this environment does not have"));
         }
         let (keys, names) = (header.kinds.len(), named.len());
         (keys != names || names != wanted.len())
@@ -137,7 +137,7 @@ impl Service {
         }
     }
 
-    /// Checks the age files of a proposal: none is sealed for a key that is no recipient any more. A recipient that was added since is no
+    /// Checks the age files of a proposal: none is sealed for a recipient that was removed. A recipient that was added since is no
     /// reason to refuse it.
     pub(super) fn check_proposed_files(&self, age_files: &BTreeMap<Digest, String>) -> Result<(), HttpProblem> {
         let recipients = self.sealing_recipients();
@@ -147,12 +147,12 @@ impl Service {
         let allowed: BTreeSet<String> =
             recipients.sealed.iter().chain(&recipients.left_out).map(SecretRecipient::fingerprint).collect();
         for file in age_files.values() {
-            // What is no age file is refused with the change.
+            // Other bytes than those of an age file are refused with the change.
             let header = BASE64_STANDARD.decode(file).ok().and_then(|file| Header::read(&file).ok());
             let named = header.and_then(|header| header.recipients).unwrap_or_default();
             if let Some(stray) = named.iter().find(|print| !allowed.contains(*print)) {
                 let message = format!(
-                    "the secret of the proposal is sealed for `{stray}`, which is no recipient of this environment any more"
+                    "the secret of the proposal is sealed for `{stray}`, which this environment does not have any more"
                 );
                 return Err(HttpProblem::new(Code::RecipientMissing, message)
                     .remedy("Reject the proposal, and propose the change again with the value typed again."));

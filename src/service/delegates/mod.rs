@@ -122,13 +122,6 @@ impl Service {
                 let question = Question::any(Area::Mail, Activity::NameSender)
                     .at(Extent::One(&lane.company), Extent::One(lane.function));
                 access::check(self, caller, &question, &axum::http::Method::POST, "/v1/messages").await?;
-                if delegate.tenant.parse::<Uuid>().is_ok_and(|tenant| tenant != person.tenant) {
-                    return Err(HttpProblem::new(
-                        Code::SenderMismatch,
-                        format!("`sender` is of the tenant {}, and `{name}` of {}", person.tenant, delegate.tenant),
-                    )
-                    .remedy("Name the person by the ids in the tenant of the profile."));
-                }
                 (person, String::new(), SenderProof::Named)
             }
             (None, None) => {
@@ -142,6 +135,15 @@ impl Service {
                 .remedy("Pass the ID token of the user in the header `Mailwright-Sender-Token`, or use `mailwright delegate send`. Use another function for mail without a user."));
             }
         };
+        if delegate.tenant.parse::<Uuid>().is_ok_and(|tenant| tenant != person.tenant) {
+            return Err(HttpProblem::new(
+                Code::SenderMismatch,
+                format!("the sender is of the tenant {}, and `{name}` of {}", person.tenant, delegate.tenant),
+            )
+            .remedy(
+                "Name the person by the ids in the tenant of the profile, or sign in with an account of that tenant.",
+            ));
+        }
         Ok(MessageSender {
             person,
             name: shown,
@@ -316,7 +318,9 @@ impl Service {
     /// of the profile, if it has one.
     fn check_may_leave(&self, message: &Message) -> Result<Option<String>, HttpProblem> {
         let (routes, resolution) = self.delivery.resolve(&message.resolution.cell);
-        let profile = resolution.profile.as_ref().and_then(|name| routes.live_profile(name));
+        // Another profile never sends in its place: it can have another address.
+        let same = resolution.profile.as_ref().filter(|name| **name == message.profile);
+        let profile = same.and_then(|name| routes.live_profile(name));
         let sender = message.sender.as_ref();
         let Some((profile, _)) = profile.and_then(|stored| {
             let own = delegate_of(&stored.profile)?;

@@ -78,6 +78,14 @@ struct Issuer {
     provider: Option<Provider>,
 }
 
+/// Refuses the ID token of a signature, which is kept as evidence where others can read it.
+fn check_is_no_evidence(claims: &Value) -> Result<(), HttpProblem> {
+    if claims["nonce"].as_str().is_some_and(|nonce| nonce.starts_with("sha256:")) {
+        return Err(refused("it is the evidence of a signature"));
+    }
+    Ok(())
+}
+
 /// A token whose signature is valid.
 struct VerifiedToken<'a> {
     claims: Value,
@@ -146,10 +154,7 @@ impl IssuerSet {
         now: Timestamp,
     ) -> Result<Caller, HttpProblem> {
         let VerifiedToken { claims, issuer, .. } = self.verify(token, |claims| self.find_issuer(claims), now).await?;
-        // The ID token of a signature is kept as evidence, where others can read it.
-        if claims["nonce"].as_str().is_some_and(|nonce| nonce.starts_with("sha256:")) {
-            return Err(refused("it is the evidence of a signature"));
-        }
+        check_is_no_evidence(&claims)?;
         let ends = issuer.settings.check_validity(&claims, now)?;
         let (name, rule) = issuer.settings.admit(&claims, environment)?;
         let credential = Credential::Identity { ends, version: self.version };

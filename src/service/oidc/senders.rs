@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{IssuerSet, persons::display_name, settings::IssuerSettings};
+use super::{IssuerSet, VerifiedToken, check_is_no_evidence, persons::display_name, settings::IssuerSettings};
 use crate::{
     model::{Code, sender::PersonId},
     service::http::HttpProblem,
@@ -53,7 +53,8 @@ impl IssuerSet {
             }
             _ => problem,
         };
-        let (claims, issuer) = self.verify(token, find, now).await.map_err(for_sender)?;
+        let VerifiedToken { claims, issuer, .. } = self.verify(token, find, now).await.map_err(for_sender)?;
+        check_is_no_evidence(&claims).map_err(for_sender)?;
         IssuerSettings::check_sender_validity(&claims, now).map_err(for_sender)?;
         identify_sender(&issuer.settings.issuer, &claims, is_application)
     }

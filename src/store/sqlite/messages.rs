@@ -1,10 +1,12 @@
 //! Messages of the outbox in `SQLite`: acceptance, changes by operators, searches, counts, and the purge.
 //!
-//! A message is a row with a JSON record; columns repeat the fields that queries select by. Frequent queries have an index of their
-//! own, so their cost does not grow with the backlog. A search that people ask for may read all messages: it reads `message_search`,
-//! which has a tenth of the size of the records, and a record only of what matches there. Messages that are accepted together are accepted all or none. A change of a
-//! message that another worker has claimed is refused. [`settle`] is shared with `lanes` and `restore`, which decide beforehand who
-//! may settle.
+//! A message is a row with a JSON record; columns repeat the fields that queries select by. Look-ups by id, `Message-ID`, document,
+//! person, status and due time have an index and do not read the rest of the backlog; a count reads the index entries that it
+//! counts. A search that people ask for may read all messages: it reads `message_search`, which has a fraction of the size of the
+//! records, and a record only of what matches there. Each message of one call of `accept` is accepted or refused on its own; after
+//! an error, none is accepted. A change is refused while the message is claimed for delivery, unless the caller has taken over the
+//! claim. [`settle`] writes the new state of a message, its attempt and its events, and checks no claim: `change`, `lanes` and
+//! `restore` do that beforehand.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -525,7 +527,7 @@ fn sender_due(message: &Message) -> Option<i64> {
     message.sender_due().map(Timestamp::as_millisecond)
 }
 
-/// The condition that a lane is one of a [`lane_list`]; the column stands before it.
+/// The condition that a lane is one of a [`lane_list`]; the caller writes the column in front of it.
 const IN_LANES: &str = "IN (SELECT l.id FROM lane AS l, json_each(?) AS wanted
     WHERE l.company = json_extract(wanted.value, '$[0]') AND l.function = json_extract(wanted.value, '$[1]'))";
 

@@ -26,8 +26,8 @@ pub(super) const VERSIONS: &[&str] = &[
     include_str!("0014_session.sql"),
     include_str!("0015_proposal.sql"),
     include_str!("0016_operator.sql"),
-    include_str!("0018_results_and_search.sql"),
-    include_str!("0019_sender.sql"),
+    include_str!("0017_results_and_search.sql"),
+    include_str!("0018_sender.sql"),
 ];
 
 /// The version whose migration `decoded.rs` completes.

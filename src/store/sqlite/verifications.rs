@@ -1,7 +1,7 @@
 //! Results of the verifier in `SQLite`: the last one of each profile, those of plans, and proofs of settings.
 //!
 //! A result is kept under the digest of the settings that it is for. The last result of a profile is one of settings that are or
-//! were live: what somebody looks at does not replace it. Of other settings, at most 4 results of a profile and 20,000 in all are
+//! were live: a plan that is only shown does not replace it. Of other settings, at most 4 results of a profile and 20,000 in all are
 //! kept, for some days; a commit that makes such settings live makes their result the last one ([`settle_commit`]).
 //!
 //! A proof is what was seen of exactly these settings and secrets; a later check that could not see something is completed with it.
@@ -21,9 +21,9 @@ use crate::model::{
     verified_merge::REMEMBERED,
 };
 
-/// Maximum number of proofs per profile, besides that of its last result.
+/// Maximum number of proofs per profile, apart from that of its last result.
 const PROOFS_OF_PROFILE: i64 = 4;
-/// Maximum number of proofs of all profiles, besides those of their last results.
+/// Maximum number of proofs of all profiles, apart from those of their last results.
 const PROOFS: i64 = 20_000;
 /// Maximum number of results per profile of settings that are not live.
 const PLANNED_OF_PROFILE: i64 = 4;
@@ -193,7 +193,7 @@ fn keep_result(transaction: &Connection, last: &LastVerified, verified: &Verifie
 }
 
 /// Removes results of settings that are not live: old ones, and the oldest if there are too many. Removes the oldest proofs of such
-/// settings as well; those of the last results stay, because nobody may make a proven failure forgotten by looking at other settings.
+/// settings as well; those of the last results stay, so that a plan of other settings cannot make a proven failure forgotten.
 fn remove_old_results(transaction: &Connection) -> Result<(), StoreError> {
     run(
         transaction,

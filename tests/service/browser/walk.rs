@@ -43,8 +43,7 @@ fn git(repo: &TestRepository, arguments: &[&str]) -> String {
 
 #[test]
 fn two_persons_set_up_mail_for_two_companies_and_take_it_into_git() {
-    let mut scenario = good();
-    scenario["tenants"][0]["domains"] = json!(["contoso.example", "contoso.onmicrosoft.com"]);
+    let scenario = good();
     let sandbox = Sandbox::start(scenario.clone());
     let mut other_password = scenario.clone();
     other_password["smtp"]["users"]["mailer"] = json!("changed-at-the-server");
@@ -131,9 +130,9 @@ fn two_persons_set_up_mail_for_two_companies_and_take_it_into_git() {
     repo.run(&["apply", "dev", "--yes"]).code(0);
     let plan = repo.run(&["plan", "dev"]).code(0).stdout;
     assert!(plan.contains("No changes.") && !plan.contains("as managed"), "{plan}");
-    let audit = repo.run(&["audit", "list", "dev", "--action", "message.test"]).code(0).stdout;
-    assert_eq!(audit.matches("ann").count(), audit.lines().filter(|line| line.contains("message.test")).count());
-    assert_eq!(audit.matches("message.test").count(), 3, "{audit}");
+    let audit = repo.http("GET", "/v1/audit?limit=1000", &[], b"").json()["entries"].as_array().unwrap().clone();
+    let tests = audit.iter().filter(|entry| entry["action"] == "message.test" && entry["actor"] == "ann");
+    assert_eq!(tests.count(), 3, "{audit:#?}");
     repo.run(&["audit", "verify", "dev"]).code(0);
 
     // Nothing of it broke the policy of the pages, and no secret is anywhere.

@@ -58,7 +58,10 @@ fn sign_in(client: &mut Client, device: &mut PasskeyDevice) -> HttpResponse {
 
 /// Returns the paths to which pages and forms of a page lead.
 fn targets(page: &str) -> Vec<&str> {
-    page.split(['"', ' ']).filter(|part| part.starts_with('/') && part.contains("/console")).collect()
+    let parts: Vec<&str> = page.split('"').collect();
+    let is_target =
+        |name: &str| ["href=", "src=", "action=", "connect="].iter().any(|attribute| name.ends_with(attribute));
+    parts.windows(2).filter(|pair| is_target(pair[0]) && pair[1].starts_with('/')).map(|pair| pair[1]).collect()
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::{
     identity_sign_in::{PUBLIC, Setup, come_back, parameters},
 };
 use crate::support::{
-    issuer::{key, now, sign},
+    issuer::{AUDIENCE, key, now, sign},
     repository::HttpResponse,
 };
 use jsonwebtoken::Algorithm;
@@ -157,10 +157,21 @@ fn persons_with_a_role_sign_what_they_see_at_their_identity_provider() {
     assert_eq!(evidence["key"]["kty"], "RSA");
     assert!(!setup.repo.service_log().contains(evidence["idToken"].as_str().unwrap()));
     setup.repo.run(&["audit", "verify", "dev"]).code(0);
-    // The evidence is no credential: neither for the API nor for the console.
-    let bearer = format!("Bearer {}", evidence["idToken"].as_str().unwrap());
-    assert_eq!(setup.repo.http("GET", "/v1/state", &[("Authorization", bearer.as_str())], b"").status, 401);
+    // The evidence opens nothing, even where pipelines have the audience of the console.
+    let ask = |token: &str| {
+        let bearer = format!("Bearer {token}");
+        setup.repo.http_without_token("GET", "/v1/state", &[("Authorization", bearer.as_str())], b"").status
+    };
+    let mut claims = json!({
+        "iss": setup.issuer.address, "aud": AUDIENCE, "sub": "person-1", "iat": now(), "nbf": now(), "exp": now() + 300,
+    });
+    assert_eq!((ask(evidence["idToken"].as_str().unwrap()), ask(&sign(&setup.key, &claims))), (401, 200));
+    claims["nonce"] = begun["nonce"].clone().into();
+    assert_eq!(ask(&sign(&setup.key, &claims)), 401);
 }
+
+/// A change of the claims, and the reason of the refusal.
+type Case = (fn(&mut Value), &'static str);
 
 #[test]
 fn an_answer_that_does_not_confirm_this_text_by_this_person_now_is_refused_and_told() {
@@ -169,7 +180,7 @@ fn an_answer_that_does_not_confirm_this_text_by_this_person_now_is_refused_and_t
     let proposal = author.propose("invoices");
     let mut ann = Person::sign_in(&setup, "person-1");
     let before = refused_events(&setup);
-    let cases: [(fn(&mut Value), &str); 9] = [
+    let cases: [Case; 9] = [
         (|claims| claims["nonce"] = json!("sha256:00"), "belongs to another sign-in"),
         (|claims| claims["nonce"] = Value::Null, "belongs to another sign-in"),
         (|claims| claims["auth_time"] = Value::Null, "does not say when you entered your password"),
@@ -202,7 +213,7 @@ fn an_answer_that_does_not_confirm_this_text_by_this_person_now_is_refused_and_t
     other.client.cookies.insert("__Host-mw.sign-in".to_owned(), ann.client.cookies["__Host-mw.sign-in"].clone());
     let refused = other.answer(&begun, |_| {});
     assert!(refused.status == 401 && refused.body.contains("another session"), "{}", refused.body);
-    // A text of another proposal, and one that nobody was shown.
+    // A text of another proposal, and one that no page has shown.
     let second = author.propose("orders");
     assert_eq!(ann.client.get(&format!("{second}/sign/sha256:{link}")).status, 404);
     assert_eq!(ann.client.get(&format!("{proposal}/sign/sha256:{}", "0".repeat(64))).status, 404);

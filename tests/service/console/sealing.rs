@@ -1,4 +1,4 @@
-//! For whom a page of the console encrypts secrets: the operators of `recipients.txt`, what a browser cannot encrypt to, and what the
+//! Recipients of the secrets that a page of the console encrypts: the operators of `recipients.txt`, what a browser cannot encrypt to, and what the
 //! service refuses.
 
 use mailwright::{
@@ -131,7 +131,7 @@ fn a_file_for_other_recipients_is_refused() {
         // Only the service, as a page that does not know the operators would seal.
         (sealed(&[&own]), "MW0036", "it is not sealed for"),
         (sealed(&[&own, &eve]), "MW0036", "(Ann, fingerprint"),
-        (sealed(&[&own, &ann, &eve]), "MW0036", "which is no recipient of this environment"),
+        (sealed(&[&own, &ann, &eve]), "MW0036", "which this environment does not have"),
         (sealed(&[&ann, &eve]), "MW0216", "not sealed for this service"),
         (of_age, "MW0036", "it does not state its recipients"),
     ] {
@@ -142,7 +142,7 @@ fn a_file_for_other_recipients_is_refused() {
         // The file is not kept for the next try.
         assert!(answer.body.contains("name=\"sealed-password\" value=\"\""), "{}", answer.body);
     }
-    // A header that names all, with a key less: whoever wrote it can do that.
+    // A header that names all, with a key less.
     let (whole, less) = (sealed(&[&own, &ann]), sealed(&[&own]));
     let forged = forge(&less, &Header::read(whole.as_bytes()).unwrap().recipients.unwrap());
     let answer = post(&mut client, &forged);
@@ -199,7 +199,7 @@ fn keys_that_a_browser_cannot_use_are_named_and_the_patch_says_what_is_left() {
     let form = client.send("GET", path, &[("Accept-Language", "de")], "").body;
     assert!(form.contains("Erweiterung von age") && form.contains("mailwright secrets rekey dev"), "{form}");
 
-    // Nobody but holders of plugins: then rekey is no remedy.
+    // Holders of plugins alone: no operator could encrypt it again.
     let alone = repository(&format!("{PLUGIN}\n"));
     let form = Client::signed_in(&alone).page("/console/profiles/new?provider=smtp");
     assert!(form.contains("mailwright secrets set dev") && !form.contains("secrets rekey"), "{form}");
@@ -220,7 +220,7 @@ fn a_service_that_knows_no_operators_says_so() {
     assert!(page.contains("No operator can read the new value"), "{page}");
     let patch = send_on(&mut client, "/console/plan/patch", &page, &[]).body;
     assert!(patch.contains("Note: A secret is sealed for the service alone"), "{patch}");
-    // The files tell the service. That is no guard, because there was nobody before.
+    // An apply sends the recipients. The first ones are not guarded.
     let ann = ServiceIdentity::generate().recipient();
     repo.write("secrets/dev/demo-identity.txt", include_str!("../../../secrets/dev/demo-identity.txt"));
     repo.write("secrets/dev/recipients.txt", format!("{own}\n# Ann\n{ann}\n"));
@@ -249,7 +249,7 @@ fn a_proposal_with_a_secret_for_a_removed_operator_is_not_applied() {
     let mut carol = Client::new(&repo);
     carol.sign_in(token.trim());
     assert!(carol.page(&address).contains(">Apply</button>"));
-    // Another operator is added: the value can be read by fewer than now, which is no danger.
+    // Another operator is added: the value can be read by fewer than now, which is not dangerous.
     let dan = ServiceIdentity::generate().recipient();
     let write = |more: &str| repo.write("secrets/dev/recipients.txt", format!("{own}\n# Ann\n{ann}\n{more}"));
     write(&format!("{bob}\n{dan}\n"));
@@ -259,7 +259,7 @@ fn a_proposal_with_a_secret_for_a_removed_operator_is_not_applied() {
     write("");
     repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
     let page = carol.get(&address).body;
-    assert!(page.contains("MW0036") && page.contains("no recipient of this environment any more"), "{page}");
+    assert!(page.contains("MW0036") && page.contains("which this environment does not have any more"), "{page}");
     let refused =
         carol.post(&format!("{address}/apply"), &[("planned", "3"), ("accept-unverified", "yes"), ("reason", "x")]);
     assert!(refused.status == 422 && refused.body.contains("MW0036"), "{}", refused.body);

@@ -189,7 +189,7 @@ fn a_passkey_of_a_new_link_is_shown_with_its_signature_wherever_that_is() {
     let mut ann = Client::signed_in(&repo);
     let proposal = propose(&mut ann, "invoices");
     assert_eq!(dora.sign(&proposal).status, 303);
-    // An administrator makes a link for emil after the proposal, and whoever opens it can sign as emil.
+    // An administrator makes a link for emil after the proposal, and the person who opens it can sign as emil.
     let link = repo.run(&["operator", "link", "dev", "emil"]).code(0).stdout;
     let code = link.trim().split_once('#').unwrap().1;
     let mut thief = Person { client: Client::at(&address, ""), device: PasskeyDevice::new(&address) };

@@ -190,9 +190,9 @@ fn add_people(repo: &TestRepository) {
     for number in 0..70 {
         let holder = format!("{} on {}", &TEXT[..90], "pipeline-runner".repeat(6));
         let path = format!("/v1/leases/rollout:{}-{number}", &NAME[..70]);
-        post(repo, &path, &json!({ "holder": holder, "seconds": 3000 }));
+        post(repo, &path, &json!({ "holder": holder, "seconds": 600 }));
     }
-    let companies: Vec<String> = (0..60).map(|number| format!("C{number:03}")).collect();
+    let companies: Vec<String> = (0..30).map(|number| format!("C{number:03}")).collect();
     let companies = companies.join(", ");
     let mut policy = "roles:\n".to_owned();
     for number in 0..90 {

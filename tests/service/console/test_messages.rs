@@ -191,7 +191,7 @@ fn message_page(client: &mut Client, path: &str, language: &str) -> String {
 
 #[test]
 fn the_page_of_a_message_says_why_it_waits_and_where_that_is_changed() {
-    let repo = service("companies: [EDU1]\n");
+    let repo = service("companies: [EDU1]\nunserved: [{ reason: a test }]\n");
     let mut client = Client::signed_in(&repo);
     let sent = send(&mut client, "relay", "EDU1", "ann@example.com", &new_form());
     let path = sent.header("location").unwrap().split('?').next().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! Results of the verifier of settings that somebody only looks at: they do not make a profile look failed that is not, nor the
+//! Results of the verifier of settings that are only shown in a plan: they do not make a profile look failed that is not, nor the
 //! other way round.
 
 use serde_json::{Value, json};

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::sign_in::{SignedIn, UserSignIn};
 use crate::{
-    api::delegates::{DelegateMessage, DelegateOutcome, DelegateReport},
+    api::delegates::{DelegateMessage, DelegateOutcome, DelegateReport, LEASE_SECONDS},
     cli::{CliError, Context, ServiceArgs},
     client::Client,
     delivery::transport::{UserFailure, UserMailbox},
@@ -25,6 +25,8 @@ pub(super) const SEND: &str = "Mail.Send";
 pub(super) const READ_SELF: &str = "User.Read";
 /// The permission for drafts, which large messages need, and for Sent Items.
 pub(super) const WRITE: &str = "Mail.ReadWrite";
+/// The time after the begin in which sending may start, in seconds: the lease without the timeout of a request and a margin.
+const SENDING_TIME: i64 = LEASE_SECONDS - 110;
 /// The size of an accepted message from which it may need a draft: it grows a little when its header is completed.
 const LARGE: u64 = 2_800_000;
 /// The waits between the tries of a report. All of them together are shorter than a lease.
@@ -106,10 +108,14 @@ impl<'a> Desk<'a> {
         }
         let mut may_sign_in = true;
         loop {
+            let begun = self.context.clock.now();
             let lease = self.client.begin_delegate(message.id).await?;
+            // A desktop can sleep between two steps, and the upload of a large message takes minutes.
+            let Context { clock, .. } = self.context;
+            let may_begin = || (0..SENDING_TIME).contains(&clock.now().duration_since(begun).as_secs());
             let request_id = Uuid::now_v7();
             let sent = match self.client.delegate_content(message.id, lease.epoch, &self.signed_in.address).await {
-                Ok(content) => self.mailbox(request_id).send(&content.into()).await,
+                Ok(content) => self.mailbox(request_id).send(&content.into(), may_begin).await,
                 Err(problem) => {
                     let report = report_of(lease.epoch, request_id, DelegateOutcome::Released, &problem.to_string());
                     self.report(message.id, &report).await?;

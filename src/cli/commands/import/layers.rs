@@ -2,8 +2,8 @@
 //! environment.
 //!
 //! The files are proposed by [`crate::import`], and are written only if plans with them have no changes; the `environment.yaml` of
-//! each environment is replaced. The recipients of secrets that a service knows are written where there is no recipients.txt. If one service cannot be read, nothing is written. Environments that already have layers or
-//! profiles are refused.
+//! each environment is replaced. The recipients of secrets that a service knows are written where the repository has no
+//! recipients.txt. If one service cannot be read, nothing is written. Environments that already have layers or profiles are refused.
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
