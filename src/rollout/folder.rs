@@ -168,16 +168,31 @@ impl LockedFolder {
             .max()
     }
 
-    /// Renames the journal of an ended run, so that a new run can start. The newest few are kept.
-    pub fn archive_journal(&self, run: uuid::Uuid) -> Result<(), Problem> {
+    /// Returns the path at which the journal of a new run is begun while that of an ended one is still in its place.
+    pub fn begun_journal(&self) -> PathBuf {
+        self.folder.path.join("begun.jsonl")
+    }
+
+    /// Archives the journal of an ended run and puts the begun one in its place, in one step: whoever reads finds a journal at any
+    /// time. The newest few archives are kept.
+    pub fn replace_journal(&self, run: uuid::Uuid) -> Result<(), Problem> {
         let failed = |error: std::io::Error| {
             Problem::new(
                 Code::JournalUnwritable,
                 format!("cannot archive the journal of the last run in `{}`: {error}", self.folder.path.display()),
             )
         };
-        std::fs::rename(self.folder.journal(), self.folder.path.join(format!("journal-{run}.jsonl")))
-            .map_err(failed)?;
+        let journal = self.folder.journal();
+        let archive = self.folder.path.join(format!("journal-{run}.jsonl"));
+        // A copy where the file system has no hard links. It is there already if the process was killed after it.
+        match std::fs::hard_link(&journal, &archive) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                std::fs::copy(&journal, &archive).map_err(failed)?;
+            }
+            _ => {}
+        }
+        std::fs::rename(self.begun_journal(), journal).map_err(failed)?;
+        std::fs::File::open(&self.folder.path).and_then(|folder| folder.sync_all()).map_err(failed)?;
         let mut old: Vec<PathBuf> = std::fs::read_dir(&self.folder.path)
             .map_err(failed)?
             .filter_map(|entry| Some(entry.ok()?.path()))
@@ -214,4 +229,28 @@ impl LockedFolder {
 /// Returns true for the journal of an ended run.
 fn is_archive(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("journal-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_begun_journal_takes_the_place_of_an_ended_one() {
+        let state = tempfile::tempdir().unwrap();
+        let locked = RolloutFolder::new(state.path(), &"port".parse().unwrap()).lock().unwrap();
+        let (journal, run) = (locked.folder().journal(), uuid::Uuid::now_v7());
+        let archive = locked.folder().path().join(format!("journal-{run}.jsonl"));
+        // A process that was killed between the two steps has archived it already.
+        for archived_before in [false, true] {
+            std::fs::write(&journal, "ended\n").unwrap();
+            std::fs::write(locked.begun_journal(), "begun\n").unwrap();
+            assert_eq!(archive.exists(), archived_before);
+            locked.replace_journal(run).unwrap();
+            assert_eq!(std::fs::read_to_string(&journal).unwrap(), "begun\n");
+            assert_eq!(std::fs::read_to_string(&archive).unwrap(), "ended\n");
+            assert_eq!(locked.newest_archive(), Some(archive.clone()));
+            assert!(!locked.begun_journal().exists());
+        }
+    }
 }

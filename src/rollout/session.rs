@@ -185,14 +185,21 @@ async fn open_journal(
     first: Event,
     clock: &Clock,
 ) -> Result<(Journal, JournalContents), Problem> {
-    if matches!(first, Event::Started { .. })
-        && let Some(last) = Run::from_entries(&contents.entries)
-    {
-        locked.archive_journal(last.id)?;
-        contents = JournalContents::default();
-    }
-    let journal = Journal::open(&locked.folder().journal(), &contents, clock.clone())?;
+    let ended = match &first {
+        Event::Started { .. } => Run::from_entries(&contents.entries),
+        _ => None,
+    };
+    let journal = match &ended {
+        Some(_) => {
+            contents = JournalContents::default();
+            Journal::open(&locked.begun_journal(), &contents, clock.clone())?
+        }
+        None => Journal::open(&locked.folder().journal(), &contents, clock.clone())?,
+    };
     contents.entries.push(journal.append(first).await?);
+    if let Some(ended) = ended {
+        locked.replace_journal(ended.id)?;
+    }
     Ok((journal, contents))
 }
 
