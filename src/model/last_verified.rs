@@ -25,11 +25,11 @@ pub struct LastVerified {
     pub at: Timestamp,
     /// The highest level that the verifier reached.
     pub reached: Level,
-    /// Number of failed checks with the severity `error`.
+    /// Number of checks with the severity `error` that failed or could not be completed.
     pub errors: u32,
     /// Number of failed checks with the severity `warning`.
     pub warnings: u32,
-    /// Number of checks that could not be completed.
+    /// Number of other checks that could not be completed.
     pub unknown: u32,
     /// Number of checks that passed.
     pub passed: u32,
@@ -59,15 +59,14 @@ impl LastVerified {
         let count = |wanted: &dyn Fn(&Finding) -> bool| {
             u32::try_from(verified.findings.iter().filter(|finding| wanted(finding)).count()).unwrap_or(u32::MAX)
         };
-        let failed =
-            |severity: Severity| count(&|finding| finding.verdict == Verdict::Fail && finding.severity == severity);
+        let is_error = |finding: &Finding| finding.severity == Severity::Error && finding.verdict != Verdict::Pass;
         Self {
             of,
             at: verified.at,
             reached: verified.reached,
-            errors: failed(Severity::Error),
-            warnings: failed(Severity::Warning),
-            unknown: count(&|finding| finding.verdict == Verdict::Unknown),
+            errors: count(&is_error),
+            warnings: count(&|finding| finding.verdict == Verdict::Fail && finding.severity == Severity::Warning),
+            unknown: count(&|finding| finding.verdict == Verdict::Unknown && !is_error(finding)),
             passed: count(&|finding| finding.verdict == Verdict::Pass),
             credentials: credentials(verified),
         }

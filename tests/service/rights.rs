@@ -551,6 +551,11 @@ bindings:
     let created = create(&with_secret("edu1/password"));
     assert!(created.status < 300, "{}", created.body);
     assert_eq!(ask(&repo, &desk, "PATCH", "/v1/profiles/edu1", r#"{"description":"x"}"#).status, 200);
+    // A file that the service has and no profile uses, with the header of another file under its digest.
+    repo.write("secrets/dev/edu2/password.age", seal(recipient, "EDU2"));
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    let unused = stored["secrets"]["edu1/password"].as_str().unwrap();
+    verify(&stored, json!({ unused: BASE64_STANDARD.encode(seal(recipient, "EDU1")) }));
 }
 
 #[test]

@@ -1,11 +1,11 @@
-//! The comparison of desired, live and last applied state: finds the profiles and settings that differ, and plans the changes that
-//! make the live state equal to the desired one.
+//! The comparison of desired, live and last applied state: finds the profiles and settings that differ, and plans the changes
+//! that make the live state equal to the desired one.
 //!
-//! [`StateComparison`] names the cause of each difference: Git if the files changed since the last apply, drift if the service did,
-//! or both. A live profile that no file declares is deleted if an apply had set it, a rollback had brought it back, or the
+//! [`StateComparison`] names the cause of each difference: Git if the files changed since the last apply, drift if the service
+//! did, or both. A live profile that no file declares is deleted if an apply had set it, a rollback had brought it back, or the
 //! environment says `prune: all`, and left alone otherwise. A declared profile that was removed outside Git or by a rollback is
-//! created again; a live one that the files newly declare is adopted. A rename that is not possible is a problem, and then nothing
-//! of the environment is planned. Nothing here decides if a change is allowed; `planner` puts the results into a plan.
+//! created again; a live one that the files newly declare is adopted. A rename that is not possible is a problem, and then
+//! nothing of the environment is planned. Nothing here decides if a change is allowed; `planner` puts the results into a plan.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -160,7 +160,8 @@ impl<'a> StateComparison<'a> {
         let name = name.clone();
         let change = match action {
             Action::Create => ProfileChange::Create { name, profile },
-            Action::Adopt => ProfileChange::Adopt { name, profile },
+            // With other contents it changes what is live, and is verified before an apply like every change.
+            Action::Adopt if live == Some(&profile) => ProfileChange::Adopt { name, profile },
             _ => ProfileChange::Update { name, profile },
         };
         Some((planned, change))

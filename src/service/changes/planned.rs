@@ -168,11 +168,10 @@ impl Service {
         }
     }
 
-    /// Verifies the profiles of a plan, with their stored or new secrets. The results are stored as those of
-    /// these settings.
+    /// Verifies the profiles of a plan, with their stored or new secrets. The results are stored as those of these settings.
     pub(crate) async fn verify_planned(self: &Arc<Self>, caller: &Caller, planned: &PlannedChange) -> Verifications {
         let profiles: BTreeMap<ProfileName, StoredProfile> =
-            sending(&planned.changes).map(|(name, stored)| (name.clone(), stored.clone())).collect();
+            sending(&self.state(), &planned.changes).map(|(name, stored)| (name.clone(), stored.clone())).collect();
         if profiles.is_empty() {
             return Verifications::new();
         }
@@ -212,9 +211,10 @@ impl Service {
 
     /// Returns the last results of the verifier for the profiles of a plan, as far as they are for these settings and secrets.
     pub(crate) async fn last_verifications(&self, planned: &PlannedChange) -> Result<Verifications, HttpProblem> {
-        let mut known = self.store.verified_with(digests(&planned.changes)).await?;
+        let state = self.state();
+        let mut known = self.store.verified_with(digests(&state, &planned.changes)).await?;
         let (mut results, mut read) = (Verifications::new(), 0);
-        for (name, _) in sending(&planned.changes) {
+        for (name, _) in sending(&state, &planned.changes) {
             let result = match known.remove(name) {
                 None => ProfileVerification::Unfinished(not_verified(name)),
                 Some(last) if read >= RESULTS_READ => ProfileVerification::Known(last),
@@ -233,9 +233,10 @@ impl Service {
 
     /// Refuses profiles that the verifier found errors in, or has not seen, unless that is accepted for this change with a reason.
     pub(super) async fn check_gate(&self, changes: &[ProfileChange], terms: &EditTerms) -> Result<(), HttpProblem> {
-        let known = self.store.verified_with(digests(changes)).await?;
+        let state = self.state();
+        let known = self.store.verified_with(digests(&state, changes)).await?;
         let (mut failing, mut unseen, mut accepted) = (Vec::new(), Vec::new(), Vec::new());
-        for (name, _) in sending(changes) {
+        for (name, _) in sending(&state, changes) {
             match known.get(name) {
                 Some(last) if last.errors == 0 => {}
                 Some(_) if terms.allowances.findings.contains(name) => accepted.push(name),
@@ -272,18 +273,26 @@ fn not_verified(name: &ProfileName) -> String {
     format!("`{name}` was not verified with these settings")
 }
 
-/// Returns the profiles that a change sets and that would send. An adopted profile is live already.
-fn sending(changes: &[ProfileChange]) -> impl Iterator<Item = (&ProfileName, &StoredProfile)> {
+/// Returns the profiles that a change sets and that would send. One that is adopted as it is live does not change.
+fn sending<'a>(
+    state: &'a State,
+    changes: &'a [ProfileChange],
+) -> impl Iterator<Item = (&'a ProfileName, &'a StoredProfile)> {
+    let is_live = |name: &ProfileName, stored: &StoredProfile| {
+        state.profiles.get(name).is_some_and(|found| found.live.as_ref() == Some(stored))
+    };
     changes
         .iter()
-        .filter(|change| !matches!(change, ProfileChange::Adopt { .. }))
-        .filter_map(|change| Some((change.name(), change.profile()?)))
-        .filter(|(_, stored)| stored.profile.enabled)
+        .filter_map(|change| Some((change, change.profile()?)))
+        .filter(move |(change, stored)| {
+            stored.profile.enabled && !(matches!(change, ProfileChange::Adopt { .. }) && is_live(change.name(), stored))
+        })
+        .map(|(change, stored)| (change.name(), stored))
 }
 
 /// Returns the digest of each profile that a change sets and that would send, under which its results are kept.
-fn digests(changes: &[ProfileChange]) -> BTreeMap<ProfileName, Digest> {
-    sending(changes).map(|(name, stored)| (name.clone(), stored.verified_digest())).collect()
+fn digests(state: &State, changes: &[ProfileChange]) -> BTreeMap<ProfileName, Digest> {
+    sending(state, changes).map(|(name, stored)| (name.clone(), stored.verified_digest())).collect()
 }
 
 /// Computes the plan of a change that was checked.

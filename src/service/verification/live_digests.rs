@@ -19,7 +19,7 @@ pub(in crate::service) struct LiveDigests(Mutex<HashMap<ProfileName, (u64, Diges
 
 impl LiveDigests {
     /// Returns the digest of a profile; none if it is not live.
-    pub(super) fn of(&self, name: &ProfileName, profile: &ProfileState) -> Option<Digest> {
+    pub(super) fn find(&self, name: &ProfileName, profile: &ProfileState) -> Option<Digest> {
         let (live, generation) = (profile.live.as_ref()?, profile.changed.generation);
         let mut digests = self.0.lock();
         if let Some((known, digest)) = digests.get(name)

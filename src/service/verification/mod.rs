@@ -4,13 +4,13 @@
 //! its choice. Therefore a secret is used only for the destination that it was accepted for. Secrets that the service has not
 //! accepted yet, and hosts that no live profile names, need the right to apply changesets, which the role `deployer` has. A check
 //! that is skipped for this reason is reported as a finding; a probe, and a reader of the directory with a token file, are refused
-//! without that right (403). So is a run for profiles of companies and functions that the caller may not verify, whichever door it
-//! comes through.
+//! without that right (403). So is a run for profiles of companies and functions that the caller may not verify, or with the
+//! credential of such a profile, from the API and from the console.
 //!
 //! A run ends early when its client disconnects or its credential ends, and its answer then lacks the last line, as it does if the
-//! results cannot be stored. Results are kept for live profiles, and for others if the caller may apply;
-//! those of settings that are not live never replace the last result of the live ones. Too many runs of a caller
-//! are refused with 429, of all callers with 503.
+//! results cannot be stored. Results are kept for live profiles, and for others if the caller may apply; those of checks that were
+//! skipped for want of a right are not kept, and those of settings that are not live never replace the last result of the profile.
+//! Too many runs of a caller are refused with 429, of all callers with 503.
 
 mod live_digests;
 pub(super) mod runs;
@@ -78,7 +78,7 @@ impl Service {
         let verifier = Arc::new(Verifier::new(options).map_err(HttpProblem::malformed)?);
         let digests: BTreeMap<ProfileName, Digest> =
             request.profiles.iter().map(|(name, stored)| (name.clone(), stored.verified_digest())).collect();
-        let subjects = self.subjects(request.profiles, &request.secrets, may_apply).await?;
+        let (subjects, limited) = self.subjects(request.profiles, &request.secrets, may_apply).await?;
         // Earlier proofs are part of the result, so that the gate of an apply takes them into account.
         let proofs = self.store.proofs(digests.clone()).await?;
         let (lines, receiver) = mpsc::channel(LINES_WAITING);
@@ -101,9 +101,11 @@ impl Service {
                     Some(earlier) => verified.with_earlier(earlier),
                     None => verified,
                 };
-                // Results are stored for live profiles, and for profiles that the caller may create.
+                // Results are stored for live profiles, and for profiles that the caller may create. One that the rights of the
+                // caller limited says nothing to those who may see more, and would replace what they have seen.
                 if let Some(digest) = digests.get(&verified.profile)
                     && (may_apply || service.is_live(&verified.profile))
+                    && !limited.contains(&verified.profile)
                 {
                     unwritten.push((LastVerified::new(digest.clone(), &verified), verified.clone()));
                 }
@@ -143,8 +145,9 @@ impl Service {
         Ok(())
     }
 
-    /// Refuses a run for companies and functions for which the caller may not verify: those of the profiles, as they are and as they
-    /// would be, and those of other profiles whose credentials they name. Another reader than that of the environment concerns all.
+    /// Refuses a run for companies and functions for which the caller may not verify: those of the profiles, as they are and as
+    /// they would be, and those of other profiles whose credentials they name. Another reader than that of the environment
+    /// concerns all.
     async fn check_verify_right(&self, caller: &Caller, request: &VerifyRequest) -> Result<(), HttpProblem> {
         let question = Question::everywhere(Area::Profiles, Activity::Verify);
         if caller.decide(&question).is_allowed() {
@@ -226,7 +229,7 @@ impl Service {
 
     /// Returns true if a result is of the live settings of a profile.
     pub(crate) fn is_of_live(&self, name: &ProfileName, profile: &ProfileState, result: &LastVerified) -> bool {
-        self.live_digests.of(name, profile).is_some_and(|digest| digest == result.of)
+        self.live_digests.find(name, profile).is_some_and(|digest| digest == result.of)
     }
 
     /// Returns the last result of a profile in short form. It can be that of settings before the last change.

@@ -1,9 +1,9 @@
 //! Verifier runs that a person starts in the console, with their progress.
 //!
-//! A run verifies one live profile, or all enabled ones that its caller may verify, with the secrets that the service has. It reads
-//! its results in the background; they are stored as the profiles' last ones. The service keeps the last [`KEPT`] runs in memory,
-//! which a restart forgets. The limits of concurrent runs, and the end of a run with the credential of its caller, are those of
-//! every run.
+//! A run verifies one live profile, or all enabled ones that its caller may verify, with the secrets that the service has. It
+//! reads its results in the background; they are stored as the profiles' last ones. The service keeps the last [`KEPT`] runs in
+//! memory, which a restart forgets. The limits of concurrent runs, and the end of a run with the credential of its caller, are
+//! those of every run.
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -68,8 +68,8 @@ impl Service {
         Ok(ReaderApplication { settings, secret })
     }
 
-    /// Returns the ids of the values in the age files that a request names or sends. A file that cannot be read has none; it is not
-    /// opened either.
+    /// Returns the ids of the values in the age files that a request names or sends. A file that cannot be read, or does not have
+    /// its digest, has none; it is not opened either.
     pub(super) async fn value_ids(&self, request: &VerifyRequest) -> Result<ValueIds, HttpProblem> {
         let named = request.profiles.values().flat_map(|stored| stored.age_files().map(|(_, digest)| digest.clone()));
         let records = self.store.secrets(named.collect::<BTreeSet<_>>().into_iter().collect()).await?;
@@ -77,20 +77,22 @@ impl Service {
             records.into_iter().filter_map(|record| Some((record.digest, record.value_id?))).collect();
         for (digest, text) in request.secrets.iter().filter(|(_, text)| text.len() <= SENT_LIMIT) {
             let header = BASE64_STANDARD.decode(text).ok().and_then(|file| Header::read(&file).ok());
-            if let Some(header) = header {
+            // Otherwise a caller could state another id for a value that the service has.
+            if let Some(header) = header.filter(|header| header.digest == *digest) {
                 ids.insert(digest.clone(), header.bound_id().as_str().to_owned());
             }
         }
         Ok(ids)
     }
 
-    /// Returns the profiles to verify, each with its opened secrets.
+    /// Returns the profiles to verify, each with its opened secrets, and the names of those that the rights of the caller keep from
+    /// being checked whole: their hosts may not be contacted, or a secret may not be used.
     pub(super) async fn subjects(
         &self,
         profiles: BTreeMap<ProfileName, StoredProfile>,
         sent: &BTreeMap<Digest, String>,
         may_apply: bool,
-    ) -> Result<Vec<Subject>, HttpProblem> {
+    ) -> Result<(Vec<Subject>, BTreeSet<ProfileName>), HttpProblem> {
         let state = self.state();
         let named: BTreeSet<Digest> =
             profiles.values().flat_map(|stored| stored.age_files().map(|(_, digest)| digest.clone())).collect();
@@ -105,7 +107,7 @@ impl Service {
             state.live_stored().map(|(_, stored)| stored.profile.provider.destination().without_kind()).collect();
         let mut promoted = self.delivery.trouble().rotations;
         promoted.retain(|rotation| rotation.standing == Standing::Promoted);
-        let mut subjects = Vec::new();
+        let (mut subjects, mut limited) = (Vec::new(), BTreeSet::new());
         for (name, stored) in profiles {
             let named = stored.profile.provider.secret().map(|(reference, _)| reference);
             if !stored.secrets.keys().eq(named) {
@@ -116,6 +118,10 @@ impl Service {
             let destination = stored.profile.provider.destination();
             let is_contacted = contacted.contains(&destination.without_kind());
             let may_contact = may_apply || is_contacted || is_microsoft_cloud(&stored.profile.provider);
+            let is_new = stored.age_files().any(|(_, digest)| !records.contains_key(digest));
+            if !may_contact || (is_new && !may_apply) {
+                limited.insert(name.clone());
+            }
             let open = async |digest: Option<&Digest>| match digest {
                 None => Ok(SubjectSecret::None),
                 Some(digest) => self.open_secret(digest, records.get(digest), &destination, sent, may_apply).await,
@@ -132,7 +138,7 @@ impl Service {
             });
             subjects.push(Subject { name, profile: stored.profile, secret, next, refused });
         }
-        Ok(subjects)
+        Ok((subjects, limited))
     }
 
     /// Opens a secret for a destination. A value without an accepted destination is bound to this one.

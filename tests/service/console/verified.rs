@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     client::Client,
-    edit::{NEW, with},
+    edit::{NEW, plan, send_on, with},
 };
 use crate::support::{
     repository::{HttpResponse, TestRepository, send_request},
@@ -174,4 +174,49 @@ fn the_result_of_a_plan_is_that_of_the_profile_once_it_is_applied() {
     repo.run(&["rollback", "dev", "--to", "1", "--yes"]).code(0);
     let back = repo.http("GET", "/v1/verify", &[], b"").json();
     assert_eq!(back["profiles"], before["profiles"]);
+}
+
+/// A run that was not allowed to contact the host, or to use the secret, has no errors because it saw nothing.
+#[test]
+fn a_run_that_lacked_a_right_is_no_verification() {
+    let (repo, _sandbox) = serve();
+    let planner = repo.run(&["token", "create", "dev", "--name", "ci", "--role", "planner"]).code(0).stdout;
+    let verify = |profile: Value, skipped: &str| {
+        let request = json!({ "environment": "dev", "profiles": { "relay": profile } });
+        let answer = ask(&repo, planner.trim(), "/v1/verify", &request);
+        assert!(answer.status == 200 && answer.body.contains(skipped), "{}", answer.body);
+        let list = repo.http("GET", "/v1/verify", &[], b"").json();
+        assert!(list["planned"].get("relay").is_none(), "{list:#}");
+    };
+    let mut elsewhere = live(&repo, "dead");
+    elsewhere["profile"]["provider"]["smtp"]["host"] = json!("host.of.nobody.example");
+    verify(elsewhere, "VERIFY-HOST");
+    let mut other_secret = live(&repo, "relay");
+    let secrets = other_secret["secrets"].as_object_mut().unwrap();
+    secrets.values_mut().for_each(|digest| *digest = json!(format!("sha256:{}", "0".repeat(64))));
+    verify(other_secret, "VERIFY-SECRET");
+}
+
+/// A profile that was made by hand and is declared otherwise changes what sends, so it is verified before the apply.
+#[test]
+fn a_profile_that_is_adopted_with_other_settings_is_verified() {
+    let (repo, _sandbox) = serve();
+    repo.write("environments/dev/environment.yaml", "companies: [EDU1]\nunserved: [{ reason: trial }]\n");
+    let mut client = Client::signed_in(&repo);
+    let relay = live(&repo, "relay")["profile"]["provider"]["smtp"].clone();
+    let port = relay["port"].to_string();
+    let fields = with(NEW, &[("host", relay["host"].as_str().unwrap()), ("port", &port), ("enabled", "yes")]);
+    let page = plan(&mut client, &fields);
+    let confirmed = [("accept-unverified", "yes"), ("accept-findings", "invoices"), ("reason", "trial")];
+    let answer = send_on(&mut client, "/console/plan/apply", &page, &confirmed);
+    assert_eq!(answer.status, 303, "{}", answer.body);
+    // Declared as it is: adopted without a look. Declared otherwise: the server does not exist.
+    let dead = repo.read("environments/dev/profiles/dead.json");
+    let mut declared: Value = serde_json::from_str(&dead).unwrap();
+    declared["functions"] = json!(["documents-accounts-receivable"]);
+    declared["appliesTo"] = json!({ "companies": ["EDU1"] });
+    repo.write("environments/dev/profiles/invoices.json", declared.to_string());
+    assert!(repo.run(&["plan", "dev"]).stdout.contains("will be adopted"));
+    let refused = repo.run(&["apply", "dev", "--yes"]);
+    assert!(refused.stderr.contains("MW0234"), "{}{}", refused.stdout, refused.stderr);
 }
