@@ -216,6 +216,7 @@ codes! {
     "0324" Error IdentitySignInRefused(401) "sign-in with an identity provider not accepted";
     "0325" Error IdentityProviderUnavailable(503) "identity provider unavailable";
     "0326" Error PasskeyTooNew(403) "passkey too new to sign";
+    "0327" Error SignedAlready(409) "signed already";
     "0330" Error ServiceIdentityLost "missing service identity";
     "0331" Error CannotListen "cannot listen";
     "0332" Error Unwritable "cannot write a file";

@@ -1,11 +1,12 @@
 //! Proposals: changes that are stored for another person, who applies or rejects them.
 //!
 //! A proposal is an edit of one profile in the console, or the plan of files (`mailwright plan --propose`). An edit is planned
-//! against the current generation whenever it is shown, and cannot be applied once its profile was changed by another way: it would
-//! undo that change. A plan of files is applied only at the generation that it was made from, as an ordinary apply of its commit.
-//! Approvals (SSH signatures over the digest of the change) and signatures of operators are added to a proposal. In an environment
-//! whose console only proposes, another person applies it, or signs it: without the signature of another operator the proposer cannot
-//! apply it. A proposal is decided under the lock for changes, so it is either applied or rejected. Everything is in the audit log.
+//! against the current generation whenever it is shown, and cannot be applied once its profile was changed in another way: it
+//! would undo that change. A plan of files is applied only at the generation that it was made from, as an ordinary apply of its
+//! commit. Approvals (SSH signatures over the digest of the change) and signatures of persons of the console are added to a
+//! proposal. In an environment whose console only proposes, another person applies it, or approves it with a passkey or at an
+//! identity provider: without that the proposer cannot apply it. A proposal is decided under the lock for changes, so it is
+//! either applied or rejected. Everything is in the audit log.
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use super::{
         planned::PlannedChange,
     },
     http::HttpProblem,
+    sessions::new_id,
     signature_requests::Occasion,
     signatures::check_room,
 };
@@ -31,7 +33,7 @@ use crate::{
         Allowances, Approval, ApprovalNeed, AuditOutcome, ChangeSummary, Changeset, Code, Digest, Meaning,
         ProfileChange,
         access::{Activity, Area, Question},
-        approvals::{Actor, Approved},
+        approvals::Approved,
         delivery::EventKind,
         proposal::{Decision, Proposal, ProposedChange},
         settings::ConsolePolicy,
@@ -87,11 +89,9 @@ impl Service {
         reason: String,
         needs: Option<&(Digest, Vec<ApprovalNeed>)>,
     ) -> Result<Proposal, HttpProblem> {
-        let mut id = [0; 6];
-        getrandom::fill(&mut id).map_err(HttpProblem::internal)?;
         let settings = matches!(&contents, ProposedChange::Files { changeset } if changeset.settings.is_some());
         let proposal = Proposal {
-            id: id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            id: new_id()?,
             at: self.clock.now(),
             by: caller.name.clone(),
             by_subject: caller.owner.clone(),
@@ -166,8 +166,8 @@ impl Service {
         planned.map(Some).map_err(|problem| self.explain_stale(problem))
     }
 
-    /// Returns true if approvals would be missing if a caller applied a proposal, because its own signature would not count then.
-    /// `planned` is the plan for the proposer.
+    /// Returns true if the caller has signed a proposal and cannot apply it for that: without its own signature, which does not
+    /// count in its own apply, approvals would be missing. `planned` is the plan for the proposer.
     pub(crate) async fn needs_own_signature(
         self: &Arc<Self>,
         caller: &Caller,
@@ -184,8 +184,9 @@ impl Service {
         Ok(planned.is_some_and(|planned| !planned.evaluation.missing.is_empty()))
     }
 
-    /// Plans a proposal as if its proposer applied it. So a signature of the caller is not one of the person who applies; that is for
-    /// pages, and for a signature that is added.
+    /// Plans a proposal as if its proposer applied it, with the rights of the caller. Otherwise a signature of the caller would
+    /// be that of the person who applies, and not count. That is for pages, for requests for signature, and for a signature that
+    /// is added.
     pub(crate) async fn plan_for_proposer(
         self: &Arc<Self>,
         caller: &Caller,
@@ -225,7 +226,7 @@ impl Service {
         let mut proposal = self.open_proposal(id).await?;
         check_room(&proposal)?;
         let added = Proposal { approvals: vec![approval.clone()], signatures: Vec::new(), ..proposal.clone() };
-        let approved = self.check_addition(caller, &added).await?;
+        let approved = self.check_addition(caller, &proposal, &added).await?;
         let mut event = self.proposal_event(caller, "proposal.approve", &proposal);
         event.detail["signer"] = json!(approved.signer);
         event.detail["key"] = json!(approved.key);
@@ -239,8 +240,8 @@ impl Service {
         Ok(())
     }
 
-    /// Returns true if the environment does not let a caller apply a proposal, because it is the caller's own and no other person has
-    /// approved it. `planned` is its plan with the signatures.
+    /// Returns true if the environment does not let a caller apply a proposal, because it is the caller's own and no other person
+    /// has approved it. `planned` is its plan with the signatures.
     pub(crate) fn waits_for_other(
         &self,
         caller: &Caller,
@@ -257,23 +258,22 @@ impl Service {
         self.console_policy() == ConsolePolicy::Propose && is_own
     }
 
-    /// Returns true if all signatures are there, and one of them is the approval of another person by a passkey or an identity provider.
-    /// An SSH key does not show that its owner is another person than the proposer.
+    /// Returns true if all signatures are there, and one of them is the approval of another person by a passkey or an identity
+    /// provider. An SSH key does not show that its owner is another person than the proposer.
     fn is_approved_by_other(&self, proposal: &Proposal, planned: &PlannedChange) -> bool {
         let state = self.state();
         let signers = &state.settings.policy.approvals.signers;
-        let proposer = Actor { name: &proposal.by, subject: &proposal.by_subject };
         let is_other = |approved: &Approved| {
             approved.meaning == Meaning::Approved
                 && approved.method != SignatureMethod::Ssh
                 && !is_same_subject(&proposal.by, &approved.printed_name)
-                && !approved.is_by(signers, proposer)
+                && !approved.is_by(signers, proposal.author())
         };
         planned.evaluation.missing.is_empty() && planned.evaluation.approved.iter().any(is_other)
     }
 
-    /// Returns true if a caller may apply a proposal, as far as its kind decides that: an edit is a change by hand, a plan of files
-    /// an apply.
+    /// Returns true if a caller may apply a proposal, as far as its kind decides that: an edit is a change by hand, a plan of
+    /// files an apply.
     pub(crate) fn may_apply(caller: &Caller, proposal: &Proposal) -> bool {
         caller.may_at_all(Area::Changes, activity(proposal))
     }
@@ -296,7 +296,7 @@ impl Service {
             && self.waits_for_other(caller, &proposal, self.plan_proposal(caller, &proposal).await?.as_ref())
         {
             return Err(HttpProblem::new(Code::ConsoleRestricted, "this is a proposal of yours")
-                .remedy("In this environment another person applies it, or signs it as an operator where approvals are required."));
+                .remedy("In this environment another person applies it, or approves it in the console where approvals are required."));
         }
         let terms = EditTerms {
             base: planned,

@@ -1,14 +1,17 @@
-//! Signatures of persons on proposals: the text that a person signs, the verified answer of the passkey or of the identity provider,
-//! and refusals.
+//! Signatures of persons on proposals: the text that a person signs, the verified answer of the passkey or of the identity
+//! provider, and refusals.
 //!
-//! [`Service::draft_signature`] returns the record that the page shows and the person signs; [`Service::sign_proposal`] adds it with
-//! the answer of a passkey, [`Service::sign_with_provider`] with the ID token of an identity provider. All evaluate it as an apply
-//! would, so that a signature that would not count is refused at once. A refusal is in the audit log and an event, in one
-//! transaction, within the budget of its caller. Which signatures count is decided in [`crate::approvals`]; sessions, requests of
-//! passkeys and sign-ins with providers are not the concern of this module.
+//! [`Service::draft_signature`] returns the [`SignatureDraft`] that the page shows and the person signs;
+//! [`Service::sign_proposal`] adds it with the answer of a passkey, [`Service::sign_with_provider`] with the ID token of an
+//! identity provider. Each of the last two evaluates the signature as an apply by the proposer would, so that one that would not
+//! count is refused at once. A refusal is in the audit log and an event, in one transaction, within the budget of its caller.
+//! Which signatures count is decided in [`crate::approvals`]; sessions, requests of passkeys and sign-ins with providers are not
+//! the concern of this module.
+
+mod draft;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
@@ -22,7 +25,6 @@ use super::{
     caller::Caller,
     changes::planned::PlannedChange,
     http::HttpProblem,
-    identity_sign_in::SIGN_IN_LIMIT,
     oidc::{Redeemed, not_signing_in},
     signature_requests::Occasion,
 };
@@ -31,7 +33,7 @@ use crate::{
     model::{
         ApprovalNeed, Approvals, AuditOutcome, Code, Digest, Meaning, Signature,
         access::{Activity, Area, Question},
-        approvals::{Actor, Approved, SignedAction, Signer},
+        approvals::{Approved, SignedAction, Signer},
         delivery::EventKind,
         proposal::Proposal,
         session::{Session, SessionSubject},
@@ -39,16 +41,14 @@ use crate::{
     },
     passkey::RelyingParty,
     store::{AuditEvent, outbox::NewEvent},
-    sync::Mutex,
 };
+pub(crate) use draft::SignatureDraft;
+pub(super) use draft::SignatureDrafts;
 
 /// Time for which a signature that is made in the console counts for a change that was not applied.
 const VALID: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Maximum size of an ID token that is kept as evidence, in bytes.
 const EVIDENCE_LIMIT: usize = 12 * 1024;
-/// Maximum number of texts that wait for a signature by an identity provider, in all and of one session.
-const DRAFTS: usize = 1000;
-const DRAFTS_OF_SESSION: usize = 5;
 
 /// A request for a signature, as the person filled it in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,103 +57,6 @@ pub(crate) struct WantedSignature {
     pub(crate) reason: String,
     /// The offset of the browser from UTC, in minutes.
     pub(crate) offset_minutes: i16,
-}
-
-/// Texts that pages show to persons of identity providers, until they sign them. The oldest ones make room for others.
-#[derive(Default)]
-pub(super) struct SignatureDrafts(Mutex<VecDeque<WaitingDraft>>);
-
-struct WaitingDraft {
-    session: String,
-    digest: String,
-    since: Timestamp,
-    draft: SignatureDraft,
-}
-
-impl SignatureDrafts {
-    fn add(&self, session: &Session, draft: SignatureDraft, now: Timestamp) {
-        let mut waiting = self.0.lock();
-        waiting.retain(|one| is_waiting(one, now));
-        if waiting.iter().filter(|one| one.session == session.id).count() >= DRAFTS_OF_SESSION
-            && let Some(first) = waiting.iter().position(|one| one.session == session.id)
-        {
-            waiting.remove(first);
-        }
-        if waiting.len() >= DRAFTS {
-            waiting.pop_front();
-        }
-        let (session, digest) = (session.id.clone(), draft.digest().to_string());
-        waiting.push_back(WaitingDraft { session, digest, since: now, draft });
-    }
-
-    /// Returns true if a text waits for a signature of a proposal in a session.
-    pub(super) fn has(&self, session: &Session, proposal: &str, digest: &str, now: Timestamp) -> bool {
-        self.0.lock().iter().any(|one| {
-            one.session == session.id && one.digest == digest && one.draft.proposal == proposal && is_waiting(one, now)
-        })
-    }
-
-    /// Takes a text out: it is signed once.
-    fn take(&self, session: &Session, digest: &str, now: Timestamp) -> Option<SignatureDraft> {
-        let mut waiting = self.0.lock();
-        let found = waiting.iter().position(|one| one.session == session.id && one.digest == digest)?;
-        waiting.remove(found).filter(|one| is_waiting(one, now)).map(|one| one.draft)
-    }
-}
-
-fn is_waiting(one: &WaitingDraft, now: Timestamp) -> bool {
-    // The time on the page of the provider comes on top.
-    now.duration_since(one.since).abs() <= SIGN_IN_LIMIT + SIGN_IN_LIMIT
-}
-
-/// A signature that waits for the answer of a passkey or of an identity provider. The page shows its text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SignatureDraft {
-    /// The id of the proposal.
-    pub(crate) proposal: String,
-    record: Signature,
-}
-
-impl SignatureDraft {
-    /// Returns the record as the form of the page carries it. It is not secret, and the signed digest covers it.
-    pub(crate) fn to_field(&self) -> String {
-        serde_json::to_string(&self.record).unwrap_or_default()
-    }
-
-    /// Parses the field of a form. A field that was changed has another digest, for which no request waits.
-    pub(crate) fn from_field(proposal: String, field: &str) -> Option<Self> {
-        let record = serde_json::from_str(field).ok()?;
-        Some(Self { proposal, record })
-    }
-
-    /// Returns the record, for the page that shows it.
-    pub(crate) fn record(&self) -> &Signature {
-        &self.record
-    }
-
-    /// Returns the text that the person signs.
-    pub(crate) fn text(&self) -> String {
-        self.record.text()
-    }
-
-    /// Returns true if the person signs with its identity provider.
-    pub(crate) fn is_for_provider(&self) -> bool {
-        self.record.identity.is_some()
-    }
-
-    /// Returns the digest of the text, which is signed.
-    pub(crate) fn digest(&self) -> Digest {
-        self.record.text_digest()
-    }
-
-    /// Returns the signature with its evidence.
-    fn complete(self, at: Timestamp, evidence: SignatureEvidence, recent_passkey: Option<RecentPasskey>) -> Signature {
-        let method = match &evidence {
-            SignatureEvidence::Passkey(_) => SignatureMethod::Passkey,
-            SignatureEvidence::Identity(_) => SignatureMethod::IdentityProvider,
-        };
-        Signature { at, method, recent_passkey, evidence, ..self.record }
-    }
 }
 
 impl Service {
@@ -182,17 +85,22 @@ impl Service {
         Ok(operators)
     }
 
-    /// Returns what identity providers have stated about the persons who signed with them. The ID token of each signature is verified
-    /// again. Of the groups and roles in it, those count that a later sign-in of the same person, as far as there is one that lasts,
-    /// still had.
+    /// Returns what identity providers have stated about the persons who signed with them. The ID token of each signature is
+    /// verified again. Of the groups and roles in it, those count that a later sign-in of the same person, as far as there is one
+    /// that lasts, still had.
     pub(super) async fn signing_persons(&self, signatures: &[Signature]) -> Result<Vec<SigningPerson>, HttpProblem> {
+        let of_persons = signatures.iter().filter_map(|signature| match (&signature.identity, &signature.evidence) {
+            (Some(identity), SignatureEvidence::Identity(evidence)) => Some((signature, identity, evidence)),
+            _ => None,
+        });
+        let of_persons: Vec<_> = of_persons.collect();
+        if of_persons.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sessions = self.store.sessions(self.clock.now()).await?;
         let mut persons = Vec::new();
-        for signature in signatures {
-            let (Some(identity), SignatureEvidence::Identity(evidence)) = (&signature.identity, &signature.evidence)
-            else {
-                continue;
-            };
-            let read = self.read_statement(signature, identity, evidence).await;
+        for (signature, identity, evidence) in of_persons {
+            let read = self.read_statement(signature, identity, evidence, &sessions).await;
             let statement = match read {
                 Ok(statement) => Ok(statement),
                 Err(problem) if matches!(problem.code(), Code::Internal | Code::Busy) => return Err(problem),
@@ -211,11 +119,11 @@ impl Service {
         signature: &Signature,
         identity: &SignerIdentity,
         evidence: &IdentityEvidence,
+        sessions: &[Session],
     ) -> Result<IdentityStatement, HttpProblem> {
         let issuers = self.trusted_issuers().ok_or_else(not_signing_in)?;
         let now = self.clock.now();
         let mut statement = issuers.read_statement(identity, evidence, self.environment(), now).await?;
-        let sessions = self.store.sessions(now).await?;
         let is_later =
             |session: &&Session| session.subject.to_string() == identity.subject() && session.created_at > signature.at;
         let latest = sessions.iter().filter(is_later).max_by_key(|session| session.created_at);
@@ -225,7 +133,8 @@ impl Service {
         Ok(statement)
     }
 
-    /// Returns the site that the passkeys of signatures belong to: that of the public address, or else `localhost` on this machine.
+    /// Returns the site that the passkeys of signatures belong to: that of the public address, or else `localhost` on this
+    /// machine.
     pub(super) fn signing_site(&self, signatures: &[Signature]) -> Option<RelyingParty> {
         match &self.public_url {
             Some(public) => public.site().cloned(),
@@ -294,7 +203,7 @@ impl Service {
         id: &str,
         wanted: WantedSignature,
     ) -> Result<SignatureDraft, HttpProblem> {
-        let drafted = self.find_draft(caller, session, id, wanted).await;
+        let drafted = self.compose_draft(caller, session, id, wanted).await;
         match drafted {
             Ok(draft) => {
                 if draft.is_for_provider() {
@@ -306,7 +215,7 @@ impl Service {
         }
     }
 
-    async fn find_draft(
+    async fn compose_draft(
         self: &Arc<Self>,
         caller: &Caller,
         session: &Session,
@@ -486,7 +395,7 @@ impl Service {
         let mut proposal = self.open_proposal(id).await?;
         check_room(&proposal)?;
         let added = Proposal { approvals: Vec::new(), signatures: vec![signature.clone()], ..proposal.clone() };
-        self.check_addition(caller, &added).await?;
+        self.check_addition(caller, &proposal, &added).await?;
         let mut event = self.proposal_event(caller, "proposal.sign", &proposal);
         event.detail["signed"] = json!(Digest::of_document(&signature));
         event.detail["signature"] = json!(signature);
@@ -504,22 +413,37 @@ impl Service {
         Ok(())
     }
 
-    /// Refuses a proposal of which the one signature that it has would not count. Returns the approval.
+    /// Refuses a signature that would not count, or that its person has given before. `added` is the proposal with that signature
+    /// alone. Returns the approval.
     pub(super) async fn check_addition(
         self: &Arc<Self>,
         caller: &Caller,
         proposal: &Proposal,
+        added: &Proposal,
     ) -> Result<Approved, HttpProblem> {
         if self.proposal_end(proposal).is_some_and(|end| end <= self.clock.now()) {
             return Err(proposal_expired());
         }
-        let planned = self.plan_for_proposer(caller, proposal).await?.ok_or_else(changes_nothing)?;
+        let planned = Box::pin(self.plan_for_proposer(caller, added)).await?.ok_or_else(changes_nothing)?;
         if let Some(rejected) = planned.evaluation.rejected.first() {
             return Err(HttpProblem::new(rejected.code, format!("{} {}", rejected.signer, rejected.reason))
                 .remedy("Load the page again, and sign what it shows."));
         }
         let approved = planned.evaluation.approved.into_iter().next();
-        approved.ok_or_else(|| HttpProblem::malformed("the change needs no approval").remedy("Apply it."))
+        let approved =
+            approved.ok_or_else(|| HttpProblem::malformed("the change needs no approval").remedy("Apply it."))?;
+        // Otherwise one signer could fill the room that the proposal has for signatures of others.
+        let before = Box::pin(self.plan_for_proposer(caller, proposal)).await?.ok_or_else(changes_nothing)?.evaluation;
+        let is_before =
+            |known: &Approved| known.standing.person == approved.standing.person && known.meaning == approved.meaning;
+        if before.approved.iter().any(is_before) {
+            return Err(HttpProblem::new(
+                Code::SignedAlready,
+                format!("{} {} this proposal before", approved.person(), approved.meaning),
+            )
+            .remedy("Sign with another meaning if the change needs it, or ask another signer."));
+        }
+        Ok(approved)
     }
 
     /// Records a refused signature in the audit log and as an event, and returns its problem.
@@ -573,7 +497,8 @@ pub(super) fn check_room(proposal: &Proposal) -> Result<(), HttpProblem> {
     Err(HttpProblem::malformed("the proposal has too many approvals").remedy("Reject it, and propose again."))
 }
 
-/// Returns true if a signer can still sign a proposal for a need that is not met, and for which the signers in `have` have signed.
+/// Returns true if a signer can still sign a proposal for a need that is not met, and for which the signers in `have` have
+/// signed.
 pub(super) fn is_asked(
     approvals: &Approvals,
     signer: &Signer,
@@ -583,13 +508,8 @@ pub(super) fn is_asked(
 ) -> bool {
     need.signers.iter().any(|known| known.name == signer.name)
         && !have.contains(&signer.name)
-        && !approvals.is_self_approval(signer, need.meaning, author(proposal))
+        && !approvals.is_self_approval(signer, need.meaning, proposal.author())
         && signer.expired_on(now).is_none()
-}
-
-/// Returns the proposer.
-fn author(proposal: &Proposal) -> Actor<'_> {
-    Actor { name: &proposal.by, subject: &proposal.by_subject }
 }
 
 /// Returns the problem of a proposal that does not differ from what is live.
