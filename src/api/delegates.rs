@@ -1,8 +1,8 @@
 //! Requests and answers of the endpoints by which a person's own client sends messages of a delegate profile.
 //!
-//! [`DelegatePage`] lists what waits for the person, [`DelegateLease`] is the lease of one message, [`DelegateReport`] its outcome.
-//! The caller is the person, by an ID token; a token for Microsoft Graph is never part of a request. The endpoints are in
-//! `service::routes::delegates`.
+//! [`DelegatePage`] lists what waits for the person, [`DelegateLease`] is the lease of one message, [`DelegateReport`] its
+//! outcome. The caller is the person, by an ID token; a token for Microsoft Graph is never part of a request. The endpoints are
+//! in `service::routes::delegates`.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

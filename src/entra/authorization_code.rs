@@ -1,16 +1,16 @@
 //! Sign-in of a person at an `OpenID` provider, Entra or another: authorization code with PKCE (RFC 6749, RFC 7636).
 //!
 //! [`AuthorizationRequest::url`] is the address that the browser is sent to. [`exchange`] redeems the code that comes back, and
-//! returns the ID token, which is not verified here; tokens for other services, which the provider may return as well, are dropped.
-//! [`exchange_user`] is for a program of the person itself: it keeps the access token, and drops a refresh token. The code is sent
-//! once: no request is repeated.
+//! returns the ID token, which is not verified here. Tokens for other services, which the provider may return as well, are
+//! dropped. [`exchange_user`] is for a program that the person runs: it returns the access token as well, and drops a refresh
+//! token. The code is sent once: no request is repeated.
 
 use std::{borrow::Cow, pin::Pin};
 
 use jiff::Timestamp;
 use oauth2::{
     AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, HttpRequest, HttpResponse,
-    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, TokenResponse as _, TokenUrl, basic::BasicTokenType,
+    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, TokenUrl, basic::BasicTokenType,
 };
 use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::entra::{
     Http,
     http::Request,
-    sign_in::{ClientAuthentication, Refusal, RequestError, SignInError, convert_error, read_refusal},
+    sign_in::{ClientAuthentication, Refusal, RequestError, SignIn, SignInError, convert_error, read_refusal},
 };
 
 /// The parameters that both requests share.
@@ -48,7 +48,7 @@ pub(super) struct IdToken {
     id_token: Option<String>,
 }
 
-/// The tokens of a person who signed in to a program of its own.
+/// The tokens of a person who signed in to a program that the person runs.
 #[derive(Debug)]
 pub struct UserTokens {
     /// The access token.
@@ -60,15 +60,14 @@ pub struct UserTokens {
 impl UserTokens {
     /// Reads the tokens of an answer.
     pub(super) fn from_answer(answer: &ProviderAnswer) -> Result<Self, SignInError> {
-        let access = answer.access_token().secret();
-        // RFC 6750, 2.1: other characters cannot be sent in a header.
-        if access.is_empty() || !access.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(SignInError::UnusableToken("cannot be sent in a header"));
-        }
-        let id = answer.extra_fields().id_token.clone().map(SecretString::from);
-        let id = id.ok_or(SignInError::UnusableToken("is not an ID token; the scope `openid` asks for one"))?;
-        Ok(Self { access: access.clone().into(), id })
+        Ok(Self { access: SignIn::token(answer)?.value, id: id_token(answer)? })
     }
+}
+
+/// Returns the ID token of an answer.
+fn id_token(answer: &ProviderAnswer) -> Result<SecretString, SignInError> {
+    let token = answer.extra_fields().id_token.clone().map(SecretString::from);
+    token.ok_or(SignInError::UnusableToken("is not an ID token; the scope `openid` asks for one"))
 }
 
 /// The answer of a token endpoint with an ID token.
@@ -145,12 +144,10 @@ pub async fn exchange(
             .add_extra_param("client_assertion", assertion.expose_secret().to_owned());
     }
     let answer = redeemed.request_async(&Transport { http, secret, keeps_access: false }).await;
-    let answer = answer.map_err(|error| convert_error(error, secret.or(assertion.as_ref())))?;
-    let token = answer.extra_fields().id_token.clone().map(SecretString::from);
-    token.ok_or(SignInError::UnusableToken("is not an ID token; the scope `openid` asks for one"))
+    id_token(&answer.map_err(|error| convert_error(error, secret.or(assertion.as_ref())))?)
 }
 
-/// Redeems a code for a program of the person itself, a public client, and returns its tokens. `more` are further parameters.
+/// Redeems a code for a program that the person runs, a public client, and returns its tokens. `more` are further parameters.
 pub async fn exchange_user(
     http: &Http,
     endpoint: &Url,
@@ -202,7 +199,7 @@ impl<'c> oauth2::AsyncHttpClient<'c> for Transport<'_> {
                 return Err(RequestError(refusal));
             }
             // Of the answer, only what is used is read: other fields may have any form.
-            let access = answer.body["access_token"].as_str().filter(|_| self.keeps_access).unwrap_or("-");
+            let access = if self.keeps_access { answer.body["access_token"].as_str().unwrap_or_default() } else { "-" };
             let body = serde_json::json!({
                 "access_token": access, "token_type": "Bearer", "id_token": answer.body["id_token"].as_str(),
             });

@@ -1,7 +1,7 @@
 //! Clouds: the sign-in host, the Graph host and the portal of each of Microsoft's clouds.
 //!
-//! [`Endpoints::for_cloud`] is the only way from a cloud to its hosts. A custom cloud whose address is not a plain `https://` host
-//! is an error. Nothing here connects.
+//! [`Endpoints::for_cloud`] is the only way from a cloud to its hosts. A custom cloud whose address is not a plain `https://`
+//! host is an error. Nothing here connects.
 //!
 //! Source: Microsoft's pages "National clouds" (authentication endpoints) and "National cloud deployments" of Graph.
 

@@ -2,9 +2,9 @@
 //! followed.
 //!
 //! 429, 502, 503 and 504 are repeated after the time that the reply names (`Retry-After` in seconds or as a date), five attempts
-//! within the time that the caller allows, unless the request is marked [`Request::only_once`]. A connection that fails, or a reply
-//! that is lost, larger than 8 MiB, or not JSON, is an [`HttpError`] and not repeated. Other statuses are returned. The number of
-//! concurrent requests is limited.
+//! within the time that the caller allows, unless the request is marked [`Request::only_once`]. A connection that fails, or a
+//! reply that is lost, larger than 8 MiB, or not JSON, is an [`HttpError`] and not repeated. Other statuses are returned. The
+//! number of concurrent requests is limited.
 
 mod error;
 

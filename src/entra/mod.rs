@@ -12,9 +12,9 @@
 //! | [`permissions`] | names and ids of Graph's permissions |
 //! | [`plans`] | licences that hold a mailbox |
 //!
-//! Nothing here depends on the sandbox, which a profile reaches by the hosts of the cloud `custom`. Nothing here prints, evaluates
-//! settings, or keeps a token longer than its caller. Each part returns its failures as typed errors; whether one is a finding, a
-//! refusal or a retry is decided by `verify` and `delivery`.
+//! Nothing here depends on the sandbox, which a profile reaches by the hosts of the cloud `custom`. Nothing here prints,
+//! evaluates settings, or keeps a token longer than its caller. Each part returns its failures as typed errors; whether one is a
+//! finding, a refusal or a retry is decided by `verify` and `delivery`.
 
 pub mod aadsts;
 pub mod authorization_code;

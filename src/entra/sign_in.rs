@@ -2,8 +2,8 @@
 //! device code.
 //!
 //! A [`Refusal`] keeps Entra's codes (`AADSTS7000215`), because they distinguish the causes, and the OAuth errors do not. A reply
-//! that is not from Entra, has no usable token or does not come is another [`SignInError`]. A wait for a user ends when the device
-//! code expires. Tokens are not cached here, and no redirect is followed.
+//! that is not from Entra, has no usable token or does not come is another [`SignInError`]. A wait for a user ends when the
+//! device code expires. Tokens are not cached here, and no redirect is followed.
 //!
 //! Source: Microsoft's pages "OAuth 2.0 client credentials flow", "Device authorization grant", "Error codes".
 
@@ -22,7 +22,7 @@ use serde_json::Value;
 use crate::entra::{
     Certificate, CertificateError, Endpoints, Http, HttpError,
     aadsts::{self, AadstsCode, Cause},
-    authorization_code::{Provider, UserTokens},
+    authorization_code::{Provider, ProviderAnswer, UserTokens},
     http::{HttpReply, Request},
 };
 
@@ -304,23 +304,29 @@ impl SignIn {
         client: &str,
         begun: &StandardDeviceAuthorizationResponse,
     ) -> Result<AccessToken, SignInError> {
-        let url = self.url(tenant, "oauth2/v2.0/token").ok_or(SignInError::Unknown(0))?;
-        let entra = Entra::new(ClientId::new(client.to_owned())).set_token_uri(TokenUrl::from_url(url));
-        let wait = entra.exchange_device_access_token(begun).request_async(self, tokio::time::sleep, None).await;
-        Self::token(&wait.map_err(convert_device_error)?)
+        Self::token(&self.wait_for_user(tenant, client, begun).await?)
     }
 
-    /// Does what [`SignIn::device_token`] does, and returns the ID token as well: for a program of the person itself.
+    /// Does what [`SignIn::device_token`] does, and returns the ID token as well: for a program that the user runs.
     pub async fn device_user_tokens(
         &self,
         tenant: &str,
         client: &str,
         begun: &StandardDeviceAuthorizationResponse,
     ) -> Result<UserTokens, SignInError> {
+        UserTokens::from_answer(&self.wait_for_user(tenant, client, begun).await?)
+    }
+
+    async fn wait_for_user(
+        &self,
+        tenant: &str,
+        client: &str,
+        begun: &StandardDeviceAuthorizationResponse,
+    ) -> Result<ProviderAnswer, SignInError> {
         let url = self.url(tenant, "oauth2/v2.0/token").ok_or(SignInError::Unknown(0))?;
         let provider = Provider::new(ClientId::new(client.to_owned())).set_token_uri(TokenUrl::from_url(url));
         let wait = provider.exchange_device_access_token(begun).request_async(self, tokio::time::sleep, None).await;
-        UserTokens::from_answer(&wait.map_err(convert_device_error)?)
+        wait.map_err(convert_device_error)
     }
 
     /// Returns the address at which a person signs in to a tenant, and the one at which the code is redeemed.
@@ -329,8 +335,9 @@ impl SignIn {
         Ok((url("oauth2/v2.0/authorize")?, url("oauth2/v2.0/token")?))
     }
 
-    fn token(
-        token: &oauth2::StandardTokenResponse<oauth2::EmptyExtraTokenFields, BasicTokenType>,
+    /// Returns the access token of an answer.
+    pub(super) fn token<F: oauth2::ExtraTokenFields>(
+        token: &oauth2::StandardTokenResponse<F, BasicTokenType>,
     ) -> Result<AccessToken, SignInError> {
         let value = token.access_token().secret();
         if value.is_empty() {
@@ -360,7 +367,8 @@ impl<'c> oauth2::AsyncHttpClient<'c> for SignIn {
             let mut answer = sent.map_err(|error| RequestError(error.into()))?;
             if !answer.is_success() {
                 let refusal = read_refusal(&answer).ok_or(RequestError(SignInError::Unknown(answer.status)))?;
-                // The crate drops the status. While it waits for a user, it decides by the OAuth error when to repeat the request.
+                // The crate drops the status. While it waits for a user, it decides by the OAuth error when to repeat the
+                // request.
                 if !waits_for_a_user {
                     return Err(RequestError(SignInError::Refused(refusal)));
                 }
@@ -424,7 +432,7 @@ fn truncate_seconds(seconds: f64) -> Option<u64> {
     Some(duration.as_secs())
 }
 
-/// Converts the error of a wait for a person: the crate has its own type for these refusals.
+/// Converts the error of a wait for a user: the crate has its own type for these refusals.
 fn convert_device_error(error: RequestTokenError<RequestError, oauth2::DeviceCodeErrorResponse>) -> SignInError {
     match error {
         RequestTokenError::ServerResponse(response) => {

@@ -1,7 +1,7 @@
 //! Detection of tokens that only the program of a signed-in user may have: access tokens, and refresh tokens of Entra.
 //!
-//! [`has_access_or_refresh_token`] looks for them in any text, by shape and claims. An access token in another form than a JWT, as
-//! personal accounts have, is not recognised. Nothing here verifies a signature, and nothing is returned of what was found.
+//! [`has_access_or_refresh_token`] looks for them in any text, by shape and claims. An access token in another form than a JWT,
+//! as personal accounts have, is not recognised. Nothing here verifies a signature or returns a part of what was found.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::Value;
@@ -16,7 +16,7 @@ const GRAPH: [&str; 6] = [
     "graph.microsoft.de",
 ];
 /// Claims that only access tokens have.
-const OF_ACCESS_TOKENS: [&str; 3] = ["scp", "appid", "idtyp"];
+pub const ACCESS_TOKEN_CLAIMS: [&str; 3] = ["scp", "appid", "idtyp"];
 /// The length from which a text in the form of a refresh token is one. Those of Entra have several hundred characters.
 const REFRESH_TOKEN: usize = 60;
 /// The largest part of a text that is decoded as claims.
@@ -55,7 +55,7 @@ fn has_claims_of_access_token(claims: &Value) -> bool {
         let audience = audience.as_str().unwrap_or_default().to_ascii_lowercase();
         GRAPH.contains(&audience.trim_start_matches("https://").trim_end_matches('/'))
     };
-    audiences.iter().any(is_graph) || OF_ACCESS_TOKENS.iter().any(|claim| !claims[*claim].is_null())
+    audiences.iter().any(is_graph) || ACCESS_TOKEN_CLAIMS.iter().any(|claim| !claims[*claim].is_null())
 }
 
 #[cfg(test)]

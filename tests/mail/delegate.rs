@@ -1,5 +1,5 @@
-//! Mail that a person sends from their own client: it waits for that person, one client gets it, what is not reported is unknown,
-//! and neither another person nor a token of the service reaches it. No token for Microsoft Graph is accepted or kept.
+//! Mail that a person sends from their own client: it waits for that person, one client gets it, and without a report its outcome
+//! is unknown. Neither another person nor a token of the service reaches it. No token for Microsoft Graph is accepted or kept.
 
 use std::path::Path;
 
@@ -509,7 +509,7 @@ fn a_lease_without_a_report_is_unknown_and_a_late_report_resolves_it() {
 }
 
 #[test]
-fn a_message_that_nobody_sends_expires() {
+fn a_message_that_is_not_sent_in_its_lifetime_expires() {
     let setup = Setup::new(&format!("{QUICK}  senderLifetime: 1s\n"));
     let id = setup.submit(json!({}));
     let message = setup.service.wait(&id, "failed");
@@ -523,7 +523,7 @@ fn a_message_that_nobody_sends_expires() {
 }
 
 #[test]
-fn a_message_is_cancelled_by_its_owner_and_by_its_person_and_by_no_one_else() {
+fn a_message_is_cancelled_by_its_owner_its_person_or_an_operator_only() {
     let setup = Setup::new(QUICK);
     let repo = &setup.service.repo;
     let create = |name: &str| {

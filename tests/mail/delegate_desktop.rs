@@ -1,5 +1,6 @@
-//! `mailwright delegate` at a desktop: sign-in with the browser or a device code, mail from the person's own mailbox, and what happens
-//! when Graph, the person or the program gets in the way: never twice, never lost, never as another person.
+//! `mailwright delegate` at a desktop: sign-in with the browser or a device code, mail from the person's own mailbox, and what
+//! follows if Graph refuses, the person signs in with another account, or the program ends: no mail is sent twice, lost, or sent
+//! as another person.
 
 use std::{
     path::Path,

@@ -1,10 +1,12 @@
-//! Graph transport: sends as an application (app-only).
+//! Graph transport: sends as an application (app-only), and as a signed-in user.
 //!
-//! A message that fits into one request is sent as MIME in base64, so that Exchange keeps what it does not understand. A larger one
-//! becomes a draft whose large attachments are uploaded in pieces, which also needs the permission `Mail.ReadWrite`. Graph has no
-//! idempotency keys: if the response to the request that sends is lost, the outcome is unknown and the request is not repeated
-//! here. A token that is refused (401) is replaced once. A draft is deleted if it was certainly not sent, and kept if that is
-//! unknown. Without `Mail.ReadWrite` a larger message fails, and the profile is not suspended.
+//! [`send`] sends as an application, for the service. [`UserMailbox`] sends as the signed-in user, for a program that the user
+//! runs; the service never uses it. Both make the same requests: a message that fits into one request is sent as MIME in base64,
+//! so that Exchange keeps what it does not understand. A larger one becomes a draft whose large attachments are uploaded in
+//! pieces, which also needs the permission `Mail.ReadWrite`. Graph has no idempotency keys: if the response to the request that
+//! sends is lost, the outcome is unknown and the request is not repeated here. A draft is deleted if it was certainly not sent,
+//! and kept if that is unknown. An application's token that is refused (401) is replaced once; a user has to sign in again.
+//! Without `Mail.ReadWrite` a larger message fails, and the profile is not suspended.
 
 use std::time::Duration;
 
@@ -21,8 +23,12 @@ use super::{
 };
 use crate::{
     delivery::{
-        credentials::TokenRequest, failure::Failure, next_secret::SecretVersion, outgoing::OutgoingMessage,
-        rotation::LogIn, sending_profile::SendingProfile,
+        credentials::TokenRequest,
+        failure::{Failure, Refusal},
+        next_secret::SecretVersion,
+        outgoing::OutgoingMessage,
+        rotation::LogIn,
+        sending_profile::SendingProfile,
     },
     entra::{Endpoints, Http, HttpError, HttpReply, claims::Claims, graph::percent_encode, http::Request},
     model::{Message, message::Class, provider::GraphDirect},
@@ -176,11 +182,11 @@ pub struct UserFailure {
     pub is_token_refused: bool,
 }
 
-/// Records nothing, because the lease of the service was taken before. The function returns true while the lease lasts.
+/// Records nothing, because the lease of the service was given before. The function returns true while the lease lasts.
 struct LeaseCheck<F>(F);
 
 impl<F: Fn() -> bool + Sync> RecordBegin for LeaseCheck<F> {
-    async fn record_begin(&self, _: Vec<crate::delivery::failure::Refusal>) -> Result<(), Failure> {
+    async fn record_begin(&self, _: Vec<Refusal>) -> Result<(), Failure> {
         if (self.0)() {
             return Ok(());
         }
@@ -214,11 +220,6 @@ impl UserMailbox<'_> {
         }
     }
 
-    /// Returns true if a message of this size needs a draft, and with it the permission `Mail.ReadWrite`.
-    pub fn needs_draft(bytes: &Bytes) -> bool {
-        bytes.len() > ONE_REQUEST
-    }
-
     /// Returns the object id and the address of the signed-in user.
     pub async fn me(&self) -> Result<(String, String), UserFailure> {
         let mailbox = self.mailbox();
@@ -231,8 +232,9 @@ impl UserMailbox<'_> {
         Ok((text("id"), address))
     }
 
-    /// Sends a message once. Returns Graph's answer for people, with the id of the request. `may_begin` is asked before the request
-    /// after which the message may have been sent: after the end of the lease another client can send it.
+    /// Sends a message once. Returns Graph's answer for people, with the id of the request. `may_begin` is called before the
+    /// request after which the message may have been sent, which is not made unless it returns true: after the end of the lease
+    /// another client can send the message.
     pub async fn send(&self, bytes: &Bytes, may_begin: impl Fn() -> bool + Sync) -> Result<String, UserFailure> {
         let mailbox = self.mailbox();
         let sent = mailbox.send(bytes, &LeaseCheck(may_begin)).await;
@@ -346,10 +348,7 @@ impl GraphMailbox<'_> {
     /// Adds an attachment in one request.
     async fn attach(&self, draft: &str, attachment: &Attachment) -> Result<(), Failure> {
         let url = self.url(&format!("messages/{}/attachments", percent_encode(draft)))?;
-        let mut document = attachment.describe();
-        document["@odata.type"] = json!("#microsoft.graph.fileAttachment");
-        document["contentBytes"] = json!(BASE64_STANDARD.encode(&attachment.bytes));
-        self.request_for_draft(Request::post_json(url, &document)).await.map(drop)
+        self.request_for_draft(Request::post_json(url, &attachment.describe_with_bytes())).await.map(drop)
     }
 
     async fn upload(&self, draft: &str, attachment: &Attachment) -> Result<(), Failure> {

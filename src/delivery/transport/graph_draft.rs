@@ -1,14 +1,15 @@
 //! Conversion of a message to a draft of Microsoft Graph, for messages that are too large for one request as MIME.
 //!
 //! [`Draft::read`] converts a message to a JSON document and files. It refuses a message that the draft cannot carry, such as a
-//! signed or encrypted one, an invitation, or one with other headers; the message then fails. Some parts are dropped: the text next
-//! to HTML, DKIM signatures, and headers about the sending program. A draft carries the texts, files, addresses, `Importance`,
-//! `Sensitivity`, `In-Reply-To`, `References`, requests for receipts, and up to five `X-` headers. `In-Reply-To`, `References` and
-//! `Sensitivity` have no field of their own and travel as the MAPI properties that Exchange writes these headers from
-//! ([MS-OXCMAIL], 2.1.3.2). Nothing here connects or sends.
+//! signed or encrypted one, an invitation, or one with other headers; the message then fails. Some parts are dropped: the text
+//! next to HTML, DKIM signatures, and headers about the sending program. A draft carries the texts, files, addresses,
+//! `Importance`, `Sensitivity`, `In-Reply-To`, `References`, requests for receipts, and up to five `X-` headers. `In-Reply-To`,
+//! `References` and `Sensitivity` have no field of their own and travel as the MAPI properties that Exchange writes these headers
+//! from ([MS-OXCMAIL], 2.1.3.2). Nothing here connects or sends.
 
 use std::collections::HashSet;
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use mail_parser::{
     Encoding, Message, MessageParser, MessagePart, MimeHeaders as _, PartType,
     decoders::{base64::base64_decode, charsets::map::charset_decoder, quoted_printable::quoted_printable_decode},
@@ -112,6 +113,14 @@ impl Attachment {
         if let Some(id) = &self.content_id {
             document["contentId"] = json!(id);
         }
+        document
+    }
+
+    /// Returns the `fileAttachment`, with the bytes.
+    pub fn describe_with_bytes(&self) -> Value {
+        let mut document = self.describe();
+        document["@odata.type"] = json!("#microsoft.graph.fileAttachment");
+        document["contentBytes"] = json!(BASE64_STANDARD.encode(&self.bytes));
         document
     }
 }

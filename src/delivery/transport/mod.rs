@@ -1,9 +1,9 @@
 //! Transports: the ways in which a profile sends.
 //!
 //! `Transports` sends an [`OutgoingMessage`] with the transport of a profile, tries logins, and searches Sent Items. SMTP and
-//! Microsoft Graph are implemented here; the service cannot send as a signed-in user, so their mail waits and an attempt is a
-//! transient failure. A transport calls `RecordBegin` before the step after which the message may have been accepted. Nothing here
-//! decides whether a message is retried.
+//! Microsoft Graph are implemented here. The service cannot send as a signed-in user: an attempt for a delegate profile is a
+//! transient failure. [`UserMailbox`] is for a program that the user runs. A transport calls `RecordBegin` before the step after
+//! which the message may have been accepted. Nothing here decides whether a message is retried.
 
 mod connection;
 pub(super) mod connection_pool;
@@ -13,13 +13,12 @@ pub mod graph_draft;
 pub(super) mod smtp;
 mod smtp_failure;
 
-pub use graph::{UserFailure, UserMailbox};
-
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 pub use deadlines::SmtpDeadlines;
+pub use graph::{UserFailure, UserMailbox};
 
 use self::{graph::GraphLogin, smtp::SmtpLogin};
 use super::{

@@ -1,11 +1,11 @@
 //! Conversion of an [`SmtpError`] of an SMTP step into a [`Failure`]: phase, reply and class.
 //!
 //! [`server_failure`] is for the steps before a message (connection, greeting, TLS, login), and its failures concern the server.
-//! [`message_failure`] is for the steps of a message: a refusal concerns the message or the recipient, unless the connection cannot
-//! be used after it (421, or a success that is out of place). The class of a reply is in the table of [`crate::replies`]. An error
-//! without a reply has the class `Transient`, except a lasting TLS fault or bytes in clear after STARTTLS (`Auth`). Once the final
-//! dot may have been sent, `connection` uses `Unknown` instead. [`refuses_parameters`] finds a refusal of MAIL that may succeed
-//! without optional parameters. Nothing here sends a command or decides about a retry.
+//! [`message_failure`] is for the steps of a message: a refusal concerns the message or the recipient, unless the connection
+//! cannot be used after it (421, or a success that is out of place). The class of a reply is in the table of [`crate::replies`].
+//! An error without a reply has the class `Transient`, except a lasting TLS fault or bytes in clear after STARTTLS (`Auth`). Once
+//! the final dot may have been sent, `connection` uses `Unknown` instead. [`refuses_parameters`] finds a refusal of MAIL that may
+//! succeed without optional parameters. Nothing here sends a command or decides about a retry.
 
 use crate::{delivery::failure::Failure, model::message::Class, replies, smtp::client::SmtpError};
 

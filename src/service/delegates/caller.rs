@@ -1,8 +1,9 @@
-//! [`DelegateUser`]: the person that a request of the delegate addresses is from, identified by an ID token.
+//! [`DelegateUser`]: the person that a request to `/v1/delegate` is from, identified by an ID token.
 //!
-//! The extractor refuses tokens that the service must not have, then verifies the ID token. The person has no role and no grant, and
-//! neither has a token of the service here: what a person may do is decided by tenant, object id and application alone.
-//! [`DelegateBody`] reads a small JSON body of such a request. A refusal is logged and counted, never with the token.
+//! The extractor refuses tokens that the service must not have, then verifies the ID token. A token of the service is refused,
+//! and the person has no role and no grant: what a person may do is decided by tenant, object id and application alone.
+//! [`DelegateBody`] reads a small JSON body of such a request. `Service::sender_of_submission` reads the person of a submission.
+//! A refused request to `/v1/delegate` is logged and counted, never with the token.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,10 +15,13 @@ use axum::{
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::foreign_tokens::{check_headers, check_text};
+use super::{
+    delegate_of,
+    foreign_tokens::{check_headers, check_text},
+};
 use crate::{
     api::delegates::SENDER_TOKEN_HEADER,
-    model::{Code, Provider, State, provider::GraphDelegate, sender::PersonId},
+    model::{Code, State, provider::GraphDelegate, sender::PersonId},
     net::listener::Peer,
     service::{
         Service,
@@ -31,7 +35,7 @@ use crate::{
     },
 };
 
-/// The largest body of a request of the delegate addresses, in bytes.
+/// The largest body of a request to `/v1/delegate`, in bytes.
 const BODY: usize = 16 * 1024;
 /// The time in which such a body must arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -108,12 +112,12 @@ impl Service {
         let token = token.filter(|token| !token.is_empty()).ok_or_else(|| {
             HttpProblem::malformed("the header `Mailwright-Sender-Token` must have exactly one ID token")
         })?;
+        check_text(token.as_bytes())?;
         self.verify_sender(token).await.map(Some)
     }
 
-    /// Verifies the ID token of a person who sends by a delegate profile.
-    pub(in crate::service) async fn verify_sender(&self, token: &str) -> Result<VerifiedSender, HttpProblem> {
-        check_text(token.as_bytes())?;
+    /// Verifies the ID token of a person who sends by a delegate profile. The caller has refused other tokens.
+    async fn verify_sender(&self, token: &str) -> Result<VerifiedSender, HttpProblem> {
         let Some(issuers) = self.trusted_issuers() else {
             return Err(HttpProblem::new(
                 Code::SenderTokenRefused,
@@ -135,10 +139,7 @@ impl Service {
 /// Returns the settings of the enabled delegate profiles.
 fn delegates(state: &State) -> impl Iterator<Item = &GraphDelegate> {
     let enabled = state.live_stored().filter(|(_, stored)| stored.profile.enabled);
-    enabled.filter_map(|(_, stored)| match &stored.profile.provider {
-        Provider::MicrosoftGraphDelegate(delegate) => Some(delegate),
-        Provider::Smtp(_) | Provider::MicrosoftGraphDirect(_) => None,
-    })
+    enabled.filter_map(|(_, stored)| delegate_of(&stored.profile))
 }
 
 /// A small JSON body, without tokens that the service must not have. The handler lists [`DelegateUser`] before it.

@@ -1,7 +1,8 @@
 //! Refusal of tokens that the service must never have: access tokens for Microsoft Graph or another resource, and refresh tokens.
 //!
-//! [`check_headers`] and [`check_text`] refuse a request that has one, with a code of its own and before anything else is done with
-//! it. Neither the token nor a part of it is in the refusal or in the log. Detection is in [`crate::entra::token_detection`].
+//! [`check_headers`] and [`check_text`] refuse a request that has one, with a code of its own and before anything else is done
+//! with it. Neither the token nor a part of it is in the refusal or in the log. Detection is in
+//! [`crate::entra::token_detection`].
 
 use axum::http::{HeaderMap, Uri};
 

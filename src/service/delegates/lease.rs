@@ -1,9 +1,10 @@
-//! Transitions of a message that a person sends from their own client: begin, report, expiry. Pure functions, which the store runs in
-//! the transaction that changes the message.
+//! Transitions of a message that a person sends from their own client: begin, report, expiry. Pure functions, which the store
+//! runs in the transaction that changes the message.
 //!
-//! [`begin`] gives one lease at a time, with an epoch above that of every lease before. [`report`] accepts the outcome of the newest
-//! lease only; after its end, only what resolves an unknown outcome. [`end`] makes a lease without a report `unknown`, because its
-//! client may have sent the message, and fails a message that was not sent in its lifetime. Nothing here decides who the person is.
+//! [`begin`] gives one lease at a time, with an epoch above that of every lease before. [`report`] accepts the outcome of the
+//! newest lease only; after its end the message cannot wait again. [`end`] makes a lease without a report `unknown`, because its
+//! client may have sent the message. It fails a message that was not sent in its lifetime, unless an earlier attempt may have
+//! sent it. Nothing here decides who the person is.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -16,24 +17,12 @@ use crate::{
         message::{Class, RecipientStatus},
         sender::MessageSender,
     },
+    service::message_actions::{MessageChange, RefusedTransition},
     store::outbox::{NewEvent, Settled},
 };
 
 /// The largest number of leases of one message. Each has entries in the audit log.
 const LEASES: u64 = 100;
-
-/// A changed message, and its audit entry.
-pub(super) struct SenderChange {
-    pub(super) settled: Settled,
-    pub(super) action: &'static str,
-    pub(super) detail: Value,
-}
-
-/// The reason why a transition is not possible.
-pub(super) struct RefusedTransition {
-    pub(super) code: Code,
-    pub(super) reason: String,
-}
 
 fn refused(code: Code, reason: impl Into<String>) -> RefusedTransition {
     RefusedTransition { code, reason: reason.into() }
@@ -56,7 +45,7 @@ fn detail(message: &Message, was: Status) -> Value {
 }
 
 /// Gives a lease for a message that waits.
-pub(super) fn begin(mut message: Message, now: Timestamp) -> Result<SenderChange, RefusedTransition> {
+pub(super) fn begin(mut message: Message, now: Timestamp) -> Result<MessageChange, RefusedTransition> {
     let was = message.status;
     let sender = sender_of(&mut message)?;
     match was {
@@ -82,7 +71,7 @@ pub(super) fn begin(mut message: Message, now: Timestamp) -> Result<SenderChange
     message.attempts = message.attempts.saturating_add(1);
     message.next_attempt_at = None;
     let detail = detail(&message, was);
-    Ok(SenderChange {
+    Ok(MessageChange {
         settled: Settled { message, attempt: None, events: Vec::new() },
         action: "delegate.begin",
         detail,
@@ -95,7 +84,7 @@ pub(super) fn report(
     report: &DelegateReport,
     reply: &str,
     now: Timestamp,
-) -> Result<SenderChange, RefusedTransition> {
+) -> Result<MessageChange, RefusedTransition> {
     let was = message.status;
     let sender = sender_of(&mut message)?;
     if sender.epoch != report.epoch || sender.epoch == 0 {
@@ -149,11 +138,11 @@ pub(super) fn report(
     detail["clientRequestId"] = report.client_request_id.as_str().into();
     detail["at"] = json!(report.at);
     detail["late"] = is_late.into();
-    Ok(SenderChange { settled, action: "delegate.report", detail })
+    Ok(MessageChange { settled, action: "delegate.report", detail })
 }
 
 /// Ends a lease without a report, or the lifetime of a message that waits.
-pub(super) fn end(mut message: Message, now: Timestamp) -> Result<SenderChange, RefusedTransition> {
+pub(super) fn end(mut message: Message, now: Timestamp) -> Result<MessageChange, RefusedTransition> {
     let was = message.status;
     if message.sender_due().is_none_or(|due| due > now) {
         return Err(refused(Code::InvalidTransition, "neither a lease nor the lifetime of the message has ended"));
@@ -182,7 +171,7 @@ pub(super) fn end(mut message: Message, now: Timestamp) -> Result<SenderChange, 
     }
     let settled = finish(message, status, &reason, None, now);
     let detail = detail(&settled.message, was);
-    Ok(SenderChange { settled, action: "delegate.end", detail })
+    Ok(MessageChange { settled, action: "delegate.end", detail })
 }
 
 /// Sets the status of a message, and adds the event of a final one.

@@ -1,41 +1,39 @@
-//! Messages that a signed-in person sends from their own client (provider `microsoft-graph-delegate`): what waits for the person, the
-//! lease of one message, its contents, and the outcome.
+//! Messages that a signed-in person sends from their own client (provider `microsoft-graph-delegate`): the person of a
+//! submission, the messages that wait for a person, and the lease, the contents and the outcome of one message.
 //!
-//! The client is a worker of a kind: it begins a message under a lease, and without a report the outcome is unknown. A person reaches
-//! their own messages only, by tenant, object id and application; whether the message may leave at all (live profile, holds, a restore,
-//! allowed recipients) is decided here at that moment. Every transition is made in one transaction with its audit entry. The service
-//! never sends such a message, and never has a token for Microsoft Graph: `foreign_tokens` refuses what looks like one.
+//! The client begins a message under a lease; without a report the outcome is unknown. `caller` identifies the person of a
+//! request, `lease` has the transitions, `report` the texts of an outcome, and `expiry` ends leases and lifetimes. A person
+//! reaches their own messages only, by tenant, object id and application. Whether a message may leave is decided when it is begun
+//! (live profile, holds, a restore) and when its contents are read (live profile, holds, allowed recipients). Every transition is
+//! made in one transaction with its audit entry. The service never sends such a message, and never has a token for Microsoft
+//! Graph: `foreign_tokens` refuses what looks like one.
 
 mod caller;
+mod expiry;
 mod foreign_tokens;
 mod lease;
+mod report;
 
-use std::{
-    sync::{Arc, Weak},
-    time::Duration,
-};
-
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 use uuid::Uuid;
 
 pub(super) use caller::{DelegateBody, DelegateUser};
-use lease::{RefusedTransition, SenderChange};
+use report::{check_report, describe_report, is_reported};
 
 use super::{
     Service, access,
     caller::Caller,
     caller_limit::CallerPermit,
     http::HttpProblem,
-    message_actions::{apply_cancel, message_not_found},
+    message_actions::{MessageChange, RefusedTransition, apply_cancel},
     oidc::VerifiedSender,
     submissions::malformed,
 };
 use crate::{
-    api::delegates::{DelegateLease, DelegateMessage, DelegateOutcome, DelegatePage, DelegateReport},
+    api::delegates::{DelegateLease, DelegateMessage, DelegatePage, DelegateReport},
     delivery::{
         outgoing::{OutgoingMessage, SendOptions},
-        transport::graph_draft::Draft,
+        transport::graph_draft::{Attachment, Draft},
     },
     model::{
         Address, AuditOutcome, Code, Lane, Message, Profile, ProfileName, Provider, Status,
@@ -45,21 +43,14 @@ use crate::{
         sender::{MessageSender, PersonId, SenderProof},
     },
     store::AuditEvent,
-    sync::Mutex,
-    telemetry,
     text::{printable, shortened},
+    time::steady_clock::later,
 };
 
 /// The largest number of messages on a page.
 const PAGE: u32 = 100;
-/// The largest number of leases and lifetimes that are ended before the clock is read again.
-const ENDED_AT_ONCE: u32 = 100;
-/// The longest time between two looks at leases and lifetimes.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// The longest reason of a report, in characters.
+/// The longest reason of a report or a hold that is shown, in characters.
 const REASON: usize = 300;
-/// The longest id of a request to Graph.
-const REQUEST_ID: usize = 100;
 
 /// The person of a submission: by an ID token, or named.
 #[derive(Default)]
@@ -94,7 +85,6 @@ impl Service {
         name: &ProfileName,
         delegate: &GraphDelegate,
         lane: &Lane,
-        now: Timestamp,
     ) -> Result<MessageSender, HttpProblem> {
         let lifetime = self.state().settings.delivery.sender_lifetime().duration();
         let (person, shown, proof) = match (wanted.verified, wanted.named) {
@@ -150,7 +140,7 @@ impl Service {
             client: delegate.platform,
             application: delegate.client.to_ascii_lowercase(),
             proof,
-            expires_at: later(now, lifetime),
+            expires_at: later(self.delivery.now(), lifetime),
             epoch: 0,
             lease_ends_at: None,
             begun_at: None,
@@ -240,12 +230,7 @@ impl Service {
                 return Ok(DelegateContent::Mime(outgoing.bytes));
             }
             let Draft { mut document, attachments } = Draft::read(&outgoing.bytes).map_err(malformed)?;
-            let files = attachments.iter().map(|attachment| {
-                let mut file = attachment.describe();
-                file["@odata.type"] = "#microsoft.graph.fileAttachment".into();
-                file["contentBytes"] = BASE64_STANDARD.encode(&attachment.bytes).into();
-                file
-            });
+            let files = attachments.iter().map(Attachment::describe_with_bytes);
             document["attachments"] = files.collect::<Vec<_>>().into();
             let body = serde_json::json!({ "message": document, "saveToSentItems": true });
             Ok(DelegateContent::Graph(body.to_string()))
@@ -281,16 +266,16 @@ impl Service {
                 let reason = format!("cannot cancel the message: its status is `{}`", was.id());
                 return Err(RefusedTransition { code: Code::InvalidTransition, reason });
             }
-            let (settled, detail) = apply_cancel(message, now, &by);
-            Ok(SenderChange { settled, action: "message.cancel", detail })
+            Ok(apply_cancel(message, now, &by))
         };
         self.change_of_sender(user, id, change).await
     }
 
-    /// Returns a message of the person. One of another account is refused, and does not exist for other tenants and applications.
+    /// Returns a message of the person. One of another account of the tenant is refused; one of another tenant or application
+    /// does not exist for the person.
     async fn own_delegate_message(&self, user: &DelegateUser, id: Uuid) -> Result<Message, HttpProblem> {
         let message = self.store.message(id).await?;
-        let not_found = || message_not_found(self.store.environment());
+        let not_found = || self.message_not_found();
         let message = message.filter(|message| is_of_application(message, user)).ok_or_else(not_found)?;
         let Some(person) = message.sender.as_ref().map(|sender| sender.person) else { return Err(not_found()) };
         if person == user.person() {
@@ -314,8 +299,8 @@ impl Service {
         .remedy("Sign in with the account of the person who submitted it (`prompt=select_account`)."))
     }
 
-    /// Checks that a message may leave now: its profile serves it as it did at acceptance, and no hold covers it. Returns the address
-    /// of the profile, if it has one.
+    /// Checks that a message may leave now: its profile serves it as it did at acceptance, and no hold covers it. Returns the
+    /// address of the profile, if it has one.
     fn check_may_leave(&self, message: &Message) -> Result<Option<String>, HttpProblem> {
         let (routes, resolution) = self.delivery.resolve(&message.resolution.cell);
         // Another profile never sends in its place: it can have another address.
@@ -351,124 +336,56 @@ impl Service {
         Ok(profile.from_address().map(str::to_owned))
     }
 
-    /// Changes a message of a person, and records that in the audit log in the same transaction. `change` gets the message as it is
-    /// then, so that of two clients one succeeds.
+    /// Changes a message of a person, and records that in the audit log in the same transaction. `change` gets the message as it
+    /// is then, so that of two clients one succeeds.
     async fn change_of_sender(
         &self,
         user: &DelegateUser,
         id: Uuid,
-        change: impl FnOnce(Message, Timestamp) -> Result<SenderChange, RefusedTransition> + Send + 'static,
+        change: impl FnOnce(Message, Timestamp) -> Result<MessageChange, RefusedTransition> + Send + 'static,
     ) -> Result<Message, HttpProblem> {
         let (person, application) = (user.person(), user.sender.application.clone());
-        let is_own = move |message: &Message| {
-            message.sender.as_ref().is_some_and(|own| own.person == person && own.application == application)
+        let change_own = move |message: Message, now: Timestamp| {
+            let sender = message.sender.as_ref();
+            if sender.is_some_and(|own| own.person == person && own.application == application) {
+                change(message, now)
+            } else {
+                Err(RefusedTransition { code: Code::NotFound, reason: "the message does not exist".to_owned() })
+            }
         };
-        match self.change_sender_message(id, user.actor(), is_own, change).await? {
+        match self.change_sender_message(id, user.actor(), change_own).await? {
             Some(Ok(message)) => Ok(message),
             Some(Err(RefusedTransition { code: Code::SenderLeaseEnded, reason })) => Err(lease_ended(reason)),
             Some(Err(RefusedTransition { code, reason })) => {
                 Err(HttpProblem::new(code, reason).remedy("Read the message again: GET /v1/delegate/messages."))
             }
-            None => Err(message_not_found(self.store.environment())),
+            None => Err(self.message_not_found()),
         }
     }
 
+    /// Changes a message that has a person. None if the message does not exist.
     async fn change_sender_message(
         &self,
         id: Uuid,
         actor: String,
-        is_own: impl Fn(&Message) -> bool + Send + 'static,
-        change: impl FnOnce(Message, Timestamp) -> Result<SenderChange, RefusedTransition> + Send + 'static,
+        change: impl FnOnce(Message, Timestamp) -> Result<MessageChange, RefusedTransition> + Send + 'static,
     ) -> Result<Option<Result<Message, RefusedTransition>>, HttpProblem> {
         let moment = self.delivery.moment().await;
         let now = moment.now;
-        let at = self.clock.now();
-        let code = Arc::new(Mutex::new(Code::InvalidTransition));
-        let refused_as = Arc::clone(&code);
-        let change = move |message: Message| {
-            let changed = if is_own(&message) {
-                change(message, now)
-            } else {
-                Err(RefusedTransition { code: Code::NotFound, reason: "the message does not exist".to_owned() })
-            };
-            match changed {
-                Ok(SenderChange { settled, action, detail }) => {
-                    let event = AuditEvent { at, actor, action, outcome: AuditOutcome::Accepted, detail };
-                    Ok((settled, event))
-                }
-                Err(RefusedTransition { code, reason }) => {
-                    *refused_as.lock() = code;
-                    Err(reason)
-                }
-            }
-        };
-        let changed = self.store.change(id, false, Box::new(change)).await;
+        let changed = self.store_change(id, false, actor, move |message| change(message, now)).await;
         drop(moment);
-        let result = match changed? {
-            None => None,
-            Some(Err(reason)) => {
-                let code = *code.lock();
-                Some(Err(RefusedTransition { code, reason }))
-            }
-            Some(Ok((message, events))) => {
+        let changed = changed?.map(|result| {
+            result.map(|(message, events)| {
                 self.delivery.publish(events);
                 self.sender_changes.notify_one();
-                Some(Ok(message))
-            }
-        };
-        Ok(result)
-    }
-
-    /// Ends the leases and lifetimes whose time has come, for as long as the service exists.
-    pub(super) async fn follow_senders(service: Weak<Self>, changes: Arc<tokio::sync::Notify>) {
-        loop {
-            let pause = {
-                let Some(service) = service.upgrade() else { return };
-                service.end_due_of_senders().await
-            };
-            // Without a message that waits there is nothing to look at until one is accepted.
-            match pause {
-                Some(pause) => drop(tokio::time::timeout(pause, changes.notified()).await),
-                None => changes.notified().await,
-            }
-        }
-    }
-
-    /// Ends what is due, and returns the time until the next look; none if nothing waits.
-    async fn end_due_of_senders(&self) -> Option<Duration> {
-        let ended = async {
-            let due = self.store.due_of_senders(self.delivery.now(), ENDED_AT_ONCE).await?;
-            for id in due {
-                let changed = self.change_sender_message(id, "(service)".to_owned(), |_| true, lease::end).await?;
-                if let Some(Err(RefusedTransition { reason, .. })) = changed {
-                    tracing::debug!(message_id = %id, reason, "a lease does not end");
-                }
-            }
-            Ok::<_, HttpProblem>(self.store.next_due_of_senders().await?)
-        };
-        match ended.await {
-            Ok(next) => next.map(|next| {
-                let wait = next.duration_since(self.delivery.now());
-                Duration::try_from(wait).unwrap_or_default().clamp(Duration::from_millis(100), LONGEST_PAUSE)
-            }),
-            Err(problem) => {
-                tracing::warn!(reason = problem.message(), "cannot end the leases of senders");
-                Some(LONGEST_PAUSE)
-            }
-        }
-    }
-
-    /// Starts to end leases and lifetimes.
-    pub(super) fn start_following_senders(self: &Arc<Self>) {
-        telemetry::spawn(Self::follow_senders(Arc::downgrade(self), Arc::clone(&self.sender_changes)));
+                message
+            })
+        });
+        Ok(changed)
     }
 }
 
-/// Returns the time so much later; the latest one that there is, if that overflows.
-pub(super) fn later(now: Timestamp, by: Duration) -> Timestamp {
-    now.saturating_add(by).unwrap_or(Timestamp::MAX)
-}
-
+/// Returns the settings of a delegate profile; none if it is another one.
 fn delegate_of(profile: &Profile) -> Option<&GraphDelegate> {
     match &profile.provider {
         Provider::MicrosoftGraphDelegate(delegate) => Some(delegate),
@@ -509,47 +426,4 @@ fn describe(message: &Message) -> Option<DelegateMessage> {
         lease_ends_at: sender.lease_ends_at,
         possible_duplicate: message.possible_duplicate,
     })
-}
-
-/// Bounds the texts of a report: they go to the audit log and to people.
-fn check_report(report: DelegateReport) -> Result<DelegateReport, HttpProblem> {
-    let is_id = |id: &str| id.len() <= REQUEST_ID && id.bytes().all(|byte| byte.is_ascii_graphic());
-    if !is_id(&report.request_id) || !is_id(&report.client_request_id) {
-        return Err(HttpProblem::malformed(
-            "`requestId` and `clientRequestId` must have at most 100 printable characters without spaces",
-        ));
-    }
-    let reason = shortened(&printable(&report.reason), REASON).into_owned();
-    Ok(DelegateReport { reason, ..report })
-}
-
-/// Describes a report for people.
-fn describe_report(report: &DelegateReport) -> String {
-    let what = match report.outcome {
-        DelegateOutcome::Sent => "accepted by Exchange",
-        DelegateOutcome::Failed => "refused by Exchange",
-        DelegateOutcome::Released => "not sent",
-        DelegateOutcome::Unknown => "it is not known whether Exchange accepted it",
-    };
-    let mut text = format!("{what}, as the person's client reports");
-    if !report.request_id.is_empty() {
-        text.push_str(&format!(", request {}", report.request_id));
-    }
-    if !report.reason.is_empty() {
-        text.push_str(&format!(": {}", report.reason));
-    }
-    text
-}
-
-/// Returns true if the message has the outcome of a report already, by the same lease.
-fn is_reported(message: &Message, report: &DelegateReport) -> bool {
-    let outcome = match message.status {
-        Status::Delivered => Some(DelegateOutcome::Sent),
-        Status::Failed => Some(DelegateOutcome::Failed),
-        Status::Unknown => Some(DelegateOutcome::Unknown),
-        Status::AwaitingSender => Some(DelegateOutcome::Released),
-        Status::Queued | Status::Sending | Status::Cancelled => None,
-    };
-    let epoch = message.sender.as_ref().map_or(0, |sender| sender.epoch);
-    epoch > 0 && epoch == report.epoch && outcome == Some(report.outcome)
 }

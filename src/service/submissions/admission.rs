@@ -1,8 +1,8 @@
 //! Admission: the checks of a submission that do not concern its contents: confirmed restore, scope of the token, company,
 //! profile, size, recipients.
 //!
-//! Each returns a problem for the caller, or nothing. If the environment writes to one address instead, each recipient is allowed.
-//! `submissions` runs them in order before anything is stored.
+//! Each returns a problem for the caller, or nothing. If the environment writes to one address instead, each recipient is
+//! allowed. `submissions` runs them in order before anything is stored.
 
 use crate::{
     delivery::route_index::RouteIndex,
@@ -67,7 +67,8 @@ pub(super) fn check_company(
     Err(HttpProblem::unknown_company(company, settings, environment))
 }
 
-/// Returns the profile that sends for a company and a function. If it is a delegate profile, a person sends from their own client.
+/// Returns the profile that sends for a company and a function. If it is a delegate profile, a person sends from their own
+/// client.
 pub(super) fn find_sender<'a>(
     routes: &'a RouteIndex,
     resolution: &'a Resolution,
@@ -133,9 +134,9 @@ pub(super) fn check_no_sender_name(sender_name: Option<&str>, name: &ProfileName
     }
     Err(HttpProblem::new(
         Code::MessageMalformed,
-        format!("`senderName` is set, and `{name}` sends from the mailbox of the person, with its name"),
+        format!("the sender's name is set, and `{name}` sends from the mailbox of the person, with its name"),
     )
-    .remedy("Omit `senderName`."))
+    .remedy("Omit `senderName`, or the name in `From` of a raw message."))
 }
 
 /// Checks the size of a message against the limit of its profile, and returns it in bytes.

@@ -1,11 +1,12 @@
 //! Submissions: accepts mail for delivery.
 //!
-//! [`Service::submit`] takes an [`Addressing`] (company, function, client, document) and a [`SubmissionBody`], and returns a
-//! [`SubmissionReceipt`] when the message is durable. Scope, company, sender, size, contents and recipients are checked before that:
-//! `admission` has the checks, `content` composes the message. A refusal by a mail server is seen at delivery. A refused submission
-//! is not stored. The same idempotency key of a caller with the same request returns the earlier message as it is now, with another
-//! request it is refused; so is a document that was sent to one of the recipients before, unless duplicates are allowed. Nothing
-//! here sends.
+//! [`Service::submit`] takes an [`Addressing`] (company, function, client, sender, document) and a [`SubmissionBody`], and
+//! returns a [`SubmissionReceipt`] when the message is durable. Scope, company, sender, size, contents and recipients are checked
+//! before that: `admission` has the checks, `content` composes the message. A refusal by a mail server is seen at delivery. A
+//! refused submission is not stored. The same idempotency key of a caller with the same request returns the earlier message as it
+//! is now, with another request it is refused; so is a document that was sent to one of the recipients before, unless duplicates
+//! are allowed. Where a delegate profile serves the mail, the message is not queued: it waits for its person (`delegates`).
+//! Nothing here sends.
 
 mod admission;
 mod content;
@@ -35,7 +36,7 @@ pub(super) enum SubmissionBody {
     Raw { bytes: Vec<u8>, recipients: Vec<String>, notify: Option<Notify> },
 }
 
-/// The company, function, client and document of a submission.
+/// The company, function, client, sender and document of a submission.
 pub(super) struct Addressing {
     pub(super) company: CompanyId,
     pub(super) function: Function,
@@ -75,7 +76,7 @@ impl Service {
         found.is_ok_and(|(_, stored)| !matches!(stored.profile.provider, Provider::MicrosoftGraphDelegate(_)))
     }
 
-    /// Returns true if this profile sends for a company and a function, and the service can send by it.
+    /// Returns true if this profile sends for a company and a function.
     pub(super) fn sends_for(&self, profile: &ProfileName, cell: &Cell) -> bool {
         let (routes, resolution) = self.delivery.resolve(cell);
         let sender = admission::find_sender(&routes, &resolution, cell, self.store.environment());
@@ -117,7 +118,7 @@ impl Service {
         let sender = match &stored.profile.provider {
             Provider::MicrosoftGraphDelegate(delegate) => {
                 let lane = Lane { company: company.clone(), function };
-                Some(self.choose_sender(caller, wanted, name, delegate, &lane, self.delivery.now()).await?)
+                Some(self.choose_sender(caller, wanted, name, delegate, &lane).await?)
             }
             Provider::Smtp(_) | Provider::MicrosoftGraphDirect(_) => {
                 admission::check_no_sender(&wanted, name)?;

@@ -1,19 +1,28 @@
 //! `mailwright delegate`: sends mail as the person at this desktop, who signs in to Microsoft here.
 //!
 //! `login` signs in and shows what waits, `send` submits one message and sends it, `run` sends the person's messages until it is
-//! stopped. The service keeps the message and the books; the tokens stay in the memory of this process and are never given to it, except
-//! for the ID token, which says who the person is. `sign_in` has the sign-in, `sending` one message. A refusal by Graph, missing
-//! consent and another account are errors, and the messages still wait.
+//! stopped. The service keeps the messages and records the outcomes. The tokens stay in the memory of this process; only the ID
+//! token, which says who the person is, is sent to the service. `sign_in` has the sign-in, `sending` sends one message. If
+//! consent is missing, another account signs in, or Graph cannot accept a message now, the message still waits.
 
 mod sending;
 mod sign_in;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use clap::ValueEnum;
 use serde_json::json;
+use tokio::sync::watch;
+use uuid::Uuid;
 
-use self::{sending::Desk, sign_in::UserSignIn};
+use self::{
+    sending::{DelegateSession, is_passing},
+    sign_in::UserSignIn,
+};
 use crate::{
     api::{
         delegates::{DelegateMessage, DelegateOutcome, DelegateReport},
@@ -26,6 +35,7 @@ use crate::{
         message_parts::{check_addresses, decode, parse_document, read_attachment, read_stdin},
         signals::wait_for_stop,
         ui::format::document_of,
+        variables,
     },
     entra::{Endpoints, Http, http::HttpOptions},
     model::{
@@ -36,9 +46,11 @@ use crate::{
     text::printable,
 };
 
-/// The wait between two looks at the person's messages.
+/// The wait between two looks at the person's messages, and before the first repetition of one that could not be sent.
 const POLL: Duration = Duration::from_secs(5);
-/// The size of attachments from which a message needs a draft.
+/// The longest wait before a repetition. A message has 100 leases: with this wait they last for more than the default lifetime.
+const LONGEST_WAIT: Duration = Duration::from_secs(20 * 60);
+/// The size of attachments from which a message may need a draft.
 const LARGE_ATTACHMENTS: usize = 2_000_000;
 
 /// Send mail as the signed-in user, from this desktop
@@ -214,7 +226,7 @@ impl Runnable for Delegate {
 impl DelegateArgs {
     /// Returns an option, or the variable that replaces it.
     fn required(given: Option<&str>, variable: &'static str, option: &str) -> Result<String, CliError> {
-        given.map(str::to_owned).or_else(|| crate::cli::variables::read(variable)).ok_or_else(|| {
+        given.map(str::to_owned).or_else(|| variables::read(variable)).ok_or_else(|| {
             CliError::coded(Code::Usage, format!("neither {option} nor {variable} is set"))
                 .remedy("Both are in the delegate profile: `tenant` and `client`.")
         })
@@ -232,14 +244,14 @@ impl DelegateArgs {
         }
     }
 
-    /// Signs in.
+    /// Signs in. `needs_draft`: the message to send is so large that it may need a draft.
     async fn open<'a>(
         &'a self,
         context: &'a Context,
         tenant: &'a str,
         application: &'a str,
         needs_draft: bool,
-    ) -> Result<Desk<'a>, CliError> {
+    ) -> Result<DelegateSession<'a>, CliError> {
         let endpoints = Endpoints::for_cloud(&self.cloud()).map_err(|error| CliError::new(error.to_string()))?;
         let authorities = self.outgoing_ca_file.as_deref().map(read_authorities).transpose()?;
         let options = HttpOptions { authorities, timeout: Duration::from_secs(100), ..HttpOptions::default() };
@@ -254,13 +266,14 @@ impl DelegateArgs {
             opens_browser: !self.no_browser,
             pool: BlockingPool::default(),
         };
-        Desk::open(context, &self.environment, &self.service, sign_in, needs_draft).await
+        DelegateSession::open(context, &self.environment, &self.service, sign_in, needs_draft).await
     }
 
+    /// Returns the tenant and the client id of the application.
     fn registration(&self) -> Result<(String, String), CliError> {
-        use crate::cli::variables::{DELEGATE_APPLICATION, DELEGATE_TENANT};
-        let tenant = Self::required(self.tenant.as_deref(), DELEGATE_TENANT, "`--tenant`")?;
-        let application = Self::required(self.application.as_deref(), DELEGATE_APPLICATION, "`--application`")?;
+        let tenant = Self::required(self.tenant.as_deref(), variables::DELEGATE_TENANT, "`--tenant`")?;
+        let application = self.application.as_deref();
+        let application = Self::required(application, variables::DELEGATE_APPLICATION, "`--application`")?;
         Ok((tenant, application))
     }
 }
@@ -268,13 +281,13 @@ impl DelegateArgs {
 impl Login {
     async fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let (tenant, application) = self.delegate.registration()?;
-        let desk = self.delegate.open(context, &tenant, &application, false).await?;
-        let page = desk.client().delegate_messages(None).await?;
-        let signed_in = desk.signed_in();
+        let session = self.delegate.open(context, &tenant, &application, false).await?;
+        let messages = session.messages().await?;
+        let signed_in = session.signed_in();
         if self.delegate.output.format == Format::Json {
             let account = json!({
                 "person": signed_in.person, "name": signed_in.name, "address": signed_in.address,
-                "permissions": signed_in.permissions, "messages": page.messages,
+                "permissions": signed_in.permissions, "messages": messages,
             });
             context.printer.json(&document_of(self.delegate.environment.as_str(), "account", &account));
             return Ok(Exit::Done);
@@ -286,7 +299,9 @@ impl Login {
             signed_in.person.object,
             signed_in.person.tenant
         ));
-        page.messages.iter().for_each(|message| context.printer.out(&describe(message)));
+        for message in messages {
+            context.printer.out(&describe(&message));
+        }
         Ok(Exit::Done)
     }
 }
@@ -300,13 +315,17 @@ impl DelegateSend {
         // Before the sign-in: without a token of the service nothing can be submitted.
         let submitter = service.client(context, environment, None)?;
         let size: usize = submission.attachments.iter().map(|file| file.content.len() / 4 * 3).sum();
-        let mut desk = self.delegate.open(context, &tenant, &application, size >= LARGE_ATTACHMENTS).await?;
-        let key = self.idempotency_key.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
-        let id_token = &desk.signed_in().tokens.id;
+        let mut session = self.delegate.open(context, &tenant, &application, size >= LARGE_ATTACHMENTS).await?;
+        let key = self.idempotency_key.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
+        let id_token = &session.signed_in().tokens.id;
         let accepted = submitter.submit_of_person(&submission, Some(&key), id_token).await?;
-        context.printer.note(&format!("{} was accepted, and waits for {} ...", accepted.id, desk.signed_in().address));
-        let mine = desk.client().delegate_messages(None).await?.messages;
-        let Some(message) = mine.into_iter().find(|message| message.id == accepted.id) else {
+        context.printer.note(&format!(
+            "{} was accepted, and waits for {} ...",
+            accepted.id,
+            printable(&session.signed_in().address)
+        ));
+        let own = session.messages().await?;
+        let Some(message) = own.into_iter().find(|message| message.id == accepted.id) else {
             return Err(CliError::coded(
                 Code::GraphSendFailed,
                 format!(
@@ -317,7 +336,7 @@ impl DelegateSend {
             )
             .remedy(format!("mailwright outbox show {environment} {}", accepted.id)));
         };
-        let sent = desk.send(&message).await?;
+        let sent = session.send(&message).await?;
         show(context, environment, output.format, &sent);
         match sent.status {
             Status::Delivered => Ok(Exit::Done),
@@ -347,36 +366,43 @@ impl DelegateSend {
 impl Run {
     async fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let (tenant, application) = self.delegate.registration()?;
-        let mut desk = self.delegate.open(context, &tenant, &application, false).await?;
-        context.printer.note(&format!("Sending as {}; Ctrl-C stops.", printable(&desk.signed_in().address)));
-        let stop = wait_for_stop(false);
-        tokio::pin!(stop);
-        let mut exit = Exit::Done;
+        let mut session = self.delegate.open(context, &tenant, &application, false).await?;
+        context.printer.note(&format!("Sending as {}; Ctrl-C stops.", printable(&session.signed_in().address)));
+        // Noted while a message is sent, and obeyed after it.
+        let (stop, mut stopped) = watch::channel(false);
+        drop(tokio::spawn(async move {
+            wait_for_stop(false).await;
+            stop.send_replace(true);
+        }));
+        let (mut exit, mut retries) = (Exit::Done, Retries::default());
         loop {
-            exit = exit.max(self.send_all(context, &mut desk).await?);
+            exit = exit.max(self.send_all(context, &mut session, &mut retries, &stopped).await?);
             if self.once {
                 return Ok(exit);
             }
             tokio::select! {
-                () = &mut stop => return Ok(exit),
+                _ = stopped.wait_for(|is_stopped| *is_stopped) => return Ok(exit),
                 () = tokio::time::sleep(POLL) => {}
             }
         }
     }
 
     /// Sends what waits now. A message that cannot be sent is reported, and the others are sent.
-    async fn send_all(&self, context: &Context, desk: &mut Desk<'_>) -> Result<Exit, CliError> {
-        let page = match desk.client().delegate_messages(None).await {
+    async fn send_all(
+        &self,
+        context: &Context,
+        session: &mut DelegateSession<'_>,
+        retries: &mut Retries,
+        stopped: &watch::Receiver<bool>,
+    ) -> Result<Exit, CliError> {
+        let messages = match session.messages().await {
             // The ID token lasts an hour.
             Err(problem) if problem.code == Code::SenderTokenRefused => {
-                desk.renew().await?;
-                desk.client().delegate_messages(None).await?
+                session.renew().await?;
+                session.messages().await?
             }
             // The service is restarted, or the network is away: the messages wait.
-            Err(problem)
-                if matches!(problem.code, Code::ServiceUnreachable | Code::IncompleteAnswer | Code::Busy)
-                    && !self.once =>
-            {
+            Err(problem) if is_passing(&problem) && !self.once => {
                 context.printer.note(&format!("The service does not answer: {}", problem.message));
                 return Ok(Exit::Done);
             }
@@ -384,10 +410,17 @@ impl Run {
         };
         let mut exit = Exit::Done;
         // The oldest first, as in a queue.
-        for message in page.messages.iter().rev() {
+        for message in messages.iter().rev() {
+            if *stopped.borrow() {
+                break;
+            }
+            if !retries.is_due(message) {
+                continue;
+            }
             match message.status {
                 Status::AwaitingSender if message.proof == SenderProof::IdToken || self.include_named => {}
                 Status::AwaitingSender => {
+                    retries.put_off(message);
                     context.printer.note(&format!(
                         "{} was named by `{}`; `--include-named` sends it",
                         describe(message),
@@ -396,18 +429,20 @@ impl Run {
                     continue;
                 }
                 Status::Unknown => {
-                    self.look_up(context, desk, message).await?;
+                    retries.put_off(message);
+                    self.look_up(context, session, message).await?;
                     continue;
                 }
                 _ => continue,
             }
-            match desk.send(message).await {
+            match session.send(message).await {
                 Ok(sent) => show(context, &self.delegate.environment, self.delegate.output.format, &sent),
                 // Another client of the person has it, or it was cancelled meanwhile.
                 Err(error) if matches!(error.code, Some(Code::LeaseHeld | Code::InvalidTransition)) => {}
                 Err(error) if error.code == Some(Code::UserSignInFailed) => return Err(error),
                 Err(error) => {
                     exit = Exit::Attention;
+                    retries.put_off(message);
                     context.printer.note(&format!("{}: {error}", message.id));
                     if let Some(remedy) = &error.remedy {
                         context.printer.note(&format!("  {remedy}"));
@@ -419,8 +454,13 @@ impl Run {
     }
 
     /// Looks for a message with an unknown outcome in Sent Items, and reports that it was sent if it is there.
-    async fn look_up(&self, context: &Context, desk: &Desk<'_>, message: &DelegateMessage) -> Result<(), CliError> {
-        if message.epoch == 0 || desk.is_sent(&message.message_id).await != Some(true) {
+    async fn look_up(
+        &self,
+        context: &Context,
+        session: &DelegateSession<'_>,
+        message: &DelegateMessage,
+    ) -> Result<(), CliError> {
+        if message.epoch == 0 || !session.is_sent(&message.message_id, &[0]).await {
             return Ok(());
         }
         let report = DelegateReport {
@@ -431,12 +471,32 @@ impl Run {
             client_request_id: String::new(),
             at: None,
         };
-        match desk.report(message.id, &report).await {
+        match session.report(message.id, &report).await {
             Ok(found) => show(context, &self.delegate.environment, self.delegate.output.format, &found),
             Err(error) if error.code == Some(Code::SenderLeaseEnded) => {}
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+}
+
+/// The messages that were not sent, or not found in Sent Items: the time of the next try of each, and the wait after it. A
+/// message with a new status is tried at once.
+#[derive(Default)]
+struct Retries(HashMap<(Uuid, Status), (Instant, Duration)>);
+
+impl Retries {
+    /// Returns true if a message is to be tried now.
+    fn is_due(&self, message: &DelegateMessage) -> bool {
+        self.0.get(&(message.id, message.status)).is_none_or(|(at, _)| *at <= Instant::now())
+    }
+
+    /// Delays the next try of a message, each time for twice as long.
+    fn put_off(&mut self, message: &DelegateMessage) {
+        let now = Instant::now();
+        let (at, wait) = self.0.entry((message.id, message.status)).or_insert((now, POLL));
+        *at = now + *wait;
+        *wait = wait.saturating_mul(2).min(LONGEST_WAIT);
     }
 }
 

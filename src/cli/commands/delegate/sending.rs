@@ -1,9 +1,10 @@
 //! Sending of one message as the signed-in person: lease, contents, Graph, report.
 //!
-//! [`Desk::send`] begins a message, sends it once, and reports the outcome. A message that Graph certainly did not get waits again; one
-//! that Graph may have got is looked for in Sent Items, and otherwise stays unknown. Graph's demand for a new sign-in (401, or claims)
-//! is met once per message. If the service does not get the report, the message becomes unknown there, and a later run that finds it
-//! in Sent Items resolves it. A message is never sent without a lease, and never twice under one.
+//! [`DelegateSession::send`] begins a message, sends it once, and reports the outcome. A message that Graph certainly did not get
+//! waits again, and one that Graph refuses for good fails. One that Graph may have got is looked for in Sent Items, and otherwise
+//! stays unknown. If Graph demands a new sign-in (401, also with claims), the person signs in again, once per message. If the
+//! service does not get the report, the message becomes unknown there, and a later run that finds it in Sent Items resolves it. A
+//! message is never sent without a lease, and never twice under one.
 
 use std::time::Duration;
 
@@ -34,8 +35,8 @@ const REPORT_WAITS: [u64; 5] = [0, 1, 3, 10, 30];
 /// The waits between the looks into Sent Items: a sent message appears there after some seconds.
 const SENT_ITEMS_WAITS: [u64; 3] = [1, 4, 10];
 
-/// A person at a desktop, signed in to Graph and to the service.
-pub(super) struct Desk<'a> {
+/// The session of a person at this desktop, who is signed in to Graph and to the service.
+pub(super) struct DelegateSession<'a> {
     context: &'a Context,
     environment: &'a EnvironmentName,
     service: &'a ServiceArgs,
@@ -44,8 +45,8 @@ pub(super) struct Desk<'a> {
     client: Client,
 }
 
-impl<'a> Desk<'a> {
-    /// Signs in with the permissions that every message needs.
+impl<'a> DelegateSession<'a> {
+    /// Signs in with the permissions that every message needs, and with that for drafts if `needs_draft`.
     pub(super) async fn open(
         context: &'a Context,
         environment: &'a EnvironmentName,
@@ -63,9 +64,17 @@ impl<'a> Desk<'a> {
         &self.signed_in
     }
 
-    /// Returns the client of the service, with the person's ID token.
-    pub(super) fn client(&self) -> &Client {
-        &self.client
+    /// Returns the person's messages that wait, are leased, or have an unknown outcome, newest first.
+    pub(super) async fn messages(&self) -> Result<Vec<DelegateMessage>, Problem> {
+        let (mut messages, mut before) = (Vec::new(), None);
+        loop {
+            let page = self.client.delegate_messages(before).await?;
+            messages.extend(page.messages);
+            before = page.next_before;
+            if before.is_none() {
+                return Ok(messages);
+            }
+        }
     }
 
     /// Signs in again: with more permissions, or with the claims that Graph asked for. Another account is refused.
@@ -133,7 +142,7 @@ impl<'a> Desk<'a> {
                 Err(failure) => failure,
             };
             let mut outcome = outcome_of(&failure);
-            if outcome == DelegateOutcome::Unknown && self.is_sent(&message.message_id).await == Some(true) {
+            if outcome == DelegateOutcome::Unknown && self.is_sent(&message.message_id, &SENT_ITEMS_WAITS).await {
                 outcome = DelegateOutcome::Sent;
             }
             let report = report_of(lease.epoch, request_id, outcome, &failure.reply);
@@ -150,20 +159,20 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// Returns true if a message is in Sent Items, false if it is not; none if that cannot be seen.
-    pub(super) async fn is_sent(&self, message_id: &str) -> Option<bool> {
+    /// Returns true if a message is in Sent Items after one of the waits, in seconds; false if it is not, or that cannot be seen.
+    pub(super) async fn is_sent(&self, message_id: &str, waits: &[u64]) -> bool {
         if !self.signed_in.permissions.contains(WRITE) {
-            return None;
+            return false;
         }
-        for wait in SENT_ITEMS_WAITS {
-            tokio::time::sleep(Duration::from_secs(wait)).await;
+        for wait in waits {
+            tokio::time::sleep(Duration::from_secs(*wait)).await;
             match self.mailbox(Uuid::now_v7()).is_in_sent_items(message_id).await {
-                Ok(true) => return Some(true),
+                Ok(true) => return true,
                 Ok(false) => {}
-                Err(_) => return None,
+                Err(_) => return false,
             }
         }
-        Some(false)
+        false
     }
 
     /// Reports an outcome, and repeats that while the service does not answer.
@@ -213,12 +222,13 @@ fn permissions(needs_draft: bool) -> &'static [&'static str] {
     if needs_draft { &[SEND, READ_SELF, WRITE] } else { &[SEND, READ_SELF] }
 }
 
-/// Returns true if the same report can succeed later.
-fn is_passing(problem: &Problem) -> bool {
+/// Returns true if the same request can succeed later.
+pub(super) fn is_passing(problem: &Problem) -> bool {
     matches!(problem.code, Code::ServiceUnreachable | Code::IncompleteAnswer | Code::Busy)
 }
 
-/// Returns the outcome that a failure is. Missing consent passes, also where it concerns only large messages.
+/// Returns the outcome of a failure. Consent can be given later: after a 403 the message waits, also if only a large one needs
+/// it.
 fn outcome_of(failure: &UserFailure) -> DelegateOutcome {
     match failure.class {
         Class::Unknown => DelegateOutcome::Unknown,

@@ -1,15 +1,15 @@
 //! Sign-in of the person at this desktop: the browser and a loopback address (authorization code with PKCE), or a device code.
 //!
 //! [`UserSignIn::sign_in`] returns the tokens, which stay in memory and end with the process: no refresh token is requested. The
-//! account is checked before a message is read: the ID token must belong to this sign-in and this application, and the access token to
-//! the same account. An answer with another state than that of the sign-in is ignored. Nothing here sends mail.
+//! account is checked before a message is read: the ID token must belong to this sign-in and this application, and the access
+//! token to the same account. An answer with another state than that of the sign-in is ignored. Nothing here sends mail.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use reqwest::Url;
 use secrecy::SecretString;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -17,7 +17,7 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
-    cli::{CliError, Printer},
+    cli::{CliError, Printer, variables},
     delivery::transport::UserMailbox,
     entra::{
         Endpoints, Http,
@@ -216,20 +216,25 @@ fn failed(reason: String) -> CliError {
 /// Returns 256 random bits as text.
 fn random() -> Result<String, CliError> {
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| CliError::new(format!("the system has no randomness: {error}")))?;
+    getrandom::fill(&mut bytes).map_err(|error| CliError::new(format!("cannot get random numbers: {error}")))?;
     Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes))
 }
 
 /// Returns the claims to request: those of a challenge, and that this program answers challenges.
 fn capabilities(challenge: Option<&str>) -> String {
-    let mut claims = challenge.and_then(|text| serde_json::from_str::<Value>(text).ok()).unwrap_or_else(|| json!({}));
-    claims["access_token"]["xms_cc"] = json!({ "values": ["cp1"] });
-    claims.to_string()
+    let mut claims: Map<String, Value> = challenge.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    // A challenge comes from outside: this can be something else than an object.
+    let access_token = claims.entry("access_token").or_insert(Value::Null);
+    if !access_token.is_object() {
+        *access_token = json!({});
+    }
+    access_token["xms_cc"] = json!({ "values": ["cp1"] });
+    Value::Object(claims).to_string()
 }
 
 /// Opens the address with the program of the desktop. If that fails, the address that was printed is there.
 fn open_browser(printer: &Printer, address: &Url) {
-    let given = crate::cli::variables::read(crate::cli::variables::BROWSER);
+    let given = variables::read(variables::BROWSER);
     let program =
         given.unwrap_or_else(|| if cfg!(target_os = "macos") { "open".to_owned() } else { "xdg-open".to_owned() });
     let mut command = std::process::Command::new(&program);
