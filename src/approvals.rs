@@ -8,14 +8,16 @@
 //! canonical, so that a signer can read it. Its environment, action, base generation and digest must be those of the change;
 //! meaning, expiry and reason are taken from the text. Which approvals a change needs is decided in `changes::approval_needs`.
 //!
-//! A signature of any kind that does not count (unknown signer, invalid, other plan, expired, of the author or the caller unless the
-//! policy allows it) is rejected, and the others still count. An SSH approval that cannot be parsed, or more than 20 signatures of
-//! all kinds together, makes the whole request [`Malformed`].
+//! A signature of any kind that does not count (unknown signer, invalid, other plan, expired, of the author or the caller unless
+//! the policy allows it) is rejected, and the others still count. An SSH approval that cannot be parsed, or more than 20
+//! signatures of all kinds together, makes the whole request [`Malformed`].
 //!
-//! A signature by a passkey is verified at each evaluation, and its signer must be an operator at that time: one who was removed or
-//! suspended after signing has not approved. The ID token of an identity provider is verified by the service, which passes on what it
-//! states ([`SigningPerson`]). A person counts once for each meaning (approved, reviewed, authored), whatever the number of keys,
-//! accounts, roles and groups.
+//! A signature by a passkey is verified at each evaluation, and its signer must be an operator at that time: one who was removed
+//! or suspended after signing has not approved. The ID token of an identity provider is verified by the service, which passes on
+//! what it states ([`SigningPerson`]). A person counts once for each meaning (approved, reviewed, authored), whatever the number
+//! of keys, accounts, roles and groups.
+
+mod approval_text;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -30,6 +32,7 @@ use crate::{
     },
     passkey::{Passkey, PasskeyError, RelyingParty},
 };
+pub use approval_text::{ApprovalText, REASON_LIMIT, is_reason};
 
 /// The namespace of the signatures (`ssh-keygen -Y sign -n`).
 pub const NAMESPACE: &str = "approval@mailwright.dev";
@@ -39,76 +42,11 @@ pub const APPROVALS_LIMIT: usize = 20;
 pub const TEXT_LIMIT: usize = 2048;
 /// Maximum size of an armoured signature, in bytes. A signature of RSA 4096 has 1500.
 pub const SIGNATURE_LIMIT: usize = 8192;
-/// Maximum length of a reason, in characters.
-pub const REASON_LIMIT: usize = 400;
 /// Maximum validity of an approval.
 pub const VALIDITY_LIMIT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Difference of the clocks of the service and of an identity provider.
 const LEEWAY: SignedDuration = SignedDuration::from_mins(1);
-
-const HEADING: &str = "mailwright-approval-v1";
-/// The heading of a text that states another meaning than `approved`.
-const HEADING_WITH_MEANING: &str = "mailwright-approval-v2";
-
-/// The text that a signer signs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ApprovalText {
-    /// The environment.
-    pub environment: EnvironmentName,
-    /// The action: `apply`, or `rollback to generation 41`.
-    pub action: String,
-    /// The generation that the change starts from.
-    pub base: u64,
-    /// The digest of the change; see [`crate::model::approvals::digest`].
-    pub digest: Digest,
-    /// The meaning.
-    pub meaning: Meaning,
-    /// The expiry of the approval.
-    pub expires: Timestamp,
-    /// The reason; can be empty.
-    pub reason: String,
-}
-
-impl ApprovalText {
-    /// Returns the text, with a line end after each line.
-    pub fn to_text(&self) -> String {
-        let Self { environment, action, base, digest, meaning, expires, reason } = self;
-        let (heading, meaning) = match meaning {
-            Meaning::Approved => (HEADING, String::new()),
-            other => (HEADING_WITH_MEANING, format!("meaning: {other}\n")),
-        };
-        format!(
-            "{heading}\nenvironment: {environment}\naction: {action}\nbase generation: {base}\ndigest: {digest}\n{meaning}expires: {expires}\nreason: {reason}\n"
-        )
-    }
-
-    /// Parses a text. Only the canonical form is accepted.
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut lines = text.lines();
-        let has_meaning = match lines.next()? {
-            HEADING => false,
-            HEADING_WITH_MEANING => true,
-            _ => return None,
-        };
-        let mut field = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(": ");
-        let parsed = Self {
-            environment: field("environment")?.parse().ok()?,
-            action: field("action")?.to_owned(),
-            base: field("base generation")?.parse().ok()?,
-            digest: field("digest")?.parse().ok()?,
-            meaning: if has_meaning { field("meaning")?.parse().ok()? } else { Meaning::Approved },
-            expires: field("expires")?.parse().ok()?,
-            reason: field("reason")?.to_owned(),
-        };
-        (is_reason(&parsed.reason) && parsed.to_text() == text).then_some(parsed)
-    }
-}
-
-/// Returns true if a text can be a reason: one line of bounded length.
-pub fn is_reason(text: &str) -> bool {
-    text.chars().count() <= REASON_LIMIT && !text.chars().any(char::is_control) && text.trim() == text
-}
 
 /// Signs a text and returns the armoured signature.
 pub fn sign(key: &PrivateKey, text: &str) -> Result<String, ssh_key::Error> {
@@ -138,7 +76,7 @@ pub struct SigningOperator {
     pub id: String,
     /// The name, by which a signer of the policy names the operator.
     pub name: String,
-    /// The passkeys; empty for an operator who was removed or suspended.
+    /// The passkeys.
     pub passkeys: Vec<SigningPasskey>,
 }
 
@@ -151,7 +89,7 @@ pub struct SigningPasskey {
     pub added_at: Timestamp,
 }
 
-/// The statement of an identity provider in the ID token of a signature, whose signature the service has verified.
+/// The statement of an identity provider for a signature. The service has verified the ID token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SigningPerson {
     /// The id of the signature.
@@ -178,7 +116,7 @@ pub struct IdentityStatement {
 pub struct SignaturesGiven<'a> {
     /// Texts that were signed with SSH keys.
     pub approvals: &'a [Approval],
-    /// Signatures of operators.
+    /// Signatures of persons of the console.
     pub signatures: &'a [Signature],
 }
 
@@ -418,7 +356,7 @@ impl ApprovalRequest<'_> {
         })
     }
 
-    /// Returns true if a signature with a meaning does not count because the signer is a caller.
+    /// Returns true if a signature with a meaning does not count because the signer is the author or the caller.
     fn is_own(&self, signer: &Signer, meaning: Meaning, actor: Option<Actor<'_>>) -> bool {
         actor.is_some_and(|actor| self.rules.is_self_approval(signer, meaning, actor))
     }

@@ -89,8 +89,8 @@ pub fn needed_rights(before: &State, after: &State, changes: &[ProfileChange], s
     rights
 }
 
-/// Returns the rights to verify profiles: each as it is live and as it would be, and for every profile that uses a credential which
-/// it does not have so far, because a verification signs in with it. `sent` has the ids of values in files that are not in use.
+/// Returns the rights to verify profiles: each as it is live and as it would be, and all profiles that use a credential which it
+/// does not have so far, because a verification signs in with it. `sent` has the ids of values in files that are not in use.
 pub fn verify_rights(
     state: &State,
     profiles: &BTreeMap<ProfileName, StoredProfile>,
@@ -190,8 +190,8 @@ impl Credentials<'_> {
         secret.into_iter().chain(file).collect()
     }
 
-    /// Returns the rights to give the reader of the environment a credential that profiles use: those to change it in all of these
-    /// profiles. Who may only change settings must not sign in with the credential of a profile.
+    /// Returns the rights to give the reader of the environment a credential that profiles use: those to change it in all of
+    /// these profiles. Who may only change settings must not sign in with the credential of a profile.
     fn reader_rights(&self, old: Option<&Reader>, new: Option<&Reader>) -> Vec<NeededRight> {
         let had = old.map(|old| self.reader_keys(old)).unwrap_or_default();
         let given = new.map(|new| self.reader_keys(new)).unwrap_or_default();

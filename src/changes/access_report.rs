@@ -65,8 +65,8 @@ pub fn principal(subject: &Subject, role: Option<Role>, now: Timestamp) -> Princ
     }
 }
 
-/// Returns everything that a subject may do, in the order of areas and activities. `role` is the built-in role of
-/// a token or operator.
+/// Returns everything that a subject may do, in the order of areas and activities. `role` is the built-in role of a token
+/// or operator.
 pub fn list_rights(policy: &AccessPolicy, subject: &Subject, role: Option<Role>, now: Timestamp) -> Vec<RightAnswer> {
     let principal = principal(subject, role, now);
     Area::pairs()

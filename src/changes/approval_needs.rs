@@ -1,15 +1,15 @@
 //! The approvals that a change needs by the rules of the environment: [`find_needs`].
 //!
-//! The plan shows the needs and the service enforces them. The rules are those of the live settings, not those of the changeset: a
-//! change cannot weaken the rules that apply to it. A change of the rules about approvals or of the access policy, and
-//! one that adds a recipient of secrets, matches every rule.
+//! The plan shows the needs and the service enforces them. The rules are those of the live settings, not those of the changeset:
+//! a change cannot weaken the rules that apply to it. A change of the rules about approvals or of the access policy, and one that
+//! adds a recipient of secrets, matches every rule.
 //!
-//! A rule with a condition on fields ([`FieldCondition`]) compares what the rule is about before and after the change: the values of
-//! these fields in each profile that claims a function and a company of the rule, and, for each such company and function, in the
-//! profile that sends for them. The change matches if a value that meets the condition appears or disappears. These values follow
-//! from the state alone. So a change cannot avoid a rule by several steps: a value that is in one state and not in the other appears
-//! or disappears in one of them. The same holds for another way to the same state: a profile that is deleted and created again,
-//! disabled, overtaken by another one, or rolled back.
+//! A rule with a condition on fields ([`FieldCondition`]) compares what the rule is about before and after the change: the values
+//! of these fields in each profile that claims a function and a company of the rule, and, for each such company and function, in
+//! the profile that sends for them. The change matches if a value that meets the condition appears or disappears. These values
+//! follow from the state alone. So a change cannot avoid a rule by several steps: a value that is in one state and not in the
+//! other appears or disappears in one of them. The same holds for another way to the same state: a profile that is deleted and
+//! created again, disabled, overtaken by another one, or rolled back.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -37,8 +37,8 @@ struct Effect<'a> {
 /// A profile before or after a change.
 type Side<'a> = (&'a ProfileName, &'a StoredProfile);
 
-/// Returns the approvals that a change from `before` to `after` needs by the rules that are live before it: one need for each rule
-/// that matches.
+/// Returns the approvals that a change from `before` to `after` needs by the rules that are live before it: one need for each
+/// rule that matches.
 pub fn find_needs(before: &State, after: &State, changes: &[ProfileChange]) -> Vec<ApprovalNeed> {
     let approvals = &before.settings.policy.approvals;
     if approvals.rules.is_empty() {
@@ -280,8 +280,8 @@ fn named_fields(name: &ProfileName, stored: &StoredProfile) -> Fields {
     fields
 }
 
-/// Returns the first field of a condition that has a value which meets the condition on one side and not on the other. `None` means
-/// that there is no such profile.
+/// Returns the first field of a condition that has a value which meets the condition on one side and not on the other. A side is
+/// `None` if the profile does not exist there.
 fn find_field(when: &FieldCondition, before: Option<&Fields>, after: Option<&Fields>) -> Option<String> {
     let paths: BTreeSet<&String> =
         before.into_iter().chain(after).flat_map(BTreeMap::keys).filter(|path| when.names(path)).collect();

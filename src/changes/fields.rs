@@ -39,8 +39,8 @@ pub(crate) fn profile_fields(stored: &StoredProfile) -> Fields {
     fields
 }
 
-/// Returns the fields of an environment's settings. The fields of the reader are below `verify`, as in the files, and each recipient of
-/// secrets is a line as in `recipients.txt`.
+/// Returns the fields of an environment's settings. The fields of the reader are below `verify`, as in the files, and each
+/// recipient of secrets is a line as in `recipients.txt`.
 pub(crate) fn settings_fields(settings: &Settings) -> Fields {
     let without = Settings { reader: None, secret_recipients: BTreeSet::new(), ..settings.clone() };
     let mut fields = document_fields(&without);

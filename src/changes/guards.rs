@@ -1,12 +1,14 @@
 //! Guards: changes that need an explicit permission for this one plan.
 //!
 //! Guarded are the deletion of many profiles, of an enabled profile that claims `default`, each change after which a company and
-//! function has lost its last sender, rights that a change of the access policy adds, and recipients of secrets that are added, or all
-//! removed. The first recipients of an environment do not count as added. A plan shows its guards and the service
-//! enforces them, both by [`check`]. The limits are those of the live settings, not those that the changeset brings: a plan cannot
-//! raise the limit that it would exceed. [`Allowances`] lift them: added rights and recipients by one allowance, because a recipient reads secrets; of the others, a number
-//! lifts all if the change has deletions and not more than that, a name those of that profile. The deletion of many is lifted by
-//! names if every deleted profile is named.
+//! function has lost its last sender, rights that a change of the access policy adds, and recipients of secrets that are added,
+//! or all removed. The first recipients of an environment do not count as added. A plan shows its guards and the service enforces
+//! them, both by [`check`]. The limits are those of the live settings, not those that the changeset brings: a plan cannot raise
+//! the limit that it would exceed.
+//!
+//! [`Allowances`] lift them. One allowance lifts those about rights and about recipients, because a recipient reads secrets. Of
+//! the others, a number lifts all if the change has deletions and not more than that, a name those of that profile. The deletion
+//! of many is lifted by names if every deleted profile is named.
 
 use std::collections::BTreeSet;
 
@@ -78,11 +80,11 @@ pub fn check(before: &State, after: &State, changes: &[ProfileChange], allowance
         })
         .collect();
     let mut guards = Vec::new();
-    let gains = access::gains(&before.settings.access, &after.settings.access);
-    if !gains.is_empty() && !allowances.rights {
-        guards.push(Guard::RightsAdded { gains });
-    }
     if !allowances.rights {
+        let gains = access::gains(&before.settings.access, &after.settings.access);
+        if !gains.is_empty() {
+            guards.push(Guard::RightsAdded { gains });
+        }
         guards.extend(check_recipients(&before.settings.secret_recipients, &after.settings.secret_recipients));
     }
     let count = deleted.len() as u64;

@@ -1,7 +1,7 @@
 //! Parts of a message on the command line: addresses, files to attach, texts, and the document that it carries.
 //!
-//! Used by `send` and `delegate send`. Each function reads or checks one argument; an error names the option or the file. Nothing here
-//! composes a message or sends it.
+//! Used by `send` and `delegate send`. Each function reads or checks one argument; an error names the option or the file. Nothing
+//! here composes a message or sends it.
 
 use std::{
     io::{IsTerminal as _, Read as _},

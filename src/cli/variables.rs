@@ -1,4 +1,5 @@
-//! The environment variables of the process. Their values are read here, and [`LIST`] is what `mailwright help environment` prints.
+//! The environment variables of the process. Their values are read here, and [`LIST`] is what `mailwright help environment`
+//! prints.
 //!
 //! [`check`] refuses an unknown variable with the prefix `MAILWRIGHT_`, so that a misspelt name is not ignored; variables that
 //! Kubernetes sets for a service of that name are let through. An option of the command line takes precedence over its variable;

@@ -1,10 +1,10 @@
 //! Transport of the client: sends one HTTP request to a service within limits of time and size, and classifies a failure.
 //!
-//! [`Transport`] belongs to one service; [`Connections`] are shared by the transports of several. A failure is a [`Problem`] whose
-//! code distinguishes a service that does not answer, an untrusted certificate, a refusal, and another API version. A request fails
-//! after 10 seconds without a connection, 60 seconds without data or 5 minutes in all (a verification after an hour), an answer
-//! beyond 256 MiB. `http://` is refused for other machines unless the caller allows it. Nothing here retries, follows a redirect,
-//! or knows an endpoint.
+//! [`Transport`] belongs to one service; [`Connections`] are shared by the transports of several. A failure is a [`Problem`]
+//! whose code distinguishes a service that does not answer, an untrusted certificate, a refusal, and another API version. A
+//! request fails after 10 seconds without a connection, 60 seconds without data or 5 minutes in all (a verification after an
+//! hour), an answer beyond 256 MiB. `http://` is refused for other machines unless the caller allows it. Nothing here retries,
+//! follows a redirect, or knows an endpoint.
 
 use std::time::Duration;
 
@@ -38,8 +38,8 @@ const ANSWER_LIMIT: usize = 256 * 1024 * 1024;
 /// The time limit of a verification.
 const LINES_DEADLINE: Duration = Duration::from_secs(3600);
 
-/// Connections that clients of several services share. Preparing TLS, with all authorities that a machine trusts, takes longer than
-/// a request.
+/// Connections that clients of several services share. Preparing TLS, with all authorities that a machine trusts, takes longer
+/// than a request.
 #[derive(Debug, Default)]
 pub struct Connections(Mutex<Vec<Prepared>>);
 

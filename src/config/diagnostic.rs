@@ -6,9 +6,9 @@
 //!
 //! A problem of a whole file is at line 1, column 1, without an excerpt.
 //!
-//! [`Report`] sorts problems by these keys in their order. Of several with the same place, code and message only the first is kept,
-//! so a problem that several environments inherit names at most one of them. [`Report::to_problem`] condenses a report into one
-//! problem. A warning does not make a run fail; an error does ([`Report::has_errors`]).
+//! [`Report`] sorts problems by these keys in their order. Of several with the same place, code and message only the first is
+//! kept, so a problem that several environments inherit names at most one of them. [`Report::to_problem`] condenses a report into
+//! one problem. A warning does not make a run fail; an error does ([`Report::has_errors`]).
 
 use std::{collections::BTreeSet, sync::Arc};
 

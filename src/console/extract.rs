@@ -1,5 +1,5 @@
-//! Extractors of the console: [`Form`], [`Parameters`] and [`Segment`]. What they refuse becomes a page, and never repeats what was
-//! entered.
+//! Extractors of the console: [`Form`], [`Parameters`] and [`Segment`]. What they refuse becomes a page, and never repeats what
+//! was entered.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,6 +1,7 @@
 //! Live updates: [`follow`] sends a part of a page again whenever it has changed, as server-sent events.
 //!
-//! The part is rendered here, and not asked for by the browser: requests of a page that is only open would keep its session alive.
+//! The part is rendered here, and not asked for by the browser: requests of a page that is only open would keep its session
+//! alive.
 
 use std::{
     convert::Infallible,

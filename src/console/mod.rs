@@ -4,7 +4,7 @@
 //! * `page` has what every page knows (environment, language, signed-in user), and the extractors of handlers
 //! * `pages` has one file per page: the handler, and the struct that its template in `templates/` is filled from
 //! * `texts` has every text, in English and German; no text is in Rust or in a template
-//! * `assets` has style sheet, script and icon, which are part of the binary; `answer` renders pages and problems
+//! * `assets` has style sheet, scripts and icon, which are part of the binary; `answer` renders pages and problems
 //! * `cookies`, `extract`, `headers`, `live`, `parameters`, `passkey_form`: the rest of what a browser needs
 //!
 //! Pages are rendered here and work without JavaScript: links, forms by GET that only read, forms by POST that change something
@@ -16,9 +16,10 @@
 //! 1. `pages/NAME.rs`: a struct with `#[derive(Template)]` and `page: Page`, and a handler that returns `answer::Answer`. Copy
 //!    `pages/sessions.rs`, which has a list and a form. What the page shows comes from a function of `Service`; move logic out
 //!    of a handler of the API rather than repeat it.
-//! 2. `templates/NAME.html`: extends `layout.html`. A text is `{{ page.t("key") }}`, with a value `page.t1("key", "name", value)`,
-//!    with a number `page.tn("key", count)`; a time is `{{ page.time(at) }}`. Everything is escaped; the filter `safe` is refused
-//!    by a test, as are inline scripts and styles, which the content security policy would block.
+//! 2. `templates/NAME.html`: extends `layout.html`. A text is `{{ page.t("key") }}`, with a value
+//!    `page.t1("key", "name", value)`, with a number `page.tn("key", count)`; a time is `{{ page.time(at) }}`. Everything is
+//!    escaped; the filter `safe` is refused by a test, as are inline scripts and styles, which the content security policy would
+//!    block.
 //! 3. `texts/en.ftl` and `texts/de.ftl`: the texts. Keys begin with the name of the page. A key that is put together at run
 //!    time goes through `page.word("group", id)`, and its group belongs into the test in `texts`.
 //! 4. `routing::routes`: a line with method, path, right and handler, and the same line in `tests/service/console/routes.rs`.

@@ -158,7 +158,8 @@ impl Page {
         Safe(TimeElement { iso: at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(), text }.render().unwrap_or_default())
     }
 
-    /// Returns true if the signed-in caller may do something for at least one company and function. What it may not is not offered.
+    /// Returns true if the signed-in caller may do something for at least one company and function. What it may not is not
+    /// offered.
     pub(super) fn may(&self, area: Area, activity: Activity) -> bool {
         self.user.as_ref().is_some_and(|user| user.caller.may_at_all(area, activity))
     }

@@ -1,5 +1,5 @@
-//! Links and form values of the console: [`address`] builds a URL with a query, and [`parse`] and [`parse_time`] read a value of a
-//! form or a query.
+//! Links and form values of the console: [`address`] builds a URL with a query, and [`parse`] and [`parse_time`] read a value of
+//! a form or a query.
 //!
 //! An empty value is none; one that cannot be parsed is an error, which the page handles. A time without an offset is in UTC.
 //! Requests are read in `extract`.

@@ -51,8 +51,8 @@ fn host(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::HOST).and_then(|value| value.to_str().ok())
 }
 
-/// Returns the address of this console under the name `localhost`, if the request is for this machine; there, passkeys work without
-/// TLS.
+/// Returns the address of this console under the name `localhost`, if the request is for this machine; there, passkeys work
+/// without TLS.
 pub(super) fn local_address(service: &Service, headers: &HeaderMap) -> Option<String> {
     let authority: axum::http::uri::Authority = host(headers)?.parse().ok()?;
     let port = authority.port_u16().map(|port| format!(":{port}")).unwrap_or_default();

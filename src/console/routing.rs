@@ -50,8 +50,8 @@ enum Right {
     SignedIn,
     /// A session whose caller has all of these rights, for every company and function.
     May(&'static [(Area, Activity)]),
-    /// A session whose caller has all of the first rights, and at least one of the others, as the function of the service that the
-    /// handler calls checks again.
+    /// A session whose caller has all of the first rights, and at least one of the others, as the function of the service that
+    /// the handler calls checks again.
     Either(&'static [(Area, Activity)], &'static [(Area, Activity)]),
     /// A session whose caller has this right for at least one company and function. The function of the service that the handler
     /// calls checks for which.
@@ -218,7 +218,8 @@ pub struct RouteInfo {
     pub path: String,
     /// The method.
     pub method: String,
-    /// `open`, `signed-in`, or rights as `AREA:ACTIVITY`, separated by spaces; `of some` if it is for some companies or functions.
+    /// `open`, `signed-in`, or rights as `AREA:ACTIVITY`, separated by spaces; `of some` if it is for some companies or
+    /// functions.
     pub right: String,
 }
 
@@ -232,18 +233,17 @@ pub fn route_list() -> Vec<RouteInfo> {
     ROUTES.rights.iter().map(info).collect()
 }
 
-/// Returns the page to which a person goes back after a request that was refused: the page itself, or the nearest one above it, which
-/// its form is on.
+/// Returns the page to which a person goes back after a request that was refused: the page itself, or the nearest one above it,
+/// which has the form.
 pub(super) fn page_of_request(method: &Method, here: &str) -> String {
     if *method == Method::GET {
         return here.to_owned();
     }
     let path = here.split(['?', '#']).next().unwrap_or_default();
     let upwards = std::iter::successors(Some(path), |path| path.rsplit_once('/').map(|(parent, _)| parent));
-    // The confirmation of a change of many messages is no page without its parameters.
+    // The confirmation of a change of many messages cannot be shown without the parameters of its request.
     let mut pages = upwards.filter(|path| *path != "/console/outbox/bulk" && ROUTES.has_page(path));
-    let page = pages.next();
-    page.unwrap_or("/console").to_owned()
+    pages.next().unwrap_or("/console").to_owned()
 }
 
 /// The addresses, without the state of an environment: a process may serve many.

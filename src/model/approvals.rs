@@ -1,9 +1,15 @@
 //! Approval policy: the signers of an environment, the rules, and the approvals that a change needs by them.
 //!
-//! The plan shows the needs and the service enforces them, both by `changes::approval_needs`. Signatures are the topic of
-//! `approvals`. A signer without a valid key has no fingerprint, so that no signature is found to be of that
-//! signer. A signer is one person, known by an SSH key, a passkey and an account of an identity provider, which count once; or all
-//! persons with a role, or of a group, of an identity provider.
+//! * [`Approvals`] is the policy: [`Signer`]s, and [`ApprovalRule`]s, which can have a [`FieldCondition`]
+//! * [`ApprovalNeed`] is what a change needs by one rule: the plan shows it, and the service enforces it
+//! * [`digest`] is what an approval signs; [`Approved`] is one that counted
+//!
+//! A signer is one person, known by an SSH key, a passkey and an account of an identity provider, which count once; or all
+//! persons with a role, or of a group, of an identity provider. A signer without a valid key has no fingerprint, so that no
+//! signature is found to be of that signer. Which approvals a change needs is decided in `changes::approval_needs`; which
+//! signatures count, in `approvals`.
+
+mod field_condition;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,9 +26,10 @@ use utoipa::ToSchema;
 
 use super::{
     Approval, CompanyId, Digest, EnvironmentName, Function, HumanDuration, ProfileChange, Settings,
-    access::{FieldPattern, Subject},
+    access::Subject,
     signature::{Meaning, Signature, SignatureMethod, SignerIdentity, with_offset},
 };
+pub use field_condition::FieldCondition;
 
 /// The approval policy of an environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -38,7 +45,7 @@ pub struct Approvals {
     /// Rules for approvals. A change must satisfy every rule that it matches.
     #[schema(max_items = 50)]
     pub rules: Vec<ApprovalRule>,
-    /// True if the approval of the person who applies counts: the signer has the name of the token.
+    /// True if the approval of the person who proposed or applies the change counts.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub self_approval: bool,
     /// True if an administrator may apply without approvals in an emergency. The audit log records it.
@@ -126,89 +133,6 @@ pub struct ApprovalRule {
     /// The age that a passkey must have at the signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passkey_age: Option<HumanDuration>,
-}
-
-/// A condition on the fields that a change touches, and on their old and new values.
-///
-/// Both values are always compared. A condition on the old value alone, together with one on the new value, could be avoided by two
-/// changes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct FieldCondition {
-    /// The fields; the change must touch at least one of them.
-    pub fields: BTreeSet<FieldPattern>,
-    /// Patterns for values, with `*` for any text. The old or the new value must match one.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    #[schema(max_items = 50)]
-    pub values: BTreeSet<String>,
-    /// Patterns for values that need no approval. The old or the new value, or its absence, must match none.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    #[schema(max_items = 50)]
-    pub other_than: BTreeSet<String>,
-}
-
-impl FieldCondition {
-    /// Returns true if a field is one of those of the condition.
-    pub fn names(&self, path: &str) -> bool {
-        self.fields.iter().any(|pattern| pattern.includes(path))
-    }
-
-    /// Returns true if a value that appears or disappears meets the condition.
-    pub fn includes(&self, value: &str) -> bool {
-        let value = canonical_value(value);
-        let is_in = |patterns: &BTreeSet<String>| {
-            patterns.iter().any(|pattern| value_matches(&canonical_value(pattern), &value))
-        };
-        match (self.values.is_empty(), self.other_than.is_empty()) {
-            (true, true) => true,
-            (no_values, no_others) => !no_values && is_in(&self.values) || !no_others && !is_in(&self.other_than),
-        }
-    }
-}
-
-/// Returns a value in the form in which it is compared: spellings of one host name or address are the same.
-fn canonical_value(text: &str) -> String {
-    let text = text.trim();
-    let (local, domain) = match text.rsplit_once('@') {
-        Some((local, domain)) => (Some(local.trim_matches('"')), domain),
-        None => (None, text),
-    };
-    if let Ok(address) = domain.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
-        let address = address.to_canonical().to_string();
-        return local.map_or_else(|| address.clone(), |local| format!("{}@{address}", local.to_lowercase()));
-    }
-    // The full stops that a domain name can have (UTS 46).
-    let domain = domain.replace(['\u{3002}', '\u{ff0e}', '\u{ff61}'], ".");
-    let domain = if domain.len() > 1 { domain.strip_suffix('.').unwrap_or(&domain) } else { &domain };
-    // As Unicode, so that patterns match parts of internationalised names.
-    let label = |label: &str| {
-        let lower = label.to_lowercase();
-        if label.is_ascii() && !lower.starts_with("xn--") {
-            return lower;
-        }
-        match idna::domain_to_unicode(label) {
-            (unicode, Ok(())) => unicode,
-            (_, Err(_)) => lower,
-        }
-    };
-    let domain = domain.split('.').map(label).collect::<Vec<_>>().join(".");
-    local.map_or(domain.clone(), |local| format!("{}@{domain}", local.to_lowercase()))
-}
-
-/// Returns true if a pattern matches a whole value; `*` is any text.
-fn value_matches(pattern: &str, value: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = value.strip_prefix(first) else { return false };
-    let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else { return rest.is_empty() };
-    for part in parts {
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
 }
 
 /// Kinds of changes that a rule distinguishes.
@@ -428,14 +352,14 @@ impl Approvals {
             .filter(move |signer| is_open || rule.signers.contains(&signer.name) || is_member(&signer.name))
     }
 
-    /// Returns true if the environment does not accept a signature with this meaning of a person who proposed or applies the change.
-    /// An author states authorship of what is the author's own.
+    /// Returns true if the environment does not accept a signature with this meaning of a person who proposed or applies the
+    /// change. An author states authorship of what is the author's own.
     pub fn refuses_own(&self, meaning: Meaning) -> bool {
         meaning != Meaning::Authored && !self.self_approval
     }
 
-    /// Returns true if the environment does not accept a signature with this meaning of a signer, because the signer is the caller
-    /// who proposed or applies the change.
+    /// Returns true if the environment does not accept a signature with this meaning of a signer, because the signer is the
+    /// caller who proposed or applies the change.
     pub fn is_self_approval(&self, signer: &Signer, meaning: Meaning, actor: Actor<'_>) -> bool {
         self.refuses_own(meaning) && signer.is_actor(actor)
     }
@@ -518,7 +442,7 @@ pub struct Approved {
     /// The digest of the change that was signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
-    /// The fingerprint of the SSH key, or the id of the passkey.
+    /// The fingerprint of the SSH key, the id of the passkey, or the id of the person at the identity provider.
     pub key: String,
     /// The reason of the approval.
     pub reason: String,

@@ -2,7 +2,7 @@
 //! apart.
 //!
 //! [`Status`] has every state that an accepted message can be in, and [`Class`] the meaning of a reply. Transitions are made
-//! by delivery and by `service::message_actions`.
+//! by delivery, by `service::message_actions` and by `service::delegates`.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

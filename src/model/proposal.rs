@@ -1,14 +1,17 @@
 //! [`Proposal`]: a change that was proposed, for another person to apply or to reject.
 //!
 //! It is an edit of one profile in the console, or the plan of files as a changeset. The store keeps it; `service::proposals`
-//! decides who may do what with it. It carries the change, and the age files that the service does not have; no value of a secret.
+//! decides who may do what with it. It carries the change, and the age files that the service does not have; no value of a
+//! secret.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Approval, ChangeSummary, Changeset, Digest, ProfileChange, ProfileName, Provenance, Signature};
+use super::{
+    Approval, ChangeSummary, Changeset, Digest, ProfileChange, ProfileName, Provenance, Signature, approvals::Actor,
+};
 
 /// A proposed change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +114,11 @@ pub struct Decision {
 }
 
 impl Proposal {
+    /// Returns the proposer, as the author of the change.
+    pub fn author(&self) -> Actor<'_> {
+        Actor { name: &self.by, subject: &self.by_subject }
+    }
+
     /// Returns the name of the profile that it changes; none if it changes several, or the settings.
     pub fn profile(&self) -> Option<&ProfileName> {
         match (&self.contents, self.contents.changes()) {

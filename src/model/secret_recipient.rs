@@ -1,8 +1,9 @@
-//! [`SecretRecipient`]: a public key that the secrets of an environment are encrypted to, with the name that `recipients.txt` gives it.
+//! [`SecretRecipient`]: a public key that the secrets of an environment are encrypted to, with the name that `recipients.txt`
+//! gives it.
 //!
-//! An apply sends all of them with the settings, so that a page of the console encrypts for the operators too. [`find_added`] returns
-//! those that a change adds: their holders can read every secret that is encrypted afterwards. [`fingerprint()`] identifies a
-//! recipient in the header of an age file. Whether a text is a recipient at all is decided by `crate::secrets`.
+//! An apply sends all of them with the settings, so that a page of the console encrypts for the operators too. [`find_added`]
+//! returns those that a change adds: their holders can read every secret that is encrypted afterwards. [`fingerprint()`]
+//! identifies a recipient in the header of an age file. Whether a text is a recipient at all is decided by `crate::secrets`.
 
 use std::collections::BTreeSet;
 
@@ -68,8 +69,8 @@ pub fn bare_recipient(text: &str) -> String {
     }
 }
 
-/// Returns the fingerprint of a recipient: the first 16 hexadecimal digits of the SHA-256 of its text, without a comment. A text that is
-/// not a recipient has a fingerprint as well.
+/// Returns the fingerprint of a recipient: the first 16 hexadecimal digits of the SHA-256 of its text, without a comment. A text
+/// that is not a recipient has a fingerprint as well.
 pub fn fingerprint(recipient: &str) -> String {
     // The digest's own text, after its `sha256:`.
     Digest::of_bytes(bare_recipient(recipient).as_bytes()).as_str().chars().skip(7).take(16).collect()

@@ -1,8 +1,10 @@
-//! [`MessageSender`]: the person whose own client sends a message (provider `microsoft-graph-delegate`), and the lease of that client.
+//! [`MessageSender`]: the person whose own client sends a message (provider `microsoft-graph-delegate`), and the lease of that
+//! client.
 //!
-//! The service keeps such a message and never sends it. The client of the person begins it under a lease with an epoch, sends it with
-//! the person's own token, and reports the outcome. A person is known by tenant and object id, which are never given to another one;
-//! names are for display. Nothing here is secret, and no token is part of it. Leases are given and settled by `service::delegates`.
+//! The service keeps such a message and never sends it. The client of the person begins it under a lease with an epoch, sends it
+//! with the person's own token, and reports the outcome. A person is identified by tenant and object id ([`PersonId`]), which
+//! Entra never reuses; names are for display. Nothing here is secret, and no token is part of it. Leases are given and ended by
+//! `service::delegates`.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

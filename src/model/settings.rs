@@ -83,8 +83,8 @@ pub struct Unserved {
 
 impl Settings {
     /// Returns these settings after a rollback to `target`. Everything is restored but the source policy, because otherwise a
-    /// rollback could be used to avoid it, and the access policy and the recipients of secrets, because otherwise a rollback would
-    /// return rights that were taken away.
+    /// rollback could be used to avoid it, and the access policy and the recipients of secrets, because otherwise a rollback
+    /// would return rights that were taken away.
     #[must_use]
     pub fn going_back_to(&self, target: &Settings) -> Settings {
         let mut settings = target.clone();

@@ -1,9 +1,10 @@
 //! [`Signature`]: the electronic signature of a person of the console on a change, with the evidence that proves it.
 //!
 //! A person signs a text ([`Signature::text`]) that the page shows: what is done where, the digest of the change, the meaning of
-//! the signature, and who signs. The passkey signs the digest of that text, or the identity provider states it in the ID token with
-//! which it confirms the person, so that no part of the record can be changed later without notice. [`Meaning`] and [`SignatureMethod`] are those of SSH signatures as well. Nothing here verifies: that is
-//! [`crate::approvals`].
+//! the signature, and who signs. The passkey signs the digest of that text, or the identity provider states it in the ID token
+//! with which it confirms the person, so that no part of the text can be changed later without notice. The time of the signature,
+//! its method and its passkey are added to the record afterwards. [`Meaning`] and [`SignatureMethod`] are those of SSH signatures
+//! as well. Nothing here verifies: that is [`crate::approvals`].
 
 use std::fmt;
 
@@ -128,7 +129,7 @@ pub struct Signature {
     pub digest: Digest,
     /// The reason; can be empty.
     pub reason: String,
-    /// The time at which the text was shown to be signed; at most five minutes before `at`.
+    /// The time at which the text was shown to be signed; at most 20 minutes before `at`.
     #[schema(value_type = String, format = DateTime)]
     pub requested_at: Timestamp,
     /// The time of the signature.
@@ -194,8 +195,13 @@ impl RecentPasskey {
         signed_at: Timestamp,
     ) -> Option<Self> {
         let is_after_proposal = added_at >= proposed_at;
-        let is_recent = is_after_proposal || signed_at.duration_since(added_at) < RECENT;
+        let is_recent = is_after_proposal || Self::is_recent(added_at, signed_at);
         is_recent.then(|| Self { added_at, link_by: link_by.map(str::to_owned), is_after_proposal })
+    }
+
+    /// Returns true if a passkey that was registered at one time is recent at another.
+    pub fn is_recent(added_at: Timestamp, at: Timestamp) -> bool {
+        at.duration_since(added_at) < RECENT
     }
 
     /// Describes it: `passkey enrolled 2026-11-26 by link of ann, 1 hour before the signature`.
@@ -286,7 +292,7 @@ impl Signature {
         self.recent_passkey.as_ref().map(|recent| recent.describe(self.at))
     }
 
-    /// Returns the digest of the text, which the passkey signs.
+    /// Returns the digest of the text: the passkey signs it, and the `nonce` of an ID token states it.
     pub fn text_digest(&self) -> Digest {
         Digest::of_bytes(self.text().as_bytes())
     }

@@ -1,7 +1,7 @@
 //! A reader of the part of CBOR (RFC 8949) that authenticators write: definite lengths, in the shortest form not demanded.
 //!
-//! [`Reader`] returns one value after the other. `skip` reads at most 8 levels. A string longer than the rest, or more entries than
-//! there are bytes for, is malformed.
+//! [`Reader`] returns one value after the other. `skip` reads at most 8 levels. A string longer than the rest, or more entries
+//! than there are bytes for, is malformed.
 
 use super::error::PasskeyError;
 

@@ -1,7 +1,7 @@
 //! [`Challenge`]: the random number that an answer must contain. [`Challenges`]: those that wait for their answer.
 //!
-//! Each is taken by the first answer, whether that is accepted or not. They are kept in memory: after a restart, a request is made
-//! again.
+//! Each is taken by the first answer, whether that is accepted or not. They are kept in memory: after a restart, a request is
+//! made again.
 
 use std::{collections::HashMap, time::Duration};
 

@@ -1,8 +1,8 @@
 //! [`RevisionPair`]: two revisions of the files, opened as repositories, for `diff` and `--since`.
 //!
-//! [`RevisionPair::affected_environments`] returns the environments whose own files, layers or secrets differ, so that only those
-//! need to be loaded. If one revision cannot be opened, it has the problems, and no environments are returned. Whether their
-//! effective configuration differs is decided by `file_diff`.
+//! [`RevisionPair::affected_environments`] returns the environments whose own files, layers, secrets or recipients differ, so
+//! that only those need to be loaded. If one revision cannot be opened, it has the problems, and no environments are returned.
+//! Whether their effective configuration differs is decided by `file_diff`.
 
 use std::{collections::BTreeSet, path::Path};
 

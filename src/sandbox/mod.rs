@@ -7,15 +7,16 @@
 //!
 //! | part | contents |
 //! | --- | --- |
-//! | `entra` | discovery, authorize, device code, tokens |
-//! | `graph` | the directory, mailboxes, `sendMail`, upload sessions, `$batch` |
+//! | `entra` | discovery, authorize, device code, tokens, the end of a session |
+//! | `graph` | the directory, its address book, mailboxes, `sendMail`, upload sessions, `$batch`, user info |
 //! | `reply_headers` | headers of replies, with those that browsers need (CORS) |
 //! | `smtp`, `dns` | a mail server and text records |
 //! | [`faults`] | faults that a scenario injects |
 //! | `authority` | its certificate authority, created at each start or kept in a folder |
 //!
 //! Under `/sandbox` it can be inspected and changed while it runs: `GET /sandbox/mail`, `GET /sandbox/requests`,
-//! `PUT /sandbox/scenario`, `GET`, `POST` and `DELETE /sandbox/faults`, `POST /sandbox/device`.
+//! `POST /sandbox/introspect`, `GET` and `PUT /sandbox/scenario`, `GET`, `POST` and `DELETE /sandbox/faults`, `GET` and
+//! `POST /sandbox/device`.
 
 mod authority;
 mod dns;

@@ -1,22 +1,23 @@
 //! Reply headers of Entra and Graph, with those that let the pages of other origins read the replies (CORS).
 //!
-//! [`add`] is the outermost layer of the sandbox, so that the replies of faults have the headers, too; [`answer_preflight`] answers
-//! what a browser asks before a request. Neither reads a body, a token or the scenario, and pages (HTML) stay as they are: those of
-//! a fault are a proxy's.
+//! [`add`] is outside of the layer of faults, so that their replies have the headers, too. [`answer_preflight`] is inside of
+//! it: a fault applies to a preflight, the request that a browser sends before another one, as to any request. Neither reads a
+//! body, a token or the scenario, and pages (HTML) stay as they are: those of a fault are a proxy's.
 //!
 //! Sources:
 //! - openid-configuration and instance discovery: recordings of `Azure/azure-sdk-for-js` (2021-04 to 2021-11) and traces of
-//!   `azsdk-python-identity` 1.25.1 (2025-12-29): `Access-Control-Allow-Origin: *` for every caller, `Access-Control-Allow-Methods:
-//!   GET, OPTIONS`, `Cache-Control: max-age=86400, private`. The document with the keys is assumed to be served like them.
+//!   `azsdk-python-identity` 1.25.1 (2025-12-29): `Access-Control-Allow-Origin: *` for every caller,
+//!   `Access-Control-Allow-Methods: GET, OPTIONS`, `Cache-Control: max-age=86400, private`. The document with the keys is
+//!   assumed to be served like them.
 //! - the token endpoint: the reply to MSAL.js 3.23 with `Origin` of 2024-10-10 (with the headers of CORS), and recordings without
-//!   `Origin` (without them). Users of MSAL.js read the text of AADSTS9002326 in the browser (microsoft-authentication-library-for-js
-//!   #2482), hence errors have them, too.
-//! - Graph: a reply to a mail client (2025, "Poland Central") and Microsoft's own reference of `profilephoto-get`: the headers of
-//!   CORS for every caller. No capture of a preflight was found: method and headers are returned as they were asked for, because browsers
-//!   may send any header to Graph (`SdkVersion`, `ConsistencyLevel`, `client-request-id`).
+//!   `Origin` (without them). Users of MSAL.js read the text of AADSTS9002326 in the browser
+//!   (`Azure-Samples/ms-identity-javascript-angular-tutorial#37`), hence errors have them, too.
+//! - Graph: a reply to a mail client (2025, "Poland Central") and Microsoft's own reference of `profilephoto-get`: the headers
+//!   of CORS for every caller. No capture of a preflight was found: method and headers are returned as they were asked for,
+//!   because browsers may send any header to Graph (`SdkVersion`, `ConsistencyLevel`, `client-request-id`).
 //!
-//! Left out on purpose: `Strict-Transport-Security`, which a browser applies to every port of `localhost`, and Entra's cookies, which
-//! it sends to every port. No header of CORS is known for the addresses of upload sessions, hence there are none.
+//! Left out on purpose: `Strict-Transport-Security`, which a browser applies to every port of `localhost`, and Entra's cookies,
+//! which it sends to every port. No header of CORS is known for the addresses of upload sessions, hence there are none.
 
 use axum::{
     extract::Request,

@@ -249,8 +249,8 @@ pub struct Requests {
     pub application: Vec<String>,
     /// Permissions of signed-in users.
     pub delegated: Vec<String>,
-    /// Permissions on other resources, by the resource's application id. Unless they are stated, there is an empty entry of Exchange,
-    /// because most registrations have another resource next to Graph.
+    /// Permissions on other resources, by the resource's application id. Unless they are stated, there is an empty entry of
+    /// Exchange, because most registrations have another resource next to Graph.
     pub on: Option<BTreeMap<Uuid, Vec<RequestedAccess>>>,
 }
 
@@ -379,6 +379,11 @@ impl Tenant {
         self.users
             .iter()
             .find(|user| user.name.eq_ignore_ascii_case(name) || self.object_id(&user.name).to_string() == name)
+    }
+
+    /// Returns the object id of the service principal of an application.
+    pub(super) fn principal_id(&self, client: impl std::fmt::Display) -> Uuid {
+        self.object_id(&format!("sp/{client}"))
     }
 
     /// Returns the object id of an object of this tenant, which is derived from its name.

@@ -3,9 +3,9 @@
 //! [`serve`] accepts connections until the sandbox ends. Users, refusals and faults are those of the scenario. Accepted mail is
 //! kept in memory and not forwarded. A line over 64 KiB or a mail over 40 MiB ends the connection.
 //!
-//! The manners are those of Exchange Online, as conversations with smtp.office365.com show them (one of 2025-11-23, and one logged by
-//! `Net::SMTP`): the extensions in its order, no AUTH PLAIN, and a sender without the right Send As is refused after the contents. The
-//! refusal of a large message (552 5.3.4) is from Microsoft's list of non-delivery reports.
+//! Extensions and replies are those of Exchange Online, as conversations with smtp.office365.com show them (one of 2025-11-23,
+//! and one logged by `Net::SMTP`): the extensions in its order, no AUTH PLAIN, and a sender without the right Send As is refused
+//! after the contents. The refusal of a large message (552 5.3.4) is from Microsoft's list of non-delivery reports.
 
 use std::sync::Arc;
 
@@ -202,14 +202,14 @@ impl<'a> Session<'a> {
                         reply(&mut stream, "501 5.5.4 Invalid arguments").await?;
                         continue;
                     };
+                    if self.chunks.len().saturating_add(size) > MAIL_LIMIT {
+                        return Ok(None);
+                    }
                     let Some(bytes) = read_chunk(&mut stream, size).await? else { return Ok(None) };
                     // A refused chunk was read all the same (RFC 3030).
                     if self.to.is_empty() {
                         reply(&mut stream, "503 5.5.1 Bad sequence of commands").await?;
                         continue;
-                    }
-                    if self.chunks.len() + bytes.len() > MAIL_LIMIT {
-                        return Ok(None);
                     }
                     self.chunks.extend_from_slice(&bytes);
                     if !is_last {
@@ -263,8 +263,8 @@ impl<'a> Session<'a> {
         Ok(injected)
     }
 
-    /// Returns the login and the sender that it may not send as: of the envelope, or of the header `From`. Only a login with the name
-    /// of a user of a tenant has a mailbox; any other may send as everybody.
+    /// Returns the login and the sender that it may not send as: of the envelope, or of the header `From`. Only a login with
+    /// the name of a user of a tenant has a mailbox; any other may send from every address.
     fn denied_sender(&self, scenario: &Scenario, envelope: &str, mail: &str) -> Option<(String, String)> {
         let login = self.user.as_ref()?;
         let user = scenario.tenants.iter().find_map(|tenant| tenant.user(login))?;
@@ -351,7 +351,7 @@ impl Session<'_> {
             self.user = user.map(str::to_owned);
             reply(stream, "235 2.7.0 Authentication successful").await
         } else {
-            // RFC 7628: the server sends the reason first, and the client answers with an empty response.
+            // RFC 7628 has the server send the reason first (334). It is left out.
             reply(stream, "535 5.7.3 Authentication unsuccessful").await
         }
     }
@@ -382,7 +382,7 @@ fn announced_size(line: &str) -> Option<u64> {
 /// Returns the size of a chunk, and whether it is the last one (RFC 3030).
 fn chunk(line: &str) -> Option<(usize, bool)> {
     let mut words = line.split_whitespace().skip(1);
-    let size = words.next()?.parse().ok().filter(|size| *size <= MAIL_LIMIT)?;
+    let size = words.next()?.parse().ok()?;
     Some((size, words.next() == Some("LAST")))
 }
 

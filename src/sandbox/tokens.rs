@@ -53,8 +53,8 @@ impl Tokens {
         jsonwebtoken::encode(&header, claims, &self.signing).unwrap_or_default()
     }
 
-    /// Signs a token for Graph or Exchange. Its header has `x5t`, which is the same as `kid`, and `nonce`, as with the real service;
-    /// but the real signature is over another nonce, so that only Graph can verify it.
+    /// Signs a token for Graph or Exchange. Its header has `x5t`, which is the same as `kid`, and `nonce`, as with the real
+    /// service; but the real signature is over another nonce, so that only Graph can verify it.
     pub(super) fn sign_access(&self, claims: &Value) -> String {
         let mut header = Header::new(Algorithm::RS256);
         header.kid = Some(KEY_ID.to_owned());

@@ -1,9 +1,10 @@
 //! [`Recipients`]: the file `recipients.txt`, with the public keys that an environment's secrets are encrypted to, one per
 //! line, as `age -R` reads it.
 //!
-//! A line that is not a recipient is an error with its number, and so is a file without one. A private key in the file is an error
-//! that does not quote it. A plugin is started only to encrypt. Headers name recipients by their [`fingerprint()`]. The comment above
-//! a recipient, or behind an SSH key, is its name: [`Recipients::to_settings`] returns both, as the service stores them.
+//! A line that is not a recipient is an error with its number, and so is a file without one. A private key in the file is an
+//! error that does not quote it. A plugin is started only to encrypt. Headers name recipients by their [`fingerprint()`]. The
+//! comment above a recipient, or behind an SSH key, is its name: [`Recipients::to_settings`] returns both, as the service stores
+//! them.
 
 use std::{
     collections::{BTreeSet, HashSet},

@@ -1,8 +1,8 @@
 //! [`Caller`]: the authenticated sender of a request, with its rights, and which messages and events it may see.
 //!
 //! `authentication` creates it with the access policy that is live at that moment. Every question about rights goes through
-//! [`Caller::decide`], which asks [`crate::model::access::decide`]. A sender sees its own messages within its scope, and no events
-//! of profiles. Which right an endpoint requires is declared in `access`.
+//! [`Caller::decide`], which asks [`crate::model::access::decide`]. A sender sees its own messages within its scope, and no
+//! events of profiles. Which right an endpoint requires is declared in `access`.
 
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
 //! Sign-in of persons with an identity provider: begin, and the answer that the browser brings back.
 //!
 //! [`Service::begin_identity_sign_in`] returns the address of the provider and the value of a cookie; with it,
-//! [`Service::complete_identity_sign_in`] creates a session, confirms the identity of the person of one, or adds its signature to a
-//! proposal. State, nonce and verifier are derived from the cookie with a key of this process and environment; the nonce of a
-//! signature is the digest of what is signed. Nothing but the records of signatures is kept for a sign-in that is never completed, and
-//! an answer is accepted only in the browser, the environment and the ten minutes that it belongs to, and once. A restart of the
+//! [`Service::complete_identity_sign_in`] creates a session, confirms the identity of the person of one, or adds its signature to
+//! a proposal. State, nonce and verifier are derived from the cookie with a key of this process and environment; the nonce of a
+//! signature is the digest of what is signed. Nothing is kept for a sign-in that is never completed but the draft of a signature.
+//! An answer is accepted only in the browser, the environment and the ten minutes that it belongs to, and once. A restart of the
 //! service ends the sign-ins in progress. `oidc` speaks with the provider and decides who is admitted.
 
 use std::{
@@ -143,7 +143,8 @@ impl Service {
         self.trusted_issuers().map(|issuers| issuers.identity_providers()).unwrap_or_default()
     }
 
-    /// Returns the name of the identity provider by which the person of a session can confirm its identity; none if there is none.
+    /// Returns the name of the identity provider by which the person of a session can confirm its identity; none if there is
+    /// none.
     pub(crate) fn confirming_provider(&self, session: &Session) -> Option<String> {
         let SessionSubject::Identity { issuer, .. } = &session.subject else { return None };
         self.trusted_issuers()?.provider_of(issuer, &session.admission.as_ref()?.settings)
@@ -158,7 +159,7 @@ impl Service {
         let provider = self
             .confirming_provider(session)
             .ok_or_else(|| oidc::sign_in_refused("this session is not that of a person of an identity provider"))?;
-        self.begin_identity_sign_in(&provider, next, Some(session)).await
+        self.begin(&provider, next, Some(session), None).await
     }
 
     /// Begins the signature of a text that a page of the session shows, at the provider that its person signed in with.
@@ -170,25 +171,20 @@ impl Service {
     ) -> Result<BegunSignIn, HttpProblem> {
         let is_known = self.signature_drafts.has(session, proposal, digest, self.clock.now());
         let provider = self.confirming_provider(session).filter(|_| is_known).ok_or_else(|| {
-            HttpProblem::not_found(
-                "there is nothing to sign: the page is more than 10 minutes old, or of another session",
-            )
-            .remedy("Open the proposal again, and continue to sign.")
+            HttpProblem::not_found("there is nothing to sign: the page is too old, or of another session")
+                .remedy("Open the proposal again, and continue to sign.")
         })?;
         let next = format!("/console/proposals/{proposal}");
         self.begin(&provider, &next, Some(session), Some(digest.to_owned())).await
     }
 
-    /// Begins a sign-in. With a session, the person of that session confirms its identity.
-    pub(crate) async fn begin_identity_sign_in(
-        &self,
-        provider: &str,
-        next: &str,
-        confirms: Option<&Session>,
-    ) -> Result<BegunSignIn, HttpProblem> {
-        self.begin(provider, next, confirms, None).await
+    /// Begins a sign-in.
+    pub(crate) async fn begin_identity_sign_in(&self, provider: &str, next: &str) -> Result<BegunSignIn, HttpProblem> {
+        self.begin(provider, next, None, None).await
     }
 
+    /// Begins a sign-in; with a session, the person of that session confirms its identity, and with a digest signs the text that
+    /// has it.
     async fn begin(
         &self,
         provider: &str,
@@ -215,8 +211,8 @@ impl Service {
         Ok(BegunSignIn { address, cookie })
     }
 
-    /// Completes a sign-in with the answer that came to the address of a provider, in a browser with a cookie. `caller` is that of the
-    /// session that the browser has.
+    /// Completes a sign-in with the answer that came to the address of a provider, in a browser with a cookie. `caller` is that
+    /// of the session that the browser has.
     pub(crate) async fn complete_identity_sign_in(
         self: &Arc<Self>,
         provider: &str,

@@ -1,9 +1,10 @@
 //! Actions on accepted messages: retry, cancel, replay, and setting the outcome of an unknown one.
 //!
-//! The pure functions at the end decide what an action does; the methods of [`Service`] apply it and record it in the audit log, in
-//! one transaction. A status that does not allow the action is refused with 409, and nothing is recorded. A cancelled message that
-//! an earlier attempt may have sent becomes unknown. A retry also ends a pause of the mailbox and makes the probe of a suspended
-//! profile due.
+//! The pure functions at the end decide what an action does; the methods of [`Service`] apply it and record it in the audit log,
+//! in one transaction (`Service::store_change`, which `delegates` uses as well). A status that does not allow the action is
+//! refused with 409, and nothing is recorded. A cancelled message that an earlier attempt may have sent becomes unknown. A retry
+//! also ends a pause of the mailbox and makes the probe of a suspended profile due. A message that a person sends is never queued
+//! by a replay: it waits for the person again.
 
 use std::sync::Arc;
 
@@ -13,22 +14,22 @@ use uuid::Uuid;
 use super::{
     Service, access,
     caller::Caller,
-    delegates::later,
     http::{HttpProblem, extract::check_reason},
 };
 use crate::{
     api::messages::{Action, ActionOptions, MessageDetail, Resolved, ResolvedOutcome},
     model::{
-        AuditOutcome, Code, EnvironmentName, Message, Status, WaitReason, Waiting,
+        AuditOutcome, Code, Message, Status, WaitReason, Waiting,
         access::{Activity, Area, Extent, Question},
         delivery::EventKind,
         message::{Recipient, RecipientStatus},
     },
     store::{
-        AuditEvent,
-        outbox::{NewEvent, Settled},
+        AuditEvent, StoreError,
+        outbox::{Event, NewEvent, Settled},
     },
     sync::Mutex,
+    time::steady_clock::later,
 };
 
 impl Service {
@@ -70,8 +71,10 @@ impl Service {
         Err(access::refuse(self, caller, &question, &axum::http::Method::POST, &path).await)
     }
 
-    fn message_not_found(&self) -> HttpProblem {
-        message_not_found(self.store.environment())
+    /// Returns the problem of a message that does not exist for the caller.
+    pub(super) fn message_not_found(&self) -> HttpProblem {
+        HttpProblem::not_found("the message does not exist")
+            .remedy(format!("`mailwright outbox list {}` lists the messages.", self.store.environment()))
     }
 
     /// Retries, cancels or replays a message that is not being sent.
@@ -117,35 +120,22 @@ impl Service {
         caller: &Caller,
         id: Uuid,
         activity: Activity,
-        change: impl FnOnce(Message) -> Result<MessageChange, RefusedAction> + Send + 'static,
+        change: impl FnOnce(Message) -> Result<MessageChange, RefusedTransition> + Send + 'static,
     ) -> Result<Message, HttpProblem> {
         let visible = self.permitted_message(caller, id, activity).await?;
         let moment = self.delivery.moment().await;
         let now = moment.now;
-        let (at, actor) = (self.clock.now(), caller.name.clone());
-        let code = Arc::new(Mutex::new(Code::InvalidTransition));
-        let refused_as = Arc::clone(&code);
         // The scheduler may have claimed it for a later attempt.
         let taken_out = self.delivery.remove_ready(id);
-        let change = move |message: Message| match change(message) {
-            Ok(MessageChange { settled, action, detail }) => {
-                Ok((settled, AuditEvent { at, actor, action, outcome: AuditOutcome::Accepted, detail }))
-            }
-            Err(RefusedAction { code, reason }) => {
-                *refused_as.lock() = code;
-                Err(reason)
-            }
-        };
-        let changed = self.store.change(id, taken_out, Box::new(change)).await;
+        let changed = self.store_change(id, taken_out, caller.name.clone(), change).await;
         drop(moment);
         if taken_out {
             // Schedules it again if it is still queued.
             self.delivery.message_due(visible.company, visible.function, now);
         }
         match changed? {
-            None => Err(message_not_found(self.store.environment())),
-            Some(Err(reason)) => {
-                let code = *code.lock();
+            None => Err(self.message_not_found()),
+            Some(Err(RefusedTransition { code, reason })) => {
                 let environment = self.store.environment();
                 let remedy = if code == Code::MessageAlreadySent {
                     format!(
@@ -167,6 +157,31 @@ impl Service {
                 Ok(message)
             }
         }
+    }
+
+    /// Changes a message, and records that in the audit log in the same transaction. `change` gets the message as it is then.
+    /// None if the message does not exist. The caller holds the moment of delivery, and publishes the events.
+    pub(super) async fn store_change(
+        &self,
+        id: Uuid,
+        is_claimed: bool,
+        actor: String,
+        change: impl FnOnce(Message) -> Result<MessageChange, RefusedTransition> + Send + 'static,
+    ) -> Result<Option<Result<(Message, Vec<Event>), RefusedTransition>>, StoreError> {
+        let at = self.clock.now();
+        let code = Arc::new(Mutex::new(Code::InvalidTransition));
+        let refused_as = Arc::clone(&code);
+        let change = move |message: Message| match change(message) {
+            Ok(MessageChange { settled, action, detail }) => {
+                Ok((settled, AuditEvent { at, actor, action, outcome: AuditOutcome::Accepted, detail }))
+            }
+            Err(RefusedTransition { code, reason }) => {
+                *refused_as.lock() = code;
+                Err(reason)
+            }
+        };
+        let changed = self.store.change(id, is_claimed, Box::new(change)).await?;
+        Ok(changed.map(|result| result.map_err(|reason| RefusedTransition { code: *code.lock(), reason })))
     }
 
     /// Records an action on a message that does not change it.
@@ -202,22 +217,17 @@ fn is_visible(caller: &Caller, message: &Message) -> bool {
     caller.may_see(&message.owner, &message.company, message.function)
 }
 
-pub(super) fn message_not_found(environment: &EnvironmentName) -> HttpProblem {
-    HttpProblem::not_found("the message does not exist")
-        .remedy(format!("`mailwright outbox list {environment}` lists the messages."))
-}
-
 /// A changed message, and its audit entry.
-struct MessageChange {
-    settled: Settled,
-    action: &'static str,
-    detail: serde_json::Value,
+pub(super) struct MessageChange {
+    pub(super) settled: Settled,
+    pub(super) action: &'static str,
+    pub(super) detail: serde_json::Value,
 }
 
-/// The reason why an action is not possible.
-struct RefusedAction {
-    code: Code,
-    reason: String,
+/// The reason why a message cannot be changed.
+pub(super) struct RefusedTransition {
+    pub(super) code: Code,
+    pub(super) reason: String,
 }
 
 /// Returns the audit details of every action: the message, and its status before and after.
@@ -234,8 +244,8 @@ fn may_be_sent(message: &Message) -> bool {
     message.search_first || message.possible_duplicate || message.recipients.iter().any(is_unknown)
 }
 
-/// Cancels a message that waits. One that an earlier attempt may have sent becomes unknown. Returns the audit details as well.
-pub(super) fn apply_cancel(mut message: Message, now: Timestamp, by: &str) -> (Settled, serde_json::Value) {
+/// Cancels a message that waits. One that an earlier attempt may have sent becomes unknown.
+pub(super) fn apply_cancel(mut message: Message, now: Timestamp, by: &str) -> MessageChange {
     let was = message.status;
     message.reason = format!("cancelled by {by}");
     let kind = if may_be_sent(&message) {
@@ -256,10 +266,10 @@ pub(super) fn apply_cancel(mut message: Message, now: Timestamp, by: &str) -> (S
     message.finished_at = Some(now);
     let detail = audit_detail(&message, was);
     let events = vec![NewEvent::about(kind, &message, now)];
-    (Settled { message, attempt: None, events }, detail)
+    MessageChange { settled: Settled { message, attempt: None, events }, action: "message.cancel", detail }
 }
 
-/// Applies an action to a message. `expiry` is the end of the lifetime of a message that a person sends, if it begins now.
+/// Applies an action to a message. `expiry` is the new end of the lifetime of a message that a person sends.
 fn apply_action(
     mut message: Message,
     action: Action,
@@ -267,7 +277,7 @@ fn apply_action(
     now: Timestamp,
     expiry: Timestamp,
     by: &str,
-) -> Result<MessageChange, RefusedAction> {
+) -> Result<MessageChange, RefusedTransition> {
     let was = message.status;
     let mut requeued_recipients = 0;
     let name = match (action, was) {
@@ -276,12 +286,9 @@ fn apply_action(
             message.reason = format!("retried by {by}");
             "message.retry"
         }
-        (Action::Cancel, Status::Queued | Status::AwaitingSender) => {
-            let (settled, detail) = apply_cancel(message, now, by);
-            return Ok(MessageChange { settled, action: "message.cancel", detail });
-        }
+        (Action::Cancel, Status::Queued | Status::AwaitingSender) => return Ok(apply_cancel(message, now, by)),
         (Action::Replay, Status::Delivered | Status::Cancelled) if !options.all_recipients => {
-            return Err(RefusedAction {
+            return Err(RefusedTransition {
                 code: Code::MessageAlreadySent,
                 reason: format!("cannot replay the message: its status is `{}`", was.id()),
             });
@@ -314,7 +321,7 @@ fn apply_action(
             "message.replay"
         }
         (action, status) => {
-            return Err(RefusedAction {
+            return Err(RefusedTransition {
                 code: Code::InvalidTransition,
                 reason: format!("cannot {} the message: its status is `{}`", action.id(), status.id()),
             });
@@ -335,11 +342,11 @@ fn resolve(
     reason: &str,
     now: Timestamp,
     by: &str,
-) -> Result<MessageChange, RefusedAction> {
+) -> Result<MessageChange, RefusedTransition> {
     let was = message.status;
     if was != Status::Unknown {
         let reason = format!("cannot resolve the message: its status is `{}`, not `unknown`", was.id());
-        return Err(RefusedAction { code: Code::InvalidTransition, reason });
+        return Err(RefusedTransition { code: Code::InvalidTransition, reason });
     }
     let found = match outcome {
         ResolvedOutcome::Delivered => RecipientStatus::Delivered,

@@ -3,25 +3,29 @@
 //! * [`Server`] listens; [`Hosting`] has the environments of a process; `limits` bounds the concurrent work of a process
 //! * `http` has middleware, extractors, bounded request bodies and problem responses
 //! * `authentication` finds the caller of a request, `access` checks its right; `oidc` accepts identity tokens of pipelines
+//!   and of persons
 //! * `routes` has the endpoints, one file per resource: a handler authorizes, calls `Service`, and answers
 //! * `changes` decides whether a change is accepted; it is the only module that commits one
-//! * `submissions` accepts mail, `test_messages` sends some with a fixed text, `message_actions` changes accepted messages, `outbox` finds them, `holds` lets them wait, `outbox_feed` says
-//!   when to look again
+//! * `submissions` accepts mail, `test_messages` submits messages with a fixed text, `message_actions` changes accepted messages,
+//!   `outbox` finds them, `holds` lets them wait, `outbox_feed` says when to look again
+//! * `delegates` leases the mail of signed-in users to their programs
 //! * `verification` runs the verifier for callers without keys, and decides which secrets it may use
-//! * `history` reads generations, `audit` the audit log, `tokens` lists and revokes tokens
+//! * `history` reads generations, `audit` the audit log, `tokens` lists and revokes tokens; `new_subject` checks what a token or
+//!   an operator is created with
 //! * `operators` has the persons who sign in to the console, `passkeys` what they do with their keys
 //! * `public_url` is the address at which browsers open the console
-//! * `proposals` keeps changes that another person applies, `signatures` adds signatures of operators to them,
+//! * `proposals` keeps changes that another person applies, `signatures` adds signatures of persons to them,
 //!   `signature_requests` asks for them by mail
-//! * `sessions` has the sign-ins of the console, `identity_sign_in` those with an identity provider, `status` what status pages show
+//! * `sessions` has the sign-ins of the console, `identity_sign_in` those with an identity provider
+//! * `status` has what status pages show: readiness, counts of the outbox, profiles with problems
 //! * `entity_tag` has the tags of the state and of profiles for conditional requests
 //! * `caller_limit` bounds concurrent requests per caller, `audit_budget` the audit entries of refused ones
 //!
 //! The service keeps the state in memory, so that reads never wait for the disk. The copy is replaced after each commit of this
 //! process; a commit of another process to the same store is noticed at the next change, which is refused as stale. A store that
 //! was restored from a backup accepts no mail until an administrator confirms it; differences between the store and its audit log
-//! are reported and stop nothing. This module uses neither the files of a repository nor the client. The pages
-//! for people are in [`crate::console`], which calls the same functions of `Service` as the handlers of `routes`.
+//! are reported and stop nothing. This module uses neither the files of a repository nor the client. The pages for people are in
+//! [`crate::console`], which calls the same functions of `Service` as the handlers of `routes`.
 
 mod access;
 mod audit;

@@ -1,10 +1,10 @@
 //! Operators: the persons who sign in to the console. Created, given enrolment links, confirmed and removed, for the API and the
 //! console.
 //!
-//! A caller creates no operator with rights that it does not have itself, and makes no enrolment link for one: the person who opens
-//! the link can sign in as that operator. It makes none for itself either; a person who is signed in adds a passkey in the console,
-//! after it has confirmed its identity. A link for an operator who has passkeys is a reset, which raises an event. What a person
-//! does with its own passkeys is in `passkeys`.
+//! A caller creates no operator with rights that it does not have itself, and makes no enrolment link for one: the person who
+//! opens the link can sign in as that operator. It makes none for itself either; a person who is signed in adds a passkey in the
+//! console, after it has confirmed its identity. A link for an operator who has passkeys is a reset, which raises an event. What
+//! a person does with its own passkeys is in `passkeys`.
 
 use std::time::Duration;
 
@@ -152,8 +152,7 @@ impl Service {
     /// Returns the operator with the role that its rights amount to: a signer can approve every right of others.
     fn with_rights_of_signer(&self, operator: &Operator) -> Operator {
         let state = self.state();
-        let name = operator.name.to_lowercase();
-        let is_own = |signer: &Signer| signer.operator.as_ref().is_some_and(|own| own.to_lowercase() == name);
+        let is_own = |signer: &Signer| signer.is_operator(&operator.name);
         if !state.settings.policy.approvals.signers.iter().any(is_own) {
             return operator.clone();
         }

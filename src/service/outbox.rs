@@ -1,8 +1,8 @@
 //! Search for messages, and actions on all messages that a search finds, for the API and the console.
 //!
-//! [`MessageFilter`] has the conditions, [`Service::find_messages`] returns a page. [`Service::change_matching`] applies an action
-//! to the messages that match, one by one and under the same rules as an action on one message; it is bounded in number and time,
-//! and returns where to continue. Nothing here decides whether an action is possible: `message_actions` does.
+//! [`MessageFilter`] has the conditions, [`Service::find_messages`] returns a page. [`Service::change_matching`] applies an
+//! action to the messages that match, one by one and under the same rules as an action on one message; it is bounded in number
+//! and time, and returns where to continue. Nothing here decides whether an action is possible: `message_actions` does.
 
 use std::{
     collections::BTreeMap,
@@ -112,7 +112,8 @@ pub(crate) struct BulkChange {
     /// Messages that were accepted, put back into the queue or finished at this time or later are left out: the person who
     /// confirmed has not seen them, and a form that is sent twice does not send mail twice.
     pub(crate) seen_at: Timestamp,
-    /// The number of messages that was confirmed. Not more are visited, because others can come to match by another reason to wait.
+    /// The number of messages that was confirmed. Not more are visited, because others can come to match by another reason to
+    /// wait.
     pub(crate) confirmed: usize,
     /// Only messages before this one, in the order of acceptance: where an earlier request ended.
     pub(crate) before: Option<u64>,

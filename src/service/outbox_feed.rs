@@ -1,7 +1,7 @@
 //! [`OutboxFeed`]: waits for changes of the outbox, at most four times a second, for the console.
 //!
-//! It counts against the caller's limit of event streams, and ends with the caller's credential or with the service. Not every change
-//! has an event (mail that is accepted has none), so it also wakes regularly.
+//! It counts against the caller's limit of event streams, and ends with the caller's credential or with the service. Not every
+//! change has an event (mail that is accepted has none), so it also wakes regularly.
 
 use std::{sync::Arc, time::Duration};
 

@@ -116,7 +116,8 @@ impl Service {
         Ok(options)
     }
 
-    /// Creates a session for the answer to [`Service::begin_passkey_sign_in`]. `browser` is the secret of the browser that sends it.
+    /// Creates a session for the answer to [`Service::begin_passkey_sign_in`]. `browser` is the secret of the browser that sends
+    /// it.
     pub(crate) async fn sign_in_with_passkey(
         &self,
         site: &RelyingParty,
@@ -209,8 +210,8 @@ impl Service {
         Ok((stored.operator, options))
     }
 
-    /// Registers the passkey of an enrolment, which ends the link, and creates a session. The answer says which request it is for,
-    /// and only the page of [`Service::begin_enrolment`] had that.
+    /// Registers the passkey of an enrolment, which ends the link, and creates a session. The answer says which request it is
+    /// for, and only the page of [`Service::begin_enrolment`] had that.
     pub(crate) async fn finish_enrolment(
         &self,
         site: &RelyingParty,
@@ -290,7 +291,24 @@ impl Service {
         answer: &str,
         label: &str,
     ) -> Result<Operator, HttpProblem> {
-        match self.register_in_session(site, caller, session, answer, label).await {
+        let registered = async {
+            self.check_confirmed_recently(session)?;
+            let operator = self.operator_of_session(session).await?.operator;
+            let answered = self.answered(answer, label)?;
+            if answered.request != PasskeyRequest::Add(session.id.clone()) {
+                return Err(refused(PasskeyError::Challenge));
+            }
+            // A passkey that was registered by a link, and then adds another one, does not hide who issued the link.
+            let now = self.clock.now();
+            let own = operator.passkeys.iter().find(|own| Some(&own.id) == session.passkey.as_ref());
+            let recent = own.filter(|own| RecentPasskey::is_recent(own.added_at, now));
+            let enrolled_by = recent.and_then(|own| own.enrolled_by.clone());
+            let passkey = self.verify_registration(site, &answered, &operator, enrolled_by)?;
+            let detail = json!({ "id": operator.id, "name": operator.name, "passkey": passkey.info.id, "label": passkey.info.label });
+            let event = self.operator_event(caller, "operator.add-passkey", detail);
+            added(self.store.add_passkey(&operator.id, passkey, None, event).await?)
+        };
+        match registered.await {
             Ok(operator) => Ok(operator),
             Err(problem) if !problem.is_about_request() => Err(problem),
             Err(problem) => {
@@ -302,31 +320,6 @@ impl Service {
                 Err(problem)
             }
         }
-    }
-
-    async fn register_in_session(
-        &self,
-        site: &RelyingParty,
-        caller: &Caller,
-        session: &Session,
-        answer: &str,
-        label: &str,
-    ) -> Result<Operator, HttpProblem> {
-        self.check_confirmed_recently(session)?;
-        let operator = self.operator_of_session(session).await?.operator;
-        let answered = self.answered(answer, label)?;
-        if answered.request != PasskeyRequest::Add(session.id.clone()) {
-            return Err(refused(PasskeyError::Challenge));
-        }
-        // A passkey that was registered by a link, and then adds another one, does not hide who issued the link.
-        let now = self.clock.now();
-        let own = operator.passkeys.iter().find(|own| Some(&own.id) == session.passkey.as_ref());
-        let recent = own.filter(|own| RecentPasskey::find(own.added_at, None, now, now).is_some());
-        let enrolled_by = recent.and_then(|own| own.enrolled_by.clone());
-        let passkey = self.verify_registration(site, &answered, &operator, enrolled_by)?;
-        let detail = json!({ "id": operator.id, "name": operator.name, "passkey": passkey.info.id, "label": passkey.info.label });
-        let event = self.operator_event(caller, "operator.add-passkey", detail);
-        added(self.store.add_passkey(&operator.id, passkey, None, event).await?)
     }
 
     /// Removes a passkey of the person of a session; not the last one.
@@ -397,8 +390,8 @@ impl Service {
         self.request_options(site, session, challenge, PasskeyRequest::Sign(session.id.clone(), document.clone())).await
     }
 
-    /// Verifies a signature of a document: the answer to [`Service::begin_signature`] in the same session, for the same digest. The
-    /// caller stores the result with what it allows, and records a refusal.
+    /// Verifies a signature of a document: the answer to [`Service::begin_signature`] in the same session, for the same digest.
+    /// The caller stores the result with what it allows, and records a refusal.
     pub(crate) async fn finish_signature(
         &self,
         site: &RelyingParty,

@@ -1,9 +1,9 @@
 //! Sessions of the console: begin, continuation by the secret in the browser's cookie, and their end.
 //!
 //! [`Service::begin_session`] creates a session for a [`SessionHolder`] that has proved its identity, [`Service::sign_in`] for a
-//! token; [`Service::resume`] returns the session with its [`Caller`]. A session of a token or an operator has no rights of its own:
-//! each request reads them again, so that a token that was revoked, suspended or has expired ends its sessions at once. A person
-//! of an identity provider keeps the rights that its sign-in gave, while the same settings are in effect.
+//! token; [`Service::resume`] returns the session with its [`Caller`]. A session of a token or an operator has no rights of its
+//! own: each request reads them again, so that a token that was revoked, suspended or has expired ends its sessions at once. A
+//! person of an identity provider keeps the rights that its sign-in gave, while the same settings are in effect.
 //! [`Service::confirm_identity`] is the step-up. The store keeps a hash of the secret. Cookies and pages are the concern of the
 //! console.
 
@@ -98,8 +98,8 @@ impl Service {
         }
     }
 
-    /// Creates a session for a token or a person that has proved its identity, with a new secret. Refuses one that may not use the
-    /// console, and records that. Ends the session that the browser had before.
+    /// Creates a session for a token or a person that has proved its identity, with a new secret. Refuses one that may not use
+    /// the console, and records that. Ends the session that the browser had before.
     pub(crate) async fn begin_session(
         &self,
         holder: SessionHolder,
@@ -311,7 +311,7 @@ impl Service {
     }
 }
 
-/// Creates the id of a session or an operator, which is not secret.
+/// Creates the id of a session, an operator or a proposal, which is not secret.
 pub(super) fn new_id() -> Result<String, HttpProblem> {
     let mut id = [0; 6];
     getrandom::fill(&mut id).map_err(HttpProblem::internal)?;

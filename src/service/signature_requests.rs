@@ -1,10 +1,11 @@
 //! Requests for signature: mail to the signers who can still sign a proposal, when it is made, when another person has signed it,
 //! and once more after a day.
 //!
-//! The mail goes through the service's own outbox, by the profile that sends the function `electronic-signatures` for a company that
-//! the change concerns. It names the environment, the profile, the proposer, the missing signatures and the page; it has no details
-//! of the change, which the page shows to those who may see them. A signer without an address, and an environment without such a
-//! profile, get no mail: the audit log says so, and nothing fails. Nor does a signer who was removed as an operator.
+//! The mail goes through the service's own outbox, by the profile that sends the function `electronic-signatures` for a company
+//! that the change concerns. It names the environment, the profile, the proposer, the missing signatures and the page; it has no
+//! details of the change, which the page shows to those who may see them. A signer without an address, and an environment without
+//! such a profile, get no mail: the audit log says so, and nothing fails. A signer whose operator was removed or is suspended
+//! gets none either.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -44,7 +45,6 @@ const TEXT: &str = include_str!("signature_request.txt");
 const REMINDER: &str = include_str!("signature_reminder.txt");
 /// Time after which the signers of an open proposal are reminded, once.
 const REMIND_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// Interval at which due reminders are searched for.
 const REMINDERS_EVERY: Duration = Duration::from_secs(60);
 
@@ -87,8 +87,8 @@ impl Service {
                 && self.proposal_end(proposal).is_none_or(|end| end > now)
         };
         for proposal in proposals.into_iter().filter(is_due) {
-            // A change that is under way can take long, and other environments are waiting for their turn: the next search finds the
-            // proposal again.
+            // A change that is under way can take long, and other environments are waiting for their turn: the next search finds
+            // the proposal again.
             let Ok(_one_at_a_time) = self.changing.try_lock() else { return };
             let Ok(mut proposal) = self.open_proposal(&proposal.id).await else { continue };
             proposal.reminded_at = Some(now);
@@ -150,8 +150,8 @@ impl Service {
         Ok(())
     }
 
-    /// Returns the signers who can still sign, with their addresses, and the names of those without one. `removed` has the names of
-    /// operators who were removed or are suspended, in lower case: they sign nothing, and the mail says what is planned.
+    /// Returns the signers who can still sign, with their addresses, and the names of those without one. `removed` has the names
+    /// of operators who were removed or are suspended, in lower case: they sign nothing, and the mail says what is planned.
     fn find_signers(
         &self,
         proposal: &Proposal,
@@ -209,7 +209,7 @@ impl Service {
         let page = self.proposal_address(&proposal.id).unwrap_or_else(|| format!("proposal {}", proposal.id));
         let end = self.proposal_end(proposal).map_or_else(|| "-".to_owned(), |end| end.to_string());
         let template = if occasion == Occasion::Reminder { REMINDER } else { TEXT };
-        let profile = proposal.profile().map_or_else(|| "several profiles".to_owned(), ToString::to_string);
+        let profile = proposal.profile().map_or_else(|| "a plan of files".to_owned(), ToString::to_string);
         let values = [
             ("{environment}", self.environment().as_str()),
             ("{profile}", profile.as_str()),

@@ -2,7 +2,8 @@
 //! problems, and the profile that sends for a cell.
 //!
 //! Methods of [`Service`]; nothing here changes the configuration or a message. [`Readiness`] counts what needs an operator
-//! although the service is ready; a service that is not ready is an [`HttpProblem`]. `routes::health` computes the metrics itself.
+//! although the service is ready; a service that is not ready is an [`HttpProblem`]. `routes::health` computes the metrics
+//! itself.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 

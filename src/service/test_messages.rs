@@ -1,10 +1,11 @@
-//! Test messages: a message with a fixed text that a person sends by one profile, to see whether it arrives.
+//! Test messages: messages with a fixed text that a person sends by one profile, to see whether they arrive.
 //!
-//! [`Service::test_message_targets`] returns the companies and functions for which a profile sends and a caller may submit mail, or the
-//! [`TestObstacle`]. [`Service::send_test_message`] sends a [`TestMessage`]. It needs the right `submit` in `mail` for the company and the
-//! function, and refuses those for which another profile sends. The caller chooses the recipient and nothing else of the message:
-//! the console writes the text. Everything else is as for any submission, and recipients are checked in the same way.
-//! A caller sends at most [`PER_CALLER`] in a minute, all callers together [`PER_ENVIRONMENT`]. Each one has an entry in the audit log.
+//! [`Service::test_message_targets`] returns the companies and functions for which a profile sends and a caller may submit mail,
+//! or the [`TestObstacle`]. [`Service::send_test_message`] sends a [`TestMessage`]. It needs the right `submit` in `mail` for the
+//! company and the function, and refuses those for which another profile sends. The caller chooses the recipient and nothing else
+//! of the message: the console writes the text. Everything else is as for any submission, and recipients are checked in the same
+//! way. A caller sends at most [`PER_CALLER`] in a minute, all callers together [`PER_ENVIRONMENT`]. Each one has an entry in the
+//! audit log.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -51,7 +52,7 @@ pub(crate) struct TestTargets {
     pub(crate) functions: Vec<Function>,
 }
 
-/// Why a caller cannot send a test message by a profile.
+/// The reason for which a caller cannot send a test message by a profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TestObstacle {
     /// The profile sends as a signed-in user.
@@ -90,7 +91,7 @@ pub(crate) struct TestMessage {
     pub(crate) form: Uuid,
 }
 
-/// Test messages of the last minute: when, and the owner of each.
+/// Test messages of the last minute: time and owner of each.
 #[derive(Default)]
 pub(super) struct RecentTestMessages(Mutex<VecDeque<(Instant, String)>>);
 

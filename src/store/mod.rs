@@ -417,8 +417,8 @@ pub trait Integrity: Send + Sync {
     async fn state_contents(&self, at: Timestamp) -> Result<(), StoreError>;
 
     /// Applies the consequences of a restore, if the store was restored since it was last used: the owner of delivery loses it,
-    /// messages that waited become `unknown`, tokens that may have been revoked and all operators are suspended. To be called before
-    /// anything is sent. Returns the restore that no administrator has confirmed.
+    /// messages that waited become `unknown`, tokens that may have been revoked and all operators are suspended. To be called
+    /// before anything is sent. Returns the restore that no administrator has confirmed.
     async fn settle_restore(&self, now: Timestamp) -> Result<Option<Restored>, StoreError>;
 
     /// Records that an administrator confirmed the restore. False if there is nothing to confirm.

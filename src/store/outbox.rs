@@ -350,8 +350,8 @@ pub trait Messages: Send + Sync {
     /// Returns the number of messages that a search finds; `limit` if there are as many or more.
     async fn count(&self, search: Search, limit: u32) -> Result<u64, StoreError>;
 
-    /// Returns messages that wait for a person, are leased to it, or have an unknown outcome, newest first, with their place in the
-    /// order of acceptance: at most `limit`, older than `before`.
+    /// Returns messages that wait for a person, are leased to it, or have an unknown outcome, newest first, with their place in
+    /// the order of acceptance: at most `limit`, older than `before`.
     async fn messages_of_sender(
         &self,
         person: PersonId,

@@ -1,7 +1,8 @@
-// Signs in to the console with an identity provider, as people do: link, choice of an account, the page that was wanted; confirms the
-// identity once more; signs a proposal; cancels; and chooses an account without a role.
+// Signs in to the console with an identity provider, as people do: link, choice of an account, the page that was wanted;
+// confirms the identity once more; signs a proposal; cancels; and chooses an account without a role.
 //
-// `given.address`: the environment. `given.admin`, `given.other`: names of accounts. `given.proposal`: the path of a proposal. Returns what was seen; nothing here judges.
+// `given.address`: the environment. `given.admin`, `given.other`: names of accounts. `given.proposal`: the path of a proposal.
+// Returns what was seen; nothing here judges.
 
 import { Visitor, axe, given, overflow, withBrowser } from "./browser.mjs";
 

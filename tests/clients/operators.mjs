@@ -1,7 +1,8 @@
-// Enrols a person with Chromium's virtual device, signs in, confirms the identity, signs a proposal, and checks the pages that ask
-// for a passkey.
+// Enrols a person with Chromium's virtual device, signs in, confirms the identity, signs a proposal, and checks the pages that
+// ask for a passkey.
 //
-// `given.address`: the service at `localhost`. `given.link`: an enrolment link. `given.proposal`: the path of a proposal. Returns what was seen; nothing here judges.
+// `given.address`: the service at `localhost`. `given.link`: an enrolment link. `given.proposal`: the path of a proposal.
+// Returns what was seen; nothing here judges.
 
 import { join } from "node:path";
 import { mkdirSync } from "node:fs";

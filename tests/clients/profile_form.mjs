@@ -1,6 +1,7 @@
 // Makes a profile with a password in the console, as a person does, and returns what the pages said and what left the browser.
 //
-// `given.address`, `given.token`: the service. `given.value`: the password. `given.screenshot`: the beginning of the names of pictures.
+// `given.address`, `given.token`: the service. `given.value`: the password. `given.screenshot`: the beginning of the names of
+// pictures.
 
 import { readFileSync } from "node:fs";
 import { Visitor, axe, given, screenshot, withBrowser } from "./browser.mjs";

@@ -1,10 +1,11 @@
 // Two persons set up mail for two companies in the console, from the enrolment to the files for Git, as new users do: by what the
 // pages show. Each has a browser and a virtual device of its own.
 //
-// `given.address`: the service at `localhost`. `given.ann`, `given.bob`: enrolment links. `given.smtp`: the port of a mail server on
-// localhost, `given.password`: the password of its user `mailer`. `given.entra`: the address of Entra and Graph, `given.client`,
-// `given.secret`: an application there. `given.sandbox`: { address, authority, good, bad }: where its scenario is set, and two of them:
-// with that password and with another one. `given.patches`: a folder. Returns what was seen; nothing here judges.
+// `given.address`: the service at `localhost`. `given.ann`, `given.bob`: enrolment links. `given.smtp`: the port of a mail
+// server on localhost, `given.password`: the password of its user `mailer`. `given.entra`: the address of Entra and Graph,
+// `given.client`, `given.secret`: an application there. `given.sandbox`: { address, authority, good, bad }: where its scenario
+// is set, and two of them: with that password and with another one. `given.patches`: a folder. Returns what was seen; nothing
+// here judges.
 
 import { request } from "node:https";
 import { join } from "node:path";

@@ -1,5 +1,5 @@
-//! Conditions of approval rules on fields and values: no change escapes a rule by several steps, by another way to the same state, or
-//! by another spelling.
+//! Conditions of approval rules on fields and values: no change escapes a rule by several steps, by another way to the same
+//! state, or by another spelling.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -64,6 +64,22 @@ impl Sandbox {
         self.runtime.block_on(async { self.http.get(url).send().await.unwrap().json().await.unwrap() })
     }
 
+    /// Asks for a token of an application with its secret. Returns the status and the reply.
+    pub(crate) fn sign_in(&self, client: &str, secret: &str) -> (u16, Value) {
+        let url = format!("{}/{TENANT}/oauth2/v2.0/token", self.running.address);
+        let scope = format!("{}/.default", self.running.address);
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("client_id", client),
+            ("client_secret", secret),
+            ("scope", &*scope),
+        ];
+        self.runtime.block_on(async {
+            let answer = self.http.post(url).header("content-type", FORM).body(encode(&form)).send().await.unwrap();
+            (answer.status().as_u16(), answer.json().await.unwrap())
+        })
+    }
+
     /// Orders something that goes wrong.
     pub(crate) fn fault(&self, fault: &Value) {
         let url = format!("{}/sandbox/faults", self.running.address);

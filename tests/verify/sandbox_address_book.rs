@@ -1,7 +1,7 @@
-//! The reads of an address book at the sandbox's Graph: users, groups and contacts, searched, counted, sorted and paged; and what each costs in
-//! permissions and headers.
+//! The reads of an address book at the sandbox's Graph: users, groups and contacts, searched, counted, sorted and paged; and
+//! what each costs in permissions and headers.
 
-use crate::support::sandbox::{FORM, Sandbox, TENANT, encode, good};
+use crate::support::sandbox::{Sandbox, good};
 use serde_json::{Value, json};
 
 const BOOK: &str = "0c0ffee0-0000-4000-8000-0000000000b0";
@@ -36,27 +36,7 @@ impl Book {
             json!({ "client": BOOK, "name": "Book", "granted": granted, "secrets": [{ "value": "book-secret" }] });
         tenant["applications"].as_array_mut().unwrap().push(book);
         let sandbox = Sandbox::start(scenario);
-        let url = format!("{}/{TENANT}/oauth2/v2.0/token", sandbox.running.address);
-        let scope = format!("{}/.default", sandbox.running.address);
-        let form = [
-            ("grant_type", "client_credentials"),
-            ("client_id", BOOK),
-            ("client_secret", "book-secret"),
-            ("scope", &*scope),
-        ];
-        let body: Value = sandbox.runtime.block_on(async {
-            sandbox
-                .http
-                .post(url)
-                .header("content-type", FORM)
-                .body(encode(&form))
-                .send()
-                .await
-                .unwrap()
-                .json()
-                .await
-                .unwrap()
-        });
+        let (_, body) = sandbox.sign_in(BOOK, "book-secret");
         Self { token: body["access_token"].as_str().unwrap().to_owned(), sandbox }
     }
 

@@ -1,13 +1,13 @@
-//! The sandbox against Microsoft's own client libraries: MSAL for Python, for Node and for browsers, azure-identity, the generated
-//! Graph SDK for Python, and the Graph client for JavaScript. If they can work with it, it is not just a mirror of our own code.
+//! The sandbox against Microsoft's own client libraries: MSAL for Python, for Node and for browsers, azure-identity, the
+//! generated Graph SDK for Python, and the Graph client for JavaScript. If they can work with it, it is not just a mirror of
+//! our own code.
 
 use std::{path::Path, process::Command};
 
 use crate::support::{
-    sandbox::{DESKTOP, DIRECT, READER, SECRET, TENANT, good},
+    sandbox::{DESKTOP, DIRECT, READER, SECRET, Sandbox, TENANT, good},
     tools::{folder, tool},
 };
-use mailwright::sandbox::{Ports, SandboxServer};
 use serde_json::{Value, json};
 
 const WRITER: &str = "0c0ffee0-0000-4000-8000-0000000000cc";
@@ -64,16 +64,14 @@ fn assertion() -> String {
 
 /// Runs a script against a sandbox of its own, and gives what it prints.
 fn run(program: &Path, arguments: &[&str]) -> String {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let place = tempfile::tempdir().unwrap();
     let scenario = scenario(&certificate(place.path()));
     let applications = scenario["tenants"][0]["applications"].as_array().unwrap().len();
-    let ports = Ports { https: 0, smtp: 0, smtps: 0, dns: 0 };
-    let running = runtime.block_on(SandboxServer::start(serde_json::from_value(scenario).unwrap(), ports)).unwrap();
+    let sandbox = Sandbox::start(scenario);
     let file = |name: &str| place.path().join(name).display().to_string();
-    std::fs::write(file("ca.pem"), &running.authority).unwrap();
+    std::fs::write(file("ca.pem"), &sandbox.running.authority).unwrap();
     let given = json!({
-        "address": running.address, "tenant": TENANT, "ca": file("ca.pem"),
+        "address": sandbox.running.address, "tenant": TENANT, "ca": file("ca.pem"),
         "key": file("key.pem"), "certificate": file("certificate.pem"),
         "direct": DIRECT, "secret": SECRET, "expired": "old-secret",
         "public": DESKTOP, "user": "alice@contoso.example", "sender": "documents@contoso.example",
@@ -122,13 +120,10 @@ fn azure_identity_and_the_generated_sdk_sign_in_read_write_and_send() {
 #[cfg(target_os = "linux")]
 #[test]
 fn msal_for_browsers_signs_in_and_a_page_of_another_origin_calls_graph() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let place = tempfile::tempdir().unwrap();
-    let scenario = serde_json::from_value(scenario(&certificate(place.path()))).unwrap();
-    let ports = Ports { https: 0, smtp: 0, smtps: 0, dns: 0 };
-    let running = runtime.block_on(SandboxServer::start(scenario, ports)).unwrap();
+    let sandbox = Sandbox::start(scenario(&certificate(place.path())));
     let given = json!({
-        "sandbox": running.address, "tenant": TENANT, "client": PAGE, "other": SERVER, "user": "alice@contoso.example",
+        "sandbox": sandbox.running.address, "tenant": TENANT, "client": PAGE, "other": SERVER, "user": "alice@contoso.example",
     });
     let seen = crate::support::browser::run_script("browser_msal.mjs", &given);
     let own = &seen["own"];

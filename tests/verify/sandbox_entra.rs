@@ -1,5 +1,5 @@
-//! The replies of the sandbox's Entra: error words and hints, claims of tokens, and the discovery document, as replies of the real service
-//! have them.
+//! The replies of the sandbox's Entra: error words and hints, claims of tokens, and the discovery document, as replies of the
+//! real service have them.
 
 use crate::support::sandbox::{DESKTOP, DIRECT, FORM, SECRET, Sandbox, TENANT, WEB, encode, good};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -18,16 +18,18 @@ fn post(sandbox: &Sandbox, tenant: &str, form: &[(&str, &str)], origin: Option<&
     })
 }
 
-/// Signs in at the authorize endpoint without a browser, and returns the page, its status and the place it leads to.
+/// Returns a client that follows no redirect.
+fn without_redirects(sandbox: &Sandbox) -> reqwest::Client {
+    let authority = reqwest::Certificate::from_pem(sandbox.running.authority.as_bytes()).unwrap();
+    let http = reqwest::Client::builder().add_root_certificate(authority);
+    http.redirect(reqwest::redirect::Policy::none()).build().unwrap()
+}
+
+/// Signs in at the authorize endpoint without a browser, and returns the status, the place that it leads to, and the page.
 fn authorize(sandbox: &Sandbox, query: &[(&str, &str)]) -> (u16, String, String) {
     let url = format!("{}/{TENANT}/oauth2/v2.0/authorize", sandbox.running.address);
-    let authority = reqwest::Certificate::from_pem(sandbox.running.authority.as_bytes()).unwrap();
-    let http = reqwest::Client::builder()
-        .add_root_certificate(authority)
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .unwrap();
     let url = reqwest::Url::parse_with_params(&url, query).unwrap();
+    let http = without_redirects(sandbox);
     sandbox.runtime.block_on(async {
         let answer = http.get(url).send().await.unwrap();
         let place = answer.headers().get("location").map_or("", |place| place.to_str().unwrap()).to_owned();
@@ -245,10 +247,7 @@ fn the_discovery_document_has_the_fields_of_the_real_one_and_they_lead_somewhere
     // The end of a session leads back to a registered address, and to no other.
     let leave = |back: &str| {
         let url = format!("{}?post_logout_redirect_uri={back}", found["end_session_endpoint"].as_str().unwrap());
-        let authority = reqwest::Certificate::from_pem(sandbox.running.authority.as_bytes()).unwrap();
-        let http = reqwest::Client::builder().add_root_certificate(authority);
-        let http = http.redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        sandbox.runtime.block_on(http.get(url).send()).unwrap().status().as_u16()
+        sandbox.runtime.block_on(without_redirects(&sandbox).get(url).send()).unwrap().status().as_u16()
     };
     assert_eq!(leave("https://erp.contoso.example/web"), 303);
     assert_eq!(leave("https://elsewhere.example/"), 200);

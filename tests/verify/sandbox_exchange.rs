@@ -1,7 +1,7 @@
 //! The manners of Exchange: `sendMail` as the generated SDKs write it, and SMTP with Python's own client.
 
 use crate::support::{
-    sandbox::{DIRECT, FORM, SECRET, Sandbox, TENANT, encode, good},
+    sandbox::{DIRECT, SECRET, Sandbox, TENANT, good},
     tools::tool,
 };
 use serde_json::{Value, json};
@@ -17,14 +17,7 @@ fn send_mail_takes_what_graph_takes_and_refuses_what_graph_refuses() {
     let mut scenario = good();
     scenario["tenants"][0]["users"][0]["sendAs"] = json!(["shared@contoso.example"]);
     let sandbox = Sandbox::start(scenario);
-    let scope = format!("{}/.default", sandbox.running.address);
-    let form =
-        [("grant_type", "client_credentials"), ("client_id", DIRECT), ("client_secret", SECRET), ("scope", &*scope)];
-    let url = format!("{}/{TENANT}/oauth2/v2.0/token", sandbox.running.address);
-    let token: Value = sandbox.runtime.block_on(async {
-        let sending = sandbox.http.post(url).header("content-type", FORM).body(encode(&form));
-        sending.send().await.unwrap().json().await.unwrap()
-    });
+    let (_, token) = sandbox.sign_in(DIRECT, SECRET);
     let send = |body: &Value| {
         let url = format!("{}/v1.0/users/{SENDER}/sendMail", sandbox.running.address);
         let request = sandbox.http.post(url).bearer_auth(token["access_token"].as_str().unwrap()).json(body);

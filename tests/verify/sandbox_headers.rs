@@ -1,5 +1,5 @@
-//! Reply headers of the sandbox's Entra and Graph: what browsers need (CORS), and what clients read, as captured replies of the real
-//! services have it (`src/sandbox/reply_headers.rs` names the captures).
+//! Reply headers of the sandbox's Entra and Graph: what browsers need (CORS), and what clients read, as captured replies of the
+//! real services have it (`src/sandbox/reply_headers.rs` names the captures).
 
 use crate::support::sandbox::{DIRECT, FORM, SECRET, Sandbox, TENANT, encode, good, reader_token};
 use reqwest::{Method, Response, header::HeaderMap};

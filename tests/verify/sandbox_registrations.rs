@@ -1,7 +1,7 @@
-//! The writes of registration tools, as they send them to the sandbox's Graph: `az`, Graph PowerShell, Terraform's provider `azuread` and the
-//! CLI for Microsoft 365. Each changes what the sandbox answers afterwards.
+//! The writes of registration tools, as they send them to the sandbox's Graph: `az`, Graph PowerShell, Terraform's provider
+//! `azuread` and the CLI for Microsoft 365. Each changes what the sandbox answers afterwards.
 
-use crate::support::sandbox::{DESKTOP, DIRECT, FORM, Sandbox, TENANT, encode, good};
+use crate::support::sandbox::{DESKTOP, DIRECT, SECRET, Sandbox, good};
 use serde_json::{Value, json};
 
 const ADMINISTRATOR: &str = "0c0ffee0-0000-4000-8000-0000000000ad";
@@ -25,7 +25,7 @@ impl Tool {
         });
         scenario["tenants"][0]["applications"].as_array_mut().unwrap().push(administrator);
         let sandbox = Sandbox::start(scenario);
-        let (status, body) = sign_in(&sandbox, ADMINISTRATOR, "admin-secret");
+        let (status, body) = sandbox.sign_in(ADMINISTRATOR, "admin-secret");
         assert_eq!(status, 200, "{body}");
         Self { token: body["access_token"].as_str().unwrap().to_owned(), sandbox }
     }
@@ -65,17 +65,6 @@ impl Tool {
     }
 }
 
-fn sign_in(sandbox: &Sandbox, client: &str, secret: &str) -> (u16, Value) {
-    let url = format!("{}/{TENANT}/oauth2/v2.0/token", sandbox.running.address);
-    let scope = format!("{}/.default", sandbox.running.address);
-    let form =
-        [("grant_type", "client_credentials"), ("client_id", client), ("client_secret", secret), ("scope", &*scope)];
-    sandbox.runtime.block_on(async {
-        let answer = sandbox.http.post(url).header("content-type", FORM).body(encode(&form)).send().await.unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap())
-    })
-}
-
 #[test]
 fn a_secret_is_added_used_and_removed() {
     let tool = Tool::start();
@@ -84,7 +73,7 @@ fn a_secret_is_added_used_and_removed() {
     assert!(added["@odata.context"].as_str().unwrap().ends_with("$metadata#microsoft.graph.passwordCredential"));
     let secret = added["secretText"].as_str().unwrap();
     assert_eq!(added["hint"], secret[..3]);
-    assert_eq!(sign_in(&tool.sandbox, DIRECT, secret).0, 200);
+    assert_eq!(tool.sandbox.sign_in(DIRECT, secret).0, 200);
     // The list has the same id, without the value: this is how a tool finds what to remove.
     let listed = tool.get(&format!("{path}?$select=passwordCredentials"));
     let listed = listed["passwordCredentials"].as_array().unwrap();
@@ -93,7 +82,7 @@ fn a_secret_is_added_used_and_removed() {
     let object = tool.get(&format!("/applications?$filter=appId eq '{DIRECT}'"))["value"][0]["id"].clone();
     let remove = format!("/applications/{}/removePassword", object.as_str().unwrap());
     tool.change("POST", &remove, Some(json!({ "keyId": added["keyId"] })));
-    assert_eq!(sign_in(&tool.sandbox, DIRECT, secret).1["error_codes"], json!([7_000_215]));
+    assert_eq!(tool.sandbox.sign_in(DIRECT, secret).1["error_codes"], json!([7_000_215]));
     let (status, body) = tool.send("POST", &remove, Some(json!({ "keyId": added["keyId"] })));
     assert_eq!((status, &body["error"]["code"]), (400, &json!("Request_BadRequest")));
     // The others keep their ids.
@@ -211,7 +200,7 @@ fn permissions_are_granted_and_withdrawn_from_both_ends() {
 #[test]
 fn a_program_without_the_permission_changes_nothing() {
     let tool = Tool::start();
-    let (_, body) = sign_in(&tool.sandbox, DIRECT, crate::support::sandbox::SECRET);
+    let (_, body) = tool.sandbox.sign_in(DIRECT, SECRET);
     let before = tool.get(&format!("/applications(appId='{DIRECT}')"));
     let principal = tool.principal(DIRECT);
     let weak = Tool { token: body["access_token"].as_str().unwrap().to_owned(), sandbox: tool.sandbox };

@@ -25,6 +25,7 @@ use crate::{
         variables,
     },
     client::Client,
+    config::Repository,
     fs::read_ordinary,
     git,
     model::{Code, EnvironmentName},
@@ -336,7 +337,7 @@ fn check_clock(service: Timestamp, before: Timestamp, after: Timestamp) -> Check
 /// Checks that the service can open the secrets that are sealed to the recipients.
 fn check_recipients(root: &Path, environment: &EnvironmentName, info: &ServiceInfo) -> Check {
     const NAME: &str = "recipients";
-    let path = Path::new("secrets").join(environment.as_str()).join("recipients.txt");
+    let path = Repository::recipients_path(environment);
     let shown = path.display();
     let bytes = match read_ordinary(&root.join(&path), RECIPIENTS_LIMIT) {
         Ok(bytes) => bytes,

@@ -5,7 +5,7 @@
 //! profile instead. Nothing else here calls Microsoft. An unknown profile, one that does not use Graph or is of a custom cloud, and
 //! one whose provider is incomplete, are errors.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 use serde_json::json;
 
@@ -152,8 +152,7 @@ impl Register {
                 .remedy(format!("`mailwright validate {environment}` shows the problems.")));
         };
         let secret_file = profile.provider.secret().map(|(reference, _)| {
-            let recipients = PathBuf::from("secrets").join(environment.as_str()).join("recipients.txt");
-            (Repository::secret_path(environment, reference), recipients)
+            (Repository::secret_path(environment, reference), Repository::recipients_path(environment))
         });
         let now = context.clock.now();
         let expires = jiff::Timestamp::from_second(now.as_second() + SECRET_SECONDS).unwrap_or(now);

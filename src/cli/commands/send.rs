@@ -3,8 +3,8 @@
 //!
 //! The service chooses the profile and the sender's address, composes the mail and delivers it. A submission that fails, or whose
 //! answer is lost, is an error and not repeated; with the same `--idempotency-key` it can be sent again and is accepted once.
-//! Addresses are checked before anything is sent. Nothing here speaks SMTP. With `--wait`, the exit code is that of the outcome: 4
-//! still queued after `--timeout`, 5 failed or cancelled, 6 unknown.
+//! Addresses are checked before anything is sent. Nothing here speaks SMTP. With `--wait`, the exit code is that of the outcome:
+//! 4 still queued after `--timeout`, 5 failed or cancelled, 6 unknown.
 
 use std::{path::PathBuf, time::Duration};
 

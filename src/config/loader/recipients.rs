@@ -1,5 +1,5 @@
-//! Reads the recipients of an environment's secrets, `secrets/ENV/recipients.txt`, which the service stores with the settings: a page of
-//! the console encrypts for them.
+//! Reads the recipients of an environment's secrets, `secrets/ENV/recipients.txt`, which the service stores with the settings: a
+//! page of the console encrypts for them.
 //!
 //! A file that cannot be used is reported here, and so by `validate`, `plan` and `apply`. An environment without the file has no
 //! recipients: whether it needs some is reported by `mailwright secrets check`, which compares the age files with them. No plugin

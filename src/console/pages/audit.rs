@@ -1,7 +1,7 @@
 //! Audit log: search in pages of [`ROWS`] entries, newest first, the comparison of the store with it, and the export.
 //!
-//! An export has what the filter finds, in pages that are read while it is sent. Values in CSV that a spreadsheet would take for a
-//! formula are marked as text.
+//! An export has what the filter finds, in pages that are read while it is sent. Values in CSV that a spreadsheet would take for
+//! a formula are marked as text.
 
 use std::{fmt::Write as _, sync::Arc};
 

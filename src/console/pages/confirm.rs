@@ -1,5 +1,5 @@
-//! Step-up: a person confirms its identity with a passkey, or follows the link to its identity provider, and continues where it was
-//! refused. The session gets a new secret.
+//! Step-up: a person confirms its identity with a passkey, or follows the link to its identity provider, and continues where it
+//! was refused. The session gets a new secret.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Coverage: which profile sends for each company and function, and the explanation of each cell.
 //!
-//! The rule is [`crate::model::resolution`]. Companies whose cells are all alike share a row; the table has at most [`ROWS`] rows a
-//! page.
+//! The rule is [`crate::model::resolution`]. Companies whose cells are all alike share a row; the table has at most [`ROWS`] rows
+//! a page.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,7 +9,7 @@ use askama::Template;
 use axum::extract::State;
 use serde::Deserialize;
 
-use super::message::StepRow;
+use super::{list_pages::ListPages, message::StepRow};
 use crate::{
     console::{
         answer::{Answer, render},
@@ -29,7 +29,7 @@ const ROWS: usize = 50;
 /// Maximum number of companies that a row names.
 const NAMED: usize = 60;
 
-/// Who sends for a cell.
+/// The sender of a cell.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Sender<'a> {
     Profile(&'a ProfileName),
@@ -64,8 +64,7 @@ struct CoveragePage {
     matching: usize,
     /// Number of cells that no profile sends for, among those that match.
     gaps: usize,
-    number: usize,
-    pages: usize,
+    pages: Option<ListPages>,
 }
 
 /// A column: a function, and a client where that matters.
@@ -168,8 +167,7 @@ pub(in crate::console) async fn show(
         }
         group.push(company);
     }
-    let pages = order.len().div_ceil(ROWS).max(1);
-    let number = filter.page.clamp(1, pages);
+    let (order, pages) = ListPages::cut(order, ROWS, filter.page, |number| filter.at(number));
     let row = |senders: &Senders<'_>| {
         let companies = groups.get(senders)?;
         let first = companies.first()?;
@@ -191,12 +189,11 @@ pub(in crate::console) async fn show(
         })
     };
     render(&CoveragePage {
-        rows: order.iter().skip((number - 1) * ROWS).take(ROWS).filter_map(row).collect(),
+        rows: order.iter().filter_map(row).collect(),
         companies: state.settings.companies.len(),
         columns,
         matching,
         gaps,
-        number,
         pages,
         filter,
         page,

@@ -43,7 +43,7 @@ pub(in crate::console) async fn begin(
     Parameters(start): Parameters<Start>,
 ) -> Result<Response, HttpProblem> {
     let next = local_path(&start.next).to_owned();
-    match service.begin_identity_sign_in(&provider, &next, None).await {
+    match service.begin_identity_sign_in(&provider, &next).await {
         Ok(begun) => Ok(to_provider(&service, &begun)),
         Err(problem) => refuse(&service, &headers, page, next, &problem),
     }

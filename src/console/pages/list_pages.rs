@@ -1,6 +1,7 @@
-//! [`ListPages`]: the way from one page of a list to the next, for pages with several lists.
+//! [`ListPages`]: the links from one page of a list to the next, for lists that are read as a whole.
 //!
-//! A list is cut into pages of so many rows that the page stays small. The template `list_pages.html` shows the links.
+//! [`ListPages::cut`] returns the rows of a page; the template `list_pages.html` shows the links. One page of the console can
+//! have several such lists.
 
 use serde::Deserialize;
 
@@ -24,8 +25,8 @@ pub(super) struct ListPages {
 }
 
 impl ListPages {
-    /// Returns the rows of the wanted page and the links; no links if there is one page. A number beyond the last page is that of the
-    /// last one. `address` returns the address of a page.
+    /// Returns the rows of the wanted page and the links; no links if there is one page. A number beyond the last page is that of
+    /// the last one. `address` returns the address of a page.
     pub(super) fn cut<T>(
         rows: Vec<T>,
         size: usize,

@@ -1,5 +1,5 @@
-//! A message: its state in words, why it waits, recipients, attempts as a timeline, and the actions that its status allows. While it
-//! is not finished, the page is updated.
+//! A message: its state in words, why it waits, recipients, attempts as a timeline, and the actions that its status allows. While
+//! it is not finished, the page is updated.
 //!
 //! Contents are not shown. The forms are there for callers who may use them; the service checks each request again.
 

@@ -30,6 +30,7 @@ pub(super) mod proposals;
 mod read_edit;
 pub(super) mod rollback;
 pub(super) mod rollouts;
+mod secret_fields;
 pub(super) mod sessions;
 pub(super) mod setup;
 pub(super) mod sign_in;

@@ -1,4 +1,5 @@
-//! Operators: the persons who sign in with passkeys, for administrators. An enrolment link is shown once, by the page that made it.
+//! Operators: the persons who sign in with passkeys, for administrators. An enrolment link is shown once, by the page that made
+//! it.
 
 use std::{sync::Arc, time::Duration};
 

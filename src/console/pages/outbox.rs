@@ -1,7 +1,7 @@
 //! Outbox: search, counts by status, the reasons for which mail waits, and messages in pages of [`ROWS`] rows, newest first.
 //!
-//! [`Filter`] is the form, whose address can be shared; `bulk` reads the same one. Contents of mail are not shown. [`follow`] sends the
-//! list again when it has changed.
+//! [`Filter`] is the form, whose address can be shared; `bulk` reads the same one. Contents of mail are not shown. [`follow`]
+//! sends the list again when it has changed.
 
 use std::sync::Arc;
 

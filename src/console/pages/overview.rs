@@ -13,7 +13,6 @@ use crate::{
         answer::{Answer, render},
         live,
         page::{Page, SignedIn, shown},
-        routing,
     },
     model::{ProfileName, Status, rotation::Standing},
     service::{Caller, HttpProblem, Service},
@@ -194,8 +193,7 @@ async fn read(service: &Arc<Service>, caller: &Caller, page: Page) -> Result<Str
             until: hold.until,
         }
     });
-    let may_see_proposals = routing::may_open(caller, "/console/proposals");
-    let proposals = if may_see_proposals { service.proposals().await? } else { Vec::new() };
+    let proposals = if page.may_open("/console/proposals") { service.proposals().await? } else { Vec::new() };
     let open = proposals
         .iter()
         .filter(|proposal| proposal.decision.is_none())

@@ -1,7 +1,7 @@
 //! [`Entry`]: the typed fields of the form of a profile, and the entry that shows an existing profile.
 //!
-//! The plan carries the entry along, so that "back" loses nothing and nothing is kept in the service. A field that the form does not
-//! have is refused. Values are text as it was typed: [`super::read_edit`] reads them.
+//! The plan carries the entry along, so that "back" loses nothing and nothing is kept in the service. A field that the form does
+//! not have is refused. Values are text as it was typed: [`super::read_edit`] reads them.
 
 use crate::{
     model::{

@@ -1,8 +1,8 @@
 //! The form of a profile: a new one, a change of one, and the same form again with what was typed and what is wrong with it.
 //!
 //! The provider is chosen first, because it decides which fields there are. [`super::profile_entry`] has what was typed, and
-//! [`super::read_edit`] makes an edit of it; rules are those of the model, and each broken one is shown at its field. A secret arrives
-//! as an age file that the browser made (`seal.js`); the field that is typed into has no name, so that no browser posts it.
+//! [`super::read_edit`] makes an edit of it; rules are those of the model, and each broken one is shown at its field. Secrets are
+//! in [`super::secret_fields`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,6 +21,7 @@ use super::{
     difference::{DifferenceRow, difference_row},
     profile_entry::Entry,
     read_edit::FieldProblem,
+    secret_fields::{REASONS, RecipientsView, SecretField, secret_fields},
 };
 use crate::{
     console::{
@@ -28,11 +29,8 @@ use crate::{
         extract::{Form, Parameters, Segment},
         page::{Page, shown},
     },
-    model::{
-        self, ChangeRecord, CompanyId, Function, ProfileName, SecretRecipient, SecretReference,
-        secret_recipient::shorten_recipient, settings::ConsolePolicy,
-    },
-    service::{EditConflict, HttpProblem, SealingRecipients, Service},
+    model::{self, ChangeRecord, CompanyId, Function, ProfileName, SecretReference, settings::ConsolePolicy},
+    service::{EditConflict, HttpProblem, Service},
 };
 
 /// Providers, in the order in which they are offered.
@@ -123,33 +121,6 @@ struct FunctionRow {
     /// The profiles that claim it now.
     servers: String,
     falls_back_to: Option<Function>,
-}
-
-/// A field for a secret of one kind.
-struct SecretField {
-    kind: &'static str,
-    destination: &'static str,
-    when: &'static str,
-    /// The age file that was made before, if the form is shown again.
-    sealed: String,
-}
-
-/// The recipients that a value of the form is encrypted for.
-struct RecipientsView {
-    /// In the form of a recipients file.
-    lines: String,
-    /// That of the service first.
-    sealed: Vec<RecipientRow>,
-    left_out: Vec<RecipientRow>,
-    is_known: bool,
-    /// True if an operator could encrypt the value again.
-    has_operator: bool,
-}
-
-struct RecipientRow {
-    /// The name in `recipients.txt`, or the beginning of the recipient.
-    name: String,
-    fingerprint: String,
 }
 
 /// The changes of another editor.
@@ -391,89 +362,13 @@ fn form_page(
         secrets,
         secret_name: shown(&secret_name),
         has_secret,
-        recipients: recipients_view(&service.sealing_recipients()),
+        recipients: RecipientsView::new(&service.sealing_recipients()),
         reasons: REASONS,
         problems,
         conflict,
         is_proposal_only: service.console_policy() == ConsolePolicy::Propose,
         provider,
         page,
-    }
-}
-
-/// The reasons for which `seal.js` does not seal a value.
-const REASONS: &[&str] = &[
-    "insecure",
-    "recipient",
-    "mixed",
-    "library",
-    "failed",
-    "destination",
-    "empty",
-    "too-long",
-    "utf-16",
-    "keystore",
-    "der",
-    "not-text",
-    "age-file",
-    "merge-markers",
-    "pointer",
-    "control",
-    "blank",
-    "mark",
-    "encrypted",
-    "pem-in-base64",
-    "kubernetes",
-    "web-key",
-    "base64",
-    "masked",
-    "private-key",
-    "json",
-    "secret-id",
-    "line-breaks",
-    "invisible-end",
-    "blank-end",
-    "assignment",
-    "no-certificate",
-    "no-key",
-    "encrypted-key",
-    "openssh-key",
-];
-
-fn recipients_view(recipients: &SealingRecipients) -> RecipientsView {
-    let row = |one: &SecretRecipient| RecipientRow {
-        name: shown(one.name.as_deref().unwrap_or(&shorten_recipient(&one.recipient))),
-        fingerprint: one.fingerprint(),
-    };
-    let lines: Vec<&str> = recipients.sealed.iter().map(|one| one.recipient.as_str()).collect();
-    RecipientsView {
-        lines: lines.join("\n"),
-        sealed: recipients.sealed.iter().map(row).collect(),
-        left_out: recipients.left_out.iter().map(row).collect(),
-        is_known: recipients.is_known,
-        has_operator: recipients.has_operator(),
-    }
-}
-
-fn secret_fields(service: &Service, entry: &Entry, provider: &str) -> Vec<SecretField> {
-    let field = |kind: &'static str, destination: &'static str, when: &'static str| {
-        // Nothing but an age file is shown again, and only if it would be accepted.
-        let sealed = Some(entry.sealed(kind)).filter(|text| service.is_sealed_for_page(text));
-        SecretField { kind, destination, when, sealed: sealed.unwrap_or_default() }
-    };
-    match provider {
-        "smtp" => vec![
-            field("password", "smtp", "when-password"),
-            field("client-secret", "smtp entra", "when-oauth when-client-secret"),
-            field("certificate", "smtp entra", "when-oauth when-certificate"),
-        ],
-        "microsoft-graph-direct" => {
-            vec![
-                field("client-secret", "entra", "when-client-secret"),
-                field("certificate", "entra", "when-certificate"),
-            ]
-        }
-        _ => Vec::new(),
     }
 }
 

@@ -14,6 +14,7 @@ use axum::extract::State;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::list_pages::ListPages;
 use crate::{
     console::{
         answer::{Answer, render},
@@ -165,8 +166,7 @@ struct ProfilesPage {
     columns: Vec<Column>,
     companies: Vec<CompanyId>,
     functions: Vec<Function>,
-    number: usize,
-    pages: usize,
+    pages: Option<ListPages>,
 }
 
 /// A column that the list can be ordered by.
@@ -226,11 +226,6 @@ impl Filter {
         address("/console/profiles", others.chain([(name, value.as_str())]))
     }
 
-    /// Returns the address of a page of the list.
-    fn at(&self, number: usize) -> String {
-        self.with("page", number)
-    }
-
     /// Returns true if a profile matches everything but the state.
     fn matches(&self, name: &ProfileName, state: &ProfileState) -> bool {
         let Some(profile) = state.live.as_ref().or(state.applied()).map(|stored| &stored.profile) else { return false };
@@ -285,7 +280,7 @@ pub(in crate::console) async fn show(
     State(service): State<Arc<Service>>,
     page: Page,
     SignedIn { caller, .. }: SignedIn,
-    Parameters(mut filter): Parameters<Filter>,
+    Parameters(filter): Parameters<Filter>,
 ) -> Answer {
     let state = service.state();
     let last = service.last_verified().await?;
@@ -304,20 +299,17 @@ pub(in crate::console) async fn show(
     }
     rows.sort_by(|a, b| filter.compare(a, b));
     let matching = rows.len();
-    let pages = matching.div_ceil(ROWS).max(1);
-    let number = filter.page.clamp(1, pages);
-    filter.page = number;
+    let (rows, pages) = ListPages::cut(rows, ROWS, filter.page, |number| filter.with("page", number));
     let counts = ProfileStatus::ALL.iter().map(|status| (status.id(), counts.get(status).copied().unwrap_or_default()));
     render(&ProfilesPage {
         may_edit: service.may_change_profiles(&caller),
-        rows: rows.into_iter().skip((number - 1) * ROWS).take(ROWS).collect(),
+        rows,
         counts: counts.filter(|(id, count)| *count > 0 || *id == filter.state).collect(),
         total: state.profiles.len(),
         matching,
         columns: filter.columns(),
         companies: state.settings.companies.iter().take(1000).cloned().collect(),
         functions: Function::all().collect(),
-        number,
         pages,
         filter,
         page,

@@ -1,24 +1,22 @@
 //! Proposals: the list, and one with its plan, which is computed against the current generation whenever it is shown.
 //!
-//! A proposal is verified, signed, applied or rejected by buttons. A person signs on a page that shows what is signed: an operator
-//! with a passkey, a person of an identity provider with a confirmation there. An approval by an SSH key is a signature over the text that the page shows; it is made on the signer's machine and
-//! pasted.
+//! A proposal is verified, signed, applied or rejected by buttons. A person signs on a page that shows what is signed
+//! (`signing`): an operator with a passkey, a person of an identity provider with a confirmation there. An approval by an SSH key
+//! is a signature over the text that the page of the proposal shows; it is made on the signer's machine and pasted.
+
+mod signing;
 
 use std::sync::Arc;
 
 use askama::Template;
-use axum::{
-    extract::State,
-    http::{HeaderMap, StatusCode},
-    response::{IntoResponse as _, Response},
-};
+use axum::{extract::State, http::StatusCode, response::IntoResponse as _};
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{
     difference::{DifferenceRow, difference_row},
     history::{Manifestation, counts},
-    identity_sign_in::to_provider,
+    list_pages::{ListPages, Position},
     plan::{allowances, reason},
     plan_view::PlanView,
     profile_entry::Entry,
@@ -30,19 +28,18 @@ use crate::{
         answer::{Answer, redirect, render},
         extract::{Form, Parameters, Segment},
         page::{Page, SignedIn, shown, shown_up_to},
-        passkey_form::{PasskeyForm, site},
         problem_page::ProblemNotice,
     },
     model::{
-        Allowances, Approval, Code, Signature,
+        Allowances, Approval, Code,
         access::{Activity, Area},
         approvals::SignedAction,
         proposal::{Proposal, ProposedChange},
-        session::{Session, SessionSubject},
         settings::ConsolePolicy,
     },
-    service::{Caller, HttpProblem, PlannedChange, Service, SignatureDraft, Verifications, WantedSignature, action_id},
+    service::{Caller, HttpProblem, PlannedChange, Service, Verifications, action_id},
 };
+pub(in crate::console) use signing::{add_signature, sign, sign_with_provider};
 
 /// Number of rows of a page.
 const ROWS: usize = 100;
@@ -53,24 +50,7 @@ const ROWS: usize = 100;
 struct ProposalsPage {
     page: Page,
     rows: Vec<Row>,
-    filter: Position,
-    number: usize,
-    pages: usize,
-}
-
-/// The parameters of the list.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(in crate::console) struct Position {
-    page: usize,
-}
-
-impl Position {
-    /// Returns the address of a page of the list.
-    #[expect(clippy::unused_self, reason = "the template of numbered pages asks the filter of the list")]
-    fn at(&self, number: usize) -> String {
-        format!("/console/proposals?page={number}")
-    }
+    pages: Option<ListPages>,
 }
 
 struct Row {
@@ -130,7 +110,7 @@ struct ProposalPage {
     is_waiting_for_other: bool,
     is_waiting_for_signatures: bool,
     /// True if the person's own signature is needed, so that another one applies it.
-    has_signed: bool,
+    needs_own_signature: bool,
 }
 
 impl Row {
@@ -167,13 +147,12 @@ impl Row {
 pub(in crate::console) async fn list(
     State(service): State<Arc<Service>>,
     page: Page,
-    Parameters(filter): Parameters<Position>,
+    Parameters(position): Parameters<Position>,
 ) -> Answer {
     let found = service.proposals().await?;
-    let pages = found.len().div_ceil(ROWS).max(1);
-    let number = filter.page.clamp(1, pages);
-    let rows = found.iter().skip((number - 1) * ROWS).take(ROWS).map(Row::new).collect();
-    render(&ProposalsPage { page, rows, filter, number, pages })
+    let rows: Vec<Row> = found.iter().map(Row::new).collect();
+    let (rows, pages) = ListPages::cut(rows, ROWS, position.page, |number| format!("/console/proposals?page={number}"));
+    render(&ProposalsPage { page, rows, pages })
 }
 
 /// Shows a proposal.
@@ -248,119 +227,6 @@ pub(in crate::console) async fn approve(
     show_result(&service, page, &caller, &id, &Allowances::default(), result).await
 }
 
-/// The page that shows what is signed, with the request for a passkey.
-#[derive(Template)]
-#[template(path = "sign.html")]
-struct SignPage {
-    page: Page,
-    id: String,
-    record: Signature,
-    signer: String,
-    name: String,
-    reason: String,
-    text: String,
-    draft: String,
-    /// The form for a passkey; none for a person of an identity provider.
-    form: Option<PasskeyForm>,
-    /// The address that leads to the identity provider of the person, and its name.
-    provider: Option<(String, String)>,
-}
-
-/// The fields of a request for a signature.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(in crate::console) struct SignEntry {
-    meaning: String,
-    reason: String,
-    offset: String,
-}
-
-/// Shows what is signed, and asks for a passkey.
-pub(in crate::console) async fn sign(
-    State(service): State<Arc<Service>>,
-    page: Page,
-    SignedIn { session, caller }: SignedIn,
-    Segment(id): Segment<String>,
-    headers: HeaderMap,
-    Form(entry): Form<SignEntry>,
-) -> Answer {
-    let begun = async {
-        let wanted = WantedSignature {
-            meaning: entry.meaning.parse().map_err(HttpProblem::malformed)?,
-            reason: entry.reason.trim().to_owned(),
-            offset_minutes: entry.offset.parse().map_err(|_| HttpProblem::malformed("`offset` is not a number"))?,
-        };
-        if matches!(session.subject, SessionSubject::Identity { .. }) {
-            return Ok((service.draft_signature(&caller, &session, &id, wanted).await?, None));
-        }
-        let site = site(&service, &headers)?;
-        let draft = service.draft_signature(&caller, &session, &id, wanted).await?;
-        let options = service.begin_signature(&site, &session, &draft.digest()).await?;
-        Ok((draft, Some(options)))
-    };
-    match begun.await {
-        Ok((draft, options)) => render(&SignPage {
-            provider: draft.is_for_provider().then(|| {
-                let address = format!("{}/console/proposals/{id}/sign/{}", page.base, draft.digest());
-                (address, provider_label(&service, &session))
-            }),
-            signer: shown(&draft.record().signer),
-            name: shown(&draft.record().printed_name),
-            reason: shown(&draft.record().reason),
-            text: draft.text(),
-            draft: draft.to_field(),
-            form: options.as_ref().map(PasskeyForm::get),
-            record: draft.record().clone(),
-            id,
-            page,
-        }),
-        Err(problem) => show_result(&service, page, &caller, &id, &Allowances::default(), Err(problem)).await,
-    }
-}
-
-/// Returns the name of the identity provider of a person, as the form for the sign-in shows it.
-fn provider_label(service: &Service, session: &Session) -> String {
-    let name = service.confirming_provider(session);
-    let found = service.identity_providers().into_iter().find(|provider| Some(&provider.name) == name.as_ref());
-    found.map(|provider| shown(&provider.label)).unwrap_or_default()
-}
-
-/// Sends the person of a session to its identity provider, to confirm there that it signs the text that a page has shown.
-pub(in crate::console) async fn sign_with_provider(
-    State(service): State<Arc<Service>>,
-    SignedIn { session, .. }: SignedIn,
-    Segment((id, digest)): Segment<(String, String)>,
-) -> Result<Response, HttpProblem> {
-    let begun = service.begin_signature_with_provider(&session, &id, &digest).await?;
-    Ok(to_provider(&service, &begun))
-}
-
-/// The answer of a passkey, and what it signs.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(in crate::console) struct SignatureEntry {
-    draft: String,
-    answer: String,
-}
-
-/// Adds a signature.
-pub(in crate::console) async fn add_signature(
-    State(service): State<Arc<Service>>,
-    page: Page,
-    SignedIn { session, caller }: SignedIn,
-    Segment(id): Segment<String>,
-    headers: HeaderMap,
-    Form(entry): Form<SignatureEntry>,
-) -> Answer {
-    let signed = async {
-        let draft = SignatureDraft::from_field(id.clone(), &entry.draft)
-            .ok_or_else(|| HttpProblem::malformed("the form is damaged").remedy("Load the page again."))?;
-        service.sign_proposal(&caller, &session, &site(&service, &headers)?, draft, &entry.answer).await
-    };
-    let result = signed.await;
-    show_result(&service, page, &caller, &id, &Allowances::default(), result).await
-}
-
 /// Redirects to the proposal, or shows it with the problem.
 async fn show_result(
     service: &Arc<Service>,
@@ -424,7 +290,7 @@ async fn show_proposal(service: &Arc<Service>, page: Page, caller: &Caller, id: 
         .flat_map(|planned| &planned.evaluation.missing)
         .map(|(need, _)| shown(&need.describe()))
         .collect();
-    let has_signed = match &planned {
+    let needs_own_signature = match &planned {
         Some(planned) if missing.is_empty() => service.needs_own_signature(caller, &proposal, planned).await?,
         _ => false,
     };
@@ -474,7 +340,7 @@ async fn show_proposal(service: &Arc<Service>, page: Page, caller: &Caller, id: 
         may_apply: is_open
             && planned.is_some()
             && !is_waiting_for_other
-            && !has_signed
+            && !needs_own_signature
             && is_complete
             && service.console_policy() > ConsolePolicy::ReadOnly
             && Service::may_apply(caller, &proposal),
@@ -482,7 +348,7 @@ async fn show_proposal(service: &Arc<Service>, page: Page, caller: &Caller, id: 
         may_plan: is_open && caller.may_at_all(Area::Changes, Activity::Plan),
         is_waiting_for_other: is_open && is_waiting_for_other,
         is_waiting_for_signatures: is_open && !is_complete,
-        has_signed,
+        needs_own_signature,
         plan: planned.as_ref().map(|planned| PlanView::new(planned, &verifications, &confirmed)),
         row: Row::new(&proposal),
         problem,

@@ -1,7 +1,7 @@
 //! [`read_edit`]: makes an edit of what was typed into the form of a profile.
 //!
-//! [`FieldProblem`] is what is wrong with a field: it cannot be read, or it breaks a rule of the model ([`field_problems`]). A secret
-//! is an age file that the browser made; it is not opened here.
+//! [`FieldProblem`] is what is wrong with a field: it cannot be read, or it breaks a rule of the model ([`field_problems`]). A
+//! secret is an age file that the browser made; it is not opened here.
 
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! The test message of a profile: its form on the page of the profile, and the request that sends one.
 //!
-//! The text is written here, in the language of the page, with the names of profile, environment, company and function, and the time.
-//! The person enters the recipient, and chooses among the companies and functions that the profile serves.
+//! The text is written here, in the language of the page, with the names of profile, environment, company and function, and the
+//! time. The person enters the recipient, and chooses among the companies and functions for which the profile sends.
 
 use std::sync::Arc;
 
@@ -15,7 +15,6 @@ use crate::{
         answer::redirect,
         extract::{Form, Segment},
         page::{Page, SignedIn, shown},
-        routing,
         texts::{self, Argument},
     },
     model::{
@@ -28,7 +27,7 @@ use crate::{
 /// Maximum number of allowed recipients that are named.
 const ALLOWED_NAMED: usize = 5;
 
-/// The form, or why there is none.
+/// The form, or the reason for which there is none.
 pub(super) struct TestForm {
     /// The id of the reason for which no message can be sent.
     pub(super) obstacle: Option<&'static str>,
@@ -87,13 +86,12 @@ pub(in crate::console) async fn send(
     let (subject, text) = contents(&page, &profile, &company, function, service.now());
     let test = TestMessage { profile: profile.clone(), company, function, recipient: to, subject, text, form };
     let id = service.send_test_message(&caller, test).await?;
-    let message = format!("/console/outbox/{id}");
-    let shown = if routing::may_open(&caller, "/console/outbox/{id}") {
-        message
+    let next = if page.may_open("/console/outbox/{id}") {
+        format!("/console/outbox/{id}")
     } else {
         format!("/console/profiles/{profile}")
     };
-    Ok(redirect(&format!("{}{shown}?done=test", page.base)))
+    Ok(redirect(&format!("{}{next}?done=test", page.base)))
 }
 
 /// Returns subject and text of a test message.

@@ -1,19 +1,17 @@
-//! [`WaitView`]: why a message waits, in the language of the page: what that means, what to do, and the pages where it is done.
+//! [`WaitView`]: the reason for which a message waits, in the language of the page: what it means, what to do, and the pages
+//! where that is done.
 //!
-//! Explanations and replies of the service are in English; the texts that are chosen here are not. A link is offered to callers who
-//! may open its page.
+//! Explanations and replies of the service are in English; the texts that are chosen here are translated. A link is offered to
+//! callers who may open its page.
 
 use super::outbox::Group;
 use crate::{
-    console::{
-        page::{Page, shown},
-        routing::may_open,
-    },
-    model::{Message, WaitReason, Waiting},
+    console::page::{Page, shown},
+    model::{Message, ProfileName, WaitReason, Waiting},
     service::{Caller, Service},
 };
 
-/// Why a message waits.
+/// The reason for which a message waits.
 pub(super) struct WaitView {
     pub(super) group: Group,
     /// The id of the texts.
@@ -31,7 +29,7 @@ pub(super) struct WaitView {
 impl WaitView {
     pub(super) fn new(service: &Service, caller: &Caller, page: &Page, message: &Message, waiting: Waiting) -> Self {
         let trouble = service.trouble();
-        let of_profile = |name: &crate::model::ProfileName| waiting.profile.as_ref() == Some(name);
+        let of_profile = |name: &ProfileName| waiting.profile.as_ref() == Some(name);
         let finding = trouble.suspended.iter().find(|suspended| of_profile(&suspended.profile));
         let finding =
             finding.filter(|_| waiting.reason == WaitReason::Suspended).and_then(|found| found.finding.as_ref());
@@ -47,7 +45,7 @@ impl WaitView {
     }
 }
 
-/// Returns the id of the texts for a reason. What a limit of the profile, and a plain turn, need is another remedy.
+/// Returns the id of the texts for a reason. A limit of the profile itself, and a retry, have texts of their own.
 fn kind(waiting: &Waiting) -> &'static str {
     match waiting.reason {
         WaitReason::Throttled if waiting.last_reply.is_empty() => "limited",
@@ -66,13 +64,10 @@ fn links(
 ) -> Vec<(String, &'static str)> {
     let mut links = Vec::new();
     let mut add = |route: &str, path: String, label| {
-        if may_open(caller, route) {
+        if page.may_open(route) {
             links.push((format!("{}{path}", page.base), label));
         }
     };
-    let profile = waiting.profile.as_ref().map(|name| format!("/console/profiles/{name}"));
-    let edit =
-        profile.as_ref().filter(|_| service.may_change_profiles(caller)).map(|profile| format!("{profile}/edit"));
     match waiting.reason {
         WaitReason::Held => add("/console/holds", "/console/holds".to_owned(), "holds"),
         WaitReason::NoSender => {
@@ -80,11 +75,11 @@ fn links(
             add("/console/coverage/{company}/{function}", cell, "coverage");
         }
         WaitReason::Suspended | WaitReason::ServerAway | WaitReason::Throttled => {
-            if let Some(path) = profile {
-                add("/console/profiles/{name}", path, "profile");
-            }
-            if let Some(path) = edit {
-                add("/console/profiles/{name}/edit", path, "edit");
+            if let Some(name) = &waiting.profile {
+                add("/console/profiles/{name}", format!("/console/profiles/{name}"), "profile");
+                if service.may_change_profiles(caller) {
+                    add("/console/profiles/{name}/edit", format!("/console/profiles/{name}/edit"), "edit");
+                }
             }
         }
         WaitReason::Scheduled => {}

@@ -34,6 +34,7 @@ answer-no = Nein
 
 error-title = Das hat nicht geklappt
 error-overview = Zur Übersicht
+error-back = Zurück
 error-request = Anfrage
 
 sign-in-title = Anmelden
@@ -193,6 +194,8 @@ message-done-retry = Die Nachricht ist jetzt fällig.
 message-done-cancel = Die Nachricht wird nicht gesendet.
 message-done-replay = Die Nachricht ist wieder in der Warteschlange.
 message-done-resolve = Das Ergebnis ist vermerkt.
+message-done-test = Die Testnachricht ist angenommen. Diese Seite zeigt, wie sie gesendet wird und was der Server antwortet.
+message-reload = Seite neu laden, um zu sehen, ob sie gesendet wurde
 message-id = Kennung
 message-message-id = Message-ID
 message-sender = Gesendet von
@@ -586,6 +589,7 @@ profile-enable = Einschalten
 profile-disable = Ausschalten
 profile-delete = Löschen
 profile-patch = Dateien für Git, als Patch
+profile-patch-help = Speichern Sie den Patch im Repository der Dateien, und führen Sie dort git am { $name }.patch aus. Dann ist der Plan leer:
 
 form-title-new = Neues Profil
 form-title-edit = { $name } ändern
@@ -602,6 +606,9 @@ form-problem-choice = Wählen Sie eines davon.
 form-continue = Weiter
 form-change-provider = Anderer Anbieter
 form-change-provider-help = Beginnt neu mit den Feldern dieses Anbieters.
+form-provider-smtp = Ein Mailserver: sein Host, und Benutzername und Passwort, eine Anwendung in Entra, oder keine Anmeldung.
+form-provider-microsoft-graph-direct = Microsoft 365. Die in Entra registrierte Anwendung sendet als ein Postfach, ohne Benutzer.
+form-provider-microsoft-graph-delegate = Microsoft 365. Wer im ERP angemeldet ist, sendet als er selbst; nur Benutzeroberfläche.
 form-section-general = Profil
 form-section-connection = Verbindung
 form-section-sender = Absender
@@ -799,19 +806,23 @@ seal-encrypted-key = Der private Schlüssel hat eine Passphrase. Entfernen Sie s
 seal-openssh-key = Der Schlüssel hat die Form von OpenSSH. Wandeln Sie ihn in PEM um.
 
 plan-missing-right = Ihre Rechte reichen nicht, um diese Änderung anzuwenden. Sie können sie vorschlagen; eine Person mit diesen Rechten wendet sie an.
+plan-host-unverified = Der Dienst hat den Host nicht angesprochen, denn über neue Hosts entscheiden nur Personen, die Änderungen anwenden dürfen. Schlagen Sie die Änderung vor: Wer sie anwendet, prüft sie dort.
 plan-propose = Vorschlagen
 proposals-title = Vorschläge
 proposals-lead = Vorgeschlagene Änderungen, die eine andere Person unterschreibt, anwendet oder ablehnt.
 proposals-none = Es gibt keine Vorschläge.
 proposals-by = Vorgeschlagen von
 proposal-title = Vorschlag für { $name }
+proposal-profile = Profil { $name } öffnen
 proposal-files = Plan der Dateien
 proposal-settings-hidden = Der Plan ändert Einstellungen, die Sie nicht sehen dürfen.
 proposal-status-open = offen
 proposal-status-applied = angewandt
 proposal-status-rejected = abgelehnt
 proposal-conflict = Das Profil wurde seit Generation { $generation } geändert, aus der dies vorgeschlagen wurde. Der Vorschlag lässt sich nicht mehr anwenden.
-proposal-other = Dies ist Ihr Vorschlag. Eine andere Person wendet ihn an, oder unterschreibt ihn mit einem Passkey, wo Unterschriften verlangt sind.
+proposal-other = Dies ist Ihr Vorschlag. Eine andere Person wendet ihn an, oder genehmigt ihn mit einem Passkey oder beim Identitätsanbieter, wo Unterschriften verlangt sind.
+proposal-signed = Sie haben diesen Vorschlag unterschrieben, und die Unterschrift wird gebraucht. Eine andere Person wendet ihn an.
+proposal-incomplete = Er kann angewandt werden, wenn alle Unterschriften da sind.
 proposal-reason = Grund, um abzulehnen oder Befunde anzunehmen
 proposal-verify = Jetzt prüfen
 proposal-reject = Ablehnen
@@ -1028,8 +1039,7 @@ test-mail-text =
     Firma: { $company }
     Funktion: { $function }
     Gesendet: { $time }
-message-done-test = Die Testnachricht ist angenommen. Diese Seite zeigt, wie sie gesendet wird und was der Server antwortet.
-message-reload = Seite neu laden, um zu sehen, ob sie gesendet wurde
+
 wait-means-suspended = Der Server oder Microsoft lehnt ab, womit dieses Profil sich anmeldet oder sendet. Alle Mail des Profils wartet, keine geht verloren. Der Dienst versucht es zur Zeit unten von selbst wieder.
 wait-means-no-sender = Kein Profil, über das der Dienst senden kann, bedient jetzt diese Firma und Funktion.
 wait-means-held = Diese Mail ist angehalten, aus dem Grund unten. Am Profil liegt es nicht.
@@ -1052,12 +1062,3 @@ wait-link-edit = Profil ändern
 wait-link-coverage = Warum kein Profil sendet
 wait-rotation = Wechsel des Geheimnisses:
 wait-command = Dasselbe auf der Befehlszeile:
-proposal-signed = Sie haben diesen Vorschlag unterschrieben, und die Unterschrift wird gebraucht. Eine andere Person wendet ihn an.
-proposal-incomplete = Er kann angewandt werden, wenn alle Unterschriften da sind.
-proposal-profile = Profil { $name } öffnen
-profile-patch-help = Speichern Sie den Patch im Repository der Dateien, und führen Sie dort git am { $name }.patch aus. Dann ist der Plan leer:
-plan-host-unverified = Der Dienst hat den Host nicht angesprochen, denn über neue Hosts entscheiden nur Personen, die Änderungen anwenden dürfen. Schlagen Sie die Änderung vor: Wer sie anwendet, prüft sie dort.
-form-provider-smtp = Ein Mailserver: sein Host, und Benutzername und Passwort, eine Anwendung in Entra, oder keine Anmeldung.
-form-provider-microsoft-graph-direct = Microsoft 365. Die in Entra registrierte Anwendung sendet als ein Postfach, ohne Benutzer.
-form-provider-microsoft-graph-delegate = Microsoft 365. Wer im ERP angemeldet ist, sendet als er selbst; nur Benutzeroberfläche.
-error-back = Zurück

@@ -34,6 +34,7 @@ answer-no = No
 
 error-title = This did not work
 error-overview = Go to the overview
+error-back = Back
 error-request = Request
 
 sign-in-title = Sign in
@@ -193,6 +194,8 @@ message-done-retry = The message is due now.
 message-done-cancel = The message is not sent.
 message-done-replay = The message is in the queue again.
 message-done-resolve = The outcome is recorded.
+message-done-test = The test message is accepted. This page shows how it is sent, and what the server answers.
+message-reload = Load the page again to see whether it was sent
 message-id = Id
 message-message-id = Message-ID
 message-sender = Sent by
@@ -586,6 +589,7 @@ profile-enable = Enable
 profile-disable = Disable
 profile-delete = Delete
 profile-patch = Files for Git, as a patch
+profile-patch-help = Save the patch in the repository of the files, and run git am { $name }.patch there. Then the plan is empty:
 
 form-title-new = New profile
 form-title-edit = Change { $name }
@@ -602,6 +606,9 @@ form-problem-choice = Choose one of these.
 form-continue = Continue
 form-change-provider = Another provider
 form-change-provider-help = Begins again with the fields of that provider.
+form-provider-smtp = A mail server: its host, and a user name and password, an application in Entra, or no sign-in.
+form-provider-microsoft-graph-direct = Microsoft 365. The application that is registered in Entra sends as one mailbox, without a user.
+form-provider-microsoft-graph-delegate = Microsoft 365. Users who have signed in to the ERP send as themselves; User Interface only.
 form-section-general = Profile
 form-section-connection = Connection
 form-section-sender = Sender
@@ -799,19 +806,23 @@ seal-encrypted-key = The private key has a passphrase. Remove it first.
 seal-openssh-key = The key has the form of OpenSSH. Convert it to PEM.
 
 plan-missing-right = Your rights do not let you apply this change. You can propose it, and a person with these rights applies it.
+plan-host-unverified = The service did not contact the host, because only people who may apply changes decide which new hosts it contacts. Propose the change: the person who applies it verifies it there.
 plan-propose = Propose
 proposals-title = Proposals
 proposals-lead = Proposed changes, which another person signs, applies or rejects.
 proposals-none = There are no proposals.
 proposals-by = Proposed by
 proposal-title = Proposal for { $name }
+proposal-profile = Open the profile { $name }
 proposal-files = Plan of files
 proposal-settings-hidden = The plan changes settings that you may not see.
 proposal-status-open = open
 proposal-status-applied = applied
 proposal-status-rejected = rejected
 proposal-conflict = The profile was changed since generation { $generation }, from which this was proposed. It cannot be applied any more.
-proposal-other = This is your proposal. Another person applies it, or signs it with a passkey where signatures are required.
+proposal-other = This is your proposal. Another person applies it, or approves it with a passkey or at the identity provider where signatures are required.
+proposal-signed = You have signed this proposal, and the signature is needed. Another person applies it.
+proposal-incomplete = It can be applied when all signatures are there.
 proposal-reason = Reason, to reject it or to accept findings
 proposal-verify = Verify now
 proposal-reject = Reject
@@ -1028,8 +1039,7 @@ test-mail-text =
     Company: { $company }
     Function: { $function }
     Sent: { $time }
-message-done-test = The test message is accepted. This page shows how it is sent, and what the server answers.
-message-reload = Load the page again to see whether it was sent
+
 wait-means-suspended = The server, or Microsoft, refuses what this profile signs in or sends with. All mail of the profile waits, and none is lost. The service tries again by itself at the time below.
 wait-means-no-sender = No profile that the service can send by serves this company and function now.
 wait-means-held = An operator lets this mail wait, for the reason below. Nothing is wrong with the profile.
@@ -1052,12 +1062,3 @@ wait-link-edit = Change the profile
 wait-link-coverage = Why no profile sends
 wait-rotation = Rotation of the secret:
 wait-command = The same on the command line:
-proposal-signed = You have signed this proposal, and the signature is needed. Another person applies it.
-proposal-incomplete = It can be applied when all signatures are there.
-proposal-profile = Open the profile { $name }
-profile-patch-help = Save the patch in the repository of the files, and run git am { $name }.patch there. Then the plan is empty:
-plan-host-unverified = The service did not contact the host, because only people who may apply changes decide which new hosts it contacts. Propose the change: the person who applies it verifies it there.
-form-provider-smtp = A mail server: its host, and a user name and password, an application in Entra, or no sign-in.
-form-provider-microsoft-graph-direct = Microsoft 365. The application that is registered in Entra sends as one mailbox, without a user.
-form-provider-microsoft-graph-delegate = Microsoft 365. Users who have signed in to the ERP send as themselves; User Interface only.
-error-back = Back

@@ -1,6 +1,7 @@
-//! Rules for `policy.approvals`: names of signers are valid and unique without regard to case, keys and operators are valid and belong
-//! to one signer each, a role or a group of an identity provider is a signer of its own, groups and rules name signers, groups and
-//! companies that exist, rules require at least one signer and no more than there are for them, and conditions can be met.
+//! Rules for `policy.approvals`: names of signers are valid and unique without regard to case; keys are valid; each key,
+//! operator, person, group and role belongs to one signer, and a group or a role of an identity provider is a signer of its own;
+//! groups and rules name signers, groups and companies that exist; rules require at least one signer and no more than there are
+//! for them; conditions are complete.
 //!
 //! The last day of a signer is not considered. Which approvals a change needs is decided in `changes::approval_needs`.
 
@@ -189,7 +190,7 @@ fn check_signers(signers: &[Signer], found: &mut Violations<'_>) {
         }
         let is_identity = signer.person.is_some() || signer.is_many();
         if signer.key.is_none() && signer.operator.is_none() && !is_identity {
-            let message = "the signer has neither `key` nor `operator`".to_owned();
+            let message = "the signer has neither `key` nor `operator`, `person`, `group` or `role`".to_owned();
             let remedy = "Add `key: \"ssh-ed25519 ...\"` (a public SSH key), `operator: NAME` (an operator of the console), or `person`, `group` or `role` with `issuer` (of an identity provider).";
             found.add(&format!("/signers/{index}"), Code::MissingKey, message, remedy);
         }

@@ -2,8 +2,8 @@
 //!
 //! `validate` reports a [`Violation`] at its place in a file, the service rejects a changeset that has one (a warning is reported
 //! with the answer instead), and `resolve` and the planner rely on them; none of them has rules of its own. [`Check`] runs the
-//! rules; [`check_reader`], [`check_secret_recipients`] and [`check_watch`] check what the loader of files reads from elsewhere. Nothing here reads a file or opens
-//! a connection.
+//! rules; [`check_reader`], [`check_secret_recipients`] and [`check_watch`] have those for sections that it does not see. Nothing
+//! here reads a file or opens a connection.
 
 mod access;
 mod approvals;

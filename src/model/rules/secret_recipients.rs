@@ -1,7 +1,7 @@
 //! Rules for the recipients of secrets: few, short, printable, and each once.
 //!
-//! They are shown on pages and written into a list of lines there, so that a line end in one would add another. Whether a text is a
-//! recipient is checked where age is known: by the loader of files, and by the service.
+//! They are shown on pages and written into a list of lines there, so that a line end in one would add another. Whether a text is
+//! a recipient is checked where age is known: by the loader of files, and by the service.
 
 use std::collections::BTreeSet;
 

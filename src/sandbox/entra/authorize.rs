@@ -1,8 +1,8 @@
 //! Sign-in and consent of users, consent of administrators for all users, and device codes.
 //!
 //! Each handler answers at once: the user named in the request signs in and consents. Only a request to choose an account or to
-//! sign in again (`prompt`, `max_age=0`) shows a page, with a link for each user. A code is redeemed by `grants`. An error is a page,
-//! or is sent to the redirect URI, as Entra does.
+//! sign in again (`prompt`, `max_age=0`) shows a page, with a link for each user. A code is redeemed by `grants`. An error is a
+//! page, or is sent to the redirect URI, as Entra does.
 
 use std::sync::Arc;
 

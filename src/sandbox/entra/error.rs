@@ -1,6 +1,7 @@
 //! Errors as Entra replies with them: OAuth 2.0 errors with a code (AADSTS) and a text.
 //!
-//! The handlers return an [`OAuthError`]. Which code a mistake has is decided by them; what else a reply has follows from the code.
+//! The handlers return an [`OAuthError`]. Which code a mistake has is decided by them; what else a reply has follows from the
+//! code.
 
 use axum::{
     Json,

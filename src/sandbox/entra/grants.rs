@@ -55,12 +55,20 @@ async fn issue(sandbox: &Sandbox, name: &str, headers: &HeaderMap, form: &Fields
             "The request body must contain the following parameter: 'grant_type'.",
         ));
     }
-    if scenario.tenant(name).is_none() && !super::is_tenant_name(name) {
-        return Err(super::malformed_tenant("invalid_request", name));
-    }
-    let tenant = scenario
-        .tenant(name)
-        .ok_or_else(|| oauth_error(400, "invalid_request", 90_002, format!("Tenant '{name}' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.")))?;
+    let tenant = match scenario.tenant(name) {
+        Some(tenant) => tenant,
+        None if !super::is_tenant_name(name) => return Err(super::malformed_tenant("invalid_request", name)),
+        None => {
+            return Err(oauth_error(
+                400,
+                "invalid_request",
+                90_002,
+                format!(
+                    "Tenant '{name}' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud."
+                ),
+            ));
+        }
+    };
     let (client, basic_secret) = parse_basic(headers).unwrap_or_else(|| (field("client_id").to_owned(), None));
     if client.is_empty() {
         return Err(oauth_error(
@@ -162,8 +170,8 @@ fn client_credentials(
         "appid": application.client,
         "appidacr": if presented == PresentedCredential::Secret { "1" } else { "2" },
         "idtyp": "app",
-        "oid": tenant.object_id(&format!("sp/{}", application.client)),
-        "sub": tenant.object_id(&format!("sp/{}", application.client)),
+        "oid": tenant.principal_id(application.client),
+        "sub": tenant.principal_id(application.client),
         "idp": format!("https://sts.windows.net/{}/", tenant.id),
         // Both are for Entra's own use, and no client can read them.
         "aio": BASE64_STANDARD.encode(Uuid::now_v7().as_bytes()),

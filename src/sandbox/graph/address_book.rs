@@ -1,7 +1,7 @@
 //! The address book apart from users: groups, contacts of the organization, and the contacts of a user.
 //!
-//! Sources: Microsoft Graph v1.0, "List groups", "Get group", "List orgContacts", "Get orgContact" and "List contacts", with their
-//! permissions.
+//! Sources: Microsoft Graph v1.0, "List groups", "Get group", "List orgContacts", "Get orgContact" and "List contacts", with
+//! their permissions.
 
 use serde_json::{Value, json};
 

@@ -1,14 +1,14 @@
 //! The directory of a tenant, apart from its users: the organization, applications, service principals and grants.
 //!
-//! Answers requests that read; an unknown path or object, and a missing permission, are errors as Graph words them. `registrations`
-//! has those that change the scenario.
+//! Answers requests that read; an unknown path or object, and a missing permission, are errors as Graph words them.
+//! `registrations` and `consents` have those that change the scenario.
 
 use serde_json::{Value, json};
 
 use super::{
     GraphRequest, Reply,
     documents::{federated, grants, graph_principal, principal, registration, role_assignments, user_assignments},
-    error::{absent, denied, refusal, unknown_segment},
+    error::{ODataError, absent, denied, refusal, unknown_segment},
     odata::{
         APPLICATION, ASSIGNMENT, DIRECTORY_OBJECT, DOMAIN, EntityType, FEDERATED, GRANT, ORGANIZATION,
         SERVICE_PRINCIPAL,
@@ -162,10 +162,7 @@ fn one_application(request: &GraphRequest<'_>, client: &str, rest: &str) -> Repl
         return Err(denied());
     }
     let tenant = request.caller.tenant;
-    let application = tenant
-        .application(client)
-        .filter(|application| !application.registered_elsewhere)
-        .ok_or_else(|| absent(client))?;
+    let application = find_registered(tenant, client)?;
     if rest.is_empty() {
         let document = expanded_registration(request, &application);
         return Ok((200, request.query.entity(request.sandbox, &APPLICATION, document)?));
@@ -188,8 +185,7 @@ fn one_principal(request: &GraphRequest<'_>, client: &str, rest: &str) -> Reply 
     if !request.caller.may_read(client) {
         return Err(denied());
     }
-    let application =
-        tenant.application(client).filter(|application| !application.not_installed).ok_or_else(|| absent(client))?;
+    let application = find_installed(tenant, client)?;
     if rest.is_empty() {
         let document = expanded_principal(request, &application);
         return Ok((200, request.query.entity(request.sandbox, &SERVICE_PRINCIPAL, document)?));
@@ -236,6 +232,16 @@ fn principal_of_graph(request: &GraphRequest<'_>, rest: &str) -> Reply {
         "/owners" => list_or_entry(request, &DIRECTORY_OBJECT, "", Vec::new()),
         _ => Err(unknown_segment()),
     }
+}
+
+/// Returns an application that is registered in the tenant.
+pub(super) fn find_registered(tenant: &Tenant, client: &str) -> Result<Application, ODataError> {
+    tenant.application(client).filter(|application| !application.registered_elsewhere).ok_or_else(|| absent(client))
+}
+
+/// Returns an application that has a service principal in the tenant.
+pub(super) fn find_installed(tenant: &Tenant, client: &str) -> Result<Application, ODataError> {
+    tenant.application(client).filter(|application| !application.not_installed).ok_or_else(|| absent(client))
 }
 
 /// Parses `NAME(appId='ID')rest` or `NAME/OBJECT-ID/rest`. Returns the application's id and the rest.

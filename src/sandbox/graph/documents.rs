@@ -34,8 +34,8 @@ pub(super) fn registration(sandbox: &Sandbox, tenant: &Tenant, application: &App
         None if requested.is_empty() => Vec::new(),
         None => vec![json!({ "resourceAppId": "00000002-0000-0ff1-ce00-000000000000", "resourceAccess": [] }), graph],
     };
-    let years = sandbox.now().as_second() + 3 * 365 * 86_400;
-    let far = jiff::Timestamp::from_second(years).unwrap_or_default();
+    let in_three_years = sandbox.now().as_second() + 3 * 365 * 86_400;
+    let far = jiff::Timestamp::from_second(in_three_years).unwrap_or_default();
     let secrets: Vec<Value> = application
         .secrets
         .iter()
@@ -51,7 +51,7 @@ pub(super) fn registration(sandbox: &Sandbox, tenant: &Tenant, application: &App
         .map(|der| {
             let end = x509_parser::parse_x509_certificate(der.as_ref()).ok().map(|(_, found)| found.validity().not_after.timestamp());
             let end = end.and_then(|end| jiff::Timestamp::from_second(end).ok()).unwrap_or(far);
-            let thumbprint = BASE64_STANDARD.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, der.as_ref()));
+            let thumbprint = thumbprint(&der);
             json!({ "customKeyIdentifier": thumbprint, "displayName": "CN=mailwright", "endDateTime": end, "key": null, "keyId": tenant.object_id(&thumbprint), "startDateTime": "2024-01-01T00:00:00Z", "type": "AsymmetricX509Cert", "usage": "Verify" })
         })
         .collect();
@@ -85,10 +85,13 @@ pub(super) fn secret_id(tenant: &Tenant, application: &Application, secret: &Sec
 }
 
 /// Returns the thumbprint of a certificate, as `customKeyIdentifier` has it.
-pub(super) fn thumbprint(pem: &str) -> Option<String> {
-    let der = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, der.as_ref());
-    Some(BASE64_STANDARD.encode(digest))
+fn thumbprint(der: &CertificateDer<'_>) -> String {
+    BASE64_STANDARD.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, der.as_ref()))
+}
+
+/// Returns the thumbprint of a certificate in PEM form.
+pub(super) fn thumbprint_of_pem(pem: &str) -> Option<String> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).ok().map(|der| thumbprint(&der))
 }
 
 /// Returns the federated credentials of an application.
@@ -110,7 +113,7 @@ pub(super) fn user_assignments(tenant: &Tenant, application: &Application) -> Ve
     application
         .assigned
         .iter()
-        .map(|name| json!({ "id": tenant.object_id(&format!("assigned/{}/{name}", application.client)), "appRoleId": Uuid::nil(), "createdDateTime": "2024-01-01T00:00:00Z", "principalDisplayName": name, "principalId": tenant.object_id(name), "principalType": "User", "resourceDisplayName": application.name, "resourceId": tenant.object_id(&format!("sp/{}", application.client)) }))
+        .map(|name| json!({ "id": tenant.object_id(&format!("assigned/{}/{name}", application.client)), "appRoleId": Uuid::nil(), "createdDateTime": "2024-01-01T00:00:00Z", "principalDisplayName": name, "principalId": tenant.object_id(name), "principalType": "User", "resourceDisplayName": application.name, "resourceId": tenant.principal_id(application.client) }))
         .collect()
 }
 
@@ -120,7 +123,7 @@ pub(super) fn principal(tenant: &Tenant, application: &Application) -> Value {
     let replies: Vec<&String> =
         [&redirects.web, &redirects.spa, &redirects.public_client].into_iter().flatten().collect();
     json!({
-        "id": tenant.object_id(&format!("sp/{}", application.client)),
+        "id": tenant.principal_id(application.client),
         "appId": application.client,
         "displayName": application.name,
         "accountEnabled": !application.disabled,
@@ -149,7 +152,7 @@ pub(super) fn graph_principal(tenant: &Tenant) -> Value {
             PermissionKind::Delegated => scopes.push(json!({ "id": id, "value": name, "isEnabled": true, "type": "User", "adminConsentDisplayName": name, "adminConsentDescription": name })),
         }
     }
-    json!({ "id": tenant.object_id(&format!("sp/{GRAPH_APP_ID}")), "appId": GRAPH_APP_ID, "displayName": "Microsoft Graph", "appDisplayName": "Microsoft Graph", "accountEnabled": true, "appOwnerOrganizationId": MICROSOFT, "servicePrincipalNames": [GRAPH_APP_ID], "servicePrincipalType": "Application", "appRoles": roles, "oauth2PermissionScopes": scopes })
+    json!({ "id": tenant.principal_id(GRAPH_APP_ID), "appId": GRAPH_APP_ID, "displayName": "Microsoft Graph", "appDisplayName": "Microsoft Graph", "accountEnabled": true, "appOwnerOrganizationId": MICROSOFT, "servicePrincipalNames": [GRAPH_APP_ID], "servicePrincipalType": "Application", "appRoles": roles, "oauth2PermissionScopes": scopes })
 }
 
 /// Returns the application permissions that are granted to an application.
@@ -157,13 +160,13 @@ pub(super) fn role_assignments(tenant: &Tenant, application: &Application) -> Ve
     application
         .granted
         .iter()
-        .map(|name| json!({ "id": tenant.object_id(&format!("role/{}/{name}", application.client)), "appRoleId": permissions::id(PermissionKind::Application, name), "createdDateTime": "2024-01-01T00:00:00Z", "principalDisplayName": application.name, "principalId": tenant.object_id(&format!("sp/{}", application.client)), "principalType": "ServicePrincipal", "resourceDisplayName": "Microsoft Graph", "resourceId": tenant.object_id(&format!("sp/{GRAPH_APP_ID}")) }))
+        .map(|name| json!({ "id": tenant.object_id(&format!("role/{}/{name}", application.client)), "appRoleId": permissions::id(PermissionKind::Application, name), "createdDateTime": "2024-01-01T00:00:00Z", "principalDisplayName": application.name, "principalId": tenant.principal_id(application.client), "principalType": "ServicePrincipal", "resourceDisplayName": "Microsoft Graph", "resourceId": tenant.principal_id(GRAPH_APP_ID) }))
         .collect()
 }
 
 /// Returns the delegated permissions that are granted to an application.
 pub(super) fn grants(tenant: &Tenant, application: &Application) -> Vec<Value> {
-    let grant_on = |resource: &str, id: String, consent: &str, principal: Value, scopes: &[String]| json!({ "id": tenant.object_id(&id).simple().to_string(), "clientId": tenant.object_id(&format!("sp/{}", application.client)), "consentType": consent, "principalId": principal, "resourceId": tenant.object_id(&format!("sp/{resource}")), "scope": format!(" {}", scopes.join(" ")) });
+    let grant_on = |resource: &str, id: String, consent: &str, principal: Value, scopes: &[String]| json!({ "id": tenant.object_id(&id).simple().to_string(), "clientId": tenant.principal_id(application.client), "consentType": consent, "principalId": principal, "resourceId": tenant.principal_id(resource), "scope": format!(" {}", scopes.join(" ")) });
     let grant = |id, consent, principal, scopes| grant_on(GRAPH_APP_ID, id, consent, principal, scopes);
     let mut all = Vec::new();
     if !application.consented.is_empty() {

@@ -1,8 +1,8 @@
 //! The expressions of `$filter`: comparisons of properties, joined by `and`, `or`, `not` and parentheses.
 //!
-//! [`Filter::parse`] reads an expression for a type; [`Filter::matches`] applies it to the JSON of an object. `ne`, `not` and `endsWith`
-//! are for advanced queries alone. Sources: Microsoft Graph, "Use the $filter query parameter" and "Advanced query capabilities on
-//! directory objects".
+//! [`Filter::parse`] reads an expression for a type; [`Filter::matches`] applies it to the JSON of an object. In the directory,
+//! `ne`, `not` and `endsWith` are for advanced queries alone. Sources: Microsoft Graph, "Use the $filter query parameter" and
+//! "Advanced query capabilities on directory objects".
 
 use serde_json::{Value, json};
 
@@ -55,7 +55,7 @@ fn unsupported() -> ODataError {
 }
 
 impl Filter {
-    /// Parses an expression. `is_advanced` means that the request has the parameters of an advanced query.
+    /// Parses an expression. `is_advanced` means that the operators of advanced queries are allowed.
     pub(super) fn parse(of: &EntityType, text: &str, is_advanced: bool) -> Result<Self, ODataError> {
         let tokens = tokens(text)?;
         let mut parser = Parser { of, variable: None, tokens, next: 0, is_advanced, depth: 0 };

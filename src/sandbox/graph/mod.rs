@@ -3,10 +3,11 @@
 //!
 //! | part | contents |
 //! | --- | --- |
-//! | here | authentication, `$batch`, routes |
+//! | here | authentication, `$batch`, routes, user info |
 //! | `caller` | permissions of a token |
 //! | `directory` | the organization, applications, service principals, grants |
-//! | `registrations` | changes of applications, service principals and grants |
+//! | `registrations` | changes of applications, service principals, credentials and assignments |
+//! | `consents` | changes of consent to delegated permissions |
 //! | `users` | users, their mailboxes, and the mail that they send |
 //! | `address_book` | groups, contacts of the organization and of a user |
 //! | `send_mail` | the parameters of `sendMail` |
@@ -18,6 +19,7 @@
 
 mod address_book;
 mod caller;
+mod consents;
 mod directory;
 mod documents;
 mod drafts;
@@ -93,15 +95,17 @@ pub(super) async fn handle(
     }
 }
 
-/// `GET /oidc/userinfo`: what an ID token says of the user.
+/// `GET /oidc/userinfo`: the claims of an ID token that describe the user.
 ///
 /// Source: "Microsoft identity platform `UserInfo` endpoint".
 pub(super) async fn user_info(State(sandbox): State<Arc<Sandbox>>, headers: HeaderMap) -> Response {
     let scenario = sandbox.scenario();
-    let caller = authenticate(&sandbox, &scenario, &headers);
-    let name = caller.as_ref().ok().and_then(|caller| caller.user.as_deref());
-    let user = name.and_then(|name| caller.as_ref().ok()?.tenant.user(name));
-    let (Ok(caller), Some(user)) = (&caller, user) else { return StatusCode::UNAUTHORIZED.into_response() };
+    let Ok(caller) = authenticate(&sandbox, &scenario, &headers) else {
+        return StatusCode::UNAUTHORIZED.into_response();
+    };
+    let Some(user) = caller.user.as_deref().and_then(|name| caller.tenant.user(name)) else {
+        return StatusCode::UNAUTHORIZED.into_response();
+    };
     let shown = user.display_name.as_ref().unwrap_or(&user.name);
     let subject = caller.tenant.object_id(&format!("{}/{}", caller.client, user.name));
     Json(json!({ "sub": subject, "name": shown, "email": user.mail.as_ref().unwrap_or(&user.name) })).into_response()
@@ -194,8 +198,8 @@ async fn batch(sandbox: &Sandbox, caller: &Caller<'_>, body: &Bytes) -> (u16, Va
                     error_body(sandbox.now(), fault.code.as_deref().unwrap_or("TooManyRequests"), "Too many requests."),
                 )
             } else {
-                let level = request["headers"].as_object().into_iter().flatten();
-                let is_eventual = level
+                let own_headers = request["headers"].as_object().into_iter().flatten();
+                let is_eventual = own_headers
                     .filter(|(name, _)| name.eq_ignore_ascii_case("ConsistencyLevel"))
                     .any(|(_, level)| level.as_str().is_some_and(|level| level.eq_ignore_ascii_case("eventual")));
                 let sent = Sent { content_type: "application/json", body: &inner, is_eventual };

@@ -1,9 +1,9 @@
-//! The query parameters `$select`, `$filter`, `$search`, `$orderby`, `$expand`, `$count` and `$top`, with Graph's errors for what it does
-//! not support.
+//! The query parameters `$select`, `$filter`, `$search`, `$orderby`, `$expand`, `$count` and `$top`, with Graph's errors for
+//! what it does not support.
 //!
-//! A [`Query`] is applied to the JSON of `documents`. A query for a property that the sandbox does not have fails, as if Graph did not
-//! have it. Source of what needs the header `ConsistencyLevel: eventual`, and of the errors without it: Microsoft Graph, "Advanced query
-//! capabilities on directory objects" (2023-04-14).
+//! A [`Query`] is applied to the JSON of `documents`. A query for a property that the sandbox does not have fails, as if Graph
+//! did not have it. Source of what needs the header `ConsistencyLevel: eventual`, and of the errors without it: Microsoft
+//! Graph, "Advanced query capabilities on directory objects" (2023-04-14).
 
 use std::{cmp::Ordering, ops::Range};
 
@@ -25,19 +25,20 @@ pub(super) struct EntityType {
     name: &'static str,
     /// The name of the set of all objects, for `@odata.context`.
     set: &'static str,
+    /// The properties of an answer without `$select`.
     properties: &'static [&'static str],
-    /// The properties without `$select`; all if there are none here.
-    usual: &'static [&'static str],
-    /// The properties that can be sorted by without an advanced query.
+    /// The properties that only `$select` returns.
+    selectable: &'static [&'static str],
+    /// The properties that the directory sorts by without an advanced query.
     sorted: &'static [&'static str],
     /// The relationships that `$expand` can name.
     expanded: &'static [&'static str],
-    /// True if the type derives from `directoryObject`: counts need an advanced query.
+    /// True if the type belongs to the directory, where counts and some operators need an advanced query.
     is_directory: bool,
 }
 
 const BASE: EntityType =
-    EntityType { name: "", set: "", properties: &[], usual: &[], sorted: &[], expanded: &[], is_directory: true };
+    EntityType { name: "", set: "", properties: &[], selectable: &[], sorted: &[], expanded: &[], is_directory: true };
 
 pub(super) const APPLICATION: EntityType = EntityType {
     name: "application",
@@ -94,6 +95,7 @@ pub(super) const SERVICE_PRINCIPAL: EntityType = EntityType {
 pub(super) const USER: EntityType = EntityType {
     name: "user",
     set: "users",
+    // "Get a user": the properties that are returned by default.
     properties: &[
         "id",
         "businessPhones",
@@ -106,25 +108,8 @@ pub(super) const USER: EntityType = EntityType {
         "preferredLanguage",
         "surname",
         "userPrincipalName",
-        "accountEnabled",
-        "assignedPlans",
-        "proxyAddresses",
-        "userType",
     ],
-    // "Get a user": the properties that are returned by default.
-    usual: &[
-        "id",
-        "businessPhones",
-        "displayName",
-        "givenName",
-        "jobTitle",
-        "mail",
-        "mobilePhone",
-        "officeLocation",
-        "preferredLanguage",
-        "surname",
-        "userPrincipalName",
-    ],
+    selectable: &["accountEnabled", "assignedPlans", "proxyAddresses", "userType"],
     sorted: &["displayName", "userPrincipalName"],
     ..BASE
 };
@@ -167,7 +152,6 @@ pub(super) const CONTACT: EntityType = EntityType {
     name: "contact",
     set: "contacts",
     properties: &["id", "displayName", "givenName", "surname", "companyName", "emailAddresses"],
-    sorted: &["displayName"],
     is_directory: false,
     ..BASE
 };
@@ -212,7 +196,6 @@ pub(super) const MESSAGE: EntityType = EntityType {
     name: "message",
     set: "messages",
     properties: &["id", "internetMessageId", "sentDateTime"],
-    sorted: &["id", "internetMessageId", "sentDateTime"],
     is_directory: false,
     ..BASE
 };
@@ -220,7 +203,8 @@ pub(super) const MESSAGE: EntityType = EntityType {
 impl EntityType {
     /// Fails unless the type has a property. `clause` begins the message.
     pub(super) fn check(&self, property: &str, clause: &str) -> Result<(), ODataError> {
-        if self.properties.contains(&property) { Ok(()) } else { Err(self.unknown(property, clause)) }
+        let is_known = self.properties.contains(&property) || self.selectable.contains(&property);
+        if is_known { Ok(()) } else { Err(self.unknown(property, clause)) }
     }
 
     fn unknown(&self, property: &str, clause: &str) -> ODataError {
@@ -299,7 +283,7 @@ impl Query {
         Ok(())
     }
 
-    /// Returns the name of the properties and relationships of an answer, if it has not the usual ones: `(id,mail)`.
+    /// Returns the selected properties as `@odata.context` has them, `(id,mail)`. Without `$select` the text is empty.
     fn shape(&self) -> String {
         match &self.select {
             Some(select) => format!("({})", select.join(",")),
@@ -322,8 +306,8 @@ impl Query {
             }
         }
         let Some(select) = &self.select else {
-            if let Some(map) = item.as_object_mut().filter(|_| !of.usual.is_empty()) {
-                map.retain(|key, _| of.usual.contains(&key.as_str()) || self.expands(key));
+            if let Some(map) = item.as_object_mut() {
+                map.retain(|key, _| !of.selectable.contains(&key.as_str()));
             }
             return Ok(item);
         };
@@ -376,7 +360,8 @@ impl Query {
         Ok(items)
     }
 
-    /// Returns the numbers of the items that a page of a list has, if the query needs no others: it does not filter, search or sort.
+    /// Returns the numbers of the items that a page of a list has, if the query needs no others: it does not filter, search or
+    /// sort.
     pub(super) fn window(&self, all: usize) -> Option<Range<usize>> {
         let is_plain = self.filter.is_none() && self.search.is_none() && self.order.is_empty();
         is_plain.then(|| self.range(all))

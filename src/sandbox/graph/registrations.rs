@@ -1,11 +1,12 @@
-//! Changes of the directory that a registration consists of: applications, service principals, credentials, permissions and
-//! consent. They change the scenario in memory, so that everything else sees them; a tenant has at most 1000 applications.
+//! Changes of the directory that a registration consists of: applications, service principals, credentials and assignments.
+//! They change the scenario in memory, so that everything else sees them; a tenant has at most 1000 applications. `consents` has
+//! the changes of consent.
 //!
 //! Sources: Microsoft Graph v1.0, "Create application", "Update application", "Delete application", "application: addPassword",
-//! "application: removePassword", "Create federatedIdentityCredential", "Delete federatedIdentityCredential", "Create servicePrincipal",
-//! "Update servicePrincipal", "Delete servicePrincipal", "Grant an appRoleAssignment to a service principal", "Grant an appRoleAssignment
-//! for a service principal" (`appRoleAssignedTo`), "Delete appRoleAssignment", "Create oAuth2PermissionGrant", "Update
-//! oAuth2PermissionGrant" and "Delete oAuth2PermissionGrant". `addKey` is left out: it needs a proof by an existing key.
+//! "application: removePassword", "Create federatedIdentityCredential", "Delete federatedIdentityCredential", "Create
+//! servicePrincipal", "Update servicePrincipal", "Delete servicePrincipal", "Grant an appRoleAssignment to a service
+//! principal", "Grant an appRoleAssignment for a service principal" (`appRoleAssignedTo`) and "Delete appRoleAssignment".
+//! `addKey` is left out: it needs a proof by an existing key.
 
 use axum::http::Method;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -14,13 +15,11 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    GraphRequest, Reply,
-    directory::parse_key,
-    documents::{
-        federated, grants, principal, registration, role_assignments, secret_id, thumbprint, user_assignments,
-    },
+    GraphRequest, Reply, consents,
+    directory::{find_installed, find_registered, parse_key},
+    documents::{federated, principal, registration, role_assignments, secret_id, thumbprint_of_pem, user_assignments},
     error::{ODataError, absent, denied, refusal, wrong_method},
-    odata::{APPLICATION, ASSIGNMENT, FEDERATED, GRANT, SERVICE_PRINCIPAL},
+    odata::{APPLICATION, ASSIGNMENT, FEDERATED, SERVICE_PRINCIPAL},
 };
 use crate::{
     entra::permissions::{self, GRAPH_APP_ID, PermissionKind},
@@ -37,17 +36,17 @@ pub(super) fn route(request: &GraphRequest<'_>) -> Reply {
     match request.path {
         "/applications" if is_post => return create_application(request),
         "/servicePrincipals" if is_post => return create_principal(request),
-        "/oauth2PermissionGrants" if is_post => return create_grant(request),
+        "/oauth2PermissionGrants" if is_post => return consents::create_grant(request),
         _ => {}
     }
     let method = request.method.as_str();
     match (method, request.path.strip_prefix("/oauth2PermissionGrants/")) {
-        ("PATCH", Some(id)) => return update_grant(request, id),
-        ("DELETE", Some(id)) => return delete_grant(request, id),
+        ("PATCH", Some(id)) => return consents::update_grant(request, id),
+        ("DELETE", Some(id)) => return consents::delete_grant(request, id),
         _ => {}
     }
     if let Some((client, rest)) = parse_key(tenant, request.path, "applications", "app") {
-        let application = find(tenant, &client)?;
+        let application = find_registered(tenant, &client)?;
         return match (method, rest) {
             ("PATCH", "") => update_application(request, &application),
             ("DELETE", "") => delete_application(request, &application),
@@ -62,7 +61,7 @@ pub(super) fn route(request: &GraphRequest<'_>) -> Reply {
         return Err(wrong_method());
     };
     match (method, rest) {
-        ("POST", "/appRoleAssignments") => assign_role(request, Some(&find(tenant, &client)?)),
+        ("POST", "/appRoleAssignments") => assign_role(request, Some(find_registered(tenant, &client)?)),
         ("POST", "/appRoleAssignedTo") if client == GRAPH_APP_ID => assign_role(request, None),
         ("POST", "/appRoleAssignedTo") => assign_user(request, &find_installed(tenant, &client)?),
         ("PATCH", "") => update_principal(request, &find_installed(tenant, &client)?),
@@ -80,38 +79,36 @@ pub(super) fn route(request: &GraphRequest<'_>) -> Reply {
     }
 }
 
-fn find(tenant: &Tenant, client: &str) -> Result<Application, ODataError> {
-    tenant.application(client).filter(|application| !application.registered_elsewhere).ok_or_else(|| absent(client))
-}
-
-/// Returns an application that has a service principal in the tenant.
-fn find_installed(tenant: &Tenant, client: &str) -> Result<Application, ODataError> {
-    tenant.application(client).filter(|application| !application.not_installed).ok_or_else(|| absent(client))
-}
-
-fn bad(message: impl Into<String>) -> ODataError {
+pub(super) fn bad(message: impl Into<String>) -> ODataError {
     refusal(400, "Request_BadRequest", message)
 }
 
-fn require(request: &GraphRequest<'_>, permission: &str) -> Result<(), ODataError> {
+pub(super) fn require(request: &GraphRequest<'_>, permission: &str) -> Result<(), ODataError> {
     if request.caller.has(&[permission]) { Ok(()) } else { Err(denied()) }
 }
 
-/// Changes an application of the caller's tenant, and returns it as it is now.
-fn change(request: &GraphRequest<'_>, client: Uuid, change: impl FnOnce(&mut Application)) -> Reply {
+/// Changes the caller's tenant, if the scenario still has it, and returns the result of the change.
+fn change_tenant<T>(request: &GraphRequest<'_>, change: impl FnOnce(&mut Tenant) -> T) -> Option<T> {
     let id = request.caller.tenant.id;
-    let mut changed = None;
+    let mut result = None;
     request.sandbox.change(|scenario| {
-        let tenant = scenario.tenants.iter_mut().find(|tenant| tenant.id == id);
-        if let Some(application) =
-            tenant.and_then(|tenant| tenant.applications.iter_mut().find(|application| application.client == client))
-        {
-            change(application);
-            changed = Some(application.clone());
-        }
+        result = scenario.tenants.iter_mut().find(|tenant| tenant.id == id).map(change);
     });
-    let changed = changed.ok_or_else(|| absent(&client.to_string()))?;
-    Ok((200, registration(request.sandbox, request.caller.tenant, &changed)))
+    result
+}
+
+/// Changes an application of the caller's tenant, and returns it as it is now.
+pub(super) fn change(
+    request: &GraphRequest<'_>,
+    client: Uuid,
+    change: impl FnOnce(&mut Application),
+) -> Result<Application, ODataError> {
+    let changed = change_tenant(request, |tenant| {
+        let application = tenant.applications.iter_mut().find(|application| application.client == client)?;
+        change(application);
+        Some(application.clone())
+    });
+    changed.flatten().ok_or_else(|| absent(&client.to_string()))
 }
 
 fn create_application(request: &GraphRequest<'_>) -> Reply {
@@ -127,17 +124,14 @@ fn create_application(request: &GraphRequest<'_>) -> Reply {
         ..Application::default()
     };
     update(request.caller.tenant, &mut application, &body)?;
-    let id = request.caller.tenant.id;
-    let mut is_full = false;
-    request.sandbox.change(|scenario| {
-        if let Some(tenant) = scenario.tenants.iter_mut().find(|tenant| tenant.id == id) {
-            is_full = tenant.applications.len() >= APPLICATIONS;
-            if !is_full {
-                tenant.applications.push(application.clone());
-            }
+    let is_full = change_tenant(request, |tenant| {
+        let is_full = tenant.applications.len() >= APPLICATIONS;
+        if !is_full {
+            tenant.applications.push(application.clone());
         }
+        is_full
     });
-    if is_full {
+    if is_full == Some(true) {
         return Err(refusal(403, "Directory_QuotaExceeded", "The directory object quota limit has been exceeded."));
     }
     let document = registration(request.sandbox, request.caller.tenant, &application);
@@ -147,12 +141,7 @@ fn create_application(request: &GraphRequest<'_>) -> Reply {
 /// Deletes a registration and, as Graph does, its service principal.
 fn delete_application(request: &GraphRequest<'_>, application: &Application) -> Reply {
     require(request, "Application.ReadWrite.All")?;
-    let id = request.caller.tenant.id;
-    request.sandbox.change(|scenario| {
-        if let Some(tenant) = scenario.tenants.iter_mut().find(|tenant| tenant.id == id) {
-            tenant.applications.retain(|known| known.client != application.client);
-        }
-    });
+    change_tenant(request, |tenant| tenant.applications.retain(|known| known.client != application.client));
     Ok((204, Value::Null))
 }
 
@@ -224,15 +213,15 @@ fn update(tenant: &Tenant, application: &mut Application, body: &Value) -> Resul
     Ok(())
 }
 
-/// Returns the certificate of an entry of `keyCredentials`. A request has every one that is to remain; those that the application has
-/// already can be named by `keyId` or `customKeyIdentifier`, without their contents.
+/// Returns the certificate of an entry of `keyCredentials`. A request has every one that is to remain; those that the
+/// application has already can be named by `keyId` or `customKeyIdentifier`, without their contents.
 fn certificate(tenant: &Tenant, application: &Application, entry: &Value) -> Result<Certificate, ODataError> {
     if let Some(key) = entry["key"].as_str() {
         BASE64_STANDARD.decode(key).map_err(|_| bad("Key credential is not a base64 certificate."))?;
         return Ok(Certificate { pem: format!("-----BEGIN CERTIFICATE-----\n{key}\n-----END CERTIFICATE-----\n") });
     }
     let is_named = |known: &&Certificate| {
-        thumbprint(&known.pem).is_some_and(|thumbprint| {
+        thumbprint_of_pem(&known.pem).is_some_and(|thumbprint| {
             entry["customKeyIdentifier"] == thumbprint || entry["keyId"] == tenant.object_id(&thumbprint).to_string()
         })
     };
@@ -292,9 +281,9 @@ fn remove_password(request: &GraphRequest<'_>, application: &Application) -> Rep
 fn remove_federated(request: &GraphRequest<'_>, application: &Application, rest: &str) -> Reply {
     require(request, "Application.ReadWrite.All")?;
     let id = rest.strip_prefix("/federatedIdentityCredentials/").ok_or_else(wrong_method)?;
-    let all = federated(request.caller.tenant, application);
-    let at = all.iter().position(|known| known["id"] == id || known["name"] == id).ok_or_else(|| absent(id))?;
-    change(request, application.client, |application| drop(application.federated.remove(at)))?;
+    let mut all = application.federated.iter().zip(federated(request.caller.tenant, application));
+    let (removed, _) = all.find(|(_, shown)| shown["id"] == id || shown["name"] == id).ok_or_else(|| absent(id))?;
+    change(request, application.client, |application| application.federated.retain(|known| known != removed))?;
     Ok((204, Value::Null))
 }
 
@@ -331,7 +320,7 @@ fn assign_user(request: &GraphRequest<'_>, application: &Application) -> Reply {
     require(request, "AppRoleAssignment.ReadWrite.All")?;
     let body = request.json()?;
     let tenant = request.caller.tenant;
-    if body["resourceId"] != tenant.object_id(&format!("sp/{}", application.client)).to_string() {
+    if body["resourceId"] != tenant.principal_id(application.client).to_string() {
         return Err(bad("The resourceId does not match the service principal of the request."));
     }
     let principal = body["principalId"].as_str().unwrap_or_default();
@@ -339,19 +328,17 @@ fn assign_user(request: &GraphRequest<'_>, application: &Application) -> Reply {
     if application.assigned.iter().any(|assigned| assigned.eq_ignore_ascii_case(&user.name)) {
         return Err(bad("Permission being assigned already exists on the object"));
     }
-    let mut assigned = application.clone();
-    assigned.assigned = vec![user.name.clone()];
-    change(request, application.client, |application| application.assigned.push(user.name.clone()))?;
-    let document = user_assignments(tenant, &assigned).pop().unwrap_or_default();
+    let changed = change(request, application.client, |application| application.assigned.push(user.name.clone()))?;
+    let document = user_assignments(tenant, &changed).pop().unwrap_or_default();
     Ok((201, request.query.entity(request.sandbox, &ASSIGNMENT, document)?))
 }
 
 /// Deletes the assignment of a user.
 fn remove_user(request: &GraphRequest<'_>, application: &Application, id: &str) -> Reply {
     require(request, "AppRoleAssignment.ReadWrite.All")?;
-    let all = user_assignments(request.caller.tenant, application);
-    let at = all.iter().position(|assignment| assignment["id"] == id).ok_or_else(|| absent(id))?;
-    change(request, application.client, |application| drop(application.assigned.remove(at)))?;
+    let mut all = application.assigned.iter().zip(user_assignments(request.caller.tenant, application));
+    let (removed, _) = all.find(|(_, shown)| shown["id"] == id).ok_or_else(|| absent(id))?;
+    change(request, application.client, |application| application.assigned.retain(|user| user != removed))?;
     Ok((204, Value::Null))
 }
 
@@ -369,11 +356,9 @@ fn add_federated(request: &GraphRequest<'_>, application: &Application) -> Reply
             "FederatedIdentityCredential already exists.",
         ));
     }
-    let mut added = application.clone();
-    added.federated = vec![credential.clone()];
-    let mut answer = federated(request.caller.tenant, &added).pop().unwrap_or_default();
+    let changed = change(request, application.client, |application| application.federated.push(credential))?;
+    let mut answer = federated(request.caller.tenant, &changed).pop().unwrap_or_default();
     answer["audiences"] = body["audiences"].clone();
-    change(request, application.client, |application| application.federated.push(credential))?;
     Ok((201, request.query.entity(request.sandbox, &FEDERATED, answer)?))
 }
 
@@ -388,33 +373,30 @@ fn create_principal(request: &GraphRequest<'_>) -> Reply {
     if !application.not_installed {
         return Err(refusal(409, "Request_MultipleObjectsWithSameKeyValue", "The service principal already exists."));
     }
-    change(request, application.client, |application| application.not_installed = false)?;
+    let application = change(request, application.client, |application| application.not_installed = false)?;
     Ok((201, request.query.entity(request.sandbox, &SERVICE_PRINCIPAL, principal(tenant, &application))?))
 }
 
 /// Fails unless an id is that of Graph's service principal.
-fn check_graph(tenant: &Tenant, id: &Value) -> Result<(), ODataError> {
-    let graph = tenant.object_id(&format!("sp/{GRAPH_APP_ID}")).to_string();
+pub(super) fn check_graph(tenant: &Tenant, id: &Value) -> Result<(), ODataError> {
+    let graph = tenant.principal_id(GRAPH_APP_ID).to_string();
     if *id == graph { Ok(()) } else { Err(absent(id.as_str().unwrap_or_default())) }
 }
 
 /// Grants a permission to an application: to the one of the address, or to the one that the body names.
-fn assign_role(request: &GraphRequest<'_>, of_address: Option<&Application>) -> Reply {
+fn assign_role(request: &GraphRequest<'_>, of_address: Option<Application>) -> Reply {
     require(request, "AppRoleAssignment.ReadWrite.All")?;
     let body = request.json()?;
     let tenant = request.caller.tenant;
     check_graph(tenant, &body["resourceId"])?;
-    let named = find_principal(tenant, &body["principalId"]);
+    let principal = &body["principalId"];
     let application = match of_address {
-        Some(application) if named.as_ref().is_some_and(|named| named.client != application.client) => {
+        Some(application) if *principal != tenant.principal_id(application.client).to_string() => {
             return Err(bad("The principalId does not match the service principal of the request."));
         }
-        Some(application) => application.clone(),
-        None => named.ok_or_else(|| absent(body["principalId"].as_str().unwrap_or_default()))?,
+        Some(application) => application,
+        None => find_principal(tenant, principal).ok_or_else(|| absent(principal.as_str().unwrap_or_default()))?,
     };
-    if body["principalId"] != tenant.object_id(&format!("sp/{}", application.client)).to_string() {
-        return Err(bad("The principalId does not match the service principal of the request."));
-    }
     let name = permission_name(PermissionKind::Application, &body["appRoleId"])?;
     if application.not_installed {
         return Err(absent(&application.client.to_string()));
@@ -422,10 +404,8 @@ fn assign_role(request: &GraphRequest<'_>, of_address: Option<&Application>) -> 
     if application.granted.iter().any(|granted| granted == name) {
         return Err(bad("Permission being assigned already exists on the object"));
     }
-    let mut granted = application.clone();
-    granted.granted = vec![name.to_owned()];
-    change(request, application.client, |application| application.granted.push(name.to_owned()))?;
-    let document = role_assignments(tenant, &granted).pop().unwrap_or_default();
+    let changed = change(request, application.client, |application| application.granted.push(name.to_owned()))?;
+    let document = role_assignments(tenant, &changed).pop().unwrap_or_default();
     Ok((201, request.query.entity(request.sandbox, &ASSIGNMENT, document)?))
 }
 
@@ -436,100 +416,17 @@ fn remove_role(request: &GraphRequest<'_>, holder: &str, id: &str) -> Reply {
     let holders = tenant.all_applications().into_iter().filter(|application| !application.not_installed);
     let mut holders = holders.filter(|application| holder == GRAPH_APP_ID || application.client.to_string() == holder);
     let found = holders.find_map(|application| {
-        let at = role_assignments(tenant, &application).iter().position(|assignment| assignment["id"] == id)?;
-        Some((application.client, at))
+        let mut all = application.granted.iter().zip(role_assignments(tenant, &application));
+        let (name, _) = all.find(|(_, shown)| shown["id"] == id)?;
+        Some((application.client, name.clone()))
     });
-    let (client, at) = found.ok_or_else(|| absent(id))?;
-    change(request, client, |application| drop(application.granted.remove(at)))?;
+    let (client, name) = found.ok_or_else(|| absent(id))?;
+    change(request, client, |application| application.granted.retain(|granted| *granted != name))?;
     Ok((204, Value::Null))
 }
 
 /// Returns the application whose service principal has an id.
-fn find_principal(tenant: &Tenant, id: &Value) -> Option<Application> {
+pub(super) fn find_principal(tenant: &Tenant, id: &Value) -> Option<Application> {
     let mut all = tenant.all_applications().into_iter();
-    all.find(|application| *id == tenant.object_id(&format!("sp/{}", application.client)).to_string())
-}
-
-/// Deletes a consent.
-fn delete_grant(request: &GraphRequest<'_>, id: &str) -> Reply {
-    require(request, "DelegatedPermissionGrant.ReadWrite.All")?;
-    let (application, user) = find_granted(request.caller.tenant, id)?;
-    change(request, application.client, |application| match &user {
-        Some(user) => drop(application.consented_by.remove(user)),
-        None => application.consented.clear(),
-    })?;
-    Ok((204, Value::Null))
-}
-
-/// Returns the application that has the consent with this id, and the user whose consent it is; none for the consent for all users.
-fn find_granted(tenant: &Tenant, id: &str) -> Result<(Application, Option<String>), ODataError> {
-    let is_id = |name: String| tenant.object_id(&name).simple().to_string() == id;
-    let of_one = |application: Application| {
-        if !application.consented.is_empty() && is_id(format!("all/{}", application.client)) {
-            return Some((application, None));
-        }
-        let mut users = application.consented_by.keys();
-        let user = users.find(|user| is_id(format!("{user}/{}", application.client))).cloned()?;
-        Some((application, Some(user)))
-    };
-    tenant.all_applications().into_iter().find_map(of_one).ok_or_else(|| absent(id))
-}
-
-fn scopes(body: &Value) -> Result<Vec<String>, ODataError> {
-    let scope = body["scope"].as_str().ok_or_else(|| bad("Property scope is required."))?;
-    scope
-        .split_whitespace()
-        .map(|name| match permissions::id(PermissionKind::Delegated, name) {
-            Some(_) => Ok(name.to_owned()),
-            None => Err(bad(format!("Invalid scope '{name}'."))),
-        })
-        .collect()
-}
-
-fn create_grant(request: &GraphRequest<'_>) -> Reply {
-    require(request, "DelegatedPermissionGrant.ReadWrite.All")?;
-    let body = request.json()?;
-    let tenant = request.caller.tenant;
-    check_graph(tenant, &body["resourceId"])?;
-    let user = match (body["consentType"].as_str(), body["principalId"].as_str()) {
-        (Some("AllPrincipals"), _) => None,
-        (Some("Principal"), Some(id)) => Some(tenant.user(id).ok_or_else(|| absent(id))?.name.clone()),
-        _ => {
-            return Err(bad("Invalid value specified for property 'consentType' of resource 'OAuth2PermissionGrant'."));
-        }
-    };
-    let mut application = find_principal(tenant, &body["clientId"])
-        .filter(|application| !application.not_installed)
-        .ok_or_else(|| absent(body["clientId"].as_str().unwrap_or_default()))?;
-    let exists = match &user {
-        Some(user) => application.consented_by.contains_key(user),
-        None => !application.consented.is_empty(),
-    };
-    if exists {
-        return Err(refusal(409, "Request_MultipleObjectsWithSameKeyValue", "Permission entry already exists."));
-    }
-    let scopes = scopes(&body)?;
-    // The grant alone, for the answer.
-    application.consented.clear();
-    application.consented_by.clear();
-    application.consented_on.clear();
-    set_consent(&mut application, user.as_ref(), scopes.clone());
-    change(request, application.client, |application| set_consent(application, user.as_ref(), scopes))?;
-    let document = grants(tenant, &application).pop().unwrap_or_default();
-    Ok((201, request.query.entity(request.sandbox, &GRANT, document)?))
-}
-
-fn set_consent(application: &mut Application, user: Option<&String>, scopes: Vec<String>) {
-    match user {
-        Some(user) => drop(application.consented_by.insert(user.clone(), scopes)),
-        None => application.consented = scopes,
-    }
-}
-
-fn update_grant(request: &GraphRequest<'_>, id: &str) -> Reply {
-    require(request, "DelegatedPermissionGrant.ReadWrite.All")?;
-    let scopes = scopes(&request.json()?)?;
-    let (application, user) = find_granted(request.caller.tenant, id)?;
-    change(request, application.client, |application| set_consent(application, user.as_ref(), scopes))?;
-    Ok((204, Value::Null))
+    all.find(|application| *id == tenant.principal_id(application.client).to_string())
 }

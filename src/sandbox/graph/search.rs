@@ -1,9 +1,9 @@
 //! The expressions of `$search` on directory objects: clauses in double quotes, joined by `AND`, `OR` and parentheses.
 //!
-//! [`Search::parse`] reads an expression for a type; [`Search::matches`] applies it to the JSON of an object. Source: Microsoft Graph, "Use
-//! the $search query parameter" (2022-12-08): `displayName` and `description` are split into words, of which each word of the clause
-//! must begin one, in any order; any other property must begin with the clause. Umlauts are compared as they are, because the page
-//! does not say what the directory does.
+//! [`Search::parse`] reads an expression for a type; [`Search::matches`] applies it to the JSON of an object. Source: Microsoft
+//! Graph, "Use the $search query parameter" (2022-12-08): `displayName` and `description` are split into words, of which each
+//! word of the clause must begin one, in any order; any other property must begin with the clause. Umlauts are compared as they
+//! are, because the page does not say what the directory does.
 
 use serde_json::Value;
 

@@ -1,11 +1,12 @@
 //! The parameters of `sendMail`: a message as JSON, or MIME in base64.
 //!
-//! [`parse`] returns the mail to record. It sends nothing and checks no permission.
+//! [`parse`] returns the mail to record. It sends nothing, and does not check if the caller may use the mailbox. Recipients and
+//! senders are checked in JSON alone, not in MIME.
 //!
-//! Sources: the CSDL of v1.0, which names the parameters of the action `Message` and `SaveToSentItems` (so do the generated SDKs, while
-//! the reference has `message`; both are accepted, hence names are compared without regard to case); "user: sendMail"; replies with
-//! `ErrorInvalidRecipients` and `ErrorSendAsDenied` in public issues. No reply shows that Graph refuses a message without `toRecipients` that has
-//! other recipients.
+//! Sources: the CSDL of v1.0, which names the parameters of the action `Message` and `SaveToSentItems` (so do the generated
+//! SDKs, while the reference has `message`; both are accepted, hence names are compared without regard to case); "user:
+//! sendMail"; replies with `ErrorInvalidRecipients` and `ErrorSendAsDenied` in public issues. No reply shows that Graph refuses
+//! a message without `toRecipients` that has other recipients.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! Checks the rights of a caller on the difference that a change makes, and the rules for changes of the access policy.
 //!
-//! Every change comes through here: changeset, rollback, edit by hand. The rights are those of [`crate::changes::access`], decided
-//! by the policy that is live before the change. A dry run is not checked: who may plan need not be the one who applies.
+//! Every change comes through here: changeset, rollback, edit by hand. The rights are those of [`crate::changes::access`],
+//! decided by the policy that is live before the change. A dry run is not checked: who may plan need not be the one who applies.
 
 use super::Change;
 use crate::{

@@ -1,9 +1,9 @@
 //! Checks that a change has the approvals that the environment requires, or that an administrator may apply it without any
 //! (break-glass).
 //!
-//! The needs follow from the live settings ([`crate::changes::approval_needs`]); signatures are evaluated by [`crate::approvals`]. A dry
-//! run reports missing approvals and is not refused for them. Malformed approvals, and a break-glass change that the environment,
-//! the role or the reason does not allow, are refused in both cases.
+//! The needs follow from the live settings ([`crate::changes::approval_needs`]); signatures are evaluated by
+//! [`crate::approvals`]. A dry run reports missing approvals and is not refused for them. Malformed approvals, and a break-glass
+//! change that the environment, the role or the reason does not allow, are refused in both cases.
 
 use super::{Author, Change, Signers};
 use crate::{

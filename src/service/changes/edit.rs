@@ -7,7 +7,8 @@
 //!
 //! An applied edit is drift until the files have it; [`Service::edit_patch`] and [`Service::drift_patch`] return patches for Git.
 //! [`Service::find_conflict`] returns what was changed in a profile since a person opened its form or made a proposal.
-//! `policy.console` decides if the console may propose or apply. An edit carries a secret as an age file; nothing here decrypts it.
+//! `policy.console` decides if the console may propose or apply. An edit carries a secret as an age file, which is not decrypted
+//! here.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

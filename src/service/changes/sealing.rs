@@ -1,9 +1,11 @@
-//! Recipients of secrets: those that a change brings, those that a page of the console encrypts to, and the check of what it sent.
+//! Recipients of secrets: checks those that a change brings, lists those that a page of the console encrypts to, and checks the
+//! age files that a page sent.
 //!
-//! [`check_recipients`] refuses texts that are not recipients: pages write them into a list of lines, and every secret that is typed
-//! there is encrypted to them. [`Service::sealing_recipients`] returns the list of a page. [`Service::check_sealed`] compares the
-//! header of an age file with it, so that a list that was changed on its way is noticed. A header is a claim of its author, and
-//! age does not prove which recipient a key is encrypted to: a changed script can still replace the key of an operator.
+//! [`check_recipients`] refuses texts that are not recipients: pages write them into a list of lines, and every secret that is
+//! typed there is encrypted to them. [`Service::sealing_recipients`] returns the list of a page. [`Service::check_sealed`]
+//! compares the header of an age file with it, so that a list that was changed on its way is noticed. A header is a claim of its
+//! author, and age does not prove which recipient a key is encrypted to: a changed script can still replace the key of an
+//! operator.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,6 +43,11 @@ impl SealingRecipients {
     /// Returns true if a value that a page encrypts can be read by all recipients that the environment has.
     pub(crate) fn is_complete(&self) -> bool {
         self.is_known && self.left_out.is_empty()
+    }
+
+    /// Returns the fingerprints of all recipients of the environment, those that need a plugin included.
+    fn fingerprints(&self) -> BTreeSet<String> {
+        self.sealed.iter().chain(&self.left_out).map(SecretRecipient::fingerprint).collect()
     }
 
     /// Returns true if an operator can encrypt a value of a page again.
@@ -109,8 +116,8 @@ impl Service {
         Header::read(age_file.as_bytes()).is_ok_and(|header| self.sealing_recipients().difference(&header).is_none())
     }
 
-    /// Checks that bytes are an age file that is sealed for the recipients of a page, and returns its digest. Whether it opens, and
-    /// is for the right destination, is checked with the change.
+    /// Checks that bytes are an age file that is sealed for the recipients of a page, and returns its digest. Whether it opens,
+    /// and is for the right destination, is checked with the change.
     pub(super) fn check_sealed(&self, reference: &SecretReference, file: &[u8]) -> Result<Digest, HttpProblem> {
         let set = format!("mailwright secrets set {} {reference}", self.store.environment());
         let header = Header::read(file).map_err(|error| {
@@ -137,15 +144,14 @@ impl Service {
         }
     }
 
-    /// Checks the age files of a proposal: none is sealed for a recipient that was removed. A recipient that was added since is no
-    /// reason to refuse it.
+    /// Checks the age files of a proposal: none is sealed for a recipient that was removed. A recipient that was added since is
+    /// no reason to refuse it.
     pub(super) fn check_proposed_files(&self, age_files: &BTreeMap<Digest, String>) -> Result<(), HttpProblem> {
         let recipients = self.sealing_recipients();
         if !recipients.is_known {
             return Ok(());
         }
-        let allowed: BTreeSet<String> =
-            recipients.sealed.iter().chain(&recipients.left_out).map(SecretRecipient::fingerprint).collect();
+        let allowed = recipients.fingerprints();
         for file in age_files.values() {
             // Other bytes than those of an age file are refused with the change.
             let header = BASE64_STANDARD.decode(file).ok().and_then(|file| Header::read(&file).ok());
@@ -161,13 +167,12 @@ impl Service {
         Ok(())
     }
 
-    /// Returns what is to be done after a patch with these age files is in Git; none if all of them are sealed for every recipient of
-    /// the environment.
+    /// Returns what is to be done after a patch with these age files is in Git; none if all of them are sealed for every
+    /// recipient of the environment.
     pub(super) fn remaining_sealing<'a>(&self, age_files: impl Iterator<Item = &'a String>) -> Option<String> {
         let environment = self.store.environment();
         let recipients = self.sealing_recipients();
-        let all = || recipients.sealed.iter().chain(&recipients.left_out);
-        let wanted: BTreeSet<String> = all().map(SecretRecipient::fingerprint).collect();
+        let wanted = recipients.fingerprints();
         let is_current = |file: &String| {
             let named = Header::read(file.as_bytes()).ok().and_then(|header| header.recipients);
             named.is_some_and(|named| named.into_iter().collect::<BTreeSet<String>>() == wanted)
@@ -182,7 +187,7 @@ impl Service {
                 "A secret is not sealed for all recipients of this environment. Run: mailwright secrets rekey {environment}"
             )),
             (true, false) | (false, true) => Some(format!(
-                "A secret is sealed for the service alone, so no operator can read it. Set it again: mailwright secrets set {environment}"
+                "A secret is sealed for the service alone, so no operator can read it. Set it again: mailwright secrets set {environment} NAME/KEY"
             )),
         }
     }

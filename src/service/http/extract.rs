@@ -1,7 +1,7 @@
 //! Extractors: JSON bodies, query parameters and path segments.
 //!
-//! A body that is not declared as JSON is refused with 415, one that cannot be parsed with 400. Errors name the place and the kind
-//! of a fault, never a value: a body can contain secrets.
+//! A body that is not declared as JSON is refused with 415, one that cannot be parsed with 400. Errors name the place and the
+//! kind of a fault, never a value: a body can contain secrets.
 
 use std::sync::Arc;
 

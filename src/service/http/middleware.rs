@@ -40,7 +40,8 @@ use crate::{
     telemetry::{self, EnvironmentContext},
 };
 
-/// The time in which the answer must begin, counted from the end of the request's header. The transfer of the answer has no limit here.
+/// The time in which the answer must begin, counted from the end of the request's header. The transfer of the answer has no limit
+/// here.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(120);
 
 /// The id of a request, for answers that show it.

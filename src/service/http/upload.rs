@@ -1,10 +1,10 @@
 //! Request bodies: bounded buffering.
 //!
 //! A body reserves memory when its first chunk has arrived, not when it is announced; large bodies queue for it. While a body is
-//! processed there are two copies of it, so processing has a budget of its own. Uploads that stall are aborted (less than 16 KiB in
-//! 10 seconds: 408), and one caller cannot use the whole budget (429). A body that is too large is refused with 413, an incomplete
-//! one with 400. Submissions, documents (changesets, profiles) and requests for verifier runs have separate budgets, so that none
-//! waits for the others.
+//! processed there are two copies of it, so processing has a budget of its own. Uploads that stall are aborted (less than 16 KiB
+//! in 10 seconds: 408), and one caller cannot use the whole budget (429). A body that is too large is refused with 413, an
+//! incomplete one with 400. Submissions, documents (changesets, profiles) and requests for verifier runs have separate budgets,
+//! so that none waits for the others.
 //!
 //! [`BodyClasses`] has the limits of a service; [`BodyClass::read`] reads a body and returns it with its [`BodyPermit`].
 

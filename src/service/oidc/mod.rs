@@ -7,8 +7,8 @@
 //! * `persons` has the sign-in to the console: another audience and other rules than for pipelines.
 //! * [`Issuers`] holds the set in effect and replaces it when the settings change.
 //!
-//! Nothing here reads files: an [`IssuersSource`] does. While an issuer does not answer, tokens with a known key are accepted for a
-//! day after the keys were fetched; other tokens of that issuer are refused for now.
+//! Nothing here reads files: an [`IssuersSource`] does. While an issuer does not answer, tokens with a known key are accepted for
+//! a day after the keys were fetched; other tokens of that issuer are refused for now.
 
 mod keys;
 mod persons;
@@ -76,14 +76,6 @@ struct Issuer {
     keys: IssuerKeys,
     /// The sign-in of persons; none if the issuer signs in no persons.
     provider: Option<Provider>,
-}
-
-/// Refuses the ID token of a signature, which is kept as evidence where others can read it.
-fn check_is_no_evidence(claims: &Value) -> Result<(), HttpProblem> {
-    if claims["nonce"].as_str().is_some_and(|nonce| nonce.starts_with("sha256:")) {
-        return Err(refused("it is the evidence of a signature"));
-    }
-    Ok(())
 }
 
 /// A token whose signature is valid.
@@ -169,8 +161,8 @@ impl IssuerSet {
         Ok(Caller { owner: format!("oidc:{name}"), name, principal, policy: Arc::default(), at: now, credential })
     }
 
-    /// Verifies the signature of a token and returns its claims and the key. `find` returns the issuer that the claims name; they are not
-    /// verified yet, and only select whose keys to try.
+    /// Verifies the signature of a token and returns its claims and the key. `find` returns the issuer that the claims name; they
+    /// are not verified yet, and only select whose keys to try.
     async fn verify<'a>(
         &'a self,
         token: &str,
@@ -275,6 +267,14 @@ fn issuer_unreachable() -> HttpProblem {
 fn refused(reason: &str) -> HttpProblem {
     HttpProblem::new(Code::IdentityTokenRefused, format!("the identity token is not accepted: {reason}"))
         .remedy("Compare its claims with the service's issuers file (`mailwright serve --oidc`).")
+}
+
+/// Refuses the ID token of a signature, which is kept as evidence where others can read it.
+fn check_is_no_evidence(claims: &Value) -> Result<(), HttpProblem> {
+    if claims["nonce"].as_str().is_some_and(|nonce| nonce.starts_with("sha256:")) {
+        return Err(refused("it is the evidence of a signature"));
+    }
+    Ok(())
 }
 
 /// Decodes the claims of a token without verifying its signature.

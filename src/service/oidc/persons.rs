@@ -1,9 +1,9 @@
 //! Sign-in of persons to the console with an issuer: authorization code with PKCE, and the check of the ID token.
 //!
 //! [`IssuerSet::sign_in_address`] is where the browser is sent, [`IssuerSet::redeem`] turns the code that comes back into a
-//! [`Person`]. An ID token is accepted if its issuer is the one that was asked, it is for the service's client id alone, has the nonce
-//! of this sign-in, was issued just now, and a rule of the issuer's `console` settings admits its claims. It is kept as evidence of a
-//! signature only, and [`IssuerSet::read_statement`] verifies it again when the signature is to count. A person is
+//! [`Person`]. An ID token is accepted if its issuer is the one that was asked, it is for the service's client id alone, has the
+//! nonce of this sign-in, was issued just now, and a rule of the issuer's `console` settings admits its claims. It is kept as
+//! evidence of a signature only, and [`IssuerSet::read_statement`] verifies it again when the signature is to count. A person is
 //! known by an id that the issuer never gives to another one; names are for display. State, nonce and verifier come from
 //! `identity_sign_in`, which also makes sure that an answer belongs to the browser.
 
@@ -199,8 +199,8 @@ impl IssuerSet {
         Ok(Redeemed { person, token, key })
     }
 
-    /// Verifies the ID token of a signature again, and returns what it states. The issuer must publish the key still, and a rule of
-    /// the settings must still admit the person; the token can have expired.
+    /// Verifies the ID token of a signature again, and returns what it states. The issuer must publish the key still, and a rule
+    /// of the settings must still admit the person; the token can have expired.
     pub(in crate::service) async fn read_statement(
         &self,
         identity: &SignerIdentity,

@@ -1,10 +1,10 @@
 //! ID tokens of persons who send by a delegate profile: the check, and the person.
 //!
-//! [`IssuerSet::verify_sender`] accepts an ID token of an issuer whose settings have `delegates: true`, for one of the applications
-//! that the caller names, and returns a [`VerifiedSender`]. The token gives no role and is not kept. A person is tenant and object id;
-//! a token of another tenant than the issuer's, of a guest, or without these ids is refused, and so is an access token, which has the
-//! same signature but proves that another program may act, not who is there. A token for Microsoft Graph never gets here:
-//! `service::delegates` refuses it before.
+//! [`IssuerSet::verify_sender`] accepts an ID token of an issuer whose settings have `delegates: true`, for one of the
+//! applications that the caller names, and returns a [`VerifiedSender`]. The token gives no role and is not kept. A person is
+//! identified by tenant and object id; a token of another tenant than the issuer's, of a guest, or without these ids is refused.
+//! So is an access token: it has the same signature, but proves that a program may act, and not who is signed in.
+//! `service::delegates` refuses most access tokens, and all of Microsoft Graph, before they get here.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::{IssuerSet, VerifiedToken, check_is_no_evidence, persons::display_name, settings::IssuerSettings};
 use crate::{
+    entra::token_detection::ACCESS_TOKEN_CLAIMS,
     model::{Code, sender::PersonId},
     service::http::HttpProblem,
 };
@@ -19,7 +20,7 @@ use crate::{
 /// Maximum size of the ID token of a sender, in bytes. It can name 200 groups.
 const SENDER_TOKEN_LIMIT: usize = 16 * 1024;
 
-/// A person that an ID token has identified.
+/// A person who was identified by an ID token.
 #[derive(Clone, Debug)]
 pub(in crate::service) struct VerifiedSender {
     pub(in crate::service) person: PersonId,
@@ -66,7 +67,7 @@ fn identify_sender(
     claims: &Value,
     is_application: impl Fn(&str, Uuid) -> bool,
 ) -> Result<VerifiedSender, HttpProblem> {
-    if ["scp", "appid", "idtyp"].iter().any(|claim| !claims[*claim].is_null()) {
+    if ACCESS_TOKEN_CLAIMS.iter().any(|claim| !claims[*claim].is_null()) {
         return Err(refused("it is an access token, and not an ID token"));
     }
     let uuid = |claim: &str| claims[claim].as_str().and_then(|text| text.parse::<Uuid>().ok());

@@ -1,11 +1,11 @@
 //! Settings of trusted issuers: whose identity tokens are accepted, for which audience, and with which role.
 //!
-//! [`OidcSettings`] is the document that `serve --oidc` names; the caller reads it and [`OidcSettings::check`] validates it, at the
-//! start and at each reload. [`IssuerSettings`] decides whether the verified claims of a token are admitted: those of pipelines by
-//! `rules`, those of persons who sign in to the console by the rules of [`ConsoleSettings`], and neither by those of the other. The
-//! first rule that matches applies; a token that no rule matches, that lacks `sub`, `iat` or `exp`, that has expired or is not valid
-//! yet, or that is valid for longer than the settings allow is refused. Clocks may differ by 60 seconds. Nothing here fetches keys
-//! or verifies signatures.
+//! [`OidcSettings`] is the document that `serve --oidc` names; the caller reads it and [`OidcSettings::check`] validates it, at
+//! the start and at each reload. [`IssuerSettings`] decides whether the verified claims of a token are admitted: those of
+//! pipelines by `rules`, those of persons who sign in to the console by the rules of [`ConsoleSettings`], and neither by those of
+//! the other. The first rule that matches applies; a token that no rule matches, that lacks `sub`, `iat` or `exp`, that has
+//! expired or is not valid yet, or that is valid for longer than the settings allow is refused. Clocks may differ by 60 seconds.
+//! Nothing here fetches keys or verifies signatures.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,8 +77,8 @@ pub(super) struct IssuerSettings {
     /// The sign-in of persons to the console; none if the issuer signs in no persons.
     #[serde(default)]
     pub(super) console: Option<ConsoleSettings>,
-    /// True if the issuer's ID tokens identify the persons who send by delegate profiles. Their audience is the client id of such a
-    /// profile; they give no role.
+    /// True if the issuer's ID tokens identify the persons who send by delegate profiles. Their audience is the client id of such
+    /// a profile; they give no role.
     #[serde(default)]
     pub(super) delegates: bool,
 }
@@ -300,7 +300,8 @@ impl IssuerSettings {
         })
     }
 
-    /// Checks the validity period of the ID token of a person who sends by a delegate profile. It is used for as long as it is valid.
+    /// Checks the validity period of the ID token of a person who sends by a delegate profile. It is used for as long as it is
+    /// valid.
     pub(super) fn check_sender_validity(claims: &Value, now: Timestamp) -> Result<(), HttpProblem> {
         check_validity(claims, now, ID_TOKEN_MINUTES).map(drop)
     }

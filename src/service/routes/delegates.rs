@@ -1,7 +1,7 @@
 //! `/v1/delegate/messages`: the messages that a signed-in person sends from their own client.
 //!
-//! The caller is the person, by an ID token as the bearer token; a token of the service is refused, and so is every token for Microsoft
-//! Graph. A person reaches their own messages only. Transitions are in `service::delegates`.
+//! The caller is the person, by an ID token as the bearer token. A token of the service is refused, and so is every token for
+//! Microsoft Graph. A person reaches their own messages only. Transitions are in `service::delegates`.
 
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
 //! `/v1/messages`: submits messages, searches and reads them, and retries, cancels, replays or resolves them.
 //!
 //! Reads the request and its parameters; admission and composing are in `service::submissions`, actions in
-//! `service::message_actions`. A token with the role `sender` sees its own messages within its scope, and may cancel them; another
-//! message is 404 for it. Contents need the right `export` in `outbox`, each action the right of its name; the built-in role `admin`
-//! has the first, `deployer` and `admin` have the others.
+//! `service::message_actions`. A token with the role `sender` sees its own messages within its scope, and may cancel them;
+//! another message is 404 for it. Contents need the right `export` in `outbox`, each action the right of its name; the built-in
+//! role `admin` has the first, `deployer` and `admin` have the others.
 
 use std::sync::Arc;
 

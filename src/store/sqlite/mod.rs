@@ -16,6 +16,7 @@ mod integrity;
 mod lanes;
 mod leases;
 mod mailbox_usage;
+mod message_search;
 mod messages;
 mod migrate;
 mod operators;

@@ -124,8 +124,8 @@ pub(super) fn suspend_all(transaction: &Connection, now: Timestamp) -> Result<u6
     Ok(count)
 }
 
-/// Removes operators and passkeys that were ever removed, even if the database has them. Returns the action of each removal and the
-/// id of the operator or the passkey.
+/// Removes operators and passkeys that were ever removed, even if the database has them. Returns the action and the
+/// detail of each removal, for the audit log.
 pub(super) fn remove_again(
     transaction: &Connection,
     revoked: &std::collections::BTreeSet<String>,

@@ -162,8 +162,8 @@ impl Log {
 }
 
 /// Compares the whole store with its audit log: the chain and its head, the state, the tokens, the operators, the signatures of
-/// proposals, each generation. `noted` is the position in the file next to the database, read before the snapshot that `connection`
-/// sees.
+/// proposals, each generation. `noted` is the position in the file next to the database, read before the snapshot that
+/// `connection` sees.
 pub(super) fn check(
     connection: &Connection,
     is_current: bool,

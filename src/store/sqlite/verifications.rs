@@ -1,12 +1,12 @@
 //! Results of the verifier in `SQLite`: the last one of each profile, those of plans, and proofs of settings.
 //!
 //! A result is kept under the digest of the settings that it is for. The last result of a profile is one of settings that are or
-//! were live: a plan that is only shown does not replace it. Of other settings, at most 4 results of a profile and 20,000 in all are
-//! kept, for some days; a commit that makes such settings live makes their result the last one ([`settle_commit`]).
+//! were live: a plan that is only shown does not replace it. Of other settings, at most 4 results of a profile and 20,000 in all
+//! are kept, for some days; a commit that makes such settings live makes their result the last one ([`settle_commit`]).
 //!
-//! A proof is what was seen of exactly these settings and secrets; a later check that could not see something is completed with it.
-//! At most 4 of a profile and 20,000 in all are kept, for some days. Results of profiles that do not exist are removed at the next
-//! commit. Nothing here runs a check.
+//! A proof is what was seen of exactly these settings and secrets; a later check that could not see something is completed with
+//! it. At most 4 of a profile and 20,000 in all are kept, for some days; those of last results are not counted, and stay. Results
+//! of profiles that do not exist are removed at the next commit. Nothing here runs a check.
 
 use std::collections::BTreeMap;
 
@@ -133,8 +133,8 @@ impl Verifications for SqliteStore {
     }
 }
 
-/// Makes the results of settings that a commit makes live the last ones, and removes those of profiles that do not exist, which were
-/// verified and never created. To be called in the transaction of the commit, after its profiles are written.
+/// Makes the results of settings that a commit makes live the last ones, and removes those of profiles that do not exist, which
+/// were verified and never created. To be called in the transaction of the commit, after its profiles are written.
 pub(super) fn settle_commit(transaction: &Connection, commit: &Commit) -> Result<(), StoreError> {
     run(transaction, "DELETE FROM verification WHERE name NOT IN (SELECT name FROM profile)", &[])?;
     let mut planned =
@@ -192,8 +192,9 @@ fn keep_result(transaction: &Connection, last: &LastVerified, verified: &Verifie
     )
 }
 
-/// Removes results of settings that are not live: old ones, and the oldest if there are too many. Removes the oldest proofs of such
-/// settings as well; those of the last results stay, so that a plan of other settings cannot make a proven failure forgotten.
+/// Removes results of settings that are not live: old ones, and the oldest if there are too many. Removes the oldest proofs of
+/// such settings as well; those of the last results stay, so that a plan of other settings cannot make a proven failure
+/// forgotten.
 fn remove_old_results(transaction: &Connection) -> Result<(), StoreError> {
     run(
         transaction,

@@ -1,8 +1,9 @@
-//! Renders a [`Registration`](super::Registration) as a script for Bash and `az` that registers the application in Microsoft Entra.
+//! Renders a [`Registration`](super::Registration) as a script for Bash and `az` that registers the application in Microsoft
+//! Entra.
 //!
-//! It sends the requests to Microsoft Graph with `az rest`, creates a certificate with `openssl` where the profile uses one, and
-//! prints the Exchange commands that limit sending to a mailbox. Values are quoted for a POSIX shell. What exists already is kept,
-//! so the script can be run again after a failure, which ends it.
+//! It sends the requests to Microsoft Graph with `az rest`, creates a certificate with `openssl` where the profile uses one,
+//! and prints the Exchange commands that limit sending to a mailbox. Values are quoted for a POSIX shell. What exists already
+//! is kept, so the script can be run again after a failure, which ends it.
 
 use std::fmt::Write as _;
 

@@ -1,10 +1,10 @@
 //! Scripts that register an application at Microsoft Entra, as the profiles that use it need it.
 //!
 //! [`Registration`] is what the profiles need: platforms, redirect URIs, permissions by id, and the credential. It renders as a
-//! script for `az` ([`Shell::Bash`]) or for Microsoft Graph PowerShell ([`Shell::Powershell`]). A script finds what exists and adds
-//! what is missing, so that it can run again; it removes nothing and stops at the first error of Graph, while an error of Exchange is
-//! a warning. A provider or a credential without a registration is [`NotRegistrable`]. Values of files are quoted; a script never shows a credential: it pipes it into `mailwright
-//! secrets set`. Nothing here talks to Microsoft.
+//! script for `az` ([`Shell::Bash`]) or for Microsoft Graph PowerShell ([`Shell::Powershell`]). A script finds what exists and
+//! adds what is missing, so that it can run again; it removes nothing and stops at the first error of Graph, while an error of
+//! Exchange is a warning. A provider or a credential without a registration is [`NotRegistrable`]. Values of files are quoted;
+//! a script never shows a credential: it pipes it into `mailwright secrets set`. Nothing here talks to Microsoft.
 
 mod bash;
 mod powershell;

@@ -1,8 +1,9 @@
 //! Renders a [`Registration`](super::Registration) as a PowerShell script that registers the application in Microsoft Entra. It
 //! uses the modules `Microsoft.Graph.Authentication` and, to limit sending to a mailbox, `ExchangeOnlineManagement`.
 //!
-//! It does what the script of `bash` does, with two exceptions: it runs the Exchange commands that the other one prints, and it
-//! creates no certificate, because that needs `openssl`. Values are quoted for PowerShell.
+//! It does what the script of `bash` does, with two exceptions: it runs the Exchange commands where sending is to be limited to
+//! the mailbox, and has none elsewhere, while the other one prints them in both cases; and it creates no certificate, because
+//! that needs `openssl`. Values are quoted for PowerShell.
 
 use std::fmt::Write as _;
 

@@ -1,8 +1,8 @@
 //! Login to a mail server: with a password, or with a token that the application gets from Microsoft.
 //!
-//! Methods of [`Session`]. A server that offers no suitable mechanism gets no credential. A refusal becomes a finding by the meaning
-//! of its reply. Without a user the login is left out; a password that cannot be opened is a finding, and the checks go on without
-//! login. A token that Microsoft does not issue ends them, as a refusal does.
+//! Methods of [`Session`]. A server that offers no suitable mechanism gets no credential. A refusal becomes a finding by the
+//! meaning of its reply. Without a user the login is left out; a password that cannot be opened is a finding, and the checks go
+//! on without login. A token that Microsoft does not issue ends them, as a refusal does.
 
 use secrecy::{ExposeSecret as _, SecretString};
 

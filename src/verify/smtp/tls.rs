@@ -1,8 +1,8 @@
 //! TLS of a mail server: STARTTLS, the handshake, and the certificate.
 //!
-//! Methods of [`Session`]. A failed handshake, also that of `encryption: tls` in `greet`, ends the checks with one finding, which
-//! states the cause and the remedy. If STARTTLS is missing or fails, neither a login nor an address is sent. The handshake verifies
-//! the certificate; here only the end of its validity is evaluated.
+//! Methods of [`Session`]. A failed handshake, also that of `encryption: tls` in `greet`, ends the checks with one finding,
+//! which states the cause and the remedy. If STARTTLS is missing or fails, neither a login nor an address is sent. The
+//! handshake verifies the certificate; here only the end of its validity is evaluated.
 
 use std::sync::Arc;
 

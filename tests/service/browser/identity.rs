@@ -1,4 +1,5 @@
-//! Sign-in and signature with an identity provider in Chromium: the whole walk from the link over the sandbox of Entra to the console.
+//! Sign-in and signature with an identity provider in Chromium: the whole walk from the link over the sandbox of Entra to the
+//! console.
 
 use serde_json::{Value, json};
 

@@ -64,7 +64,6 @@ const OTHERS: &[&str] = &[
     "/console/live",
     "/console/outbox/live",
     "/console/outbox/{id}/live",
-    "/console/outbox/{id}/live",
     "/console/outbox/bulk/{sequence}",
     "/console/profiles/{name}/patch",
     "/console/proposals/{id}/sign/{digest}",

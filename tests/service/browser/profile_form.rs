@@ -1,5 +1,5 @@
-//! A profile is made in a browser: form, plan, patch, apply, and a password that is encrypted before it leaves the page, for the service
-//! and for the operators.
+//! A profile is made in a browser: form, plan, patch, apply, and a password that is encrypted before it leaves the page, for the
+//! service and for the operators.
 
 use std::{fs, process::Command};
 

@@ -1,14 +1,15 @@
 //! The walk of a new user, start to end: two persons make profiles for two companies in the console, one signs what the other
 //! proposed, mail is sent, waits and is explained, and the files go into Git, so that a plan has nothing left to do.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 
-use crate::support::{
-    browser::run_script,
-    repository::TestRepository,
-    sandbox::{DIRECT, PASSWORD, SECRET, Sandbox, good},
+use crate::{
+    console::git,
+    support::{
+        browser::run_script,
+        repository::TestRepository,
+        sandbox::{DIRECT, PASSWORD, SECRET, Sandbox, good},
+    },
 };
 
 const ENVIRONMENT: &str = "\
@@ -30,16 +31,6 @@ roles:
 bindings:
   desk: { subjects: [{ operator: ann }], roles: [mail-desk, deployer] }
 ";
-
-fn git(repo: &TestRepository, arguments: &[&str]) -> String {
-    let mut command = Command::new("git");
-    command.args(["-c", "user.name=ann", "-c", "user.email=ann@example.com"]).args(arguments);
-    command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").current_dir(repo.path("."));
-    let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}");
-    text
-}
 
 #[test]
 fn two_persons_set_up_mail_for_two_companies_and_take_it_into_git() {

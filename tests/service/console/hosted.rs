@@ -1,4 +1,4 @@
-//! The console of several environments in one process: links, sessions and passkeys of one environment open nothing of another one.
+//! The console of several environments in one process: links, sessions and passkeys of one open nothing of another.
 
 use serde_json::{Value, json};
 

@@ -174,7 +174,7 @@ fn persons_with_a_role_sign_what_they_see_at_their_identity_provider() {
 type Case = (fn(&mut Value), &'static str);
 
 #[test]
-fn an_answer_that_does_not_confirm_this_text_by_this_person_now_is_refused_and_told() {
+fn an_answer_that_does_not_confirm_this_text_by_this_person_now_is_refused_and_reported() {
     let setup = serve("[{ count: 1, signers: [managers] }]");
     let mut author = Person::sign_in(&setup, "person-3");
     let proposal = author.propose("invoices");

@@ -1,5 +1,5 @@
-//! Requests for signature by mail, followed to the mailbox: who gets one, what its link opens, one reminder, and nothing for a person
-//! who was removed.
+//! Requests for signature by mail, followed to the mailbox: who gets one, what its link opens, one reminder, and nothing for a
+//! person who was removed.
 
 use serde_json::Value;
 

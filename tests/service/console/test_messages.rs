@@ -1,5 +1,5 @@
-//! Test messages from the page of a profile: who may send one, to whom, with which contents, and how many; and why a message waits,
-//! as its page explains it.
+//! Test messages from the page of a profile: who may send one, to whom, with which contents, and how many; and why a message
+//! waits, as its page explains it.
 
 use serde_json::{Value, json};
 

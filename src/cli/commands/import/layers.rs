@@ -1,9 +1,10 @@
 //! `mailwright import --layers BASE`: writes the configuration of running services as one base layer and a short file for each
 //! environment.
 //!
-//! The files are proposed by [`crate::import`], and are written only if plans with them have no changes; the `environment.yaml` of
-//! each environment is replaced. The recipients of secrets that a service knows are written where the repository has no
-//! recipients.txt. If one service cannot be read, nothing is written. Environments that already have layers or profiles are refused.
+//! The files are proposed by [`crate::import`], and are written only if plans with them have no changes; the `environment.yaml`
+//! of each environment is replaced. The recipients of secrets that a service knows are written where the repository has no
+//! recipients.txt. If one service cannot be read, nothing is written. Environments that already have layers or profiles are
+//! refused.
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 

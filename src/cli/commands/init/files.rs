@@ -13,7 +13,10 @@ use crate::{
         CliError, Context, commands::init::Ci, environment::company, schema_files::missing_schemas,
         ui::age_prompt::AgePrompt,
     },
-    config::scaffold::{NewEnvironmentFile, NewProfile, NewProvider},
+    config::{
+        Repository,
+        scaffold::{NewEnvironmentFile, NewProfile, NewProvider},
+    },
     fs::write_all,
     import::check_files,
     model::{Code, EnvironmentName, Function, InvalidName, code::Severity},
@@ -149,7 +152,7 @@ impl FirstFiles<'_> {
         self.check(context, &configuration)?;
         let mut files: Vec<(PathBuf, String)> = configuration.into_iter().collect();
         if !self.recipients.is_empty() {
-            files.push((Path::new("secrets").join(environment).join("recipients.txt"), self.recipients_text()));
+            files.push((Repository::recipients_path(self.environment), self.recipients_text()));
             files.push((Path::new("secrets/.gitattributes").to_owned(), GIT_ATTRIBUTES.to_owned()));
         }
         files.push((PathBuf::from(".gitignore"), self.ignored()));
@@ -161,7 +164,8 @@ impl FirstFiles<'_> {
         });
         let planned: Vec<PlannedFile> = planned.collect();
         // The recipients of an environment that had files before would not be those of the answers.
-        match planned.iter().find(|file| file.exists && file.path.ends_with("recipients.txt")) {
+        let recipients_path = Repository::recipients_path(self.environment);
+        match planned.iter().find(|file| file.exists && file.path == recipients_path) {
             None => Ok(planned),
             Some(file) => Err(CliError::coded(
                 Code::RecipientsInvalid,

@@ -254,7 +254,7 @@ impl NewEnvironment {
             steps.push(format!("service: {{ address: https://... }}          in {}", path.display()));
         }
         if !missing.is_empty() {
-            let recipients = repository.root().join("secrets").join(name.as_str()).join("recipients.txt");
+            let recipients = repository.root().join(Repository::recipients_path(name));
             if !recipients.exists() {
                 steps.push(format!(
                     "mailwright secrets init {name} --from-service \"$(mailwright secrets keygen)\"          the service and you"

@@ -15,12 +15,12 @@ use crate::{
         CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable,
         commands::secrets::{
             files::{SecretFiles, list_files, read_age},
-            recipients_file::{includes_public_identity, read_recipients, recipients_path},
+            recipients_file::{includes_public_identity, read_recipients},
         },
         environment::Environment,
         ui::wording::count_of,
     },
-    config::{SecretUsage, Selection},
+    config::{Repository, SecretUsage, Selection},
     model::{Code, Destination, EnvironmentName, code::Severity, secret_detection::mentions_age_identity},
     secrets::{Binding, Header, Recipients, ServiceIdentity, find_private_key, fingerprint},
     text::decode_lossy,
@@ -152,7 +152,7 @@ fn check_environment(
         if !present.secrets.iter().any(|(own, _)| own == reference) {
             let users = uses.names().iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
             found.push(SecretProblem {
-                file: crate::config::Repository::secret_path(name, reference).display().to_string(),
+                file: Repository::secret_path(name, reference).display().to_string(),
                 code: Code::SecretMissing,
                 message: format!("the file is missing but used by {users}"),
                 remedy: format!("Seal the value: mailwright secrets set {name} {reference}"),
@@ -163,7 +163,7 @@ fn check_environment(
         Ok(recipients) => Some(recipients),
         Err(error) => {
             found.push(SecretProblem {
-                file: recipients_path(name).display().to_string(),
+                file: Repository::recipients_path(name).display().to_string(),
                 code: Code::RecipientsInvalid,
                 message: error.message,
                 remedy: error.remedy.unwrap_or_default(),
@@ -307,7 +307,7 @@ fn check_unexpected(
     }
     if recipients.is_some_and(|recipients| includes_public_identity(root, name, recipients)) {
         found.push(SecretProblem {
-            file: recipients_path(name).display().to_string(),
+            file: Repository::recipients_path(name).display().to_string(),
             code: Code::PublicIdentity,
             message: "it names the public recipient of the examples: anyone can decrypt what is sealed to it"
                 .to_owned(),

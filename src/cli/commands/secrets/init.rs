@@ -15,7 +15,7 @@ use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, OutputArgs, Runnable, ServiceArgs,
         args::environments::SelectionArgs,
-        commands::secrets::recipients_file::{check_not_public, recipients_path},
+        commands::secrets::recipients_file::check_not_public,
         environment::Environment,
         fleet::Fleet,
         ui::{
@@ -24,6 +24,7 @@ use crate::{
             wording::count_of,
         },
     },
+    config::Repository,
     fs::write_atomically,
     model::Code,
     operations::check_environment,
@@ -84,7 +85,7 @@ impl Runnable for Init {
 impl Init {
     /// Writes the file of one environment. Of several, those that have one are left out.
     fn write(&self, context: &Context, environment: &Environment, several: bool) -> Result<Summary, CliError> {
-        let path = recipients_path(&environment.name);
+        let path = Repository::recipients_path(&environment.name);
         let root = environment.repository.root();
         let target = root.join(&path);
         if target.exists() {

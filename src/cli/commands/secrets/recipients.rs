@@ -23,7 +23,7 @@ use crate::{
             files::{list_files, read_age},
             list::short_recipient,
             ownership::{OwnershipCheck, ValueIndex},
-            recipients_file::{check_not_public, read_recipients, recipients_path},
+            recipients_file::{check_not_public, read_recipients},
             rekey::is_encrypted_to,
             sealing::{open_error, seal_error},
         },
@@ -302,7 +302,7 @@ impl RecipientsArgs {
     ) -> Result<PreparedFiles, CliError> {
         let (root, name) = (environment.repository.root(), &environment.name);
         let before = read_recipients(root, name)?;
-        let path = recipients_path(name);
+        let path = Repository::recipients_path(name);
         let bytes = read_ordinary(&root.join(&path), RECIPIENTS_LIMIT)
             .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot read `{}`: {error}", path.display())))?;
         // The file may have another encoding; it is written back as UTF-8.
@@ -428,7 +428,7 @@ fn select_with_recipients(repository: &Repository, many: &EnvironmentFilter) -> 
     let all = names.clone();
     let named = all.iter().find(|name| !repository.is_abstract(name));
     if many.environments.is_empty() {
-        names.retain(|name| repository.root().join(recipients_path(name)).is_file());
+        names.retain(|name| repository.root().join(Repository::recipients_path(name)).is_file());
     }
     if names.is_empty() {
         return Err(CliError::coded(Code::RecipientsInvalid, "none of the selected environments has a recipients.txt")

@@ -3,7 +3,7 @@
 //! [`read_recipients`] reads it; [`check_not_public`] refuses the public identity of the examples in other environments. The format
 //! is [`crate::secrets::Recipients`]; `init` and `recipients` write the file. A missing file or an invalid line is an error.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::{
     cli::{CliError, environment::Environment, ui::age_prompt::AgePrompt},
@@ -13,14 +13,9 @@ use crate::{
     secrets::{RECIPIENTS_LIMIT, Recipients, RecipientsError, ServiceIdentity, fingerprint},
 };
 
-/// Returns the path of an environment's recipients, relative to the repository.
-pub(super) fn recipients_path(environment: &EnvironmentName) -> PathBuf {
-    Repository::recipients_path(environment)
-}
-
 /// Reads the recipients of an environment's secrets.
 pub(super) fn read_recipients(root: &Path, environment: &EnvironmentName) -> Result<Recipients, CliError> {
-    let path = recipients_path(environment);
+    let path = Repository::recipients_path(environment);
     let wrong = |why: String| CliError::coded(Code::RecipientsInvalid, why);
     let shown = path.display();
     let bytes = read_ordinary(&root.join(&path), RECIPIENTS_LIMIT).map_err(|error| {
