@@ -14,8 +14,12 @@
 //! 3. Add the trait to the list of [`Store`] or [`outbox::Outbox`], and implement it in a file of its own.
 //! 4. Add its rules to `tests/service/store_conformance.rs`, which every store has to pass.
 
+mod leases;
+mod operators;
 pub mod outbox;
+mod proposals;
 mod sqlite;
+mod tokens;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,23 +28,19 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use secrecy::SecretString;
 
 use crate::model::{
-    AuditEntry, AuditOutcome, Destination, Digest, EnvironmentName, Generation, GenerationDetail, LastVerified, Lease,
+    AuditEntry, AuditOutcome, Destination, Digest, EnvironmentName, Generation, GenerationDetail, LastVerified,
     ProfileName, SecretRecord, State,
     finding::Verified,
     integrity::{Restored, StoreCheck},
-    operator::{Enrolment, Operator, PasskeyInfo},
-    proposal::Proposal,
-    session::{Session, SessionSubject},
-    token::Token,
 };
 
-use crate::passkey::Passkey;
-use outbox::{Event, NewEvent};
-
+pub use leases::{LEASES, LeaseTaken, Leases, WantedLease};
+pub use operators::{Operators, PasskeyAdded, PasskeyRemoved, PasskeyUsed, StoredOperator, StoredPasskey};
+pub use proposals::{DECIDED_PROPOSALS, OPEN_PROPOSALS, OPEN_PROPOSALS_SIZE, ProposalStored, Proposals};
 pub use sqlite::{AuditReader, SqliteStore};
+pub use tokens::{EndedSessions, SESSIONS_PER_SUBJECT, Sessions, StoredToken, Tokens, token_hash};
 
 /// An atomic step from one generation to the next.
 #[derive(Clone, Debug)]
@@ -108,35 +108,6 @@ pub struct AuditSearch {
     pub text: Option<String>,
     /// Before the entry with this number.
     pub before: Option<u64>,
-}
-
-/// A token with the hash by which it is recognised.
-#[derive(Clone)]
-pub struct StoredToken {
-    /// The record that may be shown.
-    pub token: Token,
-    /// SHA-256 of the bearer token.
-    pub hash: Digest,
-}
-
-/// A passkey with its public key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredPasskey {
-    /// The record that may be shown.
-    pub info: PasskeyInfo,
-    /// The key, with the count of its last use.
-    pub key: Passkey,
-}
-
-/// An operator with its keys and the hash of its enrolment link.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredOperator {
-    /// The record that may be shown, with its passkeys.
-    pub operator: Operator,
-    /// SHA-256 of the secret of the enrolment link; none if none is open. The link may have ended.
-    pub enrolment: Option<Digest>,
-    /// The passkeys, in the same order as in the record.
-    pub keys: Vec<StoredPasskey>,
 }
 
 /// The reason why a commit was refused. The store is unchanged.
@@ -210,37 +181,6 @@ pub enum StoreError {
     Database(String),
 }
 
-/// A request for a lease, or for its renewal.
-#[derive(Clone, Debug)]
-pub struct WantedLease {
-    /// The name.
-    pub name: String,
-    /// The holder, as the client names itself.
-    pub holder: String,
-    /// The name of the token that was used.
-    pub by: String,
-    /// The fencing token of the lease to renew; none acquires a new lease.
-    pub token: Option<u64>,
-    /// The current time.
-    pub now: Timestamp,
-    /// The expiry.
-    pub until: Timestamp,
-}
-
-/// The outcome of a request for a lease.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LeaseTaken {
-    /// The caller holds the lease.
-    Held(Lease),
-    /// Another client holds the lease.
-    HeldByAnother(Lease),
-    /// The maximum number of leases is held.
-    TooMany,
-}
-
-/// Maximum number of leases at once.
-pub const LEASES: usize = 1000;
-
 /// Generations of the configuration, and the live state.
 #[async_trait]
 pub trait Generations: Send + Sync {
@@ -291,122 +231,6 @@ pub trait AuditLog: Send + Sync {
     async fn find_audit(&self, search: AuditSearch, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
 }
 
-/// API tokens.
-#[async_trait]
-pub trait Tokens: Send + Sync {
-    /// Stores a token. Refuses a name that another token in use has, regardless of case, unless the new token replaces that
-    /// one.
-    async fn create_token(&self, token: StoredToken, event: AuditEvent) -> Result<(), StoreError>;
-
-    /// Returns a token by its id.
-    async fn token(&self, id: &str) -> Result<Option<StoredToken>, StoreError>;
-
-    /// Returns all tokens, oldest first.
-    async fn tokens(&self) -> Result<Vec<Token>, StoreError>;
-
-    /// Revokes a token; none if it does not exist. A token that was revoked before keeps the earlier time.
-    async fn revoke_token(&self, id: &str, at: Timestamp, event: AuditEvent) -> Result<Option<Token>, StoreError>;
-
-    /// Confirms a token that is suspended; none if it does not exist.
-    async fn confirm_token(&self, id: &str, event: AuditEvent) -> Result<Option<Token>, StoreError>;
-}
-
-/// The outcome of storing a passkey.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PasskeyAdded {
-    /// It was stored.
-    Added(Box<Operator>),
-    /// The operator does not exist, is removed or suspended.
-    NotActive,
-    /// The enrolment was used, replaced, or has ended.
-    NoEnrolment,
-    /// The passkey is stored already.
-    Known,
-    /// The operator has the maximum number of passkeys.
-    TooMany,
-}
-
-/// The outcome of recording the use of a passkey.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PasskeyUsed {
-    /// The use is recorded.
-    Used,
-    /// The passkey does not exist: it was removed.
-    Unknown,
-    /// The count is not higher than that of an earlier use.
-    CountTooLow,
-}
-
-/// The outcome of removing a passkey.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PasskeyRemoved {
-    /// It was removed.
-    Removed(Box<Operator>),
-    /// The operator or the passkey does not exist.
-    Unknown,
-    /// It is the last one, which was to be kept.
-    Last,
-}
-
-/// Operators and their passkeys.
-#[async_trait]
-pub trait Operators: Send + Sync {
-    /// Stores an operator with an open enrolment. Refuses a name that an operator has or had, regardless of case.
-    async fn create_operator(&self, operator: Operator, enrolment: Digest, event: AuditEvent)
-    -> Result<(), StoreError>;
-
-    /// Returns an operator by its id.
-    async fn operator(&self, id: &str) -> Result<Option<StoredOperator>, StoreError>;
-
-    /// Returns all operators, oldest first.
-    async fn operators(&self) -> Result<Vec<Operator>, StoreError>;
-
-    /// Returns the operator whose enrolment link has a secret with this hash; the link may have ended.
-    async fn operator_of_enrolment(&self, hash: &Digest) -> Result<Option<StoredOperator>, StoreError>;
-
-    /// Returns the operator who has a passkey.
-    async fn operator_of_passkey(&self, passkey: &str) -> Result<Option<StoredOperator>, StoreError>;
-
-    /// Opens an enrolment, which replaces an open one, and records an event. Changes nothing if the operator
-    /// is removed or suspended; none if it does not exist.
-    async fn open_enrolment(
-        &self,
-        id: &str,
-        enrolment: Enrolment,
-        hash: Digest,
-        event: AuditEvent,
-        notice: Option<NewEvent>,
-    ) -> Result<Option<(Operator, Vec<Event>)>, StoreError>;
-
-    /// Stores a passkey. With `consumed`, the hash of an enrolment link, that enrolment must be open, and ends with it.
-    async fn add_passkey(
-        &self,
-        id: &str,
-        passkey: StoredPasskey,
-        consumed: Option<Digest>,
-        event: AuditEvent,
-    ) -> Result<PasskeyAdded, StoreError>;
-
-    /// Records the use of a passkey with the count of its device, which rises with each use. Not audited.
-    async fn use_passkey(&self, passkey: &str, counter: u32, at: Timestamp) -> Result<PasskeyUsed, StoreError>;
-
-    /// Removes a passkey; with `keep_last` not the last one.
-    async fn remove_passkey(
-        &self,
-        id: &str,
-        passkey: &str,
-        keep_last: bool,
-        event: AuditEvent,
-    ) -> Result<PasskeyRemoved, StoreError>;
-
-    /// Removes an operator; none if it does not exist. One that was removed before keeps the earlier time.
-    async fn remove_operator(&self, id: &str, at: Timestamp, event: AuditEvent)
-    -> Result<Option<Operator>, StoreError>;
-
-    /// Confirms an operator that is suspended; none if it does not exist.
-    async fn confirm_operator(&self, id: &str, event: AuditEvent) -> Result<Option<Operator>, StoreError>;
-}
-
 /// Comparison with the audit log, and the consequences of a restore from a backup.
 #[async_trait]
 pub trait Integrity: Send + Sync {
@@ -452,109 +276,6 @@ pub trait Verifications: Send + Sync {
     async fn verified(&self, name: &ProfileName, of: Option<&Digest>) -> Result<Option<Verified>, StoreError>;
 }
 
-/// Leases.
-#[async_trait]
-pub trait Leases: Send + Sync {
-    /// Acquires or renews a lease, in one transaction. Acquiring is recorded in the audit log, with the fencing token; renewing
-    /// is not.
-    async fn take_lease(&self, wanted: WantedLease, event: AuditEvent) -> Result<LeaseTaken, StoreError>;
-
-    /// Releases a lease; false if it is held with another fencing token.
-    async fn release_lease(&self, name: &str, token: u64, event: AuditEvent) -> Result<bool, StoreError>;
-
-    /// Returns the leases that have not expired at a time, by name.
-    async fn leases(&self, now: Timestamp) -> Result<Vec<Lease>, StoreError>;
-}
-
-/// The sessions to end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EndedSessions {
-    /// One session, by its id.
-    One(String),
-    /// All sessions of a subject.
-    OfSubject(SessionSubject),
-}
-
-/// Maximum number of sessions of one subject; a further one ends the oldest.
-pub const SESSIONS_PER_SUBJECT: usize = 50;
-
-/// Sessions of the console.
-#[async_trait]
-pub trait Sessions: Send + Sync {
-    /// Stores a session under the hash of its secret. Removes those that have ended, and the oldest ones of a subject that has
-    /// too many.
-    async fn create_session(&self, session: Session, hash: Digest, event: AuditEvent) -> Result<(), StoreError>;
-
-    /// Returns a session by the hash of its secret; also one that has ended, if it is still stored.
-    async fn session(&self, hash: &Digest) -> Result<Option<Session>, StoreError>;
-
-    /// Records that a session was used. Not audited.
-    async fn use_session(&self, id: &str, at: Timestamp) -> Result<(), StoreError>;
-
-    /// Replaces the hash of a session's secret, and records when its person confirmed its identity, and with which passkey; none
-    /// if the session does not exist.
-    async fn renew_session(
-        &self,
-        id: &str,
-        hash: Digest,
-        authenticated_at: Timestamp,
-        passkey: Option<String>,
-        event: AuditEvent,
-    ) -> Result<Option<Session>, StoreError>;
-
-    /// Returns the sessions that end after a time, newest first.
-    async fn sessions(&self, now: Timestamp) -> Result<Vec<Session>, StoreError>;
-
-    /// Ends sessions, and returns how many. The audit entry is written if there was one.
-    async fn end_sessions(&self, ended: EndedSessions, event: AuditEvent) -> Result<usize, StoreError>;
-}
-
-/// Maximum number of open proposals.
-pub const OPEN_PROPOSALS: usize = 200;
-
-/// Maximum size of all open proposals, in bytes.
-pub const OPEN_PROPOSALS_SIZE: usize = 256 * 1024 * 1024;
-
-/// Number of decided proposals that are kept, the latest decisions first.
-pub const DECIDED_PROPOSALS: usize = 200;
-
-/// The outcome of storing a proposal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProposalStored {
-    /// It was stored, with these events.
-    Stored(Vec<Event>),
-    /// The maximum number of proposals is open, or their maximum size is reached.
-    TooMany,
-    /// It does not exist, or was decided before.
-    NotOpen,
-}
-
-/// Proposals.
-#[async_trait]
-pub trait Proposals: Send + Sync {
-    /// Stores an open proposal and its events, unless too many are open.
-    async fn create_proposal(
-        &self,
-        proposal: Proposal,
-        event: AuditEvent,
-        news: Vec<NewEvent>,
-    ) -> Result<ProposalStored, StoreError>;
-
-    /// Replaces an open proposal, with its decision if it has one, and stores its events. Keeps those that were decided last.
-    async fn update_proposal(
-        &self,
-        proposal: Proposal,
-        event: AuditEvent,
-        news: Vec<NewEvent>,
-    ) -> Result<ProposalStored, StoreError>;
-
-    /// Returns a proposal.
-    async fn proposal(&self, id: &str) -> Result<Option<Proposal>, StoreError>;
-
-    /// Returns the proposals: open ones first, then the last decided first. Without the changes, settings and age files of plans.
-    async fn proposals(&self) -> Result<Vec<Proposal>, StoreError>;
-}
-
 /// The store of a service.
 #[async_trait]
 pub trait Store:
@@ -578,10 +299,4 @@ pub trait Store:
 
     /// Checks that the store can be written to durably now.
     async fn probe(&self) -> Result<(), StoreError>;
-}
-
-/// Returns the hash under which a bearer token is kept. The token has 256 random bits, so a fast hash is enough.
-pub fn token_hash(bearer: &SecretString) -> Digest {
-    use secrecy::ExposeSecret as _;
-    Digest::of_bytes(bearer.expose_secret().as_bytes())
 }
