@@ -30,6 +30,8 @@ pub struct NewProposal {
 pub enum ProposalStatus {
     /// Not decided.
     Open,
+    /// Not decided within `policy.approvals.expiresIn`: it can be rejected, and no longer signed or applied.
+    Expired,
     /// Applied.
     Applied,
     /// Rejected or withdrawn.
@@ -41,14 +43,16 @@ impl ProposalStatus {
     pub fn id(self) -> &'static str {
         match self {
             ProposalStatus::Open => "open",
+            ProposalStatus::Expired => "expired",
             ProposalStatus::Applied => "applied",
             ProposalStatus::Rejected => "rejected",
         }
     }
 
-    /// Returns the status of a proposal.
-    pub fn of(proposal: &Proposal) -> Self {
+    /// Returns the status of a proposal, of which it is known whether its time is over.
+    pub fn of(proposal: &Proposal, is_expired: bool) -> Self {
         match &proposal.decision {
+            None if is_expired => ProposalStatus::Expired,
             None => ProposalStatus::Open,
             Some(decision) if decision.generation.is_some() => ProposalStatus::Applied,
             Some(_) => ProposalStatus::Rejected,
@@ -98,11 +102,11 @@ pub struct ProposalEntry {
 
 impl ProposalEntry {
     /// Returns a proposal as the list shows it.
-    pub fn new(proposal: &Proposal) -> Self {
+    pub fn new(proposal: &Proposal, is_expired: bool) -> Self {
         let decision = proposal.decision.as_ref();
         Self {
             id: proposal.id.clone(),
-            status: ProposalStatus::of(proposal),
+            status: ProposalStatus::of(proposal, is_expired),
             at: proposal.at,
             by: proposal.by.clone(),
             reason: proposal.reason.clone(),
@@ -150,8 +154,8 @@ pub struct ProposalDetail {
 
 impl ProposalDetail {
     /// Returns a proposal with its changes.
-    pub fn new(proposal: Proposal) -> Self {
-        let entry = ProposalEntry::new(&proposal);
+    pub fn new(proposal: Proposal, is_expired: bool) -> Self {
+        let entry = ProposalEntry::new(&proposal, is_expired);
         let (changes, settings) = match proposal.contents {
             ProposedChange::Edit { change, .. } => (vec![change], None),
             ProposedChange::Files { changeset } => (changeset.changes, changeset.settings),

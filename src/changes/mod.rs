@@ -9,6 +9,7 @@
 //! * [`mod@drift`]: differences between the live state and what the last apply set
 //! * [`compare_generations`]: differences between two generations
 //! * [`comparison`]: the fields at which two profiles differ
+//! * `origins`: the generation that gave each field its value
 //! * [`routing`]: the companies and functions whose sender differs after a change
 //! * [`revert_changes`]: the changes that lead back to an earlier generation
 //!
@@ -23,6 +24,7 @@ pub(crate) mod fields;
 mod generation_difference;
 pub mod git_patch;
 pub mod guards;
+pub(crate) mod origins;
 mod revert;
 pub mod routing;
 

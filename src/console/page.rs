@@ -148,13 +148,18 @@ impl Page {
         self.word("function", function.id())
     }
 
-    /// Returns a time.
-    pub(super) fn time(&self, at: &Timestamp) -> Safe<String> {
+    /// Returns a time in UTC as text.
+    pub(super) fn utc(&self, at: &Timestamp) -> String {
         let form = match self.language {
             Language::English => "%Y-%m-%d %H:%M UTC",
             Language::German => "%d.%m.%Y %H:%M UTC",
         };
-        let text = at.strftime(form).to_string();
+        at.strftime(form).to_string()
+    }
+
+    /// Returns a time as an element, which the browser shows in its own time zone.
+    pub(super) fn time(&self, at: &Timestamp) -> Safe<String> {
+        let text = self.utc(at);
         Safe(TimeElement { iso: at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(), text }.render().unwrap_or_default())
     }
 

@@ -235,7 +235,7 @@ impl Caller {
     }
 
     /// Returns true if the caller made a proposal.
-    pub(super) fn is_proposer(&self, proposal: &Proposal) -> bool {
+    pub(crate) fn is_proposer(&self, proposal: &Proposal) -> bool {
         if proposal.by_subject.is_empty() {
             return is_same_subject(&proposal.by, &self.name);
         }

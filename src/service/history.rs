@@ -7,9 +7,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{Service, caller::Caller, http::HttpProblem};
 use crate::{
     api::GenerationPage,
-    changes::{GenerationContents, GenerationDifference, compare_generations},
+    changes::{GenerationContents, GenerationDifference, compare_generations, origins::find_origins},
     model::{Generation, GenerationDetail, ProfileName, Settings, StoredProfile},
 };
+
+/// The number of changes of a profile that are searched for the origins of its values.
+const VERSIONS_READ: u32 = 200;
 
 impl Service {
     /// Returns one page of the generations before a number, newest first.
@@ -46,6 +49,19 @@ impl Service {
     pub(crate) async fn generation_entry(&self, number: u64) -> Result<Option<Generation>, HttpProblem> {
         let newest = self.store.generations(Some(number.saturating_add(1)), 1).await?;
         Ok(newest.into_iter().find(|generation| generation.number == number))
+    }
+
+    /// Returns the fields of a live profile, each with the generation that gave it its value, if that is among the last 200 changes
+    /// of the profile.
+    pub(crate) async fn field_origins(
+        &self,
+        name: &ProfileName,
+        live: &StoredProfile,
+    ) -> Result<Vec<(String, Option<Generation>)>, HttpProblem> {
+        let versions = self.store.profile_versions(name, VERSIONS_READ).await?;
+        let are_all = versions.len() < VERSIONS_READ as usize;
+        let origins = find_origins(live, &versions, are_all);
+        Ok(origins.into_iter().map(|(path, generation)| (path, generation.cloned())).collect())
     }
 
     /// Returns the differences between two generations. Generation 0 is the empty store.

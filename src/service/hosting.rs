@@ -143,7 +143,7 @@ impl Hosting {
         for service in &self.services {
             service.context.run_upkeep();
             service.context.instrument(service.record_sums(Due::Old)).await;
-            service.context.instrument(service.remind_signers()).await;
+            service.context.instrument(service.follow_proposals()).await;
         }
     }
 

@@ -24,7 +24,7 @@ use super::{
     http::HttpProblem,
     sessions::new_id,
     signature_requests::Occasion,
-    signatures::check_room,
+    signatures::{check_room, proposal_expired},
 };
 use crate::{
     api::proposals::{NewProposal, ProposalEntry},
@@ -79,7 +79,7 @@ impl Service {
         let changeset = Changeset { allowances: Allowances::default(), approvals: Vec::new(), ..changeset };
         let contents = ProposedChange::Files { changeset: Box::new(changeset) };
         let proposal = self.store_proposal(caller, contents, reason, planned.approvals.as_ref()).await?;
-        Ok(ProposalEntry::new(&proposal))
+        Ok(ProposalEntry::new(&proposal, false))
     }
 
     async fn store_proposal(
@@ -366,9 +366,22 @@ impl Service {
         self.update_proposal(proposal, event, Vec::new()).await
     }
 
+    /// Returns a proposal that can be signed and applied.
     pub(super) async fn open_proposal(&self, id: &str) -> Result<Proposal, HttpProblem> {
         let proposal = self.store.proposal(id).await?.ok_or_else(not_found)?;
-        if proposal.decision.is_none() { Ok(proposal) } else { Err(decided()) }
+        if proposal.decision.is_some() {
+            return Err(decided());
+        }
+        if self.is_proposal_expired(&proposal) { Err(proposal_expired()) } else { Ok(proposal) }
+    }
+
+    /// Rejects a proposal whose time is over, so that it does not take the place of another one.
+    pub(super) async fn close_expired(&self, mut proposal: Proposal) -> Result<(), HttpProblem> {
+        let caller = self.own_caller();
+        let reason = "the time in which it could be signed and applied is over".to_owned();
+        proposal.decide(Decision { at: self.clock.now(), by: caller.name.clone(), reason, generation: None });
+        let event = self.proposal_event(&caller, "proposal.expire", &proposal);
+        self.update_proposal(proposal, event, Vec::new()).await
     }
 
     pub(super) async fn update_proposal(

@@ -73,24 +73,34 @@ impl Service {
         });
     }
 
-    /// Reminds the signers of proposals that wait for a day, once.
-    pub(super) async fn remind_signers(self: &Arc<Self>) {
+    /// Rejects proposals whose time is over, and reminds the signers of those that wait for a day, once.
+    pub(super) async fn follow_proposals(self: &Arc<Self>) {
         let now = self.clock.now();
-        if self.state().settings.policy.approvals.rules.is_empty() || !self.is_reminder_due(now) {
+        let state = self.state();
+        let approvals = &state.settings.policy.approvals;
+        let has_rules = !approvals.rules.is_empty();
+        if !(has_rules || approvals.expires_in.is_some()) || !self.is_reminder_due(now) {
             return;
         }
         let Ok(proposals) = self.store.proposals().await else { return };
-        let is_due = |proposal: &Proposal| {
-            proposal.decision.is_none()
-                && proposal.reminded_at.is_none()
-                && proposal.at + REMIND_AFTER <= now
-                && self.proposal_end(proposal).is_none_or(|end| end > now)
-        };
-        for proposal in proposals.into_iter().filter(is_due) {
+        let is_waiting =
+            |proposal: &Proposal| has_rules && proposal.reminded_at.is_none() && proposal.at + REMIND_AFTER <= now;
+        for found in proposals.into_iter().filter(|proposal| proposal.decision.is_none()) {
+            let is_expired = self.is_proposal_expired(&found);
+            if !is_expired && !is_waiting(&found) {
+                continue;
+            }
             // A change that is under way can take long, and other environments are waiting for their turn: the next search finds
             // the proposal again.
             let Ok(_one_at_a_time) = self.changing.try_lock() else { return };
-            let Ok(mut proposal) = self.open_proposal(&proposal.id).await else { continue };
+            // The list does not have the changes of plans.
+            let Ok(Some(mut proposal)) = self.store.proposal(&found.id).await else { continue };
+            if is_expired {
+                if let Err(problem) = self.close_expired(proposal).await {
+                    tracing::warn!(proposal = found.id, reason = problem.message(), "cannot close an expired proposal");
+                }
+                continue;
+            }
             proposal.reminded_at = Some(now);
             let event = self.proposal_event(&self.own_caller(), "proposal.remind", &proposal);
             // Before the mail: a reminder that is lost is better than one every minute.
@@ -277,7 +287,7 @@ impl Service {
     }
 
     /// Returns the service itself as a caller: it submits mail, and has no other right.
-    fn own_caller(&self) -> Caller {
+    pub(super) fn own_caller(&self) -> Caller {
         Caller {
             name: "(service)".to_owned(),
             owner: "service:signatures".to_owned(),

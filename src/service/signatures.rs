@@ -187,6 +187,11 @@ impl Service {
         proposal.at.checked_add(expiry.duration()).ok()
     }
 
+    /// Returns true if a proposal can no longer be signed and applied, because its time is over.
+    pub(crate) fn is_proposal_expired(&self, proposal: &Proposal) -> bool {
+        self.proposal_end(proposal).is_some_and(|end| end <= self.clock.now())
+    }
+
     /// Returns the end, in whole seconds, of a signature that is made now for a proposal.
     pub(crate) fn signature_end(&self, proposal: &Proposal) -> Result<Timestamp, HttpProblem> {
         let end = self.clock.now().checked_add(VALID).map_err(HttpProblem::internal)?;
@@ -421,9 +426,6 @@ impl Service {
         proposal: &Proposal,
         added: &Proposal,
     ) -> Result<Approved, HttpProblem> {
-        if self.proposal_end(proposal).is_some_and(|end| end <= self.clock.now()) {
-            return Err(proposal_expired());
-        }
         let planned = Box::pin(self.plan_for_proposer(caller, added)).await?.ok_or_else(changes_nothing)?;
         if let Some(rejected) = planned.evaluation.rejected.first() {
             return Err(HttpProblem::new(rejected.code, format!("{} {}", rejected.signer, rejected.reason))

@@ -31,7 +31,7 @@ use jiff::Timestamp;
 
 use crate::model::{
     AuditEntry, AuditOutcome, Destination, Digest, EnvironmentName, Generation, GenerationDetail, LastVerified,
-    ProfileName, SecretRecord, State,
+    ProfileName, SecretRecord, State, StoredProfile,
     finding::Verified,
     integrity::{Restored, StoreCheck},
 };
@@ -198,6 +198,14 @@ pub trait Generations: Send + Sync {
 
     /// Returns a generation with everything that was live in it.
     async fn generation(&self, number: u64) -> Result<Option<GenerationDetail>, StoreError>;
+
+    /// Returns the newest generations that changed a profile, newest first, each with the profile as it left it: none if it was
+    /// gone.
+    async fn profile_versions(
+        &self,
+        name: &ProfileName,
+        limit: u32,
+    ) -> Result<Vec<(Generation, Option<StoredProfile>)>, StoreError>;
 }
 
 /// Age files, and the destinations that their values are bound to.

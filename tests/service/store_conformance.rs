@@ -1,6 +1,10 @@
 //! Conformance tests for every store, written against the traits. A new store adds one line at the end.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use crate::support::generated;
 use jiff::Timestamp;
@@ -144,6 +148,22 @@ async fn conforms(open: impl Fn() -> Box<dyn Store>) {
             && store.generation(21).await.unwrap().is_none()
             && store.generation(u64::MAX).await.unwrap().is_none()
     );
+    // The versions of a profile are the generations that changed it.
+    for name in history.iter().flat_map(BTreeMap::keys).collect::<BTreeSet<_>>() {
+        let mut changed: Vec<(u64, Option<&StoredProfile>)> = Vec::new();
+        for (index, profiles) in history.iter().enumerate() {
+            let now = profiles.get(name);
+            if changed.last().map_or(now.is_some(), |(_, before)| *before != now) {
+                changed.push((index as u64 + 1, now));
+            }
+        }
+        changed.reverse();
+        let versions = reopened.profile_versions(name, 1000).await.unwrap();
+        let found: Vec<_> = versions.iter().map(|(generation, stored)| (generation.number, stored.as_ref())).collect();
+        assert_eq!(found, changed, "{name}");
+        assert_eq!(reopened.profile_versions(name, 1).await.unwrap(), versions[..1]);
+    }
+    assert!(store.profile_versions(&"of-nobody".parse().unwrap(), 10).await.unwrap().is_empty());
     let page: Vec<u64> =
         store.generations(Some(18), 3).await.unwrap().iter().map(|generation| generation.number).collect();
     assert_eq!(page, [17, 16, 15]);

@@ -196,7 +196,7 @@ async fn read(service: &Arc<Service>, caller: &Caller, page: Page) -> Result<Str
     let proposals = if page.may_open("/console/proposals") { service.proposals().await? } else { Vec::new() };
     let open = proposals
         .iter()
-        .filter(|proposal| proposal.decision.is_none())
+        .filter(|proposal| proposal.decision.is_none() && !service.is_proposal_expired(proposal))
         .map(|proposal| (proposal.id.clone(), proposal.profile().map(ToString::to_string), shown(&proposal.by)));
     let count = |status: &Status| (status.id(), messages.get(status).copied().unwrap_or_default());
     let contents = OverviewContents {

@@ -28,7 +28,7 @@ use crate::{
         problem_page::{ProblemNotice, explain_rules},
     },
     model::{
-        Allowances, Code, Profile, ProfileName,
+        Allowances, Code, Profile, ProfileChange, ProfileName, StoredProfile,
         access::{Activity, Area},
         settings::ConsolePolicy,
     },
@@ -71,14 +71,21 @@ struct PlanPage {
 struct SealingNote {
     id: &'static str,
     command: &'static str,
+    /// The secrets to set again, as `PROFILE/KEY`; empty where one command is for all.
+    secrets: Vec<String>,
 }
 
 impl SealingNote {
-    fn new(recipients: &SealingRecipients) -> Option<Self> {
+    fn new(recipients: &SealingRecipients, planned: &PlannedChange) -> Option<Self> {
         match (recipients.is_complete(), recipients.has_operator()) {
             (true, _) => None,
-            (false, true) => Some(Self { id: "rekey", command: "mailwright secrets rekey" }),
-            (false, false) => Some(Self { id: "set", command: "mailwright secrets set" }),
+            (false, true) => Some(Self { id: "rekey", command: "mailwright secrets rekey", secrets: Vec::new() }),
+            (false, false) => {
+                let new = planned.changes.iter().filter_map(ProfileChange::profile).flat_map(StoredProfile::age_files);
+                let new = new.filter(|(_, digest)| planned.age_files.contains_key(*digest));
+                let secrets = new.map(|(reference, _)| reference.to_string()).collect();
+                Some(Self { id: "set", command: "mailwright secrets set", secrets })
+            }
         }
     }
 }
@@ -297,6 +304,11 @@ pub(super) fn reason(entry: &Entry) -> Result<String, HttpProblem> {
     Err(HttpProblem::malformed("the reason is too long, or has control characters").remedy("Write it on one line."))
 }
 
+/// Returns true if a caller cannot get past a missing right by confirming its identity, which a token cannot do.
+pub(super) fn is_final(caller: &Caller, missing_right: &HttpProblem) -> bool {
+    missing_right.code() != Code::StepUpRequired || !caller.can_confirm_identity()
+}
+
 /// Notices above a plan.
 #[derive(Default)]
 struct Notices {
@@ -331,8 +343,8 @@ async fn show_plan(
         }
     };
     let is_host_unverified = plan.as_ref().is_some_and(PlanView::has_uncontacted_host);
-    let missing_right = planned.and_then(|planned| service.find_missing_right(caller, &planned.changes));
-    let is_refused = missing_right.as_ref().is_some_and(|problem| problem.code() == Code::RightMissing);
+    let missing_right = planned.and_then(|planned| planned.missing_right.as_ref());
+    let is_refused = missing_right.is_some_and(|problem| is_final(caller, problem));
     let shown_page = PlanPage {
         name: edit.name.to_string(),
         action: planned.and_then(|planned| planned.changes.first()).map(action_id),
@@ -346,10 +358,10 @@ async fn show_plan(
             && caller.may_at_all(Area::Changes, Activity::Edit),
         is_proposal_only: service.console_policy() == ConsolePolicy::Propose,
         is_host_unverified,
-        missing_right: missing_right.as_ref().map(ProblemNotice::new),
+        missing_right: missing_right.map(ProblemNotice::new),
         sealing_note: planned
             .filter(|planned| !planned.age_files.is_empty())
-            .and_then(|_| SealingNote::new(&service.sealing_recipients())),
+            .and_then(|planned| SealingNote::new(&service.sealing_recipients(), planned)),
         problem,
         conflict: conflict.map(ConflictView::new),
         page,

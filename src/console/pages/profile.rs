@@ -20,8 +20,8 @@ use crate::{
         page::{Page, SignedIn, shown, shown_up_to},
     },
     model::{
-        AppliesTo, ChangeKind, Code, CompanyId, CredentialEnd, Encryption, Function, Profile, ProfileName, Provenance,
-        Provider, State,
+        AppliesTo, ChangeKind, Code, CompanyId, CredentialEnd, Encryption, Function, Generation, Profile, ProfileName,
+        Provenance, Provider, State,
         access::{Activity, Area},
         finding::{Finding, Verdict},
         provider::Credential,
@@ -52,6 +52,9 @@ struct ProfilePage {
     /// The generation that the page shows.
     base: u64,
     values: Vec<Value>,
+    /// The fields as files name them, each with the generation that gave it its value; empty if the profile is not live.
+    origins: Vec<OriginRow>,
+    may_see_history: bool,
     limits: Vec<Value>,
     functions: Vec<Function>,
     /// None if the profile is system-wide.
@@ -83,6 +86,22 @@ struct Value {
     text: String,
     /// True if the value is a name or address that is shown in a fixed-width font.
     is_code: bool,
+}
+
+/// The origin of a field's value.
+struct OriginRow {
+    path: String,
+    /// None if the value is older than the changes that were searched.
+    origin: Option<Origin>,
+}
+
+struct Origin {
+    generation: u64,
+    at: Timestamp,
+    by: String,
+    kind: &'static str,
+    /// The beginning of the commit; empty if Git did not apply it.
+    commit: String,
 }
 
 /// The last change of the profile.
@@ -167,6 +186,10 @@ pub(in crate::console) async fn show(
     // The result can be that of settings before the last change.
     let last = service.last_verified_of(&name).await?.filter(|_| verified.is_some());
     let is_of_live = last.as_ref().is_some_and(|last| last.of == stored.verified_digest());
+    let origins = match &found.live {
+        Some(live) => service.field_origins(&name, live).await?.into_iter().map(OriginRow::new).collect(),
+        None => Vec::new(),
+    };
     let generation = service.generation_entry(found.changed.generation).await?;
     let approvals = generation.as_ref().map_or(0, |generation| generation.approvals.len());
     let provenance = generation
@@ -208,6 +231,8 @@ pub(in crate::console) async fn show(
         base: state.generation,
         description: shown(&profile.description),
         values: values(&page, profile),
+        origins,
+        may_see_history: page.may(Area::History, Activity::See),
         limits: limits(profile),
         functions: profile.functions.iter().copied().collect(),
         companies: match &profile.applies_to {
@@ -242,6 +267,23 @@ pub(in crate::console) async fn show(
         name: name.to_string(),
         page,
     })
+}
+
+impl OriginRow {
+    fn new((path, generation): (String, Option<Generation>)) -> Self {
+        let commit = |source: &Provenance| {
+            let commit = source.commit.as_deref().map(shown).unwrap_or_default();
+            commit.chars().take(12).collect()
+        };
+        let origin = generation.map(|generation| Origin {
+            generation: generation.number,
+            at: generation.at,
+            by: shown(&generation.by),
+            kind: generation.kind.id(),
+            commit: commit(&generation.provenance),
+        });
+        Self { path: shown(&path), origin }
+    }
 }
 
 /// Returns the fields in which a profile differs from what the last apply left.

@@ -17,13 +17,13 @@ use super::{
     difference::{DifferenceRow, difference_row},
     history::{Manifestation, counts},
     list_pages::{ListPages, Position},
-    plan::{allowances, reason},
+    plan::{allowances, is_final, reason},
     plan_view::PlanView,
     profile_entry::Entry,
 };
 use crate::{
     api::proposals::ProposalStatus,
-    approvals::{ApprovalText, NAMESPACE, read_approval},
+    approvals::{ApprovalText, NAMESPACE, is_reason, read_approval},
     console::{
         answer::{Answer, redirect, render},
         extract::{Form, Parameters, Segment},
@@ -67,8 +67,10 @@ struct Row {
     at: Timestamp,
     by: String,
     reason: String,
-    /// `open`, `applied` or `rejected`.
+    /// `open`, `expired`, `applied` or `rejected`.
     status: &'static str,
+    /// The time after which it can no longer be signed and applied; none for a decided one, or without a limit.
+    end: Option<Timestamp>,
     decided: Option<DecisionView>,
 }
 
@@ -99,13 +101,17 @@ struct ProposalPage {
     missing: Vec<String>,
     /// The meanings with which the person is asked to sign; with true if a reason is required.
     meanings: Vec<(&'static str, bool)>,
-    /// The text that a signer signs, if approvals are missing.
+    /// The text that a signer signs, if approvals are missing; empty if a reason is asked for first.
     text: Option<String>,
     /// The command that signs it.
     command: String,
     may_see_history: bool,
+    /// The right that the caller lacks to apply it.
+    missing_right: Option<ProblemNotice>,
     may_apply: bool,
     may_reject: bool,
+    /// True if the caller made the proposal, and would withdraw it.
+    is_own: bool,
     may_plan: bool,
     is_waiting_for_other: bool,
     is_waiting_for_signatures: bool,
@@ -114,7 +120,7 @@ struct ProposalPage {
 }
 
 impl Row {
-    fn new(proposal: &Proposal) -> Self {
+    fn new(service: &Service, proposal: &Proposal) -> Self {
         let source = proposal.contents.provenance();
         let text = |text: Option<&String>, limit| text.map(|text| shown_up_to(text, limit)).unwrap_or_default();
         let commit = source.and_then(|source| source.commit.as_ref());
@@ -132,7 +138,8 @@ impl Row {
             at: proposal.at,
             by: shown(&proposal.by),
             reason: shown(&proposal.reason),
-            status: ProposalStatus::of(proposal).id(),
+            status: ProposalStatus::of(proposal, service.is_proposal_expired(proposal)).id(),
+            end: service.proposal_end(proposal).filter(|_| proposal.decision.is_none()),
             decided: proposal.decision.as_ref().map(|decision| DecisionView {
                 at: decision.at,
                 by: shown(&decision.by),
@@ -150,7 +157,7 @@ pub(in crate::console) async fn list(
     Parameters(position): Parameters<Position>,
 ) -> Answer {
     let found = service.proposals().await?;
-    let rows: Vec<Row> = found.iter().map(Row::new).collect();
+    let rows: Vec<Row> = found.iter().map(|proposal| Row::new(&service, proposal)).collect();
     let (rows, pages) = ListPages::cut(rows, ROWS, position.page, |number| format!("/console/proposals?page={number}"));
     render(&ProposalsPage { page, rows, pages })
 }
@@ -161,8 +168,16 @@ pub(in crate::console) async fn show(
     page: Page,
     SignedIn { caller, .. }: SignedIn,
     Segment(id): Segment<String>,
+    Parameters(SshReason { reason }): Parameters<SshReason>,
 ) -> Answer {
-    show_proposal(&service, page, &caller, &id, Shown::default()).await
+    show_proposal(&service, page, &caller, &id, Shown { ssh_reason: reason, ..Shown::default() }).await
+}
+
+/// The reason of an approval by an SSH key, which is part of the text that is signed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::console) struct SshReason {
+    reason: String,
 }
 
 /// Verifies the profile of a proposal, and shows the proposal.
@@ -243,7 +258,7 @@ async fn show_result(
         return Err(problem);
     }
     let status = StatusCode::from_u16(problem.code().status()).unwrap_or(StatusCode::UNPROCESSABLE_ENTITY);
-    let again = Shown { with_verification: false, confirmed: confirmed.clone(), problem: Some(problem) };
+    let again = Shown { confirmed: confirmed.clone(), problem: Some(problem), ..Shown::default() };
     Ok((status, show_proposal(service, page, caller, id, again).await?).into_response())
 }
 
@@ -255,12 +270,14 @@ struct Shown {
     /// The guards and findings that the form has confirmed so far.
     confirmed: Allowances,
     problem: Option<HttpProblem>,
+    ssh_reason: String,
 }
 
 async fn show_proposal(service: &Arc<Service>, page: Page, caller: &Caller, id: &str, request: Shown) -> Answer {
-    let Shown { with_verification, confirmed, problem } = request;
+    let Shown { with_verification, confirmed, problem, ssh_reason } = request;
     let proposal = service.proposal(caller, id).await?;
-    let is_open = proposal.decision.is_none();
+    let is_decided = proposal.decision.is_some();
+    let is_open = !is_decided && !service.is_proposal_expired(&proposal);
     let (mut problem, mut planned) = (problem.as_ref().map(ProblemNotice::new), None);
     let mut conflict = None;
     if is_open {
@@ -314,7 +331,13 @@ async fn show_proposal(service: &Arc<Service>, page: Page, caller: &Caller, id: 
         }
     };
     let is_complete = missing.is_empty();
+    let may_decide =
+        is_open && service.console_policy() > ConsolePolicy::ReadOnly && Service::may_apply(caller, &proposal);
+    let missing_right = planned.as_ref().filter(|_| may_decide).and_then(|planned| planned.missing_right.as_ref());
+    let lacks_right = missing_right.is_some_and(|problem| is_final(caller, problem));
+    let missing_right = missing_right.map(ProblemNotice::new);
     render(&ProposalPage {
+        missing_right,
         base: proposal.contents.base(),
         hides_settings,
         generation: planned.as_ref().map_or(service.state().generation, |planned| planned.base),
@@ -328,7 +351,7 @@ async fn show_proposal(service: &Arc<Service>, page: Page, caller: &Caller, id: 
         text: planned
             .as_ref()
             .filter(|planned| can_be_signed_with_ssh(planned))
-            .and_then(|planned| text_to_sign(service, planned, &proposal)),
+            .and_then(|planned| text_to_sign(service, planned, &proposal, &ssh_reason)),
         meanings: planned
             .iter()
             .flat_map(|planned| service.own_meanings(caller, &proposal, planned))
@@ -337,20 +360,20 @@ async fn show_proposal(service: &Arc<Service>, page: Page, caller: &Caller, id: 
         missing,
         command: format!("ssh-keygen -Y sign -n {NAMESPACE} -f ~/.ssh/id_ed25519 FILE"),
         may_see_history: page.may(Area::History, Activity::See),
-        may_apply: is_open
+        may_apply: may_decide
             && planned.is_some()
             && !is_waiting_for_other
             && !needs_own_signature
             && is_complete
-            && service.console_policy() > ConsolePolicy::ReadOnly
-            && Service::may_apply(caller, &proposal),
-        may_reject: is_open && Service::may_reject(caller, &proposal),
+            && !lacks_right,
+        may_reject: !is_decided && Service::may_reject(caller, &proposal),
+        is_own: caller.is_proposer(&proposal),
         may_plan: is_open && caller.may_at_all(Area::Changes, Activity::Plan),
         is_waiting_for_other: is_open && is_waiting_for_other,
         is_waiting_for_signatures: is_open && !is_complete,
         needs_own_signature,
         plan: planned.as_ref().map(|planned| PlanView::new(planned, &verifications, &confirmed)),
-        row: Row::new(&proposal),
+        row: Row::new(service, &proposal),
         problem,
         page,
     })
@@ -362,9 +385,17 @@ fn can_be_signed_with_ssh(planned: &PlannedChange) -> bool {
     needs.flat_map(|(need, _)| &need.signers).any(|signer| !signer.key.is_empty())
 }
 
-/// Returns the text that approves a plan.
-fn text_to_sign(service: &Service, planned: &PlannedChange, proposal: &Proposal) -> Option<String> {
+/// Returns the text that approves a plan; empty if the reason is missing that a rule requires.
+fn text_to_sign(service: &Service, planned: &PlannedChange, proposal: &Proposal, reason: &str) -> Option<String> {
     let (digest, _) = planned.approvals.as_ref()?;
+    let is_reason_required = planned.evaluation.missing.iter().any(|(need, _)| need.reason_required);
+    // Not empty: an empty one would end the text with a blank, which does not survive copying.
+    let reason = match reason {
+        "" if is_reason_required => return Some(String::new()),
+        "" => format!("proposal {}", proposal.id),
+        reason if is_reason(reason) => reason.to_owned(),
+        _ => return Some(String::new()),
+    };
     let text = ApprovalText {
         environment: service.environment().clone(),
         action: SignedAction::Apply.to_string(),
@@ -372,8 +403,7 @@ fn text_to_sign(service: &Service, planned: &PlannedChange, proposal: &Proposal)
         digest: digest.clone(),
         meaning: planned.evaluation.missing.first().map(|(need, _)| need.meaning).unwrap_or_default(),
         expires: service.signature_end(proposal).ok()?,
-        // Not empty: an empty one would end the text with a blank, which does not survive copying.
-        reason: format!("proposal {}", proposal.id),
+        reason,
     };
     Some(text.to_text())
 }

@@ -1,6 +1,7 @@
 //! Rollback: a preview of what the return to an earlier generation changes, with its guards, and the rollback itself.
 //!
-//! The form has the generation that the preview was made for. A change in between is refused, and nothing is rolled back.
+//! The form has the generation that the preview was made for. A change in between is refused, and nothing is rolled back. Where
+//! the console is read-only or only proposes, the page shows the differences and no button.
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::{
         page::{Page, SignedIn, shown},
         problem_page::ProblemNotice,
     },
-    model::Allowances,
+    model::{Allowances, settings::ConsolePolicy},
     service::{HttpProblem, RollbackPreview, Service},
 };
 
@@ -48,6 +49,7 @@ pub(in crate::console) async fn show(
 ) -> Answer {
     let RollbackPreview { base, differences, guards, approvals, warnings, refused } =
         service.preview_rollback(&caller, to).await?;
+    let refused = service.check_console_policy(ConsolePolicy::Apply).err().or(refused);
     render(&RollbackPage {
         page,
         to,
@@ -78,6 +80,8 @@ pub(in crate::console) async fn roll_back(
     Segment(to): Segment<u64>,
     Form(Confirmation { base, allow }): Form<Confirmation>,
 ) -> Result<Response, HttpProblem> {
+    // A rollback is a change that was not proposed.
+    service.check_console_policy(ConsolePolicy::Apply)?;
     let allowances = if allow == "yes" { service.lift_guards(&caller, to).await? } else { Allowances::default() };
     service.roll_back(&caller, Rollback { to, base, allowances, approvals: Vec::new() }).await?;
     Ok(redirect(&format!("{}/console/history", page.base)))

@@ -1,7 +1,8 @@
 //! Checks the rights of a caller on the difference that a change makes, and the rules for changes of the access policy.
 //!
 //! Every change comes through here: changeset, rollback, edit by hand. The rights are those of [`crate::changes::access`],
-//! decided by the policy that is live before the change. A dry run is not checked: who may plan need not be the one who applies.
+//! decided by the policy that is live before the change. Who may plan need not be the one who applies, so the caller of a dry run
+//! is told what it lacks, and is not refused.
 
 use super::Change;
 use crate::{
@@ -14,29 +15,11 @@ use crate::{
         operator::Operator,
         token::Token,
     },
-    service::{Service, access::step_up_remedy, caller::Caller, http::HttpProblem},
+    service::{access::step_up_remedy, caller::Caller, http::HttpProblem},
 };
 
-impl Service {
-    /// Returns the problem for which a caller could not apply changes of profiles: a right that it does not have.
-    pub(crate) fn find_missing_right(&self, caller: &Caller, changes: &[ProfileChange]) -> Option<HttpProblem> {
-        let state = self.state();
-        check_changes(&state, &state, changes, &ValueIds::new(), caller).err()
-    }
-}
-
-/// Refuses a change of which the caller does not have every right.
+/// Refuses changes of profiles of which the caller does not have every right.
 pub(super) fn check_rights(
-    state: &State,
-    after: &State,
-    change: &Change,
-    sent: &ValueIds,
-    caller: &Caller,
-) -> Result<(), HttpProblem> {
-    if change.dry_run { Ok(()) } else { check_changes(state, after, &change.changes, sent, caller) }
-}
-
-fn check_changes(
     state: &State,
     after: &State,
     changes: &[ProfileChange],
@@ -63,13 +46,9 @@ fn check_changes(
 pub(super) fn check_policy(
     state: &State,
     after: &State,
-    change: &Change,
     evaluation: &Evaluation,
     caller: &Caller,
 ) -> Result<(), HttpProblem> {
-    if change.dry_run {
-        return Ok(());
-    }
     let signers = &state.settings.policy.approvals.signers;
     let is_other = |approved: &Approved| !approved.is_by(signers, caller.actor());
     let mut approvals = evaluation.approved.iter().filter(|approved| approved.meaning == Meaning::Approved);

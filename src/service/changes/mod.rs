@@ -199,6 +199,8 @@ struct CheckedChange {
     /// The guards that the change's allowances lifted.
     lifted: Vec<Guard>,
     evaluation: Evaluation,
+    /// The problem for which the caller of a dry run could not apply the change: a right that it does not have.
+    missing_right: Option<HttpProblem>,
     change: Change,
 }
 
@@ -426,7 +428,16 @@ fn check_all(
             .at_generation(state.generation)
     })?;
     after.leave_unmanaged(&change.unmanaged);
-    access::check_rights(state, &after, &change, &secrets.value_ids(), caller)?;
+    let mut missing_right = None;
+    // Who plans a change need not be the one who applies it.
+    let mut check_right = |checked: Result<(), HttpProblem>| match checked {
+        Err(problem) if change.dry_run => {
+            missing_right.get_or_insert(problem);
+            Ok(())
+        }
+        checked => checked,
+    };
+    check_right(access::check_rights(state, &after, &change.changes, &secrets.value_ids(), caller))?;
     let (known, new_secrets) = secrets::check(&state.environment, &change, secrets, identity)?;
     federated_tokens::check(&state.environment, &change, federated)?;
     sealing::check_recipients(&state.settings, &after.settings, identity)?;
@@ -445,7 +456,7 @@ fn check_all(
     let lifted = if change.is_guarded { guards::check(state, &after, &change)? } else { Vec::new() };
     let source = guards::check_source(state, &change)?;
     let evaluation = approvals::check(state, &after, &change, record, signers, caller)?;
-    access::check_policy(state, &after, &change, &evaluation, caller)?;
+    check_right(access::check_policy(state, &after, &evaluation, caller))?;
     after.secrets = after
         .used_digests()
         .filter_map(|digest| {
@@ -454,5 +465,5 @@ fn check_all(
         })
         .collect();
     let warnings = source.into_iter().chain(broken).take(WARNINGS).collect();
-    Ok(CheckedChange { after, touched, new_secrets, warnings, lifted, evaluation, change })
+    Ok(CheckedChange { after, touched, new_secrets, warnings, lifted, evaluation, missing_right, change })
 }

@@ -59,6 +59,8 @@ pub(crate) struct PlannedChange {
     pub(crate) guards: Vec<Guard>,
     /// The digest that approvals sign, and the approvals that are needed.
     pub(crate) approvals: Option<(Digest, Vec<ApprovalNeed>)>,
+    /// The problem for which the caller could not apply the change: a right that it does not have.
+    pub(crate) missing_right: Option<HttpProblem>,
     /// The approvals that were given with the plan, as the service evaluates them.
     pub(crate) evaluation: Evaluation,
     /// The warnings about what changes.
@@ -297,7 +299,7 @@ fn digests(state: &State, changes: &[ProfileChange]) -> BTreeMap<ProfileName, Di
 
 /// Computes the plan of a change that was checked.
 fn plan(state: &State, checked: CheckedChange, age_files: BTreeMap<Digest, String>) -> PlannedChange {
-    let CheckedChange { after, new_secrets, warnings, evaluation, change, .. } = checked;
+    let CheckedChange { after, new_secrets, warnings, evaluation, missing_right, change, .. } = checked;
     let mut values: BTreeMap<&Digest, Option<&String>> =
         state.secrets.iter().map(|(digest, record)| (digest, record.value_id.as_ref())).collect();
     values.extend(new_secrets.iter().map(|new| (&new.record.digest, new.record.value_id.as_ref())));
@@ -335,6 +337,7 @@ fn plan(state: &State, checked: CheckedChange, age_files: BTreeMap<Digest, Strin
         routing: find_routing_changes(state, &after, changes),
         guards: guards::check(state, &after, changes, &Allowances::default()),
         evaluation,
+        missing_right,
         approvals: (!needs.is_empty()).then(|| (digest(), needs)),
         warnings: warnings.into_iter().filter(|warning| concerns(warning) || is_of_source(warning)).collect(),
         drift,

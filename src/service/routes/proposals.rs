@@ -43,7 +43,12 @@ pub(super) async fn list_proposals(
     State(service): State<Arc<Service>>,
 ) -> Result<Json<ProposalList>, HttpProblem> {
     let proposals = service.proposals().await?;
-    Ok(Json(ProposalList { proposals: proposals.iter().map(ProposalEntry::new).collect() }))
+    Ok(Json(ProposalList {
+        proposals: proposals
+            .iter()
+            .map(|proposal| ProposalEntry::new(proposal, service.is_proposal_expired(proposal)))
+            .collect(),
+    }))
 }
 
 /// Get a proposal
@@ -56,5 +61,7 @@ pub(super) async fn get_proposal(
     State(service): State<Arc<Service>>,
     Segment(id): Segment<String>,
 ) -> Result<Json<ProposalDetail>, HttpProblem> {
-    Ok(Json(ProposalDetail::new(service.proposal(&caller, &id).await?)))
+    let proposal = service.proposal(&caller, &id).await?;
+    let is_expired = service.is_proposal_expired(&proposal);
+    Ok(Json(ProposalDetail::new(proposal, is_expired)))
 }

@@ -77,6 +77,34 @@ impl Generations for SqliteStore {
         })
         .await
     }
+
+    async fn profile_versions(
+        &self,
+        name: &ProfileName,
+        limit: u32,
+    ) -> Result<Vec<(Generation, Option<StoredProfile>)>, StoreError> {
+        let name = name.clone();
+        self.read_at_length(move |transaction| {
+            let mut statement = transaction
+                .prepare_cached(
+                    "SELECT g.document, h.live FROM profile_history AS h
+                     JOIN generation AS g ON g.number = h.generation
+                     WHERE h.name = ?1 ORDER BY h.generation DESC LIMIT ?2",
+                )
+                .map_err(failed)?;
+            let rows = statement
+                .query_map(params![name.as_str(), limit], |row| {
+                    Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?))
+                })
+                .map_err(failed)?;
+            rows.map(|row| {
+                let (generation, live) = row.map_err(failed)?;
+                Ok((document(&generation)?, live.as_deref().map(document).transpose()?))
+            })
+            .collect()
+        })
+        .await
+    }
 }
 
 fn read_state(transaction: &Connection, environment: EnvironmentName) -> Result<State, StoreError> {

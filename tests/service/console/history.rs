@@ -91,3 +91,68 @@ fn a_viewer_reads_the_history_and_cannot_roll_back() {
     assert_eq!(client.post("/console/history/1/rollback", &[("base", "3")]).status, 403);
     assert_eq!(generation(&repo), 3);
 }
+
+/// A rollback is a change that was not proposed, and it would bring an earlier policy back.
+#[test]
+fn the_policy_of_the_console_holds_for_rollbacks_too() {
+    let repo = service();
+    for (policy, number) in [("read-only", 4), ("propose", 5)] {
+        repo.write(
+            "environments/dev/environment.yaml",
+            format!("companies: [EDU1]\npolicy: {{ console: {policy} }}\n"),
+        );
+        repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+        let mut client = Client::signed_in(&repo);
+        assert!(!client.page("/console/history").contains("/rollback"));
+        let page = client.page("/console/history/1/rollback");
+        assert!(page.contains("MW0395") && !page.contains("name=\"base\""), "{page}");
+        let base = number.to_string();
+        let refused = client.post("/console/history/1/rollback", &[("base", &base), ("allow", "yes")]);
+        assert!(refused.status == 403 && refused.body.contains("MW0395"), "{policy}: {}", refused.body);
+        assert_eq!(generation(&repo), number);
+    }
+}
+
+/// The preview says what the rollback would be refused for.
+#[test]
+fn a_rollback_without_a_right_is_refused_before_it_is_confirmed() {
+    let repo = service();
+    repo.write(
+        "environments/dev/access.yaml",
+        "\
+roles:
+  returns:
+    grants:
+      - { areas: [service, profiles, history, changes], activities: [see, plan, rollback] }
+      - { areas: [profiles], activities: [change], fields: [description] }
+bindings:
+  returns: { subjects: [{ token: ray }], roles: [returns] }
+",
+    );
+    repo.run(&["apply", "--skip-verify", "dev", "--yes", "--allow-rights"]).code(0);
+    // The apply took the address of the third generation away again.
+    assert_eq!(repo.patch("relay", &json!({ "from": { "address": "other@example.com" } })).status, 200);
+    let token = repo.run(&["token", "create", "dev", "--name", "ray", "--role", "bound"]).code(0).stdout;
+    let mut ray = Client::new(&repo);
+    ray.sign_in(token.trim());
+    let page = ray.page("/console/history/1/rollback");
+    assert!(page.contains("MW0400") && !page.contains("name=\"base\""), "{page}");
+}
+
+#[test]
+fn a_profile_says_where_each_value_comes_from() {
+    let repo = service();
+    let mut client = Client::signed_in(&repo);
+    let page = client.page("/console/profiles/relay");
+    let origin = |field: &str| {
+        let row = page.split(&format!("<code>{field}</code></th>")).nth(1).unwrap_or_else(|| panic!("{field}: {page}"));
+        let link = row.split("diff?to=").nth(1).unwrap();
+        link.split('"').next().unwrap().parse::<u64>().unwrap()
+    };
+    let found = ["provider.smtp.host", "description", "from.address"].map(origin);
+    assert_eq!(found, [1, 2, 3]);
+    // Back to the first value: it comes from the rollback.
+    assert_eq!(client.post("/console/history/1/rollback", &[("base", "3")]).status, 303);
+    let page = client.page("/console/profiles/relay");
+    assert!(page.contains("diff?to=4") && !page.contains("diff?to=3"), "{page}");
+}

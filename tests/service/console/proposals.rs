@@ -127,6 +127,28 @@ fn a_proposal_does_not_undo_what_came_after_it() {
     );
 }
 
+/// The reason is part of the text that an SSH key signs, so the page asks for it first.
+#[test]
+fn a_required_reason_is_asked_for_before_a_text_is_signed_with_ssh() {
+    let repo = repository();
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+    repo.write(
+        "environments/dev/environment.yaml",
+        format!(
+            "companies: [EDU1]\npolicy:\n  approvals:\n    signers: [{{ name: carol, key: \"{key}\" }}]\n    rules: [{{ count: 1, reasonRequired: true }}]\n"
+        ),
+    );
+    apply(&repo);
+    let mut client = Client::signed_in(&repo);
+    let address = propose(&mut client, NEW, "new branch");
+    let page = client.page(&address);
+    assert!(page.contains("ssh-reason") && !page.contains("readonly>"), "{page}");
+    let page = client.page(&format!("{address}?reason=Ticket%205"));
+    assert!(page.contains("readonly>") && page.contains("reason: Ticket 5"), "{page}");
+    let page = client.page(&format!("{address}?reason=two%0Alines"));
+    assert!(!page.contains("readonly>"), "{page}");
+}
+
 #[test]
 fn a_proposal_that_needs_approvals_is_signed_with_ssh() {
     let repo = repository();
@@ -414,4 +436,25 @@ fn a_proposal_is_either_applied_or_rejected() {
             assert!(now == base && shown.contains(">rejected<"), "{shown}");
         }
     }
+}
+
+/// Who may apply in general, and not this change, sees that before the button.
+#[test]
+fn the_page_says_which_right_the_caller_lacks() {
+    let repo = repository();
+    apply(&repo);
+    let planner = token(&repo, "ann", "planner");
+    let path = "environments/dev/access.yaml";
+    repo.write(path, "bindings:\n  zoe: { subjects: [{ token: zoe }], roles: [admin] }\n");
+    let mut command = repo.command(&["plan", "dev", "--propose", "--format", "json"]);
+    command.env("MAILWRIGHT_TOKEN", &planner);
+    let document: Value = serde_json::from_str(&run_command(command).code(0).stdout).unwrap();
+    let address = document["proposal"]["address"].as_str().unwrap().strip_prefix(repo.address()).unwrap().to_owned();
+    let mut deployer = sign_in(&repo, "bob", "deployer");
+    let page = deployer.page(&address);
+    assert!(page.contains("MW0400") && !page.contains("<button class=\"primary\" form=\"plan\">"), "{page}");
+    // The proposer withdraws, others reject.
+    let mut ann = Client::new(&repo);
+    ann.sign_in(&planner);
+    assert!(ann.page(&address).contains(">Withdraw<") && page.contains(">Reject<"));
 }

@@ -40,6 +40,10 @@ struct Setup {
 impl Setup {
     /// A service that sends `electronic-signatures` through the sandbox's mail server, with a clock that is set.
     fn new() -> Self {
+        Self::with(POLICY)
+    }
+
+    fn with(policy: &str) -> Self {
         let sandbox = Sandbox::start(good());
         let mut repo = TestRepository::empty();
         repo.write("secrets/dev/recipients.txt", include_str!("../../../secrets/dev/recipients.txt"));
@@ -49,7 +53,7 @@ impl Setup {
             "environments/dev/profiles/relay.json",
             relay.replace("[\"default\"]", "[\"electronic-signatures\"]"),
         );
-        repo.write("environments/dev/environment.yaml", POLICY);
+        repo.write("environments/dev/environment.yaml", policy);
         repo.write("ca.pem", &sandbox.running.authority);
         repo.pipe(&["secrets", "set", "dev", "relay/password"], PASSWORD.as_bytes()).code(0);
         let (ca, offset) = (repo.path("ca.pem"), repo.path("offset"));
@@ -147,4 +151,45 @@ fn signers_get_a_mail_whose_link_opens_the_proposal_and_one_reminder() {
     let reminders =
         repo.run(&["audit", "list", "dev", "--action", "proposal.remind", "--format", "json"]).code(0).stdout;
     assert_eq!(reminders.matches("proposal.remind").count(), 2, "{reminders}");
+}
+
+#[test]
+fn a_proposal_whose_time_is_over_cannot_be_signed_and_is_closed() {
+    let setup = Setup::with(&POLICY.replace("  approvals:\n", "  approvals:\n    expiresIn: 1h\n"));
+    let repo = &setup.repo;
+    let proposal = setup.propose("invoices");
+    let id = proposal.rsplit('/').next().unwrap();
+    let read = || repo.http("GET", &format!("/v1/proposals/{id}"), &[], b"").json()["proposal"].clone();
+    assert_eq!(read()["status"], "open");
+    let enrolment = repo.run(&["operator", "link", "dev", "dora"]).code(0).stdout;
+    let mut dora = Client::new(repo);
+    let page = dora.post("/console/enroll", &[("code", enrolment.trim().split_once('#').unwrap().1)]);
+    let answer = PasskeyDevice::new(PUBLIC).create(&options(&page.body));
+    assert_eq!(dora.post("/console/enroll/passkey", &[("answer", &answer), ("label", "Laptop")]).status, 303);
+    let before = dora.page(&proposal);
+    assert!(before.contains("I approve it") && before.contains("can be signed and applied until"), "{before}");
+
+    // Less than the idle time of a session, so the clock is set twice.
+    for ahead in ["+20m", "+40m", "+61m"] {
+        setup.set_clock(ahead);
+        dora.page("/console/proposals");
+    }
+    let late = dora.page(&proposal);
+    assert!(!late.contains("I approve it") && !late.contains("/apply\" class=\"primary\""), "{late}");
+    let fields = [("meaning", "approved"), ("reason", "late"), ("offset", "60")];
+    let refused = dora.post(&format!("{proposal}/sign"), &fields);
+    assert!(refused.body.contains("MW0313") || refused.body.contains("MW0397"), "{}", refused.body);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    loop {
+        let found = read();
+        if found["status"] == "rejected" {
+            assert_eq!(found["decidedBy"], "(service)", "{found}");
+            break;
+        }
+        assert_eq!(found["status"], "expired");
+        assert!(std::time::Instant::now() < until, "{}", repo.service_log());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let audit = repo.run(&["audit", "list", "dev", "--action", "proposal.expire", "--format", "json"]).code(0).stdout;
+    assert!(audit.contains(id), "{audit}");
 }

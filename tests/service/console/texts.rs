@@ -73,7 +73,7 @@ fn groups() -> BTreeMap<&'static str, Vec<String>> {
         ("form-value", ids("password client-secret certificate")),
         ("plan-sealing", ids("rekey set")),
         ("plan-action", ids("create update delete rename adopt forget")),
-        ("proposal-status", ids("open applied rejected")),
+        ("proposal-status", ids("open expired applied rejected")),
         ("signing-meaning", ids("reviewed approved authored")),
         ("signing-method", ids("passkey ssh identity-provider")),
         ("signing-wanted", ids("reviewed approved authored")),
