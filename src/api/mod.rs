@@ -3,6 +3,7 @@
 //! Service and client use the same types, so there is one description of each document. Paths begin with [`PREFIX`]. An answer
 //! that is not a success is a [`ProblemDetails`] document (RFC 9457). Nothing here sends or receives.
 
+pub mod address_book;
 pub mod delegates;
 pub mod leases;
 pub mod messages;

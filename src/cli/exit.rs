@@ -73,6 +73,7 @@ impl Exit {
                 "`status`, `outbox status`: a suspended profile, mail without a sender, a server that has been away for 15 minutes, a restore that is not confirmed, a store that cannot be written; with `--trouble` also mail held without an end, a refused rotation, an unknown outcome, a message that failed in the last 24 hours (filters apply)",
                 "`rollout`: finished with failures that were tolerated",
                 "`watch --once`: something waits for an operator",
+                "`address-book search`, `delegate address-book`: a kind of entries is missing",
             ],
             Self::Findings => &["`verify`"],
             Self::Unfinished => &["`rollout`: paused", "`send --wait`: still queued after `--timeout`"],

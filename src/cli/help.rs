@@ -25,7 +25,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Files", &["validate", "render", "diff", "import", "schema", "functions"]),
     ("Change the service", &["plan", "apply", "approve", "rollback", "drift", "history", "blame", "show", "comment"]),
     ("Many environments", &["rollout", "watch"]),
-    ("Mail", &["verify", "resolve", "send", "outbox", "why", "status"]),
+    ("Mail", &["verify", "resolve", "send", "address-book", "outbox", "why", "status"]),
     ("Secrets and access", &["secrets", "token", "operator", "access", "audit"]),
     ("The service", &["serve", "backup", "restore", "sandbox"]),
     ("Help", &["help", "explain", "completions", "man"]),

@@ -46,9 +46,9 @@ pub(crate) use args::{
     service::ServiceArgs,
 };
 use commands::{
-    access, apply, approve, audit, backup, blame, comment, completions, delegate, demo, diff, doctor, drift, explain,
-    functions, history, import, init, microsoft, new, operator, outbox, plan, render, resolve, restore, rollback,
-    rollout, sandbox, schema, secrets, send, serve, show, status, token, validate, verify, watch, why,
+    access, address_book, apply, approve, audit, backup, blame, comment, completions, delegate, demo, diff, doctor,
+    drift, explain, functions, history, import, init, microsoft, new, operator, outbox, plan, render, resolve, restore,
+    rollback, rollout, sandbox, schema, secrets, send, serve, show, status, token, validate, verify, watch, why,
 };
 pub(crate) use context::Context;
 pub(crate) use error::CliError;
@@ -133,6 +133,8 @@ enum Command {
     Send(send::Send),
     /// Send mail as the signed-in user, from this desktop
     Delegate(Box<delegate::Delegate>),
+    /// Search the address book of a profile for recipients
+    AddressBook(address_book::AddressBook),
     /// Inspect, retry, cancel or hold queued mail
     Outbox(outbox::Outbox),
     /// Explain why a message did not leave, and what to do
@@ -207,6 +209,7 @@ impl Command {
             Self::Resolve(command) => command,
             Self::Send(command) => command,
             Self::Delegate(command) => command.as_ref(),
+            Self::AddressBook(command) => command,
             Self::Outbox(command) => command,
             Self::Why(command) => command,
             Self::History(command) => command,

@@ -17,6 +17,7 @@ use crate::{
     api::{
         AuditPage, BODY_LIMIT, Changed, ChangesetResult, GenerationPage, LastVerifiedList, NewToken, Rollback,
         ServiceInfo, TokenCreated, TokenList, VerifyLine, VerifyRequest,
+        address_book::AddressBookPage,
         delegates::{DelegateLease, DelegatePage, DelegateReport},
         leases::{LeaseList, NewLease},
         messages::{Action, ActionOptions, MessageDetail, MessagePage, NewHold, OutboxStatus, Resolved, Submission},
@@ -118,6 +119,11 @@ impl Client {
     pub async fn resolve(&self, cell: &Cell) -> Result<Resolution, Problem> {
         let client = cell.client.map(|client| format!("&client={}", client.id())).unwrap_or_default();
         self.get(&format!("/v1/resolve?company={}&function={}{client}", cell.company, cell.function)).await
+    }
+
+    /// Requests `GET /v1/address-book`.
+    pub async fn address_book(&self, query: &[(&str, String)]) -> Result<AddressBookPage, Problem> {
+        self.get(&with_query("/v1/address-book", query)).await
     }
 
     /// Requests `GET /v1/tokens`.

@@ -138,6 +138,11 @@ impl Dispatcher {
         &self.recorder
     }
 
+    /// Returns the transports.
+    pub(super) fn transports(&self) -> &Transports {
+        &self.transports
+    }
+
     /// Returns the rotations.
     pub(super) fn rotations(&self) -> &Rotations {
         &self.rotations

@@ -12,6 +12,7 @@
 //! | [`outgoing`] | a message as it leaves |
 //! | [`transport`] | SMTP and Microsoft Graph |
 //! | `credentials`, `access_tokens`, `rotation` | secrets, tokens, and the rotation of secrets |
+//! | `address_book` | searches for recipients with the login of a profile |
 //! | `waiting` | why queued mail waits, and how much |
 //! | `suspension`, `suspender`, `refusals` | profiles that cannot send; refusals that show it |
 //! | `sent_items` | search of Sent Items for a message whose attempt has an unknown outcome |
@@ -28,6 +29,7 @@
 //! fails.
 
 mod access_tokens;
+mod address_book;
 mod attempt;
 mod back_off;
 mod credentials;
@@ -63,6 +65,7 @@ use jiff::Timestamp;
 use tokio::sync::{RwLockReadGuard, broadcast, watch};
 use uuid::Uuid;
 
+pub use address_book::{LookUpFailure, SearchedKinds};
 pub use transport::SmtpDeadlines;
 pub use webhooks::public_key;
 

@@ -287,7 +287,7 @@ pub enum GraphError {
 }
 
 impl GraphError {
-    fn from_response(status: u16, body: &Value) -> Self {
+    pub(super) fn from_response(status: u16, body: &Value) -> Self {
         let text = |key: &str| {
             let text = body["error"][key].as_str().unwrap_or_default();
             text.chars().filter(|c| !c.is_control()).take(300).collect::<String>()

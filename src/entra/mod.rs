@@ -7,6 +7,7 @@
 //! | [`sign_in`] | discovery and tokens; a refusal keeps Entra's codes |
 //! | [`aadsts`] | the meanings of those codes, and remedies |
 //! | [`graph`] | reads of the directory, many in one `$batch` |
+//! | [`directory_search`] | recipients in the directory: users, groups, contacts of the organization |
 //! | [`federated`] | files with tokens of another issuer, and the destination of each |
 //! | [`claims`] | claims of a token, for diagnosis only |
 //! | [`permissions`] | names and ids of Graph's permissions |
@@ -20,6 +21,7 @@ pub mod aadsts;
 pub mod authorization_code;
 pub mod claims;
 pub mod cloud;
+pub mod directory_search;
 pub mod federated;
 pub mod graph;
 pub mod http;

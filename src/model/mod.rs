@@ -10,6 +10,7 @@
 //! * [`profile`], [`provider`], [`cloud`] and [`encryption`]: the contents of a profile
 //! * [`settings`] and [`delivery`]: settings of an environment
 //! * [`generation`], [`audit`], [`token`], [`session`], [`lease`], [`integrity`]: documents of the service that other sides read
+//! * [`address_book`]: entries of an address book, as searches return them
 //! * [`hold`], [`suspension`], [`rotation`]: why mail of a profile does not leave, and which secret it uses
 //! * [`waiting`]: waiting mail by reason, as the API reports it
 //! * [`finding`], [`finding_id`], [`severity`], [`last_verified`]: results of `verify`
@@ -37,6 +38,7 @@
 
 pub mod access;
 pub mod address;
+pub mod address_book;
 pub mod approvals;
 pub mod audit;
 pub mod canonical;

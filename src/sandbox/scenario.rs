@@ -80,6 +80,12 @@ pub struct User {
     /// The service plans that are assigned, if they are not the usual ones of the mailbox.
     #[serde(default)]
     pub plans: Option<Vec<Plan>>,
+    /// The department.
+    #[serde(default)]
+    pub department: Option<String>,
+    /// The company.
+    #[serde(default)]
+    pub company: Option<String>,
     /// The contacts that the user keeps in the mailbox.
     #[serde(default)]
     pub contacts: Vec<Contact>,

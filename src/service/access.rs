@@ -64,6 +64,7 @@ rights! {
     ExportMail: Export in Outbox, part;
     ConfirmRestore: Confirm in Outbox, whole;
     SubmitMail: Submit in Mail, part;
+    LookUpRecipients: LookUp in Mail, part;
     SeeAudit: See in Audit, whole;
     VerifyAudit: Verify in Audit, whole;
     SeeTokens: See in Tokens, whole;

@@ -8,6 +8,7 @@
 //! * `changes` decides whether a change is accepted; it is the only module that commits one
 //! * `submissions` accepts mail, `test_messages` submits messages with a fixed text, `message_actions` changes accepted messages,
 //!   `outbox` finds them, `holds` lets them wait, `outbox_feed` says when to look again
+//! * `address_book` searches the directory of a profile for recipients
 //! * `delegates` leases the mail of signed-in users to their programs
 //! * `verification` runs the verifier for callers without keys, and decides which secrets it may use
 //! * `history` reads generations, `audit` the audit log, `tokens` lists and revokes tokens; `new_subject` checks what a token or
@@ -28,6 +29,7 @@
 //! [`crate::console`], which calls the same functions of `Service` as the handlers of `routes`.
 
 mod access;
+mod address_book;
 mod audit;
 mod audit_budget;
 mod authentication;
@@ -82,6 +84,7 @@ use crate::{
     time::Clock,
 };
 
+use address_book::AddressBooks;
 use audit_budget::AuditBudget;
 use caller_limit::{CallerLimit, FairQueue};
 use entity_tag::StateTag;
@@ -164,6 +167,7 @@ pub(crate) struct Service {
     verified_reads: SharedRead<LastVerifiedList>,
     live_digests: LiveDigests,
     audit_budget: AuditBudget,
+    address_books: AddressBooks,
     /// The time at which proposals were last looked through for reminders.
     reminders_at: Mutex<Timestamp>,
     sign_in_failures: SignInFailures,
@@ -254,6 +258,7 @@ impl Service {
             verified_reads: SharedRead::default(),
             live_digests: LiveDigests::default(),
             audit_budget: AuditBudget::default(),
+            address_books: AddressBooks::default(),
             reminders_at: Mutex::default(),
             sign_in_failures: SignInFailures::default(),
             recent_test_messages: RecentTestMessages::default(),
@@ -277,6 +282,7 @@ impl Service {
         // In the background: reading a long history takes a while.
         telemetry::spawn(Arc::clone(&service).check_store());
         service.start_following_senders();
+        service.start_following_address_books();
         Ok(service)
     }
 

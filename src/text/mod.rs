@@ -6,6 +6,7 @@
 //!   and invisible characters escaped. The printer, the log and Markdown use them, so that no command needs to
 //! * [`enumerate`], [`shortened`]: bounded lists and texts for messages
 //! * [`redaction::Redaction`]: removal of secrets from the replies of other hosts
+//! * [`composed`]: one spelling of letters with diacritics
 //! * [`percent_encode`], [`percent_decode`]: the encoding of URLs and of MIME parameters
 
 pub mod markdown;
@@ -115,6 +116,12 @@ pub fn shortened(text: &str, limit: usize) -> Cow<'_, str> {
         None => Cow::Borrowed(text),
         Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
     }
+}
+
+/// Returns a text in normalization form C (Unicode TR 15): a letter with its diacritics is one character where there is one, as
+/// directories and most keyboards write it. macOS file names and some programs write two.
+pub fn composed(text: &str) -> Cow<'_, str> {
+    icu_normalizer::ComposingNormalizerBorrowed::new_nfc().normalize(text)
 }
 
 /// Percent-encodes all bytes but ASCII letters, digits and those in `unreserved` (RFC 3986, section 2.1).

@@ -63,6 +63,7 @@ const RIGHTS: &[(&str, &str, &[&str])] = &[
     ("own-mail", "cancel", &["sender", "admin"]),
     ("mail", "submit", &["sender", "admin"]),
     ("mail", "name-sender", &["admin"]),
+    ("mail", "look-up", &["sender", "admin"]),
     ("audit", "see", &["admin"]),
     ("audit", "verify", &["admin"]),
     ("audit", "export", &["admin"]),

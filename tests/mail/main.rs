@@ -11,6 +11,7 @@ mod support;
 mod mail_service;
 mod sink;
 
+mod address_book;
 mod backlog;
 mod backup;
 mod clients;

@@ -18,6 +18,7 @@ const UNKNOWN: &str = "018f3a2e-0000-7000-8000-00000000000a";
 /// Every address with the right that it asks for first.
 const RIGHTS: &[(&str, &str, &str, &str)] = &[
     ("GET", "/metrics", "service", "see"),
+    ("GET", "/v1/address-book", "mail", "look-up"),
     ("GET", "/v1/audit", "audit", "see"),
     ("GET", "/v1/audit/check", "audit", "verify"),
     ("POST", "/v1/changesets", "changes", "plan"),
@@ -370,7 +371,7 @@ roles:
   clerk:
     grants:
       - { areas: [tokens], activities: [see, create] }
-      - { areas: [mail], activities: [submit], companies: [EDU1] }
+      - { areas: [mail], activities: [submit, look-up], companies: [EDU1] }
       - { areas: [own-mail], activities: [see, cancel], companies: [EDU1] }
 bindings:
   clerk: { subjects: [{ token: clerk }], roles: [clerk] }

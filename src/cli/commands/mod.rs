@@ -4,6 +4,7 @@
 //! command; what several commands share is above this module.
 
 pub(crate) mod access;
+pub(crate) mod address_book;
 pub(crate) mod apply;
 pub(crate) mod approve;
 pub(crate) mod audit;

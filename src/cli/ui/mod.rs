@@ -4,6 +4,7 @@
 //! answer; `age_prompt` writes to standard error itself. They do not use commands
 //! and call no service.
 
+pub(crate) mod address_book;
 pub(crate) mod age_prompt;
 pub(crate) mod confirm;
 pub(crate) mod delivery_summary;

@@ -62,6 +62,11 @@ impl<'a> GraphLogin<'a> {
         Ok(Self { transports, direct, endpoints })
     }
 
+    /// Returns the hosts of the profile's cloud.
+    pub(super) fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
     fn mailbox<'b>(
         &'b self,
         profile: &'b SendingProfile,

@@ -5,6 +5,7 @@
 //! transient failure. [`UserMailbox`] is for a program that the user runs. A transport calls `RecordBegin` before the step after
 //! which the message may have been accepted. Nothing here decides whether a message is retried.
 
+mod address_book;
 mod connection;
 pub(super) mod connection_pool;
 mod deadlines;

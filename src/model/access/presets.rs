@@ -14,12 +14,12 @@ use crate::model::token::{Role, Scope};
 /// The grants of one role that the role before it in the series does not have.
 fn own_grants(role: Role) -> Vec<(Area, Vec<Activity>)> {
     use Activity::{
-        Apply, Cancel, Change, Create, Delete, Enable, Hold, Plan, Propose, Replay, Resolve, Retry, Rollback, Rotate,
-        Run, See, Submit, Verify,
+        Apply, Cancel, Change, Create, Delete, Enable, Hold, LookUp, Plan, Propose, Replay, Resolve, Retry, Rollback,
+        Rotate, Run, See, Submit, Verify,
     };
     match role {
         Role::Bound => Vec::new(),
-        Role::Sender => vec![(Area::Mail, vec![Submit]), (Area::OwnMail, vec![See, Cancel])],
+        Role::Sender => vec![(Area::Mail, vec![Submit, LookUp]), (Area::OwnMail, vec![See, Cancel])],
         Role::Viewer => vec![
             (Area::Service, vec![See]),
             (Area::Profiles, vec![See]),

@@ -109,6 +109,8 @@ words! {
     Submit "submit",
     /// Names the person who sends a message of a delegate profile, without an ID token of that person.
     NameSender "name-sender",
+    /// Searches the address book of a profile for recipients.
+    LookUp "look-up",
     /// Sends a queued message now.
     Retry "retry",
     /// Cancels a queued message.
@@ -131,7 +133,7 @@ impl Area {
     /// Returns the activities that exist in the area.
     pub fn activities(self) -> &'static [Activity] {
         use Activity::{
-            Apply, Approve, BreakGlass, Cancel, Change, Confirm, Create, Delete, Edit, Enable, Export, Hold,
+            Apply, Approve, BreakGlass, Cancel, Change, Confirm, Create, Delete, Edit, Enable, Export, Hold, LookUp,
             NameSender, Plan, Propose, Replay, Resolve, Retry, Rollback, Rotate, Run, See, Submit, Verify,
         };
         match self {
@@ -141,7 +143,7 @@ impl Area {
             Area::Changes => &[Plan, Propose, Approve, Apply, Rollback, Edit, BreakGlass],
             Area::Outbox => &[See, Retry, Cancel, Hold, Replay, Resolve, Export, Confirm],
             Area::OwnMail => &[See, Cancel],
-            Area::Mail => &[Submit, NameSender],
+            Area::Mail => &[Submit, NameSender, LookUp],
             Area::Audit => &[See, Verify, Export],
             Area::Tokens | Area::Operators => &[See, Create, Confirm, Delete],
             Area::Rollouts => &[See, Run],

@@ -206,7 +206,8 @@ pub(super) fn user_document(tenant: &Tenant, user: &User, whole: bool) -> Value 
         "surname": null, "mail": mail, "businessPhones": [], "jobTitle": null, "mobilePhone": null, "officeLocation": null,
         "preferredLanguage": null,
         "userPrincipalName": user.name, "accountEnabled": user.enabled && !matches!(user.mailbox, Mailbox::Shared | Mailbox::Room),
-        "assignedPlans": plans, "proxyAddresses": addresses, "userType": "Member",
+        "assignedPlans": plans, "companyName": user.company, "department": user.department,
+        "proxyAddresses": addresses, "userType": "Member",
     });
     if !whole {
         hide_details(&mut document);
@@ -217,7 +218,7 @@ pub(super) fn user_document(tenant: &Tenant, user: &User, whole: bool) -> Value 
 /// Removes the properties that are not visible with `User.ReadBasic.All` only.
 pub(super) fn hide_details(document: &mut Value) {
     if let Some(map) = document.as_object_mut() {
-        for hidden in ["accountEnabled", "assignedPlans", "proxyAddresses", "userType"] {
+        for hidden in ["accountEnabled", "assignedPlans", "companyName", "department", "proxyAddresses", "userType"] {
             map.remove(hidden);
         }
     }

@@ -109,7 +109,7 @@ pub(super) const USER: EntityType = EntityType {
         "surname",
         "userPrincipalName",
     ],
-    selectable: &["accountEnabled", "assignedPlans", "proxyAddresses", "userType"],
+    selectable: &["accountEnabled", "assignedPlans", "companyName", "department", "proxyAddresses", "userType"],
     sorted: &["displayName", "userPrincipalName"],
     ..BASE
 };

@@ -30,6 +30,8 @@ pub(crate) struct HttpProblem {
     status: StatusCode,
     generation: Option<u64>,
     violations: Vec<Violation>,
+    /// The seconds after which the request can be repeated.
+    retry_after: Option<u64>,
 }
 
 impl HttpProblem {
@@ -45,6 +47,12 @@ impl HttpProblem {
     /// Adds the generation that the service is at.
     pub(in crate::service) fn at_generation(mut self, generation: u64) -> Self {
         self.generation = Some(generation);
+        self
+    }
+
+    /// Adds the time after which the request can be repeated, at least a second (`Retry-After`).
+    pub(in crate::service) fn retry_after(mut self, wait: std::time::Duration) -> Self {
+        self.retry_after = Some(wait.as_secs().max(1));
         self
     }
 
@@ -148,7 +156,7 @@ impl HttpProblem {
 impl From<Problem> for HttpProblem {
     fn from(problem: Problem) -> Self {
         let status = StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { problem, status, generation: None, violations: Vec::new() }
+        Self { problem, status, generation: None, violations: Vec::new(), retry_after: None }
     }
 }
 
@@ -187,6 +195,9 @@ impl IntoResponse for HttpProblem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         // The middleware adds the request id to the document.
         response.extensions_mut().insert(std::sync::Arc::new(document));

@@ -4,6 +4,7 @@
 //! answers. The health checks and `/openapi.json` need no token. An unknown path is 404, an unknown method 405. It contains no rule
 //! about changes, mail or secrets.
 
+mod address_book;
 mod audit;
 mod changesets;
 mod delegates;
@@ -117,6 +118,7 @@ fn documented_routes() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(delegates::get_delegate_content))
         .routes(routes!(delegates::report_delegate_message))
         .routes(routes!(delegates::cancel_delegate_message))
+        .routes(routes!(address_book::search_address_book))
         .routes(routes!(outbox::get_outbox_status))
         .routes(routes!(outbox::confirm_restore))
         .routes(routes!(holds::list_holds, holds::create_hold))

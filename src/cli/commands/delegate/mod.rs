@@ -2,9 +2,11 @@
 //!
 //! `login` signs in and shows what waits, `send` submits one message and sends it, `run` sends the person's messages until it is
 //! stopped. The service keeps the messages and records the outcomes. The tokens stay in the memory of this process; only the ID
-//! token, which says who the person is, is sent to the service. `sign_in` has the sign-in, `sending` sends one message. If
+//! token, which says who the person is, is sent to the service. `sign_in` has the sign-in, `sending` sends one message,
+//! `address_book` searches for recipients. If
 //! consent is missing, another account signs in, or Graph cannot accept a message now, the message still waits.
 
+mod address_book;
 mod sending;
 mod sign_in;
 
@@ -75,6 +77,7 @@ enum DelegateCommand {
     Login(Login),
     Send(Box<DelegateSend>),
     Run(Run),
+    AddressBook(Box<address_book::AddressBook>),
 }
 
 /// The application, the account and the service.
@@ -209,6 +212,7 @@ impl Runnable for Delegate {
             DelegateCommand::Login(login) => &login.delegate,
             DelegateCommand::Send(send) => &send.delegate,
             DelegateCommand::Run(run) => &run.delegate,
+            DelegateCommand::AddressBook(search) => &search.delegate,
         };
         delegate.output.format.into()
     }
@@ -219,6 +223,7 @@ impl Runnable for Delegate {
             DelegateCommand::Login(login) => runtime.block_on(login.run(context)),
             DelegateCommand::Send(send) => runtime.block_on(send.run(context)),
             DelegateCommand::Run(run) => runtime.block_on(run.run(context)),
+            DelegateCommand::AddressBook(search) => runtime.block_on(search.run(context)),
         }
     }
 }
