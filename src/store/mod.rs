@@ -271,6 +271,9 @@ pub trait Verifications: Send + Sync {
     /// Returns the last result of each profile, in short form: of its live settings, or else of those that were live before.
     async fn last_verified(&self) -> Result<BTreeMap<ProfileName, LastVerified>, StoreError>;
 
+    /// Returns the last result of one profile, in short form.
+    async fn last_verified_of(&self, name: &ProfileName) -> Result<Option<LastVerified>, StoreError>;
+
     /// Returns the results of other settings, in short form, the newest first.
     async fn planned_verified(&self) -> Result<BTreeMap<ProfileName, Vec<LastVerified>>, StoreError>;
 

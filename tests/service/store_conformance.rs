@@ -1441,6 +1441,9 @@ async fn a_search_finds_the_same_in_an_older_store() {
     let last = migrated.last_verified().await.unwrap();
     assert_eq!((last.len(), last.values().next().unwrap().of.clone()), (1, Digest::of_bytes(b"x")));
     assert!(migrated.planned_verified().await.unwrap().is_empty());
+    let (name, result) = last.first_key_value().unwrap();
+    assert_eq!(migrated.last_verified_of(name).await.unwrap().as_ref(), Some(result));
+    assert!(migrated.last_verified_of(&"of-nobody".parse().unwrap()).await.unwrap().is_none());
 
     let text = |text: &str| Search { text: Some(text.to_owned()), ..Search::default() };
     let company: mailwright::model::CompanyId = "EDU2".parse().unwrap();

@@ -200,7 +200,7 @@ struct CheckedChange {
     lifted: Vec<Guard>,
     evaluation: Evaluation,
     /// The problem for which the caller of a dry run could not apply the change: a right that it does not have.
-    missing_right: Option<HttpProblem>,
+    missing_right: Option<Box<HttpProblem>>,
     change: Change,
 }
 
@@ -432,7 +432,7 @@ fn check_all(
     // Who plans a change need not be the one who applies it.
     let mut check_right = |checked: Result<(), HttpProblem>| match checked {
         Err(problem) if change.dry_run => {
-            missing_right.get_or_insert(problem);
+            missing_right.get_or_insert(Box::new(problem));
             Ok(())
         }
         checked => checked,

@@ -337,7 +337,7 @@ fn plan(state: &State, checked: CheckedChange, age_files: BTreeMap<Digest, Strin
         routing: find_routing_changes(state, &after, changes),
         guards: guards::check(state, &after, changes, &Allowances::default()),
         evaluation,
-        missing_right,
+        missing_right: missing_right.map(|problem| *problem),
         approvals: (!needs.is_empty()).then(|| (digest(), needs)),
         warnings: warnings.into_iter().filter(|warning| concerns(warning) || is_of_source(warning)).collect(),
         drift,

@@ -60,7 +60,7 @@ impl Service {
         change.dry_run = true;
         match self.check(caller, change).await {
             Ok(checked) => {
-                preview.refused = checked.missing_right;
+                preview.refused = checked.missing_right.map(|problem| *problem);
                 preview.approvals = checked.evaluation.missing.iter().map(|(need, _)| need.describe()).collect();
                 preview.warnings = checked.warnings.iter().map(|warning| warning.problem.message.clone()).collect();
             }

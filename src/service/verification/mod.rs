@@ -234,7 +234,7 @@ impl Service {
 
     /// Returns the last result of a profile in short form. It can be that of settings before the last change.
     pub(crate) async fn last_verified_of(&self, name: &ProfileName) -> Result<Option<LastVerified>, HttpProblem> {
-        Ok(self.last_verified().await?.profiles.get(name).cloned())
+        Ok(self.store.last_verified_of(name).await?)
     }
 
     /// Returns the last result of a profile.

@@ -78,6 +78,14 @@ impl Verifications for SqliteStore {
         .await
     }
 
+    async fn last_verified_of(&self, name: &ProfileName) -> Result<Option<LastVerified>, StoreError> {
+        let name = name.clone();
+        self.read(move |transaction| {
+            record(transaction, "SELECT summary FROM verification WHERE name = ?1 AND is_last = 1", [name.as_str()])
+        })
+        .await
+    }
+
     async fn planned_verified(&self) -> Result<BTreeMap<ProfileName, Vec<LastVerified>>, StoreError> {
         self.read_at_length(|transaction| {
             let mut statement = transaction
