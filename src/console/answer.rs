@@ -15,7 +15,7 @@ use axum::{
 };
 
 use super::{
-    headers,
+    headers::{self, ConnectSources},
     page::{Page, User},
     problem_page::ProblemPage,
     routing::page_of_request,
@@ -62,6 +62,7 @@ pub(super) async fn present(State(service): State<Arc<Service>>, mut request: Re
             *response.body_mut() = Body::from(html);
         }
     }
-    headers::add(response.headers_mut());
+    let sources = response.extensions_mut().remove::<ConnectSources>().unwrap_or_default();
+    headers::add(response.headers_mut(), &sources);
     response
 }

@@ -37,6 +37,12 @@ const ASSETS: &[Asset] = assets![
     JAVASCRIPT => "seal.js",
     JAVASCRIPT => "age.js",
     JAVASCRIPT => "passkey.js",
+    JAVASCRIPT => "msal.js",
+    JAVASCRIPT => "delegate.js",
+    JAVASCRIPT => "delegate-mailbox.js",
+    JAVASCRIPT => "delegate-return.js",
+    JAVASCRIPT => "waiting.js",
+    JAVASCRIPT => "compose.js",
     "image/svg+xml" => "icon.svg",
 ];
 

@@ -28,9 +28,9 @@ use super::{
     extract::FORM_LIMIT,
     page::{Page, SignedIn, User},
     pages::{
-        access, account, audit, bulk, confirm, coverage, enroll, error, history, holds, identity_sign_in, language,
-        message, operators, outbox, overview, plan, profile, profile_form, profiles, proposals, rollback, rollouts,
-        sessions, setup, sign_in, test_message, tokens, verify,
+        access, account, audit, bulk, confirm, coverage, delegate, enroll, error, history, holds, identity_sign_in,
+        language, message, operators, outbox, overview, plan, profile, profile_form, profiles, proposals, rollback,
+        rollouts, sessions, setup, sign_in, test_message, tokens, verify,
     },
 };
 use crate::{
@@ -113,6 +113,8 @@ fn routes() -> Routes {
     let editing = Right::May(&[(Area::Profiles, Activity::See), (Area::Changes, Activity::Edit)]);
     let verifying = Right::Either(&[(Area::Profiles, Activity::See)], &[(Area::Profiles, Activity::Verify)]);
     let testing = Right::Either(&[(Area::Profiles, Activity::See)], &[(Area::Mail, Activity::Submit)]);
+    // The company and the function are checked with the message; who sends it is in the ID token alone.
+    let submitting = Right::Some(Area::Mail, Activity::Submit);
     let rollouts = Right::May(&[(Area::Rollouts, Activity::See), (Area::History, Activity::See)]);
     let access = Right::May(&[(Area::Profiles, Activity::See), (Area::Access, Activity::See)]);
     // An edit is applied as a change by hand, a plan of files as an apply.
@@ -186,6 +188,11 @@ fn routes() -> Routes {
             Right::May(&[(Area::Operators, Activity::Delete)]),
             operators::remove_passkey,
         )
+        .get("/console/waiting", submitting, delegate::list)
+        .get("/console/waiting/{id}", submitting, delegate::show)
+        .get("/console/compose", submitting, delegate::compose)
+        .post("/console/compose", submitting, delegate::submit)
+        .get("/console/delegate", Right::Open, delegate::complete)
         .get("/console/profiles/new", planning, profile_form::new)
         .get("/console/profiles/{name}/edit", planning, profile_form::edit)
         .get("/console/profiles/{name}/patch", planning, plan::drift_patch)

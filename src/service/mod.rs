@@ -36,6 +36,7 @@ mod authentication;
 mod caller;
 mod caller_limit;
 mod changes;
+mod cross_origin;
 mod delegates;
 mod entity_tag;
 mod environment_path;
@@ -67,6 +68,7 @@ mod test_messages;
 mod token_cache;
 mod tokens;
 mod verification;
+mod web_delegates;
 
 use std::sync::Arc;
 
@@ -121,6 +123,7 @@ pub(crate) use sessions::SignInSource;
 pub(crate) use signatures::{SignatureDraft, WantedSignature};
 pub(crate) use test_messages::TestMessage;
 pub(crate) use verification::runs::{RunStanding, VerificationRun};
+pub(crate) use web_delegates::WebDelegate;
 
 /// Maximum number of concurrent verifier runs of one caller.
 const RUNS_PER_CALLER: usize = 4;

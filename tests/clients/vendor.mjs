@@ -22,11 +22,14 @@ const AGE = `
   export { sha256 } from "@noble/hashes/sha2.js";
 `;
 
+/** The parts of MSAL.js that `delegate.js` uses. */
+const MSAL = 'export { CacheLookupPolicy, InteractionRequiredAuthError, PublicClientApplication } from "@azure/msal-browser";';
+
 /** Licences as SPDX names them, where npm's record of a package does not. */
 const LICENCES = { "BSD-0-Clause": "0BSD" };
 
-const bundle = await require("esbuild").build({
-  stdin: { contents: AGE, resolveDir: clients },
+const build = (contents) => require("esbuild").build({
+  stdin: { contents, resolveDir: clients },
   bundle: true,
   format: "esm",
   minify: true,
@@ -49,8 +52,15 @@ const describe = (folder) => {
   return { package: folder.split("node_modules/").pop(), version, integrity, licence: LICENCES[license] ?? license };
 };
 
+const bundled = async (file, contents) => {
+  const bundle = await build(contents);
+  const made = `esbuild ${lock["node_modules/esbuild"].version}, by tests/clients/vendor.mjs`;
+  return { file, bytes: Buffer.from(bundle.outputFiles[0].contents), folders: packagesOf(bundle.metafile), made };
+};
+
 const files = [
-  { file: "age.js", bytes: Buffer.from(bundle.outputFiles[0].contents), folders: packagesOf(bundle.metafile), made: `esbuild ${lock["node_modules/esbuild"].version}, by tests/clients/vendor.mjs` },
+  await bundled("age.js", AGE),
+  await bundled("msal.js", MSAL),
   ...[["htmx.min.js", "dist/htmx.min.js"], ["hx-sse.min.js", "dist/ext/hx-sse.min.js"]].map(([file, path]) => ({
     file, bytes: readFileSync(join(clients, "node_modules/htmx.org", path)), folders: ["node_modules/htmx.org"], made: `${path} of the package`,
   })),

@@ -68,6 +68,7 @@ const RIGHTS: &[(&str, &str, &str, &str)] = &[
 /// Addresses that ask for a person, by an ID token: no token of the service opens them, whatever its rights are.
 const OF_PERSONS: &[(&str, &str)] = &[
     ("GET", "/v1/delegate/messages"),
+    ("GET", "/v1/delegate/messages/{id}"),
     ("POST", "/v1/delegate/messages/{id}/begin"),
     ("POST", "/v1/delegate/messages/{id}/cancel"),
     ("GET", "/v1/delegate/messages/{id}/content"),

@@ -8,6 +8,7 @@ pub(super) mod audit;
 pub(super) mod bulk;
 pub(super) mod confirm;
 pub(super) mod coverage;
+pub(super) mod delegate;
 mod difference;
 pub(super) mod enroll;
 pub(super) mod error;

@@ -168,6 +168,12 @@ impl Service {
         Ok(DelegatePage { person: user.person(), messages, next_before })
     }
 
+    /// Returns a message of the person, in any status.
+    pub(super) async fn delegate_message(&self, user: &DelegateUser, id: Uuid) -> Result<DelegateMessage, HttpProblem> {
+        let message = self.own_delegate_message(user, id).await?;
+        describe(&message).ok_or_else(|| self.message_not_found())
+    }
+
     /// Gives the person's client a lease to send a message.
     pub(super) async fn begin_delegate(&self, user: &DelegateUser, id: Uuid) -> Result<DelegateLease, HttpProblem> {
         self.check_accepts_mail()?;

@@ -31,6 +31,12 @@ pub(in crate::service) struct VerifiedSender {
 }
 
 impl IssuerSet {
+    /// Returns true if pages of an origin may use the delegate addresses from a browser.
+    pub(in crate::service) fn allows_delegates_of(&self, origin: &str) -> bool {
+        let mut issuers = self.issuers.iter().filter(|issuer| issuer.settings.delegates);
+        issuers.any(|issuer| issuer.settings.delegate_origins.iter().any(|allowed| allowed == origin))
+    }
+
     /// Verifies the ID token of a person. `is_application` returns true for the client ids of delegate profiles in a tenant.
     pub(in crate::service) async fn verify_sender(
         &self,

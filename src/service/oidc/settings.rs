@@ -81,6 +81,9 @@ pub(super) struct IssuerSettings {
     /// a profile; they give no role.
     #[serde(default)]
     pub(super) delegates: bool,
+    /// The origins whose pages may use the delegate addresses from a browser (CORS); none by default.
+    #[serde(default)]
+    pub(super) delegate_origins: Vec<String>,
 }
 
 /// The sign-in of persons to the console with an issuer.
@@ -292,6 +295,10 @@ impl IssuerSettings {
             (None, false) => return Err("its rules need an `audience`".to_owned()),
             (_, true) => return Err("it has no rule, so no token is accepted".to_owned()),
         }
+        if !self.delegate_origins.is_empty() && !self.delegates {
+            return Err("its `delegateOrigins` need `delegates: true`".to_owned());
+        }
+        self.delegate_origins.iter().try_for_each(|origin| check_origin(origin))?;
         if let Some(console) = &self.console {
             console.check().map_err(|reason| format!("`console`: {reason}"))?;
         }
@@ -326,6 +333,20 @@ impl IssuerSettings {
         })?;
         Ok((format!("{} ({shown})", rule.name), rule))
     }
+}
+
+/// Checks that a text is an origin, as browsers send it.
+fn check_origin(text: &str) -> Result<(), String> {
+    let fault = |why: &str| format!("`delegateOrigins`: `{}` {why}", text.escape_debug());
+    let url = reqwest::Url::parse(text).map_err(|_| fault("is not a web address"))?;
+    let is_local = url.scheme() == "http" && url.domain() == Some("localhost");
+    if url.scheme() != "https" && !is_local {
+        return Err(fault("must begin with https://; http:// is possible for localhost only"));
+    }
+    if url.origin().ascii_serialization() != text {
+        return Err(fault("must be an origin: scheme, host and port in small letters, without a path or a slash"));
+    }
+    Ok(())
 }
 
 /// Checks the validity period of a token and returns its expiry. A token must state when it was issued and when it expires, and

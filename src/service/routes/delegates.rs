@@ -17,7 +17,7 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use crate::{
-    api::delegates::{DelegateLease, DelegatePage, DelegateReport},
+    api::delegates::{DelegateLease, DelegateMessage, DelegatePage, DelegateReport},
     model::Message,
     service::{
         Service,
@@ -78,6 +78,20 @@ pub(super) async fn list_delegate_messages(
     Parameters(parameters): Parameters<DelegatePageParameters>,
 ) -> Result<Json<DelegatePage>, HttpProblem> {
     service.delegate_messages(&user, parameters.before, parameters.limit.unwrap_or(50)).await.map(Json)
+}
+
+/// Get a message of the person
+///
+/// In any status. One that waits for another account of the tenant is refused (MW0433); the contents need a lease.
+#[utoipa::path(get, path = "/v1/delegate/messages/{id}", tag = "delegate",
+    params(("id" = String, Path, description = "The message's id.")),
+    responses((status = 200, description = "The message.", body = DelegateMessage), AnyProblem))]
+pub(super) async fn get_delegate_message(
+    user: DelegateUser,
+    State(service): State<Arc<Service>>,
+    Segment(id): Segment<Uuid>,
+) -> Result<Json<DelegateMessage>, HttpProblem> {
+    service.delegate_message(&user, id).await.map(Json)
 }
 
 /// Begin to send a message

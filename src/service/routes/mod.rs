@@ -29,6 +29,7 @@ use axum::{
     Router,
     body::Bytes,
     http::{StatusCode, Uri, header::CONTENT_TYPE},
+    middleware,
     routing::get,
 };
 use utoipa::{
@@ -37,7 +38,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Service, environment_path, http::HttpProblem};
+use super::{Service, cross_origin, environment_path, http::HttpProblem};
 use crate::{
     api::{ProblemDetails, messages::Action},
     model::Code,
@@ -114,6 +115,7 @@ fn documented_routes() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(messages::apply_message_action))
         .routes(routes!(messages::resolve_message))
         .routes(routes!(delegates::list_delegate_messages))
+        .routes(routes!(delegates::get_delegate_message))
         .routes(routes!(delegates::begin_delegate_message))
         .routes(routes!(delegates::get_delegate_content))
         .routes(routes!(delegates::report_delegate_message))
@@ -166,5 +168,6 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .method_not_allowed_fallback(|| async {
             HttpProblem::new(Code::MethodNotAllowed, "this endpoint does not support the method")
         })
+        .layer(middleware::from_fn_with_state(Arc::clone(&service), cross_origin::allow_origins))
         .with_state(service)
 }

@@ -1,5 +1,6 @@
 //! Pages in Chromium, and what the browser is given. `tests/README.md` says how to add a page.
 
+mod delegate_web;
 mod harness;
 mod identity;
 mod operators;

@@ -45,6 +45,8 @@ const PAGES: &[(&str, &str, &str)] = &[
     ("access", "/console/access", ""),
     ("access-answers", "/console/access?subject=token:ann&role=planner", "/console/access"),
     ("access-field", "/console/access?field=provider.smtp.host&profile=relay", "/console/access"),
+    ("waiting", "/console/waiting", ""),
+    ("compose", "/console/compose", ""),
     ("setup", "/console/setup", ""),
     ("sessions", "/console/sessions", ""),
 ];
@@ -53,6 +55,7 @@ const PAGES: &[(&str, &str, &str)] = &[
 const OPEN_PAGES: &[(&str, &str, &str)] = &[
     ("sign-in", "/console/sign-in", ""),
     ("enroll", "/console/enroll", ""),
+    ("delegate", "/console/delegate", ""),
     ("setup-signed-out", "/console/setup", ""),
 ];
 
@@ -71,6 +74,7 @@ const OTHERS: &[&str] = &[
     "/console/sign-in/callback/{provider}",
     "/console/sign-in/with/{provider}",
     "/console/verify/{id}",
+    "/console/waiting/{id}",
 ];
 
 /// Something of everything: a profile that was changed by hand and verified, a hold, mail that waits for it and mail that was

@@ -14,11 +14,14 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("GET", "/console/audit", "audit:see"),
     ("GET", "/console/audit/export", "audit:see"),
     ("POST", "/console/audit/verify", "audit:verify"),
+    ("GET", "/console/compose", "mail:submit of some"),
+    ("POST", "/console/compose", "mail:submit of some"),
     ("GET", "/console/confirm", "signed-in"),
     ("POST", "/console/confirm", "signed-in"),
     ("GET", "/console/confirm/identity", "signed-in"),
     ("GET", "/console/coverage", "profiles:see"),
     ("GET", "/console/coverage/{company}/{function}", "profiles:see"),
+    ("GET", "/console/delegate", "open"),
     ("GET", "/console/enroll", "open"),
     ("POST", "/console/enroll", "open"),
     ("POST", "/console/enroll/passkey", "open"),
@@ -85,6 +88,8 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("GET", "/console/verify", "profiles:see"),
     ("POST", "/console/verify", "profiles:see profiles:verify"),
     ("GET", "/console/verify/{id}", "profiles:see"),
+    ("GET", "/console/waiting", "mail:submit of some"),
+    ("GET", "/console/waiting/{id}", "mail:submit of some"),
 ];
 
 /// A real address for a route.
