@@ -80,7 +80,16 @@ pub struct DelegateMessage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub lease_ends_at: Option<Timestamp>,
-    /// True if the message may have been sent before.
+    /// The time at which the last lease was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub begun_at: Option<Timestamp>,
+    /// A mail with this `Message-ID` in Sent Items is this message if it was sent at this time or later, by any lease. None for a
+    /// message that no attempt can have sent, and if another message has the same `Message-ID`: then such a mail proves nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub sent_items_since: Option<Timestamp>,
+    /// True if the message may have been sent before: look into Sent Items before sending it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub possible_duplicate: bool,
 }

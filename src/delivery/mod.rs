@@ -66,6 +66,7 @@ use tokio::sync::{RwLockReadGuard, broadcast, watch};
 use uuid::Uuid;
 
 pub use address_book::{LookUpFailure, SearchedKinds};
+pub(crate) use sent_items::may_be_sent;
 pub use transport::SmtpDeadlines;
 pub use webhooks::public_key;
 

@@ -109,7 +109,7 @@ fn own_earlier_sending(message: &Message) -> Option<&'static str> {
 }
 
 /// Returns true if a message was sent, or may have been.
-fn may_be_sent(message: &Message) -> bool {
+pub(crate) fn may_be_sent(message: &Message) -> bool {
     matches!(message.status, Status::Sending | Status::Delivered | Status::Unknown)
         || message.search_first
         || message.possible_duplicate

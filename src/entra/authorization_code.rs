@@ -2,15 +2,16 @@
 //!
 //! [`AuthorizationRequest::url`] is the address that the browser is sent to. [`exchange`] redeems the code that comes back, and
 //! returns the ID token, which is not verified here. Tokens for other services, which the provider may return as well, are
-//! dropped. [`exchange_user`] is for a program that the person runs: it returns the access token as well, and drops a refresh
-//! token. The code is sent once: no request is repeated.
+//! dropped. [`exchange_user`] is for a program that the person runs: it returns the access token and the refresh token as well,
+//! and [`refresh_user`] redeems the latter. The code is sent once: no request is repeated. Nothing is written to a file.
 
 use std::{borrow::Cow, pin::Pin};
 
 use jiff::Timestamp;
 use oauth2::{
     AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, HttpRequest, HttpResponse,
-    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, TokenUrl, basic::BasicTokenType,
+    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RefreshToken, Scope, TokenResponse as _, TokenUrl,
+    basic::BasicTokenType,
 };
 use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -55,12 +56,15 @@ pub struct UserTokens {
     pub access: SecretString,
     /// The ID token, which is not verified.
     pub id: SecretString,
+    /// The refresh token, if the scope `offline_access` was requested and granted.
+    pub refresh: Option<SecretString>,
 }
 
 impl UserTokens {
     /// Reads the tokens of an answer.
     pub(super) fn from_answer(answer: &ProviderAnswer) -> Result<Self, SignInError> {
-        Ok(Self { access: SignIn::token(answer)?.value, id: id_token(answer)? })
+        let refresh = answer.refresh_token().map(|token| SecretString::from(token.secret().clone()));
+        Ok(Self { access: SignIn::token(answer)?.value, id: id_token(answer)?, refresh })
     }
 }
 
@@ -169,12 +173,34 @@ pub async fn exchange_user(
     UserTokens::from_answer(&answer.map_err(|error| convert_error(error, None))?)
 }
 
+/// Gets new tokens for a program that the person runs, without the person. The answer may have no new refresh token; then the
+/// old one is still valid. `more` are further parameters.
+pub async fn refresh_user(
+    http: &Http,
+    endpoint: &Url,
+    client: &str,
+    refresh: &SecretString,
+    scopes: &[String],
+    more: &[(&str, &str)],
+) -> Result<UserTokens, SignInError> {
+    let provider = Provider::new(ClientId::new(client.to_owned()))
+        .set_token_uri(TokenUrl::from_url(endpoint.clone()))
+        .set_auth_type(AuthType::RequestBody);
+    let token = RefreshToken::new(refresh.expose_secret().to_owned());
+    let mut request = provider.exchange_refresh_token(&token).add_scopes(scopes.iter().cloned().map(Scope::new));
+    for (name, value) in more {
+        request = request.add_extra_param((*name).to_owned(), (*value).to_owned());
+    }
+    let answer = request.request_async(&Transport { http, secret: None, keeps_access: true }).await;
+    UserTokens::from_answer(&answer.map_err(|error| convert_error(error, Some(refresh)))?)
+}
+
 /// Sends the request of the `oauth2` crate with the client of this program and its limits.
 struct Transport<'a> {
     http: &'a Http,
     /// The client secret, so that an answer that repeats it is redacted.
     secret: Option<&'a SecretString>,
-    /// True if the access token is used. A refresh token is never read.
+    /// True if the access token and the refresh token are used.
     keeps_access: bool,
 }
 
@@ -199,9 +225,11 @@ impl<'c> oauth2::AsyncHttpClient<'c> for Transport<'_> {
                 return Err(RequestError(refusal));
             }
             // Of the answer, only what is used is read: other fields may have any form.
-            let access = if self.keeps_access { answer.body["access_token"].as_str().unwrap_or_default() } else { "-" };
+            let used = |key: &str| answer.body[key].as_str().filter(|_| self.keeps_access);
+            let access = if self.keeps_access { used("access_token").unwrap_or_default() } else { "-" };
             let body = serde_json::json!({
                 "access_token": access, "token_type": "Bearer", "id_token": answer.body["id_token"].as_str(),
+                "refresh_token": used("refresh_token"),
             });
             Ok(HttpResponse::new(body.to_string().into_bytes()))
         })

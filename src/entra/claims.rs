@@ -3,6 +3,7 @@
 //! not wrong.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
@@ -32,6 +33,8 @@ pub struct Claims {
     pub preferred_username: String,
     /// The value that binds an ID token to its sign-in.
     pub nonce: String,
+    /// The end of the validity, in seconds since 1970.
+    pub exp: Option<serde_json::Number>,
 }
 
 impl Claims {
@@ -53,6 +56,11 @@ impl Claims {
     /// Returns true if a user signed in.
     pub fn is_delegated(&self) -> bool {
         !self.scp.is_empty()
+    }
+
+    /// Returns the end of the validity; none if it is not known.
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        Timestamp::from_second(self.exp.as_ref()?.as_i64()?).ok()
     }
 
     /// Returns every permission of the token, of both kinds.

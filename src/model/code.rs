@@ -265,6 +265,7 @@ codes! {
     "0436" Error DelegateChanged(409) "delegate profile changed";
     "0437" Error UserSignInFailed "sign-in of a user failed";
     "0438" Error GraphSendFailed "Graph did not accept the message";
+    "0439" Error SenderLeasesUsedUp(409) "message was begun too often";
     "0450" Error NoAddressBook(422) "profile without an address book";
     "0451" Error ProfileInactive(409) "disabled or suspended profile";
     "0452" Error AddressBookDenied(409) "permission for the address book missing";

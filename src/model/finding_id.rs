@@ -86,6 +86,7 @@ findings! {
     "GRAPH-REDIRECT-WILDCARD" Warning RedirectWildcard "a redirect URI has a wildcard";
     "GRAPH-REDIRECT-HTTP" Warning RedirectHttp "a redirect URI is plain http";
     "GRAPH-REDIRECT-TWICE" Warning RedirectTwice "two redirect URIs differ by their port only";
+    "GRAPH-REDIRECT-DESKTOP" Info RedirectDesktop "`mailwright delegate` can sign in with the browser";
     "GRAPH-PUBLIC-FLOWS" Info PublicFlows "public client flows";
     "GRAPH-PUBLIC-CREDENTIAL" Warning PublicCredential "a public client has a credential";
     "GRAPH-ASSIGNMENT" Error Assignment "users are assigned, if that is required";

@@ -72,6 +72,9 @@ pub struct MessageSender {
     /// The number of leases that were given. A report names the one that it is about.
     #[serde(default)]
     pub epoch: u64,
+    /// The number of leases before the last replay. They do not count against the largest number of leases.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub replayed_epoch: u64,
     /// The end of the current lease, while the message is `sending`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -82,7 +85,17 @@ pub struct MessageSender {
     pub begun_at: Option<Timestamp>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl MessageSender {
+    /// Returns the number of leases since the message was accepted or replayed.
+    pub fn leases(&self) -> u64 {
+        self.epoch.saturating_sub(self.replayed_epoch)
+    }
+
     /// Returns the person for people: the name if it is known, otherwise the ids.
     pub fn describe(&self) -> String {
         if self.name.is_empty() { self.person.to_string() } else { format!("{} ({})", self.name, self.person.object) }

@@ -310,6 +310,7 @@ fn apply_action(
                 // The service never sends it: it waits for the person again.
                 sender.expires_at = expiry;
                 sender.lease_ends_at = None;
+                sender.replayed_epoch = sender.epoch;
                 message.status = Status::AwaitingSender;
                 message.next_attempt_at = None;
             } else {

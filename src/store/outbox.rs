@@ -351,10 +351,11 @@ pub trait Messages: Send + Sync {
     async fn count(&self, search: Search, limit: u32) -> Result<u64, StoreError>;
 
     /// Returns messages that wait for a person, are leased to it, or have an unknown outcome, newest first, with their place in
-    /// the order of acceptance: at most `limit`, older than `before`.
+    /// the order of acceptance: at most `limit`, older than `before`, for one application (in lower case).
     async fn messages_of_sender(
         &self,
         person: PersonId,
+        application: String,
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<(u64, Message)>, StoreError>;

@@ -17,36 +17,36 @@ use crate::{
     },
 };
 
-const TENANT: &str = "0c0ffee0-0000-4000-8000-000000000001";
-const OTHER_TENANT: &str = "0c0ffee0-0000-4000-8000-000000000002";
-const CLIENT: &str = "0c0ffee0-0000-4000-8000-0000000000e1";
-const ANN: &str = "0c0ffee0-0000-4000-8000-0000000000f1";
-const BOB: &str = "0c0ffee0-0000-4000-8000-0000000000f2";
-const MESSAGES: &str = "/v1/delegate/messages";
+pub(crate) const TENANT: &str = "0c0ffee0-0000-4000-8000-000000000001";
+pub(crate) const OTHER_TENANT: &str = "0c0ffee0-0000-4000-8000-000000000002";
+pub(crate) const CLIENT: &str = "0c0ffee0-0000-4000-8000-0000000000e1";
+pub(crate) const ANN: &str = "0c0ffee0-0000-4000-8000-0000000000f1";
+pub(crate) const BOB: &str = "0c0ffee0-0000-4000-8000-0000000000f2";
+pub(crate) const MESSAGES: &str = "/v1/delegate/messages";
 
 /// A change of the claims of a token.
 type Change = fn(&mut Value);
 
 /// A service with a delegate profile for desktops, and a relay for all other mail.
-struct Setup {
+pub(crate) struct Setup {
     issuer: Issuer,
     key: Key,
-    service: MailService,
+    pub(crate) service: MailService,
     sink: Sink,
 }
 
-fn delegate() -> String {
+pub(crate) fn delegate() -> String {
     format!(
         "provider:\n  microsoft-graph-delegate:\n    tenant: {TENANT}\n    client: {CLIENT}\n    platform: native\n    redirect: https://localhost\nfunctions: [user-interface]\nappliesTo: system-wide\n"
     )
 }
 
 impl Setup {
-    fn new(delivery: &str) -> Self {
+    pub(crate) fn new(delivery: &str) -> Self {
         Self::under(&[], delivery)
     }
 
-    fn under(before: &[&str], delivery: &str) -> Self {
+    pub(crate) fn under(before: &[&str], delivery: &str) -> Self {
         let (issuer, key) = (Issuer::start(), key("one", Algorithm::RS256));
         issuer.publish(&[&key]);
         let address = format!("{}/{TENANT}/v2.0", issuer.address);
@@ -61,7 +61,7 @@ impl Setup {
     }
 
     /// The ID token of a person, with other claims than the usual ones.
-    fn token_with(&self, object: &str, change: impl FnOnce(&mut Value)) -> String {
+    pub(crate) fn token_with(&self, object: &str, change: impl FnOnce(&mut Value)) -> String {
         let name = if object == ANN { "Ann Example" } else { "Bob Example" };
         let mut claims = json!({
             "iss": format!("{}/{TENANT}/v2.0", self.issuer.address), "aud": CLIENT, "tid": TENANT, "oid": object,
@@ -71,23 +71,23 @@ impl Setup {
         sign(&self.key, &claims)
     }
 
-    fn token(&self, object: &str) -> String {
+    pub(crate) fn token(&self, object: &str) -> String {
         self.token_with(object, |_| {})
     }
 
     /// A request of a person.
-    fn ask(&self, object: &str, method: &str, path: &str, body: &Value) -> HttpResponse {
+    pub(crate) fn ask(&self, object: &str, method: &str, path: &str, body: &Value) -> HttpResponse {
         self.ask_with(&self.token(object), method, path, body)
     }
 
-    fn ask_with(&self, token: &str, method: &str, path: &str, body: &Value) -> HttpResponse {
+    pub(crate) fn ask_with(&self, token: &str, method: &str, path: &str, body: &Value) -> HttpResponse {
         let authorization = format!("Bearer {token}");
         let headers = [("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
         let body = if body.is_null() { String::new() } else { body.to_string() };
         self.service.repo.http_without_token(method, path, &headers, body.as_bytes())
     }
 
-    fn submit_with(&self, token: &str, more: Value) -> HttpResponse {
+    pub(crate) fn submit_with(&self, token: &str, more: Value) -> HttpResponse {
         let mut message = crate::mail_service::message(json!({ "function": "user-interface", "client": "native" }));
         for (key, value) in more.as_object().unwrap() {
             message[key] = value.clone();
@@ -98,36 +98,36 @@ impl Setup {
     }
 
     /// Submits a message of Ann's, and returns its id.
-    fn submit(&self, more: Value) -> String {
+    pub(crate) fn submit(&self, more: Value) -> String {
         let answer = self.submit_with(&self.token(ANN), more);
         assert_eq!(answer.status, 202, "{}", answer.body);
         assert_eq!(answer.json()["status"], "awaiting-sender", "{}", answer.body);
         answer.json()["id"].as_str().unwrap().to_owned()
     }
 
-    fn listed(&self, object: &str) -> Vec<Value> {
+    pub(crate) fn listed(&self, object: &str) -> Vec<Value> {
         let answer = self.ask(object, "GET", MESSAGES, &Value::Null);
         assert_eq!(answer.status, 200, "{}", answer.body);
         answer.json()["messages"].as_array().unwrap().clone()
     }
 
-    fn begin(&self, object: &str, id: &str) -> HttpResponse {
+    pub(crate) fn begin(&self, object: &str, id: &str) -> HttpResponse {
         self.ask(object, "POST", &format!("{MESSAGES}/{id}/begin"), &Value::Null)
     }
 
     /// Begins a message of Ann's, and returns the number of the lease.
-    fn lease(&self, id: &str) -> u64 {
+    pub(crate) fn lease(&self, id: &str) -> u64 {
         let answer = self.begin(ANN, id);
         assert_eq!(answer.status, 200, "{}", answer.body);
         answer.json()["epoch"].as_u64().unwrap()
     }
 
-    fn content(&self, object: &str, id: &str, epoch: u64, more: &str) -> HttpResponse {
+    pub(crate) fn content(&self, object: &str, id: &str, epoch: u64, more: &str) -> HttpResponse {
         let path = format!("{MESSAGES}/{id}/content?epoch={epoch}&from=ann@contoso.example{more}");
         self.ask(object, "GET", &path, &Value::Null)
     }
 
-    fn report(&self, id: &str, epoch: u64, outcome: &str) -> HttpResponse {
+    pub(crate) fn report(&self, id: &str, epoch: u64, outcome: &str) -> HttpResponse {
         let report = json!({
             "epoch": epoch, "outcome": outcome, "requestId": "graph-request-1", "clientRequestId": "own-request-1",
             "reason": "HTTP 202",
@@ -135,11 +135,11 @@ impl Setup {
         self.ask(ANN, "POST", &format!("{MESSAGES}/{id}/report"), &report)
     }
 
-    fn status(&self, id: &str) -> String {
+    pub(crate) fn status(&self, id: &str) -> String {
         self.service.message(id)["status"].as_str().unwrap().to_owned()
     }
 
-    fn audit(&self) -> Vec<Value> {
+    pub(crate) fn audit(&self) -> Vec<Value> {
         let answer = self.service.repo.http("GET", "/v1/audit?limit=1000", &[], b"").json();
         answer["entries"].as_array().unwrap().clone()
     }
@@ -156,7 +156,7 @@ fn code(answer: &HttpResponse) -> (u16, String) {
     (answer.status, answer.json()["code"].as_str().unwrap_or_default().to_owned())
 }
 
-fn assert_code(answer: &HttpResponse, status: u16, expected: &str, what: &str) {
+pub(crate) fn assert_code(answer: &HttpResponse, status: u16, expected: &str, what: &str) {
     assert_eq!(code(answer), (status, expected.to_owned()), "{what}: {}", answer.body);
 }
 

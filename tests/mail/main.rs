@@ -19,6 +19,8 @@ mod clock;
 mod configuration;
 mod delegate;
 mod delegate_desktop;
+mod delegate_helper;
+mod delegate_leases;
 mod disk;
 mod events;
 mod extensions;

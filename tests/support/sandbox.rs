@@ -111,7 +111,7 @@ pub(crate) fn good() -> Value {
                 },
                 {
                     "client": DESKTOP, "name": "Desktop", "publicFlows": true,
-                    "redirects": { "publicClient": ["https://localhost"] },
+                    "redirects": { "publicClient": ["https://localhost", "http://localhost"] },
                     "requests": { "delegated": DELEGATED }, "consented": DELEGATED,
                 },
                 {

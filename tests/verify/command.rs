@@ -404,7 +404,7 @@ fn an_apply_passes_through_the_gate_and_the_audit_log_has_what_was_accepted() {
     let plan = repo.run(&["plan", "dev", "--format", "json"]).code(0).json();
     let before = plan["verified"].as_array().unwrap();
     assert_eq!((&before[0]["profile"], &before[0]["current"]), (&json!("documents"), &json!(true)));
-    assert_eq!(before[0]["last"]["errors"], 0);
+    assert_eq!(before[0]["last"]["errors"], 1, "an error that could not be checked stops an apply");
     assert!(before[0]["last"]["unknown"].as_u64() > Some(0), "{before:?}");
     let shown = repo.run(&["plan", "dev"]).code(0).stdout;
     assert!(shown.contains("Verify, last known:\n  documents: ") && shown.contains(" unknown, "), "{shown}");

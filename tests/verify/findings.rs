@@ -253,6 +253,9 @@ fn delegate_cases() -> Vec<VerifyCase> {
         VerifyCase::new("desktop, no reader", delegate(DESKTOP)),
         web("web, under Web").app("redirects", json!({ "web": ["https://erp.contoso.example/web"] })),
         web("web, under desktop").app("redirects", json!({ "publicClient": ["https://erp.contoso.example/web"] })),
+        desktop("desktop, without the address of the helper")
+            .app("redirects", json!({ "publicClient": ["https://localhost"] })),
+        desktop("desktop, none at all").app("redirects", json!({})),
         desktop("desktop, under Web").app("redirects", json!({ "web": ["https://localhost"] })),
         desktop("desktop, under single-page application").app("redirects", json!({ "spa": ["https://localhost"] })),
         desktop("desktop, with a port").app("redirects", json!({ "publicClient": ["https://localhost:8400"] })),

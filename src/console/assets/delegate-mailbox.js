@@ -164,10 +164,10 @@ export class Mailbox {
     }
   }
 
-  /** Returns true if a message with this Message-ID is in Sent Items. */
-  async isSent(messageId) {
+  /** Returns true if a mail with this Message-ID, sent at this time or later, is in Sent Items. */
+  async isSent(messageId, since) {
     const filter = encodeURIComponent(`internetMessageId eq '${messageId.replace(/'/g, "''")}'`);
-    const found = await this.request("GET", `/mailFolders/sentitems/messages?$filter=${filter}&$select=id&$top=1`);
-    return (await found.json()).value.length > 0;
+    const found = await this.request("GET", `/mailFolders/sentitems/messages?$filter=${filter}&$select=sentDateTime&$top=10`);
+    return (await found.json()).value.some((mail) => Date.parse(mail.sentDateTime) >= Date.parse(since));
   }
 }

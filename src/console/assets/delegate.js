@@ -181,7 +181,7 @@ async function sendUnderLease(session, message, scopes, tokens, mailbox, address
   const { id } = message;
   show(text("sending"));
   const begun = Date.now();
-  const { epoch } = await ask(session, "POST", `/v1/delegate/messages/${id}/begin`);
+  const { epoch, message: leased } = await ask(session, "POST", `/v1/delegate/messages/${id}/begin`);
   const contents = (format) => {
     const query = new URLSearchParams({ epoch, from: address, format });
     return ask(session, "GET", `/v1/delegate/messages/${id}/content?${query}`, undefined, { as: format === "mime" ? "bytes" : "json" });
@@ -191,11 +191,13 @@ async function sendUnderLease(session, message, scopes, tokens, mailbox, address
   let failure = null;
   let report = { epoch, outcome: "sent", reason: "HTTP 202", clientRequestId: mailbox.requestId };
   try {
-    report.requestId = await mailbox.send(contents, mayBegin);
+    // The mail of an earlier attempt, before a second one is sent.
+    if (leased.possibleDuplicate && (await isSent(mailbox, tokens, leased, [0]))) report.reason = "found in Sent Items";
+    else report.requestId = await mailbox.send(contents, mayBegin);
   } catch (error) {
     failure = error;
     report = { ...report, outcome: error.outcome ?? "released", reason: String(error.message).slice(0, 300) };
-    if (report.outcome === "unknown" && (await isSent(mailbox, tokens, message))) report.outcome = "sent";
+    if (report.outcome === "unknown" && (await isSent(mailbox, tokens, leased))) report.outcome = "sent";
   }
   await record(session, id, report);
   if (failure && report.outcome === "released") {
@@ -223,12 +225,15 @@ async function answerChallenge(session, id, scopes, failure) {
   await session.leave(request, { send: id, redirected: true, challenged: id });
 }
 
-/** Returns true if a message is in Sent Items; false if it is not, or if that may not be looked at. */
+/**
+ * Returns true if a message is in Sent Items; false if it is not, or if that may not be looked at. Without `sentItemsSince`, a mail with
+ * its Message-ID can be of another message.
+ */
 async function isSent(mailbox, tokens, message, waits = SENT_ITEMS_WAITS) {
-  if (!hasScopes(tokens, WRITE)) return false;
+  if (!hasScopes(tokens, WRITE) || !message.sentItemsSince) return false;
   for (const wait of waits) {
     await pause(wait);
-    const found = await mailbox.isSent(message.messageId).catch(() => null);
+    const found = await mailbox.isSent(message.messageId, message.sentItemsSince).catch(() => null);
     if (found !== false) return found === true;
   }
   return false;

@@ -246,11 +246,10 @@ impl UserMailbox<'_> {
         sent.map_err(|failure| Self::failed(&mailbox, failure))
     }
 
-    /// Returns true if a message with this Message-ID is in Sent Items.
-    pub async fn is_in_sent_items(&self, message_id: &str) -> Result<bool, UserFailure> {
+    /// Returns when each message with this Message-ID in Sent Items was sent.
+    pub async fn sent_items(&self, message_id: &str) -> Result<Vec<Option<Timestamp>>, UserFailure> {
         let mailbox = self.mailbox();
-        let found = mailbox.sent_items(message_id).await;
-        found.map(|items| !items.is_empty()).map_err(|failure| Self::failed(&mailbox, failure))
+        mailbox.sent_items(message_id).await.map_err(|failure| Self::failed(&mailbox, failure))
     }
 }
 

@@ -2,7 +2,7 @@
 //! runs in the transaction that changes the message.
 //!
 //! [`begin`] gives one lease at a time, with an epoch above that of every lease before. [`report`] accepts the outcome of the
-//! newest lease only; after its end the message cannot wait again. [`end`] makes a lease without a report `unknown`, because its
+//! newest lease only; after its end, and after the last lease, the message cannot wait again. [`end`] makes a lease without a report `unknown`, because its
 //! client may have sent the message. It fails a message that was not sent in its lifetime, unless an earlier attempt may have
 //! sent it. Nothing here decides who the person is.
 
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The largest number of leases of one message. Each has entries in the audit log.
-const LEASES: u64 = 100;
+pub(super) const LEASES: u64 = 100;
 
 fn refused(code: Code, reason: impl Into<String>) -> RefusedTransition {
     RefusedTransition { code, reason: reason.into() }
@@ -52,8 +52,9 @@ pub(super) fn begin(mut message: Message, now: Timestamp) -> Result<MessageChang
         Status::AwaitingSender if sender.expires_at <= now => {
             return Err(refused(Code::InvalidTransition, "the message has expired"));
         }
-        Status::AwaitingSender if sender.epoch >= LEASES => {
-            return Err(refused(Code::InvalidTransition, format!("the message was begun {LEASES} times; cancel it")));
+        Status::AwaitingSender | Status::Failed | Status::Unknown if sender.leases() >= LEASES => {
+            let reason = format!("the message was begun {LEASES} times, and is not begun again");
+            return Err(refused(Code::SenderLeasesUsedUp, reason));
         }
         Status::AwaitingSender => {}
         Status::Sending if sender.lease_ends_at.is_some_and(|end| end > now) => {
@@ -104,10 +105,19 @@ pub(super) fn report(
         return Err(refused(Code::SenderLeaseEnded, reason));
     }
     let begun_at = sender.begun_at.unwrap_or(now);
+    let is_last = sender.leases() >= LEASES;
+    let used_up =
+        format!("{} began it {LEASES} times and could not send it; the last time: {reply}", sender.describe());
     sender.lease_ends_at = None;
+    // A message without leases cannot be begun, so it does not wait any more. An attempt before a replay may have sent it.
+    let reply = if is_last && report.outcome == DelegateOutcome::Released { used_up.as_str() } else { reply };
     let (class, status, recipients) = match report.outcome {
         DelegateOutcome::Sent => (Class::Delivered, Status::Delivered, Some(RecipientStatus::Delivered)),
         DelegateOutcome::Failed => (Class::Permanent, Status::Failed, Some(RecipientStatus::Failed)),
+        DelegateOutcome::Released if is_last && message.possible_duplicate => {
+            (Class::Transient, Status::Unknown, Some(RecipientStatus::Unknown))
+        }
+        DelegateOutcome::Released if is_last => (Class::Permanent, Status::Failed, Some(RecipientStatus::Failed)),
         DelegateOutcome::Released => (Class::Transient, Status::AwaitingSender, None),
         DelegateOutcome::Unknown => (Class::Unknown, Status::Unknown, Some(RecipientStatus::Unknown)),
     };

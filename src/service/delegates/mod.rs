@@ -2,9 +2,10 @@
 //! submission, the messages that wait for a person, and the lease, the contents and the outcome of one message.
 //!
 //! The client begins a message under a lease; without a report the outcome is unknown. `caller` identifies the person of a
-//! request, `lease` has the transitions, `report` the texts of an outcome, and `expiry` ends leases and lifetimes. A person
+//! request, `lease` has the transitions, `report` the texts of an outcome, `sent_items` the mails that count, and `expiry`
+//! ends leases and lifetimes. A person
 //! reaches their own messages only, by tenant, object id and application. Whether a message may leave is decided when it is begun
-//! (live profile, holds, a restore) and when its contents are read (live profile, holds, allowed recipients). Every transition is
+//! (live profile, holds, allowed recipients, a restore) and when its contents are read (the same without a restore). Every transition is
 //! made in one transaction with its audit entry. The service never sends such a message, and never has a token for Microsoft
 //! Graph: `foreign_tokens` refuses what looks like one.
 
@@ -13,6 +14,7 @@ mod expiry;
 mod foreign_tokens;
 mod lease;
 mod report;
+mod sent_items;
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -38,6 +40,7 @@ use crate::{
     model::{
         Address, AuditOutcome, Code, Lane, Message, Profile, ProfileName, Provider, Status,
         access::{Activity, Area, Extent, Question},
+        delivery::RecipientGuard,
         message::RecipientStatus,
         provider::GraphDelegate,
         sender::{MessageSender, PersonId, SenderProof},
@@ -142,6 +145,7 @@ impl Service {
             proof,
             expires_at: later(self.delivery.now(), lifetime),
             epoch: 0,
+            replayed_epoch: 0,
             lease_ends_at: None,
             begun_at: None,
         })
@@ -155,33 +159,39 @@ impl Service {
         limit: u32,
     ) -> Result<DelegatePage, HttpProblem> {
         let limit = limit.clamp(1, PAGE);
-        let mut found = self.store.messages_of_sender(user.person(), before, limit).await?;
+        let find = || self.store.messages_of_sender(user.person(), user.sender.application.clone(), before, limit);
+        let mut found = find().await?;
         let now = self.delivery.now();
         if found.iter().any(|(_, message)| message.sender_due().is_some_and(|due| due <= now)) {
             self.end_due_of_senders().await;
-            found = self.store.messages_of_sender(user.person(), before, limit).await?;
+            found = find().await?;
         }
         let is_full = found.len() >= limit as usize;
         let next_before = found.last().map(|(number, _)| *number).filter(|_| is_full);
-        let own = found.iter().filter(|(_, message)| is_of_application(message, user));
-        let messages = own.filter_map(|(_, message)| describe(message)).collect();
+        let mut messages = Vec::with_capacity(found.len());
+        for (_, message) in &found {
+            messages.extend(describe(message, self.sent_items_since(message).await?));
+        }
         Ok(DelegatePage { person: user.person(), messages, next_before })
     }
 
     /// Returns a message of the person, in any status.
     pub(super) async fn delegate_message(&self, user: &DelegateUser, id: Uuid) -> Result<DelegateMessage, HttpProblem> {
-        let message = self.own_delegate_message(user, id).await?;
-        describe(&message).ok_or_else(|| self.message_not_found())
+        let message = self.own_delegate_message(user, id, "delegate.see").await?;
+        describe(&message, self.sent_items_since(&message).await?).ok_or_else(|| self.message_not_found())
     }
 
     /// Gives the person's client a lease to send a message.
     pub(super) async fn begin_delegate(&self, user: &DelegateUser, id: Uuid) -> Result<DelegateLease, HttpProblem> {
         self.check_accepts_mail()?;
-        let message = self.own_delegate_message(user, id).await?;
+        let message = self.own_delegate_message(user, id, "delegate.begin").await?;
         let from = self.check_may_leave(&message)?;
+        // Before the lease: a message that cannot leave would use it up.
+        self.check_recipients(&message)?;
         let message = self.change_of_sender(user, id, lease::begin).await?;
         let lease = message.sender.as_ref().map(|sender| (sender.epoch, sender.lease_ends_at));
-        match (lease, describe(&message)) {
+        let since = self.sent_items_since(&message).await?;
+        match (lease, describe(&message, since)) {
             (Some((epoch, Some(ends_at))), Some(message)) => Ok(DelegateLease { epoch, ends_at, message, from }),
             _ => Err(HttpProblem::internal("a message was begun without a lease")),
         }
@@ -201,7 +211,7 @@ impl Service {
         from: &str,
         as_graph: bool,
     ) -> Result<DelegateContent, HttpProblem> {
-        let message = self.own_delegate_message(user, id).await?;
+        let message = self.own_delegate_message(user, id, "delegate.content").await?;
         let now = self.delivery.now();
         let is_leased = message.sender.as_ref().is_some_and(|sender| {
             message.status == Status::Sending
@@ -218,17 +228,7 @@ impl Service {
         let content = self.store.content(id).await?;
         let content =
             content.ok_or_else(|| HttpProblem::not_found("the contents of the message are not kept any more"))?;
-        let guard = self.state().settings.delivery.recipients.clone();
-        let waiting = message.recipients.iter().filter(|recipient| recipient.status == RecipientStatus::Waiting);
-        let recipients: Vec<String> = waiting.map(|recipient| recipient.address.clone()).collect();
-        let refused = recipients.iter().filter(|address| !guard.allows(address)).count();
-        if guard.rewrite_to.is_none() && refused > 0 {
-            return Err(HttpProblem::new(
-                Code::RecipientNotAllowed,
-                format!("the environment may not send to {refused} of the {} recipients", recipients.len()),
-            )
-            .remedy("`delivery.recipients` of the environment lists the allowed recipients. Release the lease."));
-        }
+        let (guard, recipients) = self.check_recipients(&message)?;
         let build = move || -> Result<DelegateContent, HttpProblem> {
             let options = SendOptions { address: &address, name: None, guard: &guard, header_is_envelope: true };
             let outgoing = OutgoingMessage::build(content, &recipients, &options).map_err(malformed)?;
@@ -253,7 +253,7 @@ impl Service {
         report: DelegateReport,
     ) -> Result<Message, HttpProblem> {
         let report = check_report(report)?;
-        let message = self.own_delegate_message(user, id).await?;
+        let message = self.own_delegate_message(user, id, "delegate.report").await?;
         if is_reported(&message, &report) {
             return Ok(message);
         }
@@ -264,7 +264,7 @@ impl Service {
 
     /// Cancels a message that waits for the person.
     pub(super) async fn cancel_delegate(&self, user: &DelegateUser, id: Uuid) -> Result<Message, HttpProblem> {
-        self.own_delegate_message(user, id).await?;
+        self.own_delegate_message(user, id, "message.cancel").await?;
         let by = user.actor();
         let change = move |message: Message, now| {
             let was = message.status;
@@ -278,8 +278,13 @@ impl Service {
     }
 
     /// Returns a message of the person. One of another account of the tenant is refused; one of another tenant or application
-    /// does not exist for the person.
-    async fn own_delegate_message(&self, user: &DelegateUser, id: Uuid) -> Result<Message, HttpProblem> {
+    /// does not exist for the person. `action` is the name of the request in the audit log.
+    async fn own_delegate_message(
+        &self,
+        user: &DelegateUser,
+        id: Uuid,
+        action: &'static str,
+    ) -> Result<Message, HttpProblem> {
         let message = self.store.message(id).await?;
         let not_found = || self.message_not_found();
         let message = message.filter(|message| is_of_application(message, user)).ok_or_else(not_found)?;
@@ -293,7 +298,7 @@ impl Service {
         let event = AuditEvent {
             at: self.clock.now(),
             actor: user.actor(),
-            action: "delegate.begin",
+            action,
             outcome: AuditOutcome::Refused,
             detail: serde_json::json!({ "message": id, "sender": user.person(), "code": Code::SenderMismatch }),
         };
@@ -342,6 +347,22 @@ impl Service {
         Ok(profile.from_address().map(str::to_owned))
     }
 
+    /// Checks that the environment may send to every recipient that waits. Returns the restriction and these recipients.
+    fn check_recipients(&self, message: &Message) -> Result<(RecipientGuard, Vec<String>), HttpProblem> {
+        let guard = self.state().settings.delivery.recipients.clone();
+        let waiting = message.recipients.iter().filter(|recipient| recipient.status == RecipientStatus::Waiting);
+        let recipients: Vec<String> = waiting.map(|recipient| recipient.address.clone()).collect();
+        let refused = recipients.iter().filter(|address| !guard.allows(address)).count();
+        if guard.rewrite_to.is_none() && refused > 0 {
+            return Err(HttpProblem::new(
+                Code::RecipientNotAllowed,
+                format!("the environment may not send to {refused} of the {} recipients", recipients.len()),
+            )
+            .remedy("An administrator allows them in `delivery.recipients` of the environment, or the message is cancelled. A lease that exists is released."));
+        }
+        Ok((guard, recipients))
+    }
+
     /// Changes a message of a person, and records that in the audit log in the same transaction. `change` gets the message as it
     /// is then, so that of two clients one succeeds.
     async fn change_of_sender(
@@ -362,6 +383,12 @@ impl Service {
         match self.change_sender_message(id, user.actor(), change_own).await? {
             Some(Ok(message)) => Ok(message),
             Some(Err(RefusedTransition { code: Code::SenderLeaseEnded, reason })) => Err(lease_ended(reason)),
+            Some(Err(RefusedTransition { code: code @ Code::SenderLeasesUsedUp, reason })) => {
+                let environment = self.store.environment();
+                Err(HttpProblem::new(code, reason).remedy(format!(
+                    "The reason of the last try: mailwright outbox show {environment} {id}. A replay gives it new leases: mailwright outbox replay {environment} {id}."
+                )))
+            }
             Some(Err(RefusedTransition { code, reason })) => {
                 Err(HttpProblem::new(code, reason).remedy("Read the message again: GET /v1/delegate/messages."))
             }
@@ -410,7 +437,7 @@ fn lease_ended(reason: String) -> HttpProblem {
 }
 
 /// Describes a message for its person.
-fn describe(message: &Message) -> Option<DelegateMessage> {
+fn describe(message: &Message, sent_items_since: Option<Timestamp>) -> Option<DelegateMessage> {
     let sender = message.sender.as_ref()?;
     Some(DelegateMessage {
         id: message.id,
@@ -430,6 +457,8 @@ fn describe(message: &Message) -> Option<DelegateMessage> {
         expires_at: sender.expires_at,
         epoch: sender.epoch,
         lease_ends_at: sender.lease_ends_at,
+        begun_at: sender.begun_at,
+        sent_items_since,
         possible_duplicate: message.possible_duplicate,
     })
 }

@@ -3,7 +3,7 @@
 //! [`check_report`] bounds what a client can write into the audit log, [`describe_report`] describes the outcome for people, and
 //! [`is_reported`] recognises a repeated report. The transition itself is in `lease`.
 
-use super::REASON;
+use super::{REASON, lease::LEASES};
 use crate::{
     api::delegates::{DelegateOutcome, DelegateReport},
     model::{Message, Status},
@@ -46,13 +46,16 @@ pub(super) fn describe_report(report: &DelegateReport) -> String {
 
 /// Returns true if the message has the outcome of a report already, by the same lease.
 pub(super) fn is_reported(message: &Message, report: &DelegateReport) -> bool {
-    let outcome = match message.status {
-        Status::Delivered => Some(DelegateOutcome::Sent),
-        Status::Failed => Some(DelegateOutcome::Failed),
-        Status::Unknown => Some(DelegateOutcome::Unknown),
-        Status::AwaitingSender => Some(DelegateOutcome::Released),
-        Status::Queued | Status::Sending | Status::Cancelled => None,
+    let Some(sender) = message.sender.as_ref().filter(|sender| sender.epoch > 0 && sender.epoch == report.epoch) else {
+        return false;
     };
-    let epoch = message.sender.as_ref().map_or(0, |sender| sender.epoch);
-    epoch > 0 && epoch == report.epoch && outcome == Some(report.outcome)
+    match report.outcome {
+        DelegateOutcome::Sent => message.status == Status::Delivered,
+        DelegateOutcome::Failed => message.status == Status::Failed,
+        DelegateOutcome::Unknown => message.status == Status::Unknown,
+        DelegateOutcome::Released if sender.leases() >= LEASES => {
+            matches!(message.status, Status::Failed | Status::Unknown)
+        }
+        DelegateOutcome::Released => message.status == Status::AwaitingSender,
+    }
 }

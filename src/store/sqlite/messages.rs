@@ -118,6 +118,7 @@ impl Messages for SqliteStore {
     async fn messages_of_sender(
         &self,
         person: PersonId,
+        application: String,
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<(u64, Message)>, StoreError> {
@@ -125,11 +126,12 @@ impl Messages for SqliteStore {
             let mut statement = connection
                 .prepare_cached(
                     "SELECT number, record FROM message WHERE sender = ?1 AND number < ?2
-                     AND status IN ('awaiting-sender', 'sending', 'unknown') ORDER BY number DESC LIMIT ?3",
+                     AND status IN ('awaiting-sender', 'sending', 'unknown')
+                     AND json_extract(record, '$.sender.application') = ?4 ORDER BY number DESC LIMIT ?3",
                 )
                 .map_err(failed)?;
             let rows = statement
-                .query_map(params![person.to_string(), before.map_or(i64::MAX, number), limit], |row| {
+                .query_map(params![person.to_string(), before.map_or(i64::MAX, number), limit, application], |row| {
                     Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
                 })
                 .map_err(failed)?;

@@ -4,13 +4,18 @@
 //! of localhost ignored, no wildcard, http for localhost alone. Tools write an empty path as nothing or as `/`; it is
 //! not documented if Entra accepts one for the other, so that difference alone is *unknown*.
 //!
-//! The findings name the first ten questionable addresses of a registration.
+//! The findings name the first ten questionable addresses of a registration. Each way of sending needs an address of its own; a
+//! remedy for a missing one names them all, and `mailwright delegate` has a finding of its own.
 
 use reqwest::Url;
 
 use crate::{
     entra::graph::Application,
-    model::{Client, finding::Finding, finding_id::FindingId},
+    model::{
+        Client,
+        finding::{Finding, Verdict},
+        finding_id::FindingId,
+    },
     verify::remedy::Remedies,
 };
 
@@ -98,6 +103,8 @@ impl Difference {
 }
 
 const POINTER: &str = "/provider/microsoft-graph-delegate/redirect";
+/// The redirect URI of `mailwright delegate`. The port of its listener is not compared.
+const HELPER: &str = "http://localhost";
 
 /// Runs every check of a registration's redirect URIs for one profile.
 pub(super) fn check(
@@ -106,9 +113,51 @@ pub(super) fn check(
     redirect: &str,
     remedies: &Remedies<'_>,
 ) -> Vec<Finding> {
-    let mut findings = vec![registered(application, client, redirect, remedies)];
+    let own = registered(application, client, redirect, remedies);
+    // Each remedy sets the whole list: with two of them the second would undo the first.
+    let helper = (client == Client::Native).then(|| helper(application, remedies));
+    let is_useful = |helper: &Finding| helper.verdict == Verdict::Pass || own.verdict == Verdict::Pass;
+    let helper = helper.filter(is_useful);
+    let mut findings = vec![own];
+    findings.extend(helper);
     findings.extend(questionable(application, Platform::for_client(client), remedies));
     findings
+}
+
+/// Evaluates the redirect URI of `mailwright delegate`. The profile has that of the ERP client.
+fn helper(application: &Application, remedies: &Remedies<'_>) -> Finding {
+    let platform = Platform::PublicClient;
+    let uris = platform.registered(application);
+    if uris.iter().any(|uri| difference(HELPER, uri) <= Difference::Slash) {
+        return Finding::pass(
+            FindingId::RedirectDesktop,
+            POINTER,
+            format!("`{HELPER}` is registered for {}, so that `mailwright delegate` can sign in", platform.label()),
+        );
+    }
+    let all: Vec<String> = uris.iter().cloned().chain([HELPER.to_owned()]).collect();
+    Finding::fail(
+        FindingId::RedirectDesktop,
+        POINTER,
+        "`mailwright delegate` cannot sign in with the browser: its redirect URI is not registered",
+    )
+    .seen(list_registered(application))
+    .expected(format!("{}: {HELPER}", platform.label()))
+    .remedy(["If persons send with `mailwright delegate`, add it; `--device-code` works without it.".to_owned()])
+    .remedy(remedies.redirects(platform.id(), &all))
+}
+
+/// Returns the redirect URIs that the ways of sending need.
+fn needed(client: Client) -> String {
+    let platform = Platform::for_client(client).label();
+    match client {
+        Client::Native => format!(
+            "Under \"{platform}\": `https://localhost` for a program with an embedded browser, such as the ERP client; `{HELPER}` for `mailwright delegate`, at any port."
+        ),
+        Client::Spa => format!(
+            "Under \"{platform}\": the exact address of each page that signs in. The console's page is `/console/delegate` below the `--public-url` of the service; a page of the ERP has its own."
+        ),
+    }
 }
 
 fn registered(application: &Application, client: Client, redirect: &str, remedies: &Remedies<'_>) -> Finding {
@@ -166,13 +215,16 @@ fn registered(application: &Application, client: Client, redirect: &str, remedie
             )
             .seen(format!("{}: {uri}", other.label()))
             .expected(format!("{}: {redirect}", wanted.label()))
-            .remedy(steps);
+            .remedy(steps)
+            .remedy([needed(client)]);
         }
     }
     let anywhere = Platform::ALL.into_iter().filter_map(|platform| Some((platform, nearest(platform)?)));
     match anywhere.min_by_key(|(platform, (difference, _))| (*difference, *platform != wanted)) {
         Some((platform, (difference, uri))) if difference < Difference::Host => {
-            let is_replaced = platform == wanted && difference.is_misspelling();
+            // The helper's address is not a misspelling of `https://localhost`.
+            let is_helper = client == Client::Native && self::difference(HELPER, uri) <= Difference::Slash;
+            let is_replaced = platform == wanted && difference.is_misspelling() && !is_helper;
             let kept = wanted.registered(application).iter().filter(|kept| !is_replaced || *kept != uri);
             let all: Vec<String> = kept.cloned().chain([redirect.to_owned()]).collect();
             let elsewhere = if platform == wanted { "" } else { " and is registered for another platform" };
@@ -200,7 +252,8 @@ fn registered(application: &Application, client: Client, redirect: &str, remedie
         )
         .seen(list_registered(application))
         .expected(format!("{}: {redirect}", wanted.label()))
-        .remedy(remedies.redirects(wanted.id(), &all)),
+        .remedy(remedies.redirects(wanted.id(), &all))
+        .remedy([needed(client)]),
     }
 }
 

@@ -2,56 +2,40 @@
 //!
 //! `login` signs in and shows what waits, `send` submits one message and sends it, `run` sends the person's messages until it is
 //! stopped. The service keeps the messages and records the outcomes. The tokens stay in the memory of this process; only the ID
-//! token, which says who the person is, is sent to the service. `sign_in` has the sign-in, `sending` sends one message,
-//! `address_book` searches for recipients. If
-//! consent is missing, another account signs in, or Graph cannot accept a message now, the message still waits.
+//! token, which says who the person is, is sent to the service. `sign_in` has the sign-in and `loopback` its browser, `sending`
+//! sends one message, `run` all of them, `sent_items` evaluates mails that were sent before, and `address_book` searches for
+//! recipients. If consent is missing, another account signs in, or Graph cannot accept a message now, the message still waits.
 
 mod address_book;
+mod loopback;
+mod run;
 mod sending;
+mod sent_items;
 mod sign_in;
 
-use std::{
-    collections::HashMap,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
 use serde_json::json;
-use tokio::sync::watch;
 use uuid::Uuid;
 
-use self::{
-    sending::{DelegateSession, is_passing},
-    sign_in::UserSignIn,
-};
+use self::{run::Run, sending::DelegateSession, sign_in::UserSignIn};
 use crate::{
-    api::{
-        delegates::{DelegateMessage, DelegateOutcome, DelegateReport},
-        messages::Submission,
-    },
+    api::{delegates::DelegateMessage, messages::Submission},
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable, ServiceArgs,
         args::outbound::read_authorities,
         environment,
         message_parts::{check_addresses, decode, parse_document, read_attachment, read_stdin},
-        signals::wait_for_stop,
         ui::format::document_of,
         variables,
     },
     entra::{Endpoints, Http, http::HttpOptions},
-    model::{
-        Client, Cloud, Code, EnvironmentName, Function, Message, Status, cloud::CustomCloud, message::Document,
-        sender::SenderProof,
-    },
+    model::{Client, Cloud, Code, EnvironmentName, Function, Message, Status, cloud::CustomCloud, message::Document},
     sync::BlockingPool,
     text::printable,
 };
 
-/// The wait between two looks at the person's messages, and before the first repetition of one that could not be sent.
-const POLL: Duration = Duration::from_secs(5);
-/// The longest wait before a repetition. A message has 100 leases: with this wait they last for more than the default lifetime.
-const LONGEST_WAIT: Duration = Duration::from_secs(20 * 60);
 /// The size of attachments from which a message may need a draft.
 const LARGE_ATTACHMENTS: usize = 2_000_000;
 
@@ -186,26 +170,6 @@ struct DelegateSend {
     idempotency_key: Option<String>,
 }
 
-/// Send the messages that wait for the account, until stopped
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
-    mailwright delegate run prod\n  \
-    mailwright delegate run prod --once\n  \
-    mailwright delegate run prod --include-named\n\n\
-    Messages that were submitted with an ID token of the account are sent. Those that\n\
-    another program named for it are listed, and sent with `--include-named`.\n\
-    Ctrl-C stops after the message that is being sent.")]
-struct Run {
-    #[command(flatten)]
-    delegate: DelegateArgs,
-    /// Send what waits now, and end
-    #[arg(long)]
-    once: bool,
-    /// Send messages, too, that others named for the account
-    #[arg(long)]
-    include_named: bool,
-}
-
 impl Runnable for Delegate {
     fn error_format(&self) -> ErrorFormat {
         let delegate = match &self.command {
@@ -286,7 +250,7 @@ impl DelegateArgs {
 impl Login {
     async fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let (tenant, application) = self.delegate.registration()?;
-        let session = self.delegate.open(context, &tenant, &application, false).await?;
+        let mut session = self.delegate.open(context, &tenant, &application, false).await?;
         let messages = session.messages().await?;
         let signed_in = session.signed_in();
         if self.delegate.output.format == Format::Json {
@@ -306,6 +270,9 @@ impl Login {
         ));
         for message in messages {
             context.printer.out(&describe(&message));
+        }
+        if session.has_more() {
+            context.printer.out("... and older messages");
         }
         Ok(Exit::Done)
     }
@@ -329,8 +296,7 @@ impl DelegateSend {
             accepted.id,
             printable(&session.signed_in().address)
         ));
-        let own = session.messages().await?;
-        let Some(message) = own.into_iter().find(|message| message.id == accepted.id) else {
+        let Some(message) = session.find(accepted.id).await? else {
             return Err(CliError::coded(
                 Code::GraphSendFailed,
                 format!(
@@ -365,143 +331,6 @@ impl DelegateSend {
         };
         submission.attachments = self.attach.iter().map(|path| read_attachment(path)).collect::<Result<_, _>>()?;
         Ok(submission)
-    }
-}
-
-impl Run {
-    async fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let (tenant, application) = self.delegate.registration()?;
-        let mut session = self.delegate.open(context, &tenant, &application, false).await?;
-        context.printer.note(&format!("Sending as {}; Ctrl-C stops.", printable(&session.signed_in().address)));
-        // Noted while a message is sent, and obeyed after it.
-        let (stop, mut stopped) = watch::channel(false);
-        drop(tokio::spawn(async move {
-            wait_for_stop(false).await;
-            stop.send_replace(true);
-        }));
-        let (mut exit, mut retries) = (Exit::Done, Retries::default());
-        loop {
-            exit = exit.max(self.send_all(context, &mut session, &mut retries, &stopped).await?);
-            if self.once {
-                return Ok(exit);
-            }
-            tokio::select! {
-                _ = stopped.wait_for(|is_stopped| *is_stopped) => return Ok(exit),
-                () = tokio::time::sleep(POLL) => {}
-            }
-        }
-    }
-
-    /// Sends what waits now. A message that cannot be sent is reported, and the others are sent.
-    async fn send_all(
-        &self,
-        context: &Context,
-        session: &mut DelegateSession<'_>,
-        retries: &mut Retries,
-        stopped: &watch::Receiver<bool>,
-    ) -> Result<Exit, CliError> {
-        let messages = match session.messages().await {
-            // The ID token lasts an hour.
-            Err(problem) if problem.code == Code::SenderTokenRefused => {
-                session.renew().await?;
-                session.messages().await?
-            }
-            // The service is restarted, or the network is away: the messages wait.
-            Err(problem) if is_passing(&problem) && !self.once => {
-                context.printer.note(&format!("The service does not answer: {}", problem.message));
-                return Ok(Exit::Done);
-            }
-            found => found?,
-        };
-        let mut exit = Exit::Done;
-        // The oldest first, as in a queue.
-        for message in messages.iter().rev() {
-            if *stopped.borrow() {
-                break;
-            }
-            if !retries.is_due(message) {
-                continue;
-            }
-            match message.status {
-                Status::AwaitingSender if message.proof == SenderProof::IdToken || self.include_named => {}
-                Status::AwaitingSender => {
-                    retries.put_off(message);
-                    context.printer.note(&format!(
-                        "{} was named by `{}`; `--include-named` sends it",
-                        describe(message),
-                        printable(&message.by)
-                    ));
-                    continue;
-                }
-                Status::Unknown => {
-                    retries.put_off(message);
-                    self.look_up(context, session, message).await?;
-                    continue;
-                }
-                _ => continue,
-            }
-            match session.send(message).await {
-                Ok(sent) => show(context, &self.delegate.environment, self.delegate.output.format, &sent),
-                // Another client of the person has it, or it was cancelled meanwhile.
-                Err(error) if matches!(error.code, Some(Code::LeaseHeld | Code::InvalidTransition)) => {}
-                Err(error) if error.code == Some(Code::UserSignInFailed) => return Err(error),
-                Err(error) => {
-                    exit = Exit::Attention;
-                    retries.put_off(message);
-                    context.printer.note(&format!("{}: {error}", message.id));
-                    if let Some(remedy) = &error.remedy {
-                        context.printer.note(&format!("  {remedy}"));
-                    }
-                }
-            }
-        }
-        Ok(exit)
-    }
-
-    /// Looks for a message with an unknown outcome in Sent Items, and reports that it was sent if it is there.
-    async fn look_up(
-        &self,
-        context: &Context,
-        session: &DelegateSession<'_>,
-        message: &DelegateMessage,
-    ) -> Result<(), CliError> {
-        if message.epoch == 0 || !session.is_sent(&message.message_id, &[0]).await {
-            return Ok(());
-        }
-        let report = DelegateReport {
-            epoch: message.epoch,
-            outcome: DelegateOutcome::Sent,
-            reason: "found in Sent Items".to_owned(),
-            request_id: String::new(),
-            client_request_id: String::new(),
-            at: None,
-        };
-        match session.report(message.id, &report).await {
-            Ok(found) => show(context, &self.delegate.environment, self.delegate.output.format, &found),
-            Err(error) if error.code == Some(Code::SenderLeaseEnded) => {}
-            Err(error) => return Err(error),
-        }
-        Ok(())
-    }
-}
-
-/// The messages that were not sent, or not found in Sent Items: the time of the next try of each, and the wait after it. A
-/// message with a new status is tried at once.
-#[derive(Default)]
-struct Retries(HashMap<(Uuid, Status), (Instant, Duration)>);
-
-impl Retries {
-    /// Returns true if a message is to be tried now.
-    fn is_due(&self, message: &DelegateMessage) -> bool {
-        self.0.get(&(message.id, message.status)).is_none_or(|(at, _)| *at <= Instant::now())
-    }
-
-    /// Delays the next try of a message, each time for twice as long.
-    fn put_off(&mut self, message: &DelegateMessage) {
-        let now = Instant::now();
-        let (at, wait) = self.0.entry((message.id, message.status)).or_insert((now, POLL));
-        *at = now + *wait;
-        *wait = wait.saturating_mul(2).min(LONGEST_WAIT);
     }
 }
 

@@ -1,28 +1,26 @@
 //! Sign-in of the person at this desktop: the browser and a loopback address (authorization code with PKCE), or a device code.
 //!
-//! [`UserSignIn::sign_in`] returns the tokens, which stay in memory and end with the process: no refresh token is requested. The
-//! account is checked before a message is read: the ID token must belong to this sign-in and this application, and the access
-//! token to the same account. An answer with another state than that of the sign-in is ignored. Nothing here sends mail.
+//! [`UserSignIn::sign_in`] asks the person, [`UserSignIn::renew`] redeems the refresh token of an earlier sign-in without the person.
+//! All tokens stay in memory and end with the process. The account is checked before a message is read: the ID token must belong to
+//! this sign-in and this application, and the access token to the same account. The loopback address is in `loopback`. Nothing here
+//! sends mail or keeps a token on disk.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use reqwest::Url;
+use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-};
 use uuid::Uuid;
 
+use super::loopback::{AnswerError, Loopback, open_browser};
 use crate::{
-    cli::{CliError, Printer, variables},
+    cli::{CliError, Printer},
     delivery::transport::UserMailbox,
     entra::{
         Endpoints, Http,
         aadsts::Cause,
-        authorization_code::{AuthorizationRequest, UserTokens, exchange_user},
+        authorization_code::{AuthorizationRequest, UserTokens, exchange_user, refresh_user},
         claims::Claims,
         sign_in::{SignIn, SignInError},
     },
@@ -33,13 +31,6 @@ use crate::{
 
 /// The time in which the person signs in with the browser.
 const SIGN_IN_TIMEOUT: Duration = Duration::from_secs(300);
-/// The time in which a request to the loopback address arrives.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// The largest request to the loopback address that is read. A code has about 1,500 bytes.
-const REQUEST_LIMIT: usize = 32 * 1024;
-/// The largest number of connections to the loopback address in one sign-in.
-const CONNECTIONS: usize = 50;
-
 /// The way to sign in, for one application.
 pub(super) struct UserSignIn<'a> {
     pub(super) printer: &'a Printer,
@@ -57,6 +48,8 @@ pub(super) struct UserSignIn<'a> {
 /// A signed-in person.
 pub(super) struct SignedIn {
     pub(super) tokens: UserTokens,
+    /// The end of the ID token; none if it is not known.
+    pub(super) id_ends_at: Option<Timestamp>,
     pub(super) person: PersonId,
     pub(super) name: String,
     /// The address of the person's mailbox.
@@ -68,12 +61,7 @@ pub(super) struct SignedIn {
 impl UserSignIn<'_> {
     /// Signs in, and checks the account. `permissions` are those of Graph that the token must have; `claims` answers a challenge.
     pub(super) async fn sign_in(&self, permissions: &[&str], claims: Option<&str>) -> Result<SignedIn, CliError> {
-        let graph = self.endpoints.graph.as_str().trim_end_matches('/');
-        let scopes: Vec<String> = ["openid", "profile"]
-            .iter()
-            .map(|scope| (*scope).to_owned())
-            .chain(permissions.iter().map(|permission| format!("{graph}/{permission}")))
-            .collect();
+        let scopes = self.scopes(permissions);
         let (tokens, nonce) = if self.by_device_code {
             (self.by_device_code(&scopes).await?, None)
         } else {
@@ -81,6 +69,38 @@ impl UserSignIn<'_> {
             (tokens, Some(nonce))
         };
         self.check_account(tokens, nonce.as_deref(), permissions).await
+    }
+
+    /// Signs in again without the person, by the refresh token of an earlier sign-in. None if Entra asks for the person.
+    pub(super) async fn renew(
+        &self,
+        refresh: &SecretString,
+        permissions: &[&str],
+        claims: Option<&str>,
+    ) -> Result<Option<SignedIn>, CliError> {
+        let sign_in = SignIn::new(self.http.clone(), self.endpoints.clone());
+        let (_, token) = sign_in.user_endpoints(self.tenant).map_err(|error| self.refused(&error))?;
+        let (scopes, claims) = (self.scopes(permissions), capabilities(claims));
+        let more = [("claims", claims.as_str())];
+        let tokens = match refresh_user(&self.http, &token, self.application, refresh, &scopes, &more).await {
+            Ok(tokens) => tokens,
+            // An ended sign-in, missing consent, a demand for another factor: the person decides all of these.
+            Err(SignInError::Refused(refusal)) if refusal.cause() != Cause::Service => return Ok(None),
+            Err(error) => return Err(self.refused(&error)),
+        };
+        if !missing_permissions(&tokens, permissions).is_empty() {
+            return Ok(None);
+        }
+        // Without a new refresh token the old one stays valid.
+        let kept = tokens.refresh.clone().unwrap_or_else(|| refresh.clone());
+        self.check_account(UserTokens { refresh: Some(kept), ..tokens }, None, permissions).await.map(Some)
+    }
+
+    /// Returns the scopes to request: an ID token, a refresh token, and permissions of Graph.
+    fn scopes(&self, permissions: &[&str]) -> Vec<String> {
+        let graph = self.endpoints.graph.as_str().trim_end_matches('/');
+        let of_graph = permissions.iter().map(|permission| format!("{graph}/{permission}"));
+        ["openid", "profile", "offline_access"].into_iter().map(str::to_owned).chain(of_graph).collect()
     }
 
     /// Checks that the tokens are for this application and for one account, and that they have what was asked for.
@@ -101,13 +121,8 @@ impl UserSignIn<'_> {
         let (Some(tenant), Some(object)) = (uuid(&claims.tid), uuid(&claims.oid)) else {
             return Err(failed("the ID token does not name the account (`tid`, `oid`)".to_owned()));
         };
-        // A sign-in with fewer scopes than requested succeeds.
-        let granted: BTreeSet<String> = Claims::read(&tokens.access)
-            .map(|claims| claims.permissions().map(str::to_owned).collect())
-            .unwrap_or_default();
-        let missing: Vec<&str> =
-            permissions.iter().copied().filter(|permission| !granted.contains(*permission)).collect();
-        if !granted.is_empty() && !missing.is_empty() {
+        let missing = missing_permissions(&tokens, permissions);
+        if !missing.is_empty() {
             return Err(self.consent_missing(&format!("the token has no {}", missing.join(", "))));
         }
         let mailbox = UserMailbox {
@@ -129,8 +144,10 @@ impl UserSignIn<'_> {
             return Err(failed(format!("signed in as {address}, and not as {user}"))
                 .remedy(format!("Sign in again, and choose {user}.")));
         }
+        let id_ends_at = claims.ends_at();
         let name = if claims.name.is_empty() { claims.preferred_username } else { claims.name };
-        Ok(SignedIn { tokens, person: PersonId { tenant, object }, name, address, permissions: granted })
+        let granted = granted_permissions(&tokens);
+        Ok(SignedIn { tokens, id_ends_at, person: PersonId { tenant, object }, name, address, permissions: granted })
     }
 
     async fn by_device_code(&self, scopes: &[String]) -> Result<UserTokens, CliError> {
@@ -148,10 +165,9 @@ impl UserSignIn<'_> {
 
     async fn by_browser(&self, scopes: &[String], claims: Option<&str>) -> Result<(UserTokens, String), CliError> {
         let cannot_listen = |error: std::io::Error| failed(format!("cannot listen on this machine: {error}"));
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(cannot_listen)?;
-        let port = listener.local_addr().map_err(cannot_listen)?.port();
-        let redirect = Url::parse(&format!("http://localhost:{port}/"));
-        let redirect = redirect.map_err(|error| failed(format!("the loopback address is malformed: {error}")))?;
+        let loopback = Loopback::open(random()?).await.map_err(cannot_listen)?;
+        let redirect =
+            loopback.redirect().map_err(|error| failed(format!("the loopback address is malformed: {error}")))?;
         let (state, nonce, verifier) = (random()?, random()?, SecretString::from(random()?));
         let request = AuthorizationRequest { client: self.application, redirect: &redirect, verifier: &verifier };
         let sign_in = SignIn::new(self.http.clone(), self.endpoints.clone());
@@ -163,11 +179,12 @@ impl UserSignIn<'_> {
             None => more.push(("prompt", "select_account")),
         }
         let address = request.url(&authorize, scopes, &state, &more);
-        self.printer.note(&format!("Sign in with the browser: {address}"));
+        let link = loopback.link();
+        self.printer.note(&format!("Sign in with the browser: {link}"));
         if self.opens_browser {
-            open_browser(self.printer, &address);
+            open_browser(self.printer, &link);
         }
-        let wait = tokio::time::timeout(SIGN_IN_TIMEOUT, wait_for_code(&listener, &state)).await;
+        let wait = tokio::time::timeout(SIGN_IN_TIMEOUT, loopback.wait_for_code(&address, &state)).await;
         let code = wait.map_err(|_| failed("the sign-in was not completed within 5 minutes".to_owned()))?;
         let code = code.map_err(|error| self.answered(&error))?;
         let tokens = exchange_user(&self.http, &token, &request, &code, &[("claims", &claims)]).await;
@@ -207,6 +224,20 @@ impl UserSignIn<'_> {
     }
 }
 
+/// Returns the delegated permissions of an access token; none if it cannot be read.
+fn granted_permissions(tokens: &UserTokens) -> BTreeSet<String> {
+    let claims = Claims::read(&tokens.access);
+    claims.map(|claims| claims.permissions().map(str::to_owned).collect()).unwrap_or_default()
+}
+
+/// Returns the permissions that were requested and not granted: a sign-in with fewer scopes succeeds. Of a token that cannot be read,
+/// nothing is known, and none is returned.
+fn missing_permissions<'p>(tokens: &UserTokens, permissions: &[&'p str]) -> Vec<&'p str> {
+    let granted = granted_permissions(tokens);
+    let missing = permissions.iter().copied().filter(|permission| !granted.contains(*permission));
+    if granted.is_empty() { Vec::new() } else { missing.collect() }
+}
+
 /// Returns the error of a sign-in.
 fn failed(reason: String) -> CliError {
     CliError::coded(Code::UserSignInFailed, format!("cannot sign in the user: {reason}"))
@@ -230,81 +261,4 @@ fn capabilities(challenge: Option<&str>) -> String {
     }
     access_token["xms_cc"] = json!({ "values": ["cp1"] });
     Value::Object(claims).to_string()
-}
-
-/// Opens the address with the program of the desktop. If that fails, the address that was printed is there.
-fn open_browser(printer: &Printer, address: &Url) {
-    let given = variables::read(variables::BROWSER);
-    let program =
-        given.unwrap_or_else(|| if cfg!(target_os = "macos") { "open".to_owned() } else { "xdg-open".to_owned() });
-    let mut command = std::process::Command::new(&program);
-    let quiet = std::process::Stdio::null;
-    let started = command.arg(address.as_str()).stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn();
-    if let Err(error) = started {
-        printer.note(&format!("The browser cannot be opened (`{program}`: {error}); open the address above."));
-    }
-}
-
-/// The reason why the loopback address got no code.
-enum AnswerError {
-    Io(String),
-    Refused { error: String, description: String },
-}
-
-/// Waits for the answer of the sign-in page, and returns its code. Other requests to the address are answered and ignored.
-async fn wait_for_code(listener: &TcpListener, state: &str) -> Result<String, AnswerError> {
-    for _ in 0..CONNECTIONS {
-        let (mut stream, _) =
-            listener.accept().await.map_err(|error| AnswerError::Io(format!("cannot read the answer: {error}")))?;
-        let Some(query) = read_query(&mut stream).await else {
-            answer(&mut stream, "404 Not Found", "There is nothing here.").await;
-            continue;
-        };
-        let parameter = |name: &str| query.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str());
-        // An answer to another sign-in, or one that was forged.
-        if parameter("state") != Some(state) {
-            answer(&mut stream, "400 Bad Request", "This is not the answer to the sign-in that was begun.").await;
-            continue;
-        }
-        if let Some(error) = parameter("error") {
-            answer(&mut stream, "200 OK", "The sign-in failed. The program says why. You can close this page.").await;
-            let description = parameter("error_description").unwrap_or_default().to_owned();
-            return Err(AnswerError::Refused { error: error.to_owned(), description });
-        }
-        if let Some(code) = parameter("code").filter(|code| !code.is_empty()) {
-            answer(&mut stream, "200 OK", "Signed in. You can close this page.").await;
-            return Ok(code.to_owned());
-        }
-        answer(&mut stream, "400 Bad Request", "The answer has no code.").await;
-    }
-    Err(AnswerError::Io("too many requests came to the loopback address".to_owned()))
-}
-
-/// Reads the query of a request for the address; none if it is another request.
-async fn read_query(stream: &mut TcpStream) -> Option<Vec<(String, String)>> {
-    let mut bytes = Vec::new();
-    let read = async {
-        while !bytes.windows(4).any(|window| window == b"\r\n\r\n") && bytes.len() < REQUEST_LIMIT {
-            let mut part = [0; 4096];
-            match stream.read(&mut part).await {
-                Ok(0) | Err(_) => break,
-                Ok(count) => bytes.extend_from_slice(&part[..count]),
-            }
-        }
-    };
-    tokio::time::timeout(REQUEST_TIMEOUT, read).await.ok()?;
-    let head = String::from_utf8(bytes).ok()?;
-    let target = head.lines().next()?.strip_prefix("GET ")?.split(' ').next()?.to_owned();
-    let url = Url::parse("http://localhost/").ok()?.join(&target).ok()?;
-    (url.path() == "/" && url.query().is_some()).then(|| url.query_pairs().into_owned().collect())
-}
-
-async fn answer(stream: &mut TcpStream, status: &str, text: &str) {
-    let body = format!("<!DOCTYPE html><meta charset=\"utf-8\"><title>Mailwright</title><p>{text}</p>");
-    let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\nCache-Control: no-store\r\nReferrer-Policy: no-referrer\r\nContent-Security-Policy: default-src 'none'\r\nConnection: close\r\n\r\n",
-        body.len()
-    );
-    drop(stream.write_all(format!("{head}{body}").as_bytes()).await);
-    drop(stream.shutdown().await);
 }
