@@ -6,6 +6,7 @@
 //! * [`approval_needs`]: the approvals that a change needs
 //! * [`guards`]: changes that need an explicit permission, such as deleting many profiles
 //! * [`git_patch`]: a change of a profile's files as a patch for Git
+//! * [`patch_file`]: reads such a patch
 //! * [`mod@drift`]: differences between the live state and what the last apply set
 //! * [`compare_generations`]: differences between two generations
 //! * [`comparison`]: the fields at which two profiles differ
@@ -25,6 +26,7 @@ mod generation_difference;
 pub mod git_patch;
 pub mod guards;
 pub(crate) mod origins;
+pub mod patch_file;
 mod revert;
 pub mod routing;
 

@@ -106,6 +106,16 @@ impl<'a> EffectiveDocuments<'a> {
         profiles
     }
 
+    /// Returns a profile as the layers below the environment's own folder have it, merged, before interpolation.
+    pub(super) fn inherited_profile(&self, name: &ProfileName) -> Option<Arc<Node>> {
+        let (_, below) = self.stack.layers.split_last()?;
+        let nodes = below.iter().filter_map(|layer| layer.profiles(self.files, self.builder).nodes.get(name));
+        nodes.fold(None, |merged: Option<Arc<Node>>, node| match node.value {
+            Value::Null => None,
+            _ => Some(merge(merged.as_ref(), node)),
+        })
+    }
+
     /// Returns every profile, merged and interpolated.
     pub(super) fn profiles(&self) -> impl Iterator<Item = (ProfileName, Arc<Node>)> {
         self.merged_profiles().into_iter().map(|(name, node)| (name, self.interpolate(&node)))

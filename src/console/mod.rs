@@ -23,6 +23,8 @@
 //! 3. `texts/en.ftl` and `texts/de.ftl`: the texts. Keys begin with the name of the page. A key that is put together at run
 //!    time goes through `page.word("group", id)`, and its group belongs into the test in `texts`.
 //! 4. `routing::routes`: a line with method, path, right and handler, and the same line in `tests/service/console/routes.rs`.
+//!    A page with the right `InScope` leaves out what the caller may not see (`service::visibility`), and has a line in
+//!    `tests/service/console/scoped.rs`; one that cannot do that has the right `May`.
 //! 5. `layout.html`: an entry in the navigation, if the page begins an area.
 //! 6. `tests/service/browser/pages.rs`: a line, so that the page is opened in a browser in every way that it must withstand.
 //!

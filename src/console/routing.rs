@@ -50,8 +50,11 @@ enum Right {
     SignedIn,
     /// A session whose caller has all of these rights, for every company and function.
     May(&'static [(Area, Activity)]),
-    /// A session whose caller has all of the first rights, and at least one of the others, as the function of the service that
-    /// the handler calls checks again.
+    /// A session whose caller has each of these rights for at least one company and function. The handler shows and changes only
+    /// what the caller may see: it leaves out or refuses the rest, by the functions of `service::visibility`.
+    InScope(&'static [(Area, Activity)]),
+    /// A session whose caller has all of the first rights, as for [`Right::InScope`], and at least one of the others, as the
+    /// function of the service that the handler calls checks again.
     Either(&'static [(Area, Activity)], &'static [(Area, Activity)]),
     /// A session whose caller has this right for at least one company and function. The function of the service that the handler
     /// calls checks for which.
@@ -61,17 +64,19 @@ enum Right {
 impl Right {
     /// Returns what is asked of a caller with a session. All answers must be yes.
     fn questions(self, caller: &Caller) -> Vec<Question<'static>> {
-        let all = |rights: &'static [(Area, Activity)]| {
-            rights.iter().map(|(area, activity)| Question::everywhere(*area, *activity))
-        };
+        let some =
+            |rights: &'static [(Area, Activity)]| rights.iter().map(|(area, activity)| Question::any(*area, *activity));
         match self {
             Right::Open | Right::SignedIn => Vec::new(),
-            Right::May(rights) => all(rights).collect(),
+            Right::May(rights) => {
+                rights.iter().map(|(area, activity)| Question::everywhere(*area, *activity)).collect()
+            }
+            Right::InScope(rights) => some(rights).collect(),
             Right::Either(rights, others) => {
-                let mut others = others.iter().map(|(area, activity)| Question::any(*area, *activity));
+                let mut others = some(others);
                 let first = others.clone().next();
                 let chosen = others.find(|question| caller.decide(question).is_allowed()).or(first);
-                all(rights).chain(chosen).collect()
+                some(rights).chain(chosen).collect()
             }
             Right::Some(area, activity) => vec![Question::any(area, activity)],
         }
@@ -84,7 +89,8 @@ impl Right {
             Right::SignedIn => "signed-in".to_owned(),
             Right::Some(area, activity) => format!("{area}:{activity} of some"),
             Right::May(rights) => join(rights, " "),
-            Right::Either(rights, others) => format!("{} {}", join(rights, " "), join(others, "|")),
+            Right::InScope(rights) => format!("{} in scope", join(rights, " ")),
+            Right::Either(rights, others) => format!("{} {} in scope", join(rights, " "), join(others, "|")),
         }
     }
 }
@@ -101,30 +107,31 @@ fn join(rights: &[(Area, Activity)], separator: &str) -> String {
 
 /// Returns every address of the console.
 fn routes() -> Routes {
-    let overview = Right::May(&[(Area::Profiles, Activity::See), (Area::Outbox, Activity::See)]);
-    let profiles = Right::May(&[(Area::Profiles, Activity::See)]);
-    let outbox = Right::May(&[(Area::Outbox, Activity::See)]);
+    // The pages of these rights leave out what the caller may not see.
+    let overview_in_scope = Right::InScope(&[(Area::Profiles, Activity::See), (Area::Outbox, Activity::See)]);
+    let profiles_in_scope = Right::InScope(&[(Area::Profiles, Activity::See)]);
+    let outbox_in_scope = Right::InScope(&[(Area::Outbox, Activity::See)]);
     let history = Right::May(&[(Area::History, Activity::See)]);
     let roll_back = Right::May(&[(Area::History, Activity::See), (Area::Changes, Activity::Rollback)]);
     let hold = Right::Some(Area::Outbox, Activity::Hold);
     let audit = Right::May(&[(Area::Audit, Activity::See)]);
-    let planning = Right::May(&[(Area::Profiles, Activity::See), (Area::Changes, Activity::Plan)]);
-    let proposing = Right::May(&[(Area::Profiles, Activity::See), (Area::Changes, Activity::Propose)]);
-    let editing = Right::May(&[(Area::Profiles, Activity::See), (Area::Changes, Activity::Edit)]);
-    let verifying = Right::Either(&[(Area::Profiles, Activity::See)], &[(Area::Profiles, Activity::Verify)]);
-    let testing = Right::Either(&[(Area::Profiles, Activity::See)], &[(Area::Mail, Activity::Submit)]);
+    let planning_in_scope = Right::InScope(&[(Area::Profiles, Activity::See), (Area::Changes, Activity::Plan)]);
+    let proposing_in_scope = Right::InScope(&[(Area::Profiles, Activity::See), (Area::Changes, Activity::Propose)]);
+    let editing_in_scope = Right::InScope(&[(Area::Profiles, Activity::See), (Area::Changes, Activity::Edit)]);
+    let verifying_in_scope = Right::Either(&[(Area::Profiles, Activity::See)], &[(Area::Profiles, Activity::Verify)]);
+    let testing_in_scope = Right::Either(&[(Area::Profiles, Activity::See)], &[(Area::Mail, Activity::Submit)]);
     // The company and the function are checked with the message; who sends it is in the ID token alone.
     let submitting = Right::Some(Area::Mail, Activity::Submit);
     let rollouts = Right::May(&[(Area::Rollouts, Activity::See), (Area::History, Activity::See)]);
     let access = Right::May(&[(Area::Profiles, Activity::See), (Area::Access, Activity::See)]);
     // An edit is applied as a change by hand, a plan of files as an apply.
-    let deciding = Right::Either(
+    let deciding_in_scope = Right::Either(
         &[(Area::Profiles, Activity::See)],
         &[(Area::Changes, Activity::Edit), (Area::Changes, Activity::Apply)],
     );
     Routes::default()
-        .get("/console", overview, overview::show)
-        .get("/console/live", overview, overview::follow)
+        .get("/console", overview_in_scope, overview::show)
+        .get("/console/live", overview_in_scope, overview::follow)
         .get("/console/setup", Right::Open, setup::show)
         .get("/console/sign-in", Right::Open, sign_in::show)
         .post("/console/sign-in", Right::Open, sign_in::sign_in)
@@ -146,25 +153,25 @@ fn routes() -> Routes {
         .post("/console/language", Right::Open, language::choose)
         .get("/console/sessions", Right::SignedIn, sessions::show)
         .post("/console/sessions/{id}/end", Right::SignedIn, sessions::end)
-        .get("/console/profiles", profiles, profiles::show)
-        .get("/console/profiles/{name}", profiles, profile::show)
-        .post("/console/profiles/{name}/test", testing, test_message::send)
-        .get("/console/outbox", outbox, outbox::show)
-        .get("/console/outbox/live", outbox, outbox::follow)
-        .get("/console/outbox/{id}", outbox, message::show)
-        .get("/console/outbox/{id}/live", outbox, message::follow)
+        .get("/console/profiles", profiles_in_scope, profiles::show)
+        .get("/console/profiles/{name}", profiles_in_scope, profile::show)
+        .post("/console/profiles/{name}/test", testing_in_scope, test_message::send)
+        .get("/console/outbox", outbox_in_scope, outbox::show)
+        .get("/console/outbox/live", outbox_in_scope, outbox::follow)
+        .get("/console/outbox/{id}", outbox_in_scope, message::show)
+        .get("/console/outbox/{id}/live", outbox_in_scope, message::follow)
         .post("/console/outbox/{id}/retry", Right::Some(Area::Outbox, Activity::Retry), message::retry)
         .post("/console/outbox/{id}/cancel", Right::Some(Area::Outbox, Activity::Cancel), message::cancel)
         .post("/console/outbox/{id}/replay", Right::Some(Area::Outbox, Activity::Replay), message::replay)
         .post("/console/outbox/{id}/resolve", Right::Some(Area::Outbox, Activity::Resolve), message::resolve)
-        .get("/console/outbox/bulk", outbox, bulk::confirm)
-        .post("/console/outbox/bulk", outbox, bulk::change)
-        .get("/console/outbox/bulk/{sequence}", outbox, bulk::show)
-        .get("/console/holds", outbox, holds::show)
+        .get("/console/outbox/bulk", outbox_in_scope, bulk::confirm)
+        .post("/console/outbox/bulk", outbox_in_scope, bulk::change)
+        .get("/console/outbox/bulk/{sequence}", outbox_in_scope, bulk::show)
+        .get("/console/holds", outbox_in_scope, holds::show)
         .post("/console/holds", hold, holds::create)
         .post("/console/holds/{id}/release", hold, holds::release)
-        .get("/console/coverage", profiles, coverage::show)
-        .get("/console/coverage/{company}/{function}", profiles, coverage::explain)
+        .get("/console/coverage", profiles_in_scope, coverage::show)
+        .get("/console/coverage/{company}/{function}", profiles_in_scope, coverage::explain)
         .get("/console/history", history, history::show)
         .get("/console/history/diff", history, history::compare)
         .get("/console/history/{number}/rollback", roll_back, rollback::show)
@@ -193,26 +200,27 @@ fn routes() -> Routes {
         .get("/console/compose", submitting, delegate::compose)
         .post("/console/compose", submitting, delegate::submit)
         .get("/console/delegate", Right::Open, delegate::complete)
-        .get("/console/profiles/new", planning, profile_form::new)
-        .get("/console/profiles/{name}/edit", planning, profile_form::edit)
-        .get("/console/profiles/{name}/patch", planning, plan::drift_patch)
-        .post("/console/plan", planning, plan::show)
-        .post("/console/plan/form", planning, profile_form::back)
-        .post("/console/plan/patch", planning, plan::patch)
-        .post("/console/plan/apply", editing, plan::apply)
-        .post("/console/plan/propose", proposing, plan::propose)
-        .get("/console/proposals", profiles, proposals::list)
-        .get("/console/proposals/{id}", profiles, proposals::show)
-        .post("/console/proposals/{id}/verify", planning, proposals::verify)
-        .post("/console/proposals/{id}/approve", proposing, proposals::approve)
-        .post("/console/proposals/{id}/sign", proposing, proposals::sign)
-        .get("/console/proposals/{id}/sign/{digest}", proposing, proposals::sign_with_provider)
-        .post("/console/proposals/{id}/signature", proposing, proposals::add_signature)
-        .post("/console/proposals/{id}/reject", proposing, proposals::reject)
-        .post("/console/proposals/{id}/apply", deciding, proposals::apply)
-        .get("/console/verify", profiles, verify::list)
-        .post("/console/verify", verifying, verify::start)
-        .get("/console/verify/{id}", profiles, verify::show)
+        .get("/console/profiles/new", planning_in_scope, profile_form::new)
+        .get("/console/profiles/{name}/edit", planning_in_scope, profile_form::edit)
+        .get("/console/profiles/{name}/patch", planning_in_scope, plan::drift_patch)
+        .post("/console/plan", planning_in_scope, plan::show)
+        .post("/console/plan/form", planning_in_scope, profile_form::back)
+        .post("/console/plan/patch", planning_in_scope, plan::patch)
+        .post("/console/plan/apply", editing_in_scope, plan::apply)
+        .post("/console/plan/propose", proposing_in_scope, plan::propose)
+        .get("/console/proposals", profiles_in_scope, proposals::list)
+        .get("/console/proposals/{id}", profiles_in_scope, proposals::show)
+        .get("/console/proposals/{id}/patch", planning_in_scope, plan::proposal_patch)
+        .post("/console/proposals/{id}/verify", planning_in_scope, proposals::verify)
+        .post("/console/proposals/{id}/approve", proposing_in_scope, proposals::approve)
+        .post("/console/proposals/{id}/sign", proposing_in_scope, proposals::sign)
+        .get("/console/proposals/{id}/sign/{digest}", proposing_in_scope, proposals::sign_with_provider)
+        .post("/console/proposals/{id}/signature", proposing_in_scope, proposals::add_signature)
+        .post("/console/proposals/{id}/reject", proposing_in_scope, proposals::reject)
+        .post("/console/proposals/{id}/apply", deciding_in_scope, proposals::apply)
+        .get("/console/verify", profiles_in_scope, verify::list)
+        .post("/console/verify", verifying_in_scope, verify::start)
+        .get("/console/verify/{id}", profiles_in_scope, verify::show)
         .get("/console/rollouts", rollouts, rollouts::show)
         .get("/console/access", access, access::show)
         .get("/console/assets/{hash}/{name}", Right::Open, assets::send)
@@ -225,8 +233,8 @@ pub struct RouteInfo {
     pub path: String,
     /// The method.
     pub method: String,
-    /// `open`, `signed-in`, or rights as `AREA:ACTIVITY`, separated by spaces; `of some` if it is for some companies or
-    /// functions.
+    /// `open`, `signed-in`, or rights as `AREA:ACTIVITY`, separated by spaces; `of some` or `in scope` if it is for
+    /// some companies or functions.
     pub right: String,
 }
 

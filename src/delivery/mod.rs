@@ -194,10 +194,12 @@ impl Delivery {
         }
     }
 
-    /// Returns the queued messages, grouped by the reason for which they wait, and the profiles that cannot send now.
-    pub async fn waiting(&self) -> Result<Vec<Waiting>, StoreError> {
+    /// Returns the queued messages of some lanes, grouped by the reason for which they wait, and the profiles that cannot send
+    /// now.
+    pub async fn waiting(&self, includes: impl Fn(&Lane) -> bool) -> Result<Vec<Waiting>, StoreError> {
         let recorder = self.dispatcher.recorder();
-        let backlog = recorder.store().backlog().await?;
+        let mut backlog = recorder.store().backlog().await?;
+        backlog.retain(|lane| includes(&lane.lane));
         Ok(waiting::group(&recorder.scheduler(), recorder.store().environment(), &backlog, self.clock()))
     }
 

@@ -271,6 +271,9 @@ codes! {
     "0452" Error AddressBookDenied(409) "permission for the address book missing";
     "0453" Error AddressBookUnavailable(503) "address book not available";
     "0454" Error TooManyLookUps(429) "too many searches of the address book";
+    "0456" Error PatchUnreadable "not a patch of the console";
+    "0457" Error PatchConflict "files differ from what the patch expects";
+    "0458" Error PatchUnfit "patch does not fit the files";
 }
 
 impl PartialSchema for Code {

@@ -92,6 +92,13 @@ pub fn render_file(kind: FileKind, document: &Value) -> String {
     out
 }
 
+/// Renders a key with its value on lines of their own.
+pub fn render_entry(key: &str, value: &Value) -> String {
+    let mut out = String::new();
+    write_entry(key, value, 0, &mut out);
+    out
+}
+
 fn write_entry(key: &str, value: &Value, depth: usize, out: &mut String) {
     let indent = "  ".repeat(depth);
     let key = quote_key(key);
@@ -116,7 +123,7 @@ fn write_entry(key: &str, value: &Value, depth: usize, out: &mut String) {
 }
 
 /// Renders a value on one line.
-fn render_inline(value: &Value) -> String {
+pub fn render_inline(value: &Value) -> String {
     match value {
         Value::Array(items) => format!("[{}]", items.iter().map(render_inline).collect::<Vec<_>>().join(", ")),
         Value::Object(map) if map.is_empty() => "{}".to_owned(),

@@ -29,6 +29,14 @@ impl Service {
         self.delivery.holds()
     }
 
+    /// Returns the active holds that a caller may see.
+    pub(crate) fn visible_holds(&self, caller: &Caller) -> Vec<Hold> {
+        let state = self.state();
+        let mut holds = self.delivery.holds();
+        holds.retain(|hold| caller.sees_hold(hold, &state));
+        holds
+    }
+
     /// Creates a hold. Returns true with it if it is new, and false if an equal one existed.
     pub(crate) async fn create_hold(&self, caller: &Caller, wanted: NewHold) -> Result<(Hold, bool), HttpProblem> {
         self.check_hold_right(caller, wanted.company.as_ref(), wanted.function, &Method::POST).await?;

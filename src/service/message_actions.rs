@@ -39,10 +39,10 @@ impl Service {
         let (message, history) =
             found.filter(|(message, _)| is_visible(caller, message)).ok_or_else(|| self.message_not_found())?;
         let mut waiting = (message.status == Status::Queued).then(|| self.delivery.why_waiting(&message));
-        // The reply to a whole profile may be to another sender's message, and quote its recipient. Of a scheduled message, it
-        // is the reply to its own last attempt.
+        // The reply to a whole profile may be to another sender's or another company's message, and quote its recipient. Of a
+        // scheduled message, it is the reply to its own last attempt.
         let is_foreign = |waiting: &&mut Waiting| waiting.reason != WaitReason::Scheduled;
-        if let Some(waiting) = waiting.as_mut().filter(|_| caller.sees_own_messages_only()).filter(is_foreign) {
+        if let Some(waiting) = waiting.as_mut().filter(|_| !caller.sees_all(Area::Outbox)).filter(is_foreign) {
             waiting.last_reply.clear();
         }
         Ok(MessageDetail { message, history, waiting })

@@ -19,6 +19,7 @@
 //!   `signature_requests` asks for them by mail
 //! * `sessions` has the sign-ins of the console, `identity_sign_in` those with an identity provider
 //! * `status` has what status pages show: readiness, counts of the outbox, profiles with problems
+//! * `visibility` says what a caller may see whose rights are limited to some companies or functions
 //! * `entity_tag` has the tags of the state and of profiles for conditional requests
 //! * `caller_limit` bounds concurrent requests per caller, `audit_budget` the audit entries of refused ones
 //!
@@ -68,6 +69,7 @@ mod test_messages;
 mod token_cache;
 mod tokens;
 mod verification;
+mod visibility;
 mod web_delegates;
 
 use std::sync::Arc;

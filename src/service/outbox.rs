@@ -131,7 +131,7 @@ pub(crate) struct BulkResult {
 }
 
 impl Service {
-    /// Returns one page of the messages that match, newest first. A sender sees its own.
+    /// Returns one page of the messages that match, newest first: those that the caller may see.
     pub(crate) async fn find_messages(
         self: &Arc<Self>,
         caller: &Caller,
@@ -140,7 +140,7 @@ impl Service {
         limit: u32,
     ) -> Result<MessagePage, HttpProblem> {
         let limit = limit.clamp(1, PAGE_LIMIT);
-        let found = self.search_messages(caller, self.search_for(caller, filter, before)?, limit).await?;
+        let found = self.search_messages(caller, self.search_for(caller, filter, before).await?, limit).await?;
         let recipients: usize = found.iter().map(|(_, message)| message.recipients.len()).sum();
         let is_full = found.len() == limit as usize || recipients >= PAGE_RECIPIENTS;
         let next_before = found.last().map(|(number, _)| *number).filter(|_| is_full);
@@ -156,7 +156,7 @@ impl Service {
         filter: MessageFilter,
         before: Option<u64>,
     ) -> Result<u64, HttpProblem> {
-        let (search, store) = (self.search_for(caller, filter, before)?, Arc::clone(&self.store));
+        let (search, store) = (self.search_for(caller, filter, before).await?, Arc::clone(&self.store));
         self.search(caller, async move { store.count(search, COUNTED).await }).await
     }
 
@@ -177,7 +177,7 @@ impl Service {
         let mut result = BulkResult { next_before: before, ..BulkResult::default() };
         let mut visited = 0;
         loop {
-            let search = self.search_for(caller, filter.clone(), result.next_before)?;
+            let search = self.search_for(caller, filter.clone(), result.next_before).await?;
             let found = self.search_messages(caller, search, CHANGE_PAGE).await?;
             if found.is_empty() {
                 result.next_before = None;
@@ -271,7 +271,12 @@ impl Service {
     }
 
     /// Returns the search of the store for a filter.
-    fn search_for(&self, caller: &Caller, filter: MessageFilter, before: Option<u64>) -> Result<Search, HttpProblem> {
+    async fn search_for(
+        &self,
+        caller: &Caller,
+        filter: MessageFilter,
+        before: Option<u64>,
+    ) -> Result<Search, HttpProblem> {
         if filter.document_number.is_some() && filter.document_type.is_none() {
             return Err(HttpProblem::malformed("`documentNumber` requires `documentType`"));
         }
@@ -301,6 +306,7 @@ impl Service {
             recipient: filter.recipient.map(|text| address::canonical(&text)),
             text: filter.text,
             owner: caller.sees_own_messages_only().then(|| caller.owner.clone()),
+            within: self.lane_scope(caller).await?,
             before,
         })
     }

@@ -131,11 +131,22 @@ impl Service {
         Ok(self.store.proposals().await?)
     }
 
-    /// Returns a proposal.
+    /// Returns the proposals that a caller may see, in the same order.
+    pub(crate) async fn visible_proposals(&self, caller: &Caller) -> Result<Vec<Proposal>, HttpProblem> {
+        let state = self.state();
+        let mut proposals = self.proposals().await?;
+        proposals.retain(|proposal| caller.sees_proposal(proposal, &state));
+        Ok(proposals)
+    }
+
+    /// Returns a proposal. One that the caller may not see is refused.
     pub(crate) async fn proposal(self: &Arc<Self>, caller: &Caller, id: &str) -> Result<Proposal, HttpProblem> {
         // A plan can be large, so a caller reads one at a time.
         let (store, wanted) = (Arc::clone(&self.store), id.to_owned());
-        self.search(caller, async move { store.proposal(&wanted).await }).await?.ok_or_else(not_found)
+        let read = self.search(caller, async move { store.proposal(&wanted).await });
+        let proposal = read.await?.ok_or_else(not_found)?;
+        self.check_visible_proposal(caller, &proposal).await?;
+        Ok(proposal)
     }
 
     /// Returns the edit that a proposal makes; none if it is a plan of files.
@@ -223,7 +234,7 @@ impl Service {
     }
 
     async fn add_approval(self: &Arc<Self>, caller: &Caller, id: &str, approval: Approval) -> Result<(), HttpProblem> {
-        let mut proposal = self.open_proposal(id).await?;
+        let mut proposal = self.open_visible_proposal(caller, id).await?;
         check_room(&proposal)?;
         let added = Proposal { approvals: vec![approval.clone()], signatures: Vec::new(), ..proposal.clone() };
         let approved = self.check_addition(caller, &proposal, &added).await?;
@@ -288,7 +299,7 @@ impl Service {
         reason: String,
     ) -> Result<(), HttpProblem> {
         let one_at_a_time = self.changing.lock().await;
-        let mut proposal = self.open_proposal(id).await?;
+        let mut proposal = self.open_visible_proposal(caller, id).await?;
         let needed = Question::any(Area::Changes, activity(&proposal));
         self.check_right(caller, &needed, &Method::POST, &format!("/console/proposals/{id}/apply")).await?;
         // Signatures are verified again with the change itself.
@@ -349,6 +360,7 @@ impl Service {
         // A proposal that is being applied is not rejected as well.
         let _one_at_a_time = self.changing.lock().await;
         let mut proposal = self.store.proposal(id).await?.ok_or_else(not_found)?;
+        self.check_visible_proposal(caller, &proposal).await?;
         if !Self::may_reject(caller, &proposal) {
             let message = "a proposal is rejected by its proposer or by an administrator";
             return Err(HttpProblem::new(Code::RoleTooLow, message).remedy("Ask one of them."));
@@ -364,6 +376,13 @@ impl Service {
         proposal.decide(Decision { at: self.clock.now(), by: caller.name.clone(), reason, generation: None });
         let event = self.proposal_event(caller, "proposal.reject", &proposal);
         self.update_proposal(proposal, event, Vec::new()).await
+    }
+
+    /// Returns a proposal that is not decided. One that the caller may not see is refused.
+    pub(super) async fn open_visible_proposal(&self, caller: &Caller, id: &str) -> Result<Proposal, HttpProblem> {
+        let proposal = self.open_proposal(id).await?;
+        self.check_visible_proposal(caller, &proposal).await?;
+        Ok(proposal)
     }
 
     /// Returns a proposal that can be signed and applied.

@@ -227,7 +227,7 @@ impl Service {
         id: &str,
         wanted: WantedSignature,
     ) -> Result<SignatureDraft, HttpProblem> {
-        let proposal = self.open_proposal(id).await?;
+        let proposal = self.open_visible_proposal(caller, id).await?;
         if !is_reason(&wanted.reason) {
             return Err(HttpProblem::malformed("the reason must be one line of at most 400 characters")
                 .remedy("Write it shorter, on one line."));
@@ -397,7 +397,7 @@ impl Service {
         signature: Signature,
         id: &str,
     ) -> Result<(), HttpProblem> {
-        let mut proposal = self.open_proposal(id).await?;
+        let mut proposal = self.open_visible_proposal(caller, id).await?;
         check_room(&proposal)?;
         let added = Proposal { approvals: Vec::new(), signatures: vec![signature.clone()], ..proposal.clone() };
         self.check_addition(caller, &proposal, &added).await?;

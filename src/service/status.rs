@@ -7,15 +7,19 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use super::{Service, caller::Caller, http::HttpProblem};
+use super::{COUNTED, Service, caller::Caller, http::HttpProblem};
 use crate::{
     api::{self, ServiceInfo, messages::OutboxStatus},
     delivery::Trouble,
     model::{
-        Code, Lease, Status, Waiting,
+        Code, Lease, ProfileName, Status, WaitReason, Waiting,
+        access::Area,
         resolution::{Cell, Resolution, Resolver},
     },
-    store::StoreError,
+    store::{
+        StoreError,
+        outbox::{LaneScope, Search},
+    },
     time::steady_clock::earlier,
 };
 
@@ -53,7 +57,28 @@ pub(super) struct OutboxCounts {
 impl Service {
     async fn count_outbox(&self) -> Result<OutboxCounts, StoreError> {
         let messages = self.store.counts().await?.into_iter().collect();
-        Ok(OutboxCounts { messages, waiting: self.delivery.waiting().await? })
+        Ok(OutboxCounts { messages, waiting: self.delivery.waiting(|_| true).await? })
+    }
+
+    /// Counts the mail that a caller with limited rights may see. Replies to whole profiles are left out: they can be to the mail
+    /// of other companies, and quote its recipients.
+    async fn count_visible(self: &Arc<Self>, caller: &Caller, scope: LaneScope) -> Result<OutboxCounts, HttpProblem> {
+        let (store, within) = (Arc::clone(&self.store), scope.clone());
+        let messages = self.search(caller, async move {
+            let mut messages = BTreeMap::new();
+            for status in Status::ALL {
+                let search = Search { status: Some(*status), within: Some(within.clone()), ..Search::default() };
+                messages.insert(*status, store.count(search, COUNTED).await?);
+            }
+            Ok(messages)
+        });
+        let messages = messages.await?;
+        let mut waiting = self.delivery.waiting(|lane| scope.lanes.contains(lane)).await?;
+        waiting.retain(|group| group.messages > 0);
+        for group in waiting.iter_mut().filter(|group| group.reason != WaitReason::Scheduled) {
+            group.last_reply.clear();
+        }
+        Ok(OutboxCounts { messages, waiting })
     }
 
     /// Checks that the store can be written to, and counts the profiles that cannot send.
@@ -98,7 +123,8 @@ impl Service {
         })
     }
 
-    /// Returns the state of delivery. With `finished_within`, also counts the messages that finished in that number of seconds.
+    /// Returns the state of delivery, as far as the caller may see it. With `finished_within`, also counts the messages that
+    /// finished in that number of seconds, which is for callers who may see all mail.
     pub(crate) async fn outbox_status(
         self: &Arc<Self>,
         caller: &Caller,
@@ -114,10 +140,13 @@ impl Service {
             }
             Some(_) => return Err(HttpProblem::malformed("`finishedWithin` must be from 1 to 2592000 seconds")),
         };
-        let counts = self.outbox_reads.get(self.count_outbox()).await?;
-        let OutboxCounts { messages, waiting } = OutboxCounts::clone(&counts);
-        let Trouble { suspended, down, paused, records, rotations } = self.delivery.trouble();
-        let (restored, holds) = (self.restored(), self.delivery.holds());
+        let OutboxCounts { messages, waiting } = match self.lane_scope(caller).await? {
+            None => OutboxCounts::clone(&*self.outbox_reads.get(self.count_outbox()).await?),
+            Some(scope) => self.count_visible(caller, scope).await?,
+        };
+        let trouble = if caller.sees_all(Area::Outbox) { self.trouble() } else { self.visible_trouble(caller) };
+        let Trouble { suspended, down, paused, records, rotations } = trouble;
+        let (restored, holds) = (self.restored(), self.visible_holds(caller));
         Ok(OutboxStatus {
             messages,
             finished,
@@ -141,6 +170,20 @@ impl Service {
     /// Returns the profiles with problems, and the rotations of secrets.
     pub(crate) fn trouble(&self) -> Trouble {
         self.delivery.trouble()
+    }
+
+    /// Returns the problems of the profiles that a caller may see.
+    pub(crate) fn visible_trouble(&self, caller: &Caller) -> Trouble {
+        let mut trouble = self.delivery.trouble();
+        if !caller.sees_all(Area::Profiles) {
+            let state = self.state();
+            let is_seen = |name: &ProfileName| caller.sees_profile_named(name, &state);
+            trouble.suspended.retain(|suspended| is_seen(&suspended.profile));
+            trouble.down.retain(is_seen);
+            trouble.paused.retain(|paused| is_seen(&paused.profile));
+            trouble.rotations.retain(|rotation| is_seen(&rotation.profile));
+        }
+        trouble
     }
 
     /// Returns the profile that sends for a cell, with the steps that lead to it.

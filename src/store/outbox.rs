@@ -292,6 +292,17 @@ pub struct Search {
     pub profile: Option<(ProfileName, Vec<Lane>)>,
     /// One of these lanes.
     pub lanes: Option<Vec<Lane>>,
+    /// What the caller may see, if that is not all mail.
+    pub within: Option<LaneScope>,
+}
+
+/// The mail of some lanes, and of one owner.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LaneScope {
+    /// The lanes.
+    pub lanes: Vec<Lane>,
+    /// The owner of mail of any lane.
+    pub owner: Option<String>,
 }
 
 /// Returns the beginning of a message's id as the store has it: lower case, with dashes. None if the text cannot be one.

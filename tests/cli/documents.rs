@@ -97,6 +97,7 @@ const RUNS: &[(&str, &str, Keys)] = &[
     ("secrets rotate", "dev relay/password", Keys::One),
     ("import", "dev --dry-run", Keys::One),
     ("import", "dev --from profiles.csv --dry-run", Keys::Many),
+    ("import", "--patch new.patch --dry-run", Keys::One),
     ("microsoft register", "prod documents", Keys::One),
     ("verify", "dev relay", Keys::One),
     ("verify", "de* relay", Keys::Many),
@@ -161,6 +162,23 @@ const RUNS: &[(&str, &str, Keys)] = &[
     ("restore", "copy --data restored --identity key.identity", Keys::One),
 ];
 
+/// A patch of the console with a new profile.
+const NEW_PATCH: &str = "From 0\nSubject: [PATCH] dev: add profile patched\n\n---\n
+diff --git a/environments/dev/profiles/patched.yaml b/environments/dev/profiles/patched.yaml
+new file mode 100644
+--- /dev/null
++++ b/environments/dev/profiles/patched.yaml
+@@ -0,0 +1,5 @@
++enabled: false
++provider: { smtp: { host: mail.example.com } }
++from: { address: erp@example.com }
++functions: [default]
++appliesTo: system-wide
+-- 
+mailwright 0.1.0
+
+";
+
 #[test]
 fn every_command_that_offers_json_prints_one_document_with_the_same_keys() {
     let mut offered = Vec::new();
@@ -174,6 +192,7 @@ fn every_command_that_offers_json_prints_one_document_with_the_same_keys() {
     let mut repo = TestRepository::examples();
     repo.write("list.csv", "name,company\nthird,EDU1\nfourth,EDU1\n");
     repo.write("profiles.csv", "name,enabled,host,from,functions\nother,no,mail.example.com,erp@example.com,default\n");
+    repo.write("new.patch", NEW_PATCH);
     repo.write(".gitattributes", "");
     git(&repo, &["init", "--quiet", "-b", "main"]);
     commit(&repo, "examples");

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use askama::Template;
-use axum::extract::State;
+use axum::{extract::State, http::Method};
 use serde::Deserialize;
 
 use super::{list_pages::ListPages, message::StepRow};
@@ -14,11 +14,12 @@ use crate::{
     console::{
         answer::{Answer, render},
         extract::{Parameters, Segment},
-        page::{Page, shown},
+        page::{Page, SignedIn, shown},
         parameters::address,
     },
     model::{
         Client, CompanyId, Function, ProfileName,
+        access::{Activity, Area, Extent, Question},
         resolution::{Cell, Resolver},
     },
     service::{HttpProblem, Service},
@@ -37,13 +38,15 @@ enum Sender<'a> {
     Unserved,
     /// None.
     Missing,
+    /// The caller may not see it.
+    Hidden,
 }
 
 impl<'a> Sender<'a> {
     fn profile(self) -> Option<&'a ProfileName> {
         match self {
             Sender::Profile(name) => Some(name),
-            Sender::Unserved | Sender::Missing => None,
+            Sender::Unserved | Sender::Missing | Sender::Hidden => None,
         }
     }
 }
@@ -88,6 +91,8 @@ struct CellView {
     is_fallback: bool,
     /// True if no profile sends, as the settings of the environment say.
     is_unserved: bool,
+    /// True if the caller may not see the sender.
+    is_hidden: bool,
     address: String,
 }
 
@@ -134,17 +139,24 @@ fn columns() -> Vec<Column> {
 pub(in crate::console) async fn show(
     State(service): State<Arc<Service>>,
     page: Page,
+    SignedIn { caller, .. }: SignedIn,
     Parameters(filter): Parameters<Filter>,
 ) -> Answer {
     let state = service.state();
+    let sees_all = caller.sees_all(Area::Profiles);
+    let seen = state.settings.companies.iter().filter(|company| sees_all || caller.sees_company(company));
+    let companies = seen.clone().count();
     let resolver = Resolver::new(state.live());
     let columns = columns();
     let (mut matching, mut gaps) = (0, 0);
     // The rows in the order of their first companies.
     let mut order: Vec<Senders<'_>> = Vec::new();
     let mut groups: BTreeMap<Senders<'_>, Vec<&CompanyId>> = BTreeMap::new();
-    for company in state.settings.companies.iter().filter(|company| filter.matches(company)) {
+    for company in seen.filter(|company| filter.matches(company)) {
         let sender = |column: &Column| {
+            if !sees_all && !caller.sees_cell(company, column.function) {
+                return Sender::Hidden;
+            }
             let cell = Cell { company: company.clone(), function: column.function, client: column.client };
             match resolver.sender(&cell) {
                 Some((name, _)) => Sender::Profile(name),
@@ -155,7 +167,7 @@ pub(in crate::console) async fn show(
         let senders: Senders<'_> = columns.iter().map(sender).collect();
         let missing = senders.iter().filter(|sender| **sender == Sender::Missing).count();
         let served = senders.iter().filter_map(|sender| sender.profile());
-        let is_complete = served.clone().count() == senders.len();
+        let is_complete = !senders.iter().any(|sender| matches!(sender, Sender::Unserved | Sender::Missing));
         let is_wanted = filter.profile.is_empty() || served.clone().any(|name| name.as_str() == filter.profile);
         if !is_wanted || (!filter.gaps.is_empty() && is_complete) {
             continue;
@@ -179,6 +191,7 @@ pub(in crate::console) async fn show(
                 profile: name.map(ToString::to_string),
                 is_fallback: name.is_some() && !claims,
                 is_unserved: *sender == Sender::Unserved,
+                is_hidden: *sender == Sender::Hidden,
                 address: cell_address(first, *column),
             }
         });
@@ -190,7 +203,7 @@ pub(in crate::console) async fn show(
     };
     render(&CoveragePage {
         rows: order.iter().filter_map(row).collect(),
-        companies: state.settings.companies.len(),
+        companies,
         columns,
         matching,
         gaps,
@@ -214,6 +227,8 @@ struct CellPage {
     function: Function,
     client: Option<&'static str>,
     profile: Option<String>,
+    /// True if the caller may see that profile.
+    is_linked: bool,
     from: Option<String>,
     steps: Vec<StepRow>,
 }
@@ -229,6 +244,7 @@ pub(in crate::console) struct CellParameters {
 pub(in crate::console) async fn explain(
     State(service): State<Arc<Service>>,
     page: Page,
+    SignedIn { caller, .. }: SignedIn,
     Segment((company, function)): Segment<(String, String)>,
     Parameters(CellParameters { client }): Parameters<CellParameters>,
 ) -> Answer {
@@ -238,11 +254,14 @@ pub(in crate::console) async fn explain(
     };
     let company: CompanyId = company.parse().map_err(|_| missing())?;
     let function: Function = function.parse().map_err(|_| missing())?;
+    let question = Question::any(Area::Profiles, Activity::See).at(Extent::One(&company), Extent::One(function));
+    service.check_right(&caller, &question, &Method::GET, "/console/coverage").await?;
     let resolution = service.resolve(Cell { company, function, client })?;
     let state = service.state();
     let live = resolution.profile.as_ref().and_then(|name| state.profiles.get(name)?.live.as_ref());
     render(&CellPage {
         from: live.and_then(|stored| stored.profile.from_address().map(shown)),
+        is_linked: resolution.profile.as_ref().is_some_and(|name| caller.sees_profile_named(name, &state)),
         profile: resolution.profile.as_ref().map(ToString::to_string),
         steps: resolution.steps.iter().map(StepRow::new).collect(),
         client: client.map(Client::id),

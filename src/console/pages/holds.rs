@@ -16,7 +16,7 @@ use crate::{
         parameters::{parse, parse_time},
     },
     model::{
-        CompanyId, Function,
+        CompanyId, Function, ProfileName,
         access::{Activity, Area},
     },
     service::{HttpProblem, Service},
@@ -53,8 +53,16 @@ struct Row {
 }
 
 /// Lists the holds.
-pub(in crate::console) async fn show(State(service): State<Arc<Service>>, page: Page) -> Answer {
-    let (holds, state) = (service.holds(), service.state());
+pub(in crate::console) async fn show(
+    State(service): State<Arc<Service>>,
+    page: Page,
+    SignedIn { caller, .. }: SignedIn,
+) -> Answer {
+    let (holds, state) = (service.visible_holds(&caller), service.state());
+    let (sees_all, sees_profiles) = (caller.sees_all(Area::Outbox), caller.sees_all(Area::Profiles));
+    let may_hold =
+        |company: &&CompanyId| sees_all || caller.may(Area::Outbox, Activity::See, Some(company), None).is_allowed();
+    let is_seen = |name: &ProfileName| sees_all || sees_profiles || caller.sees_profile_named(name, &state);
     let more = holds.len().saturating_sub(ROWS);
     let holds = holds.into_iter().take(ROWS).map(|hold| Row {
         id: hold.id,
@@ -70,8 +78,13 @@ pub(in crate::console) async fn show(State(service): State<Arc<Service>>, page: 
         holds: holds.collect(),
         more,
         may_change: page.may(Area::Outbox, Activity::Hold),
-        companies: state.settings.companies.iter().take(SUGGESTIONS).cloned().collect(),
-        profiles: state.live().take(SUGGESTIONS).map(|(name, _)| name.to_string()).collect(),
+        companies: state.settings.companies.iter().filter(may_hold).take(SUGGESTIONS).cloned().collect(),
+        profiles: state
+            .live()
+            .filter(|(name, _)| is_seen(name))
+            .take(SUGGESTIONS)
+            .map(|(name, _)| name.to_string())
+            .collect(),
         functions: Function::all().collect(),
         page,
     })

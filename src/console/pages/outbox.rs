@@ -20,7 +20,7 @@ use crate::{
         parameters::{address, parse, parse_time},
     },
     model::{
-        CompanyId, Function, Message, Status, WaitReason, Waiting,
+        CompanyId, Function, Message, ProfileName, Status, WaitReason, Waiting,
         access::{Activity, Area},
     },
     service::{Caller, HttpProblem, MessageFilter, Service},
@@ -290,6 +290,10 @@ async fn read_page(
     let groups: Vec<Group> = status.waiting.into_iter().filter(|group| group.messages > 0).map(Group::new).collect();
     let count = |one: &Status| (one.id(), status.messages.get(one).copied().unwrap_or_default());
     let state = service.state();
+    let (sees_all, sees_profiles) = (caller.sees_all(Area::Outbox), caller.sees_all(Area::Profiles));
+    let is_own =
+        |company: &&CompanyId| sees_all || caller.may(Area::Outbox, Activity::See, Some(company), None).is_allowed();
+    let is_seen = |name: &ProfileName| sees_all || sees_profiles || caller.sees_profile_named(name, &state);
     let is_live = filter.before.is_empty() && filter.q.trim().is_empty() && invalid.is_empty();
     Ok(OutboxPage {
         counts: Status::ALL.iter().map(count).collect(),
@@ -302,8 +306,13 @@ async fn read_page(
         rows: found.messages.into_iter().map(|message| Row::new(message, service.now())).collect(),
         newest: (!filter.before.is_empty()).then(|| filter.with("before", "")),
         older: found.next_before.map(|number| filter.with("before", number)),
-        companies: state.settings.companies.iter().take(SUGGESTIONS).cloned().collect(),
-        profiles: state.live().take(SUGGESTIONS).map(|(name, _)| name.to_string()).collect(),
+        companies: state.settings.companies.iter().filter(is_own).take(SUGGESTIONS).cloned().collect(),
+        profiles: state
+            .live()
+            .filter(|(name, _)| is_seen(name))
+            .take(SUGGESTIONS)
+            .map(|(name, _)| name.to_string())
+            .collect(),
         functions: Function::all().collect(),
         invalid,
         filter,

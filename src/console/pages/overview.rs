@@ -14,7 +14,7 @@ use crate::{
         live,
         page::{Page, SignedIn, shown},
     },
-    model::{ProfileName, Status, rotation::Standing},
+    model::{ProfileName, ProfileState, Status, access::Area, rotation::Standing},
     service::{Caller, HttpProblem, Service},
 };
 
@@ -143,8 +143,12 @@ async fn read(service: &Arc<Service>, caller: &Caller, page: Page) -> Result<Str
     let last = service.last_verified().await?;
     let verified = &last.profiles;
     let (state, now) = (service.state(), service.now());
+    let sees_all = caller.sees_all(Area::Profiles);
     let soon = now.checked_add(SOON).unwrap_or(now);
-    let live = |name: &ProfileName| state.profiles.get(name).filter(|found| found.live.is_some());
+    // A caller can see all mail, and only some profiles.
+    let is_seen = |name: &ProfileName, found: &ProfileState| sees_all || caller.sees_profile(name, found);
+    let live =
+        |name: &ProfileName| state.profiles.get(name).filter(|found| found.live.is_some() && is_seen(name, found));
     let (mut failing, mut ending) = (Vec::new(), Vec::new());
     for (name, last, found) in verified.iter().filter_map(|(name, last)| Some((name, last, live(name)?))) {
         // A result can be that of settings before the last change.
@@ -162,17 +166,23 @@ async fn read(service: &Arc<Service>, caller: &Caller, page: Page) -> Result<Str
     ending.sort_by_key(|ending| ending.ends);
     let OutboxStatus { messages, waiting, suspended, unreachable, restored, holds, store_writable, rotations, .. } =
         status;
-    let suspended = suspended.into_iter().map(|suspended| Suspended {
-        profile: suspended.profile.to_string(),
-        since: suspended.since,
-        reason: shown(&suspended.reason),
-        remedy: suspended
-            .finding
-            .map(|finding| finding.remedy.iter().map(|step| shown(step)).collect())
-            .unwrap_or_default(),
-        next_probe_at: suspended.next_probe_at,
-    });
-    let refused = rotations.iter().filter(|rotation| rotation.standing == Standing::Refused);
+    let seen: Vec<(&ProfileName, &ProfileState)> =
+        state.profiles.iter().filter(|(name, found)| is_seen(name, found)).collect();
+    let is_listed = |name: &ProfileName| sees_all || caller.sees_profile_named(name, &state);
+    let suspended =
+        suspended.into_iter().filter(|suspended| is_listed(&suspended.profile)).map(|suspended| Suspended {
+            profile: suspended.profile.to_string(),
+            since: suspended.since,
+            reason: shown(&suspended.reason),
+            remedy: suspended
+                .finding
+                .map(|finding| finding.remedy.iter().map(|step| shown(step)).collect())
+                .unwrap_or_default(),
+            next_probe_at: suspended.next_probe_at,
+        });
+    let unreachable = unreachable.iter().filter(|name| is_listed(name)).map(ToString::to_string);
+    let refused =
+        rotations.iter().filter(|rotation| rotation.standing == Standing::Refused && is_listed(&rotation.profile));
     let waiting = waiting.into_iter().filter(|group| group.messages > 0).map(|group| WaitingRow {
         reason: group.reason.id(),
         explanation: shown(&group.describe()),
@@ -193,7 +203,8 @@ async fn read(service: &Arc<Service>, caller: &Caller, page: Page) -> Result<Str
             until: hold.until,
         }
     });
-    let proposals = if page.may_open("/console/proposals") { service.proposals().await? } else { Vec::new() };
+    let proposals =
+        if page.may_open("/console/proposals") { service.visible_proposals(caller).await? } else { Vec::new() };
     let open = proposals
         .iter()
         .filter(|proposal| proposal.decision.is_none() && !service.is_proposal_expired(proposal))
@@ -201,14 +212,14 @@ async fn read(service: &Arc<Service>, caller: &Caller, page: Page) -> Result<Str
     let count = |status: &Status| (status.id(), messages.get(status).copied().unwrap_or_default());
     let contents = OverviewContents {
         generation: state.generation,
-        profiles: state.live().count(),
+        profiles: seen.iter().filter(|(_, found)| found.live.is_some()).count(),
         // The profiles that the link of the tile lists.
-        drifted: state.profiles.values().filter(|found| profiles::drift(found).is_some()).count(),
-        settings_drifted: state.applied_settings.as_ref().is_some_and(|applied| *applied != state.settings),
+        drifted: seen.iter().filter(|(_, found)| profiles::drift(found).is_some()).count(),
+        settings_drifted: sees_all && state.applied_settings.as_ref().is_some_and(|applied| *applied != state.settings),
         store_writable,
         restored: restored.map(|restored| shown(&restored.why)),
         suspended: Limited::new(suspended.collect()),
-        unreachable: Limited::new(unreachable.iter().map(ToString::to_string).collect()),
+        unreachable: Limited::new(unreachable.collect()),
         refused_secrets: Limited::new(refused.map(|rotation| rotation.profile.to_string()).collect()),
         failing: Limited::new(failing),
         ending: Limited::new(ending),

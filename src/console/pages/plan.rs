@@ -9,7 +9,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::{
     extract::State,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 
@@ -201,13 +201,28 @@ pub(in crate::console) async fn drift_patch(
     Segment(name): Segment<ProfileName>,
 ) -> Answer {
     service.check_console_policy(ConsolePolicy::Propose)?;
+    service.check_visible(&caller, &name, (&Method::GET, "/console/profiles")).await?;
     let patch = service.drift_patch(&caller, &name).await?;
     if patch.files.is_empty() { Err(no_patch()) } else { Ok(send_patch(&name, &patch)) }
 }
 
+/// Sends the files of an open proposal as a patch, with the proposer as the author.
+pub(in crate::console) async fn proposal_patch(
+    State(service): State<Arc<Service>>,
+    SignedIn { caller, .. }: SignedIn,
+    Segment(id): Segment<String>,
+) -> Answer {
+    service.check_console_policy(ConsolePolicy::Propose)?;
+    let proposal = service.proposal(&caller, &id).await?;
+    let edit = Service::proposed_edit(&proposal).filter(|_| proposal.decision.is_none()).ok_or_else(no_patch)?;
+    let planned = service.plan_for_proposer(&caller, &proposal).await?.ok_or_else(no_patch)?;
+    let patch = service.edit_patch(&caller, &edit, &planned, &proposal.reason).await?;
+    Ok(send_patch(&edit.name, &GitPatch { author: proposal.by, ..patch }))
+}
+
 fn no_patch() -> HttpProblem {
     HttpProblem::not_found("there is nothing that Git does not have")
-        .remedy("Go back to the profile: it is what the last apply left.")
+        .remedy("Go back to the profile: it is what the last apply left. A proposal that was decided has no patch.")
 }
 
 fn send_patch(name: &ProfileName, patch: &GitPatch) -> Response {
@@ -230,7 +245,8 @@ enum Prepared {
 
 /// Makes the edit of an entry, and plans it.
 async fn prepare(service: &Arc<Service>, page: &Page, caller: &Caller, entry: &Entry) -> Result<Prepared, HttpProblem> {
-    let again = |problems, conflict| show_again(service, page.clone(), entry, problems, conflict).map(Prepared::Again);
+    let again =
+        |problems, conflict| show_again(service, page.clone(), caller, entry, problems, conflict).map(Prepared::Again);
     let action = entry.get("action");
     let edit = if action == "save" {
         match read_edit(page, entry) {
@@ -238,12 +254,13 @@ async fn prepare(service: &Arc<Service>, page: &Page, caller: &Caller, entry: &E
             Err(problems) => return again(problems, None),
         }
     } else {
-        simple_edit(service, action, entry).await?
+        simple_edit(service, caller, action, entry).await?
     };
+    service.check_visible_edit(caller, &edit).await?;
     let is_existing = entry.has("original");
     if action == "save"
         && is_existing
-        && let Some(conflict) = service.find_conflict(&edit.name, entry.base()).await?
+        && let Some(conflict) = service.find_visible_conflict(caller, &edit.name, entry.base()).await?
     {
         return again(Vec::new(), Some(conflict));
     }
@@ -257,15 +274,16 @@ async fn prepare(service: &Arc<Service>, page: &Page, caller: &Caller, entry: &E
 }
 
 /// Makes the edit of a button that needs no form.
-async fn simple_edit(service: &Service, action: &str, entry: &Entry) -> Result<Edit, HttpProblem> {
+async fn simple_edit(service: &Service, caller: &Caller, action: &str, entry: &Entry) -> Result<Edit, HttpProblem> {
     let name: ProfileName = entry
         .get("original")
         .parse()
         .map_err(|_| HttpProblem::malformed("the form names no profile").remedy("Load the page again."))?;
+    service.check_visible(caller, &name, (&Method::POST, "/console/plan")).await?;
     let state = service.state();
     let live = state.profiles.get(&name).and_then(|found| found.live.as_ref());
     let Some(live) = live else {
-        let conflict = service.find_conflict(&name, entry.base()).await?;
+        let conflict = service.find_visible_conflict(caller, &name, entry.base()).await?;
         return Err(conflict.map_or_else(profile_not_found, |conflict| deleted_meanwhile(&name, conflict)));
     };
     let enabled = match action {
@@ -327,7 +345,7 @@ async fn show_plan(
     Notices { problem, seen }: Notices,
 ) -> Answer {
     let conflict = match seen {
-        Some(seen) => service.find_conflict(&edit.name, seen).await?,
+        Some(seen) => service.find_visible_conflict(caller, &edit.name, seen).await?,
         None => None,
     };
     let status = problem.as_ref().map_or(StatusCode::OK, |problem| {

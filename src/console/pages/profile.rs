@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::State as Shared;
+use axum::{extract::State as Shared, http::Method};
 use jiff::Timestamp;
 
 use super::{
@@ -176,6 +176,7 @@ pub(in crate::console) async fn show(
     let state = service.state();
     let found = state.profiles.get(&name).ok_or_else(missing)?;
     let stored = found.live.as_ref().or(found.applied()).ok_or_else(missing)?;
+    service.check_visible(&caller, &name, (&Method::GET, &page.here)).await?;
     let profile = &stored.profile;
     let trouble = service.trouble();
     let verified = match service.verified(&name).await {
@@ -208,12 +209,10 @@ pub(in crate::console) async fn show(
         reason: shown(&rotation.reason),
         next_try_at: rotation.next_try_at,
     });
-    let holds = service.holds().into_iter().filter(|hold| hold.profile.as_ref() == Some(&name)).map(|hold| HoldRow {
-        reason: shown(&hold.reason),
-        owner: shown(&hold.owner),
-        since: hold.since,
-        until: hold.until,
-    });
+    let holds =
+        service.visible_holds(&caller).into_iter().filter(|hold| hold.profile.as_ref() == Some(&name)).map(|hold| {
+            HoldRow { reason: shown(&hold.reason), owner: shown(&hold.owner), since: hold.since, until: hold.until }
+        });
     render(&ProfilePage {
         test: found.live.as_ref().map(|live| TestForm::new(&service, &page, &caller, &name, &live.profile)),
         is_test_sent: done == "test",

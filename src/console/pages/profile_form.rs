@@ -12,7 +12,7 @@ use std::{
 use askama::Template;
 use axum::{
     extract::State,
-    http::StatusCode,
+    http::{Method, StatusCode},
     response::{IntoResponse as _, Response},
 };
 use serde::Deserialize;
@@ -27,10 +27,12 @@ use crate::{
     console::{
         answer::{Answer, render},
         extract::{Form, Parameters, Segment},
-        page::{Page, shown},
+        page::{Page, SignedIn, shown},
     },
-    model::{self, ChangeRecord, CompanyId, Function, ProfileName, SecretReference, settings::ConsolePolicy},
-    service::{EditConflict, HttpProblem, Service},
+    model::{
+        self, ChangeRecord, CompanyId, Function, ProfileName, SecretReference, access::Area, settings::ConsolePolicy,
+    },
+    service::{Caller, EditConflict, HttpProblem, Service},
 };
 
 /// Providers, in the order in which they are offered.
@@ -151,6 +153,7 @@ pub(in crate::console) struct Start {
 pub(in crate::console) async fn new(
     State(service): State<Arc<Service>>,
     page: Page,
+    SignedIn { caller, .. }: SignedIn,
     Parameters(start): Parameters<Start>,
 ) -> Answer {
     service.check_console_policy(ConsolePolicy::Propose)?;
@@ -166,20 +169,21 @@ pub(in crate::console) async fn new(
         ("cloud", "global"),
         ("platform", "native"),
         ("redirect", "https://localhost"),
-        ("applies-to", "system-wide"),
+        ("applies-to", if caller.sees_all(Area::Profiles) { "system-wide" } else { "companies" }),
     ] {
         entry.set(field, value);
     }
     if provider == "microsoft-graph-delegate" {
         entry.set("function", Function::user_interface().id());
     }
-    render(&form_page(&service, page, &entry, Vec::new(), None))
+    render(&form_page(&service, page, &caller, &entry, Vec::new(), None))
 }
 
 /// Shows the form of a profile.
 pub(in crate::console) async fn edit(
     State(service): State<Arc<Service>>,
     page: Page,
+    SignedIn { caller, .. }: SignedIn,
     Segment(name): Segment<String>,
     Parameters(start): Parameters<Start>,
 ) -> Answer {
@@ -192,6 +196,7 @@ pub(in crate::console) async fn edit(
     let Some((name, live)) = found else {
         return Err(profile_not_found());
     };
+    service.check_visible(&caller, &name, (&Method::GET, &page.here)).await?;
     let mut entry = Entry::from_profile(&name, &live.profile, state.generation);
     if PROVIDERS.contains(&start.provider.as_str()) && start.provider != live.profile.provider.id() {
         for (field, value) in
@@ -201,7 +206,7 @@ pub(in crate::console) async fn edit(
         }
         entry.set("provider", start.provider);
     }
-    render(&form_page(&service, page, &entry, Vec::new(), None))
+    render(&form_page(&service, page, &caller, &entry, Vec::new(), None))
 }
 
 pub(super) fn profile_not_found() -> HttpProblem {
@@ -212,28 +217,31 @@ pub(super) fn profile_not_found() -> HttpProblem {
 pub(in crate::console) async fn back(
     State(service): State<Arc<Service>>,
     page: Page,
+    SignedIn { caller, .. }: SignedIn,
     Form(fields): Form<Vec<(String, String)>>,
 ) -> Answer {
     service.check_console_policy(ConsolePolicy::Propose)?;
-    render(&form_page(&service, page, &Entry::new(fields)?, Vec::new(), None))
+    render(&form_page(&service, page, &caller, &Entry::new(fields)?, Vec::new(), None))
 }
 
 /// Shows the form with problems, or with what another editor changed.
 pub(super) fn show_again(
     service: &Service,
     page: Page,
+    caller: &Caller,
     entry: &Entry,
     problems: Vec<FieldProblem>,
     conflict: Option<EditConflict>,
 ) -> Result<Response, HttpProblem> {
     let status = if conflict.is_some() { StatusCode::CONFLICT } else { StatusCode::UNPROCESSABLE_ENTITY };
-    let form = form_page(service, page, entry, problems, conflict);
+    let form = form_page(service, page, caller, entry, problems, conflict);
     Ok((status, render(&form)?).into_response())
 }
 
 fn form_page(
     service: &Service,
     page: Page,
+    caller: &Caller,
     entry: &Entry,
     problems: Vec<FieldProblem>,
     conflict: Option<EditConflict>,
@@ -341,11 +349,15 @@ fn form_page(
         },
     ];
     let secrets = secret_fields(service, entry, &provider);
-    let (companies, more_companies) = company_choices(&state.settings.companies, entry);
+    let sees_all = caller.sees_all(Area::Profiles);
+    let is_seen = |name: &ProfileName| sees_all || caller.sees_profile_named(name, &state);
+    let companies = state.settings.companies.iter().filter(|company| sees_all || caller.sees_company(company));
+    let (companies, more_companies) = company_choices(companies, entry);
     let secret_name = entry.get("secret").to_owned();
-    let has_secret = secret_name
-        .parse::<SecretReference>()
-        .is_ok_and(|reference| state.live_stored().any(|(_, stored)| stored.secrets.contains_key(&reference)));
+    let has_secret = secret_name.parse::<SecretReference>().is_ok_and(|reference| {
+        let mut all = state.live_stored();
+        all.any(|(name, stored)| stored.secrets.contains_key(&reference) && is_seen(name))
+    });
     let conflict = conflict.map(ConflictView::new);
     FormPage {
         original: shown(entry.get("original")),
@@ -353,7 +365,7 @@ fn form_page(
         // After a conflict was shown, the next plan starts from what is live.
         base: if conflict.is_some() { state.generation } else { entry.base() },
         providers: choices("provider", &PROVIDERS),
-        functions: function_rows(&state, entry, &provider),
+        functions: function_rows(&state, &is_seen, entry, &provider),
         companies,
         more_companies,
         is_system_wide: entry.get("applies-to") != "companies",
@@ -372,9 +384,14 @@ fn form_page(
     }
 }
 
-fn function_rows(state: &model::State, entry: &Entry, provider: &str) -> Vec<FunctionRow> {
+fn function_rows(
+    state: &model::State,
+    is_seen: &dyn Fn(&ProfileName) -> bool,
+    entry: &Entry,
+    provider: &str,
+) -> Vec<FunctionRow> {
     let mut claims: BTreeMap<Function, Vec<&str>> = BTreeMap::new();
-    for (name, profile) in state.live().filter(|(_, profile)| profile.enabled) {
+    for (name, profile) in state.live().filter(|(name, profile)| profile.enabled && is_seen(name)) {
         for function in &profile.functions {
             claims.entry(*function).or_default().push(name.as_str());
         }
@@ -396,11 +413,14 @@ fn function_rows(state: &model::State, entry: &Entry, provider: &str) -> Vec<Fun
         .collect()
 }
 
-/// Returns the companies of the environment, and those that the profile has and the environment does not; and the number of those
+/// Returns the companies that are offered, and those that the profile has and the environment does not; and the number of those
 /// that are too many to be offered.
-fn company_choices(companies: &BTreeSet<CompanyId>, entry: &Entry) -> (Vec<Choice>, usize) {
+fn company_choices<'a>(
+    companies: impl Iterator<Item = &'a CompanyId> + Clone,
+    entry: &'a Entry,
+) -> (Vec<Choice>, usize) {
     let chosen: BTreeSet<&str> = entry.all("company").filter(|id| id.parse::<CompanyId>().is_ok()).collect();
-    let others = companies.iter().map(CompanyId::as_str).filter(|id| !chosen.contains(id));
+    let others = companies.map(CompanyId::as_str).filter(|id| !chosen.contains(id));
     let offered = COMPANIES.saturating_sub(chosen.len());
     let more = others.clone().count().saturating_sub(offered);
     let listed: BTreeSet<&str> = others.take(offered).chain(chosen.iter().copied()).collect();

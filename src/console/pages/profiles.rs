@@ -23,7 +23,7 @@ use crate::{
         parameters::address,
     },
     delivery::Trouble,
-    model::{Applied, AppliesTo, CompanyId, Function, LastVerified, ProfileName, ProfileState},
+    model::{Applied, AppliesTo, CompanyId, Function, LastVerified, ProfileName, ProfileState, access::Area},
     service::Service,
 };
 
@@ -286,9 +286,12 @@ pub(in crate::console) async fn show(
     let last = service.last_verified().await?;
     let verified = &last.profiles;
     let problems = Problems::new(&service.trouble());
+    let sees_all = caller.sees_all(Area::Profiles);
+    let is_seen = |name: &ProfileName, found: &ProfileState| sees_all || caller.sees_profile(name, found);
     let mut counts: BTreeMap<ProfileStatus, usize> = BTreeMap::new();
     let mut rows = Vec::new();
-    for (name, found) in state.profiles.iter().filter(|(name, found)| filter.matches(name, found)) {
+    let seen = state.profiles.iter().filter(|(name, found)| is_seen(name, found));
+    for (name, found) in seen.clone().filter(|(name, found)| filter.matches(name, found)) {
         let last = verified.get(name);
         let verification = Verification::of_live(&service, name, found, last);
         let status = problems.status(name, found, verification);
@@ -301,14 +304,15 @@ pub(in crate::console) async fn show(
     let matching = rows.len();
     let (rows, pages) = ListPages::cut(rows, ROWS, filter.page, |number| filter.with("page", number));
     let counts = ProfileStatus::ALL.iter().map(|status| (status.id(), counts.get(status).copied().unwrap_or_default()));
+    let companies = state.settings.companies.iter().filter(|company| sees_all || caller.sees_company(company));
     render(&ProfilesPage {
         may_edit: service.may_change_profiles(&caller),
         rows,
         counts: counts.filter(|(id, count)| *count > 0 || *id == filter.state).collect(),
-        total: state.profiles.len(),
+        total: seen.count(),
         matching,
         columns: filter.columns(),
-        companies: state.settings.companies.iter().take(1000).cloned().collect(),
+        companies: companies.take(1000).cloned().collect(),
         functions: Function::all().collect(),
         pages,
         filter,

@@ -154,9 +154,10 @@ impl Row {
 pub(in crate::console) async fn list(
     State(service): State<Arc<Service>>,
     page: Page,
+    SignedIn { caller, .. }: SignedIn,
     Parameters(position): Parameters<Position>,
 ) -> Answer {
-    let found = service.proposals().await?;
+    let found = service.visible_proposals(&caller).await?;
     let rows: Vec<Row> = found.iter().map(|proposal| Row::new(&service, proposal)).collect();
     let (rows, pages) = ListPages::cut(rows, ROWS, position.page, |number| format!("/console/proposals?page={number}"));
     render(&ProposalsPage { page, rows, pages })
@@ -282,7 +283,7 @@ async fn show_proposal(service: &Arc<Service>, page: Page, caller: &Caller, id: 
     let mut conflict = None;
     if is_open {
         if let ProposedChange::Edit { base, change, .. } = &proposal.contents {
-            conflict = service.find_conflict(change.name(), *base).await?;
+            conflict = service.find_visible_conflict(caller, change.name(), *base).await?;
         }
         match service.plan_for_proposer(caller, &proposal).await {
             Ok(found) => planned = found,

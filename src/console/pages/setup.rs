@@ -15,8 +15,8 @@ use crate::{
         problem_page::ProblemNotice,
     },
     model::{
-        Cloud, Provider,
-        access::{Activity, Area, Question},
+        Cloud, ProfileName, Provider,
+        access::{Activity, Area},
     },
     service::{HttpProblem, Service},
 };
@@ -39,7 +39,7 @@ enum Readiness {
     NotReady(ProblemNotice),
 }
 
-/// Details that only viewers see.
+/// Details that only persons with a session see, of the profiles that they may see.
 struct Details {
     info: ServiceInfo,
     started_at: Timestamp,
@@ -74,9 +74,7 @@ pub(in crate::console) async fn show(
         },
         Err(problem) => Readiness::NotReady(ProblemNotice::new(&problem)),
     };
-    let viewer = signed_in.filter(|Extension(signed_in)| {
-        signed_in.caller.decide(&Question::everywhere(Area::Profiles, Activity::See)).is_allowed()
-    });
+    let viewer = signed_in.filter(|Extension(signed_in)| signed_in.caller.may_at_all(Area::Profiles, Activity::See));
     let details = viewer.map(|Extension(signed_in)| details(&service, &signed_in)).transpose()?;
     render(&SetupPage { page, readiness, details })
 }
@@ -84,7 +82,12 @@ pub(in crate::console) async fn show(
 fn details(service: &Service, signed_in: &SignedIn) -> Result<Details, HttpProblem> {
     let state = service.state();
     let (mut clouds, mut servers) = (BTreeMap::<&Cloud, usize>::new(), BTreeMap::<String, usize>::new());
-    for (_, stored) in state.live_stored() {
+    let caller = &signed_in.caller;
+    let sees_all = caller.sees_all(Area::Profiles);
+    let mut profiles = 0;
+    let is_seen = |name: &ProfileName| sees_all || caller.sees_profile_named(name, &state);
+    for (_, stored) in state.live_stored().filter(|(name, _)| is_seen(name)) {
+        profiles += 1;
         let cloud = match &stored.profile.provider {
             Provider::Smtp(smtp) => {
                 *servers.entry(format!("{}:{}", smtp.host, smtp.port)).or_default() += 1;
@@ -97,7 +100,7 @@ fn details(service: &Service, signed_in: &SignedIn) -> Result<Details, HttpProbl
             *clouds.entry(cloud).or_default() += 1;
         }
     }
-    let info = service.info(&signed_in.caller)?;
+    let info = service.info(caller)?;
     let of_cloud = |(cloud, profiles): (&Cloud, usize)| Target {
         name: shown(cloud.name()),
         is_custom: matches!(cloud, Cloud::Custom(_)),
@@ -112,8 +115,8 @@ fn details(service: &Service, signed_in: &SignedIn) -> Result<Details, HttpProbl
     Ok(Details {
         started_at: info.started_at,
         info,
-        profiles: state.live().count(),
-        companies: state.settings.companies.len(),
+        profiles,
+        companies: state.settings.companies.iter().filter(|one| sees_all || caller.sees_company(one)).count(),
         clouds: clouds.into_iter().map(of_cloud).collect(),
         more_servers: servers.len().saturating_sub(SHOWN),
         servers: servers

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use axum::{extract::State, response::Response};
+use axum::{extract::State, http::Method, response::Response};
 use jiff::Timestamp;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -83,6 +83,7 @@ pub(in crate::console) async fn send(
     Segment(profile): Segment<ProfileName>,
     Form(TestEntry { form, company, function, to }): Form<TestEntry>,
 ) -> Result<Response, HttpProblem> {
+    service.check_visible(&caller, &profile, (&Method::POST, "/console/profiles")).await?;
     let (subject, text) = contents(&page, &profile, &company, function, service.now());
     let test = TestMessage { profile: profile.clone(), company, function, recipient: to, subject, text, form };
     let id = service.send_test_message(&caller, test).await?;

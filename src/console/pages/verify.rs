@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::{extract::State, response::Response};
+use axum::{extract::State, http::Method, response::Response};
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -86,11 +86,18 @@ impl RunView {
 }
 
 /// Lists the runs that the service remembers.
-pub(in crate::console) async fn list(State(service): State<Arc<Service>>, page: Page) -> Answer {
+pub(in crate::console) async fn list(
+    State(service): State<Arc<Service>>,
+    page: Page,
+    SignedIn { caller, .. }: SignedIn,
+) -> Answer {
+    let state = service.state();
+    let sees_all = caller.sees_all(Area::Profiles);
+    let is_seen = |name: &ProfileName| sees_all || caller.sees_profile_named(name, &state);
     render(&VerifyPage {
         may_verify: page.may(Area::Profiles, Activity::Verify),
-        enabled: service.state().live().filter(|(_, profile)| profile.enabled).count(),
-        runs: service.verification_runs().iter().map(RunView::new).collect(),
+        enabled: state.live().filter(|(name, profile)| profile.enabled && is_seen(name)).count(),
+        runs: service.visible_runs(&caller).iter().map(RunView::new).collect(),
         page,
     })
 }
@@ -114,6 +121,9 @@ pub(in crate::console) async fn start(
         "" => None,
         name => Some(name.parse().map_err(|_| super::profile_form::profile_not_found())?),
     };
+    if let Some(name) = &profile {
+        service.check_visible(&caller, name, (&Method::POST, "/console/verify")).await?;
+    }
     let id = service.start_verification(&caller, profile).await?;
     Ok(redirect(&format!("{}/console/verify/{id}", page.base)))
 }
@@ -122,8 +132,9 @@ pub(in crate::console) async fn start(
 pub(in crate::console) async fn show(
     State(service): State<Arc<Service>>,
     page: Page,
+    SignedIn { caller, .. }: SignedIn,
     Segment(id): Segment<String>,
 ) -> Answer {
-    let run = RunView::new(&service.verification_run(&id)?);
+    let run = RunView::new(&service.visible_run(&caller, &id)?);
     render(&RunPage { page, run })
 }

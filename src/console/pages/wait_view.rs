@@ -28,7 +28,7 @@ pub(super) struct WaitView {
 
 impl WaitView {
     pub(super) fn new(service: &Service, caller: &Caller, page: &Page, message: &Message, waiting: Waiting) -> Self {
-        let trouble = service.trouble();
+        let trouble = service.visible_trouble(caller);
         let of_profile = |name: &ProfileName| waiting.profile.as_ref() == Some(name);
         let finding = trouble.suspended.iter().find(|suspended| of_profile(&suspended.profile));
         let finding =
@@ -75,7 +75,8 @@ fn links(
             add("/console/coverage/{company}/{function}", cell, "coverage");
         }
         WaitReason::Suspended | WaitReason::ServerAway | WaitReason::Throttled => {
-            if let Some(name) = &waiting.profile {
+            let is_seen = |name: &&ProfileName| caller.sees_profile_named(name, &service.state());
+            if let Some(name) = waiting.profile.as_ref().filter(is_seen) {
                 add("/console/profiles/{name}", format!("/console/profiles/{name}"), "profile");
                 if service.may_change_profiles(caller) {
                     add("/console/profiles/{name}/edit", format!("/console/profiles/{name}/edit"), "edit");

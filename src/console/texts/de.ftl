@@ -85,6 +85,7 @@ setup-differences = { $count ->
    *[other] { $count } Unterschiede zwischen Speicher und Prüfprotokoll
 }
 setup-more = Nach der Anmeldung sehen Sie Version, Generation und die Rechner, an die der Dienst sendet.
+setup-confirm = Version, Generation und Rechner werden angezeigt, wenn Sie Ihre Identität bestätigt haben.
 setup-service = Dienst
 setup-version = Version
 setup-generation = Generation
@@ -320,6 +321,7 @@ coverage-companies = Firmen
 coverage-no-sender = keines
 coverage-unserved = keines, wie gewollt
 coverage-help = Firmen mit gleichen Zeilen stehen zusammen. Ein graues Profil bedient die Funktion als Rückfall.
+coverage-hidden = Ihre Rechte schließen diese Funktion nicht ein.
 cell-sends = E-Mail sendet
 cell-no-sender = Kein Profil sendet. E-Mail wird abgelehnt.
 cell-no-sender-remedy = Nehmen Sie Firma und Funktion in ein Profil auf, oder schalten Sie eines ein, das beide hat.
@@ -592,7 +594,9 @@ profile-enable = Einschalten
 profile-disable = Ausschalten
 profile-delete = Löschen
 profile-patch = Dateien für Git, als Patch
-profile-patch-help = Speichern Sie den Patch im Repository der Dateien, und führen Sie dort git am { $name }.patch aus. Dann ist der Plan leer:
+profile-patch-help = Danach ist der Plan leer, wenn die Dateien keine anderen Änderungen haben:
+patch-help = Speichern Sie den Patch im Repository der Dateien. Dieser Befehl ändert die Dateien in der Form, die sie haben, und macht keinen Commit:
+patch-help-git = git am { $name }.patch macht für dieselbe Änderung einen Commit, aber nur, wenn die Dateien die Form haben, in der Mailwright sie schreibt. Beide brauchen die geänderten Felder so, wie die letzte Anwendung sie hinterlassen hat.
 
 form-title-new = Neues Profil
 form-title-edit = { $name } ändern
@@ -758,7 +762,8 @@ plan-patch = Dateien für Git, als Patch
 plan-sealing-rekey = Nicht jeder Betreiber kann den neuen Wert lesen. Wenn der Patch in Git ist, führt ein Betreiber, der ihn lesen kann, dies aus:
 plan-sealing-set = Kein Betreiber kann den neuen Wert lesen, nur dieser Dienst. Setzen Sie ihn auf der Befehlszeile, wenn der Patch in Git ist:
 plan-back = Zurück zum Formular
-plan-patch-help = git am übernimmt den Patch, wenn die Dateien die Form haben, in der Mailwright sie schreibt. Wenden Sie die Änderung sonst hier an, und schreiben Sie sie in die Dateien:
+plan-patch-help = Der Patch ändert Dateien, nicht den Dienst: Wird die Änderung hier nicht angewendet, enthält sie der nächste Plan der Dateien.
+proposal-patch = Dateien für Git
 
 secret-change-new = neues Geheimnis
 secret-change-rotated = Wert geändert

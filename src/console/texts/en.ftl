@@ -85,6 +85,7 @@ setup-differences = { $count ->
    *[other] { $count } differences between the store and its audit log
 }
 setup-more = Sign in to see version, generation and the hosts that the service sends to.
+setup-confirm = Version, generation and hosts are shown after you have confirmed your identity.
 setup-service = Service
 setup-version = Version
 setup-generation = Generation
@@ -320,6 +321,7 @@ coverage-companies = Companies
 coverage-no-sender = none
 coverage-unserved = none, as intended
 coverage-help = Companies with equal rows are together. A profile in grey serves the function by fallback.
+coverage-hidden = Your rights do not include this function.
 cell-sends = Mail is sent by
 cell-no-sender = No profile sends. Mail is refused.
 cell-no-sender-remedy = Add the company and the function to a profile, or enable one that has both.
@@ -592,7 +594,9 @@ profile-enable = Enable
 profile-disable = Disable
 profile-delete = Delete
 profile-patch = Files for Git, as a patch
-profile-patch-help = Save the patch in the repository of the files, and run git am { $name }.patch there. Then the plan is empty:
+profile-patch-help = After that the plan is empty, unless the files have other changes:
+patch-help = Save the patch in the repository of the files. This command changes the files in the form that they have, and commits nothing:
+patch-help-git = git am { $name }.patch commits the same change, but only if the files have the form that Mailwright writes. Both need the changed fields as the last apply left them.
 
 form-title-new = New profile
 form-title-edit = Change { $name }
@@ -758,7 +762,8 @@ plan-patch = Files for Git, as a patch
 plan-sealing-rekey = Not every operator can read the new value. When the patch is in Git, an operator who can read it runs:
 plan-sealing-set = No operator can read the new value, only this service. Set it on the command line when the patch is in Git:
 plan-back = Back to the form
-plan-patch-help = git am applies the patch if the files have the form that Mailwright writes. Otherwise apply the change here, and write it into the files:
+plan-patch-help = The patch changes files, not the service: if the change is not applied here, the next plan of the files has it.
+proposal-patch = Files for Git
 
 secret-change-new = new secret
 secret-change-rotated = value changed

@@ -132,7 +132,11 @@ impl Service {
             signatures,
             ..Change::new(ChangeKind::Manual, "console.edit", state.generation)
         };
-        self.plan_change(caller, change).await.map(Some)
+        let mut planned = self.plan_change(caller, change).await?;
+        if !caller.sees_all(Area::Profiles) {
+            planned.routing.retain(|change| caller.sees_cell(&change.cell.company, change.cell.function));
+        }
+        Ok(Some(planned))
     }
 
     /// Applies an edit as a change by hand. Returns the generation.

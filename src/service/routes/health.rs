@@ -76,7 +76,7 @@ async fn set_queue_metrics(service: &Service) -> Result<(), HttpProblem> {
     let mut queued: BTreeMap<(String, WaitReason), u64> = BTreeMap::new();
     let mut oldest: BTreeMap<String, u64> = BTreeMap::new();
     let mut suspended: BTreeSet<String> = BTreeSet::new();
-    for group in service.delivery.waiting().await? {
+    for group in service.delivery.waiting(|_| true).await? {
         // Mail without a profile has the empty label.
         let profile = group.profile.as_ref().map(|profile| labels.label(profile)).unwrap_or_default();
         *queued.entry((profile.clone(), group.reason)).or_default() += group.messages;

@@ -152,14 +152,28 @@ impl Service {
         Ok(id)
     }
 
-    /// Returns the runs that are kept, the newest first.
-    pub(crate) fn verification_runs(&self) -> Vec<VerificationRun> {
-        self.verification_runs.0.lock().iter().cloned().collect()
+    /// Returns the kept runs that a caller may see, the newest first.
+    pub(crate) fn visible_runs(&self, caller: &Caller) -> Vec<VerificationRun> {
+        let mut runs: Vec<VerificationRun> = self.verification_runs.0.lock().iter().cloned().collect();
+        runs.retain(|run| self.sees_run(caller, run));
+        runs
     }
 
-    /// Returns a run.
-    pub(crate) fn verification_run(&self, id: &str) -> Result<VerificationRun, HttpProblem> {
+    /// Returns true if a caller may see a run: that of a profile that it may see, one that it started itself, or one of all.
+    fn sees_run(&self, caller: &Caller, run: &VerificationRun) -> bool {
+        let is_of_visible = |name| caller.sees_profile_named(name, &self.state());
+        caller.sees_all(Area::Profiles)
+            || match &run.profile {
+                Some(name) => is_of_visible(name),
+                // It names profiles that were visible at its start.
+                None => run.by == caller.name && run.failing.keys().all(is_of_visible),
+            }
+    }
+
+    /// Returns a run that a caller may see.
+    pub(crate) fn visible_run(&self, caller: &Caller, id: &str) -> Result<VerificationRun, HttpProblem> {
         let found = self.verification_runs.0.lock().iter().find(|run| run.id == id).cloned();
+        let found = found.filter(|run| self.sees_run(caller, run));
         found.ok_or_else(|| {
             HttpProblem::not_found("the service does not know the run any more")
                 .remedy("The results are on the pages of the profiles. Start another run.")

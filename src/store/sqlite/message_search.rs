@@ -9,7 +9,7 @@ use rusqlite::{Connection, types::Value};
 use super::{StoreError, document, failed, number, text};
 use crate::{
     model::{Lane, Message},
-    store::outbox::{PAGE_RECIPIENTS, Search},
+    store::outbox::{LaneScope, PAGE_RECIPIENTS, Search},
 };
 
 /// The condition that a lane is one of a [`lane_list`]; the caller writes the column in front of it.
@@ -46,10 +46,12 @@ impl Selection {
         let needs_text = search.text.is_some()
             || search.recipient.is_some()
             || search.owner.is_some()
+            || search.within.as_ref().is_some_and(|within| within.owner.is_some())
             || search.profile.is_some()
             || search.since.is_some()
             || search.until.is_some();
-        let selects_lanes = search.company.is_some() || search.function.is_some() || search.lanes.is_some();
+        let selects_lanes =
+            search.company.is_some() || search.function.is_some() || search.lanes.is_some() || search.within.is_some();
         let is_of_text = needs_text || selects_lanes && search.status.is_none();
         // CROSS JOIN keeps the order: the first table is read from its newest row on, and the other one for what matches there.
         let tables = match (is_of_text, is_indexed) {
@@ -107,6 +109,12 @@ impl Selection {
             conditions.push(format!("(s.profile = ? OR s.lane {IN_LANES})"));
             conditions.push(format!("iif(m.due IS NULL, s.profile = ?, s.lane {IN_LANES})"));
             values.extend([profile.clone(), lanes.clone(), profile, lanes]);
+        }
+        if let Some(LaneScope { lanes, owner }) = &search.within {
+            let is_own = if owner.is_some() { " OR s.owner = ?" } else { "" };
+            conditions.push(format!("({first}.lane {IN_LANES}{is_own})"));
+            values.push(Value::Text(lane_list(lanes)?));
+            values.extend(owner.clone().map(Value::Text));
         }
         if let Some(text) = &search.text {
             // A line feed ends each part, and no part contains one.

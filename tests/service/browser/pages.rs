@@ -69,6 +69,7 @@ const OTHERS: &[&str] = &[
     "/console/outbox/{id}/live",
     "/console/outbox/bulk/{sequence}",
     "/console/profiles/{name}/patch",
+    "/console/proposals/{id}/patch",
     "/console/proposals/{id}/sign/{digest}",
     "/console/sign-in/callback",
     "/console/sign-in/callback/{provider}",

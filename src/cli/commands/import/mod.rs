@@ -1,10 +1,11 @@
-//! `mailwright import`: writes files for existing profiles, of a service or of a list.
+//! `mailwright import`: writes files for existing profiles, of a service, of a list, or of a patch of the console.
 //!
-//! Existing files are not overwritten, except for each `environment.yaml` with `--layers`. Lists and layers are checked as a whole
+//! Existing files are not overwritten, except for each `environment.yaml` with `--layers`, and the files of a patch. Lists and layers are checked as a whole
 //! before anything is written; profiles of a service are written one by one, and those that were written remain after an error.
 
 mod layers;
 mod list;
+mod patch;
 
 use std::{
     collections::BTreeSet,
@@ -32,15 +33,20 @@ use crate::{
     mailwright import prod                         profiles that only the service has\n  \
     mailwright import prod --only invoices\n  \
     mailwright import 'cust-*' --layers customers  whole services: shared values become a base with variables\n  \
-    mailwright import prod --from profiles.csv     a list of profiles; CSV or JSON\n\n\
+    mailwright import prod --from profiles.csv     a list of profiles; CSV or JSON\n  \
+    mailwright import --patch invoices.patch       a change that was made in the console\n\n\
     Existing files are not overwritten, except for each environment.yaml with\n\
-    --layers. Secrets cannot be read back: the file names them, and `mailwright\n\
+    --layers, and the files of a patch. Secrets cannot be read back: the file names them, and `mailwright\n\
     secrets set` seals their values again. Schemas that the files name for editors\n\
     are written to schema/.\n\n\
     --layers needs environments that consist of an environment.yaml with the\n\
     service's address, and replaces that file: its description, labels, service and\n\
     verify stay, comments do not. The proposed files are validated and planned\n\
     first, and are written only if the plan has no changes.\n\n\
+    --patch applies a patch of the console to files in any form, YAML or JSON, in\n\
+    the environment's own folder. Comments stay where that is possible. Nothing is\n\
+    committed, and no service is asked. `git am` fits only files in the form that\n\
+    Mailwright writes.\n\n\
     The first line of a list names the columns: name, environment, description,\n\
     enabled, provider, host, port, encryption, username, from, from name, functions,\n\
     companies, tenant, client, credential, platform, redirect, cloud, address book.\n\
@@ -63,6 +69,9 @@ pub(crate) struct Import {
     /// List of profiles, CSV or JSON
     #[arg(long, value_name = "FILE", conflicts_with = "only", value_hint = clap::ValueHint::FilePath)]
     from: Option<PathBuf>,
+    /// Patch of the console: apply it to the files, whatever their form is
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "from", "layers", "environments"], value_hint = clap::ValueHint::FilePath)]
+    patch: Option<PathBuf>,
     /// Only this profile (can be repeated)
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
@@ -82,6 +91,9 @@ impl Runnable for Import {
     }
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        if let Some(patch) = &self.patch {
+            return self.import_patch(context, patch);
+        }
         match (&self.layers, &self.from) {
             (Some(base), _) => self.import_layers(context, base),
             (None, Some(list)) => self.import_list(context, list),
