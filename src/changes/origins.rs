@@ -9,7 +9,7 @@ use super::fields;
 use crate::model::{Generation, StoredProfile};
 
 /// Returns the origin of each field by its path: the oldest of the versions from which on the field has its present value. `versions`
-/// are the newest versions of the profile, newest first, and `are_all` is true if there are no older ones.
+/// are the newest versions of the profile, newest first, and `are_all` is true if they are all that exist.
 pub(crate) fn find_origins<'a>(
     live: &StoredProfile,
     versions: &'a [(Generation, Option<StoredProfile>)],

@@ -173,7 +173,7 @@ impl LockedFolder {
         self.folder.path.join("begun.jsonl")
     }
 
-    /// Archives the journal of an ended run and puts the begun one in its place, in one step: whoever reads finds a journal at any
+    /// Archives the journal of an ended run and puts the begun one in its place, in one step: a reader finds a journal at any
     /// time. The newest few archives are kept.
     pub fn replace_journal(&self, run: uuid::Uuid) -> Result<(), Problem> {
         let failed = |error: std::io::Error| {

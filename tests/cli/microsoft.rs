@@ -221,7 +221,8 @@ fn delegates_of_both_platforms_share_one_application() {
     fixture.register(&["desktop"]).code(0);
     assert_eq!(fixture.changes(), changes);
     // Public client flows stay off: signing in through the browser needs none.
-    for (profile, open) in [("desktop", &["GRAPH-REDIRECT-DESKTOP fail", "GRAPH-PUBLIC-FLOWS fail"][..]), ("web", &[])] {
+    for (profile, open) in [("desktop", &["GRAPH-REDIRECT-DESKTOP fail", "GRAPH-PUBLIC-FLOWS fail"][..]), ("web", &[])]
+    {
         let report = fixture.verify(profile).code(0);
         assert_eq!(open_findings(&report), open, "{}", report.stdout);
     }

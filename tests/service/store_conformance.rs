@@ -163,7 +163,7 @@ async fn conforms(open: impl Fn() -> Box<dyn Store>) {
         assert_eq!(found, changed, "{name}");
         assert_eq!(reopened.profile_versions(name, 1).await.unwrap(), versions[..1]);
     }
-    assert!(store.profile_versions(&"of-nobody".parse().unwrap(), 10).await.unwrap().is_empty());
+    assert!(store.profile_versions(&"unknown-name".parse().unwrap(), 10).await.unwrap().is_empty());
     let page: Vec<u64> =
         store.generations(Some(18), 3).await.unwrap().iter().map(|generation| generation.number).collect();
     assert_eq!(page, [17, 16, 15]);
@@ -1443,7 +1443,7 @@ async fn a_search_finds_the_same_in_an_older_store() {
     assert!(migrated.planned_verified().await.unwrap().is_empty());
     let (name, result) = last.first_key_value().unwrap();
     assert_eq!(migrated.last_verified_of(name).await.unwrap().as_ref(), Some(result));
-    assert!(migrated.last_verified_of(&"of-nobody".parse().unwrap()).await.unwrap().is_none());
+    assert!(migrated.last_verified_of(&"unknown-name".parse().unwrap()).await.unwrap().is_none());
 
     let text = |text: &str| Search { text: Some(text.to_owned()), ..Search::default() };
     let company: mailwright::model::CompanyId = "EDU2".parse().unwrap();

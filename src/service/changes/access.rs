@@ -1,8 +1,8 @@
 //! Checks the rights of a caller on the difference that a change makes, and the rules for changes of the access policy.
 //!
 //! Every change comes through here: changeset, rollback, edit by hand. The rights are those of [`crate::changes::access`],
-//! decided by the policy that is live before the change. Who may plan need not be the one who applies, so the caller of a dry run
-//! is told what it lacks, and is not refused.
+//! decided by the policy that is live before the change. Who may plan need not be the one who applies, so a dry run
+//! reports what its caller lacks, and is not refused.
 
 use super::Change;
 use crate::{

@@ -40,7 +40,9 @@ fn a_browser_gets_pages_by_http_2_compressed_and_events_at_once() {
     for file in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
         let name = file.file_name().into_string().unwrap();
         let is_document = name.starts_with("vendor.") || name == "licences.txt";
-        if !is_document && !assets.contains_key(&name) {
+        // Those of the pages for delegate profiles have a limit of their own (`browser/vendor.rs`).
+        let is_of_delegates = name.starts_with("delegate") || ["msal.js", "compose.js", "waiting.js"].contains(&&*name);
+        if !is_document && !is_of_delegates && !assets.contains_key(&name) {
             total += file.metadata().unwrap().len();
         }
     }

@@ -189,7 +189,7 @@ fn a_run_that_lacked_a_right_is_no_verification() {
         assert!(list["planned"].get("relay").is_none(), "{list:#}");
     };
     let mut elsewhere = live(&repo, "dead");
-    elsewhere["profile"]["provider"]["smtp"]["host"] = json!("host.of.nobody.example");
+    elsewhere["profile"]["provider"]["smtp"]["host"] = json!("elsewhere.example");
     verify(elsewhere, "VERIFY-HOST");
     let mut other_secret = live(&repo, "relay");
     let secrets = other_secret["secrets"].as_object_mut().unwrap();
