@@ -62,6 +62,14 @@ pub(crate) fn read_stdin() -> Result<Vec<u8>, CliError> {
     Ok(bytes)
 }
 
+/// Returns the text of a message: the argument, or standard input for `-`.
+pub(crate) fn read_text(argument: Option<&str>) -> Result<Option<String>, CliError> {
+    match argument {
+        Some("-") => Ok(Some(decode(&read_stdin()?, "standard input")?)),
+        text => Ok(text.map(str::to_owned)),
+    }
+}
+
 /// Decodes text in UTF-8, or in UTF-16 with a byte order mark.
 pub(crate) fn decode(bytes: &[u8], what: &str) -> Result<String, CliError> {
     crate::text::decode(bytes).map_err(|encoding| {

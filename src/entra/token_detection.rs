@@ -46,7 +46,7 @@ pub fn has_access_or_refresh_token(text: &[u8]) -> bool {
             return true;
         }
     }
-    // Nothing that is meant to be read is escaped so often.
+    // No text for people is escaped so often.
     decoded.contains(&b'\\') && decoded.windows(3).any(|part| part == b"eyJ")
 }
 

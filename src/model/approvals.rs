@@ -51,7 +51,7 @@ pub struct Approvals {
     /// True if an administrator may apply without approvals in an emergency. The audit log records it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub break_glass: bool,
-    /// The time after which a proposal that needs signatures cannot be applied; without it, there is none.
+    /// The time after which a proposal cannot be signed or applied; without it, a proposal does not expire.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_in: Option<HumanDuration>,
 }

@@ -2,7 +2,7 @@
 //!
 //! [`RevisionPair::affected_environments`] returns the environments whose own files, layers, secrets or recipients differ, so
 //! that only those need to be loaded. If one revision cannot be opened, it has the problems, and no environments are returned.
-//! Whether their effective configuration differs is decided by `file_diff`.
+//! The comparison of their effective configuration is in `file_diff`.
 
 use std::{collections::BTreeSet, path::Path};
 

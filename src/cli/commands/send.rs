@@ -14,7 +14,7 @@ use crate::{
         CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable, ServiceArgs,
         args::environment::EnvironmentArg,
         environment,
-        message_parts::{check_addresses, decode, parse_document, read, read_attachment, read_stdin},
+        message_parts::{check_addresses, decode, parse_document, read, read_attachment, read_stdin, read_text},
         ui::{format::document_of, outbox::waiting_times},
     },
     client::Client,
@@ -173,10 +173,7 @@ impl Send {
         submission.bcc.clone_from(&self.bcc);
         submission.reply_to.clone_from(&self.reply_to);
         submission.subject.clone_from(&self.subject);
-        submission.text = match self.text.as_deref() {
-            Some("-") => Some(decode(&read_stdin()?, "standard input")?),
-            text => text.map(str::to_owned),
-        };
+        submission.text = read_text(self.text.as_deref())?;
         if let Some(path) = &self.html {
             submission.html = Some(decode(&read(path)?, &format!("`{}`", path.display()))?);
         }

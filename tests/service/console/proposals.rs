@@ -88,7 +88,7 @@ fn a_token_that_gets_a_revoked_ones_name_does_not_get_its_proposals() {
     let mut other = Client::new(&repo);
     other.sign_in(repo.run(&create).code(0).stdout.trim());
     let page = other.page(&address);
-    assert!(!page.contains("/reject\""), "there is no button: {page}");
+    assert!(!page.contains("/reject\""), "a button to reject: {page}");
     for reason in ["", "not needed"] {
         assert_eq!(other.post(&format!("{address}/reject"), &[("reason", reason)]).status, 403);
     }

@@ -26,7 +26,7 @@ use crate::{
         CliError, Context, ErrorFormat, Exit, Format, OutputArgs, Runnable, ServiceArgs,
         args::outbound::read_authorities,
         environment,
-        message_parts::{check_addresses, decode, parse_document, read_attachment, read_stdin},
+        message_parts::{check_addresses, parse_document, read_attachment, read_text},
         ui::format::document_of,
         variables,
     },
@@ -325,10 +325,7 @@ impl DelegateSend {
         submission.cc.clone_from(&self.cc);
         submission.bcc.clone_from(&self.bcc);
         submission.subject.clone_from(&self.subject);
-        submission.text = match self.text.as_deref() {
-            Some("-") => Some(decode(&read_stdin()?, "standard input")?),
-            text => text.map(str::to_owned),
-        };
+        submission.text = read_text(self.text.as_deref())?;
         submission.attachments = self.attach.iter().map(|path| read_attachment(path)).collect::<Result<_, _>>()?;
         Ok(submission)
     }
